@@ -1,1 +1,60 @@
-//! Placeholder while the workspace takes shape.
+//! NoProp itself: what a block sees, what it is asked to guess, how it is graded, and how the trained
+//! blocks classify an image.
+//!
+//! NoProp (Li, Teh, Pascanu 2025, arXiv 2503.24322) trains a classifier as T denoisers. Block t sees an
+//! image x and the label's embedding u_y noised to level t − 1, and learns to guess u_y. No error signal
+//! crosses from one block to another. To classify, start from pure noise and let the blocks refine it.
+//!
+//! | here | subject |
+//! | --- | --- |
+//! | [`Denoiser`] | the interface of a network: implement it for a candle network of your own |
+//! | [`Parameters`] | named variables in a fixed order, with initial values that depend on the seed and the name alone |
+//! | [`Objective`], [`DiscreteTime`] | what a block is graded on (Eq. 8), and the chain that classifies (Eq. 3) |
+//! | [`LossWeight`] | how much each block's error counts |
+//! | [`classify`], [`SamplerKind`] | from noise to class probabilities, never with a label at hand |
+//! | [`Seed`] | every random draw, keyed by what it is for and where in training it happens |
+//!
+//! **One design decision:** randomness has no state. A draw is a function of (seed, purpose, block,
+//! epoch, step), so blocks may train in any order, on any number of threads or machines, be stopped
+//! and resumed, and end with the same bits.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use noprop_method::{Seed, noised};
+//!
+//! // Two labels, noised to a signal share of 0.3 with the draws of block 1, epoch 0, step 0.
+//! let device = Device::Cpu;
+//! let clean = Tensor::new(&[[1f32, 0.], [0., 1.]], &device)?;
+//! let key = Seed(7).at(0, 0).noise(1);
+//! let z = noised(&clean, 0.3, key)?;
+//! assert_eq!(z.dims(), [2, 2]);
+//! // The same draws again, whatever happened in between.
+//! let again = noised(&clean, 0.3, Seed(7).at(0, 0).noise(1))?;
+//! assert_eq!(z.to_vec2::<f32>()?, again.to_vec2::<f32>()?);
+//! # Ok::<(), candle_core::Error>(())
+//! ```
+
+mod denoiser;
+mod discrete_time;
+mod error;
+mod loss_weight;
+mod noising;
+mod objective;
+mod parameters;
+mod sampler;
+mod seed;
+
+pub use denoiser::{BlockInput, Denoiser, EncoderKind, Pass};
+pub use discrete_time::DiscreteTime;
+pub use error::MethodError;
+pub use loss_weight::LossWeight;
+pub use noising::{clean_embeddings, noised};
+pub use objective::{BlockLoss, Noise, Objective, Trajectory};
+pub use parameters::{
+    Init, Parameter, ParameterBuilder, ParameterError, ParameterKind, Parameters, Part,
+};
+pub use sampler::{Classification, Sampler, SamplerKind, classify};
+pub use seed::{Draws, Seed};
+
+pub use noprop_kernels::random::StreamKey;
+pub use noprop_schedule::{Schedule, ScheduleKind};

@@ -1,0 +1,94 @@
+//! The interface between the method and a network.
+
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::{Parameters, Part, StreamKey};
+
+/// Who looks at the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncoderKind {
+    /// Every block has an image branch of its own, as in the paper: blocks share nothing.
+    PerBlock,
+    /// One image branch for all blocks, trained on the sum of their losses: far cheaper.
+    #[default]
+    Shared,
+    /// One image branch for all blocks that keeps its initial weights.
+    Frozen,
+}
+
+/// Whether a network is being trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// Training: batch statistics, and dropout drawn from this stream.
+    Train(StreamKey),
+    /// Evaluation: running statistics, no dropout.
+    Eval,
+}
+
+/// What one block gets to see.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockInput<'a> {
+    /// Which block, 1..=B.
+    pub block: usize,
+    /// What the encoder made of the images: [N, …], f32.
+    pub features: &'a Tensor,
+    /// The noised label embedding, [N, d], f32.
+    pub z: &'a Tensor,
+    /// The time in 0..1 (0 is noise) that `z` stands at. Blocks with a single noise level ignore it.
+    pub time: f64,
+    /// Training or evaluation.
+    pub pass: Pass,
+}
+
+/// A network that NoProp can train: B blocks, each guessing the clean label embedding from an image and a
+/// noised embedding.
+///
+/// The guess is û = softmax(logits) @ W_embed; a network returns the logits. A network of your own needs
+/// [`Self::parameters`], [`Self::class_embeddings`], [`Self::blocks`], [`Self::logits`] and [`Self::readout`].
+pub trait Denoiser {
+    /// B, the number of blocks.
+    fn blocks(&self) -> usize;
+
+    /// All variables, each under the [`Part`] that it is trained with.
+    fn parameters(&self) -> &Parameters;
+
+    /// W_embed, [classes, d], f32: the clean embedding u_y of every class.
+    fn class_embeddings(&self) -> &Tensor;
+
+    /// Who looks at the image.
+    fn encoder(&self) -> EncoderKind {
+        EncoderKind::PerBlock
+    }
+
+    /// What the image branch makes of `images` [N, C, H, W]; computed once a batch and image branch, however many
+    /// steps follow. `part` is [`Part::Encoder`] for a shared or frozen encoder and [`Part::Block`] otherwise.
+    ///
+    /// # Errors
+    /// candle's, for images of the wrong shape.
+    fn encode(&self, part: Part, images: &Tensor, pass: Pass) -> Result<Tensor> {
+        let _ = (part, pass);
+        Ok(images.clone())
+    }
+
+    /// The block's class logits, [N, classes].
+    ///
+    /// # Errors
+    /// candle's, for tensors of the wrong shape.
+    fn logits(&self, input: BlockInput<'_>) -> Result<Tensor>;
+
+    /// θ_out: class logits [N, classes] from the last embedding z_T [N, d].
+    ///
+    /// # Errors
+    /// candle's, for tensors of the wrong shape.
+    fn readout(&self, z: &Tensor) -> Result<Tensor>;
+
+    /// The part whose image branch block `block` listens to.
+    fn encoder_part(&self, block: usize) -> Part {
+        match self.encoder() {
+            EncoderKind::PerBlock => Part::Block(block),
+            EncoderKind::Shared | EncoderKind::Frozen => Part::Encoder,
+        }
+    }
+}

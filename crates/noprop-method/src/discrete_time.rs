@@ -1,0 +1,185 @@
+//! NoProp-DT: T blocks, one noise level each (Eqs. 3, 5-8, Algorithm 1).
+
+use candle_core::D;
+use candle_core::Tensor;
+use noprop_kernels::{Backend, cross_entropy, denoise_loss, random};
+use noprop_schedule::{Schedule, kl_to_prior};
+
+use crate::{
+    BlockInput, BlockLoss, Denoiser, Draws, LossWeight, MethodError, Noise, Objective, Part, Pass,
+    SamplerKind, Trajectory, clean_embeddings, noised,
+};
+
+/// The discrete-time objective.
+///
+/// Block t is given z_{t-1} ~ q(z_{t-1} | y) and graded on
+/// (T/2) η (SNR(t) − SNR(t−1)) ‖û_t(z_{t-1}, x) − u_y‖² (Eq. 8); at inference it leads from z_{t-1} to z_t (Eq. 3).
+/// Training and inference read level and weight from one [`Schedule`], by the same t.
+#[derive(Debug, Clone)]
+pub struct DiscreteTime {
+    schedule: Schedule,
+    eta: f64,
+    loss_weight: LossWeight,
+}
+
+impl DiscreteTime {
+    /// `eta` is η, the weight of the denoising term.
+    ///
+    /// # Errors
+    /// [`MethodError::OutOfRange`] unless η is positive and finite.
+    pub fn new(schedule: Schedule, eta: f64, loss_weight: LossWeight) -> Result<Self, MethodError> {
+        if !(eta.is_finite() && eta > 0.0) {
+            return Err(MethodError::OutOfRange {
+                name: "eta",
+                expected: "a positive number",
+                value: eta.to_string(),
+            });
+        }
+        Ok(Self {
+            schedule,
+            eta,
+            loss_weight,
+        })
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The factor before block `t`'s mean squared error, 1 ≤ t ≤ T; always positive.
+    ///
+    /// # Panics
+    /// If `t` is not in 1..=T.
+    pub fn weight(&self, t: usize) -> f64 {
+        match self.loss_weight {
+            LossWeight::Snr => {
+                0.5 * self.schedule.steps() as f64 * self.eta * self.schedule.snr_gain(t)
+            }
+            LossWeight::Uniform => 1.0,
+        }
+    }
+
+    /// KL(q(z_0|y) ‖ N(0, I)) in nats, averaged over the classes of W_embed [classes, d]: the part of Eq. 8 that
+    /// no network can change when embeddings are fixed. Well above 0 it says that z_0 still tells the label in
+    /// training, which it cannot at inference.
+    ///
+    /// # Errors
+    /// candle's, if the embeddings are not f32 of rank 2.
+    pub fn kl_to_prior(&self, class_embeddings: &Tensor) -> Result<f64, MethodError> {
+        let (_, dimension) = class_embeddings.dims2()?;
+        let norms = class_embeddings.sqr()?.sum(D::Minus1)?.to_vec1::<f32>()?;
+        let alpha_bar_0 = self.schedule.alpha_bar(0);
+        let total: f64 = norms
+            .iter()
+            .map(|&norm| kl_to_prior(alpha_bar_0, norm.into(), dimension))
+            .sum();
+        Ok(total / norms.len().max(1) as f64)
+    }
+
+    /// τ of level `t`, the time that a block with a time input is told.
+    fn time(&self, t: usize) -> f64 {
+        t as f64 / self.schedule.steps() as f64
+    }
+
+    fn check(&self, network: &dyn Denoiser) -> Result<(), MethodError> {
+        let (blocks, steps) = (network.blocks(), self.schedule.steps());
+        if blocks == steps {
+            Ok(())
+        } else {
+            Err(MethodError::Blocks { blocks, steps })
+        }
+    }
+}
+
+impl Objective for DiscreteTime {
+    fn blocks(&self) -> usize {
+        self.schedule.steps()
+    }
+
+    fn block_loss(
+        &self,
+        network: &dyn Denoiser,
+        block: usize,
+        features: &Tensor,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<BlockLoss, MethodError> {
+        self.check(network)?;
+        let embeddings = network.class_embeddings();
+        let clean = clean_embeddings(embeddings, labels)?;
+        let level = block - 1;
+        let z = noised(&clean, self.schedule.alpha_bar(level), draws.noise(block))?;
+        let logits = network.logits(BlockInput {
+            block,
+            features,
+            z: &z,
+            time: self.time(level),
+            pass: Pass::Train(draws.dropout(Part::Block(block))),
+        })?;
+        let error =
+            denoise_loss(&logits.unsqueeze(0)?, embeddings, labels, Backend::Auto)?.squeeze(0)?;
+        Ok(BlockLoss {
+            loss: (&error * self.weight(block))?,
+            error: error.detach(),
+        })
+    }
+
+    fn readout_loss(
+        &self,
+        network: &dyn Denoiser,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<Tensor, MethodError> {
+        self.check(network)?;
+        let clean = clean_embeddings(network.class_embeddings(), labels)?;
+        let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
+        let z = noised(&clean, alpha_bar, draws.readout_noise())?;
+        let logits = network.readout(&z)?.unsqueeze(0)?;
+        Ok(cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?)
+    }
+
+    fn denoise(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Tensor,
+        mut z: Tensor,
+        noise: Noise<'_>,
+    ) -> Result<Trajectory, MethodError> {
+        self.check(network)?;
+        let embeddings = network.class_embeddings();
+        let mut per_block = Vec::with_capacity(self.blocks());
+        for t in 1..=self.schedule.steps() {
+            let logits = network.logits(BlockInput {
+                block: t,
+                features: &features(t),
+                z: &z,
+                time: self.time(t - 1),
+                pass: Pass::Eval,
+            })?;
+            let probabilities = softmax(&logits)?;
+            let guess = probabilities.matmul(embeddings)?;
+            let step = self.schedule.posterior(t);
+            let mean = ((guess * step.a)? + (&z * step.b)?)?;
+            z = match noise.sampler.kind {
+                SamplerKind::Mean => mean,
+                SamplerKind::Stochastic => {
+                    let key = noise.seed().sampler_step(noise.run, t);
+                    let width = embeddings.dim(1)?;
+                    let epsilon = random::normal_rows(key, noise.rows, width, z.device())?;
+                    (mean + (epsilon * step.c.sqrt())?)?
+                }
+            };
+            per_block.push(probabilities);
+        }
+        Ok(Trajectory { z, per_block })
+    }
+}
+
+/// Softmax over the last dimension in plain differentiable ops; candle-nn's fused one has no backward.
+pub(crate) fn softmax(logits: &Tensor) -> candle_core::Result<Tensor> {
+    let shifted = logits
+        .broadcast_sub(&logits.max_keepdim(D::Minus1)?)?
+        .exp()?;
+    shifted.broadcast_div(&shifted.sum_keepdim(D::Minus1)?)
+}

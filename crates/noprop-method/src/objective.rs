@@ -1,0 +1,90 @@
+//! What every variant of NoProp has in common: a loss for each block, and a chain that classifies.
+
+use candle_core::Tensor;
+
+use crate::{Denoiser, Draws, MethodError, Sampler, Seed};
+
+/// One block's loss over a batch.
+#[derive(Debug, Clone)]
+pub struct BlockLoss {
+    /// What is differentiated: a scalar, weighted.
+    pub loss: Tensor,
+    /// The unweighted mean squared distance ‖û − u_y‖² over the batch: a scalar, comparable between blocks.
+    pub error: Tensor,
+}
+
+/// What the chain of blocks went through for a batch.
+#[derive(Debug, Clone)]
+pub struct Trajectory {
+    /// The last embedding, [N, d].
+    pub z: Tensor,
+    /// Class probabilities that each block gave, B tensors [N, classes].
+    pub per_block: Vec<Tensor>,
+}
+
+/// A variant of NoProp: discrete time, continuous time, flow matching, or one of your own.
+///
+/// A model is B blocks, each owning a set of noise levels. A discrete-time model has one level a block.
+pub trait Objective {
+    /// B, the number of blocks.
+    fn blocks(&self) -> usize;
+
+    /// The loss of block `block` (1..=B), which sends no gradient to any other block.
+    ///
+    /// `features` is what the encoder made of the images, `labels` [N] u32.
+    ///
+    /// # Errors
+    /// [`MethodError`] if the network does not fit the objective.
+    fn block_loss(
+        &self,
+        network: &dyn Denoiser,
+        block: usize,
+        features: &Tensor,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<BlockLoss, MethodError>;
+
+    /// The readout's cross-entropy, a scalar; it depends on no block.
+    ///
+    /// # Errors
+    /// As for [`Self::block_loss`].
+    fn readout_loss(
+        &self,
+        network: &dyn Denoiser,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<Tensor, MethodError>;
+
+    /// From noise `z` [N, d] through all blocks, given each block's `features`.
+    ///
+    /// `features(block)` gives what that block's image branch made of the images; `rows` names the images, so that each
+    /// draws its own noise wherever it stands in the batch.
+    ///
+    /// # Errors
+    /// As for [`Self::block_loss`].
+    fn denoise(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Tensor,
+        z: Tensor,
+        noise: Noise<'_>,
+    ) -> Result<Trajectory, MethodError>;
+}
+
+/// Where a chain's noise comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Noise<'a> {
+    /// Which sampler.
+    pub sampler: &'a Sampler,
+    /// The run's number, from 0.
+    pub run: u32,
+    /// One id an image.
+    pub rows: &'a [u32],
+}
+
+impl Noise<'_> {
+    /// The seed of all draws.
+    pub fn seed(&self) -> Seed {
+        self.sampler.seed
+    }
+}

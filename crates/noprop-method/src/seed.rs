@@ -1,0 +1,142 @@
+//! Where every random number comes from: streams keyed by purpose and place, never global state.
+
+use noprop_kernels::random::StreamKey;
+
+use crate::Part;
+
+/// The run's seed. Everything random in a run is a function of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seed(pub u64);
+
+/// What a stream is used for. The numbers are part of the reproducibility promise: never reuse one.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Init = 1,
+    BlockNoise = 2,
+    ReadoutNoise = 3,
+    Dropout = 4,
+    SamplerStart = 5,
+    SamplerStep = 6,
+}
+
+impl Seed {
+    fn key(self, purpose: Purpose, words: [u64; 3]) -> StreamKey {
+        let [a, b, c] = words;
+        StreamKey::derive(self.0, &[purpose as u64, a, b, c])
+    }
+
+    /// The stream of a parameter's initial values. It depends on the name alone, so that adding a block
+    /// changes nothing in the others.
+    pub fn init(self, name: &str) -> StreamKey {
+        self.key(Purpose::Init, [fnv1a(name), 0, 0])
+    }
+
+    /// The draws of one training step; both numbers count from 0.
+    pub fn at(self, epoch: u32, step: u32) -> Draws {
+        Draws {
+            seed: self,
+            epoch,
+            step,
+        }
+    }
+
+    /// z_0 of inference run `run`.
+    pub fn sampler_start(self, run: u32) -> StreamKey {
+        self.key(Purpose::SamplerStart, [run.into(), 0, 0])
+    }
+
+    /// ε of inference run `run` in step `t`.
+    pub fn sampler_step(self, run: u32, t: usize) -> StreamKey {
+        self.key(Purpose::SamplerStep, [run.into(), t as u64, 0])
+    }
+}
+
+/// The draws of one training step, by block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draws {
+    seed: Seed,
+    epoch: u32,
+    step: u32,
+}
+
+impl Draws {
+    fn key(self, purpose: Purpose, block: u64) -> StreamKey {
+        self.seed
+            .key(purpose, [block, self.epoch.into(), self.step.into()])
+    }
+
+    /// The noise in block `block`'s input z_{t-1}.
+    pub fn noise(self, block: usize) -> StreamKey {
+        self.key(Purpose::BlockNoise, block as u64)
+    }
+
+    /// The noise in z_T, which the readout learns from.
+    pub fn readout_noise(self) -> StreamKey {
+        self.key(Purpose::ReadoutNoise, 0)
+    }
+
+    /// The dropout of one part of the network.
+    pub fn dropout(self, part: Part) -> StreamKey {
+        let block = match part {
+            Part::Block(t) => t as u64,
+            Part::Encoder => 0,
+            Part::Readout => u64::MAX,
+            Part::Embedding => u64::MAX - 1,
+        };
+        self.key(Purpose::Dropout, block)
+    }
+}
+
+/// FNV-1a, 64 bits: a fixed hash, because std's may change between releases.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Two uses of one stream would correlate what must be independent.
+    #[test]
+    fn no_two_uses_share_a_stream() {
+        let mut keys = HashSet::new();
+        let mut uses = 0;
+        let mut add = |key: StreamKey| {
+            keys.insert(key.0);
+            uses += 1;
+        };
+        for seed in [Seed(0), Seed(1)] {
+            for epoch in 0..3 {
+                for step in 0..5 {
+                    let draws = seed.at(epoch, step);
+                    add(draws.readout_noise());
+                    add(draws.dropout(Part::Encoder));
+                    for block in 1..=10 {
+                        add(draws.noise(block));
+                        add(draws.dropout(Part::Block(block)));
+                    }
+                }
+            }
+            for run in 0..4 {
+                add(seed.sampler_start(run));
+                for t in 1..=10 {
+                    add(seed.sampler_step(run, t));
+                }
+            }
+            for name in ["block.1.image.conv1.weight", "block.2.image.conv1.weight"] {
+                add(seed.init(name));
+            }
+        }
+        assert_eq!(keys.len(), uses);
+    }
+
+    /// The published FNV-1a test vector for "foobar".
+    #[test]
+    fn name_hash_is_fnv1a() {
+        assert_eq!(fnv1a("foobar"), 0x85944171f73967e8);
+    }
+}

@@ -1,0 +1,50 @@
+//! What each block owns beside its image branch: the label branch and the layers that join both (Fig. 6, left).
+
+use candle_core::{Result, Tensor};
+use noprop_kernels::Activation;
+use noprop_method::{ParameterError, Pass};
+
+use crate::image_branch::WIDTH;
+use crate::label_branch::LabelBranch;
+use crate::layers::{BatchNorm, Linear, Place};
+
+const NARROW: usize = 128;
+
+/// Concatenate image and label features; FC 256, BN, ReLU; FC 128, BN, ReLU; FC classes.
+pub(crate) struct BlockHead {
+    label: LabelBranch,
+    wide: (Linear, BatchNorm),
+    narrow: (Linear, BatchNorm),
+    logits: Linear,
+}
+
+impl BlockHead {
+    pub fn new(
+        place: &Place<'_>,
+        dimension: usize,
+        classes: usize,
+    ) -> Result<Self, ParameterError> {
+        let joint = place.at("joint");
+        let layer = |number: usize, inputs, outputs| {
+            let linear = Linear::new(&joint.at(&format!("fc{number}")), inputs, outputs)?;
+            let place = joint.at(&format!("norm{number}"));
+            Ok::<_, ParameterError>((linear, BatchNorm::new(&place, outputs, Activation::Relu)?))
+        };
+        Ok(Self {
+            label: LabelBranch::new(&place.at("label"), dimension)?,
+            wide: layer(1, 2 * WIDTH, WIDTH)?,
+            narrow: layer(2, WIDTH, NARROW)?,
+            logits: Linear::new(&joint.at("fc3"), NARROW, classes)?,
+        })
+    }
+
+    /// Image features [N, 256] and noised embedding [N, d] → class logits [N, classes].
+    pub fn forward(&self, features: &Tensor, z: &Tensor, pass: Pass) -> Result<Tensor> {
+        let label = self.label.forward(z, pass)?;
+        let mut x = Tensor::cat(&[features, &label], 1)?.unsqueeze(0)?;
+        for (linear, norm) in [&self.wide, &self.narrow] {
+            x = norm.forward(&linear.forward(&x)?, pass.into())?;
+        }
+        self.logits.forward(&x)?.squeeze(0)
+    }
+}

@@ -1,0 +1,141 @@
+//! What a network is built from.
+
+use noprop_kernels::Backend;
+use noprop_method::{EncoderKind, ParameterError};
+use serde::{Deserialize, Serialize};
+
+/// The smallest image side the three convolutions and two poolings leave anything of.
+const MIN_SIDE: usize = 16;
+/// Sizes beyond these are a mistake or an attack, not an image classifier.
+const MAX_SIDE: usize = 1024;
+const MAX_CHANNELS: usize = 16;
+const MAX_CLASSES: usize = 10_000;
+const MAX_BLOCKS: usize = 1000;
+
+/// The size of the images a network takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageShape {
+    /// C: 1 for grey, 3 for colour.
+    pub channels: usize,
+    /// H in pixels.
+    pub height: usize,
+    /// W in pixels.
+    pub width: usize,
+}
+
+/// W_embed: the clean embedding of every class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Embedding {
+    /// The identity: d = classes, fixed.
+    #[default]
+    Onehot,
+}
+
+/// Why a network could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A setting is outside its range.
+    #[error("{name} must be {expected}, got {value}")]
+    OutOfRange {
+        /// The setting's name, as in the config file.
+        name: &'static str,
+        /// What is allowed.
+        expected: String,
+        /// What was given.
+        value: String,
+    },
+    /// The parameters did not fit the network.
+    #[error(transparent)]
+    Parameters(#[from] ParameterError),
+    /// candle refused.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// A valid description of a network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NetworkConfig {
+    pub(crate) image: ImageShape,
+    pub(crate) classes: usize,
+    pub(crate) blocks: usize,
+    pub(crate) encoder: EncoderKind,
+    pub(crate) dropout: f64,
+    pub(crate) embedding: Embedding,
+    pub(crate) backend: Backend,
+}
+
+impl NetworkConfig {
+    /// The paper's network for images of this shape, with `blocks` = T, a shared encoder, dropout 0.2 and one-hot embeddings.
+    ///
+    /// # Errors
+    /// [`ModelError::OutOfRange`] for images smaller than 16 × 16 or absurdly large, for fewer than two classes,
+    /// or for no blocks.
+    pub fn new(image: ImageShape, classes: usize, blocks: usize) -> Result<Self, ModelError> {
+        let within = |name, value: usize, min: usize, max: usize| {
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(ModelError::OutOfRange {
+                    name,
+                    expected: format!("between {min} and {max}"),
+                    value: value.to_string(),
+                })
+            }
+        };
+        within("image channels", image.channels, 1, MAX_CHANNELS)?;
+        within("image height", image.height, MIN_SIDE, MAX_SIDE)?;
+        within("image width", image.width, MIN_SIDE, MAX_SIDE)?;
+        within("classes", classes, 2, MAX_CLASSES)?;
+        within("steps", blocks, 1, MAX_BLOCKS)?;
+        Ok(Self {
+            image,
+            classes,
+            blocks,
+            encoder: EncoderKind::default(),
+            dropout: 0.2,
+            embedding: Embedding::default(),
+            backend: Backend::Auto,
+        })
+    }
+
+    /// Who looks at the image.
+    #[must_use]
+    pub fn encoder(mut self, encoder: EncoderKind) -> Self {
+        self.encoder = encoder;
+        self
+    }
+
+    /// The class embeddings.
+    #[must_use]
+    pub fn embedding(mut self, embedding: Embedding) -> Self {
+        self.embedding = embedding;
+        self
+    }
+
+    /// Which kernels compute.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// The share of activations that training drops in the image branch.
+    ///
+    /// # Errors
+    /// [`ModelError::OutOfRange`] unless 0 ≤ `rate` < 1.
+    pub fn dropout(mut self, rate: f64) -> Result<Self, ModelError> {
+        if !(0.0..1.0).contains(&rate) {
+            return Err(ModelError::OutOfRange {
+                name: "dropout",
+                expected: "at least 0 and below 1".into(),
+                value: rate.to_string(),
+            });
+        }
+        self.dropout = rate;
+        Ok(self)
+    }
+}

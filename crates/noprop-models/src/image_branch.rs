@@ -1,0 +1,65 @@
+//! The image branch of Fig. 6: three convolutions and a linear layer, image → 256 features.
+
+use candle_core::{Result, Tensor};
+use noprop_kernels::{Activation, Pool};
+use noprop_method::{ParameterError, Pass};
+
+use crate::ImageShape;
+use crate::layers::{BatchNorm, Conv, Linear, Place, Statistics};
+
+/// Features of an image, of a label, and of both: the paper's width.
+pub(crate) const WIDTH: usize = 256;
+const CHANNELS: [usize; 3] = [32, 64, 128];
+
+/// conv 3×3 → 32, ReLU, max pool 2, dropout; conv 3×3 → 64, ReLU, dropout; conv 3×3 → 128, ReLU, max pool 2 (floor),
+/// dropout; flatten; linear → 256; batch norm.
+pub(crate) struct ImageBranch {
+    convs: [Conv; 3],
+    linear: Linear,
+    norm: BatchNorm,
+}
+
+impl ImageBranch {
+    pub fn new(place: &Place<'_>, image: ImageShape, dropout: f64) -> Result<Self, ParameterError> {
+        let [c1, c2, c3] = CHANNELS;
+        let side = |size: usize| ((size - 2) / 2 - 4) / 2;
+        let flat = c3 * side(image.height) * side(image.width);
+        let sizes = [
+            ((image.channels, c1), Pool::Max2),
+            ((c1, c2), Pool::None),
+            ((c2, c3), Pool::Max2),
+        ];
+        let conv = |layer: usize| {
+            let (channels, pool) = sizes[layer];
+            let place = place.at(&format!("conv{}", layer + 1));
+            Conv::new(&place, channels, pool, dropout, layer as u64)
+        };
+        Ok(Self {
+            convs: [conv(0)?, conv(1)?, conv(2)?],
+            linear: Linear::new(&place.at("fc"), flat, WIDTH)?,
+            norm: BatchNorm::new(&place.at("norm"), WIDTH, Activation::None)?,
+        })
+    }
+
+    /// [N, C, H, W] → [N, 256].
+    pub fn forward(&self, images: &Tensor, pass: Pass) -> Result<Tensor> {
+        let features = self.before_norm(images, pass)?;
+        self.norm.forward(&features, pass.into())?.squeeze(0)
+    }
+
+    /// Sets the running statistics to those of `images`, for a branch that is never trained.
+    pub fn calibrate(&self, images: &Tensor) -> Result<()> {
+        let features = self.before_norm(images, Pass::Eval)?;
+        self.norm
+            .forward(&features, Statistics::Batch { momentum: 1.0 })?;
+        Ok(())
+    }
+
+    fn before_norm(&self, images: &Tensor, pass: Pass) -> Result<Tensor> {
+        let mut x = images.unsqueeze(0)?;
+        for conv in &self.convs {
+            x = conv.forward(&x, pass)?;
+        }
+        self.linear.forward(&x.flatten_from(2)?)
+    }
+}

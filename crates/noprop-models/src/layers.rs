@@ -1,0 +1,204 @@
+//! Layers with named, seeded parameters, each a thin wrapper over one fused op.
+//!
+//! The ops take a leading block dimension; a layer here belongs to one block, so it adds and removes a 1.
+
+use candle_core::{Result, Tensor, Var};
+use noprop_kernels::{
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, linear,
+};
+use noprop_method::{Init, ParameterBuilder, ParameterError, ParameterKind, Part, Pass, StreamKey};
+
+/// Where a layer's parameters are made and under which name.
+#[derive(Clone)]
+pub(crate) struct Place<'a> {
+    pub builder: &'a ParameterBuilder,
+    pub part: Part,
+    pub kind: ParameterKind,
+    pub prefix: String,
+    pub backend: Backend,
+}
+
+impl Place<'_> {
+    /// The same place, one name further in.
+    pub fn at(&self, name: &str) -> Self {
+        let prefix = if self.prefix.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.prefix)
+        };
+        Self {
+            prefix,
+            ..self.clone()
+        }
+    }
+
+    fn parameter(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor, ParameterError> {
+        let full = self.at(name).prefix;
+        match self.kind {
+            ParameterKind::Trainable => self.builder.trainable(self.part, &full, shape, init),
+            ParameterKind::Buffer => self
+                .builder
+                .buffer(self.part, &full, shape, init)
+                .map(|var| var.as_detached_tensor()),
+        }
+    }
+}
+
+/// A 3×3 convolution without padding, then ReLU, optional 2×2 max pool and dropout.
+pub(crate) struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+    pool: Pool,
+    dropout: f64,
+    /// Tells this layer's dropout from the others' of its block.
+    layer: u64,
+    backend: Backend,
+}
+
+impl Conv {
+    pub fn new(
+        place: &Place<'_>,
+        (inputs, outputs): (usize, usize),
+        pool: Pool,
+        dropout: f64,
+        layer: u64,
+    ) -> Result<Self, ParameterError> {
+        let init = Init::FanIn(inputs * 9);
+        Ok(Self {
+            weight: place.parameter("weight", &[1, outputs, inputs, 3, 3], init)?,
+            bias: place.parameter("bias", &[1, outputs], init)?,
+            pool,
+            dropout,
+            layer,
+            backend: place.backend,
+        })
+    }
+
+    /// [1, N, Ci, H, W] → [1, N, Co, OH, OW].
+    pub fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        let dropout = match pass {
+            Pass::Train(key) if self.dropout > 0.0 => {
+                let key = StreamKey::derive(key.0, &[self.layer]);
+                Some(Dropout::new(self.dropout, vec![key])?)
+            }
+            Pass::Train(_) | Pass::Eval => None,
+        };
+        Conv3x3 {
+            padding: Padding::Valid,
+            pool: self.pool,
+            dropout,
+            backend: self.backend,
+        }
+        .forward(x, &self.weight, &self.bias)
+    }
+}
+
+/// y = x Wᵀ + b.
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+    backend: Backend,
+}
+
+impl Linear {
+    pub fn new(place: &Place<'_>, inputs: usize, outputs: usize) -> Result<Self, ParameterError> {
+        let init = Init::FanIn(inputs);
+        Ok(Self {
+            weight: place.parameter("weight", &[1, outputs, inputs], init)?,
+            bias: place.parameter("bias", &[1, outputs], init)?,
+            backend: place.backend,
+        })
+    }
+
+    /// [1, N, I] → [1, N, O].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        linear(x, &self.weight, &self.bias, self.backend)
+    }
+}
+
+/// How fast running statistics follow the batch's.
+const MOMENTUM: f64 = 0.1;
+const EPSILON: f64 = 1e-5;
+
+/// Batch norm over the rows, then an activation.
+pub(crate) struct BatchNorm {
+    gamma: Tensor,
+    beta: Tensor,
+    mean: Var,
+    var: Var,
+    activation: Activation,
+    backend: Backend,
+}
+
+/// Where a batch norm's statistics come from and go to.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Statistics {
+    /// Normalise by the batch; let the running ones follow with this share.
+    Batch { momentum: f64 },
+    /// Normalise by the running ones.
+    Running,
+}
+
+impl From<Pass> for Statistics {
+    fn from(pass: Pass) -> Self {
+        match pass {
+            Pass::Train(_) => Self::Batch { momentum: MOMENTUM },
+            Pass::Eval => Self::Running,
+        }
+    }
+}
+
+impl BatchNorm {
+    pub fn new(
+        place: &Place<'_>,
+        features: usize,
+        activation: Activation,
+    ) -> Result<Self, ParameterError> {
+        let running = |name, value| {
+            let name = place.at(name).prefix;
+            let init = Init::Constant(value);
+            place.builder.buffer(place.part, &name, (1, features), init)
+        };
+        Ok(Self {
+            gamma: place.parameter("gamma", &[1, features], Init::Constant(1.0))?,
+            beta: place.parameter("beta", &[1, features], Init::Constant(0.0))?,
+            mean: running("mean", 0.0)?,
+            var: running("var", 1.0)?,
+            activation,
+            backend: place.backend,
+        })
+    }
+
+    /// [1, N, F] → [1, N, F].
+    pub fn forward(&self, x: &Tensor, statistics: Statistics) -> Result<Tensor> {
+        let mode = match statistics {
+            Statistics::Batch { .. } => BatchNormMode::Train,
+            Statistics::Running => BatchNormMode::Eval {
+                mean: &self.mean,
+                var: &self.var,
+            },
+        };
+        let out = batch_norm(
+            x,
+            &self.gamma,
+            &self.beta,
+            EPSILON,
+            mode,
+            self.activation,
+            self.backend,
+        )?;
+        if let Statistics::Batch { momentum } = statistics {
+            let rows = x.dim(1)? as f64;
+            // The running variance is the unbiased one, as in PyTorch; one row has none.
+            let unbiased = if rows > 1.0 { rows / (rows - 1.0) } else { 1.0 };
+            follow(&self.mean, &out.mean, momentum)?;
+            follow(&self.var, &(out.var * unbiased)?, momentum)?;
+        }
+        Ok(out.y)
+    }
+}
+
+fn follow(running: &Var, batch: &Tensor, momentum: f64) -> Result<()> {
+    let kept = (running.as_detached_tensor() * (1.0 - momentum))?;
+    running.set(&(kept + (batch.detach() * momentum)?)?)
+}

@@ -1,0 +1,140 @@
+//! The discrete-time network: T blocks, the encoder they share or own, and the readout.
+
+use candle_core::{DType, Result, Tensor};
+use noprop_method::{
+    BlockInput, Denoiser, EncoderKind, ParameterBuilder, ParameterKind, Parameters, Part, Pass,
+};
+
+use crate::block_head::BlockHead;
+use crate::image_branch::ImageBranch;
+use crate::layers::{Linear, Place};
+use crate::{Embedding, ModelError, NetworkConfig};
+
+/// The paper's network for NoProp-DT (Fig. 6, left).
+///
+/// Parameters are named after the part they belong to: `block.3.image.conv1.weight`, `encoder.image.conv1.weight`,
+/// `readout.weight`.
+pub struct Network {
+    encoder: EncoderKind,
+    /// One for a shared or frozen encoder, else one a block.
+    image_branches: Vec<ImageBranch>,
+    heads: Vec<BlockHead>,
+    readout: Linear,
+    class_embeddings: Tensor,
+    parameters: Parameters,
+}
+
+impl Network {
+    /// Builds the network from `source`: fresh from a seed, or from stored tensors.
+    ///
+    /// # Errors
+    /// [`ModelError::Parameters`] if stored tensors are missing, misshapen or too many.
+    pub fn new(config: &NetworkConfig, source: ParameterBuilder) -> Result<Self, ModelError> {
+        let place = |part, kind| Place {
+            builder: &source,
+            part,
+            kind,
+            prefix: String::new(),
+            backend: config.backend,
+        };
+        let image_branch = |part, kind| {
+            ImageBranch::new(&place(part, kind).at("image"), config.image, config.dropout)
+        };
+        let class_embeddings = match config.embedding {
+            Embedding::Onehot => Tensor::eye(config.classes, DType::F32, source.device())?,
+        };
+        let dimension = class_embeddings.dim(1)?;
+        let mut image_branches = Vec::new();
+        match config.encoder {
+            EncoderKind::PerBlock => {}
+            EncoderKind::Shared => {
+                image_branches.push(image_branch(Part::Encoder, ParameterKind::Trainable)?);
+            }
+            EncoderKind::Frozen => {
+                image_branches.push(image_branch(Part::Encoder, ParameterKind::Buffer)?);
+            }
+        }
+        let mut heads = Vec::with_capacity(config.blocks);
+        for t in 1..=config.blocks {
+            let part = Part::Block(t);
+            if config.encoder == EncoderKind::PerBlock {
+                image_branches.push(image_branch(part, ParameterKind::Trainable)?);
+            }
+            let place = place(part, ParameterKind::Trainable);
+            heads.push(BlockHead::new(&place, dimension, config.classes)?);
+        }
+        let readout = Linear::new(
+            &place(Part::Readout, ParameterKind::Trainable),
+            dimension,
+            config.classes,
+        )?;
+        Ok(Self {
+            encoder: config.encoder,
+            image_branches,
+            heads,
+            readout,
+            class_embeddings,
+            parameters: source.finish()?,
+        })
+    }
+
+    /// Sets the running statistics of a frozen encoder to those of `images` [N, C, H, W], once, before training: an
+    /// encoder that is never trained would otherwise normalise by statistics it never saw. Any other encoder is left alone.
+    ///
+    /// # Errors
+    /// candle's, for images of the wrong shape.
+    pub fn calibrate_frozen_encoder(&self, images: &Tensor) -> Result<()> {
+        match (self.encoder, self.image_branches.first()) {
+            (EncoderKind::Frozen, Some(branch)) => branch.calibrate(images),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Denoiser for Network {
+    fn blocks(&self) -> usize {
+        self.heads.len()
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn class_embeddings(&self) -> &Tensor {
+        &self.class_embeddings
+    }
+
+    fn encoder(&self) -> EncoderKind {
+        self.encoder
+    }
+
+    fn encode(&self, part: Part, images: &Tensor, pass: Pass) -> Result<Tensor> {
+        let (branch, pass) = match (self.encoder, part) {
+            (EncoderKind::Frozen, _) => (0, Pass::Eval),
+            (EncoderKind::Shared, _) => (0, pass),
+            (EncoderKind::PerBlock, Part::Block(t)) => (t.wrapping_sub(1), pass),
+            (EncoderKind::PerBlock, other) => {
+                candle_core::bail!("{other} has no image branch: every block has its own")
+            }
+        };
+        match self.image_branches.get(branch) {
+            Some(branch) => branch.forward(images, pass),
+            None => candle_core::bail!("{part} has no image branch"),
+        }
+    }
+
+    fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
+        match self.heads.get(input.block.wrapping_sub(1)) {
+            Some(head) => head.forward(input.features, input.z, input.pass),
+            None => candle_core::bail!(
+                "block {} of a network with blocks 1 to {}",
+                input.block,
+                self.heads.len()
+            ),
+        }
+    }
+
+    fn readout(&self, z: &Tensor) -> Result<Tensor> {
+        self.readout.forward(&z.unsqueeze(0)?)?.squeeze(0)
+    }
+}
