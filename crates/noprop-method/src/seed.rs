@@ -60,6 +60,16 @@ pub struct Draws {
 }
 
 impl Draws {
+    /// Epoch, counted from 0.
+    pub fn epoch(self) -> u32 {
+        self.epoch
+    }
+
+    /// Step of the epoch, counted from 0.
+    pub fn step(self) -> u32 {
+        self.step
+    }
+
     fn key(self, purpose: Purpose, block: u64) -> StreamKey {
         self.seed
             .key(purpose, [block, self.epoch.into(), self.step.into()])

@@ -1,1 +1,72 @@
-//! Placeholder while the workspace takes shape.
+//! Trains the blocks of a NoProp network, records the run, and stops and resumes to the same bits.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `config.rs` | optimizer settings, checked once |
+//! | `learning_rate.rs` | warm-up and decay as a function of the step |
+//! | `unit.rs` | which parameters are trained together, and which never meet |
+//! | `trainer.rs` | one step of one unit: batch, loss, gradients, update |
+//! | `fit.rs` | the loop over epochs: validation, best weights, checkpoints, interruption |
+//! | `evaluate.rs` | accuracy of the whole chain and after each block |
+//! | `weights.rs` | `model.safetensors`, written atomically and read with suspicion |
+//! | `state.rs` | all that a resume needs |
+//! | `run_dir.rs` | the run directory: one process at a time, nothing overwritten by accident |
+//! | `metrics.rs` | `metrics.jsonl`, one event a line |
+//!
+//! **One design decision:** the trainer knows *units*, not blocks. A unit is a set of parameters that one optimizer
+//! step moves together: a block with an encoder of its own, the readout, or all blocks behind a shared encoder. A unit's
+//! next step depends on nothing but the unit, its position and the data, so units may advance in any order, in any
+//! process, and be stopped anywhere.
+//!
+//! The example trains the paper's network for one step on random images:
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use noprop_data::Split;
+//! use noprop_method::{DiscreteTime, LossWeight, ParameterBuilder, Schedule, ScheduleKind, Seed};
+//! use noprop_models::{ImageShape, Network, NetworkConfig};
+//! use noprop_train::{TrainConfig, Trainer};
+//!
+//! let (seed, device) = (Seed(1), Device::Cpu);
+//! let config = NetworkConfig::new(ImageShape { channels: 1, height: 16, width: 16 }, 2, 3)?;
+//! let network = Network::new(&config, ParameterBuilder::seeded(seed, &device))?;
+//! let objective = DiscreteTime::new(Schedule::new(ScheduleKind::Cosine, 3)?, 0.1, LossWeight::Uniform)?;
+//!
+//! let images = Tensor::rand(0f32, 1., (8, 1, 16, 16), &device)?;
+//! let labels = Tensor::new(&[0u32, 1, 0, 1, 0, 1, 0, 1], &device)?;
+//! let train = Split::new(images, labels, 2)?;
+//! let mut trainer = Trainer::new(&network, &objective, &train, TrainConfig { batch_size: 4, ..TrainConfig::default() }, seed)?;
+//! for unit in 0..trainer.units().len() {
+//!     let report = trainer.advance(unit)?;
+//!     assert!(report.losses.iter().all(|loss| loss.loss.is_finite()));
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod atomic_file;
+mod config;
+mod error;
+mod evaluate;
+mod fit;
+mod learning_rate;
+mod metrics;
+mod resources;
+mod run_dir;
+mod state;
+mod trainer;
+mod unit;
+mod weights;
+
+pub use atomic_file::write_atomically;
+pub use config::{OptimizerKind, TrainConfig};
+pub use error::TrainError;
+pub use evaluate::{Evaluation, evaluate};
+pub use fit::{Best, Control, EpochReport, FitReport, Fitting, Observer, Outcome, Silent, fit};
+pub use learning_rate::{Decay, LearningRate};
+pub use metrics::{Event, MeanLoss, MetricsLog};
+pub use resources::{Hardware, peak_memory_bytes};
+pub use run_dir::{Existing, RunDirectory};
+pub use state::{Progress, StateError};
+pub use trainer::{PartLoss, StepReport, Trainer};
+pub use unit::Unit;
+pub use weights::{StoredWeights, WeightsError, read_weights, write_weights};

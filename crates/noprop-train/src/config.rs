@@ -1,0 +1,135 @@
+//! Settings of a training, checked once.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Decay, LearningRate, TrainError};
+
+/// Which optimizer moves the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// Adam with decoupled weight decay: the paper's for discrete time.
+    #[default]
+    Adamw,
+    /// Adam with L2 weight decay: the paper's for continuous time and flow matching.
+    Adam,
+}
+
+/// Settings of a training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainConfig {
+    /// Passes over the training images.
+    pub epochs: u32,
+    /// Images a step.
+    pub batch_size: usize,
+    /// The optimizer.
+    pub optimizer: OptimizerKind,
+    /// The peak learning rate.
+    pub lr: f64,
+    /// What the learning rate does after the warm-up.
+    pub lr_decay: Decay,
+    /// Steps of linear warm-up; cut to a sixth of the training where it would be longer than that.
+    pub warmup_steps: u32,
+    /// Weight decay.
+    pub weight_decay: f64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 3,
+            batch_size: 128,
+            optimizer: OptimizerKind::Adamw,
+            lr: 2e-3,
+            lr_decay: Decay::Cosine,
+            warmup_steps: 200,
+            weight_decay: 1e-3,
+        }
+    }
+}
+
+/// More epochs than anybody waits for.
+const MAX_EPOCHS: u32 = 1_000_000;
+
+impl TrainConfig {
+    /// Checks every setting against its range and the number of training images.
+    ///
+    /// # Errors
+    /// [`TrainError::OutOfRange`] naming the first setting that is off.
+    pub fn validate(&self, images: usize) -> Result<(), TrainError> {
+        let out_of_range = |name, expected: &str, value: String| {
+            Err(TrainError::OutOfRange {
+                name,
+                expected: expected.into(),
+                value,
+            })
+        };
+        if !(1..=MAX_EPOCHS).contains(&self.epochs) {
+            return out_of_range("epochs", "between 1 and 1000000", self.epochs.to_string());
+        }
+        if self.batch_size < 2 {
+            let expected = "at least 2 (batch norm needs a batch)";
+            return out_of_range("batch-size", expected, self.batch_size.to_string());
+        }
+        if self.batch_size > images {
+            let expected = format!("at most the {images} training images");
+            return out_of_range("batch-size", &expected, self.batch_size.to_string());
+        }
+        if !(self.lr.is_finite() && self.lr > 0.0) {
+            return out_of_range("lr", "a positive number", self.lr.to_string());
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            let value = self.weight_decay.to_string();
+            return out_of_range("weight-decay", "0 or a positive number", value);
+        }
+        Ok(())
+    }
+
+    /// Steps of one epoch over `images` images. A last batch of a single image is left out: it has no variance for a
+    /// batch norm.
+    pub fn steps_per_epoch(&self, images: usize) -> u32 {
+        let (full, rest) = (images / self.batch_size, images % self.batch_size);
+        u32::try_from(full + usize::from(rest >= 2)).unwrap_or(u32::MAX)
+    }
+
+    /// The learning rate over the whole training.
+    pub fn learning_rate(&self, images: usize) -> LearningRate {
+        let total_steps = u64::from(self.epochs) * u64::from(self.steps_per_epoch(images));
+        LearningRate {
+            peak: self.lr,
+            warmup_steps: u64::from(self.warmup_steps).min(total_steps / 6),
+            decay: self.lr_decay,
+            total_steps,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_cannot_train() {
+        let fine = TrainConfig::default();
+        fine.validate(1000).unwrap();
+        for broken in [
+            TrainConfig { epochs: 0, ..fine },
+            TrainConfig { batch_size: 0, ..fine },
+            TrainConfig { batch_size: 1001, ..fine },
+            TrainConfig { lr: f64::NAN, ..fine },
+            TrainConfig { lr: 0.0, ..fine },
+            TrainConfig { weight_decay: -1.0, ..fine },
+        ] {
+            assert!(broken.validate(1000).is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn counts_the_last_batch_unless_it_is_one_image() {
+        let config = TrainConfig::default();
+        assert_eq!(config.steps_per_epoch(55_000), 430);
+        assert_eq!(config.steps_per_epoch(256), 2);
+        assert_eq!(config.steps_per_epoch(257), 2);
+        assert_eq!(config.steps_per_epoch(258), 3);
+    }
+}

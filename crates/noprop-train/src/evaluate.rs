@@ -1,0 +1,89 @@
+//! How well the whole chain classifies, and how well each block alone would have.
+
+use candle_core::{D, Tensor};
+use noprop_data::Split;
+use noprop_method::{Denoiser, Objective, Sampler, classify};
+
+use crate::TrainError;
+
+/// Images classified at a time.
+const CHUNK: usize = 500;
+
+/// The outcome of classifying a whole split. Labels were used to count, and for nothing else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Images classified correctly.
+    pub correct: usize,
+    /// Images classified.
+    pub total: usize,
+    /// The share of images that each block's own class probabilities get right, block 1 first.
+    pub per_block: Vec<f64>,
+    /// The predicted class of every image.
+    pub predictions: Vec<u32>,
+    /// Images by true class (row) and predicted class (column).
+    pub confusion: Vec<Vec<u64>>,
+}
+
+impl Evaluation {
+    /// The share of images classified correctly, 0..=1.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.total.max(1) as f64
+    }
+}
+
+/// Classifies every image of `split` and counts.
+///
+/// The images are classified first, by a function that takes no labels; then the labels are compared.
+///
+/// # Errors
+/// [`TrainError::Method`] if network, objective and images do not fit together.
+pub fn evaluate(
+    network: &dyn Denoiser,
+    objective: &dyn Objective,
+    split: &Split,
+    sampler: &Sampler,
+) -> Result<Evaluation, TrainError> {
+    let mut predictions = Vec::with_capacity(split.len());
+    let mut by_block: Vec<Vec<u32>> = vec![Vec::with_capacity(split.len()); network.blocks()];
+    for start in (0..split.len()).step_by(CHUNK) {
+        let length = CHUNK.min(split.len() - start);
+        let images = split.images.narrow(0, start, length)?;
+        let rows: Vec<u32> = (start..start + length).map(row_id).collect();
+        let answer = classify(network, objective, &images, &rows, sampler)?;
+        predictions.extend(top(&answer.probabilities)?);
+        for (labels, probabilities) in by_block.iter_mut().zip(&answer.per_block) {
+            labels.extend(top(probabilities)?);
+        }
+    }
+
+    let truth = split.labels.to_vec1::<u32>()?;
+    let classes = network.class_embeddings().dim(0)?;
+    let mut confusion = vec![vec![0u64; classes]; classes];
+    for (&true_class, &predicted) in truth.iter().zip(&predictions) {
+        if let Some(cell) = confusion
+            .get_mut(true_class as usize)
+            .and_then(|row| row.get_mut(predicted as usize))
+        {
+            *cell += 1;
+        }
+    }
+    let hits = |labels: &[u32]| labels.iter().zip(&truth).filter(|(a, b)| a == b).count();
+    Ok(Evaluation {
+        correct: hits(&predictions),
+        total: truth.len(),
+        per_block: by_block
+            .iter()
+            .map(|labels| hits(labels) as f64 / truth.len().max(1) as f64)
+            .collect(),
+        predictions,
+        confusion,
+    })
+}
+
+fn row_id(row: usize) -> u32 {
+    u32::try_from(row).unwrap_or(u32::MAX)
+}
+
+fn top(probabilities: &Tensor) -> Result<Vec<u32>, TrainError> {
+    Ok(probabilities.argmax(D::Minus1)?.to_vec1()?)
+}
