@@ -1,0 +1,257 @@
+//! The fused ops against their references: values and every gradient, over the sizes and layouts that occur.
+
+use candle_core::{DType, Tensor};
+use noprop_kernels::random::StreamKey;
+use noprop_kernels::{
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, cross_entropy,
+    denoise_loss, linear_act,
+};
+
+use crate::support::{Function, distance, labels, value_and_gradients, values};
+
+const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-10)];
+
+/// Values and all gradients of `f` on both backends, for arguments made in each precision.
+fn agree(
+    name: &str,
+    shapes: &[Vec<usize>],
+    f: &dyn Fn(&[Tensor], Backend) -> Result<Tensor, noprop_kernels::KernelError>,
+) {
+    for (dtype, tolerance) in PRECISIONS {
+        let arguments: Vec<Tensor> = shapes
+            .iter()
+            .enumerate()
+            .map(|(i, shape)| values(i as u64 + 20, shape, dtype))
+            .collect();
+        let on = |backend| {
+            let f = move |a: &[Tensor]| Ok(f(a, backend)?);
+            let f: &Function<'_> = &f;
+            value_and_gradients(f, &arguments).unwrap()
+        };
+        let (reference, reference_gradients) = on(Backend::Reference);
+        let (fused, fused_gradients) = on(Backend::Auto);
+        let error = distance(&fused, &reference);
+        assert!(
+            error < tolerance,
+            "{name} {dtype:?}: values differ by {error:e}"
+        );
+        for (i, (a, b)) in fused_gradients.iter().zip(&reference_gradients).enumerate() {
+            let error = distance(a, b);
+            assert!(
+                error < tolerance,
+                "{name} {dtype:?}: gradient {i} differs by {error:e}"
+            );
+        }
+    }
+}
+
+fn conv(padding: Padding, pool: Pool, dropout: Option<Dropout>, backend: Backend) -> Conv3x3 {
+    Conv3x3 {
+        padding,
+        pool,
+        dropout,
+        backend,
+    }
+}
+
+/// Every image size of the networks, both paddings, pooled or not; with one shared input and with one a block.
+#[test]
+fn convolution_over_sizes() {
+    for size in [28, 26, 13, 11, 9, 32, 30, 15] {
+        for padding in [Padding::Valid, Padding::Same] {
+            for pool in [Pool::None, Pool::Max2] {
+                let dropout = Dropout::new(0.2, vec![StreamKey(size as u64)]).unwrap();
+                let shapes = [vec![1, 3, 5, size, size], vec![1, 7, 5, 3, 3], vec![1, 7]];
+                agree(
+                    &format!("{size} {padding:?} {pool:?}"),
+                    &shapes,
+                    &|a, backend| {
+                        conv(padding, pool, Some(dropout.clone()), backend)
+                            .forward(&a[0], &a[1], &a[2])
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// The layers of the paper's network and of a colour one, with their real channel counts; one image, and uneven sides.
+#[test]
+fn convolution_over_channels() {
+    for (c_in, c_out, height, width, pool, images) in [
+        (1, 32, 28, 28, Pool::Max2, 3),
+        (32, 64, 13, 13, Pool::None, 2),
+        (64, 128, 11, 11, Pool::Max2, 2),
+        (3, 32, 32, 32, Pool::Max2, 1),
+        (33, 17, 8, 10, Pool::None, 1),
+        (2, 1, 4, 4, Pool::Max2, 1),
+        (1, 1, 3, 3, Pool::None, 1),
+        (4, 40, 5, 12, Pool::Max2, 37),
+    ] {
+        let shapes = [
+            vec![1, images, c_in, height, width],
+            vec![1, c_out, c_in, 3, 3],
+            vec![1, c_out],
+        ];
+        agree(&format!("{shapes:?}"), &shapes, &|a, backend| {
+            conv(Padding::Valid, pool, None, backend).forward(&a[0], &a[1], &a[2])
+        });
+    }
+}
+
+#[test]
+fn convolution_over_blocks() {
+    for x_blocks in [1, 3] {
+        let keys: Vec<_> = (0..3).map(StreamKey).collect();
+        let dropout = Dropout::new(0.4, keys).unwrap();
+        let shapes = [vec![x_blocks, 5, 4, 9, 9], vec![3, 6, 4, 3, 3], vec![3, 6]];
+        agree(&format!("{x_blocks} inputs"), &shapes, &|a, backend| {
+            conv(Padding::Same, Pool::Max2, Some(dropout.clone()), backend)
+                .forward(&a[0], &a[1], &a[2])
+        });
+    }
+}
+
+/// Equal values in a window and sums of exactly zero: both paths must send the gradient to the same place.
+#[test]
+fn ties_and_zeros_are_settled_alike() {
+    for (dtype, tolerance) in PRECISIONS {
+        let x = values(1, &[1, 2, 3, 8, 8], dtype).round().unwrap();
+        let w = values(2, &[1, 4, 3, 3, 3], dtype).round().unwrap();
+        let b = w
+            .zeros_like()
+            .unwrap()
+            .narrow(4, 0, 1)
+            .unwrap()
+            .narrow(3, 0, 1)
+            .unwrap();
+        let b = b.narrow(2, 0, 1).unwrap().reshape((1, 4)).unwrap();
+        for pool in [Pool::None, Pool::Max2] {
+            let on = |backend| {
+                let layer = conv(Padding::Same, pool, None, backend);
+                let f = move |a: &[Tensor]| Ok(layer.forward(&a[0], &a[1], &a[2])?);
+                value_and_gradients(&f, &[x.clone(), w.clone(), b.clone()]).unwrap()
+            };
+            let (reference, fused) = (on(Backend::Reference), on(Backend::Auto));
+            for (a, b) in fused.1.iter().zip(&reference.1) {
+                assert!(distance(a, b) < tolerance);
+            }
+        }
+    }
+}
+
+/// Inputs that are views (transposed, narrowed, broadcast) must be read by their strides, and their gradients put back.
+#[test]
+fn views_are_read_by_their_strides() {
+    let shapes = [vec![2, 10, 3, 9, 8], vec![1, 4, 6, 3, 3], vec![1, 6]];
+    agree("transposed and narrowed", &shapes, &|a, backend| {
+        let x = a[0].narrow(1, 2, 5)?.transpose(3, 4)?.narrow(0, 1, 1)?;
+        let w = a[1].transpose(1, 2)?.narrow(2, 1, 3)?;
+        conv(Padding::Same, Pool::Max2, None, backend).forward(&x, &w, &a[2])
+    });
+    let shapes = [vec![1, 1, 3, 6, 6], vec![2, 4, 3, 3, 3], vec![1, 4]];
+    agree("broadcast", &shapes, &|a, backend| {
+        let x = a[0].broadcast_as((2, 4, 3, 6, 6))?;
+        let b = a[2].broadcast_as((2, 4))?;
+        let y = conv(Padding::Valid, Pool::None, None, backend).forward(&x, &a[1], &b)?;
+        // A gradient that arrives broadcast and transposed.
+        Ok(y.transpose(3, 4)?.sum(2)?)
+    });
+    let shapes = [vec![9, 2, 4], vec![2, 9, 5], vec![5]];
+    agree("dense views", &shapes, &|a, backend| {
+        let x = a[0].transpose(0, 1)?.narrow(2, 1, 3)?;
+        let w = a[1].narrow(1, 2, 3)?.transpose(1, 2)?;
+        let y = linear_act(
+            &x,
+            &w,
+            &a[2].broadcast_as((2, 5))?,
+            Activation::Relu,
+            backend,
+        )?;
+        Ok(y.transpose(0, 2)?.sum(1)?)
+    });
+}
+
+#[test]
+fn dense_over_sizes() {
+    for (x_blocks, blocks, rows, inputs, outputs) in [
+        (1, 1, 128, 2048, 256),
+        (1, 3, 17, 33, 65),
+        (3, 3, 17, 256, 10),
+        (1, 1, 1, 1, 1),
+        (2, 2, 40, 10, 256),
+        (1, 1, 300, 7, 3),
+    ] {
+        for act in [Activation::None, Activation::Relu] {
+            let shapes = [
+                vec![x_blocks, rows, inputs],
+                vec![blocks, outputs, inputs],
+                vec![blocks, outputs],
+            ];
+            agree(&format!("{shapes:?} {act:?}"), &shapes, &|a, backend| {
+                linear_act(&a[0], &a[1], &a[2], act, backend)
+            });
+        }
+    }
+}
+
+#[test]
+fn batch_normalisation_over_sizes() {
+    for (blocks, rows, features) in [(1, 128, 256), (3, 17, 33), (2, 2, 1)] {
+        for act in [Activation::None, Activation::Relu] {
+            let shapes = [
+                vec![blocks, rows, features],
+                vec![blocks, features],
+                vec![blocks, features],
+            ];
+            agree(&format!("{shapes:?} {act:?}"), &shapes, &|a, backend| {
+                Ok(batch_norm(
+                    &a[0],
+                    &a[1],
+                    &a[2],
+                    1e-5,
+                    BatchNormMode::Train,
+                    act,
+                    backend,
+                )?
+                .y)
+            });
+            for (dtype, tolerance) in PRECISIONS {
+                let arguments: Vec<_> = shapes.iter().map(|s| values(3, s, dtype)).collect();
+                let on = |backend| {
+                    let (x, g, b) = (&arguments[0], &arguments[1], &arguments[2]);
+                    batch_norm(x, g, b, 1e-5, BatchNormMode::Train, act, backend).unwrap()
+                };
+                let (reference, fused) = (on(Backend::Reference), on(Backend::Auto));
+                assert!(distance(&fused.mean, &reference.mean) < tolerance);
+                assert!(distance(&fused.var, &reference.var) < tolerance);
+                let eval = |backend| {
+                    let mode = BatchNormMode::Eval {
+                        mean: &reference.mean,
+                        var: &reference.var,
+                    };
+                    let (x, g, b) = (&arguments[0], &arguments[1], &arguments[2]);
+                    batch_norm(x, g, b, 1e-5, mode, act, backend).unwrap().y
+                };
+                assert!(distance(&eval(Backend::Auto), &eval(Backend::Reference)) < tolerance);
+                assert!(distance(&eval(Backend::Auto), &reference.y) < tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_over_sizes() {
+    for (blocks, rows, classes, width) in [(1, 128, 10, 10), (10, 31, 10, 784), (2, 1, 3, 5)] {
+        let y = labels(rows, classes);
+        let shapes = [vec![blocks, rows, classes], vec![classes, width]];
+        agree(&format!("denoise {shapes:?}"), &shapes, &|a, backend| {
+            denoise_loss(&(&a[0] * 5.0)?, &a[1], &y, backend)
+        });
+        agree(
+            &format!("entropy {shapes:?}"),
+            &shapes[..1],
+            &|a, backend| cross_entropy(&(&a[0] * 5.0)?, &y, backend),
+        );
+    }
+}
