@@ -32,6 +32,7 @@
 mod backend;
 mod batch_norm;
 mod conv;
+mod cpu;
 mod dropout;
 mod error;
 mod linear;

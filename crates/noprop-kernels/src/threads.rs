@@ -38,20 +38,22 @@ pub fn configure(threads: NonZeroUsize) -> Result<(), ThreadsError> {
     }
     let count = threads.to_string();
     for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
-        // SAFETY: the environment may only be changed while no other thread reads it. On Linux this is the only
-        // thread, as was just checked; elsewhere the caller has been told to call first thing in `main`.
-        #[expect(
-            unsafe_code,
-            reason = "candle reads its pool size from the environment only"
-        )]
-        unsafe {
-            std::env::set_var(name, &count);
-        }
+        set_for_process(name, &count);
     }
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads.get())
         .build_global()?;
     Ok(())
+}
+
+#[expect(
+    unsafe_code,
+    reason = "candle reads its pool size from the environment only"
+)]
+fn set_for_process(name: &str, value: &str) {
+    // SAFETY: the environment may only be changed while no other thread reads it. On Linux this is the only thread,
+    // as the caller has just checked; elsewhere `configure` is documented as the first thing in `main`.
+    unsafe { std::env::set_var(name, value) }
 }
 
 /// Threads of this process, where the system says.

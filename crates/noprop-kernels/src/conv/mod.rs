@@ -1,6 +1,15 @@
 //! The convolution layer of an image denoiser: 3×3 convolution, bias, 2×2 maximum, ReLU and dropout as one op.
 
+mod backward;
+mod direct;
+mod epilogue;
+mod forward;
+mod fused;
+mod geometry;
+mod layout;
 mod reference;
+mod weights;
+mod winograd;
 
 use candle_core::Tensor;
 
@@ -104,7 +113,8 @@ impl Conv3x3 {
     pub fn forward(&self, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
         let sizes = self.check(x, w, b)?;
         match self.backend.choose(OP, x)? {
-            Chosen::Fused | Chosen::Reference => reference::forward(self, &sizes, x, w, b),
+            Chosen::Fused => fused::forward(self, sizes, x, w, b),
+            Chosen::Reference => reference::forward(self, &sizes, x, w, b),
         }
     }
 

@@ -97,9 +97,12 @@ struct WithFirst<'a, 'b, F> {
 }
 
 struct WithBoth<'a, 'b, F> {
-    held: RefCell<Option<(&'b mut [F], &'b [F], &'b mut [F])>>,
+    held: RefCell<Option<Held<'b, F>>>,
     c: &'a Coefficients,
 }
+
+/// Parameters, gradient and first moment.
+type Held<'b, F> = (&'b mut [F], &'b [F], &'b mut [F]);
 
 const NAME: &str = "adam";
 
