@@ -189,10 +189,13 @@ impl<'a, F: Float> Plan<'a, F> {
             super::Pool::Max2 => &self.inputs.winners[at * each..][..each],
         };
         let mut stopped = Scratch::zeros(each);
-        self.arch.dispatch(|| {
-            stop(g, gradient, result, self.inputs.scale, &mut stopped, bias);
-            spread(g, &stopped, winners, frame, raw);
-        });
+        self.arch.dispatch(
+            #[inline(always)]
+            || {
+                stop(g, gradient, result, self.inputs.scale, &mut stopped, bias);
+                spread(g, &stopped, winners, frame, raw);
+            },
+        );
     }
 }
 
@@ -245,7 +248,10 @@ impl<F: Float> Group<'_, F> {
         for index in 0..self.count {
             let (at, source) = self.image(plan, index);
             let (bias, gathered) = self.sum.split_at_mut(g.c_out_whole);
-            arch.dispatch(|| into_padded(g, source, &mut image));
+            arch.dispatch(
+                #[inline(always)]
+                || into_padded(g, source, &mut image),
+            );
             plan.raw_gradient(at, flat, bias, &mut raw);
             arch.dispatch(direct::Weights {
                 g,
@@ -267,7 +273,10 @@ impl<F: Float> Group<'_, F> {
                     image: &mut padded,
                 });
                 let dx = &mut self.dx[index * g.image()..][..g.image()];
-                arch.dispatch(|| out_of_padded(g, &padded, g.c_in_whole, dx));
+                arch.dispatch(
+                    #[inline(always)]
+                    || out_of_padded(g, &padded, g.c_in_whole, dx),
+                );
             }
         }
     }
@@ -300,7 +309,10 @@ impl<F: Float> Group<'_, F> {
         };
         for index in 0..count {
             let (at, source) = self.image(plan, first + index);
-            arch.dispatch(|| into_padded(g, source, &mut image));
+            arch.dispatch(
+                #[inline(always)]
+                || into_padded(g, source, &mut image),
+            );
             winograd::image_to_points(arch, g, place(index), &image, &mut left);
             plan.raw_gradient(at, flat, &mut self.sum[..g.c_out_whole], &mut raw);
             winograd::raw_to_points(arch, g, place(index), &raw, &mut products);
@@ -333,7 +345,10 @@ impl<F: Float> Group<'_, F> {
             image.fill(F::default());
             winograd::points_to_image(arch, g, place(index), &left, &mut image);
             let dx = &mut self.dx[(first + index) * g.image()..][..g.image()];
-            arch.dispatch(|| out_of_padded(g, &image, g.in_stride, dx));
+            arch.dispatch(
+                #[inline(always)]
+                || out_of_padded(g, &image, g.in_stride, dx),
+            );
         }
     }
 }

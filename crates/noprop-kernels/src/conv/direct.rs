@@ -63,6 +63,7 @@ impl<F: Float> WithSimd for Forward<'_, F> {
             rows,
             width,
             a,
+            #[inline(always)]
             |i| self.starts[i],
             b,
             self.raw,
@@ -107,6 +108,7 @@ impl<F: Float> WithSimd for Weights<'_, F> {
             rows,
             width,
             a,
+            #[inline(always)]
             |i| self.starts[i],
             b,
             self.gradient,
@@ -162,6 +164,7 @@ impl<F: Float> WithSimd for Image<'_, F> {
             rows,
             width,
             a,
+            #[inline(always)]
             |i| self.starts[i],
             b,
             self.image,

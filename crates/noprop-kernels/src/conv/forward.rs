@@ -123,7 +123,10 @@ impl<F: Float> Task<'_, F> {
         match g.algorithm {
             Algorithm::Direct => {
                 for (index, source) in images.chunks_exact(g.image()).enumerate() {
-                    arch.dispatch(|| into_padded(g, source, &mut image));
+                    arch.dispatch(
+                        #[inline(always)]
+                        || into_padded(g, source, &mut image),
+                    );
                     arch.dispatch(direct::Forward {
                         g,
                         starts,
@@ -143,7 +146,10 @@ impl<F: Float> Task<'_, F> {
                     first: index * g.tiles(),
                 };
                 for (index, source) in images.chunks_exact(g.image()).enumerate() {
-                    arch.dispatch(|| into_padded(g, source, &mut image));
+                    arch.dispatch(
+                        #[inline(always)]
+                        || into_padded(g, source, &mut image),
+                    );
                     winograd::image_to_points(arch, g, place(index), &image, &mut left);
                 }
                 arch.dispatch(winograd::Forward {
@@ -170,7 +176,10 @@ impl<F: Float> Task<'_, F> {
         let mut done = Scratch::any(positions * g.c_out_whole);
         let mask = self.block.mask.map(|(stream, scale)| {
             let mut mask = Scratch::any(padded(positions * g.c_out));
-            arch.dispatch(|| stream.fill(self.first + index, scale, &mut mask));
+            arch.dispatch(
+                #[inline(always)]
+                || stream.fill(self.first + index, scale, &mut mask),
+            );
             mask
         });
         let winners = if self.winners.is_empty() {
@@ -180,16 +189,19 @@ impl<F: Float> Task<'_, F> {
             Some(&mut self.winners[index * each..][..each])
         };
         let result = &mut self.results[index * g.result()..][..g.result()];
-        arch.dispatch(|| {
-            finish(
-                g,
-                raw,
-                &self.block.bias,
-                mask.as_deref(),
-                winners,
-                &mut done,
-            );
-            channels_first(&done, g.c_out_whole, positions, result);
-        });
+        arch.dispatch(
+            #[inline(always)]
+            || {
+                finish(
+                    g,
+                    raw,
+                    &self.block.bias,
+                    mask.as_deref(),
+                    winners,
+                    &mut done,
+                );
+                channels_first(&done, g.c_out_whole, positions, result);
+            },
+        );
     }
 }

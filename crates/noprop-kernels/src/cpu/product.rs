@@ -196,8 +196,10 @@ impl<F: Float> Panel<'_, F> {
             let mut offset = run * walk.run_step;
             for _ in 0..walk.length {
                 // SAFETY: this is row `run · length + step` of B's `count` rows, whose last ends at `last_b`.
-                let right: [F::Reg<S>; VECTORS] =
-                    std::array::from_fn(|j| unsafe { F::load_ptr(s, b.add(j * lanes)) });
+                let right: [F::Reg<S>; VECTORS] = std::array::from_fn(
+                    #[inline(always)]
+                    |j| unsafe { F::load_ptr(s, b.add(j * lanes)) },
+                );
                 for (a, sums) in a.iter().zip(&mut sums) {
                     // SAFETY: `offset` is at most `reach`, which was checked for every row.
                     let left = F::splat(s, unsafe { *a.add(offset) });

@@ -54,16 +54,25 @@ pub(super) fn image_to_points<F: Float>(
     ) {
         let whole = g.c_in_whole;
         let point_step = place.tiles * whole;
-        for_each_tile::<F, S, TILE>(g, g.in_width, whole, |tile, start, channel| {
-            let from = &image[start + channel..];
-            let to = &mut points[(place.first + tile) * whole + channel..];
-            both_ways::<F, S, SIDE, SIDE>(
-                s,
-                |row, column| F::load(s, &from[(row * g.in_width + column) * whole..]),
-                |line| transforms::input::<F, S, TILE>(s, line),
-                |row, column, v| F::store(s, &mut to[(row * SIDE + column) * point_step..], v),
-            );
-        });
+        for_each_tile::<F, S, TILE>(
+            g,
+            g.in_width,
+            whole,
+            #[inline(always)]
+            |tile, start, channel| {
+                let from = &image[start + channel..];
+                let to = &mut points[(place.first + tile) * whole + channel..];
+                both_ways::<F, S, SIDE, SIDE>(
+                    s,
+                    #[inline(always)]
+                    |row, column| F::load(s, &from[(row * g.in_width + column) * whole..]),
+                    #[inline(always)]
+                    |line| transforms::input::<F, S, TILE>(s, line),
+                    #[inline(always)]
+                    |row, column, v| F::store(s, &mut to[(row * SIDE + column) * point_step..], v),
+                );
+            },
+        );
     }
 
     arch.dispatch(Task(g, place, image, points));
@@ -101,21 +110,30 @@ pub(super) fn points_to_image<F: Float>(
     ) {
         let whole = g.c_in_whole;
         let point_step = place.tiles * whole;
-        for_each_tile::<F, S, TILE>(g, g.in_width, whole, |tile, start, channel| {
-            let from = &points[(place.first + tile) * whole + channel..];
-            let to = &mut image[start + channel..];
-            both_ways::<F, S, SIDE, SIDE>(
-                s,
-                |row, column| F::load(s, &from[(row * SIDE + column) * point_step..]),
-                |line| transforms::input_back::<F, S, TILE>(s, line),
-                |row, column, v| {
-                    // Tiles overlap by two, so their shares add up.
-                    let spot = &mut to[(row * g.in_width + column) * whole..];
-                    let sum = F::plus(s, F::load(s, spot), v);
-                    F::store(s, spot, sum);
-                },
-            );
-        });
+        for_each_tile::<F, S, TILE>(
+            g,
+            g.in_width,
+            whole,
+            #[inline(always)]
+            |tile, start, channel| {
+                let from = &points[(place.first + tile) * whole + channel..];
+                let to = &mut image[start + channel..];
+                both_ways::<F, S, SIDE, SIDE>(
+                    s,
+                    #[inline(always)]
+                    |row, column| F::load(s, &from[(row * SIDE + column) * point_step..]),
+                    #[inline(always)]
+                    |line| transforms::input_back::<F, S, TILE>(s, line),
+                    #[inline(always)]
+                    |row, column, v| {
+                        // Tiles overlap by two, so their shares add up.
+                        let spot = &mut to[(row * g.in_width + column) * whole..];
+                        let sum = F::plus(s, F::load(s, spot), v);
+                        F::store(s, spot, sum);
+                    },
+                );
+            },
+        );
     }
 
     arch.dispatch(Task(g, place, points, image));
@@ -153,16 +171,27 @@ pub(super) fn points_to_raw<F: Float>(
     ) {
         let whole = g.c_out_whole;
         let point_step = place.tiles * whole;
-        for_each_tile::<F, S, TILE>(g, g.raw_width, whole, |tile, start, channel| {
-            let from = &points[(place.first + tile) * whole + channel..];
-            let to = &mut raw[start + channel..];
-            both_ways::<F, S, SIDE, TILE>(
-                s,
-                |row, column| F::load(s, &from[(row * SIDE + column) * point_step..]),
-                |line| transforms::output::<F, S, TILE>(s, line),
-                |row, column, v| F::store(s, &mut to[(row * g.raw_width + column) * whole..], v),
-            );
-        });
+        for_each_tile::<F, S, TILE>(
+            g,
+            g.raw_width,
+            whole,
+            #[inline(always)]
+            |tile, start, channel| {
+                let from = &points[(place.first + tile) * whole + channel..];
+                let to = &mut raw[start + channel..];
+                both_ways::<F, S, SIDE, TILE>(
+                    s,
+                    #[inline(always)]
+                    |row, column| F::load(s, &from[(row * SIDE + column) * point_step..]),
+                    #[inline(always)]
+                    |line| transforms::output::<F, S, TILE>(s, line),
+                    #[inline(always)]
+                    |row, column, v| {
+                        F::store(s, &mut to[(row * g.raw_width + column) * whole..], v)
+                    },
+                );
+            },
+        );
     }
 
     arch.dispatch(Task(g, place, points, raw));
@@ -200,16 +229,25 @@ pub(super) fn raw_to_points<F: Float>(
     ) {
         let whole = g.c_out_whole;
         let point_step = place.tiles * whole;
-        for_each_tile::<F, S, TILE>(g, g.raw_width, whole, |tile, start, channel| {
-            let from = &raw[start + channel..];
-            let to = &mut points[(place.first + tile) * whole + channel..];
-            both_ways::<F, S, TILE, SIDE>(
-                s,
-                |row, column| F::load(s, &from[(row * g.raw_width + column) * whole..]),
-                |line| transforms::output_back::<F, S, TILE>(s, line),
-                |row, column, v| F::store(s, &mut to[(row * SIDE + column) * point_step..], v),
-            );
-        });
+        for_each_tile::<F, S, TILE>(
+            g,
+            g.raw_width,
+            whole,
+            #[inline(always)]
+            |tile, start, channel| {
+                let from = &raw[start + channel..];
+                let to = &mut points[(place.first + tile) * whole + channel..];
+                both_ways::<F, S, TILE, SIDE>(
+                    s,
+                    #[inline(always)]
+                    |row, column| F::load(s, &from[(row * g.raw_width + column) * whole..]),
+                    #[inline(always)]
+                    |line| transforms::output_back::<F, S, TILE>(s, line),
+                    #[inline(always)]
+                    |row, column, v| F::store(s, &mut to[(row * SIDE + column) * point_step..], v),
+                );
+            },
+        );
     }
 
     arch.dispatch(Task(g, place, raw, points));
@@ -272,8 +310,11 @@ pub(super) fn weights_to_points<F: Float>(
                 let to = &mut points[i * outer + o..];
                 both_ways::<F, S, 3, SIDE>(
                     s,
+                    #[inline(always)]
                     |row, column| F::load(s, &from[(row * 3 + column) * outer..]),
+                    #[inline(always)]
                     |line| transforms::weights::<F, S, TILE>(s, line),
+                    #[inline(always)]
                     |row, column, v| {
                         F::store(s, &mut to[(row * SIDE + column) * inner * outer..], v);
                     },
@@ -322,8 +363,11 @@ pub(super) fn points_to_weights<F: Float>(
                 let to = &mut weights[i * 9 * outer + o..];
                 both_ways::<F, S, SIDE, 3>(
                     s,
+                    #[inline(always)]
                     |row, column| F::load(s, &from[(row * SIDE + column) * inner * outer..]),
+                    #[inline(always)]
                     |line| transforms::weights_back::<F, S, TILE>(s, line),
+                    #[inline(always)]
                     |row, column, v| F::store(s, &mut to[(row * 3 + column) * outer..], v),
                 );
             }
@@ -365,13 +409,14 @@ impl<F: Float> WithSimd for Forward<'_, F> {
                 data: right,
                 stride: self.outer,
             };
-            let start = |tile| tile * self.stride;
+            let stride = self.stride;
             product(
                 s,
                 self.tiles,
                 self.outer,
                 a,
-                start,
+                #[inline(always)]
+                |tile| tile * stride,
                 b,
                 result,
                 self.outer,
@@ -418,6 +463,7 @@ impl<F: Float> WithSimd for Backward<'_, F> {
                 self.inner,
                 self.outer,
                 a,
+                #[inline(always)]
                 |i| i,
                 b,
                 result,
