@@ -7,8 +7,8 @@ use divan::Bencher;
 use noprop_kernels::optim::{Adam, AdamConfig};
 use noprop_kernels::random::{StreamKey, normal};
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, denoise_loss,
-    linear_act,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, conv3x3_stack,
+    denoise_loss, linear_act,
 };
 
 const BATCH: usize = 128;
@@ -114,14 +114,14 @@ fn conv_forward_backward(bencher: Bencher<'_, '_>, layer: usize) {
 
 #[divan::bench(args = [Backend::Auto, Backend::Reference])]
 fn three_convs_forward_backward(bencher: Bencher<'_, '_>, backend: Backend) {
-    let weights = LAYERS.map(Layer::weights);
+    let weights = LAYERS.map(|layer| {
+        let (w, b) = layer.weights();
+        (w.into_inner(), b.into_inner())
+    });
     let x = LAYERS[0].image();
     let ops = LAYERS.map(|layer| layer.op(backend));
     time(bencher, || {
-        let mut h = x.clone();
-        for (op, (w, b)) in ops.iter().zip(&weights) {
-            h = op.forward(&h, w, b)?;
-        }
+        let h = conv3x3_stack(&ops, &x, &weights)?;
         h.sum_all()?.backward().map(drop)
     });
 }

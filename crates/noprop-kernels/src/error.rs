@@ -34,6 +34,16 @@ pub enum KernelError {
         /// Blocks in the weights' leading dimension.
         blocks: usize,
     },
+    /// As many parameters were not given as there are layers.
+    #[error("{op}: {parameters} pairs of weights and biases for {layers} layers")]
+    LayerCount {
+        /// The op that was called.
+        op: &'static str,
+        /// Number of layers.
+        layers: usize,
+        /// Number of pairs given.
+        parameters: usize,
+    },
     /// A class index that is not below the number of classes.
     #[error("{op}: label {label} at row {row} is out of range for {classes} classes")]
     LabelOutOfRange {

@@ -44,7 +44,7 @@ pub mod threads;
 
 pub use backend::{Activation, Backend};
 pub use batch_norm::{BatchNormMode, BatchNormOutput, batch_norm};
-pub use conv::{Conv3x3, Padding, Pool};
+pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
 pub use dropout::Dropout;
 pub use error::{KernelError, Result};
 pub use linear::{linear, linear_act};

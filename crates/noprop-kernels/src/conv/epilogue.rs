@@ -13,7 +13,7 @@ use crate::cpu::simd::Float;
 /// `mask` holds dropout's factors by position and (unrounded) channel; `winners` takes the place of the maximum in its
 /// window, 0 to 3 in reading order.
 #[inline(always)]
-pub(crate) fn finish<F: Float>(
+pub(super) fn finish<F: Float>(
     g: &Geometry,
     raw: &[F],
     bias: &[F],
@@ -98,7 +98,7 @@ fn rectified<F: Float>(v: F) -> F {
 
 /// Where [`spread`] puts the gradient of the raw result: `[row][column][channel]` in whole vectors.
 #[derive(Clone, Copy)]
-pub(crate) struct Frame {
+pub(super) struct Frame {
     /// Offset of the first position.
     pub origin: usize,
     /// Elements from one row to the next.
@@ -108,7 +108,7 @@ pub(crate) struct Frame {
 /// Gradient of one image's finished result (channels last, already stopped where the result is zero) to that of its raw
 /// result. What is not used by any result must hold zeros before and is not touched.
 #[inline(always)]
-pub(crate) fn spread<F: Float>(
+pub(super) fn spread<F: Float>(
     g: &Geometry,
     gradient: &[F],
     winners: &[u8],
@@ -144,33 +144,21 @@ pub(crate) fn spread<F: Float>(
     }
 }
 
-/// The gradient of an image's result, `[Co, positions]`, stopped where the result is zero, times dropout's `scale`,
-/// channels last; and its sum over positions, which is the bias's gradient, added to `bias`.
+/// Stops one image's gradient where its result is zero and multiplies it by dropout's `scale`, in place; adds its sum
+/// over positions, which is the bias's gradient, to `bias`. All channels last in whole vectors.
 #[inline(always)]
-pub(crate) fn stop<F: Float>(
-    g: &Geometry,
-    gradient: &[F],
-    result: &[F],
-    scale: F,
-    stopped: &mut [F],
-    bias: &mut [F],
-) {
-    let positions = g.positions();
-    let planes = gradient
-        .chunks_exact(positions)
-        .zip(result.chunks_exact(positions));
-    for (channel, (gradient, result)) in planes.enumerate() {
-        let spots = stopped.chunks_mut(g.c_out_whole);
-        for ((spot, gradient), result) in spots.zip(gradient).zip(result) {
-            spot[channel] = if *result > F::default() {
-                *gradient * scale
+pub(super) fn stop<F: Float>(gradient: &mut [F], result: &[F], scale: F, bias: &mut [F]) {
+    let whole = bias.len();
+    for (gradient, result) in gradient
+        .chunks_exact_mut(whole)
+        .zip(result.chunks_exact(whole))
+    {
+        for ((v, y), sum) in gradient.iter_mut().zip(result).zip(bias.iter_mut()) {
+            *v = if *y > F::default() {
+                *v * scale
             } else {
                 F::default()
             };
-        }
-    }
-    for spot in stopped.chunks_exact(g.c_out_whole).take(positions) {
-        for (sum, v) in bias.iter_mut().zip(spot) {
             *sum += *v;
         }
     }

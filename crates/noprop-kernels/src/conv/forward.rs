@@ -1,207 +1,178 @@
-//! The fused layer's forward pass, a few images at a time.
+//! One fused layer's forward pass over some images.
 
 use pulp::Arch;
-use rayon::prelude::*;
 
 use super::direct;
 use super::epilogue::finish;
 use super::geometry::{Algorithm, Geometry};
-use super::layout::{channels_first, into_padded};
+use super::layout::{Source, channels_first, into_padded};
 use super::winograd::{self, Place};
-use super::{Sizes, weights};
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::Float;
-use crate::dropout::{Dropout, MaskStream, padded};
+use crate::cpu::simd::{Float, vectorised};
+use crate::dropout::{MaskStream, padded};
 
 /// Tiles that go through a product together: enough rows to reuse the weights, few enough to stay in the cache.
-pub(super) const TILES_AT_ONCE: usize = 36;
+const TILES_AT_ONCE: usize = 36;
 
-/// What backward will need besides the result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    Nothing,
-    /// The place of each maximum in its window.
-    Winners,
-}
-
-/// Images that are worked on together.
+/// Images that go through a product together.
 pub(super) fn images_at_once(g: &Geometry) -> usize {
     match g.algorithm {
-        Algorithm::Direct => 4,
-        Algorithm::Winograd2 | Algorithm::Winograd4 => (TILES_AT_ONCE / g.tiles()).clamp(1, 16),
+        Algorithm::Direct => 1,
+        Algorithm::Winograd2 | Algorithm::Winograd4 => (TILES_AT_ONCE / g.tiles()).max(1),
     }
 }
 
-/// The result `[T, N, Co, OH, OW]` and, if kept, the winners `[T, N, positions, Co in whole vectors]`.
-pub(super) fn run<F: Float>(
-    arch: Arch,
-    s: &Sizes,
-    g: &Geometry,
-    dropout: Option<&Dropout>,
-    keep: Keep,
-    [x, w, b]: [&[F]; 3],
-) -> (Vec<F>, Vec<u8>) {
-    let mut result = vec![F::default(); s.blocks * s.images * g.result()];
-    let winners_an_image = match keep {
-        Keep::Nothing => 0,
-        Keep::Winners => g.positions() * g.c_out_whole,
-    };
-    let mut winners = vec![0_u8; s.blocks * s.images * winners_an_image];
-    if result.is_empty() {
-        return (result, winners);
-    }
-    let blocks: Vec<Block<'_, F>> = (0..s.blocks)
-        .map(|block| {
-            let weights = &w[block * 9 * g.c_in * g.c_out..][..9 * g.c_in * g.c_out];
-            let mut bias = vec![F::default(); g.c_out_whole];
-            bias[..g.c_out].copy_from_slice(&b[block * g.c_out..][..g.c_out]);
-            let first = if s.x_blocks == 1 { 0 } else { block * s.images };
-            Block {
-                images: &x[first * g.image()..][..s.images * g.image()],
-                weights: weights::for_forward(arch, g, weights),
-                bias,
-                mask: dropout.map(|dropout| (dropout.stream(block), F::constant(dropout.scale()))),
-            }
-        })
-        .collect();
-    let starts = match g.algorithm {
-        Algorithm::Direct => {
-            direct::window_starts(g.raw_height, g.raw_width, g.in_width, g.in_stride)
-        }
-        Algorithm::Winograd2 | Algorithm::Winograd4 => Vec::new(),
-    };
-
-    let at_once = images_at_once(g);
-    let mut tasks = Vec::new();
-    let mut winners_left = winners.as_mut_slice();
-    for (block, results) in blocks
-        .iter()
-        .zip(result.chunks_exact_mut(s.images * g.result()))
-    {
-        for (chunk, results) in results.chunks_mut(at_once * g.result()).enumerate() {
-            let images = results.len() / g.result();
-            let (mine, rest) =
-                std::mem::take(&mut winners_left).split_at_mut(images * winners_an_image);
-            winners_left = rest;
-            tasks.push(Task {
-                block,
-                first: chunk * at_once,
-                images,
-                results,
-                winners: mine,
-            });
-        }
-    }
-    tasks
-        .into_par_iter()
-        .for_each(|task| task.run(arch, g, &starts));
-    (result, winners)
+/// One block's parameters of a layer, ready for use.
+pub(super) struct Ready<'a, F> {
+    pub g: &'a Geometry,
+    /// From [`direct::window_starts`], for the direct algorithm.
+    pub starts: &'a [usize],
+    /// From [`super::weights::for_forward`].
+    pub weights: &'a [F],
+    /// In whole vectors.
+    pub bias: &'a [F],
+    pub mask: Option<(MaskStream, F)>,
 }
 
-struct Block<'a, F: Float> {
-    images: &'a [F],
-    weights: Scratch<F>,
-    bias: Vec<F>,
-    mask: Option<(MaskStream, F)>,
+/// Where results go.
+pub(super) enum Results<'a, F> {
+    /// `[positions][Co in whole vectors]` an image: between layers.
+    ChannelsLast(&'a mut [F]),
+    /// `[Co, positions]` an image: after the last layer.
+    ChannelsFirst(&'a mut [F]),
 }
 
-/// Some images of one block.
-struct Task<'a, F: Float> {
-    block: &'a Block<'a, F>,
-    first: usize,
-    images: usize,
-    results: &'a mut [F],
-    /// Empty when they are not kept.
-    winners: &'a mut [u8],
-}
-
-impl<F: Float> Task<'_, F> {
-    fn run(mut self, arch: Arch, g: &Geometry, starts: &[usize]) {
-        let images = &self.block.images[self.first * g.image()..][..self.images * g.image()];
+impl<F: Float> Ready<'_, F> {
+    /// The layer's results for `count` images, the first of which is image `first` of the batch. `winners` takes the
+    /// place of each maximum in its window, unless it is empty.
+    pub(super) fn run(
+        &self,
+        arch: Arch,
+        source: Source<'_, F>,
+        first: usize,
+        count: usize,
+        results: &mut Results<'_, F>,
+        winners: &mut [u8],
+    ) {
+        let g = self.g;
         let mut image = Scratch::zeros(g.padded_image());
         let mut raw = Scratch::any(g.raw());
+        let mut mask = Scratch::any(self.mask.map_or(0, |_| padded(g.positions() * g.c_out)));
+        let mut done = Scratch::any(g.result());
+        let mut finish = |index: usize, raw: &[F]| {
+            self.finish(
+                arch, first, index, raw, &mut mask, &mut done, winners, results,
+            );
+        };
         match g.algorithm {
             Algorithm::Direct => {
-                for (index, source) in images.chunks_exact(g.image()).enumerate() {
-                    arch.dispatch(
+                for index in 0..count {
+                    let one = source.image(g, index);
+                    vectorised(
+                        arch,
                         #[inline(always)]
-                        || into_padded(g, source, &mut image),
+                        || into_padded(g, one, &mut image),
                     );
                     arch.dispatch(direct::Forward {
                         g,
-                        starts,
+                        starts: self.starts,
                         image: &image,
-                        weights: &self.block.weights,
+                        weights: self.weights,
                         raw: &mut raw,
                     });
-                    self.finish(arch, g, index, &raw);
+                    finish(index, &raw);
                 }
             }
             Algorithm::Winograd2 | Algorithm::Winograd4 => {
-                let (points, tiles) = (g.algorithm.points(), self.images * g.tiles());
-                let mut left = Scratch::any(points * tiles * g.c_in_whole);
-                let mut products = Scratch::any(points * tiles * g.c_out_whole);
-                let place = |index| Place {
-                    tiles,
-                    first: index * g.tiles(),
-                };
-                for (index, source) in images.chunks_exact(g.image()).enumerate() {
-                    arch.dispatch(
-                        #[inline(always)]
-                        || into_padded(g, source, &mut image),
-                    );
-                    winograd::image_to_points(arch, g, place(index), &image, &mut left);
-                }
-                arch.dispatch(winograd::Forward {
-                    points,
-                    tiles,
-                    inner: g.c_in,
-                    stride: g.c_in_whole,
-                    outer: g.c_out_whole,
-                    left: &left,
-                    right: &self.block.weights,
-                    result: &mut products,
-                });
-                for index in 0..self.images {
-                    winograd::points_to_raw(arch, g, place(index), &products, &mut raw);
-                    self.finish(arch, g, index, &raw);
+                let at_once = images_at_once(g).min(count);
+                let (points, most) = (g.algorithm.points(), at_once * g.tiles());
+                let mut left = Scratch::any(points * most * g.c_in_whole);
+                let mut products = Scratch::any(points * most * g.c_out_whole);
+                for start in (0..count).step_by(at_once) {
+                    let images = at_once.min(count - start);
+                    let tiles = images * g.tiles();
+                    let place = |index| Place {
+                        tiles,
+                        first: index * g.tiles(),
+                    };
+                    for index in 0..images {
+                        let one = source.image(g, start + index);
+                        vectorised(
+                            arch,
+                            #[inline(always)]
+                            || into_padded(g, one, &mut image),
+                        );
+                        winograd::image_to_points(arch, g, place(index), &image, &mut left);
+                    }
+                    arch.dispatch(winograd::Forward {
+                        points,
+                        tiles,
+                        inner: g.c_in,
+                        stride: g.c_in_whole,
+                        outer: g.c_out_whole,
+                        left: &left,
+                        right: self.weights,
+                        result: &mut products,
+                    });
+                    for index in 0..images {
+                        winograd::points_to_raw(arch, g, place(index), &products, &mut raw);
+                        finish(start + index, &raw);
+                    }
                 }
             }
         }
     }
 
-    /// Bias, pooling, ReLU and dropout of image `index`, and its result into place.
-    fn finish(&mut self, arch: Arch, g: &Geometry, index: usize, raw: &[F]) {
-        let positions = g.positions();
-        let mut done = Scratch::any(positions * g.c_out_whole);
-        let mask = self.block.mask.map(|(stream, scale)| {
-            let mut mask = Scratch::any(padded(positions * g.c_out));
-            arch.dispatch(
+    /// Bias, pooling, ReLU and dropout of one image, and its result into place.
+    #[expect(clippy::too_many_arguments, reason = "buffers that outlive the image")]
+    fn finish(
+        &self,
+        arch: Arch,
+        first: usize,
+        index: usize,
+        raw: &[F],
+        mask: &mut [F],
+        done: &mut [F],
+        winners: &mut [u8],
+        results: &mut Results<'_, F>,
+    ) {
+        let g = self.g;
+        let mask = self.mask.map(|(stream, scale)| {
+            vectorised(
+                arch,
                 #[inline(always)]
-                || stream.fill(self.first + index, scale, &mut mask),
+                || stream.fill(first + index, scale, mask),
             );
-            mask
+            &*mask
         });
-        let winners = if self.winners.is_empty() {
+        let mut winners = if winners.is_empty() {
             None
         } else {
-            let each = positions * g.c_out_whole;
-            Some(&mut self.winners[index * each..][..each])
+            Some(&mut winners[index * g.result()..][..g.result()])
         };
-        let result = &mut self.results[index * g.result()..][..g.result()];
-        arch.dispatch(
-            #[inline(always)]
-            || {
-                finish(
-                    g,
-                    raw,
-                    &self.block.bias,
-                    mask.as_deref(),
-                    winners,
-                    &mut done,
+        match results {
+            Results::ChannelsLast(results) => {
+                let to = &mut results[index * g.result()..][..g.result()];
+                vectorised(
+                    arch,
+                    #[inline(always)]
+                    || {
+                        finish(g, raw, self.bias, mask, winners.as_deref_mut(), to);
+                    },
                 );
-                channels_first(&done, g.c_out_whole, positions, result);
-            },
-        );
+            }
+            Results::ChannelsFirst(results) => {
+                let size = g.c_out * g.positions();
+                let to = &mut results[index * size..][..size];
+                vectorised(
+                    arch,
+                    #[inline(always)]
+                    || {
+                        finish(g, raw, self.bias, mask, winners.as_deref_mut(), done);
+                        channels_first(done, g.c_out, g.positions(), to);
+                    },
+                );
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::cpu::simd::whole_vectors;
 
 /// How the convolution proper is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Algorithm {
+pub(super) enum Algorithm {
     /// Nine products a position, straight from the image.
     Direct,
     /// Winograd's F(2×2, 3×3): 4 multiplications a position and channel pair instead of 9.
@@ -20,7 +20,7 @@ pub(crate) enum Algorithm {
 
 impl Algorithm {
     /// Side of a tile of results.
-    pub(crate) fn tile(self) -> usize {
+    pub(super) fn tile(self) -> usize {
         match self {
             Self::Direct => 1,
             Self::Winograd2 => 2,
@@ -29,7 +29,7 @@ impl Algorithm {
     }
 
     /// Points at which a tile is multiplied.
-    pub(crate) fn points(self) -> usize {
+    pub(super) fn points(self) -> usize {
         match self {
             Self::Direct => 9,
             Self::Winograd2 => 16,
@@ -57,7 +57,7 @@ impl Algorithm {
 
 /// Sizes of one layer's buffers.
 #[derive(Clone, Debug)]
-pub(crate) struct Geometry {
+pub(super) struct Geometry {
     pub algorithm: Algorithm,
     pub pool: Pool,
     pub c_in: usize,
@@ -72,9 +72,6 @@ pub(crate) struct Geometry {
     pub width: usize,
     /// Ring of zeros around the image.
     pub pad: usize,
-    /// Rows and columns of the result that pooling looks at: an odd last one is never computed.
-    pub used_height: usize,
-    pub used_width: usize,
     /// The raw result rounded up to whole tiles.
     pub raw_height: usize,
     pub raw_width: usize,
@@ -86,7 +83,7 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    pub(crate) fn new(s: &Sizes, padding: Padding, pool: Pool) -> Self {
+    pub(super) fn new(s: &Sizes, padding: Padding, pool: Pool) -> Self {
         let (used_height, used_width) = match pool {
             Pool::None => (s.conv_height, s.conv_width),
             Pool::Max2 => (2 * s.out_height, 2 * s.out_width),
@@ -110,8 +107,6 @@ impl Geometry {
             height: s.height,
             width: s.width,
             pad: padding.width(),
-            used_height,
-            used_width,
             raw_height,
             raw_width,
             in_height: raw_height + 2,
@@ -121,44 +116,44 @@ impl Geometry {
         }
     }
 
-    /// Elements of an image as the tensor holds it.
-    pub(crate) fn image(&self) -> usize {
-        self.c_in * self.height * self.width
-    }
-
-    /// Elements of a result as the tensor holds it.
-    pub(crate) fn result(&self) -> usize {
-        self.c_out * self.positions()
-    }
-
     /// Positions of the result.
-    pub(crate) fn positions(&self) -> usize {
+    pub(super) fn positions(&self) -> usize {
         self.out_height * self.out_width
     }
 
+    /// Elements of a result, channels last in whole vectors.
+    pub(super) fn result(&self) -> usize {
+        self.positions() * self.c_out_whole
+    }
+
+    /// Elements of the weights as the tensor holds them.
+    pub(super) fn weights(&self) -> usize {
+        9 * self.c_in * self.c_out
+    }
+
     /// Elements of the padded channels-last image.
-    pub(crate) fn padded_image(&self) -> usize {
+    pub(super) fn padded_image(&self) -> usize {
         self.in_height * self.in_width * self.in_stride
     }
 
     /// Elements of the raw result.
-    pub(crate) fn raw(&self) -> usize {
+    pub(super) fn raw(&self) -> usize {
         self.raw_height * self.raw_width * self.c_out_whole
     }
 
     /// Tiles of one image.
-    pub(crate) fn tiles(&self) -> usize {
+    pub(super) fn tiles(&self) -> usize {
         let tile = self.algorithm.tile();
         (self.raw_height / tile) * (self.raw_width / tile)
     }
 
     /// Elements of the prepared weights, or of their gradient.
-    pub(crate) fn prepared(&self) -> usize {
+    pub(super) fn prepared(&self) -> usize {
         self.algorithm.points() * self.c_in * self.c_out_whole
     }
 
     /// Rows and columns of the image that the used results depend on.
-    pub(crate) fn seen(&self) -> (usize, usize) {
+    pub(super) fn seen(&self) -> (usize, usize) {
         (
             self.height.min(self.in_height - self.pad),
             self.width.min(self.in_width - self.pad),

@@ -4,18 +4,18 @@ mod backward;
 mod direct;
 mod epilogue;
 mod forward;
-mod fused;
 mod geometry;
 mod layout;
 mod reference;
+mod stack;
 mod weights;
 mod winograd;
 
-use candle_core::Tensor;
+use candle_core::{Shape, Tensor};
 
 use crate::backend::{Backend, Chosen};
 use crate::dropout::Dropout;
-use crate::error::Result;
+use crate::error::{KernelError, Result};
 use crate::shape;
 
 const OP: &str = "conv3x3";
@@ -113,25 +113,38 @@ impl Conv3x3 {
     pub fn forward(&self, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
         let sizes = self.check(x, w, b)?;
         match self.backend.choose(OP, x)? {
-            Chosen::Fused => fused::forward(self, sizes, x, w, b),
+            Chosen::Fused => stack::apply(std::slice::from_ref(self), &[sizes], x, &[(w, b)]),
             Chosen::Reference => reference::forward(self, &sizes, x, w, b),
         }
     }
 
     fn check(&self, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Sizes> {
+        let [x_blocks, images, channels, height, width] =
+            shape::dims(OP, "x", x, "[T or 1, N, Ci, H, W]")?;
+        shape::same_dtype(OP, "w", w, x)?;
+        shape::same_dtype(OP, "b", b, x)?;
+        self.sizes([x_blocks, images, channels, height, width], x.shape(), w, b)
+    }
+
+    /// The sizes of the layer for images `[T or 1, N, Ci, H, W]`; `shown` is the shape to blame in an error.
+    fn sizes(&self, images: [usize; 5], shown: &Shape, w: &Tensor, b: &Tensor) -> Result<Sizes> {
+        let [x_blocks, images, channels, height, width] = images;
+        let wrong_input = |expected: String| KernelError::Shape {
+            op: OP,
+            argument: "x",
+            expected,
+            got: shown.clone(),
+        };
         let [blocks, c_out, c_in, kh, kw] = shape::dims(OP, "w", w, "[T, Co, Ci, 3, 3]")?;
         if (kh, kw) != (3, 3) {
             return Err(shape::mismatch(OP, "w", w, "[T, Co, Ci, 3, 3]"));
         }
-        let [x_blocks, images, x_channels, height, width] =
-            shape::dims(OP, "x", x, "[T or 1, N, Ci, H, W]")?;
-        if x_channels != c_in || (x_blocks != blocks && x_blocks != 1) {
-            let expected = format!("[{blocks} or 1, N, {c_in}, H, W] to go with the weights");
-            return Err(shape::mismatch(OP, "x", x, &expected));
+        if channels != c_in || (x_blocks != blocks && x_blocks != 1) {
+            return Err(wrong_input(format!(
+                "[{blocks} or 1, N, {c_in}, H, W] to go with the weights"
+            )));
         }
         shape::exactly(OP, "b", b, &[blocks, c_out])?;
-        shape::same_dtype(OP, "w", w, x)?;
-        shape::same_dtype(OP, "b", b, x)?;
         if let Some(dropout) = &self.dropout {
             dropout.check(blocks)?;
         }
@@ -141,8 +154,10 @@ impl Conv3x3 {
             Pool::Max2 => 4,
         };
         if height + pad < smallest || width + pad < smallest {
-            let expected = format!("an image of at least {0}×{0}", smallest - pad);
-            return Err(shape::mismatch(OP, "x", x, &expected));
+            return Err(wrong_input(format!(
+                "an image of at least {0}×{0}",
+                smallest - pad
+            )));
         }
         let (conv_height, conv_width) = (height + pad - 2, width + pad - 2);
         let (out_height, out_width) = match self.pool {
@@ -163,4 +178,64 @@ impl Conv3x3 {
             out_width,
         })
     }
+}
+
+/// Several layers, one after another: `y = layerₖ(… layer₁(x))`.
+///
+/// The same values and gradients as calling [`Conv3x3::forward`] in turn, but faster: on the CPU the images travel
+/// through all layers a few at a time, and what passes between layers never becomes a tensor. `parameters` holds `w` and
+/// `b` of each layer, `x` is the first layer's input, and the result is the last one's; shapes as there.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use noprop_kernels::{Conv3x3, Pool, conv3x3_stack};
+///
+/// let layers = [Conv3x3 { pool: Pool::Max2, ..Conv3x3::default() }, Conv3x3::default()];
+/// let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+/// let parameters = [
+///     (zeros(&[1, 32, 1, 3, 3])?, zeros(&[1, 32])?),
+///     (zeros(&[1, 64, 32, 3, 3])?, zeros(&[1, 64])?),
+/// ];
+/// let y = conv3x3_stack(&layers, &zeros(&[1, 5, 1, 28, 28])?, &parameters)?;
+/// assert_eq!(y.dims(), [1, 5, 64, 11, 11]);
+/// # Ok::<(), noprop_kernels::KernelError>(())
+/// ```
+///
+/// # Errors
+/// As [`Conv3x3::forward`]; [`KernelError::LayerCount`] when `parameters` is not as long as `layers`.
+pub fn conv3x3_stack(
+    layers: &[Conv3x3],
+    x: &Tensor,
+    parameters: &[(Tensor, Tensor)],
+) -> Result<Tensor> {
+    if layers.len() != parameters.len() {
+        return Err(KernelError::LayerCount {
+            op: OP,
+            layers: layers.len(),
+            parameters: parameters.len(),
+        });
+    }
+    let mut fused = true;
+    for layer in layers {
+        fused &= layer.backend.choose(OP, x)? == Chosen::Fused;
+    }
+    if !fused {
+        let mut y = x.clone();
+        for (layer, (w, b)) in layers.iter().zip(parameters) {
+            y = layer.forward(&y, w, b)?;
+        }
+        return Ok(y);
+    }
+    let mut images = shape::dims(OP, "x", x, "[T or 1, N, Ci, H, W]")?;
+    let mut sizes = Vec::with_capacity(layers.len());
+    let mut refs = Vec::with_capacity(layers.len());
+    for (layer, (w, b)) in layers.iter().zip(parameters) {
+        shape::same_dtype(OP, "w", w, x)?;
+        shape::same_dtype(OP, "b", b, x)?;
+        let s = layer.sizes(images, &Shape::from(images.to_vec()), w, b)?;
+        images = [s.blocks, s.images, s.c_out, s.out_height, s.out_width];
+        sizes.push(s);
+        refs.push((w, b));
+    }
+    stack::apply(layers, &sizes, x, &refs)
 }

@@ -30,7 +30,7 @@ macro_rules! pooled {
     };
 }
 
-pooled!(f32, POOL_F32; f64, POOL_F64);
+pooled!(f32, POOL_F32; f64, POOL_F64; u8, POOL_U8);
 
 /// A buffer on loan from the thread's pool; goes back when dropped.
 pub(crate) struct Scratch<F: Pooled> {

@@ -4,7 +4,7 @@
 //! in their names; [`Float`] makes one generic kernel of f32 and f64.
 
 use candle_core::WithDType;
-use pulp::Simd;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::scratch::Pooled;
 use super::storage::Stored;
@@ -154,3 +154,21 @@ float!(
     mul_f64s,
     mul_add_e_f64s
 );
+
+/// Runs `f` compiled for the widest vectors of the machine.
+///
+/// Mark the closure `#[inline(always)]`: what is not inlined into the vectorised function is compiled for the plainest
+/// machine. (`pulp` takes closures itself, but as `FnOnce`, through a shim that is not inlined.)
+#[inline(always)]
+pub(crate) fn vectorised<R>(arch: Arch, f: impl FnMut() -> R) -> R {
+    struct Plain<C>(C);
+    impl<R, C: FnMut() -> R> WithSimd for Plain<C> {
+        type Output = R;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, _: S) -> R {
+            (self.0)()
+        }
+    }
+    arch.dispatch(Plain(f))
+}
