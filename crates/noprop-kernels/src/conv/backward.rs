@@ -8,6 +8,7 @@ use super::forward::images_at_once;
 use super::geometry::{Algorithm, Geometry};
 use super::layout::{Source, Target, into_padded, out_of_padded};
 use super::winograd::{self, Place};
+use crate::cpu::product::Start;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised};
 
@@ -49,8 +50,12 @@ impl<F: Float> Images<'_, F> {
 }
 
 impl<F: Float> Ready<'_, F> {
-    /// From the gradient of `count` images' results, already stopped where the result is zero: adds to the gradient of
-    /// the weights as the kernels gather it, and writes the images' gradients.
+    /// From the gradient of `count` images' results, already stopped where the result is zero: adds to (or, with
+    /// [`Start::Zero`], begins) the gradient of the weights as the kernels gather it, and writes the images' gradients.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "sources and targets of several kinds"
+    )]
     pub(super) fn run(
         &self,
         arch: Arch,
@@ -59,14 +64,19 @@ impl<F: Float> Ready<'_, F> {
         gradient: &[F],
         winners: &[u8],
         gathered: &mut [F],
+        begin: Start,
         images: &mut Images<'_, F>,
     ) {
         match self.g.algorithm {
             Algorithm::Direct => {
-                self.direct(arch, source, count, gradient, winners, gathered, images);
+                self.direct(
+                    arch, source, count, gradient, winners, gathered, begin, images,
+                );
             }
             Algorithm::Winograd2 | Algorithm::Winograd4 => {
-                self.winograd(arch, source, count, gradient, winners, gathered, images);
+                self.winograd(
+                    arch, source, count, gradient, winners, gathered, begin, images,
+                );
             }
         }
     }
@@ -100,6 +110,7 @@ impl<F: Float> Ready<'_, F> {
         gradient: &[F],
         winners: &[u8],
         gathered: &mut [F],
+        begin: Start,
         images: &mut Images<'_, F>,
     ) {
         let g = self.g;
@@ -109,6 +120,7 @@ impl<F: Float> Ready<'_, F> {
         let mut ringed = Scratch::zeros(self.weights.map_or(0, |_| ringed_size));
         let mut padded = Scratch::any(g.in_height * g.in_width * g.c_in_whole);
         let line = g.raw_width * g.c_out_whole;
+        let mut begin = begin;
         for index in 0..count {
             let one = source.image(g, index);
             vectorised(
@@ -123,7 +135,9 @@ impl<F: Float> Ready<'_, F> {
                 image: &image,
                 raw: &raw,
                 gradient: gathered,
+                start: begin,
             });
+            begin = Start::Kept;
             let (Some(weights), Some(mut target)) = (self.weights, images.image(g, index)) else {
                 continue;
             };
@@ -155,6 +169,7 @@ impl<F: Float> Ready<'_, F> {
         gradient: &[F],
         winners: &[u8],
         gathered: &mut [F],
+        begin: Start,
         images: &mut Images<'_, F>,
     ) {
         let g = self.g;
@@ -166,6 +181,7 @@ impl<F: Float> Ready<'_, F> {
         let mut raw = Scratch::zeros(g.raw());
         let mut left = Scratch::any(points * most * g.c_in_whole);
         let mut products = Scratch::any(points * most * g.c_out_whole);
+        let mut begin = begin;
         for start in (0..count).step_by(at_once) {
             let together = at_once.min(count - start);
             let tiles = together * g.tiles();
@@ -193,7 +209,9 @@ impl<F: Float> Ready<'_, F> {
                 left: &left,
                 right: &products,
                 result: gathered,
+                start: begin,
             });
+            begin = Start::Kept;
             let Some(weights) = self.weights else {
                 continue;
             };

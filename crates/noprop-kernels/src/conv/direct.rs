@@ -81,6 +81,7 @@ pub(super) struct Weights<'a, F> {
     pub image: &'a [F],
     pub raw: &'a [F],
     pub gradient: &'a mut [F],
+    pub start: Start,
 }
 
 impl<F: Float> WithSimd for Weights<'_, F> {
@@ -113,7 +114,7 @@ impl<F: Float> WithSimd for Weights<'_, F> {
             b,
             self.gradient,
             width,
-            Start::Kept,
+            self.start,
         );
     }
 }

@@ -1,38 +1,53 @@
-//! Working memory that a thread keeps between calls, so that a training step allocates nothing of its own.
+//! Working memory that is kept between calls, so that a training step allocates nothing of its own.
+//!
+//! One pool serves all threads: a buffer may be filled by a worker and dropped by the caller, and pools of their own
+//! would then grow on one side for ever.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
-/// Types that have a pool of buffers on each thread.
+/// Types that have a pool of buffers.
 pub(crate) trait Pooled: Copy + Default + Send + Sync + 'static {
-    /// Takes a buffer out of the thread's pool, or makes one.
-    fn take() -> Vec<Self>;
-    /// Puts a buffer into the thread's pool.
-    fn give(buffer: Vec<Self>);
+    /// The pool.
+    fn pool() -> &'static Mutex<Vec<Vec<Self>>>;
 }
 
 macro_rules! pooled {
-    ($($float:ty, $pool:ident);*) => {
+    ($($element:ty),*) => {
         $(
-            thread_local! {
-                static $pool: RefCell<Vec<Vec<$float>>> = const { RefCell::new(Vec::new()) };
-            }
-
-            impl Pooled for $float {
-                fn take() -> Vec<Self> {
-                    $pool.with_borrow_mut(Vec::pop).unwrap_or_default()
-                }
-
-                fn give(buffer: Vec<Self>) {
-                    $pool.with_borrow_mut(|pool| pool.push(buffer));
+            impl Pooled for $element {
+                fn pool() -> &'static Mutex<Vec<Vec<Self>>> {
+                    static POOL: Mutex<Vec<Vec<$element>>> = Mutex::new(Vec::new());
+                    &POOL
                 }
             }
         )*
     };
 }
 
-pooled!(f32, POOL_F32; f64, POOL_F64; u8, POOL_U8);
+pooled!(f32, f64, u8);
 
-/// A buffer on loan from the thread's pool; goes back when dropped.
+/// The pool's shortest buffer of at least `len` elements, the latest returned among equals.
+fn take<F: Pooled>(len: usize) -> Option<Vec<F>> {
+    let mut pool = F::pool().lock().unwrap_or_else(PoisonError::into_inner);
+    let (best, _) = pool
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, buffer)| buffer.len() >= len)
+        .min_by_key(|(_, buffer)| buffer.len())?;
+    Some(pool.swap_remove(best))
+}
+
+fn give<F: Pooled>(buffer: Vec<F>) {
+    if !buffer.is_empty() {
+        F::pool()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(buffer);
+    }
+}
+
+/// A buffer on loan from the pool; goes back when dropped.
 pub(crate) struct Scratch<F: Pooled> {
     // Never shortened, so that a later and longer loan need not fill it again.
     buffer: Vec<F>,
@@ -42,11 +57,11 @@ pub(crate) struct Scratch<F: Pooled> {
 impl<F: Pooled> Scratch<F> {
     /// A buffer of `len` elements with any content.
     pub(crate) fn any(len: usize) -> Self {
-        let mut buffer = F::take();
-        if buffer.len() < len {
-            // Not `resize`: what is there need not be copied.
-            buffer = vec![F::default(); len];
-        }
+        let buffer = if len == 0 {
+            Vec::new()
+        } else {
+            take(len).unwrap_or_else(|| vec![F::default(); len])
+        };
         Self { buffer, len }
     }
 
@@ -74,6 +89,6 @@ impl<F: Pooled> std::ops::DerefMut for Scratch<F> {
 
 impl<F: Pooled> Drop for Scratch<F> {
     fn drop(&mut self) {
-        F::give(std::mem::take(&mut self.buffer));
+        give(std::mem::take(&mut self.buffer));
     }
 }

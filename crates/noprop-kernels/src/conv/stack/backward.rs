@@ -10,6 +10,7 @@ use super::super::epilogue::stop;
 use super::super::layout::{Source, channels_last};
 use super::super::{backward, weights};
 use super::{Kept, Layer, Stack, Wanted};
+use crate::cpu::product::Start;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised};
 
@@ -58,7 +59,7 @@ pub(super) fn run<F: Float>(stack: &Stack, inputs: &Inputs<'_, F>, images: Wante
         let ready = ready(arch, stack, inputs.parameters, images);
         let groups = stack.images.div_ceil(GROUP);
         let sum_size: usize = stack.layers.iter().map(Layer::sum).sum();
-        let mut sums = Scratch::zeros(stack.blocks * groups * sum_size);
+        let mut sums = Scratch::any(stack.blocks * groups * sum_size);
         let mut tasks = Vec::new();
         let mut dx_left = dx.as_mut_slice();
         for (index, sum) in sums.chunks_exact_mut(sum_size).enumerate() {
@@ -190,7 +191,8 @@ impl<F: Float> Group<'_, F> {
                 first: first + start,
                 count: images,
             };
-            few.run(sum, dx);
+            let begin = if start == 0 { Start::Zero } else { Start::Kept };
+            few.run(sum, begin, dx);
         }
     }
 }
@@ -207,7 +209,7 @@ struct Few<'a, F: Float> {
 }
 
 impl<F: Float> Few<'_, F> {
-    fn run(&self, sums: &mut [F], dx: &mut [F]) {
+    fn run(&self, sums: &mut [F], begin: Start, dx: &mut [F]) {
         let (arch, stack) = (self.arch, self.stack);
         let at = self.block * stack.images + self.first;
         let mut sums_left = sums;
@@ -220,6 +222,9 @@ impl<F: Float> Few<'_, F> {
             let (rest, sum) = std::mem::take(&mut sums_left).split_at_mut(from);
             sums_left = rest;
             let (bias, gathered) = sum.split_at_mut(g.c_out_whole);
+            if begin == Start::Zero {
+                bias.fill(F::default());
+            }
             let scale = layer.scale();
             let result = match self.inputs.kept.results.get(index) {
                 Some(all) => &all[at * g.result()..][..self.count * g.result()],
@@ -251,6 +256,7 @@ impl<F: Float> Few<'_, F> {
                     &gradient,
                     winners,
                     gathered,
+                    begin,
                     &mut images,
                 );
                 return;
@@ -267,6 +273,7 @@ impl<F: Float> Few<'_, F> {
                 &gradient,
                 winners,
                 gathered,
+                begin,
                 &mut images,
             );
             gradient = next;

@@ -436,6 +436,7 @@ pub(super) struct Backward<'a, F> {
     pub left: &'a [F],
     pub right: &'a [F],
     pub result: &'a mut [F],
+    pub start: Start,
 }
 
 impl<F: Float> WithSimd for Backward<'_, F> {
@@ -468,7 +469,7 @@ impl<F: Float> WithSimd for Backward<'_, F> {
                 b,
                 result,
                 self.outer,
-                Start::Kept,
+                self.start,
             );
         }
     }
