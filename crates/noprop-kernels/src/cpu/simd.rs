@@ -34,6 +34,12 @@ pub(crate) trait Float: WithDType + Pooled + Stored + std::ops::AddAssign {
     fn mul_add<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>, c: Self::Reg<S>) -> Self::Reg<S>;
     /// The constant `v` in this type.
     fn constant(v: f64) -> Self;
+    /// Square root.
+    fn root(self) -> Self;
+    /// Exponential. `libm`'s, not the system's, whose last bit differs from machine to machine.
+    fn exponential(self) -> Self;
+    /// Natural logarithm, `libm`'s.
+    fn logarithm(self) -> Self;
 
     /// The vector at the start of `from`. Panics when it is shorter than a vector.
     #[inline(always)]
@@ -115,6 +121,19 @@ macro_rules! float {
             #[inline(always)]
             fn constant(v: f64) -> Self {
                 v as $float
+            }
+
+            #[inline(always)]
+            fn root(self) -> Self {
+                self.sqrt()
+            }
+
+            fn exponential(self) -> Self {
+                libm::exp(f64::from(self)) as $float
+            }
+
+            fn logarithm(self) -> Self {
+                libm::log(f64::from(self)) as $float
             }
 
             #[inline(always)]

@@ -1,5 +1,6 @@
 //! The losses of a block: the denoising error of a softmax-weighted embedding, and cross-entropy.
 
+mod fused;
 mod reference;
 
 use candle_core::{DType, Tensor};
@@ -23,7 +24,7 @@ pub fn denoise_loss(
     backend: Backend,
 ) -> Result<Tensor> {
     const OP: &str = "denoise_loss";
-    let classes = check_labels(OP, logits, labels)?;
+    let (classes, indices) = check_labels(OP, logits, labels)?;
     let [rows, _] = shape::dims(OP, "embeddings", embeddings, "[C, d]")?;
     if rows != classes {
         let expected = format!("[{classes}, d] to go with the logits");
@@ -31,7 +32,8 @@ pub fn denoise_loss(
     }
     shape::same_dtype(OP, "embeddings", embeddings, logits)?;
     match backend.choose(OP, logits)? {
-        Chosen::Fused | Chosen::Reference => reference::denoise_loss(logits, embeddings, labels),
+        Chosen::Fused => fused::denoise_loss(logits, embeddings, indices),
+        Chosen::Reference => reference::denoise_loss(logits, embeddings, labels),
     }
 }
 
@@ -44,14 +46,15 @@ pub fn denoise_loss(
 /// arguments do not fit together.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, backend: Backend) -> Result<Tensor> {
     const OP: &str = "cross_entropy";
-    check_labels(OP, logits, labels)?;
+    let (_, indices) = check_labels(OP, logits, labels)?;
     match backend.choose(OP, logits)? {
-        Chosen::Fused | Chosen::Reference => reference::cross_entropy(logits, labels),
+        Chosen::Fused => fused::cross_entropy(logits, indices),
+        Chosen::Reference => reference::cross_entropy(logits, labels),
     }
 }
 
-/// Refuses labels that are not one class index a row; the number of classes.
-fn check_labels(op: &'static str, logits: &Tensor, labels: &Tensor) -> Result<usize> {
+/// Refuses labels that are not one class index a row; the number of classes, and the labels.
+fn check_labels(op: &'static str, logits: &Tensor, labels: &Tensor) -> Result<(usize, Vec<u32>)> {
     let [_, rows, classes] = shape::dims(op, "logits", logits, "[T, N, C]")?;
     shape::exactly(op, "labels", labels, &[rows])?;
     if labels.dtype() != DType::U32 {
@@ -62,7 +65,8 @@ fn check_labels(op: &'static str, logits: &Tensor, labels: &Tensor) -> Result<us
             got: labels.dtype(),
         });
     }
-    for (row, label) in labels.to_vec1::<u32>()?.into_iter().enumerate() {
+    let indices = labels.to_vec1::<u32>()?;
+    for (row, &label) in indices.iter().enumerate() {
         if label as usize >= classes {
             return Err(KernelError::LabelOutOfRange {
                 op,
@@ -72,5 +76,5 @@ fn check_labels(op: &'static str, logits: &Tensor, labels: &Tensor) -> Result<us
             });
         }
     }
-    Ok(classes)
+    Ok((classes, indices))
 }

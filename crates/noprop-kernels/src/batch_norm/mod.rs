@@ -1,5 +1,7 @@
 //! Batch normalisation, with the ReLU that usually follows it.
 
+mod fused;
+
 use candle_core::Tensor;
 
 use crate::backend::{Activation, Backend, Chosen, reference_relu};
@@ -63,7 +65,14 @@ pub fn batch_norm(
         shape::same_dtype(OP, "var", var, y)?;
     }
     match backend.choose(OP, y)? {
-        Chosen::Fused | Chosen::Reference => reference(y, gamma, beta, eps, mode, act),
+        Chosen::Fused => {
+            let given = match mode {
+                BatchNormMode::Train => None,
+                BatchNormMode::Eval { mean, var } => Some((mean, var)),
+            };
+            fused::apply(y, gamma, beta, eps, given, act)
+        }
+        Chosen::Reference => reference(y, gamma, beta, eps, mode, act),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The dense layer.
 
+mod fused;
+
 use candle_core::Tensor;
 
 use crate::backend::{Activation, Backend, Chosen, reference_relu};
@@ -32,7 +34,7 @@ pub fn linear_act(
     backend: Backend,
 ) -> Result<Tensor> {
     let [blocks, outputs, inputs] = shape::dims(OP, "w", w, "[T, O, I]")?;
-    let [x_blocks, _, x_inputs] = shape::dims(OP, "x", x, "[T or 1, N, I]")?;
+    let [x_blocks, rows, x_inputs] = shape::dims(OP, "x", x, "[T or 1, N, I]")?;
     if x_inputs != inputs || (x_blocks != blocks && x_blocks != 1) {
         let expected = format!("[{blocks} or 1, N, {inputs}] to go with the weights");
         return Err(shape::mismatch(OP, "x", x, &expected));
@@ -41,7 +43,17 @@ pub fn linear_act(
     shape::same_dtype(OP, "w", w, x)?;
     shape::same_dtype(OP, "b", b, x)?;
     match backend.choose(OP, x)? {
-        Chosen::Fused | Chosen::Reference => reference(x, w, b, act),
+        Chosen::Fused => {
+            let sizes = fused::Sizes {
+                x_blocks,
+                blocks,
+                rows,
+                inputs,
+                outputs,
+            };
+            fused::apply(sizes, x, w, b, act)
+        }
+        Chosen::Reference => reference(x, w, b, act),
     }
 }
 
