@@ -4,7 +4,7 @@
 //! # Purpose
 //! One training step of a block is three convolutions, a few dense layers and an optimizer update. candle's own ops
 //! make that seven times slower than PyTorch on the same CPU, and its pooling gradient is wrong. The ops here are whole
-//! layers ([`Conv3x3`], [`linear_act`], [`batch_norm`]), losses ([`denoise_loss`], [`cross_entropy`]), seeded random
+//! layers ([`Conv3x3`], [`linear_act`], [`batch_norm()`]), losses ([`denoise_loss`], [`cross_entropy`]), seeded random
 //! numbers ([`random`]) and optimizers ([`optim`]).
 //!
 //! # One design decision: a leading block dimension

@@ -71,7 +71,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn refuses_once_other_threads_run() {
-        let other = std::thread::spawn(|| std::thread::park());
+        let other = std::thread::spawn(std::thread::park);
         let refused = configure(NonZeroUsize::MIN);
         assert!(matches!(refused, Err(ThreadsError::TooLate { running }) if running > 1));
         other.thread().unpark();

@@ -107,9 +107,9 @@ impl Conv3x3 {
     /// down by [`Pool::Max2`]; `OW` alike. Gradients flow to all three.
     ///
     /// # Errors
-    /// [`KernelError::Shape`](crate::KernelError::Shape) or [`KernelError::DType`](crate::KernelError::DType) when the
+    /// [`KernelError::Shape`] or [`KernelError::DType`] when the
     /// arguments do not fit together, or an image is too small to leave any result;
-    /// [`KernelError::DropoutKeys`](crate::KernelError::DropoutKeys) when dropout has other than `T` streams.
+    /// [`KernelError::DropoutKeys`] when dropout has other than `T` streams.
     pub fn forward(&self, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
         let sizes = self.check(x, w, b)?;
         match self.backend.choose(OP, x)? {

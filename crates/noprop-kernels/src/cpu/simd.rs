@@ -19,7 +19,7 @@ pub(crate) const fn whole_vectors(channels: usize) -> usize {
 }
 
 /// f32 or f64 in vectors. Every method is one instruction where the machine has it.
-pub(crate) trait Float: WithDType + Pooled + Stored + std::ops::AddAssign {
+pub(crate) trait Float: WithDType + Pooled + Stored {
     /// A vector.
     type Reg<S: Simd>: Copy;
 

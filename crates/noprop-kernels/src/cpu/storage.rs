@@ -1,6 +1,6 @@
 //! Getting at the memory of candle tensors on the CPU.
 
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 
 /// Float types that candle stores.
 pub(crate) trait Stored: Sized {
@@ -58,9 +58,4 @@ pub(crate) fn with_elements<F: Stored, R>(
 /// Whether a storage holds f32; the fused kernels are only chosen for f32 and f64.
 pub(crate) fn is_f32(storage: &CpuStorage) -> bool {
     matches!(storage, CpuStorage::F32(_))
-}
-
-/// Whether a tensor holds f32.
-pub(crate) fn tensor_is_f32(tensor: &Tensor) -> bool {
-    tensor.dtype() == DType::F32
 }

@@ -64,7 +64,7 @@ fn softmax<F: Float>(logits: &[F], weights: &mut [F]) -> F {
         sum += *weight;
     }
     for weight in weights.iter_mut() {
-        *weight = *weight / sum;
+        *weight /= sum;
     }
     top + sum.logarithm()
 }
@@ -230,7 +230,7 @@ impl Denoise {
         }
         let target = &mut share[label as usize * width..][..width];
         for (share, error) in target.iter_mut().zip(row.error.iter()) {
-            *share = *share - *error;
+            *share -= *error;
         }
     }
 
@@ -340,7 +340,7 @@ impl CrossEntropy {
                         for ((d, logits), label) in lines.zip(&self.labels) {
                             softmax(logits, d);
                             let hit = &mut d[*label as usize];
-                            *hit = *hit - F::one();
+                            *hit -= F::one();
                             for d in d.iter_mut() {
                                 *d *= factor;
                             }

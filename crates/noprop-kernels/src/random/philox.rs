@@ -90,12 +90,9 @@ mod tests {
     #[test]
     fn lanes_are_the_blocks_in_order() {
         let wide = lanes(40, [7, 8, 9], [1, 2]);
-        for lane in 0..LANES {
-            let narrow = block([40 + lane as u32, 7, 8, 9], [1, 2]);
-            assert_eq!(
-                narrow,
-                [wide[0][lane], wide[1][lane], wide[2][lane], wide[3][lane]]
-            );
+        for (lane, number) in (40..).take(LANES).enumerate() {
+            let narrow = block([number, 7, 8, 9], [1, 2]);
+            assert_eq!(narrow, wide.map(|word| word[lane]));
         }
     }
 }

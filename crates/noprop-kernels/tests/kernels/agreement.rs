@@ -15,7 +15,7 @@ const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-10)];
 fn agree(
     name: &str,
     shapes: &[Vec<usize>],
-    f: &dyn Fn(&[Tensor], Backend) -> Result<Tensor, noprop_kernels::KernelError>,
+    f: &dyn Fn(&[Tensor], Backend) -> noprop_kernels::Result<Tensor>,
 ) {
     for (dtype, tolerance) in PRECISIONS {
         let arguments: Vec<Tensor> = shapes
@@ -54,22 +54,26 @@ fn conv(padding: Padding, pool: Pool, dropout: Option<Dropout>, backend: Backend
     }
 }
 
-/// Every image size of the networks, both paddings, pooled or not; with one shared input and with one a block.
+/// Every image size of the networks, both paddings, pooled or not, with few channels (computed directly) and with more
+/// (by Winograd's algorithm, where odd sizes leave tiles half used).
 #[test]
 fn convolution_over_sizes() {
     for size in [28, 26, 13, 11, 9, 32, 30, 15] {
         for padding in [Padding::Valid, Padding::Same] {
             for pool in [Pool::None, Pool::Max2] {
-                let dropout = Dropout::new(0.2, vec![StreamKey(size as u64)]).unwrap();
-                let shapes = [vec![1, 3, 5, size, size], vec![1, 7, 5, 3, 3], vec![1, 7]];
-                agree(
-                    &format!("{size} {padding:?} {pool:?}"),
-                    &shapes,
-                    &|a, backend| {
-                        conv(padding, pool, Some(dropout.clone()), backend)
-                            .forward(&a[0], &a[1], &a[2])
-                    },
-                );
+                for (c_in, c_out) in [(5, 7), (9, 17)] {
+                    let dropout = Dropout::new(0.2, vec![StreamKey(size as u64)]).unwrap();
+                    let shapes = [
+                        vec![1, 3, c_in, size, size],
+                        vec![1, c_out, c_in, 3, 3],
+                        vec![1, c_out],
+                    ];
+                    let name = format!("{size} {padding:?} {pool:?} {c_in} {c_out}");
+                    agree(&name, &shapes, &|a, backend| {
+                        let layer = conv(padding, pool, Some(dropout.clone()), backend);
+                        layer.forward(&a[0], &a[1], &a[2])
+                    });
+                }
             }
         }
     }
