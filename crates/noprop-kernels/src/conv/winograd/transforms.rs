@@ -202,22 +202,60 @@ pub(super) fn both_ways<F: Float, S: Simd, const IN: usize, const OUT: usize>(
     line: impl Fn(Line<F, S>) -> Line<F, S>,
     mut store: impl FnMut(usize, usize, F::Reg<S>),
 ) {
-    let zero = F::splat(s, F::default());
-    let mut columns = [[zero; 6]; 6];
-    for row in 0..IN {
-        let mut given = [zero; 6];
-        for (column, v) in given.iter_mut().take(IN).enumerate() {
-            *v = load(row, column);
-        }
-        let made = line(given);
-        for (column, v) in columns.iter_mut().zip(made).take(OUT) {
-            column[row] = v;
-        }
-    }
-    for (column, given) in columns.iter().take(OUT).enumerate() {
-        let made = line(*given);
+    let rows = [
+        row::<F, S, IN>(s, &load, &line, 0),
+        row::<F, S, IN>(s, &load, &line, 1),
+        row::<F, S, IN>(s, &load, &line, 2),
+        row::<F, S, IN>(s, &load, &line, 3),
+        row::<F, S, IN>(s, &load, &line, 4),
+        row::<F, S, IN>(s, &load, &line, 5),
+    ];
+    for column in 0..OUT {
+        let made = line([
+            rows[0][column],
+            rows[1][column],
+            rows[2][column],
+            rows[3][column],
+            rows[4][column],
+            rows[5][column],
+        ]);
         for (row, v) in made.iter().take(OUT).enumerate() {
             store(row, column, *v);
         }
+    }
+}
+
+/// One row of the first product. (Spelled out: an array filled in a loop is first cleared in memory, tile after tile.)
+#[inline(always)]
+fn row<F: Float, S: Simd, const IN: usize>(
+    s: S,
+    load: &impl Fn(usize, usize) -> F::Reg<S>,
+    line: &impl Fn(Line<F, S>) -> Line<F, S>,
+    row: usize,
+) -> Line<F, S> {
+    if row >= IN {
+        return [F::splat(s, F::default()); 6];
+    }
+    line([
+        cell::<F, S, IN>(s, load, row, 0),
+        cell::<F, S, IN>(s, load, row, 1),
+        cell::<F, S, IN>(s, load, row, 2),
+        cell::<F, S, IN>(s, load, row, 3),
+        cell::<F, S, IN>(s, load, row, 4),
+        cell::<F, S, IN>(s, load, row, 5),
+    ])
+}
+
+#[inline(always)]
+fn cell<F: Float, S: Simd, const IN: usize>(
+    s: S,
+    load: &impl Fn(usize, usize) -> F::Reg<S>,
+    row: usize,
+    column: usize,
+) -> F::Reg<S> {
+    if column < IN {
+        load(row, column)
+    } else {
+        F::splat(s, F::default())
     }
 }
