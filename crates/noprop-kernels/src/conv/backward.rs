@@ -179,8 +179,8 @@ impl<F: Float> Ready<'_, F> {
         let mut image_gradient = Scratch::any(self.weights.map_or(0, |_| g.padded_image()));
         // Tiles may reach past what pooling uses; there the gradient is zero.
         let mut raw = Scratch::zeros(g.raw());
-        let mut left = Scratch::any(points * most * g.c_in_whole);
-        let mut products = Scratch::any(points * most * g.c_out_whole);
+        let mut left = Scratch::any(points * winograd::point_step(most, g.c_in_whole));
+        let mut products = Scratch::any(points * winograd::point_step(most, g.c_out_whole));
         let mut begin = begin;
         for start in (0..count).step_by(at_once) {
             let together = at_once.min(count - start);

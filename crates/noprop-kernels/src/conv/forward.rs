@@ -86,8 +86,8 @@ impl<F: Float> Ready<'_, F> {
             Algorithm::Winograd2 | Algorithm::Winograd4 => {
                 let at_once = images_at_once(g).min(count);
                 let (points, most) = (g.algorithm.points(), at_once * g.tiles());
-                let mut left = Scratch::any(points * most * g.c_in_whole);
-                let mut products = Scratch::any(points * most * g.c_out_whole);
+                let mut left = Scratch::any(points * winograd::point_step(most, g.c_in_whole));
+                let mut products = Scratch::any(points * winograd::point_step(most, g.c_out_whole));
                 for start in (0..count).step_by(at_once) {
                     let images = at_once.min(count - start);
                     let tiles = images * g.tiles();

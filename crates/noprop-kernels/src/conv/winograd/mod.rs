@@ -10,7 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::geometry::Geometry;
 use crate::cpu::product::{Left, Right, Start, Walk, product};
-use crate::cpu::simd::Float;
+use crate::cpu::simd::{Float, MOST_LANES};
 use transforms::both_ways;
 
 /// Tiles of several images, `[points][tiles][channels]`, and the place of one image's tiles among them.
@@ -20,6 +20,12 @@ pub(super) struct Place {
     pub tiles: usize,
     /// The first tile of this image.
     pub first: usize,
+}
+
+/// Elements from one point's tiles to the next's. One line of cache more than the tiles take: strides of a round number
+/// would send all points of a tile to the same few places in the cache.
+pub(super) const fn point_step(tiles: usize, whole: usize) -> usize {
+    tiles * whole + MOST_LANES
 }
 
 /// `V = Bᵀ d B` for the tiles of one padded image.
@@ -53,7 +59,7 @@ pub(super) fn image_to_points<F: Float>(
         points: &mut [F],
     ) {
         let whole = g.c_in_whole;
-        let point_step = place.tiles * whole;
+        let point_step = point_step(place.tiles, whole);
         for_each_tile::<F, S, TILE>(
             g,
             g.in_width,
@@ -109,7 +115,7 @@ pub(super) fn points_to_image<F: Float>(
         image: &mut [F],
     ) {
         let whole = g.c_in_whole;
-        let point_step = place.tiles * whole;
+        let point_step = point_step(place.tiles, whole);
         for_each_tile::<F, S, TILE>(
             g,
             g.in_width,
@@ -170,7 +176,7 @@ pub(super) fn points_to_raw<F: Float>(
         raw: &mut [F],
     ) {
         let whole = g.c_out_whole;
-        let point_step = place.tiles * whole;
+        let point_step = point_step(place.tiles, whole);
         for_each_tile::<F, S, TILE>(
             g,
             g.raw_width,
@@ -228,7 +234,7 @@ pub(super) fn raw_to_points<F: Float>(
         points: &mut [F],
     ) {
         let whole = g.c_out_whole;
-        let point_step = place.tiles * whole;
+        let point_step = point_step(place.tiles, whole);
         for_each_tile::<F, S, TILE>(
             g,
             g.raw_width,
@@ -396,9 +402,12 @@ impl<F: Float> WithSimd for Forward<'_, F> {
     fn with_simd<S: Simd>(self, s: S) {
         let per_point = self
             .left
-            .chunks_exact(self.tiles * self.stride)
+            .chunks_exact(point_step(self.tiles, self.stride))
             .zip(self.right.chunks_exact(self.inner * self.outer))
-            .zip(self.result.chunks_exact_mut(self.tiles * self.outer))
+            .zip(
+                self.result
+                    .chunks_exact_mut(point_step(self.tiles, self.outer)),
+            )
             .take(self.points);
         for ((left, right), result) in per_point {
             let a = Left {
@@ -446,8 +455,8 @@ impl<F: Float> WithSimd for Backward<'_, F> {
     fn with_simd<S: Simd>(self, s: S) {
         let per_point = self
             .left
-            .chunks_exact(self.tiles * self.stride)
-            .zip(self.right.chunks_exact(self.tiles * self.outer))
+            .chunks_exact(point_step(self.tiles, self.stride))
+            .zip(self.right.chunks_exact(point_step(self.tiles, self.outer)))
             .zip(self.result.chunks_exact_mut(self.inner * self.outer))
             .take(self.points);
         for ((left, right), result) in per_point {
