@@ -179,3 +179,94 @@ fn adamw_step(bencher: Bencher<'_, '_>) {
             .unwrap_or_else(|error| unreachable!("{error}"));
     });
 }
+
+/// A whole block of Fig. 6 as an optimizer step: image branch, label branch, trunk, loss, gradients, AdamW.
+#[divan::bench]
+fn block_step(bencher: Bencher<'_, '_>) {
+    let block = Block::new();
+    let x = LAYERS[0].image();
+    let z = draw(9, &[1, BATCH, 10]);
+    let embeddings =
+        Tensor::eye(10, DType::F32, &Device::Cpu).unwrap_or_else(|e| unreachable!("{e}"));
+    let labels =
+        Tensor::zeros(BATCH, DType::U32, &Device::Cpu).unwrap_or_else(|e| unreachable!("{e}"));
+    let vars = block.vars.iter().enumerate();
+    let vars = vars.map(|(i, v)| (i.to_string(), v.clone())).collect();
+    let adam = Adam::new(vars, AdamConfig::default());
+    let mut adam = adam.unwrap_or_else(|error| unreachable!("{error}"));
+    bencher.bench_local(|| {
+        let mut step = || -> Result<()> {
+            let logits = block.forward(&x, &z)?;
+            let loss = denoise_loss(&logits, &embeddings, &labels, Backend::Auto)?;
+            let gradients = loss.sum_all()?.backward()?;
+            Ok(adam.step(&gradients, 1e-3)?)
+        };
+        step().unwrap_or_else(|error| unreachable!("{error}"));
+    });
+}
+
+/// The dense layers of a block: inputs, outputs.
+const DENSE: [(usize, usize); 7] = [
+    (2048, 256),
+    (10, 256),
+    (256, 256),
+    (256, 256),
+    (512, 256),
+    (256, 128),
+    (128, 10),
+];
+
+struct Block {
+    vars: Vec<Var>,
+    convs: Vec<(Tensor, Tensor)>,
+    /// Weight, bias, γ and β.
+    dense: Vec<[Tensor; 4]>,
+}
+
+impl Block {
+    fn new() -> Self {
+        let mut vars = Vec::new();
+        let mut new = |seed: u64, shape: &[usize]| {
+            let var = var(seed, shape);
+            vars.push(var.clone());
+            var.into_inner()
+        };
+        let convs = LAYERS
+            .map(|l| (new(1, &[1, l.c_out, l.c_in, 3, 3]), new(2, &[1, l.c_out])))
+            .to_vec();
+        let mut dense = Vec::new();
+        for (index, (inputs, outputs)) in DENSE.into_iter().enumerate() {
+            let (w, b) = (new(3, &[1, outputs, inputs]), new(4, &[1, outputs]));
+            // The last layer gives logits and has no norm.
+            let norm = if index + 1 < DENSE.len() {
+                [new(5, &[1, outputs]), new(6, &[1, outputs])]
+            } else {
+                [b.clone(), b.clone()]
+            };
+            let [gamma, beta] = norm;
+            dense.push([w, b, gamma, beta]);
+        }
+        Self { vars, convs, dense }
+    }
+
+    fn layer(&self, index: usize, x: &Tensor, act: Activation) -> Result<Tensor> {
+        let [w, b, gamma, beta] = &self.dense[index];
+        let y = linear_act(x, w, b, Activation::None, Backend::Auto)?;
+        let mode = BatchNormMode::Train;
+        Ok(batch_norm(&y, gamma, beta, 1e-5, mode, act, Backend::Auto)?.y)
+    }
+
+    fn forward(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
+        let ops = LAYERS.map(|layer| layer.op(Backend::Auto));
+        let image = conv3x3_stack(&ops, x, &self.convs)?.flatten_from(2)?;
+        let image = self.layer(0, &image, Activation::None)?;
+        let label = self.layer(1, z, Activation::Relu)?;
+        let deeper = self.layer(2, &label, Activation::Relu)?;
+        let label = (label + self.layer(3, &deeper, Activation::None)?)?;
+        let both = Tensor::cat(&[&image, &label], 2)?;
+        let h = self.layer(4, &both, Activation::Relu)?;
+        let h = self.layer(5, &h, Activation::Relu)?;
+        let [w, b, ..] = &self.dense[6];
+        Ok(linear_act(&h, w, b, Activation::None, Backend::Auto)?)
+    }
+}
