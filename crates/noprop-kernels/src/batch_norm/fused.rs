@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::BatchNormOutput;
 use crate::backend::Activation;
+use crate::cpu::instruction_set;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised};
 use crate::cpu::storage::{Stored, contiguous, is_f32, with_elements};
@@ -132,7 +132,7 @@ impl Norm {
         }
         let Statistics { mean, var } = &mut *statistics;
         let block = self.rows * self.features;
-        let arch = Arch::new();
+        let arch = instruction_set::current();
         out.par_chunks_exact_mut(block)
             .zip(y.par_chunks_exact(block))
             .zip(gamma.par_chunks_exact(self.features))
@@ -223,7 +223,7 @@ impl Norm {
         let mut dbeta = vec![F::default(); gamma.len()];
         if !dy.is_empty() {
             let block = self.rows * self.features;
-            let arch = Arch::new();
+            let arch = instruction_set::current();
             dy.par_chunks_exact_mut(block)
                 .zip(dgamma.par_chunks_exact_mut(self.features))
                 .zip(dbeta.par_chunks_exact_mut(self.features))

@@ -2,6 +2,7 @@
 //! buffers that outlive a call.
 
 pub(crate) mod columns;
+pub(crate) mod instruction_set;
 pub(crate) mod product;
 pub(crate) mod scratch;
 pub(crate) mod simd;

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::backend::Activation;
 use crate::cpu::columns::Columns;
+use crate::cpu::instruction_set;
 use crate::cpu::product::{Left, Right, Start, Walk, product};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised, whole_vectors};
@@ -107,7 +108,7 @@ impl Dense {
 
     fn forward<F: Float>(&self, x: &[F], w: &[F], b: &[F]) -> Vec<F> {
         let s = self.sizes;
-        let arch = Arch::new();
+        let arch = instruction_set::current();
         let mut y = vec![F::default(); s.blocks * s.rows * s.outputs];
         if y.is_empty() || s.inputs == 0 {
             for (row, y) in y.chunks_mut(s.outputs.max(1)).enumerate() {
@@ -179,7 +180,7 @@ impl Dense {
         [x, w, y, gradient]: [&[F]; 4],
     ) -> (Option<Vec<F>>, Vec<F>, Vec<F>) {
         let s = self.sizes;
-        let arch = Arch::new();
+        let arch = instruction_set::current();
         let mut dx = match images {
             Images::Skip => Vec::new(),
             Images::Wanted => vec![F::default(); s.x_blocks * s.rows * s.inputs],
@@ -288,21 +289,34 @@ impl Dense {
     }
 }
 
-/// Rows of `length` to `[length][width]`, zeros in the surplus columns.
+/// Rows of `length` to `[length][width]`, zeros in the surplus columns. `width` is a panel or half of one.
 #[inline(always)]
 fn turn<F: Float>(rows: &[F], length: usize, width: usize, turned: &mut [F]) {
-    const SQUARE: usize = 16;
+    if width == PANEL {
+        turn_into::<F, PANEL>(rows, length, turned);
+    } else {
+        turn_into::<F, { PANEL / 2 }>(rows, length, turned);
+    }
+}
+
+#[inline(always)]
+fn turn_into<F: Float, const WIDTH: usize>(rows: &[F], length: usize, turned: &mut [F]) {
+    // Long enough for the prefetcher to see each row as a stream, short enough for the result to stay in the cache.
+    const STRETCH: usize = 64;
     let count = rows.len() / length;
-    for start in (0..length).step_by(SQUARE) {
-        let end = (start + SQUARE).min(length);
-        let to = &mut turned[start * width..end * width];
-        for (column, row) in rows.chunks_exact(length).enumerate() {
-            for (spot, v) in to.chunks_exact_mut(width).zip(&row[start..end]) {
+    let (turned, _) = turned.as_chunks_mut::<WIDTH>();
+    for start in (0..length).step_by(STRETCH) {
+        let end = (start + STRETCH).min(length);
+        let to = &mut turned[start..end];
+        for (column, row) in rows.chunks_exact(length).enumerate().take(WIDTH) {
+            for (spot, v) in to.iter_mut().zip(&row[start..end]) {
                 spot[column] = *v;
             }
         }
-        for spot in to.chunks_exact_mut(width) {
-            spot[count..].fill(F::default());
+        if count < WIDTH {
+            for spot in to {
+                spot[count..].fill(F::default());
+            }
         }
     }
 }

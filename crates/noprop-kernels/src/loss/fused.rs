@@ -1,9 +1,9 @@
 //! The losses on the CPU, row by row; gradients are worked out again from the logits, so nothing is kept.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
+use crate::cpu::instruction_set;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised};
 use crate::cpu::storage::{Stored, contiguous, is_f32, with_elements};
@@ -112,7 +112,7 @@ impl Denoise {
             classes,
             width,
         } = self.sizes;
-        let arch = Arch::new();
+        let arch = instruction_set::current();
         let mut losses = vec![F::default(); blocks];
         if logits.is_empty() || width == 0 {
             return losses;
@@ -156,7 +156,7 @@ impl Denoise {
             classes,
             width,
         } = self.sizes;
-        let arch = Arch::new();
+        let arch = instruction_set::current();
         let mut d_logits = vec![F::default(); logits.len()];
         let mut d_embeddings = vec![F::default(); embeddings.len()];
         if logits.is_empty() || width == 0 {

@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, cross_entropy,
-    denoise_loss, linear_act,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, InstructionSet, Padding, Pool,
+    batch_norm, cross_entropy, denoise_loss, linear_act,
 };
 
 use crate::support::{Function, distance, labels, value_and_gradients, values};
@@ -257,5 +257,43 @@ fn losses_over_sizes() {
             &shapes[..1],
             &|a, backend| cross_entropy(&(&a[0] * 5.0)?, &y, backend),
         );
+    }
+}
+
+/// The other tests of this file again on the plainer instruction sets, each in a process of its own, because the choice
+/// is made once a process. A CPU without AVX-512 runs this code.
+#[test]
+fn plainer_instruction_sets_agree_too() {
+    const VARIABLE: &str = "NOPROP_INSTRUCTION_SET";
+    if std::env::var_os(VARIABLE).is_some() {
+        return;
+    }
+    let this = std::env::current_exe().unwrap();
+    for (name, expected) in [
+        ("avx2", InstructionSet::Avx2),
+        ("plain", InstructionSet::Plain),
+    ] {
+        if expected == InstructionSet::Avx2 && !cfg!(target_arch = "x86_64") {
+            continue;
+        }
+        let child = std::process::Command::new(&this)
+            .args(["agreement::", "--test-threads=2"])
+            .env(VARIABLE, name)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success(), "{name}: {said}");
+        assert!(said.contains("test result: ok"), "{name}: {said}");
+    }
+}
+
+/// The variable means what it says, where the machine can.
+#[test]
+fn the_instruction_set_is_the_one_asked_for() {
+    let asked = std::env::var("NOPROP_INSTRUCTION_SET");
+    if asked.as_deref() == Ok("plain") {
+        assert_eq!(InstructionSet::current(), InstructionSet::Plain);
+    } else if asked.is_ok() {
+        assert_ne!(InstructionSet::current(), InstructionSet::Avx512);
     }
 }

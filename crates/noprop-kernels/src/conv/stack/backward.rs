@@ -10,6 +10,7 @@ use super::super::epilogue::stop;
 use super::super::layout::{Source, channels_last};
 use super::super::{backward, weights};
 use super::{Kept, Layer, Stack, Wanted};
+use crate::cpu::instruction_set;
 use crate::cpu::product::Start;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised};
@@ -49,7 +50,7 @@ struct Group<'a, F> {
 }
 
 pub(super) fn run<F: Float>(stack: &Stack, inputs: &Inputs<'_, F>, images: Wanted) -> Gradients<F> {
-    let arch = Arch::new();
+    let arch = instruction_set::current();
     let mut dx = match images {
         Wanted::No => Vec::new(),
         Wanted::Yes => vec![F::default(); stack.blocks * stack.images * stack.image()],

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::super::layout::Source;
 use super::super::{forward, weights};
 use super::{Keep, Kept, Layer, Stack};
+use crate::cpu::instruction_set;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
 use crate::dropout::MaskStream;
@@ -34,7 +35,7 @@ struct Task<'a, F> {
 
 /// The result `[T, N, Co, OH, OW]` of images `x` and packed parameters, and what backward will need.
 pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>, Kept<F>) {
-    let arch = Arch::new();
+    let arch = instruction_set::current();
     let all = stack.blocks * stack.images;
     let mut result = vec![F::default(); all * stack.result()];
     let mut kept = Kept::nothing();

@@ -210,6 +210,7 @@ pub(super) fn both_ways<F: Float, S: Simd, const IN: usize, const OUT: usize>(
         row::<F, S, IN>(s, &load, &line, 4),
         row::<F, S, IN>(s, &load, &line, 5),
     ];
+    #[expect(clippy::needless_range_loop, reason = "a column runs across the rows")]
     for column in 0..OUT {
         let made = line([
             rows[0][column],
