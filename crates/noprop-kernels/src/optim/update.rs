@@ -8,6 +8,8 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{AdamConfig, Rule};
+use crate::cpu::instruction_set;
+use crate::cpu::simd::vectorised;
 
 /// Elements that one thread updates at a stretch: four arrays of these fit its second-level cache.
 const CHUNK: usize = 16 * 1024;
@@ -177,12 +179,19 @@ impl<F: Moment> InplaceOp1 for WithBoth<'_, '_, F> {
             bail!("{NAME}: the parameters were handed on twice");
         };
         let v = contiguous_mut(F::of(v)?, layout)?;
+        let arch = instruction_set::current();
         theta
             .par_chunks_mut(CHUNK)
             .zip(grad.par_chunks(CHUNK))
             .zip(m.par_chunks_mut(CHUNK))
             .zip(v.par_chunks_mut(CHUNK))
-            .for_each(|(((theta, grad), m), v)| F::update(theta, grad, m, v, self.c));
+            .for_each(|(((theta, grad), m), v)| {
+                vectorised(
+                    arch,
+                    #[inline(always)]
+                    || F::update(theta, grad, m, v, self.c),
+                );
+            });
         Ok(())
     }
 }
@@ -218,6 +227,7 @@ macro_rules! moment {
                 }
             }
 
+            #[inline(always)]
             fn update(
                 theta: &mut [Self],
                 grad: &[Self],
