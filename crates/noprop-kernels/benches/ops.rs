@@ -1,0 +1,272 @@
+//! Each op of a paper block (28×28×1 images, batch 128), forward and with its gradients.
+//!
+//! `RAYON_NUM_THREADS=2 CANDLE_NUM_THREADS=2 cargo bench -p noprop-kernels`; a word after `--` picks benchmarks by name.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use divan::Bencher;
+use noprop_kernels::optim::{Adam, AdamConfig};
+use noprop_kernels::random::{StreamKey, normal};
+use noprop_kernels::{
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, conv3x3_stack,
+    denoise_loss, linear_act,
+};
+
+const BATCH: usize = 128;
+
+fn main() {
+    divan::main();
+}
+
+fn draw(seed: u64, shape: &[usize]) -> Tensor {
+    normal(StreamKey(seed), shape, &Device::Cpu)
+        .and_then(|t| Ok(t.affine(0.1, 0.0)?))
+        .unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+fn var(seed: u64, shape: &[usize]) -> Var {
+    Var::from_tensor(&draw(seed, shape)).unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+/// Runs `f` until the figures are steady.
+fn time(bencher: Bencher<'_, '_>, f: impl Fn() -> Result<()>) {
+    bencher.bench_local(|| f().unwrap_or_else(|error| unreachable!("{error}")));
+}
+
+/// The three convolutions of Fig. 6.
+#[derive(Clone, Copy, Debug)]
+struct Layer {
+    c_in: usize,
+    c_out: usize,
+    side: usize,
+    pool: Pool,
+}
+
+const LAYERS: [Layer; 3] = [
+    Layer {
+        c_in: 1,
+        c_out: 32,
+        side: 28,
+        pool: Pool::Max2,
+    },
+    Layer {
+        c_in: 32,
+        c_out: 64,
+        side: 13,
+        pool: Pool::None,
+    },
+    Layer {
+        c_in: 64,
+        c_out: 128,
+        side: 11,
+        pool: Pool::Max2,
+    },
+];
+
+impl Layer {
+    fn op(self, backend: Backend) -> Conv3x3 {
+        Conv3x3 {
+            padding: Padding::Valid,
+            pool: self.pool,
+            dropout: Dropout::new(0.2, vec![StreamKey(5)]).ok(),
+            backend,
+        }
+    }
+
+    fn weights(self) -> (Var, Var) {
+        (
+            var(1, &[1, self.c_out, self.c_in, 3, 3]),
+            var(2, &[1, self.c_out]),
+        )
+    }
+
+    fn image(self) -> Tensor {
+        draw(3, &[1, BATCH, self.c_in, self.side, self.side])
+    }
+}
+
+#[divan::bench(args = [0, 1, 2])]
+fn conv_forward(bencher: Bencher<'_, '_>, layer: usize) {
+    let layer = LAYERS[layer];
+    let ((w, b), x) = (layer.weights(), layer.image());
+    let op = layer.op(Backend::Auto);
+    time(bencher, || {
+        op.forward(&x, &w, &b).map(drop).map_err(Into::into)
+    });
+}
+
+#[divan::bench(args = [0, 1, 2])]
+fn conv_forward_backward(bencher: Bencher<'_, '_>, layer: usize) {
+    let layer = LAYERS[layer];
+    let ((w, b), x) = (layer.weights(), layer.image());
+    // The first layer looks at data, which needs no gradient.
+    let x = if layer.c_in == 1 {
+        x
+    } else {
+        Var::from_tensor(&x)
+            .unwrap_or_else(|error| unreachable!("{error}"))
+            .into_inner()
+    };
+    let op = layer.op(Backend::Auto);
+    time(bencher, || {
+        op.forward(&x, &w, &b)?.sum_all()?.backward().map(drop)
+    });
+}
+
+#[divan::bench(args = [Backend::Auto, Backend::Reference])]
+fn three_convs_forward_backward(bencher: Bencher<'_, '_>, backend: Backend) {
+    let weights = LAYERS.map(|layer| {
+        let (w, b) = layer.weights();
+        (w.into_inner(), b.into_inner())
+    });
+    let x = LAYERS[0].image();
+    let ops = LAYERS.map(|layer| layer.op(backend));
+    time(bencher, || {
+        let h = conv3x3_stack(&ops, &x, &weights)?;
+        h.sum_all()?.backward().map(drop)
+    });
+}
+
+#[divan::bench(args = [(2048, 256), (256, 256), (10, 256), (512, 256), (128, 10)])]
+fn linear_forward_backward(bencher: Bencher<'_, '_>, (inputs, outputs): (usize, usize)) {
+    let x = var(1, &[1, BATCH, inputs]);
+    let (w, b) = (var(2, &[1, outputs, inputs]), var(3, &[1, outputs]));
+    time(bencher, || {
+        let y = linear_act(&x, &w, &b, Activation::None, Backend::Auto)?;
+        y.sum_all()?.backward().map(drop)
+    });
+}
+
+#[divan::bench]
+fn batch_norm_forward_backward(bencher: Bencher<'_, '_>) {
+    let x = var(1, &[1, BATCH, 256]);
+    let (gamma, beta) = (var(2, &[1, 256]), var(3, &[1, 256]));
+    time(bencher, || {
+        let mode = BatchNormMode::Train;
+        let out = batch_norm(
+            &x,
+            &gamma,
+            &beta,
+            1e-5,
+            mode,
+            Activation::Relu,
+            Backend::Auto,
+        )?;
+        out.y.sum_all()?.backward().map(drop)
+    });
+}
+
+#[divan::bench]
+fn denoise_loss_forward_backward(bencher: Bencher<'_, '_>) {
+    let logits = var(1, &[1, BATCH, 10]);
+    let embeddings =
+        Tensor::eye(10, DType::F32, &Device::Cpu).unwrap_or_else(|e| unreachable!("{e}"));
+    let labels =
+        Tensor::zeros(BATCH, DType::U32, &Device::Cpu).unwrap_or_else(|e| unreachable!("{e}"));
+    time(bencher, || {
+        let loss = denoise_loss(&logits, &embeddings, &labels, Backend::Auto)?;
+        loss.sum_all()?.backward().map(drop)
+    });
+}
+
+#[divan::bench]
+fn adamw_step(bencher: Bencher<'_, '_>) {
+    let x = var(1, &[700_000]);
+    let grads = vec![draw(2, &[700_000])];
+    let adam = Adam::new(vec![("x".to_owned(), x)], AdamConfig::default());
+    let mut adam = adam.unwrap_or_else(|error| unreachable!("{error}"));
+    bencher.bench_local(|| {
+        adam.step_with(&grads, 1e-3)
+            .unwrap_or_else(|error| unreachable!("{error}"));
+    });
+}
+
+/// A whole block of Fig. 6 as an optimizer step: image branch, label branch, trunk, loss, gradients, AdamW.
+#[divan::bench]
+fn block_step(bencher: Bencher<'_, '_>) {
+    let block = Block::new();
+    let x = LAYERS[0].image();
+    let z = draw(9, &[1, BATCH, 10]);
+    let embeddings =
+        Tensor::eye(10, DType::F32, &Device::Cpu).unwrap_or_else(|e| unreachable!("{e}"));
+    let labels =
+        Tensor::zeros(BATCH, DType::U32, &Device::Cpu).unwrap_or_else(|e| unreachable!("{e}"));
+    let vars = block.vars.iter().enumerate();
+    let vars = vars.map(|(i, v)| (i.to_string(), v.clone())).collect();
+    let adam = Adam::new(vars, AdamConfig::default());
+    let mut adam = adam.unwrap_or_else(|error| unreachable!("{error}"));
+    bencher.bench_local(|| {
+        let mut step = || -> Result<()> {
+            let logits = block.forward(&x, &z)?;
+            let loss = denoise_loss(&logits, &embeddings, &labels, Backend::Auto)?;
+            let gradients = loss.sum_all()?.backward()?;
+            Ok(adam.step(&gradients, 1e-3)?)
+        };
+        step().unwrap_or_else(|error| unreachable!("{error}"));
+    });
+}
+
+/// The dense layers of a block: inputs, outputs.
+const DENSE: [(usize, usize); 7] = [
+    (2048, 256),
+    (10, 256),
+    (256, 256),
+    (256, 256),
+    (512, 256),
+    (256, 128),
+    (128, 10),
+];
+
+struct Block {
+    vars: Vec<Var>,
+    convs: Vec<(Tensor, Tensor)>,
+    /// Weight, bias, γ and β.
+    dense: Vec<[Tensor; 4]>,
+}
+
+impl Block {
+    fn new() -> Self {
+        let mut vars = Vec::new();
+        let mut new = |seed: u64, shape: &[usize]| {
+            let var = var(seed, shape);
+            vars.push(var.clone());
+            var.into_inner()
+        };
+        let convs = LAYERS
+            .map(|l| (new(1, &[1, l.c_out, l.c_in, 3, 3]), new(2, &[1, l.c_out])))
+            .to_vec();
+        let mut dense = Vec::new();
+        for (index, (inputs, outputs)) in DENSE.into_iter().enumerate() {
+            let (w, b) = (new(3, &[1, outputs, inputs]), new(4, &[1, outputs]));
+            // The last layer gives logits and has no norm.
+            let norm = if index + 1 < DENSE.len() {
+                [new(5, &[1, outputs]), new(6, &[1, outputs])]
+            } else {
+                [b.clone(), b.clone()]
+            };
+            let [gamma, beta] = norm;
+            dense.push([w, b, gamma, beta]);
+        }
+        Self { vars, convs, dense }
+    }
+
+    fn layer(&self, index: usize, x: &Tensor, act: Activation) -> Result<Tensor> {
+        let [w, b, gamma, beta] = &self.dense[index];
+        let y = linear_act(x, w, b, Activation::None, Backend::Auto)?;
+        let mode = BatchNormMode::Train;
+        Ok(batch_norm(&y, gamma, beta, 1e-5, mode, act, Backend::Auto)?.y)
+    }
+
+    fn forward(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
+        let ops = LAYERS.map(|layer| layer.op(Backend::Auto));
+        let image = conv3x3_stack(&ops, x, &self.convs)?.flatten_from(2)?;
+        let image = self.layer(0, &image, Activation::None)?;
+        let label = self.layer(1, z, Activation::Relu)?;
+        let deeper = self.layer(2, &label, Activation::Relu)?;
+        let label = (label + self.layer(3, &deeper, Activation::None)?)?;
+        let both = Tensor::cat(&[&image, &label], 2)?;
+        let h = self.layer(4, &both, Activation::Relu)?;
+        let h = self.layer(5, &h, Activation::Relu)?;
+        let [w, b, ..] = &self.dense[6];
+        Ok(linear_act(&h, w, b, Activation::None, Backend::Auto)?)
+    }
+}

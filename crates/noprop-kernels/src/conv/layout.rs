@@ -1,0 +1,141 @@
+//! Between the tensors' layout, channels first, and the kernels', channels last in whole vectors.
+
+use super::geometry::Geometry;
+use crate::cpu::simd::{Float, whole_vectors};
+
+/// Images as a layer finds them.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a, F> {
+    /// `[Ci, H, W]`, as tensors hold them: before the first layer.
+    ChannelsFirst(&'a [F]),
+    /// `[H, W, Ci in whole vectors]`: between layers.
+    ChannelsLast(&'a [F]),
+}
+
+impl<'a, F> Source<'a, F> {
+    /// Image number `index`.
+    pub(super) fn image(self, g: &Geometry, index: usize) -> Self {
+        match self {
+            Self::ChannelsFirst(all) => {
+                let size = g.c_in * g.height * g.width;
+                Self::ChannelsFirst(&all[index * size..][..size])
+            }
+            Self::ChannelsLast(all) => {
+                let size = g.c_in_whole * g.height * g.width;
+                Self::ChannelsLast(&all[index * size..][..size])
+            }
+        }
+    }
+}
+
+/// Puts an image into the padded channels-last buffer, which must hold zeros around it.
+#[inline(always)]
+pub(super) fn into_padded<F: Float>(g: &Geometry, image: Source<'_, F>, padded: &mut [F]) {
+    let (rows, columns) = g.seen();
+    let stride = g.in_stride;
+    let start = |row: usize| ((row + g.pad) * g.in_width + g.pad) * stride;
+    match image {
+        Source::ChannelsFirst(image) => {
+            for (channel, plane) in image.chunks_exact(g.height * g.width).enumerate() {
+                for (row, line) in plane.chunks_exact(g.width).take(rows).enumerate() {
+                    let to = &mut padded[start(row)..][..columns * stride];
+                    for (spot, value) in to.chunks_exact_mut(stride).zip(line) {
+                        spot[channel] = *value;
+                    }
+                }
+            }
+        }
+        Source::ChannelsLast(image) => {
+            let whole = g.c_in_whole;
+            for (row, line) in image.chunks_exact(g.width * whole).take(rows).enumerate() {
+                let to = &mut padded[start(row)..][..columns * stride];
+                if stride == whole {
+                    to.copy_from_slice(&line[..columns * whole]);
+                } else {
+                    for (to, from) in to.chunks_exact_mut(stride).zip(line.chunks_exact(whole)) {
+                        to.copy_from_slice(&from[..stride]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where the gradient of an image goes.
+pub(super) enum Target<'a, F> {
+    /// `[Ci, H, W]`.
+    ChannelsFirst(&'a mut [F]),
+    /// `[H, W, Ci in whole vectors]`.
+    ChannelsLast(&'a mut [F]),
+}
+
+/// Takes an image's gradient out of its padded buffer, channels in whole vectors; what the buffer does not cover is zero.
+#[inline(always)]
+pub(super) fn out_of_padded<F: Float>(g: &Geometry, padded: &[F], image: &mut Target<'_, F>) {
+    let (rows, columns) = g.seen();
+    let whole = g.c_in_whole;
+    let line =
+        |row: usize| &padded[((row + g.pad) * g.in_width + g.pad) * whole..][..columns * whole];
+    match image {
+        Target::ChannelsFirst(image) => {
+            if (rows, columns) != (g.height, g.width) {
+                image.fill(F::default());
+            }
+            for (channel, plane) in image.chunks_exact_mut(g.height * g.width).enumerate() {
+                for (row, to) in plane.chunks_exact_mut(g.width).take(rows).enumerate() {
+                    for (value, spot) in to.iter_mut().zip(line(row).chunks_exact(whole)) {
+                        *value = spot[channel];
+                    }
+                }
+            }
+        }
+        Target::ChannelsLast(image) => {
+            for (row, to) in image.chunks_exact_mut(g.width * whole).enumerate() {
+                if row < rows {
+                    let (seen, unseen) = to.split_at_mut(columns * whole);
+                    seen.copy_from_slice(line(row));
+                    unseen.fill(F::default());
+                } else {
+                    to.fill(F::default());
+                }
+            }
+        }
+    }
+}
+
+/// `[positions][channels in whole vectors]` to `[channels, positions]`.
+#[inline(always)]
+pub(super) fn channels_first<F: Float>(
+    last: &[F],
+    channels: usize,
+    positions: usize,
+    first: &mut [F],
+) {
+    let whole = whole_vectors(channels);
+    let last = &last[..positions * whole];
+    for (channel, plane) in first.chunks_exact_mut(positions).enumerate() {
+        for (value, spot) in plane.iter_mut().zip(last.chunks_exact(whole)) {
+            *value = spot[channel];
+        }
+    }
+}
+
+/// `[channels, positions]` to `[positions][channels in whole vectors]`; the surplus channels are zero.
+#[inline(always)]
+pub(super) fn channels_last<F: Float>(
+    first: &[F],
+    channels: usize,
+    positions: usize,
+    last: &mut [F],
+) {
+    let whole = whole_vectors(channels);
+    let last = &mut last[..positions * whole];
+    if whole != channels {
+        last.fill(F::default());
+    }
+    for (channel, plane) in first.chunks_exact(positions).enumerate() {
+        for (value, spot) in plane.iter().zip(last.chunks_exact_mut(whole)) {
+            spot[channel] = *value;
+        }
+    }
+}

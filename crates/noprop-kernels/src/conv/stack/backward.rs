@@ -1,0 +1,307 @@
+//! The backward pass through all layers.
+//!
+//! Images are taken in groups whose size depends on nothing. Each group sums its share of the parameters' gradient by
+//! itself, and the shares are added in order, so the result does not depend on how many threads there are.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::super::epilogue::stop;
+use super::super::layout::{Source, channels_last};
+use super::super::{backward, weights};
+use super::{Kept, Layer, Stack, Wanted};
+use crate::cpu::instruction_set;
+use crate::cpu::product::Start;
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::{Float, vectorised};
+
+/// Images that share one sum of the parameters' gradient.
+const GROUP: usize = 32;
+
+/// Images of a group that travel back through all layers together.
+const TOGETHER: usize = 8;
+
+/// What the backward pass reads.
+pub(super) struct Inputs<'a, F: Float> {
+    pub x: &'a [F],
+    pub parameters: &'a [F],
+    pub result: &'a [F],
+    pub gradient: &'a [F],
+    pub kept: &'a Kept<F>,
+}
+
+/// The gradients of one call.
+pub(super) struct Gradients<F> {
+    /// Like the images, if wanted.
+    pub x: Option<Vec<F>>,
+    /// Like the packed parameters.
+    pub parameters: Vec<F>,
+}
+
+/// Some images of one block.
+struct Group<'a, F> {
+    block: usize,
+    first: usize,
+    count: usize,
+    /// The gradient of each layer's bias and weights, side by side.
+    sum: &'a mut [F],
+    /// The images' gradients; empty when they are not wanted.
+    dx: &'a mut [F],
+}
+
+pub(super) fn run<F: Float>(stack: &Stack, inputs: &Inputs<'_, F>, images: Wanted) -> Gradients<F> {
+    let arch = instruction_set::current();
+    let mut dx = match images {
+        Wanted::No => Vec::new(),
+        Wanted::Yes => vec![F::default(); stack.blocks * stack.images * stack.image()],
+    };
+    let mut parameters = vec![F::default(); inputs.parameters.len()];
+    if stack.images > 0 && !parameters.is_empty() {
+        let ready = ready(arch, stack, inputs.parameters, images);
+        let groups = stack.images.div_ceil(GROUP);
+        let sum_size: usize = stack.layers.iter().map(Layer::sum).sum();
+        let mut sums = Scratch::any(stack.blocks * groups * sum_size);
+        let mut tasks = Vec::new();
+        let mut dx_left = dx.as_mut_slice();
+        for (index, sum) in sums.chunks_exact_mut(sum_size).enumerate() {
+            let first = index % groups * GROUP;
+            let count = GROUP.min(stack.images - first);
+            let wanted = match images {
+                Wanted::No => 0,
+                Wanted::Yes => count * stack.image(),
+            };
+            let (mine, rest) = std::mem::take(&mut dx_left).split_at_mut(wanted);
+            dx_left = rest;
+            tasks.push(Group {
+                block: index / groups,
+                first,
+                count,
+                sum,
+                dx: mine,
+            });
+        }
+        tasks.into_par_iter().for_each(|group| {
+            let ready = &ready[group.block];
+            group.run(arch, stack, inputs, ready);
+        });
+        sums.par_chunks_exact_mut(groups * sum_size)
+            .zip(parameters.par_chunks_exact_mut(stack.parameters))
+            .for_each(|(sums, gradient)| {
+                let (total, others) = sums.split_at_mut(sum_size);
+                add_in_order(total, others);
+                unpack(arch, stack, total, gradient);
+            });
+    }
+    Gradients {
+        x: (images == Wanted::Yes).then(|| over_blocks(stack, dx)),
+        parameters,
+    }
+}
+
+/// Every block's weights for the images' gradients, a list a layer; `None` where no gradient is wanted.
+fn ready<F: Float>(
+    arch: Arch,
+    stack: &Stack,
+    parameters: &[F],
+    images: Wanted,
+) -> Vec<Vec<Option<Scratch<F>>>> {
+    (0..stack.blocks)
+        .into_par_iter()
+        .map(|block| {
+            let parameters = &parameters[block * stack.parameters..][..stack.parameters];
+            let layers = stack.layers.par_iter().enumerate();
+            layers
+                .map(|(index, layer)| {
+                    (index > 0 || images == Wanted::Yes)
+                        .then(|| weights::for_backward(arch, &layer.g, layer.weights(parameters)))
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// One block's gathered gradients to those of its packed parameters.
+fn unpack<F: Float>(arch: Arch, stack: &Stack, sum: &[F], gradient: &mut [F]) {
+    let (mut sum, mut gradient) = (sum, gradient);
+    let mut layers = Vec::new();
+    for layer in &stack.layers {
+        let (mine, rest) = sum.split_at(layer.sum());
+        sum = rest;
+        let size = layer.g.weights() + layer.g.c_out;
+        let (to, rest) = gradient.split_at_mut(size);
+        gradient = rest;
+        layers.push((layer, mine, to));
+    }
+    layers.into_par_iter().for_each(|(layer, sum, gradient)| {
+        let (bias, gathered) = sum.split_at(layer.g.c_out_whole);
+        let (to_weights, to_bias) = gradient.split_at_mut(layer.g.weights());
+        to_bias.copy_from_slice(&bias[..layer.g.c_out]);
+        weights::gradient(arch, &layer.g, gathered, to_weights);
+    });
+}
+
+/// Adds the later shares to the first, share after share for each element.
+fn add_in_order<F: Float>(total: &mut [F], others: &[F]) {
+    const PIECE: usize = 16 * 1024;
+    let size = total.len();
+    total
+        .par_chunks_mut(PIECE)
+        .enumerate()
+        .for_each(|(piece, total)| {
+            for other in others.chunks_exact(size) {
+                for (sum, v) in total.iter_mut().zip(&other[piece * PIECE..]) {
+                    *sum += *v;
+                }
+            }
+        });
+}
+
+/// The images' gradients, summed over blocks, in order, where they share one input.
+fn over_blocks<F: Float>(stack: &Stack, mut dx: Vec<F>) -> Vec<F> {
+    if stack.x_blocks == stack.blocks || dx.is_empty() {
+        return dx;
+    }
+    let one = dx.len() / stack.blocks;
+    let (total, others) = dx.split_at_mut(one);
+    add_in_order(total, others);
+    dx.truncate(one);
+    dx
+}
+
+impl<F: Float> Group<'_, F> {
+    fn run(self, arch: Arch, stack: &Stack, inputs: &Inputs<'_, F>, ready: &[Option<Scratch<F>>]) {
+        let Self {
+            block,
+            first,
+            count,
+            sum,
+            dx,
+        } = self;
+        for start in (0..count).step_by(TOGETHER) {
+            let images = TOGETHER.min(count - start);
+            let dx = match dx.len() {
+                0 => &mut [],
+                _ => &mut dx[start * stack.image()..][..images * stack.image()],
+            };
+            let few = Few {
+                arch,
+                stack,
+                inputs,
+                ready,
+                block,
+                first: first + start,
+                count: images,
+            };
+            let begin = if start == 0 { Start::Zero } else { Start::Kept };
+            few.run(sum, begin, dx);
+        }
+    }
+}
+
+/// A few images of a group.
+struct Few<'a, F: Float> {
+    arch: Arch,
+    stack: &'a Stack,
+    inputs: &'a Inputs<'a, F>,
+    ready: &'a [Option<Scratch<F>>],
+    block: usize,
+    first: usize,
+    count: usize,
+}
+
+impl<F: Float> Few<'_, F> {
+    fn run(&self, sums: &mut [F], begin: Start, dx: &mut [F]) {
+        let (arch, stack) = (self.arch, self.stack);
+        let at = self.block * stack.images + self.first;
+        let mut sums_left = sums;
+        // The result and its gradient come channels first; between layers everything is channels last.
+        let last = self.turned(self.inputs.result);
+        let mut gradient = self.turned(self.inputs.gradient);
+        for (index, (layer, weights)) in stack.layers.iter().zip(self.ready).enumerate().rev() {
+            let g = &layer.g;
+            let from = sums_left.len() - layer.sum();
+            let (rest, sum) = std::mem::take(&mut sums_left).split_at_mut(from);
+            sums_left = rest;
+            let (bias, gathered) = sum.split_at_mut(g.c_out_whole);
+            if begin == Start::Zero {
+                bias.fill(F::default());
+            }
+            let scale = layer.scale();
+            let result = match self.inputs.kept.results.get(index) {
+                Some(all) => &all[at * g.result()..][..self.count * g.result()],
+                None => &last,
+            };
+            vectorised(
+                arch,
+                #[inline(always)]
+                || stop(&mut gradient, result, scale, bias),
+            );
+            let size = layer.winners();
+            let winners = &self.inputs.kept.winners[index][at * size..][..self.count * size];
+            let op = backward::Ready {
+                g,
+                weight_starts: &layer.starts.weights,
+                image_starts: &layer.starts.image,
+                weights: weights.as_deref(),
+            };
+            if index == 0 {
+                let source = stack.source(self.inputs.x, self.block, self.first, self.count);
+                let mut images = match dx.len() {
+                    0 => backward::Images::Skip,
+                    _ => backward::Images::ChannelsFirst(dx),
+                };
+                op.run(
+                    arch,
+                    source,
+                    self.count,
+                    &gradient,
+                    winners,
+                    gathered,
+                    begin,
+                    &mut images,
+                );
+                return;
+            }
+            let each = g.c_in_whole * g.height * g.width;
+            let below = &self.inputs.kept.results[index - 1][at * each..][..self.count * each];
+            let mut next = Scratch::any(self.count * each);
+            let mut images = backward::Images::ChannelsLast(&mut next);
+            let source = Source::ChannelsLast(below);
+            op.run(
+                arch,
+                source,
+                self.count,
+                &gradient,
+                winners,
+                gathered,
+                begin,
+                &mut images,
+            );
+            gradient = next;
+        }
+    }
+
+    /// These images' part of a tensor like the result, channels last.
+    fn turned(&self, tensor: &[F]) -> Scratch<F> {
+        let (arch, stack) = (self.arch, self.stack);
+        let [channels, height, width] = stack.shape;
+        let positions = height * width;
+        let whole = crate::cpu::simd::whole_vectors(channels);
+        let mut turned = Scratch::any(self.count * positions * whole);
+        let start = (self.block * stack.images + self.first) * stack.result();
+        let from = &tensor[start..][..self.count * stack.result()];
+        vectorised(
+            arch,
+            #[inline(always)]
+            || {
+                for (from, to) in from
+                    .chunks_exact(stack.result())
+                    .zip(turned.chunks_exact_mut(positions * whole))
+                {
+                    channels_last(from, channels, positions, to);
+                }
+            },
+        );
+        turned
+    }
+}

@@ -1,0 +1,332 @@
+//! The matrix product that convolutions and dense layers come down to, held in registers.
+//!
+//! `C[i, j] (+)= Σ_k A_i[k] · B[k, j]`, where row `i` of A may start anywhere and its elements lie in evenly spaced runs.
+//! That one shape covers a plain product, a transposed one, and a convolution read straight from its image: the row is
+//! an output position, the runs are the rows of the 3×3 window. B has its columns side by side in whole vectors.
+//!
+//! The sum over k runs in order for each element, so the result does not depend on how the work is divided.
+
+use pulp::Simd;
+
+use super::simd::Float;
+
+/// How the elements of a row of A lie in memory: `runs` runs of `length` elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    /// Number of runs.
+    pub runs: usize,
+    /// From the start of a run to the start of the next.
+    pub run_step: usize,
+    /// Elements of a run.
+    pub length: usize,
+    /// From an element of a run to the next.
+    pub step: usize,
+}
+
+impl Walk {
+    /// One run.
+    pub(crate) fn straight(length: usize, step: usize) -> Self {
+        Self {
+            runs: 1,
+            run_step: 0,
+            length,
+            step,
+        }
+    }
+
+    /// Elements in all.
+    fn count(&self) -> usize {
+        self.runs * self.length
+    }
+
+    /// Offset of the last element from the first.
+    fn reach(&self) -> usize {
+        (self.runs - 1) * self.run_step + (self.length - 1) * self.step
+    }
+}
+
+/// What C holds before the product is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nothing: C is overwritten.
+    Zero,
+    /// What is there.
+    Kept,
+}
+
+/// The left factor.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a, F> {
+    pub data: &'a [F],
+    pub walk: Walk,
+}
+
+/// The right factor, or the result: rows of `stride` elements.
+#[derive(Clone, Copy)]
+pub(crate) struct Right<'a, F> {
+    pub data: &'a [F],
+    pub stride: usize,
+}
+
+/// `C[i, ..width] (+)= A_i · B[.., ..width]` for the rows `i < rows` of A, which start at `row_start(i)`.
+///
+/// `width` must be whole vectors. C has rows of `c_stride` elements.
+///
+/// Panics when an index would leave its slice; nothing is read or written outside.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a matrix product has many sizes")]
+pub(crate) fn product<F: Float, S: Simd>(
+    s: S,
+    rows: usize,
+    width: usize,
+    a: Left<'_, F>,
+    row_start: impl Fn(usize) -> usize,
+    b: Right<'_, F>,
+    c: &mut [F],
+    c_stride: usize,
+    start: Start,
+) {
+    let lanes = F::lanes::<S>();
+    let mut column = 0;
+    while column < width {
+        let panel = Panel {
+            a,
+            b,
+            c_stride,
+            column,
+            start,
+        };
+        if width - column >= 2 * lanes {
+            panel.run::<S, 2>(s, rows, &row_start, c);
+            column += 2 * lanes;
+        } else {
+            panel.run::<S, 1>(s, rows, &row_start, c);
+            column += lanes;
+        }
+    }
+}
+
+/// Some columns of the product.
+struct Panel<'a, F> {
+    a: Left<'a, F>,
+    b: Right<'a, F>,
+    c_stride: usize,
+    column: usize,
+    start: Start,
+}
+
+impl<F: Float> Panel<'_, F> {
+    /// All rows, in the tallest tiles that the registers hold.
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(
+        &self,
+        s: S,
+        rows: usize,
+        row_start: &impl Fn(usize) -> usize,
+        c: &mut [F],
+    ) {
+        let mut row = 0;
+        if S::REGISTER_COUNT >= 32 {
+            while rows - row >= 12 {
+                self.tile::<S, 12, VECTORS>(s, row, row_start, c);
+                row += 12;
+            }
+            if rows - row >= 8 {
+                self.tile::<S, 8, VECTORS>(s, row, row_start, c);
+                row += 8;
+            }
+        } else {
+            while rows - row >= 6 {
+                self.tile::<S, 6, VECTORS>(s, row, row_start, c);
+                row += 6;
+            }
+        }
+        while rows - row >= 4 {
+            self.tile::<S, 4, VECTORS>(s, row, row_start, c);
+            row += 4;
+        }
+        while row < rows {
+            self.tile::<S, 1, VECTORS>(s, row, row_start, c);
+            row += 1;
+        }
+    }
+
+    /// `ROWS` rows of `VECTORS` vectors, summed in registers.
+    #[inline(always)]
+    #[expect(
+        unsafe_code,
+        reason = "bounds are checked once a tile: a check an element would halve the speed"
+    )]
+    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &self,
+        s: S,
+        row: usize,
+        row_start: &impl Fn(usize) -> usize,
+        c: &mut [F],
+    ) {
+        let lanes = F::lanes::<S>();
+        let walk = self.a.walk;
+        let starts: [usize; ROWS] = std::array::from_fn(|i| row_start(row + i));
+        let reach = walk.reach();
+        for start in starts {
+            assert!(
+                start + reach < self.a.data.len(),
+                "left factor out of bounds"
+            );
+        }
+        let last_b = (walk.count() - 1) * self.b.stride + self.column + VECTORS * lanes;
+        assert!(last_b <= self.b.data.len(), "right factor out of bounds");
+        let last_c = (row + ROWS - 1) * self.c_stride + self.column + VECTORS * lanes;
+        assert!(last_c <= c.len(), "product out of bounds");
+
+        let a: [*const F; ROWS] = std::array::from_fn(|i| self.a.data[starts[i]..].as_ptr());
+        let mut b = self.b.data[self.column..].as_ptr();
+        let c = c[row * self.c_stride + self.column..].as_mut_ptr();
+        let zero = F::splat(s, F::default());
+        let mut sums = [[zero; VECTORS]; ROWS];
+        if self.start == Start::Kept {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: element (i, j) of the tile ends at or before `last_c`.
+                    *sum = unsafe { F::load_ptr(s, c.add(i * self.c_stride + j * lanes)) };
+                }
+            }
+        }
+        for run in 0..walk.runs {
+            let mut offset = run * walk.run_step;
+            for _ in 0..walk.length {
+                // SAFETY: this is row `run · length + step` of B's `count` rows, whose last ends at `last_b`.
+                let right: [F::Reg<S>; VECTORS] = std::array::from_fn(
+                    #[inline(always)]
+                    |j| unsafe { F::load_ptr(s, b.add(j * lanes)) },
+                );
+                for (a, sums) in a.iter().zip(&mut sums) {
+                    // SAFETY: `offset` is at most `reach`, which was checked for every row.
+                    let left = F::splat(s, unsafe { *a.add(offset) });
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        *sum = F::mul_add(s, left, right, *sum);
+                    }
+                }
+                offset += walk.step;
+                b = b.wrapping_add(self.b.stride);
+            }
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, sum) in sums.iter().enumerate() {
+                // SAFETY: element (i, j) of the tile ends at or before `last_c`.
+                unsafe { F::store_ptr(s, c.add(i * self.c_stride + j * lanes), *sum) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pulp::{Arch, WithSimd};
+
+    struct Case<'a> {
+        rows: usize,
+        width: usize,
+        a: &'a [f32],
+        walk: Walk,
+        row_step: usize,
+        b: &'a [f32],
+        c: &'a mut [f32],
+        start: Start,
+    }
+
+    impl WithSimd for Case<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, s: S) {
+            let a = Left {
+                data: self.a,
+                walk: self.walk,
+            };
+            let b = Right {
+                data: self.b,
+                stride: self.width,
+            };
+            let row_step = self.row_step;
+            let starts = |i| i * row_step;
+            product(
+                s, self.rows, self.width, a, starts, b, self.c, self.width, self.start,
+            );
+        }
+    }
+
+    fn numbers(n: usize, seed: u64) -> Vec<f32> {
+        let words = [seed];
+        (0..n as u64)
+            .map(|i| {
+                let key = crate::random::StreamKey::derive(i, &words).0;
+                (key % 17) as f32 - 8.0
+            })
+            .collect()
+    }
+
+    /// Every tile height and width, straight and in runs, against three plain loops. Small whole numbers, so that the
+    /// sums are exact and any wrong index shows.
+    #[test]
+    fn agrees_with_three_loops_on_every_instruction_set() {
+        for arch in instruction_sets() {
+            for rows in [1, 3, 4, 5, 7, 11, 12, 13, 24, 37] {
+                for width in [16, 32, 48] {
+                    for (runs, length) in [(1, 1), (1, 9), (3, 5)] {
+                        let walk = Walk {
+                            runs,
+                            run_step: 3 * length,
+                            length,
+                            step: 2,
+                        };
+                        let row_step = 7;
+                        let a = numbers(rows * row_step + runs * 3 * length, 1);
+                        let b = numbers(runs * length * width, 2);
+                        for start in [Start::Zero, Start::Kept] {
+                            let before = numbers(rows * width, 3);
+                            let mut c = before.clone();
+                            let case = Case {
+                                rows,
+                                width,
+                                a: &a,
+                                walk,
+                                row_step,
+                                b: &b,
+                                c: &mut c,
+                                start,
+                            };
+                            arch.dispatch(case);
+                            for i in 0..rows {
+                                for j in 0..width {
+                                    let mut sum = match start {
+                                        Start::Zero => 0.0,
+                                        Start::Kept => before[i * width + j],
+                                    };
+                                    for k in 0..runs * length {
+                                        let at = i * row_step
+                                            + k / length * walk.run_step
+                                            + k % length * 2;
+                                        sum += a[at] * b[k * width + j];
+                                    }
+                                    assert_eq!(c[i * width + j], sum, "{rows} {width} {i} {j}");
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn instruction_sets() -> Vec<Arch> {
+        let mut sets = vec![Arch::new(), Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            sets.push(Arch::V3(simd));
+        }
+        sets.dedup_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b));
+        sets
+    }
+}

@@ -1,0 +1,94 @@
+//! Working memory that is kept between calls, so that a training step allocates nothing of its own.
+//!
+//! One pool serves all threads: a buffer may be filled by a worker and dropped by the caller, and pools of their own
+//! would then grow on one side for ever.
+
+use std::sync::{Mutex, PoisonError};
+
+/// Types that have a pool of buffers.
+pub(crate) trait Pooled: Copy + Default + Send + Sync + 'static {
+    /// The pool.
+    fn pool() -> &'static Mutex<Vec<Vec<Self>>>;
+}
+
+macro_rules! pooled {
+    ($($element:ty),*) => {
+        $(
+            impl Pooled for $element {
+                fn pool() -> &'static Mutex<Vec<Vec<Self>>> {
+                    static POOL: Mutex<Vec<Vec<$element>>> = Mutex::new(Vec::new());
+                    &POOL
+                }
+            }
+        )*
+    };
+}
+
+pooled!(f32, f64, u8);
+
+/// The pool's shortest buffer of at least `len` elements, the latest returned among equals.
+fn take<F: Pooled>(len: usize) -> Option<Vec<F>> {
+    let mut pool = F::pool().lock().unwrap_or_else(PoisonError::into_inner);
+    let (best, _) = pool
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, buffer)| buffer.len() >= len)
+        .min_by_key(|(_, buffer)| buffer.len())?;
+    Some(pool.swap_remove(best))
+}
+
+fn give<F: Pooled>(buffer: Vec<F>) {
+    if !buffer.is_empty() {
+        F::pool()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(buffer);
+    }
+}
+
+/// A buffer on loan from the pool; goes back when dropped.
+pub(crate) struct Scratch<F: Pooled> {
+    // Never shortened, so that a later and longer loan need not fill it again.
+    buffer: Vec<F>,
+    len: usize,
+}
+
+impl<F: Pooled> Scratch<F> {
+    /// A buffer of `len` elements with any content.
+    pub(crate) fn any(len: usize) -> Self {
+        let buffer = if len == 0 {
+            Vec::new()
+        } else {
+            take(len).unwrap_or_else(|| vec![F::default(); len])
+        };
+        Self { buffer, len }
+    }
+
+    /// A buffer of `len` zeros.
+    pub(crate) fn zeros(len: usize) -> Self {
+        let mut scratch = Self::any(len);
+        scratch.fill(F::default());
+        scratch
+    }
+}
+
+impl<F: Pooled> std::ops::Deref for Scratch<F> {
+    type Target = [F];
+
+    fn deref(&self) -> &[F] {
+        &self.buffer[..self.len]
+    }
+}
+
+impl<F: Pooled> std::ops::DerefMut for Scratch<F> {
+    fn deref_mut(&mut self) -> &mut [F] {
+        &mut self.buffer[..self.len]
+    }
+}
+
+impl<F: Pooled> Drop for Scratch<F> {
+    fn drop(&mut self) {
+        give(std::mem::take(&mut self.buffer));
+    }
+}

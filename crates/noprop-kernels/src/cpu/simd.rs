@@ -1,0 +1,193 @@
+//! The two float types as vectors of whatever width the machine has.
+//!
+//! `pulp` picks AVX-512, AVX2 with FMA, NEON or plain code when the program runs. Its operations carry the element type
+//! in their names; [`Float`] makes one generic kernel of f32 and f64.
+
+use candle_core::WithDType;
+use pulp::{Arch, Simd, WithSimd};
+
+use super::scratch::Pooled;
+use super::storage::Stored;
+
+/// Lanes of the widest vector in f32. Channel counts are rounded up to a multiple of the vector's lanes, so that no
+/// kernel has a ragged edge.
+pub(crate) const MOST_LANES: usize = 16;
+
+/// `channels` rounded up to whole vectors on any machine.
+pub(crate) const fn whole_vectors(channels: usize) -> usize {
+    channels.div_ceil(MOST_LANES) * MOST_LANES
+}
+
+/// f32 or f64 in vectors. Every method is one instruction where the machine has it.
+pub(crate) trait Float: WithDType + Pooled + Stored {
+    /// A vector.
+    type Reg<S: Simd>: Copy;
+
+    /// Elements of a vector.
+    fn lanes<S: Simd>() -> usize;
+    /// All elements `v`.
+    fn splat<S: Simd>(s: S, v: Self) -> Self::Reg<S>;
+    fn plus<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>) -> Self::Reg<S>;
+    fn minus<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>) -> Self::Reg<S>;
+    fn times<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>) -> Self::Reg<S>;
+    /// `a b + c`, rounded once where the machine can.
+    fn mul_add<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>, c: Self::Reg<S>) -> Self::Reg<S>;
+    /// The constant `v` in this type.
+    fn constant(v: f64) -> Self;
+    /// Square root.
+    fn root(self) -> Self;
+    /// Exponential. `libm`'s, not the system's, whose last bit differs from machine to machine.
+    fn exponential(self) -> Self;
+    /// Natural logarithm, `libm`'s.
+    fn logarithm(self) -> Self;
+
+    /// The vector at the start of `from`. Panics when it is shorter than a vector.
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[Self]) -> Self::Reg<S> {
+        let from = &from[..Self::lanes::<S>()];
+        // SAFETY: `from` is exactly one vector long.
+        #[expect(unsafe_code, reason = "a vector load")]
+        unsafe {
+            Self::load_ptr(s, from.as_ptr())
+        }
+    }
+
+    /// Writes `v` at the start of `to`. Panics when it is shorter than a vector.
+    #[inline(always)]
+    fn store<S: Simd>(s: S, to: &mut [Self], v: Self::Reg<S>) {
+        let to = &mut to[..Self::lanes::<S>()];
+        // SAFETY: `to` is exactly one vector long.
+        #[expect(unsafe_code, reason = "a vector store")]
+        unsafe {
+            Self::store_ptr(s, to.as_mut_ptr(), v);
+        }
+    }
+
+    /// The vector at `from`, of any alignment.
+    ///
+    /// # Safety
+    /// `from` must be readable for a vector.
+    #[expect(unsafe_code, reason = "the product kernel checks bounds once a tile")]
+    unsafe fn load_ptr<S: Simd>(s: S, from: *const Self) -> Self::Reg<S>;
+
+    /// Writes a vector to `to`, of any alignment.
+    ///
+    /// # Safety
+    /// `to` must be writable for a vector.
+    #[expect(unsafe_code, reason = "the product kernel checks bounds once a tile")]
+    unsafe fn store_ptr<S: Simd>(s: S, to: *mut Self, v: Self::Reg<S>);
+}
+
+macro_rules! float {
+    ($float:ty, $vector:ident, $lanes:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $mul_add:ident) => {
+        impl Float for $float {
+            type Reg<S: Simd> = S::$vector;
+
+            #[inline(always)]
+            fn lanes<S: Simd>() -> usize {
+                S::$lanes
+            }
+
+            #[inline(always)]
+            fn splat<S: Simd>(s: S, v: Self) -> Self::Reg<S> {
+                s.$splat(v)
+            }
+
+            #[inline(always)]
+            fn plus<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>) -> Self::Reg<S> {
+                s.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn minus<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>) -> Self::Reg<S> {
+                s.$sub(a, b)
+            }
+
+            #[inline(always)]
+            fn times<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>) -> Self::Reg<S> {
+                s.$mul(a, b)
+            }
+
+            #[inline(always)]
+            fn mul_add<S: Simd>(
+                s: S,
+                a: Self::Reg<S>,
+                b: Self::Reg<S>,
+                c: Self::Reg<S>,
+            ) -> Self::Reg<S> {
+                s.$mul_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn constant(v: f64) -> Self {
+                v as $float
+            }
+
+            #[inline(always)]
+            fn root(self) -> Self {
+                self.sqrt()
+            }
+
+            fn exponential(self) -> Self {
+                libm::exp(f64::from(self)) as $float
+            }
+
+            fn logarithm(self) -> Self {
+                libm::log(f64::from(self)) as $float
+            }
+
+            #[inline(always)]
+            #[expect(unsafe_code, reason = "a vector load")]
+            unsafe fn load_ptr<S: Simd>(_s: S, from: *const Self) -> Self::Reg<S> {
+                // SAFETY: the caller vouches for a vector's worth of elements; any bits are a valid vector.
+                unsafe { from.cast::<S::$vector>().read_unaligned() }
+            }
+
+            #[inline(always)]
+            #[expect(unsafe_code, reason = "a vector store")]
+            unsafe fn store_ptr<S: Simd>(_s: S, to: *mut Self, v: Self::Reg<S>) {
+                // SAFETY: the caller vouches for room for a vector; any bits are valid elements.
+                unsafe { to.cast::<S::$vector>().write_unaligned(v) }
+            }
+        }
+    };
+}
+
+float!(
+    f32,
+    f32s,
+    F32_LANES,
+    splat_f32s,
+    add_f32s,
+    sub_f32s,
+    mul_f32s,
+    mul_add_e_f32s
+);
+float!(
+    f64,
+    f64s,
+    F64_LANES,
+    splat_f64s,
+    add_f64s,
+    sub_f64s,
+    mul_f64s,
+    mul_add_e_f64s
+);
+
+/// Runs `f` compiled for the widest vectors of the machine.
+///
+/// Mark the closure `#[inline(always)]`: what is not inlined into the vectorised function is compiled for the plainest
+/// machine. (`pulp` takes closures itself, but as `FnOnce`, through a shim that is not inlined.)
+#[inline(always)]
+pub(crate) fn vectorised<R>(arch: Arch, f: impl FnMut() -> R) -> R {
+    struct Plain<C>(C);
+    impl<R, C: FnMut() -> R> WithSimd for Plain<C> {
+        type Output = R;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, _: S) -> R {
+            (self.0)()
+        }
+    }
+    arch.dispatch(Plain(f))
+}

@@ -1,0 +1,428 @@
+//! The dense layer on the CPU: products in registers, a panel of columns at a time.
+
+use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::backend::Activation;
+use crate::cpu::columns::Columns;
+use crate::cpu::instruction_set;
+use crate::cpu::product::{Left, Right, Start, Walk, product};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::{Float, vectorised, whole_vectors};
+use crate::cpu::storage::{contiguous, is_f32, with_elements};
+
+/// Columns of a panel: two of the widest vectors.
+const PANEL: usize = 32;
+
+/// Rows of a task: the packed panel is used for all of them.
+const ROWS: usize = 128;
+
+/// Multiplications below which waking other threads costs more than it saves.
+const WORTH_SHARING: usize = 1 << 20;
+
+/// The sizes of one call.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub x_blocks: usize,
+    pub blocks: usize,
+    pub rows: usize,
+    pub inputs: usize,
+    pub outputs: usize,
+}
+
+/// See [`super::linear_act`]; the arguments have been checked against `sizes`.
+pub(super) fn apply(
+    sizes: Sizes,
+    x: &Tensor,
+    w: &Tensor,
+    b: &Tensor,
+    act: Activation,
+) -> crate::Result<Tensor> {
+    let op = Dense { sizes, act };
+    Ok(x.contiguous()?
+        .apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
+}
+
+struct Dense {
+    sizes: Sizes,
+    act: Activation,
+}
+
+/// `C[.., panel] (+)= A · B` for rows of A that are `row_step` apart.
+struct Task<'a, F> {
+    rows: usize,
+    width: usize,
+    a: &'a [F],
+    row_step: usize,
+    walk: Walk,
+    panel: &'a [F],
+    c: &'a mut [F],
+    start: Start,
+}
+
+impl<F: Float> WithSimd for Task<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let a = Left {
+            data: self.a,
+            walk: self.walk,
+        };
+        let b = Right {
+            data: self.panel,
+            stride: self.width,
+        };
+        let step = self.row_step;
+        product(
+            s,
+            self.rows,
+            self.width,
+            a,
+            #[inline(always)]
+            |row| row * step,
+            b,
+            self.c,
+            self.width,
+            self.start,
+        );
+    }
+}
+
+/// Runs `f` for every task number below `tasks`, on several threads when `work` multiplications are worth it.
+fn share(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
+    if work < WORTH_SHARING {
+        (0..tasks).for_each(f);
+    } else {
+        (0..tasks).into_par_iter().for_each(f);
+    }
+}
+
+impl Dense {
+    /// Multiplications of one product.
+    fn work(&self) -> usize {
+        let s = &self.sizes;
+        s.blocks * s.rows * s.inputs * s.outputs
+    }
+
+    fn forward<F: Float>(&self, x: &[F], w: &[F], b: &[F]) -> Vec<F> {
+        let s = self.sizes;
+        let arch = instruction_set::current();
+        let mut y = vec![F::default(); s.blocks * s.rows * s.outputs];
+        if y.is_empty() || s.inputs == 0 {
+            for (row, y) in y.chunks_mut(s.outputs.max(1)).enumerate() {
+                let bias = &b[row / s.rows * s.outputs..][..s.outputs];
+                for (y, b) in y.iter_mut().zip(bias) {
+                    *y = self.activated(*b);
+                }
+            }
+            return y;
+        }
+        let (panels, pieces) = (s.outputs.div_ceil(PANEL), s.rows.div_ceil(ROWS));
+        let out = Columns::new(&mut y, s.outputs);
+        share(s.blocks * panels * pieces, self.work(), |task| {
+            let (piece, rest) = (task % pieces, task / pieces);
+            let (panel, block) = (rest % panels, rest / panels);
+            let (column, first) = (panel * PANEL, piece * ROWS);
+            let columns = PANEL.min(s.outputs - column);
+            let rows = ROWS.min(s.rows - first);
+            let width = whole_vectors(columns);
+            let x_block = if s.x_blocks == 1 { 0 } else { block };
+            let x = &x[(x_block * s.rows + first) * s.inputs..][..rows * s.inputs];
+            let w = &w[(block * s.outputs + column) * s.inputs..][..columns * s.inputs];
+            let bias = &b[block * s.outputs + column..][..columns];
+            let mut packed = Scratch::any(s.inputs * width);
+            let mut c = Scratch::any(rows * width);
+            vectorised(
+                arch,
+                #[inline(always)]
+                || {
+                    turn(w, s.inputs, width, &mut packed);
+                },
+            );
+            arch.dispatch(Task {
+                rows,
+                width,
+                a: x,
+                row_step: s.inputs,
+                walk: Walk::straight(s.inputs, 1),
+                panel: &packed,
+                c: &mut c,
+                start: Start::Zero,
+            });
+            for (row, c) in c.chunks_exact_mut(width).enumerate() {
+                let c = &mut c[..columns];
+                for (c, b) in c.iter_mut().zip(bias) {
+                    *c = self.activated(*c + *b);
+                }
+                // SAFETY: this task alone has this block, these rows and these columns.
+                #[expect(unsafe_code, reason = "columns shared out among tasks")]
+                unsafe {
+                    out.write(block * s.rows + first + row, column, c);
+                }
+            }
+        });
+        y
+    }
+
+    #[inline(always)]
+    fn activated<F: Float>(&self, v: F) -> F {
+        match self.act {
+            Activation::Relu if v <= F::default() => F::default(),
+            Activation::None | Activation::Relu => v,
+        }
+    }
+
+    fn backward<F: Float>(
+        &self,
+        images: Images,
+        [x, w, y, gradient]: [&[F]; 4],
+    ) -> (Option<Vec<F>>, Vec<F>, Vec<F>) {
+        let s = self.sizes;
+        let arch = instruction_set::current();
+        let mut dx = match images {
+            Images::Skip => Vec::new(),
+            Images::Wanted => vec![F::default(); s.x_blocks * s.rows * s.inputs],
+        };
+        let mut dw = vec![F::default(); s.blocks * s.outputs * s.inputs];
+        let mut db = vec![F::default(); s.blocks * s.outputs];
+        if s.rows > 0 && s.inputs > 0 && s.outputs > 0 {
+            let stopped = self.stopped(arch, y, gradient, &mut db);
+            let panels = s.inputs.div_ceil(PANEL);
+            let dw_out = Columns::new(&mut dw, s.inputs);
+            let dx_out = Columns::new(&mut dx, s.inputs);
+            let (tasks, blocks_a_task) = if s.x_blocks == s.blocks {
+                (s.blocks * panels, 1)
+            } else {
+                // One input for all blocks: a task adds up its columns over the blocks, in order.
+                (panels, s.blocks)
+            };
+            share(tasks, 2 * self.work(), |task| {
+                let column = task % panels * PANEL;
+                let columns = PANEL.min(s.inputs - column);
+                let width = whole_vectors(columns);
+                let mut packed = Scratch::any(s.rows.max(s.outputs) * width);
+                let mut weights = Scratch::any(s.outputs * width);
+                let mut sums = Scratch::any(s.rows * width);
+                let x_block = task / panels;
+                for index in 0..blocks_a_task {
+                    let block = x_block * blocks_a_task + index;
+                    let stopped = &stopped[block * s.rows * s.outputs..][..s.rows * s.outputs];
+                    let x = &x[x_block * s.rows * s.inputs..][..s.rows * s.inputs];
+                    pack(x, s.inputs, column, columns, width, &mut packed);
+                    arch.dispatch(Task {
+                        rows: s.outputs,
+                        width,
+                        a: stopped,
+                        row_step: 1,
+                        walk: Walk::straight(s.rows, s.outputs),
+                        panel: &packed[..s.rows * width],
+                        c: &mut weights,
+                        start: Start::Zero,
+                    });
+                    for (row, c) in weights.chunks_exact(width).enumerate() {
+                        // SAFETY: this task alone has this block's columns.
+                        #[expect(unsafe_code, reason = "columns shared out among tasks")]
+                        unsafe {
+                            dw_out.write(block * s.outputs + row, column, &c[..columns]);
+                        }
+                    }
+                    if images == Images::Wanted {
+                        let w = &w[block * s.outputs * s.inputs..][..s.outputs * s.inputs];
+                        pack(w, s.inputs, column, columns, width, &mut packed);
+                        arch.dispatch(Task {
+                            rows: s.rows,
+                            width,
+                            a: stopped,
+                            row_step: s.outputs,
+                            walk: Walk::straight(s.outputs, 1),
+                            panel: &packed[..s.outputs * width],
+                            c: &mut sums,
+                            start: if index == 0 { Start::Zero } else { Start::Kept },
+                        });
+                    }
+                }
+                if images == Images::Wanted {
+                    for (row, c) in sums.chunks_exact(width).enumerate() {
+                        // SAFETY: this task alone has this input's columns.
+                        #[expect(unsafe_code, reason = "columns shared out among tasks")]
+                        unsafe {
+                            dx_out.write(x_block * s.rows + row, column, &c[..columns]);
+                        }
+                    }
+                }
+            });
+        }
+        ((images == Images::Wanted).then_some(dx), dw, db)
+    }
+
+    /// The gradient before the activation, and its sum over rows.
+    fn stopped<F: Float>(&self, arch: Arch, y: &[F], gradient: &[F], db: &mut [F]) -> Scratch<F> {
+        let s = self.sizes;
+        let mut stopped = Scratch::any(gradient.len());
+        stopped.copy_from_slice(gradient);
+        vectorised(
+            arch,
+            #[inline(always)]
+            || {
+                if self.act == Activation::Relu {
+                    for (v, y) in stopped.iter_mut().zip(y) {
+                        if *y <= F::default() {
+                            *v = F::default();
+                        }
+                    }
+                }
+                for (stopped, db) in stopped
+                    .chunks_exact(s.rows * s.outputs)
+                    .zip(db.chunks_exact_mut(s.outputs))
+                {
+                    for row in stopped.chunks_exact(s.outputs) {
+                        for (sum, v) in db.iter_mut().zip(row) {
+                            *sum += *v;
+                        }
+                    }
+                }
+            },
+        );
+        stopped
+    }
+}
+
+/// Rows of `length` to `[length][width]`, zeros in the surplus columns. `width` is a panel or half of one.
+#[inline(always)]
+fn turn<F: Float>(rows: &[F], length: usize, width: usize, turned: &mut [F]) {
+    if width == PANEL {
+        turn_into::<F, PANEL>(rows, length, turned);
+    } else {
+        turn_into::<F, { PANEL / 2 }>(rows, length, turned);
+    }
+}
+
+#[inline(always)]
+fn turn_into<F: Float, const WIDTH: usize>(rows: &[F], length: usize, turned: &mut [F]) {
+    // Long enough for the prefetcher to see each row as a stream, short enough for the result to stay in the cache.
+    const STRETCH: usize = 64;
+    let count = rows.len() / length;
+    let (turned, _) = turned.as_chunks_mut::<WIDTH>();
+    for start in (0..length).step_by(STRETCH) {
+        let end = (start + STRETCH).min(length);
+        let to = &mut turned[start..end];
+        for (column, row) in rows.chunks_exact(length).enumerate().take(WIDTH) {
+            for (spot, v) in to.iter_mut().zip(&row[start..end]) {
+                spot[column] = *v;
+            }
+        }
+        if count < WIDTH {
+            for spot in to {
+                spot[count..].fill(F::default());
+            }
+        }
+    }
+}
+
+/// Columns `column..column + columns` of rows of `stride`, side by side in rows of `width`, zeros in the surplus.
+fn pack<F: Float>(
+    from: &[F],
+    stride: usize,
+    column: usize,
+    columns: usize,
+    width: usize,
+    to: &mut [F],
+) {
+    for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(stride)) {
+        let (used, surplus) = to.split_at_mut(columns);
+        used.copy_from_slice(&from[column..][..columns]);
+        surplus.fill(F::default());
+    }
+}
+
+/// Whether the gradient of the input is wanted: not when it is data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Images {
+    Skip,
+    Wanted,
+}
+
+impl CustomOp3 for Dense {
+    fn name(&self) -> &'static str {
+        super::OP
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let s = self.sizes;
+        let y = if is_f32(x) {
+            let (x, w, b) = (
+                contiguous(x, x_layout)?,
+                contiguous(w, w_layout)?,
+                contiguous(b, b_layout)?,
+            );
+            CpuStorage::F32(self.forward(x, w, b))
+        } else {
+            let (x, w, b) = (
+                contiguous(x, x_layout)?,
+                contiguous(w, w_layout)?,
+                contiguous(b, b_layout)?,
+            );
+            CpuStorage::F64(self.forward(x, w, b))
+        };
+        Ok((y, Shape::from((s.blocks, s.rows, s.outputs))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        if x.dtype() == DType::F32 {
+            self.tensors::<f32>(x, w, b, y, gradient)
+        } else {
+            self.tensors::<f64>(x, w, b, y, gradient)
+        }
+    }
+}
+
+impl Dense {
+    fn tensors<F: Float>(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let images = if x.track_op() {
+            Images::Wanted
+        } else {
+            Images::Skip
+        };
+        let gradient = gradient.contiguous()?;
+        let (dx, dw, db) = with_elements::<F, _>(x, |x| {
+            with_elements(w, |w| {
+                with_elements(y, |y| {
+                    with_elements(&gradient, |gradient| {
+                        Ok(self.backward(images, [x, w, y, gradient]))
+                    })
+                })
+            })
+        })?;
+        let dx = match dx {
+            Some(dx) => Some(Tensor::from_vec(dx, x.shape(), &Device::Cpu)?),
+            None => None,
+        };
+        let dw = Tensor::from_vec(dw, w.shape(), &Device::Cpu)?;
+        let db = Tensor::from_vec(db, b.shape(), &Device::Cpu)?;
+        Ok((dx, Some(dw), Some(db)))
+    }
+}

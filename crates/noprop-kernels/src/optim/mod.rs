@@ -1,0 +1,378 @@
+//! Adam and AdamW, in place, with moments that can be saved and put back.
+//!
+//! candle's own AdamW hides its moments, so no run could be resumed exactly; skips a variable without a gradient in
+//! silence, so a part left out of the loss would never be noticed; and makes some fifteen temporary tensors a variable.
+
+mod update;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Shape, Tensor, Var};
+
+use update::Coefficients;
+
+/// How weight decay enters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rule {
+    /// Decoupled (Loshchilov and Hutter 2019): `θ ← θ − lr · λ · θ` beside the step.
+    #[default]
+    AdamW,
+    /// As an L2 penalty (Kingma and Ba 2015): `g ← g + λ θ` before the moments.
+    Adam,
+}
+
+/// The constants of [`Adam`]. The learning rate is given at each step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamConfig {
+    /// How weight decay enters.
+    pub rule: Rule,
+    /// Decay of the first moment a step, in `[0, 1)`.
+    pub beta1: f64,
+    /// Decay of the second moment a step, in `[0, 1)`.
+    pub beta2: f64,
+    /// Added to the root of the second moment, above 0.
+    pub eps: f64,
+    /// Weight decay λ, 0 or more.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamConfig {
+    /// AdamW with the paper's weight decay 1e-3 and the usual β₁ = 0.9, β₂ = 0.999, ε = 1e-8.
+    fn default() -> Self {
+        Self {
+            rule: Rule::AdamW,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 1e-3,
+        }
+    }
+}
+
+/// Why an optimizer could not be made, stepped or restored.
+#[derive(Debug, thiserror::Error)]
+pub enum OptimError {
+    /// A constant is out of its range.
+    #[error("optimizer setting {name} is {value}, expected {expected}")]
+    Config {
+        /// The field of [`AdamConfig`], or `lr`.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// Its range in words.
+        expected: &'static str,
+    },
+    /// Two variables have one name.
+    #[error("two variables are called {name}")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// A variable took no part in the loss.
+    #[error("variable {name} received no gradient: it takes no part in the loss")]
+    MissingGradient {
+        /// The variable.
+        name: String,
+    },
+    /// As many gradients were not given as there are variables.
+    #[error("{got} gradients for {expected} variables")]
+    GradientCount {
+        /// Number of variables.
+        expected: usize,
+        /// Number of gradients given.
+        got: usize,
+    },
+    /// A gradient or moment has another shape or element type than its variable.
+    #[error("{what} of {name} is {got}, expected {expected}")]
+    Mismatch {
+        /// `gradient`, `first moment` or `second moment`.
+        what: &'static str,
+        /// The variable.
+        name: String,
+        /// The variable's shape and type.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// State to restore names a variable that is not there, or lacks one that is.
+    #[error("optimizer state does not fit: {name} {problem}")]
+    StateNames {
+        /// The variable.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// An error of the tensor library.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl From<OptimError> for candle_core::Error {
+    fn from(error: OptimError) -> Self {
+        match error {
+            OptimError::Candle(inner) => inner,
+            other => Self::wrap(other),
+        }
+    }
+}
+
+/// One variable's moments, as [`Adam::restore`] takes them.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    /// The variable's name.
+    pub name: String,
+    /// Running mean of the gradient, shaped like the variable.
+    pub first: Tensor,
+    /// Running mean of the squared gradient, shaped like the variable.
+    pub second: Tensor,
+}
+
+#[derive(Debug)]
+struct Slot {
+    name: String,
+    var: Var,
+    m: Tensor,
+    v: Tensor,
+}
+
+/// Adam or AdamW over a fixed list of named variables.
+///
+/// With gradient g (plus `λ θ` under [`Rule::Adam`]) at step k = 1, 2, …:
+/// `m ← β₁ m + (1−β₁) g`, `v ← β₂ v + (1−β₂) g²`, and
+/// `θ ← θ (1 − lr λ) − lr · m̂ / (√v̂ + ε)` with `m̂ = m / (1−β₁ᵏ)`, `v̂ = v / (1−β₂ᵏ)`; the factor `1 − lr λ` only under
+/// [`Rule::AdamW`]. The same as PyTorch's `Adam` and `AdamW`.
+///
+/// On the CPU in f32 and f64 parameters and moments are updated in place in one pass, each element on its own, so the
+/// result does not depend on the number of threads. Values that are not finite pass through unchecked.
+///
+/// ```
+/// use candle_core::{DType, Device, Var};
+/// use noprop_kernels::optim::{Adam, AdamConfig};
+///
+/// let x = Var::new(&[4.0_f32], &Device::Cpu)?;
+/// let mut adam = Adam::new(vec![("x".to_owned(), x.clone())], AdamConfig::default())?;
+/// for _ in 0..200 {
+///     let loss = x.as_tensor().sqr()?.sum_all()?;
+///     adam.step(&loss.backward()?, 0.1)?;
+/// }
+/// assert!(x.to_vec1::<f32>()?[0].abs() < 0.1);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Adam {
+    slots: Vec<Slot>,
+    config: AdamConfig,
+    steps: u64,
+}
+
+impl Adam {
+    /// An optimizer over `vars` with zero moments.
+    ///
+    /// # Errors
+    /// [`OptimError::Config`] when a constant is out of range, [`OptimError::DuplicateName`] when a name comes twice.
+    pub fn new(vars: Vec<(String, Var)>, config: AdamConfig) -> Result<Self, OptimError> {
+        config.check()?;
+        let mut names: Vec<&str> = vars.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(OptimError::DuplicateName {
+                name: pair[0].to_owned(),
+            });
+        }
+        let slots = vars
+            .into_iter()
+            .map(|(name, var)| {
+                let m = var.zeros_like()?;
+                let v = var.zeros_like()?;
+                Ok(Slot { name, var, m, v })
+            })
+            .collect::<Result<_, OptimError>>()?;
+        Ok(Self {
+            slots,
+            config,
+            steps: 0,
+        })
+    }
+
+    /// One step at learning rate `lr` with the gradients of a backward pass.
+    ///
+    /// # Errors
+    /// [`OptimError::MissingGradient`] when a variable has none; nothing has been changed then. Also as
+    /// [`Adam::step_with`].
+    pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<(), OptimError> {
+        let grads = self
+            .slots
+            .iter()
+            .map(|slot| {
+                grads.get(slot.var.as_tensor()).cloned().ok_or_else(|| {
+                    OptimError::MissingGradient {
+                        name: slot.name.clone(),
+                    }
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        self.step_with(&grads, lr)
+    }
+
+    /// One step with gradients that the caller gathered, in the order of the variables.
+    ///
+    /// # Errors
+    /// [`OptimError::Config`] unless `lr` is finite and not negative, [`OptimError::GradientCount`] or
+    /// [`OptimError::Mismatch`] when the gradients do not fit the variables; nothing has been changed then.
+    pub fn step_with(&mut self, grads: &[Tensor], lr: f64) -> Result<(), OptimError> {
+        in_range(
+            "lr",
+            lr,
+            lr.is_finite() && lr >= 0.0,
+            "a finite number, 0 or more",
+        )?;
+        if grads.len() != self.slots.len() {
+            return Err(OptimError::GradientCount {
+                expected: self.slots.len(),
+                got: grads.len(),
+            });
+        }
+        for (slot, grad) in self.slots.iter().zip(grads) {
+            slot.check("gradient", grad)?;
+        }
+        self.steps += 1;
+        let coefficients = Coefficients::new(&self.config, self.steps, lr);
+        for (slot, grad) in self.slots.iter_mut().zip(grads) {
+            update::apply(&slot.var, &mut slot.m, &mut slot.v, grad, &coefficients)?;
+        }
+        Ok(())
+    }
+
+    /// The constants it was made with.
+    #[must_use]
+    pub fn config(&self) -> &AdamConfig {
+        &self.config
+    }
+
+    /// Steps taken so far.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Name, first and second moment of every variable, in the order given to [`Adam::new`].
+    ///
+    /// The tensors are the live ones: a later step changes them. Copy what must stay.
+    pub fn moments(&self) -> impl Iterator<Item = (&str, &Tensor, &Tensor)> {
+        self.slots
+            .iter()
+            .map(|slot| (slot.name.as_str(), &slot.m, &slot.v))
+    }
+
+    /// Puts back the state of an earlier optimizer over variables of the same names and shapes, in any order.
+    ///
+    /// # Errors
+    /// [`OptimError::StateNames`] when a name is missing, unknown or given twice, [`OptimError::Mismatch`] when a
+    /// tensor does not have its variable's shape and type. Nothing has been changed then.
+    pub fn restore(&mut self, steps: u64, moments: Vec<Moments>) -> Result<(), OptimError> {
+        let mut found: Vec<Option<Moments>> = self.slots.iter().map(|_| None).collect();
+        for moment in moments {
+            let problem = |problem| OptimError::StateNames {
+                name: moment.name.clone(),
+                problem,
+            };
+            let (slot, place) = self
+                .slots
+                .iter()
+                .zip(&mut found)
+                .find(|(slot, _)| slot.name == moment.name)
+                .ok_or_else(|| problem("is not a variable here"))?;
+            if place.is_some() {
+                return Err(problem("is given twice"));
+            }
+            slot.check("first moment", &moment.first)?;
+            slot.check("second moment", &moment.second)?;
+            *place = Some(moment);
+        }
+        let found = self
+            .slots
+            .iter()
+            .zip(found)
+            .map(|(slot, moment)| {
+                let moment = moment.ok_or_else(|| OptimError::StateNames {
+                    name: slot.name.clone(),
+                    problem: "is missing",
+                })?;
+                let device = slot.var.device();
+                // Copies, because steps write in place and the caller's tensors are not ours to change.
+                let first = moment.first.to_device(device)?.force_contiguous()?.copy()?;
+                let second = moment
+                    .second
+                    .to_device(device)?
+                    .force_contiguous()?
+                    .copy()?;
+                Ok((first.detach(), second.detach()))
+            })
+            .collect::<Result<Vec<_>, OptimError>>()?;
+        for (slot, (first, second)) in self.slots.iter_mut().zip(found) {
+            slot.m = first;
+            slot.v = second;
+        }
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+impl Slot {
+    fn check(&self, what: &'static str, tensor: &Tensor) -> Result<(), OptimError> {
+        let describe = |shape: &Shape, dtype| format!("{shape:?} {dtype:?}");
+        if tensor.shape() == self.var.shape() && tensor.dtype() == self.var.dtype() {
+            Ok(())
+        } else {
+            Err(OptimError::Mismatch {
+                what,
+                name: self.name.clone(),
+                expected: describe(self.var.shape(), self.var.dtype()),
+                got: describe(tensor.shape(), tensor.dtype()),
+            })
+        }
+    }
+}
+
+impl AdamConfig {
+    fn check(&self) -> Result<(), OptimError> {
+        let unit = |v: f64| (0.0..1.0).contains(&v);
+        in_range(
+            "beta1",
+            self.beta1,
+            unit(self.beta1),
+            "at least 0 and below 1",
+        )?;
+        in_range(
+            "beta2",
+            self.beta2,
+            unit(self.beta2),
+            "at least 0 and below 1",
+        )?;
+        let positive = self.eps.is_finite() && self.eps > 0.0;
+        in_range("eps", self.eps, positive, "a finite number above 0")?;
+        let decay = self.weight_decay;
+        in_range(
+            "weight_decay",
+            decay,
+            decay.is_finite() && decay >= 0.0,
+            "a finite number, 0 or more",
+        )
+    }
+}
+
+fn in_range(
+    name: &'static str,
+    value: f64,
+    holds: bool,
+    expected: &'static str,
+) -> Result<(), OptimError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(OptimError::Config {
+            name,
+            value,
+            expected,
+        })
+    }
+}

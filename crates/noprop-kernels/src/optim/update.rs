@@ -1,0 +1,258 @@
+//! One variable's update: in place on the CPU, in plain candle ops elsewhere.
+
+use std::cell::RefCell;
+
+use candle_core::{
+    CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, WithDType, bail,
+};
+use rayon::prelude::*;
+
+use super::{AdamConfig, Rule};
+use crate::cpu::instruction_set;
+use crate::cpu::simd::vectorised;
+
+/// Elements that one thread updates at a stretch: four arrays of these fit its second-level cache.
+const CHUNK: usize = 16 * 1024;
+
+/// What a step multiplies by, worked out once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coefficients {
+    rule: Rule,
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    weight_decay: f64,
+    /// `lr / (1 - β₁ᵏ)`.
+    rate: f64,
+    /// `1 / √(1 - β₂ᵏ)`, so that `√v̂ = √v · root_scale`.
+    root_scale: f64,
+    /// `1 - lr λ` under AdamW, 1 under Adam.
+    shrink: f64,
+}
+
+impl Coefficients {
+    pub(super) fn new(config: &AdamConfig, steps: u64, lr: f64) -> Self {
+        let k = steps as f64;
+        Self {
+            rule: config.rule,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            eps: config.eps,
+            weight_decay: config.weight_decay,
+            // `libm` rather than the system's power function: resumed runs must not depend on the machine's.
+            rate: lr / (1.0 - libm::pow(config.beta1, k)),
+            root_scale: 1.0 / libm::sqrt(1.0 - libm::pow(config.beta2, k)),
+            shrink: match config.rule {
+                Rule::AdamW => 1.0 - lr * config.weight_decay,
+                Rule::Adam => 1.0,
+            },
+        }
+    }
+}
+
+/// Updates `var`, `m` and `v`, which have one shape, type and device.
+pub(super) fn apply(
+    var: &Var,
+    m: &mut Tensor,
+    v: &mut Tensor,
+    grad: &Tensor,
+    c: &Coefficients,
+) -> Result<()> {
+    let grad = grad.contiguous()?;
+    let in_place = var.device().is_cpu()
+        && matches!(
+            var.dtype(),
+            candle_core::DType::F32 | candle_core::DType::F64
+        );
+    if in_place {
+        var.inplace_op2(&grad, &Step { m, v, c })
+    } else {
+        plain(var, m, v, &grad, c)
+    }
+}
+
+fn plain(var: &Var, m: &mut Tensor, v: &mut Tensor, grad: &Tensor, c: &Coefficients) -> Result<()> {
+    let theta = var.as_detached_tensor();
+    let grad = match c.rule {
+        Rule::AdamW => grad.clone(),
+        Rule::Adam => (grad + (&theta * c.weight_decay)?)?,
+    };
+    *m = ((&*m * c.beta1)? + (&grad * (1.0 - c.beta1))?)?;
+    *v = ((&*v * c.beta2)? + (grad.sqr()? * (1.0 - c.beta2))?)?;
+    let root = (v.sqrt()? * c.root_scale)?;
+    let step = ((&*m * c.rate)? / (root + c.eps)?)?;
+    var.set(&((theta * c.shrink)? - step)?)
+}
+
+/// The update as an op on the parameters, with the gradient as its source. Parameters and both moments are written
+/// together, and candle hands out one tensor's memory at a time, so each op hands on what it holds to the next.
+struct Step<'a> {
+    m: &'a Tensor,
+    v: &'a Tensor,
+    c: &'a Coefficients,
+}
+
+struct WithFirst<'a, 'b, F> {
+    held: RefCell<Option<(&'b mut [F], &'b [F])>>,
+    v: &'a Tensor,
+    c: &'a Coefficients,
+}
+
+struct WithBoth<'a, 'b, F> {
+    held: RefCell<Option<Held<'b, F>>>,
+    c: &'a Coefficients,
+}
+
+/// Parameters, gradient and first moment.
+type Held<'b, F> = (&'b mut [F], &'b [F], &'b mut [F]);
+
+const NAME: &str = "adam";
+
+impl InplaceOp2 for Step<'_> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        theta: &mut CpuStorage,
+        theta_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<()> {
+        match (theta, grad) {
+            (CpuStorage::F32(theta), CpuStorage::F32(grad)) => {
+                self.run::<f32>(theta, theta_layout, grad, grad_layout)
+            }
+            (CpuStorage::F64(theta), CpuStorage::F64(grad)) => {
+                self.run::<f64>(theta, theta_layout, grad, grad_layout)
+            }
+            _ => bail!("{NAME}: parameters and gradient must both be f32 or both f64"),
+        }
+    }
+}
+
+impl Step<'_> {
+    fn run<F: Moment>(
+        &self,
+        theta: &mut [F],
+        theta_layout: &Layout,
+        grad: &[F],
+        grad_layout: &Layout,
+    ) -> Result<()> {
+        let held = (
+            contiguous_mut(theta, theta_layout)?,
+            contiguous(grad, grad_layout)?,
+        );
+        self.m.inplace_op1(&WithFirst {
+            held: RefCell::new(Some(held)),
+            v: self.v,
+            c: self.c,
+        })
+    }
+}
+
+impl<F: Moment> InplaceOp1 for WithFirst<'_, '_, F> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, m: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Some((theta, grad)) = self.held.take() else {
+            bail!("{NAME}: the parameters were handed on twice");
+        };
+        let m = contiguous_mut(F::of(m)?, layout)?;
+        self.v.inplace_op1(&WithBoth {
+            held: RefCell::new(Some((theta, grad, m))),
+            c: self.c,
+        })
+    }
+}
+
+impl<F: Moment> InplaceOp1 for WithBoth<'_, '_, F> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, v: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Some((theta, grad, m)) = self.held.take() else {
+            bail!("{NAME}: the parameters were handed on twice");
+        };
+        let v = contiguous_mut(F::of(v)?, layout)?;
+        let arch = instruction_set::current();
+        theta
+            .par_chunks_mut(CHUNK)
+            .zip(grad.par_chunks(CHUNK))
+            .zip(m.par_chunks_mut(CHUNK))
+            .zip(v.par_chunks_mut(CHUNK))
+            .for_each(|(((theta, grad), m), v)| {
+                vectorised(
+                    arch,
+                    #[inline(always)]
+                    || F::update(theta, grad, m, v, self.c),
+                );
+            });
+        Ok(())
+    }
+}
+
+/// The memory of a contiguous tensor.
+fn contiguous<'a, F>(data: &'a [F], layout: &Layout) -> Result<&'a [F]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) if end <= data.len() => Ok(&data[start..end]),
+        _ => bail!("{NAME}: gradient memory is not contiguous"),
+    }
+}
+
+fn contiguous_mut<'a, F>(data: &'a mut [F], layout: &Layout) -> Result<&'a mut [F]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) if end <= data.len() => Ok(&mut data[start..end]),
+        _ => bail!("{NAME}: parameters or moments are not contiguous"),
+    }
+}
+
+/// The float types that are updated in place.
+trait Moment: WithDType {
+    fn of(storage: &mut CpuStorage) -> Result<&mut [Self]>;
+    fn update(theta: &mut [Self], grad: &[Self], m: &mut [Self], v: &mut [Self], c: &Coefficients);
+}
+
+macro_rules! moment {
+    ($float:ty, $variant:ident) => {
+        impl Moment for $float {
+            fn of(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+                match storage {
+                    CpuStorage::$variant(data) => Ok(data),
+                    _ => bail!("{NAME}: moments must have the type of the parameters"),
+                }
+            }
+
+            #[inline(always)]
+            fn update(
+                theta: &mut [Self],
+                grad: &[Self],
+                m: &mut [Self],
+                v: &mut [Self],
+                c: &Coefficients,
+            ) {
+                let (beta1, rest1) = (c.beta1 as $float, (1.0 - c.beta1) as $float);
+                let (beta2, rest2) = (c.beta2 as $float, (1.0 - c.beta2) as $float);
+                let (rate, root_scale) = (c.rate as $float, c.root_scale as $float);
+                let (eps, shrink) = (c.eps as $float, c.shrink as $float);
+                let penalty = match c.rule {
+                    Rule::AdamW => 0.0,
+                    Rule::Adam => c.weight_decay as $float,
+                };
+                for (((theta, grad), m), v) in theta.iter_mut().zip(grad).zip(m).zip(v) {
+                    let g = *grad + penalty * *theta;
+                    *m = beta1 * *m + rest1 * g;
+                    *v = beta2 * *v + rest2 * g * g;
+                    *theta = shrink * *theta - rate * *m / (v.sqrt() * root_scale + eps);
+                }
+            }
+        }
+    };
+}
+
+moment!(f32, F32);
+moment!(f64, F64);

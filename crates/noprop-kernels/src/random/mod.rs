@@ -1,0 +1,267 @@
+//! Random numbers without hidden state.
+//!
+//! A draw is a function of a [`StreamKey`] and a position, nothing else: not of what was drawn before, of the thread
+//! that draws or of the order of calls. candle's own CPU generator cannot be seeded at all.
+//!
+//! The generator is Philox4x32-10 (see the private module `philox`). The four counter words are
+//! `[position, position's upper half or a row, a row's upper half, kind of draw]`, so draws of different kinds from
+//! one key never share bits.
+//!
+//! ```
+//! use candle_core::Device;
+//! use noprop_kernels::random::{StreamKey, normal};
+//!
+//! let key = StreamKey::derive(7, &[3, 0]);
+//! let few = normal(key, (2, 3), &Device::Cpu)?;
+//! let many = normal(key, (4, 3), &Device::Cpu)?;
+//! // The first rows do not know how many follow.
+//! assert_eq!(few.to_vec2::<f32>()?, many.narrow(0, 0, 2)?.to_vec2::<f32>()?);
+//! # Ok::<(), candle_core::Error>(())
+//! ```
+
+use candle_core::{Device, Shape, Tensor};
+
+use crate::error::Result;
+
+pub(crate) mod philox;
+
+/// Names one stream of random numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct StreamKey(pub u64);
+
+/// The last counter word: what a draw is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Normal = 0,
+    NormalRow = 1,
+    Uniform = 2,
+    Dropout = 3,
+}
+
+impl StreamKey {
+    /// The stream of `seed` named by `words`, for instance purpose, block, epoch and step.
+    ///
+    /// Each word, offset by its place, goes through the finaliser of SplitMix64 (Steele, Lea and Flood 2014) and is
+    /// folded into the state, which goes through it again. So the order of words matters, `[1]` and `[1, 0]` differ,
+    /// and neighbouring seeds or words give unrelated keys.
+    #[must_use]
+    pub fn derive(seed: u64, words: &[u64]) -> Self {
+        let mut state = splitmix(seed);
+        let mut place = 0_u64;
+        for &word in words {
+            place = place.wrapping_add(GOLDEN);
+            state = splitmix(state ^ splitmix(word.wrapping_add(place)));
+        }
+        Self(splitmix(state ^ words.len() as u64))
+    }
+
+    /// The two key words of Philox.
+    pub(crate) fn words(self) -> [u32; 2] {
+        [self.0 as u32, (self.0 >> 32) as u32]
+    }
+}
+
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The output function of SplitMix64 at state `x`.
+fn splitmix(x: u64) -> u64 {
+    let mut z = x.wrapping_add(GOLDEN);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// Standard normal draws, f32, in `shape`. Element `i` (row-major) depends on `(key, i)` alone.
+///
+/// # Errors
+/// When the tensor cannot be made on `device`.
+pub fn normal(key: StreamKey, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    let shape = shape.into();
+    let mut values = vec![0_f32; shape.elem_count()];
+    fill_normal(key, 0, Kind::Normal, &mut values);
+    Ok(Tensor::from_vec(values, shape, device)?)
+}
+
+/// Standard normal draws `[rows, width]`, f32, where a row's draws depend on `(key, row id)` alone, so a sample gets the
+/// same noise whatever batch it travels in.
+///
+/// # Errors
+/// When the tensor cannot be made on `device`.
+pub fn normal_rows(key: StreamKey, rows: &[u32], width: usize, device: &Device) -> Result<Tensor> {
+    let mut values = vec![0_f32; rows.len() * width];
+    if width > 0 {
+        for (row, values) in rows.iter().zip(values.chunks_exact_mut(width)) {
+            fill_normal(key, *row, Kind::NormalRow, values);
+        }
+    }
+    Ok(Tensor::from_vec(values, (rows.len(), width), device)?)
+}
+
+/// Uniform draws in `[0, 1)`, f32 multiples of 2⁻²⁴, in `shape`. Element `i` (row-major) depends on `(key, i)` alone.
+///
+/// # Errors
+/// When the tensor cannot be made on `device`.
+pub fn uniform(key: StreamKey, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    let shape = shape.into();
+    let mut values = vec![0_f32; shape.elem_count()];
+    for (index, four) in values.chunks_mut(4).enumerate() {
+        let bits = philox::block(counter(index, 0, Kind::Uniform), key.words());
+        for (value, bits) in four.iter_mut().zip(bits) {
+            *value = (bits >> 8) as f32 * (1.0 / 16_777_216.0);
+        }
+    }
+    Ok(Tensor::from_vec(values, shape, device)?)
+}
+
+/// The counter of the `index`-th block of four draws.
+fn counter(index: usize, row: u32, kind: Kind) -> [u32; 4] {
+    let index = index as u64;
+    [index as u32, (index >> 32) as u32, row, kind as u32]
+}
+
+/// Fills `values` by Box and Muller's transform of two uniform draws at a time, in f64 so that the tails reach past
+/// six standard deviations.
+fn fill_normal(key: StreamKey, row: u32, kind: Kind, values: &mut [f32]) {
+    const UNIT: f64 = 1.0 / 4_294_967_296.0;
+    for (index, four) in values.chunks_mut(4).enumerate() {
+        let [a, b, c, d] = philox::block(counter(index, row, kind), key.words());
+        let pair = |radius: u32, angle: u32| {
+            // The half keeps the logarithm's argument above zero.
+            let r = libm::sqrt(-2.0 * libm::log((f64::from(radius) + 0.5) * UNIT));
+            let (sin, cos) = libm::sincos(f64::from(angle) * (UNIT * std::f64::consts::TAU));
+            [(r * cos) as f32, (r * sin) as f32]
+        };
+        let ([n0, n1], [n2, n3]) = (pair(a, b), pair(c, d));
+        for (value, draw) in four.iter_mut().zip([n0, n1, n2, n3]) {
+            *value = draw;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moments(values: &[f32]) -> (f64, f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let power = |p: i32| {
+            values
+                .iter()
+                .map(|&v| (f64::from(v) - mean).powi(p))
+                .sum::<f64>()
+                / n
+        };
+        (mean, power(2), power(4))
+    }
+
+    /// Mean 0, variance 1 and fourth moment 3 within five standard errors: a wrong transform misses the fourth.
+    #[test]
+    fn normal_draws_have_normal_moments() -> Result<()> {
+        let n = 200_000;
+        let draws = normal(StreamKey::derive(1, &[2]), n, &Device::Cpu)?.to_vec1::<f32>()?;
+        let (mean, variance, fourth) = moments(&draws);
+        let scale = 5.0 / (n as f64).sqrt();
+        assert!(mean.abs() < scale, "mean {mean}");
+        assert!(
+            (variance - 1.0).abs() < scale * 2_f64.sqrt(),
+            "variance {variance}"
+        );
+        assert!(
+            (fourth - 3.0).abs() < scale * 96_f64.sqrt(),
+            "fourth moment {fourth}"
+        );
+        Ok(())
+    }
+
+    /// Neighbours must not be correlated: a pair that shares its radius or angle would be.
+    #[test]
+    fn neighbouring_draws_are_uncorrelated() -> Result<()> {
+        let n = 200_000;
+        let draws = normal(StreamKey(9), n, &Device::Cpu)?.to_vec1::<f32>()?;
+        for lag in 1..=4 {
+            let sum: f64 = draws
+                .iter()
+                .zip(&draws[lag..])
+                .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                .sum();
+            let correlation = sum / n as f64;
+            assert!(
+                correlation.abs() < 5.0 / (n as f64).sqrt(),
+                "lag {lag}: {correlation}"
+            );
+        }
+        Ok(())
+    }
+
+    /// All of `[0, 1)`, never 1.
+    #[test]
+    fn uniform_draws_fill_the_unit_interval() -> Result<()> {
+        let n = 100_000;
+        let draws = uniform(StreamKey(3), n, &Device::Cpu)?.to_vec1::<f32>()?;
+        assert!(draws.iter().all(|v| (0.0..1.0).contains(v)));
+        let (mean, variance, _) = moments(&draws);
+        assert!((mean - 0.5).abs() < 5.0 * (1.0_f64 / 12.0 / n as f64).sqrt());
+        assert!((variance - 1.0 / 12.0).abs() < 1e-3);
+        Ok(())
+    }
+
+    /// A sample's noise must not depend on its place in the batch.
+    #[test]
+    fn a_row_is_the_same_in_every_batch() -> Result<()> {
+        let key = StreamKey::derive(5, &[1]);
+        let all = normal_rows(key, &[4, 900, 17], 10, &Device::Cpu)?.to_vec2::<f32>()?;
+        let one = normal_rows(key, &[17], 10, &Device::Cpu)?.to_vec2::<f32>()?;
+        assert_eq!(all[2], one[0]);
+        assert_ne!(all[0], all[1]);
+        Ok(())
+    }
+
+    /// Order, number and value of the words all name different streams.
+    #[test]
+    fn derived_keys_differ() {
+        let keys = [
+            StreamKey::derive(0, &[]),
+            StreamKey::derive(0, &[0]),
+            StreamKey::derive(0, &[0, 0]),
+            StreamKey::derive(0, &[1, 0]),
+            StreamKey::derive(0, &[0, 1]),
+            StreamKey::derive(1, &[0]),
+        ];
+        for (i, a) in keys.iter().enumerate() {
+            for b in &keys[i + 1..] {
+                assert_ne!(a, b);
+            }
+        }
+    }
+
+    /// Runs made today must be repeatable with tomorrow's build: these values may never change.
+    #[test]
+    fn draws_are_pinned() -> Result<()> {
+        let key = StreamKey::derive(42, &[1, 2, 3]);
+        let pinned = normal(key, 5, &Device::Cpu)?.to_vec1::<f32>()?;
+        assert_eq!(key, StreamKey(PINNED_KEY));
+        assert_eq!(pinned.map_bits(), PINNED_NORMALS);
+        Ok(())
+    }
+
+    // Worked out by a separate script in another language from the definitions above.
+    const PINNED_KEY: u64 = 0xA62A_6959_63EF_DBE0;
+    const PINNED_NORMALS: [u32; 5] = [
+        0x3dcf_da24,
+        0x3fb4_6053,
+        0x3f26_f999,
+        0x3f4d_a39f,
+        0xbf75_6487,
+    ];
+
+    trait Bits {
+        fn map_bits(&self) -> Vec<u32>;
+    }
+
+    impl Bits for Vec<f32> {
+        fn map_bits(&self) -> Vec<u32> {
+            self.iter().map(|v| v.to_bits()).collect()
+        }
+    }
+}

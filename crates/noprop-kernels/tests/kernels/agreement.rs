@@ -1,0 +1,338 @@
+//! The fused ops against their references: values and every gradient, over the sizes and layouts that occur.
+
+use candle_core::{DType, Tensor};
+use noprop_kernels::random::StreamKey;
+use noprop_kernels::{
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, InstructionSet, Padding, Pool,
+    batch_norm, cross_entropy, denoise_loss, linear_act,
+};
+
+use crate::support::{Function, distance, labels, value_and_gradients, values};
+
+const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-10)];
+
+/// Values and all gradients of `f` on both backends, for arguments made in each precision.
+fn agree(
+    name: &str,
+    shapes: &[Vec<usize>],
+    f: &dyn Fn(&[Tensor], Backend) -> noprop_kernels::Result<Tensor>,
+) {
+    for (dtype, tolerance) in PRECISIONS {
+        let arguments: Vec<Tensor> = shapes
+            .iter()
+            .enumerate()
+            .map(|(i, shape)| values(i as u64 + 20, shape, dtype))
+            .collect();
+        let on = |backend| {
+            let f = move |a: &[Tensor]| Ok(f(a, backend)?);
+            let f: &Function<'_> = &f;
+            value_and_gradients(f, &arguments).unwrap()
+        };
+        let (reference, reference_gradients) = on(Backend::Reference);
+        let (fused, fused_gradients) = on(Backend::Auto);
+        let error = distance(&fused, &reference);
+        assert!(
+            error < tolerance,
+            "{name} {dtype:?}: values differ by {error:e}"
+        );
+        for (i, (a, b)) in fused_gradients.iter().zip(&reference_gradients).enumerate() {
+            let error = distance(a, b);
+            assert!(
+                error < tolerance,
+                "{name} {dtype:?}: gradient {i} differs by {error:e}"
+            );
+        }
+    }
+}
+
+fn conv(padding: Padding, pool: Pool, dropout: Option<Dropout>, backend: Backend) -> Conv3x3 {
+    Conv3x3 {
+        padding,
+        pool,
+        dropout,
+        backend,
+    }
+}
+
+/// Every image size of the networks, both paddings, pooled or not, with few channels (computed directly) and with more
+/// (by Winograd's algorithm, where odd sizes leave tiles half used).
+#[test]
+fn convolution_over_sizes() {
+    for size in [28, 26, 13, 11, 9, 32, 30, 15] {
+        for padding in [Padding::Valid, Padding::Same] {
+            for pool in [Pool::None, Pool::Max2] {
+                for (c_in, c_out) in [(5, 7), (9, 17)] {
+                    let dropout = Dropout::new(0.2, vec![StreamKey(size as u64)]).unwrap();
+                    let shapes = [
+                        vec![1, 3, c_in, size, size],
+                        vec![1, c_out, c_in, 3, 3],
+                        vec![1, c_out],
+                    ];
+                    let name = format!("{size} {padding:?} {pool:?} {c_in} {c_out}");
+                    agree(&name, &shapes, &|a, backend| {
+                        let layer = conv(padding, pool, Some(dropout.clone()), backend);
+                        layer.forward(&a[0], &a[1], &a[2])
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The layers of the paper's network and of a colour one, with their real channel counts; one image, and uneven sides.
+#[test]
+fn convolution_over_channels() {
+    for (c_in, c_out, height, width, pool, images) in [
+        (1, 32, 28, 28, Pool::Max2, 3),
+        (32, 64, 13, 13, Pool::None, 2),
+        (64, 128, 11, 11, Pool::Max2, 2),
+        (3, 32, 32, 32, Pool::Max2, 1),
+        (33, 17, 8, 10, Pool::None, 1),
+        (2, 1, 4, 4, Pool::Max2, 1),
+        (1, 1, 3, 3, Pool::None, 1),
+        (4, 40, 5, 12, Pool::Max2, 37),
+    ] {
+        let shapes = [
+            vec![1, images, c_in, height, width],
+            vec![1, c_out, c_in, 3, 3],
+            vec![1, c_out],
+        ];
+        agree(&format!("{shapes:?}"), &shapes, &|a, backend| {
+            conv(Padding::Valid, pool, None, backend).forward(&a[0], &a[1], &a[2])
+        });
+    }
+}
+
+#[test]
+fn convolution_over_blocks() {
+    for x_blocks in [1, 3] {
+        let keys: Vec<_> = (0..3).map(StreamKey).collect();
+        let dropout = Dropout::new(0.4, keys).unwrap();
+        let shapes = [vec![x_blocks, 5, 4, 9, 9], vec![3, 6, 4, 3, 3], vec![3, 6]];
+        agree(&format!("{x_blocks} inputs"), &shapes, &|a, backend| {
+            conv(Padding::Same, Pool::Max2, Some(dropout.clone()), backend)
+                .forward(&a[0], &a[1], &a[2])
+        });
+    }
+}
+
+/// Equal values in a window and sums of exactly zero: both paths must send the gradient to the same place.
+#[test]
+fn ties_and_zeros_are_settled_alike() {
+    for (dtype, tolerance) in PRECISIONS {
+        let x = values(1, &[1, 2, 3, 8, 8], dtype).round().unwrap();
+        let w = values(2, &[1, 4, 3, 3, 3], dtype).round().unwrap();
+        let b = w
+            .zeros_like()
+            .unwrap()
+            .narrow(4, 0, 1)
+            .unwrap()
+            .narrow(3, 0, 1)
+            .unwrap();
+        let b = b.narrow(2, 0, 1).unwrap().reshape((1, 4)).unwrap();
+        for pool in [Pool::None, Pool::Max2] {
+            let on = |backend| {
+                let layer = conv(Padding::Same, pool, None, backend);
+                let f = move |a: &[Tensor]| Ok(layer.forward(&a[0], &a[1], &a[2])?);
+                value_and_gradients(&f, &[x.clone(), w.clone(), b.clone()]).unwrap()
+            };
+            let (reference, fused) = (on(Backend::Reference), on(Backend::Auto));
+            for (a, b) in fused.1.iter().zip(&reference.1) {
+                assert!(distance(a, b) < tolerance);
+            }
+        }
+    }
+}
+
+/// Inputs that are views (transposed, narrowed, broadcast) must be read by their strides, and their gradients put back.
+#[test]
+fn views_are_read_by_their_strides() {
+    let shapes = [vec![2, 10, 3, 9, 8], vec![1, 4, 6, 3, 3], vec![1, 6]];
+    agree("transposed and narrowed", &shapes, &|a, backend| {
+        let x = a[0].narrow(1, 2, 5)?.transpose(3, 4)?.narrow(0, 1, 1)?;
+        let w = a[1].transpose(1, 2)?.narrow(2, 1, 3)?;
+        conv(Padding::Same, Pool::Max2, None, backend).forward(&x, &w, &a[2])
+    });
+    let shapes = [vec![1, 1, 3, 6, 6], vec![2, 4, 3, 3, 3], vec![1, 4]];
+    agree("broadcast", &shapes, &|a, backend| {
+        let x = a[0].broadcast_as((2, 4, 3, 6, 6))?;
+        let b = a[2].broadcast_as((2, 4))?;
+        let y = conv(Padding::Valid, Pool::None, None, backend).forward(&x, &a[1], &b)?;
+        // A gradient that arrives broadcast and transposed.
+        Ok(y.transpose(3, 4)?.sum(2)?)
+    });
+    let shapes = [vec![9, 2, 4], vec![2, 9, 5], vec![5]];
+    agree("dense views", &shapes, &|a, backend| {
+        let x = a[0].transpose(0, 1)?.narrow(2, 1, 3)?;
+        let w = a[1].narrow(1, 2, 3)?.transpose(1, 2)?;
+        let y = linear_act(
+            &x,
+            &w,
+            &a[2].broadcast_as((2, 5))?,
+            Activation::Relu,
+            backend,
+        )?;
+        Ok(y.transpose(0, 2)?.sum(1)?)
+    });
+}
+
+#[test]
+fn dense_over_sizes() {
+    for (x_blocks, blocks, rows, inputs, outputs) in [
+        (1, 1, 128, 2048, 256),
+        (1, 3, 17, 33, 65),
+        (3, 3, 17, 256, 10),
+        (1, 1, 1, 1, 1),
+        (2, 2, 40, 10, 256),
+        (1, 1, 300, 7, 3),
+    ] {
+        for act in [Activation::None, Activation::Relu] {
+            let shapes = [
+                vec![x_blocks, rows, inputs],
+                vec![blocks, outputs, inputs],
+                vec![blocks, outputs],
+            ];
+            agree(&format!("{shapes:?} {act:?}"), &shapes, &|a, backend| {
+                linear_act(&a[0], &a[1], &a[2], act, backend)
+            });
+        }
+    }
+}
+
+#[test]
+fn batch_normalisation_over_sizes() {
+    for (blocks, rows, features) in [(1, 128, 256), (3, 17, 33), (2, 2, 1)] {
+        for act in [Activation::None, Activation::Relu] {
+            let shapes = [
+                vec![blocks, rows, features],
+                vec![blocks, features],
+                vec![blocks, features],
+            ];
+            agree(&format!("{shapes:?} {act:?}"), &shapes, &|a, backend| {
+                Ok(batch_norm(
+                    &a[0],
+                    &a[1],
+                    &a[2],
+                    1e-5,
+                    BatchNormMode::Train,
+                    act,
+                    backend,
+                )?
+                .y)
+            });
+            for (dtype, tolerance) in PRECISIONS {
+                let arguments: Vec<_> = shapes.iter().map(|s| values(3, s, dtype)).collect();
+                let on = |backend| {
+                    let (x, g, b) = (&arguments[0], &arguments[1], &arguments[2]);
+                    batch_norm(x, g, b, 1e-5, BatchNormMode::Train, act, backend).unwrap()
+                };
+                let (reference, fused) = (on(Backend::Reference), on(Backend::Auto));
+                assert!(distance(&fused.mean, &reference.mean) < tolerance);
+                assert!(distance(&fused.var, &reference.var) < tolerance);
+                let eval = |backend| {
+                    let mode = BatchNormMode::Eval {
+                        mean: &reference.mean,
+                        var: &reference.var,
+                    };
+                    let (x, g, b) = (&arguments[0], &arguments[1], &arguments[2]);
+                    batch_norm(x, g, b, 1e-5, mode, act, backend).unwrap().y
+                };
+                assert!(distance(&eval(Backend::Auto), &eval(Backend::Reference)) < tolerance);
+                assert!(distance(&eval(Backend::Auto), &reference.y) < tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_over_sizes() {
+    for (blocks, rows, classes, width) in [(1, 128, 10, 10), (10, 31, 10, 784), (2, 1, 3, 5)] {
+        let y = labels(rows, classes);
+        let shapes = [vec![blocks, rows, classes], vec![classes, width]];
+        agree(&format!("denoise {shapes:?}"), &shapes, &|a, backend| {
+            denoise_loss(&(&a[0] * 5.0)?, &a[1], &y, backend)
+        });
+        agree(
+            &format!("entropy {shapes:?}"),
+            &shapes[..1],
+            &|a, backend| cross_entropy(&(&a[0] * 5.0)?, &y, backend),
+        );
+    }
+}
+
+/// Winograd's algorithm in f32 against the plain one in f64, with as many channels as a wide network has: its rounding
+/// stays within 3e-5 of the largest result, and so do its gradients'. A wrong constant in a transform would be far off;
+/// too large a tile would creep past this bound.
+#[test]
+fn the_rounding_of_winograd_is_bounded() {
+    for (c_in, c_out, side) in [(64, 128, 11), (128, 64, 30), (512, 32, 10)] {
+        let shapes = [
+            vec![1, 2, c_in, side, side],
+            vec![1, c_out, c_in, 3, 3],
+            vec![1, c_out],
+        ];
+        let single: Vec<_> = shapes.iter().map(|s| values(7, s, DType::F32)).collect();
+        let double: Vec<_> = single
+            .iter()
+            .map(|t| t.to_dtype(DType::F64).unwrap())
+            .collect();
+        let layer = |backend| {
+            let layer = conv(Padding::Same, Pool::None, None, backend);
+            move |a: &[Tensor]| Ok(layer.forward(&a[0], &a[1], &a[2])?)
+        };
+        let (value, gradients) = value_and_gradients(&layer(Backend::Fused), &single).unwrap();
+        let (exact, exact_gradients) =
+            value_and_gradients(&layer(Backend::Reference), &double).unwrap();
+        let error = |a: &Tensor, b: &Tensor| distance(&a.to_dtype(DType::F64).unwrap(), b);
+        let errors: Vec<f64> = std::iter::once(error(&value, &exact))
+            .chain(
+                gradients
+                    .iter()
+                    .zip(&exact_gradients)
+                    .map(|(a, b)| error(a, b)),
+            )
+            .collect();
+        assert!(
+            errors.iter().all(|e| *e < 3e-5),
+            "{c_in} → {c_out}: {errors:?}"
+        );
+    }
+}
+
+/// The other tests of this file again on the plainer instruction sets, each in a process of its own, because the choice
+/// is made once a process. A CPU without AVX-512 runs this code.
+#[test]
+fn plainer_instruction_sets_agree_too() {
+    const VARIABLE: &str = "NOPROP_INSTRUCTION_SET";
+    if std::env::var_os(VARIABLE).is_some() {
+        return;
+    }
+    let this = std::env::current_exe().unwrap();
+    for (name, expected) in [
+        ("avx2", InstructionSet::Avx2),
+        ("plain", InstructionSet::Plain),
+    ] {
+        if expected == InstructionSet::Avx2 && !cfg!(target_arch = "x86_64") {
+            continue;
+        }
+        let child = std::process::Command::new(&this)
+            .args(["agreement::", "--test-threads=2"])
+            .env(VARIABLE, name)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success(), "{name}: {said}");
+        assert!(said.contains("test result: ok"), "{name}: {said}");
+    }
+}
+
+/// The variable means what it says, where the machine can.
+#[test]
+fn the_instruction_set_is_the_one_asked_for() {
+    let asked = std::env::var("NOPROP_INSTRUCTION_SET");
+    if asked.as_deref() == Ok("plain") {
+        assert_eq!(InstructionSet::current(), InstructionSet::Plain);
+    } else if asked.is_ok() {
+        assert_ne!(InstructionSet::current(), InstructionSet::Avx512);
+    }
+}

@@ -1,0 +1,103 @@
+//! Every op's gradient against central differences, on both implementations.
+
+use candle_core::{DType, Tensor};
+use noprop_kernels::random::StreamKey;
+use noprop_kernels::{
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, cross_entropy,
+    denoise_loss, linear_act,
+};
+
+use crate::support::{check_central_differences, labels, values};
+
+const BACKENDS: [Backend; 2] = [Backend::Reference, Backend::Auto];
+
+fn tensors(shapes: &[&[usize]]) -> Vec<Tensor> {
+    shapes
+        .iter()
+        .enumerate()
+        .map(|(i, shape)| values(i as u64 + 1, shape, DType::F64))
+        .collect()
+}
+
+/// candle's own pooling gradient fails this; so would a misplaced maximum, a missed border or a wrong dropout factor.
+#[test]
+fn convolution() {
+    for backend in BACKENDS {
+        for padding in [Padding::Valid, Padding::Same] {
+            for pool in [Pool::None, Pool::Max2] {
+                for rate in [None, Some(0.3)] {
+                    let keys = vec![StreamKey(1), StreamKey(2)];
+                    let layer = Conv3x3 {
+                        padding,
+                        pool,
+                        dropout: rate.map(|rate| Dropout::new(rate, keys).unwrap()),
+                        backend,
+                    };
+                    let arguments = tensors(&[&[1, 3, 2, 7, 9], &[2, 5, 2, 3, 3], &[2, 5]]);
+                    let f = |a: &[Tensor]| Ok(layer.forward(&a[0], &a[1], &a[2])?);
+                    check_central_differences(&format!("{layer:?}"), &f, &arguments);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn dense() {
+    for backend in BACKENDS {
+        for act in [Activation::None, Activation::Relu] {
+            for x_blocks in [1, 3] {
+                let arguments = tensors(&[&[x_blocks, 4, 7], &[3, 5, 7], &[3, 5]]);
+                let f = |a: &[Tensor]| Ok(linear_act(&a[0], &a[1], &a[2], act, backend)?);
+                check_central_differences(&format!("{backend:?} {act:?}"), &f, &arguments);
+            }
+        }
+    }
+}
+
+/// In training the batch's own mean and variance carry gradient too; an implementation that treats them as constants
+/// fails here.
+#[test]
+fn batch_normalisation() {
+    for backend in BACKENDS {
+        for act in [Activation::None, Activation::Relu] {
+            let arguments = tensors(&[&[2, 6, 5], &[2, 5], &[2, 5]]);
+            let train = |a: &[Tensor]| {
+                let mode = BatchNormMode::Train;
+                Ok(batch_norm(&a[0], &a[1], &a[2], 1e-5, mode, act, backend)?.y)
+            };
+            check_central_differences(&format!("{backend:?} {act:?} train"), &train, &arguments);
+            let mean = values(10, &[2, 5], DType::F64);
+            let var = values(11, &[2, 5], DType::F64).sqr().unwrap();
+            let eval = |a: &[Tensor]| {
+                let mode = BatchNormMode::Eval {
+                    mean: &mean,
+                    var: &var,
+                };
+                Ok(batch_norm(&a[0], &a[1], &a[2], 0.1, mode, act, backend)?.y)
+            };
+            check_central_differences(&format!("{backend:?} {act:?} eval"), &eval, &arguments);
+        }
+    }
+}
+
+/// The embeddings are both what is predicted with and what is predicted; a loss that forgets the target's gradient
+/// fails here.
+#[test]
+fn losses() {
+    let y = labels(6, 4);
+    for backend in BACKENDS {
+        let denoise = |a: &[Tensor]| Ok(denoise_loss(&a[0], &a[1], &y, backend)?);
+        check_central_differences(
+            &format!("denoise {backend:?}"),
+            &denoise,
+            &tensors(&[&[3, 6, 4], &[4, 5]]),
+        );
+        let entropy = |a: &[Tensor]| Ok(cross_entropy(&a[0], &y, backend)?);
+        check_central_differences(
+            &format!("entropy {backend:?}"),
+            &entropy,
+            &tensors(&[&[3, 6, 4]]),
+        );
+    }
+}

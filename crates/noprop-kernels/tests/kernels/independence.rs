@@ -1,0 +1,242 @@
+//! What a result may not depend on: the number of threads, the grouping of blocks, the other images of the batch.
+
+use candle_core::{DType, Tensor};
+use noprop_kernels::random::StreamKey;
+use noprop_kernels::{
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Pool, batch_norm, conv3x3_stack,
+    denoise_loss, linear_act,
+};
+use rayon::ThreadPoolBuilder;
+
+use crate::support::{distance, flat, labels, value_and_gradients, values};
+
+/// The Fig. 6 image branch with dropout for `blocks` blocks, numbered from `first`.
+fn branch(first: u64, blocks: u64, first_image: u64) -> Vec<Conv3x3> {
+    [Pool::Max2, Pool::None, Pool::Max2]
+        .into_iter()
+        .enumerate()
+        .map(|(layer, pool)| {
+            let keys = (first..first + blocks)
+                .map(|block| StreamKey::derive(1, &[block, layer as u64]))
+                .collect();
+            let dropout = Dropout::new(0.2, keys)
+                .unwrap()
+                .with_first_image(first_image);
+            Conv3x3 {
+                pool,
+                dropout: Some(dropout),
+                ..Conv3x3::default()
+            }
+        })
+        .collect()
+}
+
+fn branch_arguments(blocks: usize, images: usize) -> Vec<Tensor> {
+    let shapes: [&[usize]; 7] = [
+        &[1, images, 1, 28, 28],
+        &[blocks, 32, 1, 3, 3],
+        &[blocks, 32],
+        &[blocks, 64, 32, 3, 3],
+        &[blocks, 64],
+        &[blocks, 128, 64, 3, 3],
+        &[blocks, 128],
+    ];
+    let sizes = [1.0, 0.3, 0.1, 0.06, 0.1, 0.04, 0.1];
+    shapes
+        .iter()
+        .zip(sizes)
+        .enumerate()
+        .map(|(i, (shape, size))| (values(i as u64, shape, DType::F32) * size).unwrap())
+        .collect()
+}
+
+fn run_branch(layers: &[Conv3x3], arguments: &[Tensor]) -> (Tensor, Vec<Tensor>) {
+    let f = |a: &[Tensor]| {
+        let pairs: Vec<_> = a[1..]
+            .chunks(2)
+            .map(|p| (p[0].clone(), p[1].clone()))
+            .collect();
+        Ok(conv3x3_stack(layers, &a[0], &pairs)?)
+    };
+    value_and_gradients(&f, arguments).unwrap()
+}
+
+/// Everything as exact numbers.
+fn bits((value, gradients): (Tensor, Vec<Tensor>)) -> Vec<Vec<f64>> {
+    std::iter::once(value)
+        .chain(gradients)
+        .map(|t| flat(&t))
+        .collect()
+}
+
+fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .unwrap()
+        .install(f)
+}
+
+/// A sum whose order followed the threads would differ in its last bits.
+#[test]
+fn one_two_and_three_threads_give_the_same_bits() {
+    let run = |threads| {
+        on_threads(threads, || {
+            let conv = bits(run_branch(&branch(1, 2, 0), &branch_arguments(2, 70)));
+            let y = labels(130, 10);
+            let head = |a: &[Tensor]| {
+                let h = linear_act(&a[0], &a[1], &a[2], Activation::None, Backend::Auto)?;
+                let mode = BatchNormMode::Train;
+                let h = batch_norm(
+                    &h,
+                    &a[3],
+                    &a[4],
+                    1e-5,
+                    mode,
+                    Activation::Relu,
+                    Backend::Auto,
+                )?;
+                let logits = linear_act(
+                    &h.y,
+                    &a[5],
+                    &a[2].narrow(1, 0, 10)?,
+                    Activation::None,
+                    Backend::Auto,
+                )?;
+                Ok(denoise_loss(&logits, &a[6], &y, Backend::Auto)?)
+            };
+            let shapes: [&[usize]; 7] = [
+                &[1, 130, 700],
+                &[3, 96, 700],
+                &[3, 96],
+                &[3, 96],
+                &[3, 96],
+                &[3, 10, 96],
+                &[10, 12],
+            ];
+            let arguments: Vec<_> = shapes.iter().map(|s| values(4, s, DType::F32)).collect();
+            let head = bits(value_and_gradients(&head, &arguments).unwrap());
+            (conv, head)
+        })
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(3));
+}
+
+/// Blocks in one call and blocks one by one: the same bits for values and parameters; the shared images' gradient is
+/// the blocks' sum.
+#[test]
+fn three_blocks_at_once_are_three_blocks_one_by_one() {
+    let arguments = branch_arguments(3, 5);
+    let (value, gradients) = run_branch(&branch(1, 3, 0), &arguments);
+    let mut image_gradient: Option<Tensor> = None;
+    for block in 0..3 {
+        let alone: Vec<Tensor> = arguments
+            .iter()
+            .enumerate()
+            .map(|(i, t)| {
+                if i == 0 {
+                    t.clone()
+                } else {
+                    t.narrow(0, block, 1).unwrap()
+                }
+            })
+            .collect();
+        let f = |a: &[Tensor]| {
+            let pairs: Vec<_> = a[1..]
+                .chunks(2)
+                .map(|p| (p[0].clone(), p[1].clone()))
+                .collect();
+            let y = conv3x3_stack(&branch(block as u64 + 1, 1, 0), &a[0], &pairs)?;
+            // Weighed as this block's part is within the whole.
+            let zeros = y.zeros_like()?;
+            let parts: Vec<_> = (0..3)
+                .map(|i| if i == block { &y } else { &zeros })
+                .collect();
+            Tensor::cat(&parts, 0)
+        };
+        let (value_alone, gradients_alone) = value_and_gradients(&f, &alone).unwrap();
+        let part = |t: &Tensor| flat(&t.narrow(0, block, 1).unwrap());
+        assert_eq!(part(&value), part(&value_alone));
+        for (whole, alone) in gradients.iter().zip(&gradients_alone).skip(1) {
+            assert_eq!(part(whole), flat(alone));
+        }
+        image_gradient = Some(match image_gradient {
+            None => gradients_alone[0].clone(),
+            Some(sum) => (sum + &gradients_alone[0]).unwrap(),
+        });
+    }
+    assert!(distance(&gradients[0], &image_gradient.unwrap()) < 1e-6);
+}
+
+/// A batch cut in two with `with_first_image` gives the results of the whole, dropout included, on both paths.
+#[test]
+fn a_batch_in_pieces_is_the_batch() {
+    let arguments = branch_arguments(1, 11);
+    for backend in [Backend::Auto, Backend::Reference] {
+        let forward = |first: usize, count: usize| {
+            let mut layers = branch(1, 1, first as u64);
+            layers.iter_mut().for_each(|layer| layer.backend = backend);
+            let pairs: Vec<_> = arguments[1..]
+                .chunks(2)
+                .map(|p| (p[0].clone(), p[1].clone()))
+                .collect();
+            let x = arguments[0].narrow(1, first, count).unwrap();
+            conv3x3_stack(&layers, &x, &pairs).unwrap()
+        };
+        let whole = forward(0, 11);
+        let pieces = Tensor::cat(&[forward(0, 4), forward(4, 7)], 1).unwrap();
+        assert!(distance(&pieces, &whole) < 1e-6, "{backend:?}");
+        assert!(
+            distance(&forward(1, 4), &whole.narrow(1, 0, 4).unwrap()) > 1e-3,
+            "no dropout?"
+        );
+    }
+}
+
+/// Layers as one op and layers one by one: the same values and gradients, on both paths.
+#[test]
+fn a_stack_is_its_layers_in_turn() {
+    let arguments = branch_arguments(2, 9);
+    let stacked = run_branch(&branch(1, 2, 0), &arguments);
+    for backend in [Backend::Auto, Backend::Reference] {
+        let in_turn = |a: &[Tensor]| {
+            let mut y = a[0].clone();
+            for (mut layer, parameters) in branch(1, 2, 0).into_iter().zip(a[1..].chunks(2)) {
+                layer.backend = backend;
+                y = layer.forward(&y, &parameters[0], &parameters[1])?;
+            }
+            Ok(y)
+        };
+        let (value, gradients) = value_and_gradients(&in_turn, &arguments).unwrap();
+        assert!(distance(&stacked.0, &value) < 1e-4, "{backend:?}");
+        for (a, b) in stacked.1.iter().zip(&gradients) {
+            assert!(distance(a, b) < 1e-4, "{backend:?}: {:e}", distance(a, b));
+        }
+    }
+}
+
+/// A value that is not a number must reach the loss, or a diverged run would go unnoticed: ReLU and the maximum are
+/// where it could get lost.
+#[test]
+fn not_a_number_reaches_the_result() {
+    for backend in [Backend::Auto, Backend::Reference] {
+        for which in 0..3 {
+            let mut arguments = branch_arguments(1, 2);
+            arguments[which] = (&arguments[which] * f64::NAN).unwrap();
+            let layer = Conv3x3 {
+                pool: Pool::Max2,
+                backend,
+                ..Conv3x3::default()
+            };
+            let y = layer
+                .forward(&arguments[0], &arguments[1], &arguments[2])
+                .unwrap();
+            assert!(
+                flat(&y).iter().all(|v| v.is_nan()),
+                "{backend:?} argument {which}"
+            );
+        }
+    }
+}

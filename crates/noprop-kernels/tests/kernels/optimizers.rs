@@ -1,0 +1,213 @@
+//! Adam and AdamW against candle's AdamW and against PyTorch's definition, resumed, misused.
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::{Optimizer, ParamsAdamW};
+use noprop_kernels::optim::{Adam, AdamConfig, Moments, OptimError, Rule};
+
+use crate::support::{distance, flat, values};
+
+fn var(seed: u64, shape: &[usize], dtype: DType) -> Var {
+    Var::from_tensor(&values(seed, shape, dtype)).unwrap()
+}
+
+/// A loss whose gradient changes from step to step and differs between elements.
+fn loss(a: &Var, b: &Var) -> Tensor {
+    let a = a
+        .as_tensor()
+        .sqr()
+        .unwrap()
+        .sin()
+        .unwrap()
+        .sum_all()
+        .unwrap();
+    let b = (b.as_tensor() * 3.0)
+        .unwrap()
+        .sqr()
+        .unwrap()
+        .sum_all()
+        .unwrap();
+    ((a * &b).unwrap() + b).unwrap()
+}
+
+fn named(a: &Var, b: &Var) -> Vec<(String, Var)> {
+    vec![("a".to_owned(), a.clone()), ("b".to_owned(), b.clone())]
+}
+
+/// A hundred steps beside candle's AdamW, with the sizes crossing the boundary between two chunks of work.
+#[test]
+fn adamw_walks_with_candles() {
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-12)] {
+        let shape_a = [130, 129];
+        let config = AdamConfig {
+            weight_decay: 0.05,
+            ..AdamConfig::default()
+        };
+        let (a, b) = (var(1, &shape_a, dtype), var(2, &[7], dtype));
+        let (a2, b2) = (var(1, &shape_a, dtype), var(2, &[7], dtype));
+        let mut ours = Adam::new(named(&a, &b), config).unwrap();
+        let params = ParamsAdamW {
+            lr: 0.01,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            eps: config.eps,
+            weight_decay: config.weight_decay,
+        };
+        let mut theirs = candle_nn::AdamW::new(vec![a2.clone(), b2.clone()], params).unwrap();
+        for _ in 0..100 {
+            ours.step(&loss(&a, &b).backward().unwrap(), 0.01).unwrap();
+            theirs.step(&loss(&a2, &b2).backward().unwrap()).unwrap();
+        }
+        assert!(distance(&a, &a2) < tolerance && distance(&b, &b2) < tolerance);
+        assert!(
+            distance(&a, &values(1, &shape_a, dtype)) > 0.1,
+            "nothing moved"
+        );
+    }
+}
+
+/// Adam's decay is part of the gradient: PyTorch's definition, written out for one number.
+#[test]
+fn adam_puts_the_decay_into_the_gradient() {
+    let config = AdamConfig {
+        rule: Rule::Adam,
+        weight_decay: 0.1,
+        ..AdamConfig::default()
+    };
+    let x = Var::new(&[0.7_f64], &Device::Cpu).unwrap();
+    let mut adam = Adam::new(vec![("x".to_owned(), x.clone())], config).unwrap();
+    let (mut theta, mut m, mut v) = (0.7_f64, 0.0, 0.0);
+    for step in 1..=20 {
+        let gradient = f64::from(step).sin();
+        let given = Tensor::new(&[gradient], &Device::Cpu).unwrap();
+        adam.step_with(&[given], 0.03).unwrap();
+        let g = gradient + 0.1 * theta;
+        m = 0.9 * m + 0.1 * g;
+        v = 0.999 * v + 0.001 * g * g;
+        let (mh, vh) = (
+            m / (1.0 - 0.9_f64.powi(step)),
+            v / (1.0 - 0.999_f64.powi(step)),
+        );
+        theta -= 0.03 * mh / (vh.sqrt() + 1e-8);
+        assert!((flat(&x)[0] - theta).abs() < 1e-12);
+    }
+}
+
+/// Stopping, saving and going on in a new optimizer must give the very bits of going on at once.
+#[test]
+fn restored_moments_continue_to_the_same_bits() {
+    let run = |pause: Option<usize>| {
+        let (a, b) = (var(3, &[40, 30], DType::F32), var(4, &[9], DType::F32));
+        let mut adam = Adam::new(named(&a, &b), AdamConfig::default()).unwrap();
+        for step in 0..12 {
+            if pause == Some(step) {
+                let mut saved: Vec<Moments> = adam
+                    .moments()
+                    .map(|(name, first, second)| Moments {
+                        name: name.to_owned(),
+                        first: first.clone(),
+                        second: second.clone(),
+                    })
+                    .collect();
+                saved.reverse();
+                let steps = adam.steps();
+                adam = Adam::new(named(&a, &b), AdamConfig::default()).unwrap();
+                adam.restore(steps, saved).unwrap();
+            }
+            adam.step(&loss(&a, &b).backward().unwrap(), 0.01).unwrap();
+        }
+        (flat(&a), flat(&b))
+    };
+    assert_eq!(run(None), run(Some(5)));
+}
+
+/// A part that was left out of the loss is an error that names it, and nothing has moved.
+#[test]
+fn a_variable_without_gradient_stops_the_step() {
+    let (a, b) = (var(5, &[4], DType::F32), var(6, &[4], DType::F32));
+    let before = flat(&a);
+    let mut adam = Adam::new(named(&a, &b), AdamConfig::default()).unwrap();
+    let gradients = a
+        .as_tensor()
+        .sqr()
+        .unwrap()
+        .sum_all()
+        .unwrap()
+        .backward()
+        .unwrap();
+    let refused = adam.step(&gradients, 0.1);
+    assert!(matches!(refused, Err(OptimError::MissingGradient { name }) if name == "b"));
+    assert_eq!(before, flat(&a));
+    assert_eq!(adam.steps(), 0);
+}
+
+/// Gradients arrive transposed, broadcast and narrowed; each must be read as what it means, not as it lies in memory.
+#[test]
+fn gradients_of_any_layout_are_read_right() {
+    let x = var(7, &[6, 5], DType::F32);
+    let grad = values(8, &[5, 12], DType::F32)
+        .narrow(1, 3, 6)
+        .unwrap()
+        .t()
+        .unwrap();
+    let copy = var(7, &[6, 5], DType::F32);
+    let mut strided = Adam::new(vec![("x".to_owned(), x.clone())], AdamConfig::default()).unwrap();
+    let mut plain = Adam::new(vec![("x".to_owned(), copy.clone())], AdamConfig::default()).unwrap();
+    strided.step_with(std::slice::from_ref(&grad), 0.1).unwrap();
+    plain
+        .step_with(&[grad.force_contiguous().unwrap()], 0.1)
+        .unwrap();
+    assert_eq!(flat(&x), flat(&copy));
+}
+
+#[test]
+fn misuse_is_refused_by_name() {
+    let x = var(9, &[3], DType::F32);
+    let one = || vec![("x".to_owned(), x.clone())];
+    let two = [one(), one()].concat();
+    assert!(matches!(
+        Adam::new(two, AdamConfig::default()),
+        Err(OptimError::DuplicateName { name }) if name == "x"
+    ));
+    let bad = AdamConfig {
+        beta2: 1.0,
+        ..AdamConfig::default()
+    };
+    assert!(matches!(
+        Adam::new(one(), bad),
+        Err(OptimError::Config { name: "beta2", .. })
+    ));
+    let mut adam = Adam::new(one(), AdamConfig::default()).unwrap();
+    let grad = values(1, &[4], DType::F32);
+    assert!(matches!(
+        adam.step_with(std::slice::from_ref(&grad), 0.1),
+        Err(OptimError::Mismatch {
+            what: "gradient",
+            ..
+        })
+    ));
+    assert!(matches!(
+        adam.step_with(&[], 0.1),
+        Err(OptimError::GradientCount { .. })
+    ));
+    let good = values(1, &[3], DType::F32);
+    assert!(matches!(
+        adam.step_with(std::slice::from_ref(&good), f64::NAN),
+        Err(OptimError::Config { name: "lr", .. })
+    ));
+    assert!(matches!(
+        adam.restore(1, vec![]),
+        Err(OptimError::StateNames { .. })
+    ));
+    let stranger = Moments {
+        name: "y".to_owned(),
+        first: good.clone(),
+        second: good,
+    };
+    assert!(matches!(
+        adam.restore(1, vec![stranger]),
+        Err(OptimError::StateNames {
+            problem: "is not a variable here",
+            ..
+        })
+    ));
+}

@@ -1,0 +1,104 @@
+//! Reproducible test tensors, every op as a function of its differentiable arguments, and gradients taken two ways.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use noprop_kernels::random::{StreamKey, uniform};
+
+/// Distinct values in (-1, 1), so that no two entries of a pooling window tie.
+pub fn values(seed: u64, shape: &[usize], dtype: DType) -> Tensor {
+    uniform(StreamKey::derive(seed, &[99]), shape, &Device::Cpu)
+        .unwrap()
+        .affine(2.0, -1.0)
+        .unwrap()
+        .to_dtype(dtype)
+        .unwrap()
+}
+
+/// Class indices below `classes`, each class in turn.
+pub fn labels(rows: usize, classes: usize) -> Tensor {
+    let labels: Vec<u32> = (0..rows).map(|i| ((i * 7 + 3) % classes) as u32).collect();
+    Tensor::from_vec(labels, rows, &Device::Cpu).unwrap()
+}
+
+/// A differentiable function of several tensors.
+pub type Function<'a> = dyn Fn(&[Tensor]) -> Result<Tensor> + 'a;
+
+/// The value of `f` and the gradient of `Σ cos(i) f_i` with respect to every argument, so that each element of the
+/// result is weighed differently and no error can cancel.
+pub fn value_and_gradients(
+    f: &Function<'_>,
+    arguments: &[Tensor],
+) -> Result<(Tensor, Vec<Tensor>)> {
+    let vars = arguments
+        .iter()
+        .map(Var::from_tensor)
+        .collect::<Result<Vec<_>>>()?;
+    let tracked: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let value = f(&tracked)?;
+    let store = weighted_sum(&value)?.backward()?;
+    let gradients = vars
+        .iter()
+        .enumerate()
+        .map(|(i, var)| {
+            let gradient = store
+                .get(var)
+                .unwrap_or_else(|| panic!("argument {i} got no gradient"));
+            assert_eq!(gradient.dims(), var.dims());
+            gradient.clone()
+        })
+        .collect();
+    Ok((value.detach(), gradients))
+}
+
+/// `Σ cos(i) v_i`.
+pub fn weighted_sum(value: &Tensor) -> Result<Tensor> {
+    let n = value.elem_count();
+    let weights: Vec<f64> = (0..n).map(|i| (i as f64).cos()).collect();
+    let weights =
+        Tensor::from_vec(weights, value.shape(), &Device::Cpu)?.to_dtype(value.dtype())?;
+    (value * weights)?.sum_all()
+}
+
+/// All elements as f64.
+pub fn flat(t: &Tensor) -> Vec<f64> {
+    t.to_dtype(DType::F64)
+        .and_then(|t| t.flatten_all())
+        .and_then(|t| t.to_vec1())
+        .unwrap()
+}
+
+/// Largest difference between `a` and `b` over the largest magnitude in `b` (or 1, where that is more).
+pub fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.dims(), b.dims());
+    let (a, b) = (flat(a), flat(b));
+    let size = b.iter().fold(1.0_f64, |m, v| m.max(v.abs()));
+    a.iter().zip(&b).fold(0.0_f64, |m, (a, b)| {
+        assert!(a.is_finite() && b.is_finite(), "not finite");
+        m.max((a - b).abs())
+    }) / size
+}
+
+/// Compares the gradient of `f` with central differences in f64, at up to 60 elements of each argument spread over it.
+pub fn check_central_differences(name: &str, f: &Function<'_>, arguments: &[Tensor]) {
+    const H: f64 = 1e-5;
+    let (_, gradients) = value_and_gradients(f, arguments).unwrap();
+    for (which, (argument, gradient)) in arguments.iter().zip(&gradients).enumerate() {
+        let (point, gradient) = (flat(argument), flat(gradient));
+        let stride = (point.len() / 60).max(1);
+        for index in (0..point.len()).step_by(stride) {
+            let at = |delta: f64| {
+                let mut moved = point.clone();
+                moved[index] += delta;
+                let mut arguments = arguments.to_vec();
+                arguments[which] = Tensor::from_vec(moved, argument.shape(), &Device::Cpu).unwrap();
+                flat(&weighted_sum(&f(&arguments).unwrap()).unwrap())[0]
+            };
+            let difference = (at(H) - at(-H)) / (2.0 * H);
+            let error = (difference - gradient[index]).abs();
+            assert!(
+                error < 1e-6 * (1.0 + difference.abs()),
+                "{name}: argument {which} element {index}: gradient {}, central difference {difference}",
+                gradient[index]
+            );
+        }
+    }
+}
