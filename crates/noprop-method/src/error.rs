@@ -34,6 +34,9 @@ pub enum MethodError {
         /// The names that exist.
         known: &'static str,
     },
+    /// A fused op refused its input.
+    #[error(transparent)]
+    Kernel(#[from] noprop_kernels::KernelError),
     /// The network or candle refused a tensor.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -23,7 +23,7 @@ impl BlockHead {
         place: &Place<'_>,
         dimension: usize,
         classes: usize,
-    ) -> Result<Self, ParameterError> {
+    ) -> std::result::Result<Self, ParameterError> {
         let joint = place.at("joint");
         let layer = |number: usize, inputs, outputs| {
             let linear = Linear::new(&joint.at(&format!("fc{number}")), inputs, outputs)?;

@@ -15,7 +15,7 @@ pub(crate) struct LabelBranch {
 
 impl LabelBranch {
     /// `dimension` is d, the length of a label embedding.
-    pub fn new(place: &Place<'_>, dimension: usize) -> Result<Self, ParameterError> {
+    pub fn new(place: &Place<'_>, dimension: usize) -> std::result::Result<Self, ParameterError> {
         let linear =
             |layer: usize, inputs| Linear::new(&place.at(&format!("fc{layer}")), inputs, WIDTH);
         let norm = |layer: usize, activation| {

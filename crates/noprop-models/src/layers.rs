@@ -32,7 +32,12 @@ impl Place<'_> {
         }
     }
 
-    fn parameter(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor, ParameterError> {
+    fn parameter(
+        &self,
+        name: &str,
+        shape: &[usize],
+        init: Init,
+    ) -> std::result::Result<Tensor, ParameterError> {
         let full = self.at(name).prefix;
         match self.kind {
             ParameterKind::Trainable => self.builder.trainable(self.part, &full, shape, init),
@@ -62,7 +67,7 @@ impl Conv {
         pool: Pool,
         dropout: f64,
         layer: u64,
-    ) -> Result<Self, ParameterError> {
+    ) -> std::result::Result<Self, ParameterError> {
         let init = Init::FanIn(inputs * 9);
         Ok(Self {
             weight: place.parameter("weight", &[1, outputs, inputs, 3, 3], init)?,
@@ -74,8 +79,8 @@ impl Conv {
         })
     }
 
-    /// [1, N, Ci, H, W] → [1, N, Co, OH, OW].
-    pub fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+    /// The layer as an op of one pass.
+    pub fn op(&self, pass: Pass) -> Result<Conv3x3> {
         let dropout = match pass {
             Pass::Train(key) if self.dropout > 0.0 => {
                 let key = StreamKey::derive(key.0, &[self.layer]);
@@ -83,13 +88,17 @@ impl Conv {
             }
             Pass::Train(_) | Pass::Eval => None,
         };
-        Conv3x3 {
+        Ok(Conv3x3 {
             padding: Padding::Valid,
             pool: self.pool,
             dropout,
             backend: self.backend,
-        }
-        .forward(x, &self.weight, &self.bias)
+        })
+    }
+
+    /// Weight [1, Co, Ci, 3, 3] and bias [1, Co].
+    pub fn parameters(&self) -> (Tensor, Tensor) {
+        (self.weight.clone(), self.bias.clone())
     }
 }
 
@@ -101,7 +110,11 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    pub fn new(place: &Place<'_>, inputs: usize, outputs: usize) -> Result<Self, ParameterError> {
+    pub fn new(
+        place: &Place<'_>,
+        inputs: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, ParameterError> {
         let init = Init::FanIn(inputs);
         Ok(Self {
             weight: place.parameter("weight", &[1, outputs, inputs], init)?,
@@ -112,7 +125,7 @@ impl Linear {
 
     /// [1, N, I] → [1, N, O].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        linear(x, &self.weight, &self.bias, self.backend)
+        Ok(linear(x, &self.weight, &self.bias, self.backend)?)
     }
 }
 
@@ -153,7 +166,7 @@ impl BatchNorm {
         place: &Place<'_>,
         features: usize,
         activation: Activation,
-    ) -> Result<Self, ParameterError> {
+    ) -> std::result::Result<Self, ParameterError> {
         let running = |name, value| {
             let name = place.at(name).prefix;
             let init = Init::Constant(value);

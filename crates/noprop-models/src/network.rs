@@ -29,7 +29,10 @@ impl Network {
     ///
     /// # Errors
     /// [`ModelError::Parameters`] if stored tensors are missing, misshapen or too many.
-    pub fn new(config: &NetworkConfig, source: ParameterBuilder) -> Result<Self, ModelError> {
+    pub fn new(
+        config: &NetworkConfig,
+        source: ParameterBuilder,
+    ) -> std::result::Result<Self, ModelError> {
         let place = |part, kind| Place {
             builder: &source,
             part,

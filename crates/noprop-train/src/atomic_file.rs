@@ -16,10 +16,16 @@ pub fn write_atomically(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut file = tempfile::Builder::new()
-        .prefix(".unfinished-")
-        .permissions_like_any_file()
-        .tempfile_in(directory)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".unfinished-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // tempfile makes files for their owner's eyes only; a finished result is an ordinary file, and the process's
+        // umask takes its share.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(directory)?;
     {
         let mut buffered = io::BufWriter::new(file.as_file_mut());
         write(&mut buffered)?;
@@ -36,23 +42,6 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
         std::fs::File::open(directory)?.sync_all()?;
     }
     Ok(())
-}
-
-/// tempfile makes files for their owner's eyes only; a finished result is an ordinary file.
-trait LikeAnyFile {
-    fn permissions_like_any_file(&mut self) -> &mut Self;
-}
-
-impl LikeAnyFile for tempfile::Builder<'_, '_> {
-    fn permissions_like_any_file(&mut self) -> &mut Self {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // The process's umask takes its share, as for any file.
-            self.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        self
-    }
 }
 
 #[cfg(test)]

@@ -114,11 +114,23 @@ mod tests {
         fine.validate(1000).unwrap();
         for broken in [
             TrainConfig { epochs: 0, ..fine },
-            TrainConfig { batch_size: 0, ..fine },
-            TrainConfig { batch_size: 1001, ..fine },
-            TrainConfig { lr: f64::NAN, ..fine },
+            TrainConfig {
+                batch_size: 0,
+                ..fine
+            },
+            TrainConfig {
+                batch_size: 1001,
+                ..fine
+            },
+            TrainConfig {
+                lr: f64::NAN,
+                ..fine
+            },
             TrainConfig { lr: 0.0, ..fine },
-            TrainConfig { weight_decay: -1.0, ..fine },
+            TrainConfig {
+                weight_decay: -1.0,
+                ..fine
+            },
         ] {
             assert!(broken.validate(1000).is_err(), "{broken:?}");
         }

@@ -22,7 +22,9 @@ pub enum TrainError {
         value: String,
     },
     /// A loss became NaN or infinite.
-    #[error("the loss of {part} became {value} in epoch {epoch}, step {step}; {checkpoint}. Try a lower --lr")]
+    #[error(
+        "the loss of {part} became {value} in epoch {epoch}, step {step}; {checkpoint}. Try a lower --lr"
+    )]
     Diverged {
         /// The part whose loss it is.
         part: String,
@@ -36,7 +38,9 @@ pub enum TrainError {
         checkpoint: String,
     },
     /// A trainable variable received no gradient, so the network is not wired as it claims.
-    #[error("`{name}` received no gradient: it would never be trained. Is it used in the network's logits or readout?")]
+    #[error(
+        "`{name}` received no gradient: it would never be trained. Is it used in the network's logits or readout?"
+    )]
     MissingGradient {
         /// The variable's name.
         name: String,
@@ -80,6 +84,9 @@ pub enum TrainError {
     /// The method refused.
     #[error(transparent)]
     Method(#[from] MethodError),
+    /// The optimizer refused.
+    #[error(transparent)]
+    Optimizer(#[from] noprop_kernels::optim::OptimError),
     /// The data refused.
     #[error(transparent)]
     Data(#[from] noprop_data::DataError),

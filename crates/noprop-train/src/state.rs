@@ -9,13 +9,16 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
+use noprop_kernels::optim::Moments;
 use noprop_method::{Parameter, Part};
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::sync_directory;
 use crate::fit::EpochSums;
 use crate::trainer::UnitState;
-use crate::{Best, RunDirectory, TrainError, Trainer, read_weights, write_atomically, write_weights};
+use crate::{
+    Best, RunDirectory, TrainError, Trainer, read_weights, write_atomically, write_weights,
+};
 
 const FORMAT: u32 = 1;
 /// A progress file is a page of JSON.
@@ -28,7 +31,9 @@ const UNTRAINED: &str = "untrained";
 #[non_exhaustive]
 pub enum StateError {
     /// There is none.
-    #[error("{path} holds no saved state to resume from: train it anew with --force, or choose another run")]
+    #[error(
+        "{path} holds no saved state to resume from: train it anew with --force, or choose another run"
+    )]
     Missing {
         /// The run directory.
         path: PathBuf,
@@ -42,7 +47,9 @@ pub enum StateError {
         reason: String,
     },
     /// The state belongs to other settings.
-    #[error("{path} was saved with other settings than config.toml now holds: undo the change, or start a new run")]
+    #[error(
+        "{path} was saved with other settings than config.toml now holds: undo the change, or start a new run"
+    )]
     OtherConfig {
         /// The file.
         path: PathBuf,
@@ -139,8 +146,8 @@ impl Progress {
     /// [`StateError`], or [`crate::WeightsError`] for a file that does not fit the network.
     pub fn restore(&self, run: &RunDirectory, trainer: &mut Trainer<'_>) -> Result<(), TrainError> {
         let folder = run.state().join(self.generation.to_string());
-        let position = u64::from(self.epoch) * u64::from(trainer.steps_per_epoch())
-            + u64::from(self.step);
+        let position =
+            u64::from(self.epoch) * u64::from(trainer.steps_per_epoch()) + u64::from(self.step);
         let untrained = untrained(trainer);
         if !untrained.is_empty() {
             let file = folder.join(format!("{UNTRAINED}.safetensors"));
@@ -161,10 +168,17 @@ impl Progress {
             for parameter in &state.trained {
                 let m = take(&file, &mut stored, &moment("m", &parameter.name))?;
                 let v = take(&file, &mut stored, &moment("v", &parameter.name))?;
-                moments.push((parameter.name.clone(), m, v));
+                moments.push(Moments {
+                    name: parameter.name.clone(),
+                    first: m,
+                    second: v,
+                });
             }
             if let Some(name) = stored.keys().next() {
-                return Err(mismatch(&file, format!("tensor `{name}` does not belong to it")));
+                return Err(mismatch(
+                    &file,
+                    format!("tensor `{name}` does not belong to it"),
+                ));
             }
             state.adam.restore(position, moments)?;
             state.position = position;
@@ -187,7 +201,11 @@ impl Progress {
         let untrained = untrained(trainer);
         if !untrained.is_empty() {
             let tensors: Vec<_> = untrained.iter().map(named).collect();
-            write_weights(&folder.join(format!("{UNTRAINED}.safetensors")), &tensors, "")?;
+            write_weights(
+                &folder.join(format!("{UNTRAINED}.safetensors")),
+                &tensors,
+                "",
+            )?;
         }
         for state in &trainer.units {
             let mut tensors: Vec<_> = owned(trainer, state).iter().map(named).collect();
@@ -201,11 +219,16 @@ impl Progress {
         sync_directory(&folder).map_err(TrainError::writing(&folder))?;
 
         let saved = Some((self.epoch, self.step));
-        let next = Self { generation, saved, ..self.clone() };
+        let next = Self {
+            generation,
+            saved,
+            ..self.clone()
+        };
         let path = run.state().join("progress.json");
         let text = serde_json::to_vec_pretty(&next)
             .map_err(|error| TrainError::writing(&path)(error.into()))?;
-        write_atomically(&path, |file| file.write_all(&text)).map_err(TrainError::writing(&path))?;
+        write_atomically(&path, |file| file.write_all(&text))
+            .map_err(TrainError::writing(&path))?;
         *self = next;
         remove_others(&run.state(), generation);
         Ok(())
@@ -274,5 +297,7 @@ fn set(parameter: &Parameter, tensor: Tensor, path: &Path) -> Result<(), TrainEr
         let reason = format!("tensor `{name}` has shape {found:?} where {expected:?} is needed");
         return Err(mismatch(path, reason));
     }
-    Ok(parameter.var.set(&tensor.to_device(parameter.var.device())?)?)
+    Ok(parameter
+        .var
+        .set(&tensor.to_device(parameter.var.device())?)?)
 }

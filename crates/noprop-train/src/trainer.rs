@@ -1,7 +1,7 @@
 //! One step of one unit: batch, loss, gradients, update.
 
-use candle_core::{Tensor, Var};
 use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
 use noprop_data::{Split, epoch_order};
 use noprop_kernels::optim::{Adam, AdamConfig, Rule};
 use noprop_method::{
@@ -155,7 +155,11 @@ impl<'a> Trainer<'a> {
     /// # Panics
     /// If there is no such unit.
     pub fn advance(&mut self, unit: usize) -> Result<StepReport, TrainError> {
-        let UnitState { unit: kind, position, .. } = self.units[unit];
+        let UnitState {
+            unit: kind,
+            position,
+            ..
+        } = self.units[unit];
         let spe = u64::from(self.steps_per_epoch);
         let epoch = u32::try_from(position / spe).unwrap_or(u32::MAX);
         let step = u32::try_from(position % spe).unwrap_or(u32::MAX);
@@ -178,8 +182,13 @@ impl<'a> Trainer<'a> {
                 self.shared_encoder(blocks, &batch, draws, &mut gradients)?
             }
             Unit::Readout => {
-                let loss = self.objective.readout_loss(self.network, &batch.labels, draws)?;
-                let both = BlockLoss { error: loss.detach(), loss };
+                let loss = self
+                    .objective
+                    .readout_loss(self.network, &batch.labels, draws)?;
+                let both = BlockLoss {
+                    error: loss.detach(),
+                    loss,
+                };
                 let values = self.read(Part::Readout, &both, epoch, step)?;
                 gradients.add(&both.loss.backward()?)?;
                 vec![values]
@@ -377,10 +386,7 @@ impl<'a> Gradients<'a> {
     }
 }
 
-fn frozen_features(
-    network: &dyn Denoiser,
-    images: &Tensor,
-) -> Result<Option<Tensor>, TrainError> {
+fn frozen_features(network: &dyn Denoiser, images: &Tensor) -> Result<Option<Tensor>, TrainError> {
     if network.encoder() != EncoderKind::Frozen {
         return Ok(None);
     }

@@ -61,7 +61,9 @@ pub enum WeightsError {
         found: String,
     },
     /// A tensor holds NaN or infinity.
-    #[error("{path}: tensor `{name}` holds NaN or infinity, so these weights cannot classify anything")]
+    #[error(
+        "{path}: tensor `{name}` holds NaN or infinity, so these weights cannot classify anything"
+    )]
     NotFinite {
         /// The file.
         path: PathBuf,
@@ -111,7 +113,9 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, WeightsError> {
         return Err(WeightsError::TooLarge { path: path.into() });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(reading)?;
+    file.take(MAX_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(reading)?;
     Ok(bytes)
 }
 
@@ -218,7 +222,11 @@ mod tests {
         let stored = read(&sample()).unwrap();
         assert_eq!(stored.metadata.as_deref(), Some("{}"));
         assert_eq!(stored.tensors["b"].dims(), [2, 3]);
-        assert_eq!(sample(), sample(), "the same weights must give the same bytes");
+        assert_eq!(
+            sample(),
+            sample(),
+            "the same weights must give the same bytes"
+        );
     }
 
     #[test]
@@ -246,7 +254,10 @@ mod tests {
             let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
             bytes.extend(header.as_bytes());
             bytes.extend([0; 8]);
-            assert!(matches!(read(&bytes), Err(WeightsError::Malformed { .. })), "{header}");
+            assert!(
+                matches!(read(&bytes), Err(WeightsError::Malformed { .. })),
+                "{header}"
+            );
         }
         let huge_header = u64::MAX.to_le_bytes();
         assert!(read(&huge_header).is_err());

@@ -1,0 +1,141 @@
+//! The command line.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use noprop_method::{EncoderKind, LossWeight, SamplerKind, ScheduleKind};
+
+/// Train image classifiers without back-propagation across their blocks (NoProp).
+#[derive(Parser)]
+#[command(name = "noprop", version, propagate_version = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Train a network and test it once, at the end
+    Train(Train),
+    /// Classify the test images with a trained network
+    Eval(Eval),
+}
+
+/// Which images.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DatasetName {
+    /// Handwritten digits, 60,000 for training and 10,000 for testing
+    Mnist,
+    /// 5,000 of them, bundled with this program
+    MnistSample,
+}
+
+/// What somebody, or a script, wants to see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(clap::Args)]
+pub struct Train {
+    /// Images to train on; without it MNIST if it is there, else the bundled sample
+    #[arg(long)]
+    pub dataset: Option<DatasetName>,
+    /// Folder that holds the data sets, one folder each
+    #[arg(
+        long,
+        env = "NOPROP_DATA_DIR",
+        default_value = "data",
+        value_name = "DIR"
+    )]
+    pub data_dir: PathBuf,
+    /// Run directory to write; without it runs/<dataset>-dt-<number>
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Replace the run in --out
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
+    /// Continue a stopped run; its own settings hold
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Settings from a file such as a run's config.toml; flags beat it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Who looks at the image: shared, per-block or frozen
+    #[arg(long, value_parser = encoder)]
+    pub encoder: Option<EncoderKind>,
+    /// T, the number of blocks
+    #[arg(long)]
+    pub steps: Option<usize>,
+    /// Noise schedule: cosine, linear or notebook
+    #[arg(long)]
+    pub schedule: Option<ScheduleKind>,
+    /// How much each block's error counts: snr or uniform
+    #[arg(long)]
+    pub loss_weight: Option<LossWeight>,
+    /// Passes over the training images
+    #[arg(long)]
+    pub epochs: Option<u32>,
+    /// Images a step
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Peak learning rate
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// Seed of everything random
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Threads; the result does not depend on them
+    #[arg(long)]
+    pub threads: Option<NonZeroUsize>,
+    /// Say nothing until the end
+    #[arg(long)]
+    pub quiet: bool,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Eval {
+    /// Run directory of the trained network
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Folder that holds the data sets
+    #[arg(
+        long,
+        env = "NOPROP_DATA_DIR",
+        default_value = "data",
+        value_name = "DIR"
+    )]
+    pub data_dir: PathBuf,
+    /// Images to test on; without it those the network was trained on
+    #[arg(long)]
+    pub dataset: Option<DatasetName>,
+    /// mean leaves the chain's noise out, stochastic is the paper's
+    #[arg(long, default_value_t = SamplerKind::Mean)]
+    pub sampler: SamplerKind,
+    /// Chains to average
+    #[arg(long, default_value = "1")]
+    pub runs: NonZeroU32,
+    /// Seed of the chains' noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads; the result does not depend on them
+    #[arg(long)]
+    pub threads: Option<NonZeroUsize>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn encoder(name: &str) -> Result<EncoderKind, String> {
+    match name {
+        "shared" => Ok(EncoderKind::Shared),
+        "per-block" => Ok(EncoderKind::PerBlock),
+        "frozen" => Ok(EncoderKind::Frozen),
+        _ => Err("choose one of shared, per-block, frozen".into()),
+    }
+}
