@@ -8,6 +8,10 @@ use super::{Padding, Pool, Sizes};
 use crate::cpu::simd::whole_vectors;
 
 /// How the convolution proper is computed.
+///
+/// The three convolutions of the paper's image branch, forward and backward, batch 128, on one thread of a Zen 5 server
+/// CPU: 30 ms or more direct, 17.8 ms with F(2×2), 13.4 ms with F(4×4), of which 6.5 ms are products at the machine's
+/// peak. F(6×6) would save little more there and loses another digit to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
     /// Nine products a position, straight from the image.
