@@ -1,1 +1,1 @@
-//! Placeholder while the workspace takes shape.
+//! Figures of a training. Nothing is drawn yet.

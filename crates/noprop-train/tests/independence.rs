@@ -1,0 +1,236 @@
+//! What makes NoProp worth having: blocks do not touch each other, in any order, stopped or not.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use candle_core::{Device, Tensor};
+use noprop_data::{Dataset, Split};
+use noprop_method::{
+    DiscreteTime, EncoderKind, LossWeight, Objective, ParameterBuilder, ParameterKind, Part,
+    Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
+};
+use noprop_models::{ImageShape, Network, NetworkConfig};
+use noprop_train::{
+    Control, Existing, Fitting, Observer, Outcome, Progress, RunDirectory, Silent, StepReport,
+    TrainConfig, Trainer, evaluate, fit,
+};
+
+const BLOCKS: usize = 3;
+const CONFIG: TrainConfig = TrainConfig {
+    epochs: 2,
+    batch_size: 8,
+    optimizer: noprop_train::OptimizerKind::Adamw,
+    lr: 2e-3,
+    lr_decay: noprop_train::Decay::Cosine,
+    warmup_steps: 200,
+    weight_decay: 1e-3,
+};
+
+fn network(encoder: EncoderKind) -> Network {
+    let image = ImageShape {
+        channels: 1,
+        height: 28,
+        width: 28,
+    };
+    let config = NetworkConfig::new(image, 10, BLOCKS)
+        .unwrap()
+        .encoder(encoder);
+    Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
+}
+
+fn objective() -> DiscreteTime {
+    let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
+    DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap()
+}
+
+fn few_images() -> Split {
+    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
+    Dataset::mnist_sample()
+        .unwrap()
+        .train
+        .select(&rows)
+        .unwrap()
+}
+
+fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
+    let parameters = noprop_method::Denoiser::parameters(network);
+    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    parameters
+        .iter()
+        .map(|p| {
+            let bits = values(&p.var).into_iter().map(f32::to_bits).collect();
+            (p.name.clone(), bits)
+        })
+        .collect()
+}
+
+/// Gradients that flow between blocks are a known fault: block 1's loss must reach block 1 alone.
+#[test]
+fn a_blocks_loss_gives_no_gradient_to_another_block() {
+    let (network, images) = (network(EncoderKind::PerBlock), few_images());
+    let draws = Seed(1).at(0, 0);
+    let pass = noprop_method::Pass::Train(draws.dropout(Part::Block(1)));
+    let features =
+        noprop_method::Denoiser::encode(&network, Part::Block(1), &images.images, pass).unwrap();
+    let loss = objective()
+        .block_loss(&network, 1, &features, &images.labels, draws)
+        .unwrap();
+    let gradients = loss.loss.backward().unwrap();
+    for parameter in noprop_method::Denoiser::parameters(&network).iter() {
+        let expected =
+            parameter.part == Part::Block(1) && parameter.kind == ParameterKind::Trainable;
+        assert_eq!(
+            gradients.get(&parameter.var).is_some(),
+            expected,
+            "{}",
+            parameter.name
+        );
+    }
+}
+
+/// Block after block, or all blocks a step at a time, on one thread or two: the same bytes.
+#[test]
+fn order_and_threads_do_not_change_a_bit() {
+    let (images, objective) = (few_images(), objective());
+    let train = |block_after_block: fn(&mut Trainer<'_>)| {
+        let network = network(EncoderKind::PerBlock);
+        let mut trainer = Trainer::new(&network, &objective, &images, CONFIG, Seed(1)).unwrap();
+        block_after_block(&mut trainer);
+        drop(trainer);
+        bits(&network)
+    };
+    let in_order = |trainer: &mut Trainer<'_>| {
+        for unit in 0..trainer.units().len() {
+            while !trainer.is_done(unit) {
+                trainer.advance(unit).unwrap();
+            }
+        }
+    };
+    let interleaved = |trainer: &mut Trainer<'_>| {
+        while !trainer.is_done(0) {
+            for unit in (0..trainer.units().len()).rev() {
+                trainer.advance(unit).unwrap();
+            }
+        }
+    };
+    let expected = train(in_order);
+    assert_eq!(expected, train(interleaved));
+    let one = rayon_pool(1).install(|| train(in_order));
+    assert_eq!(expected, one);
+    let two = rayon_pool(2).install(|| train(interleaved));
+    assert_eq!(expected, two);
+}
+
+fn rayon_pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .unwrap()
+}
+
+/// An encoder left out of every optimizer, or a layer wired to nothing, would stay where it was.
+#[test]
+fn every_trainable_variable_moves_in_one_step() {
+    let (images, objective) = (few_images(), objective());
+    for encoder in [
+        EncoderKind::PerBlock,
+        EncoderKind::Shared,
+        EncoderKind::Frozen,
+    ] {
+        let network = network(encoder);
+        let before = bits(&network);
+        let mut trainer = Trainer::new(&network, &objective, &images, CONFIG, Seed(1)).unwrap();
+        for unit in 0..trainer.units().len() {
+            trainer.advance(unit).unwrap();
+        }
+        drop(trainer);
+        let parameters = noprop_method::Denoiser::parameters(&network);
+        for ((parameter, old), new) in parameters.iter().zip(before).zip(bits(&network)) {
+            if parameter.kind == ParameterKind::Trainable {
+                assert_ne!(old, new, "{} did not move", parameter.name);
+            }
+        }
+    }
+}
+
+struct StopAfter(u32);
+
+impl Observer for StopAfter {
+    fn step(&mut self, _: &[StepReport]) -> Control {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 {
+            Control::Stop
+        } else {
+            Control::Continue
+        }
+    }
+}
+
+/// Stopped in the middle of an epoch and resumed in a fresh process's place: the same weights file, byte for byte.
+#[test]
+fn stopped_and_resumed_gives_the_same_bytes() {
+    let (images, objective) = (few_images(), objective());
+    let dir = tempfile::tempdir().unwrap();
+    for encoder in [
+        EncoderKind::PerBlock,
+        EncoderKind::Shared,
+        EncoderKind::Frozen,
+    ] {
+        let session = |run: &RunDirectory, progress: Progress, observer: &mut dyn Observer| {
+            let network = network(encoder);
+            let mut trainer = Trainer::new(&network, &objective, &images, CONFIG, Seed(1)).unwrap();
+            if progress.step > 0 {
+                progress.restore(run, &mut trainer).unwrap();
+            }
+            let fitting = Fitting {
+                run,
+                validation: &images,
+                sampler: Sampler::once(SamplerKind::Mean),
+                metadata: "{}",
+            };
+            fit(&mut trainer, &fitting, progress, observer).unwrap()
+        };
+        let run = |name: &str| {
+            let path = dir.path().join(format!("{name}-{encoder:?}"));
+            RunDirectory::create(&path, Existing::Refuse, "").unwrap()
+        };
+        let whole = run("whole");
+        session(&whole, Progress::start("c"), &mut Silent);
+        let halves = run("halves");
+        let stopped = session(&halves, Progress::start("c"), &mut StopAfter(2));
+        assert_eq!(stopped, Outcome::Stopped { epoch: 0, step: 2 });
+        let progress = Progress::read(&halves, "c").unwrap();
+        assert!(
+            Progress::read(&halves, "other").is_err(),
+            "changed settings must be refused"
+        );
+        assert!(matches!(
+            session(&halves, progress, &mut Silent),
+            Outcome::Finished(_)
+        ));
+        let bytes = |run: &RunDirectory| std::fs::read(run.model()).unwrap();
+        assert!(bytes(&whole) == bytes(&halves), "{encoder:?}");
+    }
+}
+
+/// Evaluation that starts from the true label is a known fault: labels must have no influence on predictions.
+#[test]
+fn permuting_the_labels_leaves_every_prediction_unchanged() {
+    let (network, images, objective) = (network(EncoderKind::Shared), few_images(), objective());
+    let mut shuffled = images.clone();
+    let labels: Vec<u32> = images
+        .labels
+        .to_vec1::<u32>()
+        .unwrap()
+        .into_iter()
+        .rev()
+        .collect();
+    shuffled.labels = Tensor::new(labels, &Device::Cpu).unwrap();
+    for kind in [SamplerKind::Mean, SamplerKind::Stochastic] {
+        let predictions = |split: &Split| {
+            evaluate(&network, &objective, split, &Sampler::once(kind))
+                .unwrap()
+                .predictions
+        };
+        assert_eq!(predictions(&images), predictions(&shuffled));
+    }
+}
