@@ -51,7 +51,7 @@ pub struct Train {
         value_name = "DIR"
     )]
     pub data_dir: PathBuf,
-    /// Run directory to write; without it runs/<dataset>-dt-<number>
+    /// Run directory to write; without it the next free folder under runs
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
     /// Replace the run in --out

@@ -164,7 +164,7 @@ fn dataset(args: &Train) -> DatasetName {
     })
 }
 
-/// The first free runs/<dataset>-dt-<number>.
+/// The first free folder `runs/DATASET-dt-NUMBER`.
 fn next_run(dataset: &str) -> PathBuf {
     let path = |number| Path::new("runs").join(format!("{dataset}-dt-{number}"));
     (1..)
