@@ -1,10 +1,15 @@
 //! The command line.
 
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use noprop_method::{EncoderKind, LossWeight, SamplerKind, ScheduleKind};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Method;
+use crate::preset::Preset;
 
 /// Train image classifiers without back-propagation across their blocks (NoProp).
 #[derive(Parser)]
@@ -20,10 +25,13 @@ pub enum Command {
     Train(Train),
     /// Classify the test images with a trained network
     Eval(Eval),
+    /// Say what a run is: parameters, settings, data, accuracy
+    Info(Info),
 }
 
 /// Which images.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DatasetName {
     /// Handwritten digits, 60,000 for training and 10,000 for testing
     Mnist,
@@ -31,11 +39,33 @@ pub enum DatasetName {
     MnistSample,
 }
 
-/// What somebody, or a script, wants to see.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    Text,
-    Json,
+impl fmt::Display for DatasetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mnist => "mnist",
+            Self::MnistSample => "mnist-sample",
+        })
+    }
+}
+
+/// Where tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The fastest that this build supports
+    Auto,
+    /// The processor
+    Cpu,
+}
+
+/// What every command that computes takes.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Compute {
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    pub device: Device,
+    /// Threads to use; the result does not depend on them
+    #[arg(long)]
+    pub threads: Option<NonZeroUsize>,
 }
 
 #[derive(clap::Args)]
@@ -60,9 +90,15 @@ pub struct Train {
     /// Continue a stopped run; its own settings hold
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
-    /// Settings from a file such as a run's config.toml; flags beat it
-    #[arg(long, value_name = "FILE")]
+    /// Named settings to start from: mnist, mnist-sample, paper-mnist
+    #[arg(long, conflicts_with = "resume")]
+    pub preset: Option<Preset>,
+    /// Settings from a file such as a run's config.toml; they beat the preset, and flags beat them
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub config: Option<PathBuf>,
+    /// Variant of NoProp
+    #[arg(long)]
+    pub method: Option<Method>,
     /// Who looks at the image: shared, per-block or frozen
     #[arg(long, value_parser = encoder)]
     pub encoder: Option<EncoderKind>,
@@ -75,6 +111,15 @@ pub struct Train {
     /// How much each block's error counts: snr or uniform
     #[arg(long)]
     pub loss_weight: Option<LossWeight>,
+    /// Weight of the denoising term, for --loss-weight snr
+    #[arg(long)]
+    pub eta: Option<f64>,
+    /// Share of activations that training drops in the image branch
+    #[arg(long)]
+    pub dropout: Option<f64>,
+    /// Training images held out to choose the epoch
+    #[arg(long)]
+    pub validation: Option<usize>,
     /// Passes over the training images
     #[arg(long)]
     pub epochs: Option<u32>,
@@ -87,9 +132,8 @@ pub struct Train {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Threads; the result does not depend on them
-    #[arg(long)]
-    pub threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub compute: Compute,
     /// Say nothing until the end
     #[arg(long)]
     pub quiet: bool,
@@ -123,9 +167,18 @@ pub struct Eval {
     /// Seed of the chains' noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Threads; the result does not depend on them
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Print the result as one JSON object
     #[arg(long)]
-    pub threads: Option<NonZeroUsize>,
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Info {
+    /// Run directory of the trained network
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
     /// Print the result as one JSON object
     #[arg(long)]
     pub json: bool,

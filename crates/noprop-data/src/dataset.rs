@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use sha2::{Digest, Sha256};
 
 use crate::idx;
 use crate::order::{Purpose, permutation};
@@ -25,6 +26,11 @@ pub struct Dataset {
     pub test: Split,
     /// Number of classes.
     pub classes: usize,
+    /// What a person calls each class.
+    pub class_names: Vec<String>,
+    /// SHA-256 over the uncompressed files, in hexadecimal: training images, training labels, test images, test labels;
+    /// for the sample its images and labels.
+    pub sha256: String,
 }
 
 impl Dataset {
@@ -36,9 +42,11 @@ impl Dataset {
     pub fn mnist_sample() -> Result<Self, DataError> {
         let path = Path::new("the bundled MNIST sample");
         let packed: &[u8] = include_bytes!("../assets/mnist-sample/images-idx3-ubyte.gz");
-        let images = idx::images(path, &idx::decompress(path, packed)?)?;
+        let image_bytes = idx::decompress(path, packed)?;
+        let images = idx::images(path, &image_bytes)?;
         let packed: &[u8] = include_bytes!("../assets/mnist-sample/labels-idx1-ubyte.gz");
-        let labels = idx::labels(path, &idx::decompress(path, packed)?, CLASSES)?;
+        let label_bytes = idx::decompress(path, packed)?;
+        let labels = idx::labels(path, &label_bytes, CLASSES)?;
         let (mut train, mut test) = (Vec::new(), Vec::new());
         for class in 0..CLASSES {
             let rows: Vec<u32> = (0..)
@@ -62,6 +70,8 @@ impl Dataset {
             train: all.select(&train)?,
             test: all.select(&test)?,
             classes: CLASSES,
+            class_names: digits(),
+            sha256: digest(&[&image_bytes, &label_bytes]),
         })
     }
 
@@ -70,7 +80,8 @@ impl Dataset {
     /// # Errors
     /// [`DataError::Read`] or [`DataError::Malformed`] naming the file.
     pub fn mnist(folder: &Path) -> Result<Self, DataError> {
-        let half = |prefix: &str| {
+        let mut hash = Sha256::new();
+        let mut half = |prefix: &str| {
             let file = |kind: &str| {
                 let plain = folder.join(format!("{prefix}-{kind}-ubyte"));
                 let packed = folder.join(format!("{prefix}-{kind}-ubyte.gz"));
@@ -81,17 +92,38 @@ impl Dataset {
                 }
             };
             let (path, labels) = (file("images-idx3"), file("labels-idx1"));
-            let images = idx::images(&path, &idx::read(&path)?)?;
-            let labels = idx::labels(&labels, &idx::read(&labels)?, CLASSES)?;
-            split(images, labels)
+            let (image_bytes, label_bytes) = (idx::read(&path)?, idx::read(&labels)?);
+            hash.update(&image_bytes);
+            hash.update(&label_bytes);
+            let images = idx::images(&path, &image_bytes)?;
+            split(images, idx::labels(&labels, &label_bytes, CLASSES)?)
         };
+        let (train, test) = (half("train")?, half("t10k")?);
         Ok(Self {
             name: "mnist",
-            train: half("train")?,
-            test: half("t10k")?,
+            train,
+            test,
             classes: CLASSES,
+            class_names: digits(),
+            sha256: hex(&hash.finalize()),
         })
     }
+}
+
+fn digits() -> Vec<String> {
+    (0..CLASSES).map(|class| class.to_string()).collect()
+}
+
+fn digest(files: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(file);
+    }
+    hex(&hash.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn split(images: idx::Images, labels: Vec<u8>) -> Result<Split, DataError> {
