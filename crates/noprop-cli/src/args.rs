@@ -1,12 +1,11 @@
 //! The command line.
 
-use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use noprop_data::DatasetName;
 use noprop_method::{EncoderKind, LossWeight, SamplerKind, ScheduleKind};
-use serde::{Deserialize, Serialize};
 
 use crate::config::Method;
 use crate::preset::Preset;
@@ -25,27 +24,10 @@ pub enum Command {
     Train(Train),
     /// Classify the test images with a trained network
     Eval(Eval),
+    /// Say which class pictures of your own belong to
+    Predict(Predict),
     /// Say what a run is: parameters, settings, data, accuracy
     Info(Info),
-}
-
-/// Which images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DatasetName {
-    /// Handwritten digits, 60,000 for training and 10,000 for testing
-    Mnist,
-    /// 5,000 of them, bundled with this program
-    MnistSample,
-}
-
-impl fmt::Display for DatasetName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Mnist => "mnist",
-            Self::MnistSample => "mnist-sample",
-        })
-    }
 }
 
 /// Where tensors live.
@@ -70,7 +52,8 @@ pub struct Compute {
 
 #[derive(clap::Args)]
 pub struct Train {
-    /// Images to train on; without it MNIST if it is there, else the bundled sample
+    /// Images to train on: mnist, fashion-mnist, cifar10, cifar100, mnist-sample; without it MNIST if it is there, else
+    /// the bundled sample
     #[arg(long)]
     pub dataset: Option<DatasetName>,
     /// Folder that holds the data sets, one folder each
@@ -180,6 +163,33 @@ pub struct Info {
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
     /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Predict {
+    /// Run directory of the trained network
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// PNG or JPEG pictures of any size, grey or colour
+    #[arg(required = true, value_name = "PICTURE")]
+    pub pictures: Vec<PathBuf>,
+    /// For dark ink on light paper, where the network learned light on dark
+    #[arg(long)]
+    pub invert: bool,
+    /// mean leaves the chain's noise out, stochastic is the paper's
+    #[arg(long, default_value_t = SamplerKind::Mean)]
+    pub sampler: SamplerKind,
+    /// Chains to average
+    #[arg(long, default_value = "1")]
+    pub runs: NonZeroU32,
+    /// Seed of the chains' noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Print one JSON object a picture
     #[arg(long)]
     pub json: bool,
 }

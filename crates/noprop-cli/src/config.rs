@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
-use noprop_data::Dataset;
+use noprop_data::{Dataset, DatasetName};
 use noprop_method::{
     DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind, Schedule,
     ScheduleKind, Seed,
@@ -16,7 +16,7 @@ use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{Decay, OptimizerKind, TrainConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{DatasetName, Train};
+use crate::args::Train;
 use crate::preset::Preset;
 
 /// A config file is a page of text.
@@ -35,6 +35,7 @@ pub enum Method {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RunConfig {
+    #[serde(with = "by_name")]
     pub dataset: DatasetName,
     /// Training images held out to choose the epoch.
     pub validation: usize,
@@ -56,6 +57,20 @@ pub struct RunConfig {
     pub seed: u64,
     /// What the network was built for; written with the run.
     pub images: Option<Images>,
+}
+
+/// A data set stands in a file under the name that `--dataset` takes.
+mod by_name {
+    use noprop_data::DatasetName;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(name: &DatasetName, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(name)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DatasetName, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// The images that a network takes and the classes that it tells apart.

@@ -1,12 +1,12 @@
 //! `noprop eval`: how well a trained network classifies. Labels count hits and do nothing else.
 
 use anyhow::{Result, ensure};
+use noprop_data::load;
 use noprop_method::{Sampler, Seed};
 use noprop_train::evaluate;
 
 use crate::args::Eval;
 use crate::config::Images;
-use crate::data_source::load;
 use crate::trained::Trained;
 
 pub fn run(args: &Eval) -> Result<()> {

@@ -5,10 +5,10 @@
 
 mod args;
 mod config;
-mod data_source;
 mod eval;
 mod info;
 mod model_card;
+mod predict;
 mod preset;
 mod progress;
 mod train;
@@ -40,6 +40,7 @@ fn run(args: &Args) -> Result<()> {
     let compute = match &args.command {
         Command::Train(args) => Some(args.compute),
         Command::Eval(args) => Some(args.compute),
+        Command::Predict(args) => Some(args.compute),
         Command::Info(_) => None,
     };
     if let Some(threads) = compute.and_then(|compute| compute.threads) {
@@ -54,6 +55,7 @@ fn run(args: &Args) -> Result<()> {
     match &args.command {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
         Command::Info(args) => info::run(args),
     }
 }

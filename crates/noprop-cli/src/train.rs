@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use noprop_data::{Dataset, Split, hold_out};
+use noprop_data::{Dataset, DatasetName, Presence, Split, hold_out, load};
 use noprop_method::{Denoiser, DiscreteTime, Seed};
 use noprop_train::{
     Evaluation, Event, Existing, FitReport, Fitting, MetricsLog, Outcome, Progress, RunDirectory,
@@ -12,7 +12,6 @@ use noprop_train::{
 
 use crate::args::Train;
 use crate::config::{Images, RunConfig};
-use crate::data_source::{find, load};
 use crate::model_card;
 use crate::preset::Preset;
 use crate::progress::{self, Verbosity};
@@ -213,7 +212,6 @@ impl Job {
 
 /// The preset that was asked for, or the one of the data set.
 fn preset(args: &Train) -> Preset {
-    use crate::args::DatasetName;
     if let Some(preset) = args.preset {
         return preset;
     }
@@ -222,8 +220,24 @@ fn preset(args: &Train) -> Preset {
         .dataset
         .or_else(|| args.config.is_some().then_some(DatasetName::Mnist));
     match dataset.unwrap_or_else(|| find(&args.data_dir)) {
-        DatasetName::Mnist => Preset::Mnist,
         DatasetName::MnistSample => Preset::MnistSample,
+        // Other data sets share its settings until they have a preset of their own.
+        _ => Preset::Mnist,
+    }
+}
+
+/// MNIST if it is there, else the bundled sample, with a notice that nobody can miss.
+fn find(data_dir: &Path) -> DatasetName {
+    match DatasetName::Mnist.presence(data_dir) {
+        Presence::Complete { .. } | Presence::Bundled => DatasetName::Mnist,
+        Presence::Incomplete { folder, .. } => {
+            eprintln!(
+                "NOTICE: there is no MNIST in {}: this trains on the bundled sample of 5,000 images.\n\
+                 NOTICE: for the real thing run `cargo xtask fetch-mnist` first.",
+                folder.display()
+            );
+            DatasetName::MnistSample
+        }
     }
 }
 

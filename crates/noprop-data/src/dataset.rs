@@ -1,15 +1,14 @@
 //! The data sets that can be loaded.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use sha2::{Digest, Sha256};
 
-use crate::idx;
+use crate::catalogue::{Entry, Packing, find};
+use crate::digest::Hasher;
 use crate::order::{Purpose, permutation};
-use crate::{DataError, Split};
+use crate::{DataError, DatasetName, Presence, Split, cifar, idx};
 
-const CLASSES: usize = 10;
 /// The seed of the bundled sample's split into training and test images.
 const SAMPLE_SEED: u64 = 0;
 /// Images of each class of the sample that are for testing.
@@ -19,18 +18,35 @@ const SAMPLE_TEST_PER_CLASS: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// As in `--dataset`.
-    pub name: &'static str,
+    pub name: String,
     /// For training and validation.
     pub train: Split,
     /// Read once, at the end.
     pub test: Split,
     /// Number of classes.
     pub classes: usize,
-    /// What a person calls each class.
+    /// What they are called, in the order of the labels.
     pub class_names: Vec<String>,
-    /// SHA-256 over the uncompressed files, in hexadecimal: training images, training labels, test images, test labels;
-    /// for the sample its images and labels.
+    /// SHA-256 over the bytes of its unpacked files, one after another: what a run records to say what it saw.
     pub sha256: String,
+}
+
+/// Loads a data set from `data_dir/<name>/`, where its files may lie unpacked or, for MNIST and Fashion-MNIST, gzipped.
+/// The bundled sample needs no directory.
+///
+/// # Errors
+/// [`DataError::Missing`] if a file is not there; [`DataError::Read`] or [`DataError::Malformed`] naming the one that is
+/// no good; [`DataError::Mismatch`] if images and labels do not fit each other.
+pub fn load(name: DatasetName, data_dir: &Path) -> Result<Dataset, DataError> {
+    match name.presence(data_dir) {
+        Presence::Bundled => Dataset::mnist_sample(),
+        Presence::Complete { folder } => Dataset::open(name, &folder),
+        Presence::Incomplete { folder, missing } => Err(DataError::Missing {
+            name: name.as_str(),
+            folder,
+            missing,
+        }),
+    }
 }
 
 impl Dataset {
@@ -40,17 +56,23 @@ impl Dataset {
     /// # Errors
     /// candle's, if memory is short.
     pub fn mnist_sample() -> Result<Self, DataError> {
+        let name = DatasetName::MnistSample;
+        let classes = name.class_names().len();
         let path = Path::new("the bundled MNIST sample");
         let packed: &[u8] = include_bytes!("../assets/mnist-sample/images-idx3-ubyte.gz");
-        let image_bytes = idx::decompress(path, packed)?;
-        let images = idx::images(path, &image_bytes)?;
+        let image_bytes = idx::unpack(path, packed)?;
         let packed: &[u8] = include_bytes!("../assets/mnist-sample/labels-idx1-ubyte.gz");
-        let label_bytes = idx::decompress(path, packed)?;
-        let labels = idx::labels(path, &label_bytes, CLASSES)?;
+        let label_bytes = idx::unpack(path, packed)?;
+        let mut hasher = Hasher::default();
+        hasher.update(&image_bytes);
+        hasher.update(&label_bytes);
+
+        let images = idx::images(path, &image_bytes)?;
+        let labels = idx::labels(path, &label_bytes, classes)?;
         let (mut train, mut test) = (Vec::new(), Vec::new());
-        for class in 0..CLASSES {
+        for class in 0..classes {
             let rows: Vec<u32> = (0..)
-                .zip(&labels)
+                .zip(labels)
                 .filter(|&(_, &label)| usize::from(label) == class)
                 .map(|(row, _)| row)
                 .collect();
@@ -64,87 +86,167 @@ impl Dataset {
                 half.extend(rows.get(pick as usize));
             }
         }
-        let all = split(images, labels)?;
-        Ok(Self {
-            name: "mnist-sample",
-            train: all.select(&train)?,
-            test: all.select(&test)?,
-            classes: CLASSES,
-            class_names: digits(),
-            sha256: digest(&[&image_bytes, &label_bytes]),
-        })
+        let shape = (1, images.height, images.width);
+        let all = split(images.pixels, labels, shape, classes)?;
+        Ok(Self::of(
+            name,
+            all.select(&train)?,
+            all.select(&test)?,
+            hasher,
+        ))
     }
 
-    /// The full MNIST from a folder that holds its four files, compressed (`.gz`) or not.
+    /// A data set from the folder that holds its files, wherever that is. The bundled sample needs none.
     ///
     /// # Errors
-    /// [`DataError::Read`] or [`DataError::Malformed`] naming the file.
-    pub fn mnist(folder: &Path) -> Result<Self, DataError> {
-        let mut hash = Sha256::new();
-        let mut half = |prefix: &str| {
-            let file = |kind: &str| {
-                let plain = folder.join(format!("{prefix}-{kind}-ubyte"));
-                let packed = folder.join(format!("{prefix}-{kind}-ubyte.gz"));
-                if !plain.exists() && packed.exists() {
-                    packed
-                } else {
-                    plain
-                }
-            };
-            let (path, labels) = (file("images-idx3"), file("labels-idx1"));
-            let (image_bytes, label_bytes) = (idx::read(&path)?, idx::read(&labels)?);
-            hash.update(&image_bytes);
-            hash.update(&label_bytes);
-            let images = idx::images(&path, &image_bytes)?;
-            split(images, idx::labels(&labels, &label_bytes, CLASSES)?)
+    /// As [`load`], but a file that is missing is a [`DataError::Read`].
+    pub fn open(name: DatasetName, folder: &Path) -> Result<Self, DataError> {
+        let Some(entry) = name.entry() else {
+            return Self::mnist_sample();
         };
-        let (train, test) = (half("train")?, half("t10k")?);
-        Ok(Self {
-            name: "mnist",
+        match name {
+            DatasetName::Cifar10 => cifar_like(name, entry, folder, cifar::Labels::One),
+            DatasetName::Cifar100 => cifar_like(name, entry, folder, cifar::Labels::CoarseAndFine),
+            _ => mnist_like(name, entry, folder),
+        }
+    }
+
+    /// The full MNIST from a folder that holds its four files, gzipped or not.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn mnist(folder: &Path) -> Result<Self, DataError> {
+        Self::open(DatasetName::Mnist, folder)
+    }
+
+    /// (C, H, W) of every image.
+    ///
+    /// # Errors
+    /// candle's, never for a split made by [`Split::new`].
+    pub fn image_shape(&self) -> Result<(usize, usize, usize), DataError> {
+        let (_, channels, height, width) = self.train.images.dims4()?;
+        Ok((channels, height, width))
+    }
+
+    fn of(name: DatasetName, train: Split, test: Split, hasher: Hasher) -> Self {
+        let class_names: Vec<_> = name
+            .class_names()
+            .iter()
+            .map(|&class| class.into())
+            .collect();
+        Self {
+            name: name.as_str().into(),
             train,
             test,
-            classes: CLASSES,
-            class_names: digits(),
-            sha256: hex(&hash.finalize()),
-        })
+            classes: class_names.len(),
+            class_names,
+            sha256: hasher.finish(),
+        }
     }
 }
 
-fn digits() -> Vec<String> {
-    (0..CLASSES).map(|class| class.to_string()).collect()
-}
-
-fn digest(files: &[&[u8]]) -> String {
-    let mut hash = Sha256::new();
-    for file in files {
-        hash.update(file);
+/// Four IDX files: training images and labels, test images and labels.
+fn mnist_like(name: DatasetName, entry: &Entry, folder: &Path) -> Result<Dataset, DataError> {
+    let classes = name.class_names().len();
+    let mut hasher = Hasher::default();
+    let mut half = |prefix: &str| {
+        let (image_bytes, image_path) =
+            raw(entry, folder, &format!("{prefix}-images"), &mut hasher)?;
+        let (label_bytes, label_path) =
+            raw(entry, folder, &format!("{prefix}-labels"), &mut hasher)?;
+        let images = idx::images(&image_path, &image_bytes)?;
+        let labels = idx::labels(&label_path, &label_bytes, classes)?;
+        if images.count != labels.len() {
+            let reason = format!(
+                "{} holds {} images but {} holds {} labels",
+                image_path.display(),
+                images.count,
+                label_path.display(),
+                labels.len()
+            );
+            return Err(DataError::Mismatch { reason });
+        }
+        let shape = (1, images.height, images.width);
+        Ok((split(images.pixels, labels, shape, classes)?, shape))
+    };
+    let (train, shape) = half("train")?;
+    let (test, test_shape) = half("t10k")?;
+    if shape != test_shape {
+        let reason = format!(
+            "{}: training images are {} x {} but test images {} x {}",
+            folder.display(),
+            shape.1,
+            shape.2,
+            test_shape.1,
+            test_shape.2
+        );
+        return Err(DataError::Mismatch { reason });
     }
-    hex(&hash.finalize())
+    Ok(Dataset::of(name, train, test, hasher))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The unpacked bytes of the first of the data set's files whose name starts so, and where they came from.
+fn raw(
+    entry: &Entry,
+    folder: &Path,
+    start: &str,
+    hasher: &mut Hasher,
+) -> Result<(Vec<u8>, PathBuf), DataError> {
+    let file = entry.files.iter().find(|file| file.name.starts_with(start));
+    let name = file.map_or(start, |file| file.name);
+    // A file that is not there is reported by its plain name.
+    let path = find(folder, name, Packing::Gzip).unwrap_or_else(|| folder.join(name));
+    let bytes = idx::read(&path)?;
+    hasher.update(&bytes);
+    Ok((bytes, path))
 }
 
-fn split(images: idx::Images, labels: Vec<u8>) -> Result<Split, DataError> {
-    let pixels: Vec<f32> = images
-        .pixels
-        .iter()
-        .map(|&p| f32::from(p) / 255.0)
-        .collect();
-    let shape = (images.count, 1, images.height, images.width);
-    let images = Tensor::from_vec(pixels, shape, &Device::Cpu)?;
-    let labels: Vec<u32> = labels.into_iter().map(u32::from).collect();
+/// Files of records: all but those whose name starts with `test` are for training.
+fn cifar_like(
+    name: DatasetName,
+    entry: &Entry,
+    folder: &Path,
+    layout: cifar::Labels,
+) -> Result<Dataset, DataError> {
+    let classes = name.class_names().len();
+    let mut hasher = Hasher::default();
+    let mut half = |test: bool| {
+        let (mut labels, mut pixels) = (Vec::new(), Vec::new());
+        let files = entry.files.iter();
+        for file in files.filter(|file| file.name.starts_with("test") == test) {
+            let path = folder.join(file.name);
+            let bytes = idx::read(&path)?;
+            hasher.update(&bytes);
+            cifar::append(&path, &bytes, layout, classes, &mut labels, &mut pixels)?;
+        }
+        split(&pixels, &labels, cifar::SHAPE, classes)
+    };
+    let (train, test) = (half(false)?, half(true)?);
+    Ok(Dataset::of(name, train, test, hasher))
+}
+
+/// Bytes to f32 in 0..=1.
+fn split(
+    pixels: &[u8],
+    labels: &[u8],
+    (channels, height, width): (usize, usize, usize),
+    classes: usize,
+) -> Result<Split, DataError> {
     let count = labels.len();
+    let pixels: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
+    let labels: Vec<u32> = labels.iter().copied().map(u32::from).collect();
     Split::new(
-        images,
+        Tensor::from_vec(pixels, (count, channels, height, width), &Device::Cpu)?,
         Tensor::from_vec(labels, count, &Device::Cpu)?,
-        CLASSES,
+        classes,
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -167,11 +269,151 @@ mod tests {
                 .map(|row| row.into_iter().map(f32::to_bits).collect())
                 .collect()
         };
-        let train: std::collections::HashSet<_> = bits(&sample.train).into_iter().collect();
+        let train: HashSet<_> = bits(&sample.train).into_iter().collect();
         assert!(
             bits(&sample.test)
                 .iter()
                 .all(|image| !train.contains(image))
         );
+    }
+
+    /// Every published accuracy on the sample is on this split: neither the images nor the rule may change unnoticed.
+    /// Both hashes come from a separate program (Python, with a ChaCha8 of its own) that read the package's CSV file.
+    #[test]
+    fn the_sample_and_its_split_are_what_they_were() {
+        let sample = Dataset::mnist_sample().unwrap();
+        assert_eq!(
+            sample.sha256,
+            "aebc9a702d4a983e3e20b8963cd7de446d95b3a9dc06ef22b3d2dfa80b303230"
+        );
+        let mut hasher = Hasher::default();
+        for split in [&sample.train, &sample.test] {
+            let rows = split
+                .images
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap();
+            rows.iter().for_each(|p| hasher.update(&p.to_le_bytes()));
+        }
+        assert_eq!(
+            hasher.finish(),
+            "57ed8440ddb8dc70cfb71dbea4049bf195bc9212d5fa6f224c7fabfeaff9ff8f"
+        );
+    }
+
+    fn idx_file(words: &[u32], data: &[u8]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        bytes.extend(data);
+        bytes
+    }
+
+    /// Three training images and two test images of 1 x 2 pixels.
+    fn tiny(data_dir: &Path, name: &str) {
+        let folder = data_dir.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let write = |file: &str, bytes: Vec<u8>| fs::write(folder.join(file), bytes).unwrap();
+        write(
+            "train-images-idx3-ubyte",
+            idx_file(&[2051, 3, 1, 2], &[0, 51, 102, 153, 204, 255]),
+        );
+        write("train-labels-idx1-ubyte", idx_file(&[2049, 3], &[5, 0, 9]));
+        write(
+            "t10k-images-idx3-ubyte",
+            idx_file(&[2051, 2, 1, 2], &[1, 2, 3, 4]),
+        );
+        write("t10k-labels-idx1-ubyte", idx_file(&[2049, 2], &[1, 2]));
+    }
+
+    #[test]
+    fn pixels_and_labels_come_out_as_they_went_in() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [DatasetName::Mnist, DatasetName::FashionMnist] {
+            tiny(dir.path(), name.as_str());
+            let data = load(name, dir.path()).unwrap();
+            assert_eq!(data.name, name.as_str());
+            assert_eq!(data.image_shape().unwrap(), (1, 1, 2));
+            let pixels = data
+                .train
+                .images
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap();
+            assert_eq!(pixels, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+            assert_eq!(data.train.labels.to_vec1::<u32>().unwrap(), [5, 0, 9]);
+            assert_eq!(data.test.len(), 2);
+        }
+    }
+
+    #[test]
+    fn gzipped_files_are_the_same_data() {
+        let dir = tempfile::tempdir().unwrap();
+        tiny(dir.path(), "mnist");
+        let plain = load(DatasetName::Mnist, dir.path()).unwrap();
+        let path = dir.path().join("mnist/train-images-idx3-ubyte");
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, &fs::read(&path).unwrap()).unwrap();
+        fs::write(path.with_extension("gz"), encoder.finish().unwrap()).unwrap();
+        fs::remove_file(&path).unwrap();
+        let packed = load(DatasetName::Mnist, dir.path()).unwrap();
+        assert_eq!(plain.sha256, packed.sha256);
+    }
+
+    #[test]
+    fn each_bad_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = || {
+            load(DatasetName::Mnist, dir.path())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(
+            refused().contains("cargo xtask fetch-mnist"),
+            "{}",
+            refused()
+        );
+        tiny(dir.path(), "mnist");
+        let labels = dir.path().join("mnist/train-labels-idx1-ubyte");
+        fs::write(&labels, idx_file(&[2049, 4], &[5, 0, 9, 1])).unwrap();
+        assert!(refused().contains("holds 3 images but"), "{}", refused());
+        fs::write(&labels, idx_file(&[2049, 3], &[5, 0, 10])).unwrap();
+        assert!(
+            refused().contains("train-labels-idx1-ubyte"),
+            "{}",
+            refused()
+        );
+        assert!(refused().contains("label 10 of image 2"), "{}", refused());
+        fs::remove_file(&labels).unwrap();
+        assert!(
+            refused().contains("train-labels-idx1-ubyte missing"),
+            "{}",
+            refused()
+        );
+    }
+
+    #[test]
+    fn cifar_files_join_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("cifar10");
+        fs::create_dir_all(&folder).unwrap();
+        for (label, file) in (0..).zip(DatasetName::Cifar10.entry().unwrap().files) {
+            let mut record = vec![label];
+            record.resize(1 + 3072, label * 51);
+            fs::write(folder.join(file.name), record).unwrap();
+        }
+        let data = load(DatasetName::Cifar10, dir.path()).unwrap();
+        assert_eq!(data.image_shape().unwrap(), (3, 32, 32));
+        assert_eq!(data.train.labels.to_vec1::<u32>().unwrap(), [0, 1, 2, 3, 4]);
+        assert_eq!(data.test.labels.to_vec1::<u32>().unwrap(), [5]);
+        let last = data
+            .test
+            .images
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        assert!(last.iter().all(|&p| p == 1.0));
+        assert_eq!(data.class_names.last().unwrap(), "truck");
     }
 }

@@ -1,9 +1,9 @@
-//! What can be wrong with a data set.
+//! What can be wrong with a data set or a picture.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a data set could not be read.
+/// Why a data set or a picture could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -23,6 +23,16 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// Files of a data set are not there.
+    #[error("{name} is not complete in {folder}: {} missing; `cargo xtask fetch-{name}` gets it", missing.join(", "))]
+    Missing {
+        /// The data set.
+        name: &'static str,
+        /// Where its files should be.
+        folder: PathBuf,
+        /// Those that are not.
+        missing: Vec<String>,
+    },
     /// Images and labels do not fit each other.
     #[error("{reason}")]
     Mismatch {
@@ -37,7 +47,35 @@ pub enum DataError {
         /// The most there can be.
         max: usize,
     },
+    /// A batch of no images.
+    #[error("batch-size must be between 1 and {max}, got {asked}")]
+    BatchSize {
+        /// Images asked for.
+        asked: usize,
+        /// The images there are.
+        max: usize,
+    },
+    /// A file is no picture that can be used.
+    #[cfg(feature = "datasets")]
+    #[error("cannot use {path} as a picture: {fault}")]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        fault: crate::picture::PictureFault,
+    },
     /// candle refused.
+    #[cfg(feature = "datasets")]
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl DataError {
+    /// A file that is not what it claims to be.
+    pub(crate) fn malformed(path: &std::path::Path, reason: impl Into<String>) -> Self {
+        Self::Malformed {
+            path: path.into(),
+            reason: reason.into(),
+        }
+    }
 }

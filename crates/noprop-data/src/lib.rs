@@ -1,27 +1,55 @@
-//! Image data sets for training: checked readers, a bundled MNIST sample, seeded splits and shuffles.
+//! Image data sets for training: verified downloads, checked readers, a bundled MNIST sample, seeded splits and shuffles.
 //!
-//! **One design decision:** no size in a file is believed before the bytes are there, and labels are checked against the
-//! number of classes once, here, so that nothing downstream has to.
+//! **One design decision:** nothing is believed before it is checked, and it is checked once, here, so that nothing
+//! downstream has to. Sizes in headers are held against the bytes that are there, labels against the number of classes,
+//! downloads against the hashes of their unpacked files.
+//!
+//! Without the feature `datasets` (on by default) the crate fetches and verifies and knows nothing of tensors.
 //!
 //! ```
-//! use noprop_data::{Dataset, epoch_order, hold_out};
+//! # #[cfg(feature = "datasets")] {
+//! use std::path::Path;
 //!
-//! let sample = Dataset::mnist_sample()?;
+//! use noprop_data::{Batches, DatasetName, LastBatch, epoch_order, hold_out, load};
+//!
+//! let sample = load(DatasetName::MnistSample, Path::new("data"))?;
 //! assert_eq!((sample.train.len(), sample.test.len()), (4000, 1000));
 //! let (train, validation) = hold_out(&sample.train, 500, 7)?;
 //! assert_eq!((train.len(), validation.len()), (3500, 500));
 //! // The order of an epoch depends on the seed and the epoch alone.
-//! assert_eq!(epoch_order(7, 0, 3500), epoch_order(7, 0, 3500));
+//! let order = epoch_order(7, 0, train.len());
+//! for batch in Batches::new(&train, &order, 128, LastBatch::Drop)? {
+//!     assert_eq!(batch?.images.dims(), [128, 1, 28, 28]);
+//! }
+//! # }
 //! # Ok::<(), noprop_data::DataError>(())
 //! ```
 
+#[cfg(feature = "datasets")]
+mod batches;
+mod catalogue;
+pub mod cifar;
+#[cfg(feature = "datasets")]
 mod dataset;
+mod digest;
 mod error;
-mod idx;
+pub mod idx;
+mod name;
+#[cfg(feature = "datasets")]
 mod order;
+#[cfg(feature = "datasets")]
+pub mod picture;
+#[cfg(feature = "datasets")]
 mod split;
 
-pub use dataset::Dataset;
+#[cfg(feature = "datasets")]
+pub use batches::{Batch, Batches, LastBatch};
+pub use catalogue::Presence;
+#[cfg(feature = "datasets")]
+pub use dataset::{Dataset, load};
 pub use error::DataError;
+pub use name::{DatasetName, UnknownDataset};
+#[cfg(feature = "datasets")]
 pub use order::epoch_order;
+#[cfg(feature = "datasets")]
 pub use split::{Split, hold_out};

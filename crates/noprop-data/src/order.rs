@@ -43,6 +43,38 @@ pub(crate) fn permutation(purpose: Purpose, seed: u64, number: u64, n: usize) ->
 mod tests {
     use super::*;
 
+    /// A changed order changes every result. The numbers come from a separate program (Python, with a ChaCha8 of its own).
+    #[test]
+    fn orders_are_what_they_were() {
+        assert_eq!(
+            epoch_order(1, 0, 12),
+            [5, 8, 1, 10, 6, 0, 7, 9, 2, 11, 4, 3]
+        );
+        assert_eq!(
+            epoch_order(7, 3, 12),
+            [11, 4, 8, 9, 7, 5, 10, 0, 1, 6, 3, 2]
+        );
+        assert_eq!(
+            permutation(Purpose::Holdout, 7, 0, 12),
+            [0, 5, 3, 8, 2, 6, 4, 7, 11, 10, 1, 9]
+        );
+    }
+
+    /// Taking the remainder of a draw, or starting the loop one place off, would favour some orders.
+    #[test]
+    fn every_order_of_three_is_equally_likely() {
+        let mut counts = std::collections::BTreeMap::new();
+        for epoch in 0..6000 {
+            *counts.entry(epoch_order(0, epoch, 3)).or_insert(0) += 1;
+        }
+        assert_eq!(counts.len(), 6);
+        // Six standard deviations of a binomial with mean 1,000.
+        assert!(
+            counts.values().all(|count| (827..=1173).contains(count)),
+            "{counts:?}"
+        );
+    }
+
     #[test]
     fn is_a_permutation_that_depends_on_every_argument() {
         let order = epoch_order(1, 0, 1000);

@@ -76,3 +76,61 @@ pub fn hold_out(split: &Split, validation: usize, seed: u64) -> Result<(Split, S
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    fn numbered(n: u32) -> Split {
+        let images = Tensor::arange(0u32, n, &Device::Cpu).unwrap();
+        let labels = images.clone();
+        let images = images.to_dtype(DType::F32).unwrap();
+        let images = images.reshape((n as usize, 1, 1, 1)).unwrap();
+        Split::new(images, labels, n as usize).unwrap()
+    }
+
+    /// An image in both parts would let the chosen epoch be one that learned the validation set by heart.
+    #[test]
+    fn the_two_parts_share_no_image_and_lose_none() {
+        let split = numbered(50);
+        let (train, validation) = hold_out(&split, 12, 3).unwrap();
+        assert_eq!((train.len(), validation.len()), (38, 12));
+        let mut all = train.labels.to_vec1::<u32>().unwrap();
+        all.extend(validation.labels.to_vec1::<u32>().unwrap());
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..50));
+        let (_, other) = hold_out(&split, 12, 4).unwrap();
+        assert_ne!(
+            other.labels.to_vec1::<u32>().unwrap(),
+            validation.labels.to_vec1::<u32>().unwrap()
+        );
+    }
+
+    #[test]
+    fn nothing_to_train_on_or_to_validate_with_is_an_error() {
+        for n in [0, 50, 51] {
+            let error = hold_out(&numbered(50), n, 0).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("validation must be between 1 and 49, got {n}")
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let images = |n: usize| Tensor::zeros((n, 1, 2, 2), DType::F32, &Device::Cpu).unwrap();
+        let labels = |l: &[u32]| Tensor::new(l, &Device::Cpu).unwrap();
+        assert!(Split::new(images(2), labels(&[0, 9]), 10).is_ok());
+        assert!(Split::new(images(3), labels(&[0, 9]), 10).is_err(), "count");
+        assert!(
+            Split::new(images(2), labels(&[0, 10]), 10).is_err(),
+            "label"
+        );
+        assert!(Split::new(images(0), labels(&[]), 10).is_err(), "empty");
+        let bytes = images(2).to_dtype(DType::U8).unwrap();
+        assert!(Split::new(bytes, labels(&[0, 9]), 10).is_err(), "type");
+    }
+}
