@@ -240,7 +240,8 @@ fn end_epoch(
         total: evaluation.total,
     };
     let best = match progress.best {
-        Some(best) if best.correct >= this.correct => best,
+        // Of two equals the later one: it was trained for longer, at a lower rate.
+        Some(best) if best.correct > this.correct => best,
         _ => {
             let tensors: Vec<_> = network
                 .parameters()
