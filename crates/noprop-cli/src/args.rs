@@ -4,7 +4,11 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use noprop_data::DatasetName;
 use noprop_method::{EncoderKind, LossWeight, SamplerKind, ScheduleKind};
+
+use crate::config::Method;
+use crate::preset::Preset;
 
 /// Train image classifiers without back-propagation across their blocks (NoProp).
 #[derive(Parser)]
@@ -20,27 +24,36 @@ pub enum Command {
     Train(Train),
     /// Classify the test images with a trained network
     Eval(Eval),
+    /// Say which class pictures of your own belong to
+    Predict(Predict),
+    /// Say what a run is: parameters, settings, data, accuracy
+    Info(Info),
 }
 
-/// Which images.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DatasetName {
-    /// Handwritten digits, 60,000 for training and 10,000 for testing
-    Mnist,
-    /// 5,000 of them, bundled with this program
-    MnistSample,
+/// Where tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The fastest that this build supports
+    Auto,
+    /// The processor
+    Cpu,
 }
 
-/// What somebody, or a script, wants to see.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    Text,
-    Json,
+/// What every command that computes takes.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Compute {
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    pub device: Device,
+    /// Threads to use; the result does not depend on them
+    #[arg(long)]
+    pub threads: Option<NonZeroUsize>,
 }
 
 #[derive(clap::Args)]
 pub struct Train {
-    /// Images to train on; without it MNIST if it is there, else the bundled sample
+    /// Images to train on: mnist, fashion-mnist, cifar10, cifar100, mnist-sample; without it MNIST if it is there, else
+    /// the bundled sample
     #[arg(long)]
     pub dataset: Option<DatasetName>,
     /// Folder that holds the data sets, one folder each
@@ -51,7 +64,7 @@ pub struct Train {
         value_name = "DIR"
     )]
     pub data_dir: PathBuf,
-    /// Run directory to write; without it runs/<dataset>-dt-<number>
+    /// Run directory to write; without it the next free folder under runs
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
     /// Replace the run in --out
@@ -60,9 +73,15 @@ pub struct Train {
     /// Continue a stopped run; its own settings hold
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
-    /// Settings from a file such as a run's config.toml; flags beat it
-    #[arg(long, value_name = "FILE")]
+    /// Named settings to start from: mnist, mnist-sample, paper-mnist
+    #[arg(long, conflicts_with = "resume")]
+    pub preset: Option<Preset>,
+    /// Settings from a file such as a run's config.toml; they beat the preset, and flags beat them
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub config: Option<PathBuf>,
+    /// Variant of NoProp
+    #[arg(long)]
+    pub method: Option<Method>,
     /// Who looks at the image: shared, per-block or frozen
     #[arg(long, value_parser = encoder)]
     pub encoder: Option<EncoderKind>,
@@ -75,6 +94,15 @@ pub struct Train {
     /// How much each block's error counts: snr or uniform
     #[arg(long)]
     pub loss_weight: Option<LossWeight>,
+    /// Weight of the denoising term, for --loss-weight snr
+    #[arg(long)]
+    pub eta: Option<f64>,
+    /// Share of activations that training drops in the image branch
+    #[arg(long)]
+    pub dropout: Option<f64>,
+    /// Training images held out to choose the epoch
+    #[arg(long)]
+    pub validation: Option<usize>,
     /// Passes over the training images
     #[arg(long)]
     pub epochs: Option<u32>,
@@ -87,9 +115,8 @@ pub struct Train {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Threads; the result does not depend on them
-    #[arg(long)]
-    pub threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub compute: Compute,
     /// Say nothing until the end
     #[arg(long)]
     pub quiet: bool,
@@ -123,10 +150,46 @@ pub struct Eval {
     /// Seed of the chains' noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Threads; the result does not depend on them
-    #[arg(long)]
-    pub threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub compute: Compute,
     /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Info {
+    /// Run directory of the trained network
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Predict {
+    /// Run directory of the trained network
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// PNG or JPEG pictures of any size, grey or colour
+    #[arg(required = true, value_name = "PICTURE")]
+    pub pictures: Vec<PathBuf>,
+    /// For dark ink on light paper, where the network learned light on dark
+    #[arg(long)]
+    pub invert: bool,
+    /// mean leaves the chain's noise out, stochastic is the paper's
+    #[arg(long, default_value_t = SamplerKind::Mean)]
+    pub sampler: SamplerKind,
+    /// Chains to average
+    #[arg(long, default_value = "1")]
+    pub runs: NonZeroU32,
+    /// Seed of the chains' noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Print one JSON object a picture
     #[arg(long)]
     pub json: bool,
 }

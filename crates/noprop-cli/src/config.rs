@@ -1,11 +1,13 @@
 //! The resolved settings of a run: `config.toml`, enough to repeat it.
+//!
+//! Flags beat the config file, which beats the preset. All three name a setting alike.
 
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
-use noprop_data::Dataset;
+use noprop_data::{Dataset, DatasetName};
 use noprop_method::{
     DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind, Schedule,
     ScheduleKind, Seed,
@@ -14,21 +16,35 @@ use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{Decay, OptimizerKind, TrainConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{DatasetName, Train};
+use crate::args::Train;
+use crate::preset::Preset;
 
 /// A config file is a page of text.
 const MAX_BYTES: u64 = 1 << 20;
+const MAX_CLASS_NAME: usize = 200;
 
-/// Everything that a run's results depend on. Keys are the flags' names.
+/// The variant of NoProp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Discrete time: T blocks, one noise level each
+    Dt,
+}
+
+/// Everything that a run's results depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RunConfig {
-    pub dataset: String,
+    #[serde(with = "by_name")]
+    pub dataset: DatasetName,
+    /// Training images held out to choose the epoch.
     pub validation: usize,
+    pub method: Method,
     pub steps: usize,
     pub schedule: ScheduleKind,
     pub eta: f64,
-    pub loss_weight: LossWeight,
+    /// Without it, what suits the encoder; a resolved config always has it.
+    pub loss_weight: Option<LossWeight>,
     pub encoder: EncoderKind,
     pub dropout: f64,
     pub epochs: u32,
@@ -39,64 +55,90 @@ pub struct RunConfig {
     pub warmup_steps: u32,
     pub weight_decay: f64,
     pub seed: u64,
+    /// What the network was built for; written with the run.
+    pub images: Option<Images>,
+}
+
+/// A data set stands in a file under the name that `--dataset` takes.
+mod by_name {
+    use noprop_data::DatasetName;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(name: &DatasetName, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(name)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DatasetName, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// The images that a network takes and the classes that it tells apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Images {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub class_names: Vec<String>,
+    /// SHA-256 over the uncompressed data files.
+    pub sha256: String,
 }
 
 impl RunConfig {
-    /// What a data set is trained with unless something else is said.
-    pub fn defaults(dataset: DatasetName) -> Self {
-        let train = TrainConfig::default();
-        let (name, validation, epochs) = match dataset {
-            DatasetName::Mnist => ("mnist", 5000, 3),
-            DatasetName::MnistSample => ("mnist-sample", 500, 15),
-        };
-        Self {
-            dataset: name.into(),
-            validation,
-            steps: 10,
-            schedule: ScheduleKind::Cosine,
-            eta: 0.1,
-            loss_weight: LossWeight::Uniform,
-            encoder: EncoderKind::Shared,
-            dropout: 0.2,
-            epochs,
-            batch_size: train.batch_size,
-            optimizer: train.optimizer,
-            lr: train.lr,
-            lr_decay: train.lr_decay,
-            warmup_steps: train.warmup_steps,
-            weight_decay: train.weight_decay,
-            seed: 0,
+    /// Preset, config file and flags, in rising order of precedence.
+    pub fn resolve(preset: Preset, flags: &Train) -> Result<Self> {
+        let mut table: toml::Table = toml::from_str(preset.text())
+            .with_context(|| format!("preset {preset} cannot be read"))?;
+        if let Some(path) = &flags.config {
+            let text = read(path)?;
+            let file: toml::Table = toml::from_str(&text).with_context(|| at(path))?;
+            table.extend(file);
+            // Here a wrong key or type can only come from the file.
+            Self::from_table(table.clone()).with_context(|| at(path))?;
         }
+        let mut config = Self::from_table(table)?.with_flags(flags);
+        // The SNR weights span 0.02 to 6,400: a shared encoder would be trained for the last block alone.
+        config.loss_weight.get_or_insert(match config.encoder {
+            EncoderKind::Shared => LossWeight::Uniform,
+            EncoderKind::PerBlock | EncoderKind::Frozen => LossWeight::Snr,
+        });
+        config.images = None;
+        Ok(config)
     }
 
-    /// Flags beat what is there.
-    pub fn with_flags(mut self, flags: &Train) -> Self {
+    /// The config of a run.
+    pub fn of_run(path: &Path) -> Result<Self> {
+        let table = toml::from_str(&read(path)?).with_context(|| at(path))?;
+        Self::from_table(table).with_context(|| at(path))
+    }
+
+    fn from_table(table: toml::Table) -> Result<Self> {
+        Ok(table.try_into()?)
+    }
+
+    fn with_flags(mut self, flags: &Train) -> Self {
         fn set<T: Copy>(slot: &mut T, flag: Option<T>) {
             if let Some(value) = flag {
                 *slot = value;
             }
         }
+        set(&mut self.dataset, flags.dataset);
+        set(&mut self.validation, flags.validation);
+        set(&mut self.method, flags.method);
         set(&mut self.encoder, flags.encoder);
         set(&mut self.steps, flags.steps);
         set(&mut self.schedule, flags.schedule);
+        set(&mut self.eta, flags.eta);
+        set(&mut self.dropout, flags.dropout);
         set(&mut self.epochs, flags.epochs);
         set(&mut self.batch_size, flags.batch_size);
         set(&mut self.lr, flags.lr);
         set(&mut self.seed, flags.seed);
-        // Weights that span 0.02 to 6,400 would train a shared encoder for the last block alone.
-        if flags.encoder == Some(EncoderKind::PerBlock) {
-            self.loss_weight = LossWeight::Snr;
+        if flags.loss_weight.is_some() {
+            self.loss_weight = flags.loss_weight;
         }
-        set(&mut self.loss_weight, flags.loss_weight);
         self
-    }
-
-    pub fn read(path: &Path) -> Result<Self> {
-        let mut text = String::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is no valid config", path.display()))
     }
 
     /// The settings on one line: what a resume compares and the weights file carries.
@@ -104,12 +146,8 @@ impl RunConfig {
         Ok(serde_json::to_string(self)?)
     }
 
-    pub fn dataset_name(&self) -> Result<DatasetName> {
-        match self.dataset.as_str() {
-            "mnist" => Ok(DatasetName::Mnist),
-            "mnist-sample" => Ok(DatasetName::MnistSample),
-            other => bail!("unknown dataset `{other}`: choose one of mnist, mnist-sample"),
-        }
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).context("cannot write the settings as TOML")
     }
 
     pub fn train(&self) -> TrainConfig {
@@ -126,18 +164,34 @@ impl RunConfig {
 
     pub fn objective(&self) -> Result<DiscreteTime> {
         let schedule = Schedule::new(self.schedule, self.steps)?;
-        Ok(DiscreteTime::new(schedule, self.eta, self.loss_weight)?)
+        let weight = self.loss_weight.unwrap_or(LossWeight::Uniform);
+        Ok(DiscreteTime::new(schedule, self.eta, weight)?)
     }
 
-    /// Builds the network for the images of `data` from fresh or stored parameters.
-    pub fn network(&self, data: &Dataset, source: ParameterBuilder) -> Result<Network> {
-        let (_, channels, height, width) = data.train.images.dims4()?;
-        let image = ImageShape {
-            channels,
-            height,
-            width,
+    /// What the network is built for.
+    pub fn images(&self) -> Result<&Images> {
+        let images = self.images.as_ref().context(
+            "config.toml lacks its [images] table, so it does not say what the network was built for",
+        )?;
+        ensure!(
+            images
+                .class_names
+                .iter()
+                .all(|name| name.len() <= MAX_CLASS_NAME),
+            "config.toml: a class name is longer than {MAX_CLASS_NAME} bytes"
+        );
+        Ok(images)
+    }
+
+    /// Builds the network from fresh or stored parameters.
+    pub fn network(&self, source: ParameterBuilder) -> Result<Network> {
+        let images = self.images()?;
+        let shape = ImageShape {
+            channels: images.channels,
+            height: images.height,
+            width: images.width,
         };
-        let config = NetworkConfig::new(image, data.classes, self.steps)?
+        let config = NetworkConfig::new(shape, images.class_names.len(), self.steps)?
             .encoder(self.encoder)
             .dropout(self.dropout)?;
         Ok(Network::new(&config, source)?)
@@ -156,21 +210,37 @@ impl RunConfig {
     }
 }
 
-/// Loads a data set from `data_dir`.
-pub fn load(name: DatasetName, data_dir: &Path) -> Result<Dataset> {
-    match name {
-        DatasetName::MnistSample => Ok(Dataset::mnist_sample()?),
-        DatasetName::Mnist => Ok(Dataset::mnist(&data_dir.join("mnist"))?),
-    }
+fn at(path: &Path) -> String {
+    format!("{} is no valid config", path.display())
 }
 
-/// MNIST if it is there, else the bundled sample.
-pub fn find(data_dir: &Path) -> DatasetName {
-    let folder = data_dir.join("mnist");
-    let file = folder.join("train-images-idx3-ubyte");
-    if file.exists() || file.with_extension("gz").exists() {
-        DatasetName::Mnist
-    } else {
-        DatasetName::MnistSample
+fn read(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let read = file
+        .take(MAX_BYTES)
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    if read as u64 == MAX_BYTES {
+        bail!(
+            "{} is no config: it is larger than {MAX_BYTES} bytes",
+            path.display()
+        );
+    }
+    Ok(text)
+}
+
+impl Images {
+    /// What `data` holds.
+    pub fn of(data: &Dataset) -> Result<Self> {
+        let (_, channels, height, width) = data.train.images.dims4()?;
+        Ok(Self {
+            channels,
+            height,
+            width,
+            class_names: data.class_names.clone(),
+            sha256: data.sha256.clone(),
+        })
     }
 }

@@ -1,32 +1,31 @@
-//! `noprop eval`.
+//! `noprop eval`: how well a trained network classifies. Labels count hits and do nothing else.
 
-use anyhow::Result;
-use noprop_method::{ParameterBuilder, Sampler, Seed};
-use noprop_train::{RunDirectory, evaluate, read_weights};
+use anyhow::{Result, ensure};
+use noprop_data::load;
+use noprop_method::{Sampler, Seed};
+use noprop_train::evaluate;
 
 use crate::args::Eval;
-use crate::config::{RunConfig, load};
+use crate::config::Images;
+use crate::trained::Trained;
 
 pub fn run(args: &Eval) -> Result<()> {
-    if let Some(threads) = args.threads {
-        noprop_kernels::threads::configure(threads)?;
-    }
-    let run = RunDirectory::open(&args.run)?;
-    let config = RunConfig::read(&run.config())?;
-    let stored = read_weights(&run.model())?;
-    let name = match args.dataset {
-        Some(name) => name,
-        None => config.dataset_name()?,
-    };
+    let trained = Trained::open(&args.run)?;
+    let name = args.dataset.unwrap_or(trained.config.dataset);
     let data = load(name, &args.data_dir)?;
-    let source = ParameterBuilder::stored(stored.tensors, &candle_core::Device::Cpu);
-    let network = config.network(&data, source)?;
+    let (built_for, given) = (trained.config.images()?, Images::of(&data)?);
+    let shape = |images: &Images| (images.channels, images.height, images.width);
+    ensure!(
+        shape(built_for) == shape(&given) && built_for.class_names.len() == given.class_names.len(),
+        "{name} has other images or classes than the run was trained on ({})",
+        trained.config.dataset
+    );
     let sampler = Sampler {
         kind: args.sampler,
         runs: args.runs,
         seed: Seed(args.seed),
     };
-    let result = evaluate(&network, &config.objective()?, &data.test, &sampler)?;
+    let result = evaluate(&trained.network, &trained.objective, &data.test, &sampler)?;
     if args.json {
         println!(
             "{}",
@@ -42,16 +41,20 @@ pub fn run(args: &Eval) -> Result<()> {
         );
         return Ok(());
     }
+    let averaged = match sampler.runs.get() {
+        1 => "one run".to_owned(),
+        runs => format!("{runs} runs averaged"),
+    };
     println!(
-        "accuracy {:.2} % ({} of {}), sampler {}, {} run(s)",
+        "accuracy {:.2} % ({} of {} images of {name}), sampler {}, {averaged}",
         100.0 * result.accuracy(),
         result.correct,
         result.total,
         sampler.kind,
-        sampler.runs
     );
+    println!("what each block alone would have answered:");
     for (block, accuracy) in (1..).zip(&result.per_block) {
-        println!("  block {block:>3} alone {:.2} %", 100.0 * accuracy);
+        println!("  block {block:>3}  {:.2} %", 100.0 * accuracy);
     }
     Ok(())
 }

@@ -1,34 +1,90 @@
 //! The noprop command: parse, validate, run.
 //!
-//! Exit codes: 0 done, 1 failed, 2 bad usage or bad input. Errors are one line on stderr.
+//! Exit codes: 0 done, 1 failed, 2 bad usage or bad input. An error is one line on stderr that says what, where and what
+//! to do.
 
 mod args;
 mod config;
 mod eval;
+mod info;
+mod model_card;
+mod predict;
+mod preset;
+mod progress;
 mod train;
+mod trained;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
+use args::{Args, Command};
 use clap::Parser;
 
 fn main() -> ExitCode {
     // Tensors of one step are the next step's: memory handed back to the system would have to be asked for again.
     noprop_kernels::memory::keep_freed();
-    let args = args::Args::parse();
-    let done = match args.command {
-        args::Command::Train(args) => train::run(&args),
-        args::Command::Eval(args) => eval::run(&args),
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(refusal) => return refuse(&refusal),
     };
-    match done {
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", one_line(&format!("{error:#}")));
             ExitCode::from(exit_code(&error))
         }
     }
 }
 
-/// 2 for what the user can mend, 1 for a training that failed.
+fn run(args: &Args) -> Result<()> {
+    let compute = match &args.command {
+        Command::Train(args) => Some(args.compute),
+        Command::Eval(args) => Some(args.compute),
+        Command::Predict(args) => Some(args.compute),
+        Command::Info(_) => None,
+    };
+    if let Some(threads) = compute.and_then(|compute| compute.threads) {
+        // Before anything else may have started a thread.
+        noprop_kernels::threads::configure(threads)?;
+    }
+    // Diagnostics are silent unless NOPROP_LOG asks for them, for example NOPROP_LOG=debug.
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("NOPROP_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    match &args.command {
+        Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Info(args) => info::run(args),
+    }
+}
+
+/// Help and version go to stdout as they are; a refusal is put on one line.
+fn refuse(refusal: &clap::Error) -> ExitCode {
+    if !refusal.use_stderr() {
+        // A closed pipe is nobody's fault.
+        let _ = refusal.print();
+        return ExitCode::SUCCESS;
+    }
+    if refusal.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = refusal.print();
+        return ExitCode::from(2);
+    }
+    eprintln!("{}", one_line(&refusal.render().to_string()));
+    ExitCode::from(2)
+}
+
+/// Joins the lines of a message, so that a script finds an error in one place.
+fn one_line(message: &str) -> String {
+    let lines = message
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// 1 for a training that failed, 2 for what the user can mend.
 fn exit_code(error: &anyhow::Error) -> u8 {
     use noprop_train::TrainError;
     match error.downcast_ref::<TrainError>() {

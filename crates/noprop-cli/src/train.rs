@@ -1,232 +1,254 @@
 //! `noprop train`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
-use noprop_data::hold_out;
-use noprop_method::{ParameterBuilder, Seed};
+use anyhow::{Result, ensure};
+use noprop_data::{Dataset, DatasetName, Presence, Split, hold_out, load};
+use noprop_method::{Denoiser, DiscreteTime, Seed};
 use noprop_train::{
-    Control, EpochReport, Event, Existing, Fitting, MetricsLog, Observer, Outcome, Progress,
-    RunDirectory, StepReport, Trainer, evaluate, fit, peak_memory_bytes, read_weights,
+    Evaluation, Event, Existing, FitReport, Fitting, MetricsLog, Outcome, Progress, RunDirectory,
+    Trainer, evaluate, fit, peak_memory_bytes,
 };
 
-use crate::args::{DatasetName, Output, Train};
-use crate::config::{RunConfig, find, load};
+use crate::args::Train;
+use crate::config::{Images, RunConfig};
+use crate::model_card;
+use crate::preset::Preset;
+use crate::progress::{self, Verbosity};
+use crate::trained::Trained;
 
 /// Images that set a frozen encoder's statistics.
 const CALIBRATION_IMAGES: usize = 1024;
-/// KL(q(z_0|y) ‖ N(0, I)) in nats above which z_0 tells a good part of the label while training.
+/// KL(q(z_0|y) ‖ N(0, I)) in nats above which z_0 tells a good part of the label in training.
 const KL_WARNING: f64 = 0.05;
 
 pub fn run(args: &Train) -> Result<()> {
-    if let Some(threads) = args.threads {
-        noprop_kernels::threads::configure(threads)?;
-    }
-    let output = if args.json {
-        Output::Json
-    } else {
-        Output::Text
-    };
-    let (config, run, resumed) = open(args)?;
-    let data = load(config.dataset_name()?, &args.data_dir)?;
-    let (train, validation) = hold_out(&data.train, config.validation, config.seed)?;
-    let objective = config.objective()?;
-    let network = config.network(&data, config.fresh())?;
-    let kl = objective.kl_to_prior(noprop_method::Denoiser::class_embeddings(&network))?;
-    if kl > KL_WARNING {
-        eprintln!(
-            "warning: with this schedule z_0 still tells {kl:.2} nats of the label in training but nothing at inference; \
-             the cosine schedule has no such leak"
-        );
-    }
-    let identity = config.to_json()?;
-    let progress = if resumed {
-        Progress::read(&run, &identity)?
-    } else {
-        let first = train
-            .images
-            .narrow(0, 0, CALIBRATION_IMAGES.min(train.len()))?;
-        network.calibrate_frozen_encoder(&first)?;
-        Progress::start(&identity)
-    };
-    let mut trainer = Trainer::new(
-        &network,
-        &objective,
-        &train,
-        config.train(),
-        Seed(config.seed),
-    )?;
-    if resumed {
-        progress.restore(&run, &mut trainer)?;
-    }
-    let fitting = Fitting {
-        run: &run,
-        validation: &validation,
-        sampler: config.sampler(),
-        metadata: &identity,
-    };
-    let mut watcher = Watcher::new(args.quiet, config.epochs)?;
-    let report = match fit(&mut trainer, &fitting, progress, &mut watcher)? {
-        Outcome::Finished(report) => report,
+    let job = Job::prepare(args)?;
+    let outcome = job.train(args)?;
+    match outcome {
         Outcome::Stopped { epoch, step } => {
-            let path = run.path().display();
+            let path = job.run.path().display();
             eprintln!(
-                "stopped after {epoch} epochs and {step} steps; go on with: noprop train --resume {path}"
+                "stopped after {epoch} epoch(s) and {step} step(s); go on with: noprop train --resume {path}"
             );
-            return Ok(());
+            Ok(())
         }
-    };
-
-    // The only place where a training reads the test images: once, with the weights that validation chose.
-    let stored = read_weights(&run.model())?;
-    let source = ParameterBuilder::stored(stored.tensors, &candle_core::Device::Cpu);
-    let best = config.network(&data, source)?;
-    let test = evaluate(&best, &objective, &data.test, &config.sampler())?;
-    let event = Event::Test {
-        best_epoch: report.best.epoch,
-        sampler: config.sampler().kind.to_string(),
-        accuracy: test.accuracy(),
-        correct: test.correct as u64,
-        total: test.total as u64,
-        per_block: test.per_block.clone(),
-        seconds: report.seconds,
-        peak_memory_bytes: peak_memory_bytes(),
-    };
-    MetricsLog::open(&run.metrics(), u64::MAX)?.append(&event)?;
-    match output {
-        Output::Json => println!(
-            "{}",
-            serde_json::json!({
-                "run": run.path(),
-                "test_accuracy": test.accuracy(),
-                "validation_accuracy": report.best.accuracy(),
-                "best_epoch": report.best.epoch,
-                "seconds": report.seconds,
-                "peak_memory_bytes": peak_memory_bytes(),
-            })
-        ),
-        Output::Text => println!(
-            "test accuracy {:.2} % ({} of {}) with the weights of epoch {}, trained in {:.1} s; run: {}",
-            100.0 * test.accuracy(),
-            test.correct,
-            test.total,
-            report.best.epoch,
-            report.seconds,
-            run.path().display()
-        ),
+        Outcome::Finished(report) => job.finish(args, &report),
     }
-    Ok(())
 }
 
-/// The settings and the run directory, and whether the run goes on from a saved state.
-fn open(args: &Train) -> Result<(RunConfig, RunDirectory, bool)> {
-    if let Some(path) = &args.resume {
-        let run = RunDirectory::open_to_write(path)?;
-        return Ok((RunConfig::read(&run.config())?, run, true));
-    }
-    let config = match &args.config {
-        Some(path) => RunConfig::read(path)?,
-        None => RunConfig::defaults(dataset(args)),
-    }
-    .with_flags(args);
-    // Refuse bad settings before a directory is made.
-    let data = load(config.dataset_name()?, &args.data_dir)?;
-    let (train, _) = hold_out(&data.train, config.validation, config.seed)?;
-    config.train().validate(train.len())?;
-    config.objective()?;
-    let existing = if args.force {
-        Existing::Replace
-    } else {
-        Existing::Refuse
-    };
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| next_run(&config.dataset));
-    let text = toml::to_string_pretty(&config).context("cannot write the settings as TOML")?;
-    Ok((config, RunDirectory::create(&out, existing, &text)?, false))
+/// A training whose settings, data and run directory are known to be good.
+struct Job {
+    config: RunConfig,
+    data: Dataset,
+    train: Split,
+    validation: Split,
+    objective: DiscreteTime,
+    run: RunDirectory,
+    start: Start,
 }
 
-fn dataset(args: &Train) -> DatasetName {
-    args.dataset.unwrap_or_else(|| {
-        let found = find(&args.data_dir);
-        if found == DatasetName::MnistSample {
-            eprintln!(
-                "NOTICE: no MNIST under {}: training on the bundled sample of 5,000 images.\n\
-                 NOTICE: put the four MNIST files into {} for the real thing.",
-                args.data_dir.display(),
-                args.data_dir.join("mnist").display()
+#[derive(PartialEq)]
+enum Start {
+    Fresh,
+    Resumed,
+}
+
+impl Job {
+    /// Checks everything before it makes a directory, so that a mistake leaves nothing behind.
+    fn prepare(args: &Train) -> Result<Self> {
+        let resumed = match &args.resume {
+            Some(path) => {
+                let run = RunDirectory::open_to_write(path)?;
+                Some((RunConfig::of_run(&run.config())?, run))
+            }
+            None => None,
+        };
+        let (mut config, run) = match resumed {
+            Some((config, run)) => (config, Some(run)),
+            None => (RunConfig::resolve(preset(args), args)?, None),
+        };
+        let data = load(config.dataset, &args.data_dir)?;
+        let images = Images::of(&data)?;
+        if run.is_some() {
+            ensure!(
+                config.images.as_ref() == Some(&images),
+                "the data under {} are not those that the run was started with",
+                args.data_dir.display()
             );
         }
-        found
-    })
+        config.images = Some(images);
+        let (train, validation) = hold_out(&data.train, config.validation, config.seed)?;
+        config.train().validate(train.len())?;
+        let objective = config.objective()?;
+        let (run, start) = match run {
+            Some(run) => (run, Start::Resumed),
+            None => {
+                let existing = if args.force {
+                    Existing::Replace
+                } else {
+                    Existing::Refuse
+                };
+                let out = args.out.clone().unwrap_or_else(|| next_run(&config));
+                // A network that cannot be built is refused before the directory is made.
+                config.network(config.fresh())?;
+                (
+                    RunDirectory::create(&out, existing, &config.to_toml()?)?,
+                    Start::Fresh,
+                )
+            }
+        };
+        Ok(Self {
+            config,
+            data,
+            train,
+            validation,
+            objective,
+            run,
+            start,
+        })
+    }
+
+    fn train(&self, args: &Train) -> Result<Outcome> {
+        let config = &self.config;
+        let network = config.network(config.fresh())?;
+        self.warn_of_a_label_in_the_noise(&network)?;
+        let identity = config.to_json()?;
+        let progress = match self.start {
+            Start::Resumed => Progress::read(&self.run, &identity)?,
+            Start::Fresh => {
+                let count = CALIBRATION_IMAGES.min(self.train.len());
+                network.calibrate_frozen_encoder(&self.train.images.narrow(0, 0, count)?)?;
+                Progress::start(&identity)
+            }
+        };
+        let seed = Seed(config.seed);
+        let mut trainer =
+            Trainer::new(&network, &self.objective, &self.train, config.train(), seed)?;
+        if self.start == Start::Resumed {
+            progress.restore(&self.run, &mut trainer)?;
+        }
+        let fitting = Fitting {
+            run: &self.run,
+            validation: &self.validation,
+            sampler: config.sampler(),
+            metadata: &identity,
+        };
+        let verbosity = if args.quiet {
+            Verbosity::Quiet
+        } else {
+            Verbosity::Normal
+        };
+        let steps = trainer.steps_per_epoch();
+        let done = u64::from(progress.epoch) * u64::from(steps) + u64::from(progress.step);
+        let mut shown = progress::Progress::new(verbosity, config.epochs, steps, done)?;
+        Ok(fit(&mut trainer, &fitting, progress, &mut shown)?)
+    }
+
+    /// The only place where a training reads the test images: once, with the weights that validation chose.
+    fn finish(&self, args: &Train, report: &FitReport) -> Result<()> {
+        let trained = Trained::open(self.run.path())?;
+        let sampler = self.config.sampler();
+        let test = evaluate(
+            &trained.network,
+            &trained.objective,
+            &self.data.test,
+            &sampler,
+        )?;
+        MetricsLog::open(&self.run.metrics(), u64::MAX)?.append(&Event::Test {
+            best_epoch: report.best.epoch,
+            sampler: sampler.kind.to_string(),
+            accuracy: test.accuracy(),
+            correct: test.correct as u64,
+            total: test.total as u64,
+            per_block: test.per_block.clone(),
+            seconds: report.seconds,
+            peak_memory_bytes: peak_memory_bytes(),
+        })?;
+        let card = model_card::text(&self.config, report, &test)?;
+        self.run.write("README.md", card.as_bytes())?;
+        self.print(args, report, &test);
+        Ok(())
+    }
+
+    fn print(&self, args: &Train, report: &FitReport, test: &Evaluation) {
+        if args.json {
+            println!(
+                "{}",
+                serde_json::json!({
+                    "run": self.run.path(),
+                    "test_accuracy": test.accuracy(),
+                    "validation_accuracy": report.best.accuracy(),
+                    "best_epoch": report.best.epoch,
+                    "seconds": report.seconds,
+                    "peak_memory_bytes": peak_memory_bytes(),
+                })
+            );
+        } else {
+            println!(
+                "test accuracy {:.2} % ({} of {}), weights of epoch {}, trained in {:.1} s\nrun {}",
+                100.0 * test.accuracy(),
+                test.correct,
+                test.total,
+                report.best.epoch,
+                report.seconds,
+                self.run.path().display()
+            );
+        }
+    }
+
+    fn warn_of_a_label_in_the_noise(&self, network: &dyn Denoiser) -> Result<()> {
+        let kl = self.objective.kl_to_prior(network.class_embeddings())?;
+        if kl > KL_WARNING {
+            eprintln!(
+                "warning: KL(q(z_0|y) || N(0, I)) is {kl:.2} nats with schedule {}: training starts from noise that still \
+                 tells the label, classification does not; --schedule cosine has no such gap (docs/method.md)",
+                self.config.schedule
+            );
+        }
+        Ok(())
+    }
 }
 
-/// The first free runs/<dataset>-dt-<number>.
-fn next_run(dataset: &str) -> PathBuf {
-    let path = |number| Path::new("runs").join(format!("{dataset}-dt-{number}"));
+/// The preset that was asked for, or the one of the data set.
+fn preset(args: &Train) -> Preset {
+    if let Some(preset) = args.preset {
+        return preset;
+    }
+    // A config file that names its data set overrides this.
+    let dataset = args
+        .dataset
+        .or_else(|| args.config.is_some().then_some(DatasetName::Mnist));
+    match dataset.unwrap_or_else(|| find(&args.data_dir)) {
+        DatasetName::MnistSample => Preset::MnistSample,
+        // Other data sets share its settings until they have a preset of their own.
+        _ => Preset::Mnist,
+    }
+}
+
+/// MNIST if it is there, else the bundled sample, with a notice that nobody can miss.
+fn find(data_dir: &Path) -> DatasetName {
+    match DatasetName::Mnist.presence(data_dir) {
+        Presence::Complete { .. } | Presence::Bundled => DatasetName::Mnist,
+        Presence::Incomplete { folder, .. } => {
+            eprintln!(
+                "NOTICE: there is no MNIST in {}: this trains on the bundled sample of 5,000 images.\n\
+                 NOTICE: for the real thing run `cargo xtask fetch-mnist` first.",
+                folder.display()
+            );
+            DatasetName::MnistSample
+        }
+    }
+}
+
+/// The first free folder `runs/DATASET-METHOD-NUMBER`.
+fn next_run(config: &RunConfig) -> PathBuf {
+    let path = |number: u32| {
+        let method = format!("{:?}", config.method).to_lowercase();
+        Path::new("runs").join(format!("{}-{method}-{number}", config.dataset))
+    };
     (1..)
         .map(path)
         .find(|path| !path.exists())
         .unwrap_or_else(|| path(0))
-}
-
-/// Prints progress and listens for Ctrl-C.
-struct Watcher {
-    quiet: bool,
-    epochs: u32,
-    stop: Arc<AtomicBool>,
-}
-
-impl Watcher {
-    fn new(quiet: bool, epochs: u32) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&stop);
-        ctrlc::set_handler(move || {
-            if asked.swap(true, Ordering::SeqCst) {
-                // The second time: now. The last saved state is whole.
-                std::process::exit(130);
-            }
-            eprintln!("finishing the step and saving; press Ctrl-C again to stop at once");
-        })?;
-        Ok(Self {
-            quiet,
-            epochs,
-            stop,
-        })
-    }
-}
-
-impl Observer for Watcher {
-    fn step(&mut self, _: &[StepReport]) -> Control {
-        if self.stop.load(Ordering::SeqCst) {
-            Control::Stop
-        } else {
-            Control::Continue
-        }
-    }
-
-    fn epoch(&mut self, report: &EpochReport) {
-        if self.quiet {
-            return;
-        }
-        let blocks = report.losses.len().saturating_sub(1).max(1);
-        let error: f64 = report
-            .losses
-            .iter()
-            .take(blocks)
-            .map(|loss| loss.error)
-            .sum();
-        eprintln!(
-            "epoch {}/{}  block error {:.4}  validation {:.2} %  {:.0} images/s  {:.1} s",
-            report.epoch,
-            self.epochs,
-            error / blocks as f64,
-            100.0 * report.validation_accuracy,
-            report.images_per_second,
-            report.seconds
-        );
-    }
 }

@@ -18,7 +18,7 @@ pub enum LastBatch {
 pub struct Batch {
     /// [n, C, H, W], f32 in 0..=1.
     pub images: Tensor,
-    /// [n], u32.
+    /// `[n]`, u32.
     pub labels: Tensor,
     /// Their rows in the split.
     pub indices: Vec<u32>,

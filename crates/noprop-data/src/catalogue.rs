@@ -35,6 +35,7 @@ pub(crate) struct Entry {
     pub files: &'static [RawFile],
     pub packing: Packing,
     /// Addresses of folders, tried in turn; each ends in a slash.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the downloads"))]
     pub mirrors: &'static [&'static str],
 }
 

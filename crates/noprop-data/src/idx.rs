@@ -1,7 +1,7 @@
 //! The IDX format of MNIST and its relatives, read with suspicion.
 //!
 //! A file is a big-endian header (magic number, then one length a dimension) and a byte a value. The magic number is
-//! 2051 for images ([count, height, width]) and 2049 for labels ([count]).
+//! 2051 for images ([count, height, width]) and 2049 for labels (`[count]`).
 
 use std::io::Read;
 use std::path::Path;

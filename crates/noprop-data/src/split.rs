@@ -8,9 +8,9 @@ use crate::order::{Purpose, permutation};
 /// Images with their labels.
 #[derive(Debug, Clone)]
 pub struct Split {
-    /// [N, C, H, W], f32 in 0..=1.
+    /// `[N, C, H, W]`, f32 in 0..=1.
     pub images: Tensor,
-    /// [N], u32, each below the number of classes.
+    /// `[N]`, u32, each below the number of classes.
     pub labels: Tensor,
 }
 

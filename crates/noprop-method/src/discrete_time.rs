@@ -183,3 +183,90 @@ pub(crate) fn softmax(logits: &Tensor) -> candle_core::Result<Tensor> {
         .exp()?;
     shifted.broadcast_div(&shifted.sum_keepdim(D::Minus1)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Result};
+    use noprop_schedule::ScheduleKind;
+
+    use super::*;
+    use crate::{Parameters, Sampler};
+
+    const STEPS: usize = 10;
+
+    /// Knows the answer: its û is u_y of class 0, whatever it sees.
+    struct Oracle {
+        embeddings: Tensor,
+        parameters: Parameters,
+    }
+
+    impl Denoiser for Oracle {
+        fn blocks(&self) -> usize {
+            STEPS
+        }
+
+        fn parameters(&self) -> &Parameters {
+            &self.parameters
+        }
+
+        fn class_embeddings(&self) -> &Tensor {
+            &self.embeddings
+        }
+
+        fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
+            let rows = input.z.dim(0)?;
+            Tensor::new(&[[100f32, -100.]], &Device::Cpu)?.repeat((rows, 1))
+        }
+
+        fn readout(&self, z: &Tensor) -> Result<Tensor> {
+            Ok(z.clone())
+        }
+    }
+
+    /// û = u_y must reproduce q(z_T | y) in mean and variance over samples, from z_0 ~ q(z_0 | y).
+    #[test]
+    fn the_posterior_chain_reproduces_the_forward_process() {
+        let rows: Vec<u32> = (0..20_000).collect();
+        let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
+        let oracle = Oracle {
+            embeddings,
+            parameters: Parameters::default(),
+        };
+        for kind in ScheduleKind::ALL {
+            // A schedule that stops half-way leaves a variance that can be measured.
+            let full = Schedule::new(kind, 2 * STEPS).unwrap();
+            let levels = full.alpha_bars().get(..=STEPS).unwrap().to_vec();
+            let schedule = Schedule::from_alpha_bars(levels).unwrap();
+            let (start, end) = (schedule.alpha_bar(0), schedule.alpha_bar(STEPS));
+            let objective = DiscreteTime::new(schedule, 0.1, LossWeight::Snr).unwrap();
+            let sampler = Sampler::once(SamplerKind::Stochastic);
+            let labels = Tensor::zeros(rows.len(), DType::U32, &Device::Cpu).unwrap();
+            let clean = clean_embeddings(&oracle.embeddings, &labels).unwrap();
+            let z = noised(&clean, start, sampler.seed.sampler_start(0)).unwrap();
+            let noise = Noise {
+                sampler: &sampler,
+                run: 0,
+                rows: &rows,
+            };
+            let path = objective
+                .denoise(&oracle, &|_| clean.clone(), z, noise)
+                .unwrap();
+            let mean = path.z.mean(0).unwrap().to_vec1::<f32>().unwrap();
+            let var = path.z.var(0).unwrap().to_vec1::<f32>().unwrap();
+            let n = rows.len() as f64;
+            for (column, u) in [1.0, 0.0].into_iter().enumerate() {
+                // Five standard errors of a mean and of a variance.
+                let (m, v) = (f64::from(mean[column]), f64::from(var[column]));
+                let expected = 1.0 - end;
+                assert!(
+                    (m - end.sqrt() * u).abs() < 5.0 * (expected / n).sqrt(),
+                    "{kind}: {m}"
+                );
+                assert!(
+                    (v - expected).abs() < 5.0 * expected * (2.0 / n).sqrt(),
+                    "{kind}: {v}"
+                );
+            }
+        }
+    }
+}

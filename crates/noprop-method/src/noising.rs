@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use noprop_kernels::random::{self, StreamKey};
 
-/// u_y for every label: rows of W_embed [classes, d] picked by `labels` [N] u32, giving [N, d].
+/// u_y for every label: rows of W_embed [classes, d] picked by `labels` (N of them, u32), giving [N, d].
 ///
 /// # Errors
 /// candle's, if a label is not below the number of classes.

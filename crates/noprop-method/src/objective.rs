@@ -31,7 +31,7 @@ pub trait Objective {
 
     /// The loss of block `block` (1..=B), which sends no gradient to any other block.
     ///
-    /// `features` is what the encoder made of the images, `labels` [N] u32.
+    /// `features` is what the encoder made of the images, `labels` (N of them, u32).
     ///
     /// # Errors
     /// [`MethodError`] if the network does not fit the objective.

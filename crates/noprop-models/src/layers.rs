@@ -115,7 +115,16 @@ impl Linear {
         inputs: usize,
         outputs: usize,
     ) -> std::result::Result<Self, ParameterError> {
-        let init = Init::FanIn(inputs);
+        Self::starting_from(place, inputs, outputs, Init::FanIn(inputs))
+    }
+
+    /// The same with initial values of its own.
+    pub fn starting_from(
+        place: &Place<'_>,
+        inputs: usize,
+        outputs: usize,
+        init: Init,
+    ) -> std::result::Result<Self, ParameterError> {
         Ok(Self {
             weight: place.parameter("weight", &[1, outputs, inputs], init)?,
             bias: place.parameter("bias", &[1, outputs], init)?,

@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Result, Tensor};
 use noprop_method::{
-    BlockInput, Denoiser, EncoderKind, ParameterBuilder, ParameterKind, Parameters, Part, Pass,
+    BlockInput, Denoiser, EncoderKind, Init, ParameterBuilder, ParameterKind, Parameters, Part,
+    Pass,
 };
 
 use crate::block_head::BlockHead;
@@ -66,10 +67,13 @@ impl Network {
             let place = place(part, ParameterKind::Trainable);
             heads.push(BlockHead::new(&place, dimension, config.classes)?);
         }
-        let readout = Linear::new(
+        // A single linear layer has one minimum, so nothing is lost by starting at zero; random values would have to be
+        // unlearned first, for hundreds of steps in which the whole chain looks worse than its blocks.
+        let readout = Linear::starting_from(
             &place(Part::Readout, ParameterKind::Trainable),
             dimension,
             config.classes,
+            Init::Constant(0.0),
         )?;
         Ok(Self {
             encoder: config.encoder,

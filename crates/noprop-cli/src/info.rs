@@ -1,0 +1,76 @@
+//! `noprop info`: what a run is, without running it.
+
+use anyhow::Result;
+use noprop_method::{Denoiser, Part};
+use noprop_train::Event;
+
+use crate::args::Info;
+use crate::trained::Trained;
+
+pub fn run(args: &Info) -> Result<()> {
+    let trained = Trained::open(&args.run)?;
+    let parameters = trained.network.parameters();
+    let parts: Vec<(Part, usize)> = parameters
+        .parts()
+        .into_iter()
+        .map(|part| (part, parameters.count(part)))
+        .collect();
+    let total: usize = parts.iter().map(|(_, count)| count).sum();
+    let test = trained
+        .events()?
+        .into_iter()
+        .rev()
+        .find_map(|event| match event {
+            Event::Test {
+                accuracy,
+                best_epoch,
+                seconds,
+                ..
+            } => Some((accuracy, best_epoch, seconds)),
+            _ => None,
+        });
+    let images = trained.config.images()?;
+    if args.json {
+        let parts: serde_json::Map<String, serde_json::Value> = parts
+            .iter()
+            .map(|(part, count)| (part.to_string(), (*count).into()))
+            .collect();
+        println!(
+            "{}",
+            serde_json::json!({
+                "run": trained.run.path(),
+                "parameters": total,
+                "parameters_by_part": parts,
+                "config": trained.config,
+                "data_sha256": images.sha256,
+                "test_accuracy": test.map(|(accuracy, ..)| accuracy),
+                "best_epoch": test.map(|(_, epoch, _)| epoch),
+                "seconds": test.map(|(.., seconds)| seconds),
+            })
+        );
+        return Ok(());
+    }
+    println!("run         {}", trained.run.path().display());
+    match test {
+        Some((accuracy, epoch, seconds)) => println!(
+            "accuracy    {:.2} % on the test images, weights of epoch {epoch}, trained in {seconds:.1} s",
+            100.0 * accuracy
+        ),
+        None => println!("accuracy    not tested yet: the training has not come to its end"),
+    }
+    println!(
+        "images      {} x {} pixels, {} channel(s), {} classes: {}",
+        images.height,
+        images.width,
+        images.channels,
+        images.class_names.len(),
+        images.class_names.join(", ")
+    );
+    println!("data        sha256 {}", images.sha256);
+    println!("parameters  {total}");
+    for (part, count) in parts {
+        println!("  {:<10} {count}", part.to_string());
+    }
+    println!("\nconfig.toml\n{}", trained.config.to_toml()?);
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! The run's README.md: what was trained, on what, how well, and how to do it again.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use noprop_train::{Evaluation, FitReport, Hardware};
+
+use crate::config::RunConfig;
+
+/// The card as Markdown.
+pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<String> {
+    let images = config.images()?;
+    let hardware = Hardware::here();
+    let blocks: Vec<String> = test
+        .per_block
+        .iter()
+        .map(|accuracy| format!("{:.2}", 100.0 * accuracy))
+        .collect();
+    let mut card = String::new();
+    write!(
+        card,
+        "# NoProp on {dataset}\n\n\
+         **{accuracy:.2} %** of {total} test images, n = 1 (seed {seed}), sampler `{sampler}`, one run.\n\n\
+         | | |\n| --- | --- |\n\
+         | trained with | noprop {version}, `noprop train --config config.toml` in this folder |\n\
+         | method | NoProp-{method:?}, T = {steps}, encoder {encoder:?}, schedule {schedule} |\n\
+         | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
+         | accuracy of blocks 1 to {steps} alone | {blocks} % |\n\
+         | training time | {seconds:.1} s, validation included |\n\
+         | hardware | {processor}, {threads} threads, {system} |\n\
+         | data | {dataset}, SHA-256 {hash} |\n\n\
+         The test images were read once, after training; no choice depended on them. The same settings on the same kind of\n\
+         processor give the same weights, bit for bit.\n",
+        dataset = config.dataset,
+        accuracy = 100.0 * test.accuracy(),
+        total = test.total,
+        seed = config.seed,
+        sampler = config.sampler().kind,
+        version = env!("CARGO_PKG_VERSION"),
+        method = config.method,
+        steps = config.steps,
+        encoder = config.encoder,
+        schedule = config.schedule,
+        best = fit.best.epoch,
+        epochs = config.epochs,
+        validation = 100.0 * fit.best.accuracy(),
+        held = fit.best.total,
+        blocks = blocks.join(", "),
+        seconds = fit.seconds,
+        processor = hardware.processor,
+        threads = hardware.threads,
+        system = hardware.system,
+        hash = images.sha256,
+    )?;
+    Ok(card)
+}

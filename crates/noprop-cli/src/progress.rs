@@ -1,0 +1,190 @@
+//! What a person sees while a network trains, and how they stop it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use noprop_method::Part;
+use noprop_train::{Control, EpochReport, Observer, PartLoss, StepReport};
+
+/// Plain lines between epochs come this often.
+const PLAIN_EVERY: Duration = Duration::from_secs(15);
+
+/// Shows a training, and stops it on Ctrl-C.
+pub struct Progress {
+    view: View,
+    epochs: u32,
+    steps_per_epoch: u32,
+    /// Steps of the whole training that are still to do, and when this process began.
+    began: (Instant, u64),
+    done: u64,
+    images: u64,
+    stop: Arc<AtomicBool>,
+}
+
+enum View {
+    Quiet,
+    /// One line at a time, for logs.
+    Plain {
+        last: Instant,
+    },
+    /// A bar that stays in its place.
+    Bar(ProgressBar),
+}
+
+/// Whether somebody wants to see progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verbosity {
+    Quiet,
+    Normal,
+}
+
+impl Progress {
+    /// `done` and `total` count steps of the whole training.
+    pub fn new(verbosity: Verbosity, epochs: u32, steps_per_epoch: u32, done: u64) -> Result<Self> {
+        let total = u64::from(epochs) * u64::from(steps_per_epoch);
+        let view = match verbosity {
+            Verbosity::Quiet => View::Quiet,
+            Verbosity::Normal => bar(total, done),
+        };
+        Ok(Self {
+            view,
+            epochs,
+            steps_per_epoch,
+            began: (Instant::now(), total.saturating_sub(done)),
+            done: 0,
+            images: 0,
+            stop: listen()?,
+        })
+    }
+
+    fn seconds_left(&self) -> f64 {
+        let (began, todo) = self.began;
+        let each = began.elapsed().as_secs_f64() / self.done.max(1) as f64;
+        each * todo.saturating_sub(self.done) as f64
+    }
+
+    fn images_per_second(&self) -> f64 {
+        self.images as f64 / self.began.0.elapsed().as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// A bar on a terminal, lines elsewhere.
+fn bar(total: u64, done: u64) -> View {
+    let target = ProgressDrawTarget::stderr_with_hz(8);
+    if target.is_hidden() {
+        return View::Plain {
+            last: Instant::now(),
+        };
+    }
+    let bar = ProgressBar::with_draw_target(Some(total), target).with_position(done);
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}") {
+        bar.set_style(style);
+    }
+    View::Bar(bar)
+}
+
+/// The first Ctrl-C asks to stop after the step; the second stops at once, with the last saved state whole.
+fn listen() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("\nfinishing the step and saving; press Ctrl-C again to stop at once");
+    })?;
+    Ok(stop)
+}
+
+/// The block with the largest error, and that error.
+fn worst_block(reports: &[StepReport]) -> Option<PartLoss> {
+    let losses = reports.iter().flat_map(|report| &report.losses);
+    losses
+        .filter(|loss| matches!(loss.part, Part::Block(_)))
+        .max_by(|a, b| a.error.total_cmp(&b.error))
+        .copied()
+}
+
+impl Observer for Progress {
+    fn step(&mut self, reports: &[StepReport]) -> Control {
+        self.done += 1;
+        let Some(report) = reports.first() else {
+            return Control::Continue;
+        };
+        self.images += report.images as u64;
+        let line = || {
+            let worst = worst_block(reports).map_or_else(String::new, |worst| {
+                format!("worst {} loss {:.4}  ", worst.part, worst.error)
+            });
+            format!(
+                "epoch {}/{} step {}/{}  {worst}{:.0} images/s  {:.0} s left",
+                report.epoch,
+                self.epochs,
+                report.step,
+                self.steps_per_epoch,
+                self.images_per_second(),
+                self.seconds_left()
+            )
+        };
+        match &self.view {
+            View::Quiet => {}
+            View::Bar(bar) => {
+                bar.set_message(line());
+                bar.inc(1);
+            }
+            View::Plain { last } => {
+                if last.elapsed() > PLAIN_EVERY {
+                    eprintln!("{}", line());
+                    self.view = View::Plain {
+                        last: Instant::now(),
+                    };
+                }
+            }
+        }
+        if self.stop.load(Ordering::SeqCst) {
+            Control::Stop
+        } else {
+            Control::Continue
+        }
+    }
+
+    fn epoch(&mut self, report: &EpochReport) {
+        let blocks = report.losses.len().saturating_sub(1);
+        let error: f64 = report
+            .losses
+            .iter()
+            .take(blocks)
+            .map(|loss| loss.error)
+            .sum();
+        let line = format!(
+            "epoch {}/{}  validation {:.2} %  mean block loss {:.4}  {:.0} images/s  {:.1} s{}",
+            report.epoch,
+            self.epochs,
+            100.0 * report.validation_accuracy,
+            error / blocks.max(1) as f64,
+            report.images_per_second,
+            report.seconds,
+            if report.best.epoch == report.epoch {
+                "  (best so far)"
+            } else {
+                ""
+            }
+        );
+        match &self.view {
+            View::Quiet => {}
+            View::Plain { .. } => eprintln!("{line}"),
+            View::Bar(bar) => bar.println(line),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let View::Bar(bar) = &self.view {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The real binary: a tiny training end to end, and one clear line with exit code 2 for bad input.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn noprop(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_noprop"))
+        .current_dir(folder)
+        .env_remove("NOPROP_DATA_DIR")
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+const TINY: [&str; 8] = [
+    "train", "--steps", "2", "--epochs", "1", "--json", "--quiet", "--out",
+];
+
+#[test]
+fn trains_evaluates_and_never_overwrites() {
+    let dir = tempfile::tempdir().unwrap();
+    let tiny: Vec<&str> = TINY.iter().copied().chain(["run"]).collect();
+    let trained = noprop(dir.path(), &tiny);
+    assert!(trained.status.success(), "{trained:?}");
+    assert!(String::from_utf8_lossy(&trained.stderr).contains("bundled sample"));
+    let result: serde_json::Value = serde_json::from_slice(&trained.stdout).unwrap();
+    let weights = std::fs::read(dir.path().join("run/model.safetensors")).unwrap();
+
+    let eval = ["eval", "--run", "run", "--json"];
+    let evaluated = noprop(dir.path(), &eval);
+    let evaluated: serde_json::Value = serde_json::from_slice(&evaluated.stdout).unwrap();
+    assert_eq!(evaluated["accuracy"], result["test_accuracy"]);
+    assert_eq!(evaluated["per_block"].as_array().unwrap().len(), 2);
+
+    let again = noprop(dir.path(), &tiny);
+    assert_eq!(again.status.code(), Some(2));
+    assert_eq!(
+        std::fs::read(dir.path().join("run/model.safetensors")).unwrap(),
+        weights
+    );
+
+    // The same settings again, on one thread: the same bytes.
+    let config = [
+        "train",
+        "--config",
+        "run/config.toml",
+        "--threads",
+        "1",
+        "--quiet",
+        "--out",
+        "b",
+    ];
+    assert!(noprop(dir.path(), &config).status.success());
+    assert!(std::fs::read(dir.path().join("b/model.safetensors")).unwrap() == weights);
+
+    std::fs::write(dir.path().join("run/model.safetensors"), b"not weights").unwrap();
+    let broken = noprop(dir.path(), &eval);
+    assert_eq!(broken.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&broken.stderr).contains("model.safetensors"));
+}
+
+#[test]
+fn bad_input_is_one_line_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("typo.toml"), "epoch = 3").unwrap();
+    let cases: [&[&str]; 7] = [
+        &["train", "--steps", "0"],
+        &["train", "--lr", "NaN"],
+        &["train", "--batch-size", "100000"],
+        &["train", "--dataset", "mnist"],
+        &["train", "--config", "typo.toml"],
+        &["train", "--resume", "nothing"],
+        &["eval", "--run", "nothing"],
+    ];
+    for case in cases {
+        let output = noprop(dir.path(), case);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{case:?}: {stderr}");
+        assert!(stderr.contains("error: "), "{case:?}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{case:?}: {stderr}");
+        assert!(
+            !dir.path().join("runs").exists(),
+            "{case:?} left a run behind"
+        );
+    }
+}
