@@ -1,2 +1,81 @@
-//! Placeholder while the workspace takes shape.
-fn main() {}
+//! Chores of the workspace: `cargo xtask <chore>`.
+//!
+//! One file a chore; this one says which there are, and turns errors into a line and an exit code: 0 done, 1 failed,
+//! 2 bad usage or bad input.
+
+mod fetch;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use noprop_data::DatasetName;
+
+/// Chores of the noprop workspace
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Download MNIST (12 MB) and verify it
+    FetchMnist(fetch::Options),
+    /// Download Fashion-MNIST (31 MB) and verify it
+    FetchFashionMnist(fetch::Options),
+    /// Download CIFAR-10 (170 MB) and verify it
+    FetchCifar10(fetch::Options),
+    /// Download CIFAR-100 (169 MB) and verify it
+    FetchCifar100(fetch::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().chore {
+        Chore::FetchMnist(options) => fetch::run(DatasetName::Mnist, &options),
+        Chore::FetchFashionMnist(options) => fetch::run(DatasetName::FashionMnist, &options),
+        Chore::FetchCifar10(options) => fetch::run(DatasetName::Cifar10, &options),
+        Chore::FetchCifar100(options) => fetch::run(DatasetName::Cifar100, &options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With nobody to tell, the exit code has to do.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// 2 for what the user can mend in the command, 1 for a chore that failed.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    use noprop_data::fetch::FetchError;
+    match error.downcast_ref::<FetchError>() {
+        Some(error) if error.is_bad_input() => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    /// The readers' errors and the README name these commands.
+    #[test]
+    fn every_data_set_that_can_be_fetched_has_its_chore() {
+        let command = Args::command();
+        for name in DatasetName::ALL {
+            let chore = format!("fetch-{name}");
+            let there = command.get_subcommands().any(|c| c.get_name() == chore);
+            assert_eq!(there, name != DatasetName::MnistSample, "{chore}");
+        }
+    }
+}

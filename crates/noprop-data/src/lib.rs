@@ -33,6 +33,7 @@ pub mod cifar;
 mod dataset;
 mod digest;
 mod error;
+pub mod fetch;
 pub mod idx;
 mod name;
 #[cfg(feature = "datasets")]

@@ -1,0 +1,233 @@
+//! One file over HTTP, gone on with where it broke off.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use ureq::http::{Response, StatusCode, header};
+use ureq::{Agent, Body};
+
+use super::error::{Step, one_line};
+use super::{Event, Fault, FetchError, Progress};
+
+/// How often a connection that broke is taken up again before the next mirror is tried.
+const TRIES: u32 = 5;
+const CHUNK: usize = 1 << 16;
+
+/// How long a silent network is waited for. A slow one is: there is no limit to the whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For a name to be resolved, and for a connection.
+    pub connect: Duration,
+    /// For the next bytes.
+    pub read: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(15),
+            read: Duration::from_secs(30),
+        }
+    }
+}
+
+/// An HTTP client. Proxies are taken from the environment, as usual.
+pub(super) struct Client {
+    agent: Agent,
+}
+
+/// What a server sends.
+struct Reply {
+    /// Where in the file it starts.
+    start: u64,
+    /// The size of the whole file, if it says.
+    total: Option<u64>,
+    body: Body,
+}
+
+impl Client {
+    pub(super) fn new(patience: Patience) -> Self {
+        Self::with(Agent::config_builder(), patience)
+    }
+
+    /// Without a proxy: tests talk to this machine.
+    #[cfg(test)]
+    pub(super) fn direct(patience: Patience) -> Self {
+        Self::with(Agent::config_builder().proxy(None), patience)
+    }
+
+    fn with(
+        builder: ureq::config::ConfigBuilder<ureq::typestate::AgentScope>,
+        patience: Patience,
+    ) -> Self {
+        let config = builder
+            .user_agent(concat!("noprop/", env!("CARGO_PKG_VERSION")))
+            .http_status_as_error(false)
+            .max_redirects(5)
+            .timeout_resolve(Some(patience.connect))
+            .timeout_connect(Some(patience.connect))
+            .timeout_recv_response(Some(patience.read))
+            .timeout_per_read(Some(patience.read))
+            .build();
+        Self {
+            agent: config.into(),
+        }
+    }
+
+    /// Downloads `url` to `part`, which may hold the beginning. Returns whether the whole was joined from several
+    /// answers, which may have been of different versions.
+    ///
+    /// After a fault, `part` holds what a later attempt can go on with, or is not there.
+    pub(super) fn download(
+        &self,
+        url: &str,
+        part: &Path,
+        limit: u64,
+        progress: &mut dyn Progress,
+    ) -> Result<bool, Step> {
+        let mut have = fs::metadata(part).map_or(0, |metadata| metadata.len());
+        if have > limit {
+            have = 0;
+        }
+        let (from, file) = url.rsplit_once('/').unwrap_or(("", url));
+        let mut joined = false;
+        let mut tries = TRIES;
+        loop {
+            let Some(reply) = self.get(url, have)? else {
+                // There is nothing after what we have: it may be all. The hash will tell.
+                return Ok(true);
+            };
+            progress.event(Event::Begin {
+                file,
+                from,
+                done: reply.start,
+                total: reply.total,
+            });
+            let (before, total) = (reply.start, reply.total);
+            joined |= before > 0;
+            have = append(reply, part, limit, progress)?;
+            if total.is_none_or(|total| have >= total) {
+                return Ok(joined);
+            }
+            // A server that sends nothing at all will not begin to.
+            tries -= 1;
+            if tries == 0 || have == before {
+                return Err(Fault::Broken { got: have }.into());
+            }
+        }
+    }
+
+    /// Asks for `url` from byte `from` on; none if there is nothing there.
+    fn get(&self, url: &str, from: u64) -> Result<Option<Reply>, Fault> {
+        let mut request = self.agent.get(url);
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        let response = request.call().map_err(fault)?;
+        let length = response.body().content_length();
+        let (start, total) = match response.status() {
+            StatusCode::OK => (0, length),
+            StatusCode::PARTIAL_CONTENT => {
+                let (start, total) = content_range(&response).ok_or(Fault::WrongRange)?;
+                if start != from {
+                    return Err(Fault::WrongRange);
+                }
+                (start, total)
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return Ok(None),
+            status => {
+                return Err(Fault::Status {
+                    status: status.as_u16(),
+                });
+            }
+        };
+        Ok(Some(Reply {
+            start,
+            total,
+            body: response.into_body(),
+        }))
+    }
+}
+
+/// `bytes 100-199/200` is (100, 200).
+fn content_range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
+    let value = response.headers().get(header::CONTENT_RANGE)?;
+    let (range, total) = value
+        .to_str()
+        .ok()?
+        .strip_prefix("bytes ")?
+        .split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.parse().ok()?, total.parse().ok()))
+}
+
+/// Writes a reply behind what is there, up to `limit` bytes in all. Returns how many there are now; a connection that
+/// breaks off is no error here.
+fn append(reply: Reply, part: &Path, limit: u64, progress: &mut dyn Progress) -> Result<u64, Step> {
+    let written = write(reply, part, limit, progress);
+    let too_much = matches!(written, Err(Step::Fault(Fault::Oversized { .. })));
+    let full = matches!(written, Err(Step::Stop(_)));
+    if too_much || full {
+        // Of no use to anybody, or in the way.
+        let _ = fs::remove_file(part);
+    }
+    written
+}
+
+fn write(
+    mut reply: Reply,
+    part: &Path,
+    limit: u64,
+    progress: &mut dyn Progress,
+) -> Result<u64, Step> {
+    let oversized = || Step::from(Fault::Oversized { limit });
+    let disk = |e| FetchError::disk(part, e);
+    if reply.total.is_some_and(|total| total > limit) {
+        return Err(oversized());
+    }
+    let mut target = if reply.start == 0 {
+        File::create(part)
+    } else {
+        OpenOptions::new().append(true).open(part)
+    }
+    .map_err(disk)?;
+    let mut have = reply.start;
+    let mut body = reply.body.as_reader();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let n = match body.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(_) if reply.total.is_some() => break,
+            // Without a size, a break cannot be told from an end but by the error.
+            Err(_) => return Err(Fault::Broken { got: have }.into()),
+        };
+        have += n as u64;
+        if have > limit {
+            return Err(oversized());
+        }
+        let bytes = chunk.get(..n).unwrap_or_default();
+        target.write_all(bytes).map_err(disk)?;
+        progress.event(Event::Advance { bytes: n as u64 });
+    }
+    Ok(have)
+}
+
+fn fault(error: ureq::Error) -> Fault {
+    match error {
+        ureq::Error::Timeout(_) => Fault::TimedOut,
+        ureq::Error::HostNotFound => Fault::Unreachable {
+            reason: "the name cannot be resolved".into(),
+        },
+        ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut => Fault::TimedOut,
+        ureq::Error::Io(e) => Fault::Unreachable {
+            reason: one_line(&e),
+        },
+        other => Fault::Unreachable {
+            reason: one_line(&other),
+        },
+    }
+}

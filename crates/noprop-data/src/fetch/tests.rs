@@ -1,0 +1,604 @@
+//! Fetching from folders and from a server on this machine that misbehaves in every way we know.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tempfile::TempDir;
+
+use super::*;
+use crate::digest::Hasher;
+
+const PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(5),
+    read: Duration::from_secs(5),
+};
+
+/// A request that a server got.
+struct Request {
+    path: String,
+    /// From `Range: bytes=<from>-`.
+    from: Option<usize>,
+    /// How many requests came before.
+    nth: usize,
+}
+
+/// Serves until the test process ends. Returns the address of its root, and the requests it gets.
+fn serve(
+    answer: impl Fn(&Request, &mut TcpStream) + Send + 'static,
+) -> (Mirror, Arc<Mutex<Vec<Option<usize>>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let requests = Arc::clone(&log);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().unwrap().unwrap();
+            let mut from = None;
+            for line in lines
+                .map_while(Result::ok)
+                .take_while(|line| !line.is_empty())
+            {
+                let line = line.to_ascii_lowercase();
+                if let Some(range) = line.strip_prefix("range: bytes=") {
+                    from = range.trim_end_matches('-').parse().ok();
+                }
+            }
+            let mut log = requests.lock().unwrap();
+            let request = Request {
+                path: first.split(' ').nth(1).unwrap().into(),
+                from,
+                nth: log.len(),
+            };
+            log.push(from);
+            drop(log);
+            answer(&request, &mut stream);
+        }
+    });
+    (Mirror::Url(format!("http://{address}/")), log)
+}
+
+fn send(stream: &mut TcpStream, head: &str, body: &[u8]) {
+    // The client may have hung up, and is right to.
+    let _ = write!(stream, "HTTP/1.1 {head}\r\nConnection: close\r\n\r\n");
+    let _ = stream.write_all(body);
+    let _ = stream.flush();
+}
+
+/// As a good server does: whole, or from where it is asked for.
+fn send_file(request: &Request, stream: &mut TcpStream, body: &[u8]) {
+    let length = body.len();
+    match request.from {
+        Some(from) if from >= length => send(stream, "416 Range Not Satisfiable", b""),
+        Some(from) => {
+            let rest = &body[from..];
+            let head = format!(
+                "206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{length}",
+                rest.len(),
+                length - 1
+            );
+            send(stream, &head, rest);
+        }
+        None => send(stream, &format!("200 OK\r\nContent-Length: {length}"), body),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let mut hasher = Hasher::default();
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Does not pack well, so that cuts fall inside the data.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+const TAR: Packing = Packing::TarGz {
+    archive: "all.tar.gz",
+    folder: "inner",
+};
+
+fn job(
+    dir: &Path,
+    packing: Packing,
+    files: &[(&'static str, &[u8])],
+    sources: &[Mirror],
+) -> Job<'static> {
+    let files: Vec<_> = files
+        .iter()
+        .map(|&(name, bytes)| RawFile {
+            name,
+            bytes: bytes.len() as u64,
+            sha256: Box::leak(sha256(bytes).into_boxed_str()),
+        })
+        .collect();
+    let entry = Entry {
+        files: Box::leak(files.into_boxed_slice()),
+        packing,
+        mirrors: &[],
+    };
+    Job {
+        entry: Box::leak(Box::new(entry)),
+        folder: dir.join("data/set"),
+        sources: sources.to_vec(),
+        client: Client::direct(PATIENCE),
+    }
+}
+
+/// What lies in the folder, by name.
+fn listing(job: &Job<'_>) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(&job.folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Fails, in one line and with nothing left behind; the faults of all sources.
+fn faults(job: &Job<'_>) -> Vec<Fault> {
+    let error = job.run(&mut Quiet).unwrap_err();
+    assert!(!error.to_string().contains('\n'), "{error}");
+    assert!(error.to_string().contains("--mirror"), "{error}");
+    let FetchError::Exhausted { attempts, .. } = error else {
+        panic!("{error}");
+    };
+    attempts.into_iter().map(|attempt| attempt.fault).collect()
+}
+
+fn fault(job: &Job<'_>) -> Fault {
+    let mut faults = faults(job);
+    assert_eq!(faults.len(), 1);
+    faults.remove(0)
+}
+
+#[test]
+fn files_arrive_whole_and_are_not_fetched_twice() {
+    let dir = TempDir::new().unwrap();
+    let (a, b) = (noise(300_000), noise(10));
+    let (packed_a, packed_b) = (gzip(&a), gzip(&b));
+    let (server, requests) = serve(move |request, stream| match request.path.as_str() {
+        "/a.gz" => send_file(request, stream, &packed_a),
+        "/b.gz" => send_file(request, stream, &packed_b),
+        _ => send(stream, "404 Not Found", b""),
+    });
+    let job = job(
+        dir.path(),
+        Packing::Gzip,
+        &[("a", &a), ("b", &b)],
+        &[server],
+    );
+    let fetched = job.run(&mut Quiet).unwrap();
+    assert_eq!((fetched.new.len(), fetched.kept.len()), (2, 0));
+    assert_eq!(listing(&job), ["a", "b"]);
+    assert_eq!(fs::read(job.folder.join("a")).unwrap(), a);
+    let again = job.run(&mut Quiet).unwrap();
+    assert_eq!((again.new.len(), again.kept.len()), (0, 2));
+    assert_eq!(requests.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn a_partial_file_is_gone_on_with() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(300_000);
+    let packed = gzip(&a);
+    let served = packed.clone();
+    let (server, requests) = serve(move |request, stream| send_file(request, stream, &served));
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
+    fs::create_dir_all(&job.folder).unwrap();
+    let part = job.part(&job.parcels()[0], &job.sources[0].to_string());
+    // All of it is the case of a kill between download and unpacking.
+    for have in [100_000, packed.len()] {
+        fs::write(&part, &packed[..have]).unwrap();
+        job.run(&mut Quiet).unwrap();
+        assert_eq!(requests.lock().unwrap().last().unwrap(), &Some(have));
+        assert_eq!(listing(&job), ["a"]);
+        assert_eq!(fs::read(job.folder.join("a")).unwrap(), a);
+        fs::remove_file(job.folder.join("a")).unwrap();
+    }
+    assert_eq!(requests.lock().unwrap().len(), 2);
+}
+
+/// What is here may be the beginning of another file: joined to the rest it is rubbish, and stays so on every retry.
+#[test]
+fn a_partial_file_that_does_not_fit_is_thrown_away() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(300_000);
+    let packed = gzip(&a);
+    let (server, requests) = serve(move |request, stream| send_file(request, stream, &packed));
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
+    fs::create_dir_all(&job.folder).unwrap();
+    let part = job.part(&job.parcels()[0], &job.sources[0].to_string());
+    fs::write(&part, vec![0; 100_000]).unwrap();
+    job.run(&mut Quiet).unwrap();
+    assert_eq!(*requests.lock().unwrap(), [Some(100_000), None]);
+    assert_eq!(fs::read(job.folder.join("a")).unwrap(), a);
+}
+
+#[test]
+fn a_connection_that_breaks_is_taken_up_again() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(300_000);
+    let packed = gzip(&a);
+    let (server, requests) = serve(move |request, stream| {
+        if request.nth == 0 {
+            let head = format!("200 OK\r\nContent-Length: {}", packed.len());
+            send(stream, &head, &packed[..100_000]);
+        } else {
+            send_file(request, stream, &packed);
+        }
+    });
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
+    job.run(&mut Quiet).unwrap();
+    assert_eq!(*requests.lock().unwrap(), [None, Some(100_000)]);
+    assert_eq!(fs::read(job.folder.join("a")).unwrap(), a);
+}
+
+#[test]
+fn a_connection_that_stays_broken_leaves_what_came_for_the_next_time() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(300_000);
+    let packed = gzip(&a);
+    let (server, _) = serve(move |request, stream| {
+        let length = packed.len();
+        let from = request.from.unwrap_or(0).min(100_000);
+        let head = format!(
+            "206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{length}",
+            length - from,
+            length - 1
+        );
+        let head = match request.from {
+            Some(_) => head,
+            None => format!("200 OK\r\nContent-Length: {length}"),
+        };
+        send(stream, &head, &packed[from..100_000]);
+    });
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
+    assert_eq!(fault(&job), Fault::Broken { got: 100_000 });
+    let left = listing(&job);
+    assert!(left.len() == 1 && left[0].ends_with(".part"), "{left:?}");
+}
+
+#[test]
+fn the_next_mirror_is_tried_and_told_of() {
+    struct Log(Vec<String>);
+    impl Progress for Log {
+        fn event(&mut self, event: Event<'_>) {
+            if let Event::Failed { fault, .. } = event {
+                self.0.push(fault.to_string());
+            }
+        }
+    }
+    let dir = TempDir::new().unwrap();
+    let a = noise(1000);
+    let packed = gzip(&a);
+    let (missing, _) = serve(|_, stream| send(stream, "404 Not Found", b"<html>"));
+    let (wrong, _) = serve(|request, stream| send_file(request, stream, &gzip(&[7; 1000])));
+    let (good, _) = serve(move |request, stream| send_file(request, stream, &packed));
+    let job = job(
+        dir.path(),
+        Packing::Gzip,
+        &[("a", &a)],
+        &[missing, wrong, good],
+    );
+    let mut log = Log(Vec::new());
+    job.run(&mut log).unwrap();
+    assert_eq!(log.0[0], "the server answers 404");
+    assert!(log.0[1].contains("a has the wrong SHA-256"), "{}", log.0[1]);
+    assert_eq!(listing(&job), ["a"]);
+}
+
+#[test]
+fn wrong_bytes_never_get_in_place() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(1000);
+    let mut other = a.clone();
+    other[500] ^= 1;
+    for (body, expected) in [
+        (gzip(&other), "WrongHash"),
+        (gzip(&a[..900]), "Truncated"),
+        (gzip(&noise(1001)), "Oversized"),
+        // 16 MiB in 16 KiB: stopped at 1,000 bytes.
+        (gzip(&vec![0; 1 << 24]), "Oversized"),
+        (gzip(&a)[..500].to_vec(), "Truncated"),
+        (b"<html>Log in to this network</html>".to_vec(), "Truncated"),
+        (gzip(&a)[..2].to_vec(), "Truncated"),
+        (vec![0x1f, 0x8b, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9], "Damaged"),
+        (Vec::new(), "Truncated"),
+    ] {
+        let (server, _) = serve(move |request, stream| send_file(request, stream, &body));
+        let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
+        let fault = fault(&job);
+        assert!(format!("{fault:?}").starts_with(expected), "{fault:?}");
+        assert!(listing(&job).is_empty(), "{:?}", listing(&job));
+    }
+}
+
+#[test]
+fn an_endless_answer_ends() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(1000);
+    let (endless, _) = serve(|_, stream| {
+        send(stream, "200 OK", b"");
+        while stream.write_all(&[0; 4096]).is_ok() {}
+    });
+    let (huge, _) = serve(|_, stream| send(stream, "200 OK\r\nContent-Length: 9999999999", b"x"));
+    for server in [endless, huge] {
+        let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
+        assert!(matches!(fault(&job), Fault::Oversized { .. }));
+        assert!(listing(&job).is_empty());
+    }
+}
+
+#[test]
+fn a_silent_server_and_no_server_are_given_up() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(1000);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url =
+        |listener: &TcpListener| Mirror::Url(format!("http://{}/", listener.local_addr().unwrap()));
+    let gone = url(&TcpListener::bind("127.0.0.1:0").unwrap());
+    let mut job = job(
+        dir.path(),
+        Packing::Gzip,
+        &[("a", &a)],
+        &[url(&silent), gone],
+    );
+    job.client = Client::direct(Patience {
+        read: Duration::from_millis(200),
+        ..PATIENCE
+    });
+    let faults = faults(&job);
+    assert_eq!(faults[0], Fault::TimedOut);
+    assert!(matches!(faults[1], Fault::Unreachable { .. }), "{faults:?}");
+    assert!(listing(&job).is_empty());
+}
+
+/// Another part of the file behind what we have would be a file of the right length with the wrong bytes.
+#[test]
+fn another_range_than_was_asked_for_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(1000);
+    let (server, _) = serve(|_, stream| {
+        let head = "206 Partial Content\r\nContent-Length: 3\r\nContent-Range: bytes 7-9/10";
+        send(stream, head, b"abc");
+    });
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
+    assert_eq!(fault(&job), Fault::WrongRange);
+}
+
+fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for &(name, bytes) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        // Written by hand: the builder would refuse a name that leaves the folder.
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        builder.append(&header, bytes).unwrap();
+    }
+    gzip(&builder.into_inner().unwrap())
+}
+
+#[test]
+fn an_archive_gives_up_the_wanted_files_and_no_others() {
+    let dir = TempDir::new().unwrap();
+    let (a, b) = (noise(100_000), noise(50));
+    let files: [(&'static str, &[u8]); 2] = [("a.bin", &a), ("b.bin", &b)];
+    let packed = tar(&[
+        ("inner/readme.html", b"hello"),
+        ("../../escaped", b"bad"),
+        ("inner/b.bin", &b),
+        ("inner/a.bin", &a),
+    ]);
+    let lacking = tar(&[("inner/a.bin", &a), ("elsewhere/b.bin", &b)]);
+    let cut = packed[..packed.len() / 2].to_vec();
+
+    for (body, expected) in [(lacking, "Incomplete"), (cut, "Truncated")] {
+        let (server, _) = serve(move |request, stream| send_file(request, stream, &body));
+        let job = job(dir.path(), TAR, &files, &[server]);
+        let fault = fault(&job);
+        assert!(format!("{fault:?}").starts_with(expected), "{fault:?}");
+        assert!(listing(&job).is_empty(), "{:?}", listing(&job));
+    }
+    let (server, _) = serve(move |request, stream| send_file(request, stream, &packed));
+    let job = job(dir.path(), TAR, &files, &[server]);
+    job.run(&mut Quiet).unwrap();
+    assert_eq!(listing(&job), ["a.bin", "b.bin"]);
+    assert_eq!(fs::read(job.folder.join("b.bin")).unwrap(), b);
+    assert!(!dir.path().join("escaped").exists());
+}
+
+#[test]
+fn a_folder_is_a_mirror_packed_or_not() {
+    let dir = TempDir::new().unwrap();
+    let (a, b) = (noise(1000), noise(10));
+    let files: [(&'static str, &[u8]); 2] = [("a", &a), ("b", &b)];
+    let source = dir.path().join("source");
+    fs::create_dir_all(source.join("inner")).unwrap();
+    let mirror = [Mirror::Folder(source.clone())];
+    let write = |name: &str, bytes: &[u8]| fs::write(source.join(name), bytes).unwrap();
+
+    let job_1 = job(dir.path(), Packing::Gzip, &files, &mirror);
+    assert_eq!(fault(&job_1), Fault::NotThere);
+    write("a.gz", &gzip(&a));
+    write("b", &b);
+    job_1.run(&mut Quiet).unwrap();
+    assert_eq!(listing(&job_1), ["a", "b"]);
+
+    for step in ["archive", "inner", "plain"] {
+        fs::remove_dir_all(&job_1.folder).unwrap();
+        fs::remove_file(source.join("b")).unwrap();
+        match step {
+            "archive" => write("all.tar.gz", &tar(&[("inner/a", &a), ("inner/b", &b)])),
+            "inner" => {
+                fs::remove_file(source.join("all.tar.gz")).unwrap();
+                write("inner/a", &a);
+                write("inner/b", &b);
+            }
+            _ => {
+                fs::remove_dir_all(source.join("inner")).unwrap();
+                write("a", &a);
+            }
+        }
+        if step == "plain" {
+            write("b", &b);
+        }
+        let job = job(dir.path(), TAR, &files, &mirror);
+        job.run(&mut Quiet).unwrap();
+        assert_eq!(listing(&job), ["a", "b"], "{step}");
+        write("b", &b);
+    }
+    assert_eq!(
+        fs::read(source.join("a")).unwrap(),
+        a,
+        "the source is left alone"
+    );
+
+    let gone = [Mirror::Folder(dir.path().join("nowhere"))];
+    let error = job(dir.path(), TAR, &files, &gone)
+        .run(&mut Quiet)
+        .unwrap_err();
+    assert!(matches!(error, FetchError::NoFolder { .. }) && error.is_bad_input());
+}
+
+/// A person's own file under the same name must not be lost.
+#[test]
+fn what_is_in_the_way_is_set_aside() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(1000);
+    let source = dir.path().join("source");
+    fs::create_dir_all(&source).unwrap();
+    fs::write(source.join("a"), &a).unwrap();
+    let job = job(
+        dir.path(),
+        Packing::Gzip,
+        &[("a", &a)],
+        &[Mirror::Folder(source)],
+    );
+    fs::create_dir_all(&job.folder).unwrap();
+    fs::write(job.folder.join("a"), b"mine").unwrap();
+    // Left by a fetch that was killed.
+    fs::write(job.folder.join(".unfinished-x"), b"half").unwrap();
+    job.run(&mut Quiet).unwrap();
+    assert_eq!(listing(&job), ["a", "a.unverified"]);
+    assert_eq!(fs::read(job.folder.join("a.unverified")).unwrap(), b"mine");
+}
+
+#[test]
+fn two_fetches_at_once_are_one_too_many() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(10);
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[]);
+    fs::create_dir_all(&job.folder).unwrap();
+    let _held = lock(&job.folder).unwrap();
+    let error = job.run(&mut Quiet).unwrap_err();
+    assert!(matches!(error, FetchError::Busy { .. }), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said_and_leaves_nothing() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(1000);
+    let packed = gzip(&a);
+    let (server, _) = serve(move |request, stream| send_file(request, stream, &packed));
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
+    fs::create_dir_all(&job.folder).unwrap();
+    let part = job.part(&job.parcels()[0], &job.sources[0].to_string());
+    // The system's own full disk.
+    std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+    let error = job.run(&mut Quiet).unwrap_err().to_string();
+    assert!(error.contains("No space left"), "{error}");
+    assert!(
+        error.contains("make room") && !error.contains('\n'),
+        "{error}"
+    );
+    assert!(listing(&job).is_empty(), "{:?}", listing(&job));
+}
+
+#[test]
+fn a_place_that_cannot_be_written_to_is_said() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("data"), b"a file").unwrap();
+    let a = noise(10);
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[]);
+    let error = job.run(&mut Quiet).unwrap_err().to_string();
+    assert!(error.starts_with("cannot write "), "{error}");
+    assert!(error.contains("--data-dir"), "{error}");
+}
+
+#[test]
+fn the_bundled_sample_needs_no_fetching() {
+    let error = fetch(DatasetName::MnistSample, Path::new("x"), None, &mut Quiet).unwrap_err();
+    assert!(error.is_bad_input());
+    assert!(error.to_string().contains("comes with the program"));
+}
+
+/// A bar that is fed wrong numbers is worse than none.
+#[test]
+fn progress_adds_up() {
+    #[derive(Default)]
+    struct Sum {
+        done: u64,
+        total: Option<u64>,
+    }
+    impl Progress for Sum {
+        fn event(&mut self, event: Event<'_>) {
+            match event {
+                Event::Begin { done, total, .. } => (self.done, self.total) = (done, total),
+                Event::Advance { bytes } => self.done += bytes,
+                _ => {}
+            }
+        }
+    }
+    let dir = TempDir::new().unwrap();
+    let a = noise(300_000);
+    let packed = gzip(&a);
+    let length = packed.len() as u64;
+    let (server, _) = serve(move |request, stream| send_file(request, stream, &packed));
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
+    let mut sum = Sum::default();
+    job.run(&mut sum).unwrap();
+    assert_eq!((sum.done, sum.total), (length, Some(length)));
+}
+
+/// Reads like a slow line: a byte at a time.
+struct Slow<'a>(&'a [u8]);
+
+impl Read for Slow<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = buffer.len().min(1);
+        self.0.read(&mut buffer[..n])
+    }
+}
+
+/// The choice between packed and not must not depend on how the bytes arrive.
+#[test]
+fn one_byte_at_a_time_is_enough() {
+    let dir = TempDir::new().unwrap();
+    let a = noise(1000);
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[]);
+    for bytes in [gzip(&a), a.clone()] {
+        let files = job.entry.files;
+        let staged = unpack::parcel(Slow(&bytes), Packing::Gzip, files, dir.path()).unwrap();
+        assert_eq!(staged.len(), 1);
+    }
+}

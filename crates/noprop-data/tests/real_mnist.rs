@@ -1,0 +1,79 @@
+//! The real MNIST, where it is at hand: in `$NOPROP_MNIST_DIR`, or in `../shared/data/mnist` beside the checkout.
+//! On other machines these tests say that they skip.
+#![cfg(feature = "datasets")]
+
+use std::path::{Path, PathBuf};
+
+use noprop_data::fetch::{Mirror, Quiet, fetch};
+use noprop_data::{DatasetName, Presence, load};
+
+/// The folder with the four files, packed or not.
+fn folder() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/mnist");
+    let folder = std::env::var_os("NOPROP_MNIST_DIR").map_or(beside, PathBuf::from);
+    folder.is_dir().then_some(folder)
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that did nothing must not look like one that did"
+)]
+fn skip() {
+    eprintln!(
+        "SKIPPED: no MNIST here; set NOPROP_MNIST_DIR to the folder that holds its four files"
+    );
+}
+
+/// The mirror of files, hashes, reader and tensors, held against facts that are published about MNIST.
+#[test]
+fn fetched_and_loaded_it_is_what_the_literature_says() {
+    let Some(source) = folder() else {
+        return skip();
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let name = DatasetName::Mnist;
+    assert!(matches!(
+        name.presence(dir.path()),
+        Presence::Incomplete { .. }
+    ));
+    let fetched = fetch(
+        name,
+        dir.path(),
+        Some(&Mirror::Folder(source.clone())),
+        &mut Quiet,
+    )
+    .unwrap();
+    assert_eq!(fetched.new.len(), 4);
+    assert!(matches!(
+        name.presence(dir.path()),
+        Presence::Complete { .. }
+    ));
+
+    let mnist = load(name, dir.path()).unwrap();
+    assert_eq!((mnist.train.len(), mnist.test.len()), (60_000, 10_000));
+    assert_eq!(mnist.image_shape().unwrap(), (1, 28, 28));
+    let mut counts = [0; 10];
+    for label in mnist.train.labels.to_vec1::<u32>().unwrap() {
+        counts[label as usize] += 1;
+    }
+    assert_eq!(
+        counts,
+        [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    );
+    let pixels = mnist
+        .train
+        .images
+        .flatten_all()
+        .unwrap()
+        .to_vec1::<f32>()
+        .unwrap();
+    let n = pixels.len() as f64;
+    let mean = pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / n;
+    let square = pixels.iter().map(|&p| f64::from(p).powi(2)).sum::<f64>() / n;
+    assert!((mean - 0.1307).abs() < 5e-5, "{mean}");
+    assert!(((square - mean * mean).sqrt() - 0.3081).abs() < 5e-5);
+
+    // Straight from the packed files it is the same data.
+    let direct = noprop_data::Dataset::mnist(&source).unwrap();
+    assert_eq!(direct.sha256, mnist.sha256);
+}
