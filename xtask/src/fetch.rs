@@ -15,36 +15,19 @@ pub struct Options {
     #[arg(long, value_name = "URL-OR-DIR")]
     mirror: Option<Mirror>,
     /// Folder that holds the data sets, one folder each
-    #[arg(
-        long,
-        env = "NOPROP_DATA_DIR",
-        default_value = "data",
-        value_name = "DIR"
-    )]
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
     data_dir: PathBuf,
 }
 
 /// Gets the data set and says where it is.
 pub fn run(name: DatasetName, options: &Options) -> Result<()> {
     let mut display = Display::new();
-    let fetched = fetch(
-        name,
-        &options.data_dir,
-        options.mirror.as_ref(),
-        &mut display,
-    );
+    let fetched = fetch(name, &options.data_dir, options.mirror.as_ref(), &mut display);
     display.end();
     let fetched = fetched?;
-    let state = if fetched.new.is_empty() {
-        "was there already"
-    } else {
-        "is ready"
-    };
+    let state = if fetched.new.is_empty() { "was there already" } else { "is ready" };
     let folder = fetched.folder.display();
-    writeln!(
-        std::io::stdout(),
-        "{name} {state} in {folder}: every file has the right SHA-256"
-    )?;
+    writeln!(std::io::stdout(), "{name} {state} in {folder}: every file has the right SHA-256")?;
     Ok(())
 }
 
@@ -56,10 +39,7 @@ struct Display {
 
 impl Display {
     fn new() -> Self {
-        Self {
-            bar: None,
-            terminal: std::io::stderr().is_terminal(),
-        }
+        Self { bar: None, terminal: std::io::stderr().is_terminal() }
     }
 
     fn end(&mut self) {
@@ -109,12 +89,7 @@ impl Display {
 impl Progress for Display {
     fn event(&mut self, event: Event<'_>) {
         match event {
-            Event::Begin {
-                file,
-                from,
-                done,
-                total,
-            } => self.begin(file, from, done, total),
+            Event::Begin { file, from, done, total } => self.begin(file, from, done, total),
             Event::Advance { bytes } => {
                 if let Some(bar) = &self.bar {
                     bar.inc(bytes);
@@ -125,10 +100,9 @@ impl Progress for Display {
                 self.end();
                 self.line(&format!("{file}: {from}: {fault}"));
             }
-            Event::SetAside { path } => self.line(&format!(
-                "a file that was in the way is kept as {}",
-                path.display()
-            )),
+            Event::SetAside { path } => {
+                self.line(&format!("a file that was in the way is kept as {}", path.display()))
+            }
             Event::AlreadyThere { file } => self.line(&format!("{file}: there already")),
             Event::Done { file } => self.line(&format!("{file}: right")),
             // Events to come need no words here.

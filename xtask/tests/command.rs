@@ -31,10 +31,7 @@ fn a_bad_mirror_is_bad_usage() {
 fn a_mirror_without_the_files_is_one_line_and_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("empty")).unwrap();
-    let output = xtask(
-        dir.path(),
-        &["fetch-cifar10", "--mirror", "empty", "--data-dir", "here"],
-    );
+    let output = xtask(dir.path(), &["fetch-cifar10", "--mirror", "empty", "--data-dir", "here"]);
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
     let errors: Vec<_> = text.lines().filter(|l| l.starts_with("error: ")).collect();
@@ -45,10 +42,5 @@ fn a_mirror_without_the_files_is_one_line_and_leaves_no_file() {
              check the network, or give another source with --mirror URL-OR-DIR"
         ]
     );
-    assert_eq!(
-        std::fs::read_dir(dir.path().join("here/cifar10"))
-            .unwrap()
-            .count(),
-        0
-    );
+    assert_eq!(std::fs::read_dir(dir.path().join("here/cifar10")).unwrap().count(), 0);
 }

@@ -57,12 +57,7 @@ pub struct Train {
     #[arg(long)]
     pub dataset: Option<DatasetName>,
     /// Folder that holds the data sets, one folder each
-    #[arg(
-        long,
-        env = "NOPROP_DATA_DIR",
-        default_value = "data",
-        value_name = "DIR"
-    )]
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Run directory to write; without it the next free folder under runs
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
@@ -131,12 +126,7 @@ pub struct Eval {
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
     /// Folder that holds the data sets
-    #[arg(
-        long,
-        env = "NOPROP_DATA_DIR",
-        default_value = "data",
-        value_name = "DIR"
-    )]
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Images to test on; without it those the network was trained on
     #[arg(long)]

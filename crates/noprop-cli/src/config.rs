@@ -174,10 +174,7 @@ impl RunConfig {
             "config.toml lacks its [images] table, so it does not say what the network was built for",
         )?;
         ensure!(
-            images
-                .class_names
-                .iter()
-                .all(|name| name.len() <= MAX_CLASS_NAME),
+            images.class_names.iter().all(|name| name.len() <= MAX_CLASS_NAME),
             "config.toml: a class name is longer than {MAX_CLASS_NAME} bytes"
         );
         Ok(images)
@@ -186,11 +183,8 @@ impl RunConfig {
     /// Builds the network from fresh or stored parameters.
     pub fn network(&self, source: ParameterBuilder) -> Result<Network> {
         let images = self.images()?;
-        let shape = ImageShape {
-            channels: images.channels,
-            height: images.height,
-            width: images.width,
-        };
+        let shape =
+            ImageShape { channels: images.channels, height: images.height, width: images.width };
         let config = NetworkConfig::new(shape, images.class_names.len(), self.steps)?
             .encoder(self.encoder)
             .dropout(self.dropout)?;
@@ -203,10 +197,7 @@ impl RunConfig {
 
     /// How validation and test images are classified.
     pub fn sampler(&self) -> Sampler {
-        Sampler {
-            seed: Seed(self.seed),
-            ..Sampler::once(SamplerKind::Mean)
-        }
+        Sampler { seed: Seed(self.seed), ..Sampler::once(SamplerKind::Mean) }
     }
 }
 
@@ -223,10 +214,7 @@ fn read(path: &Path) -> Result<String> {
         .read_to_string(&mut text)
         .with_context(|| format!("cannot read {}", path.display()))?;
     if read as u64 == MAX_BYTES {
-        bail!(
-            "{} is no config: it is larger than {MAX_BYTES} bytes",
-            path.display()
-        );
+        bail!("{} is no config: it is larger than {MAX_BYTES} bytes", path.display());
     }
     Ok(text)
 }

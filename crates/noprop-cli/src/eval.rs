@@ -20,11 +20,7 @@ pub fn run(args: &Eval) -> Result<()> {
         "{name} has other images or classes than the run was trained on ({})",
         trained.config.dataset
     );
-    let sampler = Sampler {
-        kind: args.sampler,
-        runs: args.runs,
-        seed: Seed(args.seed),
-    };
+    let sampler = Sampler { kind: args.sampler, runs: args.runs, seed: Seed(args.seed) };
     let result = evaluate(&trained.network, &trained.objective, &data.test, &sampler)?;
     if args.json {
         println!(

@@ -10,31 +10,17 @@ use crate::trained::Trained;
 pub fn run(args: &Info) -> Result<()> {
     let trained = Trained::open(&args.run)?;
     let parameters = trained.network.parameters();
-    let parts: Vec<(Part, usize)> = parameters
-        .parts()
-        .into_iter()
-        .map(|part| (part, parameters.count(part)))
-        .collect();
+    let parts: Vec<(Part, usize)> =
+        parameters.parts().into_iter().map(|part| (part, parameters.count(part))).collect();
     let total: usize = parts.iter().map(|(_, count)| count).sum();
-    let test = trained
-        .events()?
-        .into_iter()
-        .rev()
-        .find_map(|event| match event {
-            Event::Test {
-                accuracy,
-                best_epoch,
-                seconds,
-                ..
-            } => Some((accuracy, best_epoch, seconds)),
-            _ => None,
-        });
+    let test = trained.events()?.into_iter().rev().find_map(|event| match event {
+        Event::Test { accuracy, best_epoch, seconds, .. } => Some((accuracy, best_epoch, seconds)),
+        _ => None,
+    });
     let images = trained.config.images()?;
     if args.json {
-        let parts: serde_json::Map<String, serde_json::Value> = parts
-            .iter()
-            .map(|(part, count)| (part.to_string(), (*count).into()))
-            .collect();
+        let parts: serde_json::Map<String, serde_json::Value> =
+            parts.iter().map(|(part, count)| (part.to_string(), (*count).into())).collect();
         println!(
             "{}",
             serde_json::json!({

@@ -77,10 +77,7 @@ fn refuse(refusal: &clap::Error) -> ExitCode {
 
 /// Joins the lines of a message, so that a script finds an error in one place.
 fn one_line(message: &str) -> String {
-    let lines = message
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
+    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ")
 }
 

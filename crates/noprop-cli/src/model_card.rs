@@ -11,11 +11,8 @@ use crate::config::RunConfig;
 pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<String> {
     let images = config.images()?;
     let hardware = Hardware::here();
-    let blocks: Vec<String> = test
-        .per_block
-        .iter()
-        .map(|accuracy| format!("{:.2}", 100.0 * accuracy))
-        .collect();
+    let blocks: Vec<String> =
+        test.per_block.iter().map(|accuracy| format!("{:.2}", 100.0 * accuracy)).collect();
     let mut card = String::new();
     write!(
         card,

@@ -38,9 +38,7 @@ impl FromStr for Preset {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let found = Self::ALL
-            .into_iter()
-            .find(|preset| preset.to_string() == name);
+        let found = Self::ALL.into_iter().find(|preset| preset.to_string() == name);
         found.ok_or_else(|| {
             let known: Vec<String> = Self::ALL.iter().map(Self::to_string).collect();
             format!("choose one of {}", known.join(", "))

@@ -75,9 +75,7 @@ impl Progress {
 fn bar(total: u64, done: u64) -> View {
     let target = ProgressDrawTarget::stderr_with_hz(8);
     if target.is_hidden() {
-        return View::Plain {
-            last: Instant::now(),
-        };
+        return View::Plain { last: Instant::now() };
     }
     let bar = ProgressBar::with_draw_target(Some(total), target).with_position(done);
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}") {
@@ -138,27 +136,16 @@ impl Observer for Progress {
             View::Plain { last } => {
                 if last.elapsed() > PLAIN_EVERY {
                     eprintln!("{}", line());
-                    self.view = View::Plain {
-                        last: Instant::now(),
-                    };
+                    self.view = View::Plain { last: Instant::now() };
                 }
             }
         }
-        if self.stop.load(Ordering::SeqCst) {
-            Control::Stop
-        } else {
-            Control::Continue
-        }
+        if self.stop.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
     }
 
     fn epoch(&mut self, report: &EpochReport) {
         let blocks = report.losses.len().saturating_sub(1);
-        let error: f64 = report
-            .losses
-            .iter()
-            .take(blocks)
-            .map(|loss| loss.error)
-            .sum();
+        let error: f64 = report.losses.iter().take(blocks).map(|loss| loss.error).sum();
         let line = format!(
             "epoch {}/{}  validation {:.2} %  mean block loss {:.4}  {:.0} images/s  {:.1} s{}",
             report.epoch,
@@ -167,11 +154,7 @@ impl Observer for Progress {
             error / blocks.max(1) as f64,
             report.images_per_second,
             report.seconds,
-            if report.best.epoch == report.epoch {
-                "  (best so far)"
-            } else {
-                ""
-            }
+            if report.best.epoch == report.epoch { "  (best so far)" } else { "" }
         );
         match &self.view {
             View::Quiet => {}

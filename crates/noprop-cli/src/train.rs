@@ -84,29 +84,14 @@ impl Job {
         let (run, start) = match run {
             Some(run) => (run, Start::Resumed),
             None => {
-                let existing = if args.force {
-                    Existing::Replace
-                } else {
-                    Existing::Refuse
-                };
+                let existing = if args.force { Existing::Replace } else { Existing::Refuse };
                 let out = args.out.clone().unwrap_or_else(|| next_run(&config));
                 // A network that cannot be built is refused before the directory is made.
                 config.network(config.fresh())?;
-                (
-                    RunDirectory::create(&out, existing, &config.to_toml()?)?,
-                    Start::Fresh,
-                )
+                (RunDirectory::create(&out, existing, &config.to_toml()?)?, Start::Fresh)
             }
         };
-        Ok(Self {
-            config,
-            data,
-            train,
-            validation,
-            objective,
-            run,
-            start,
-        })
+        Ok(Self { config, data, train, validation, objective, run, start })
     }
 
     fn train(&self, args: &Train) -> Result<Outcome> {
@@ -134,11 +119,7 @@ impl Job {
             sampler: config.sampler(),
             metadata: &identity,
         };
-        let verbosity = if args.quiet {
-            Verbosity::Quiet
-        } else {
-            Verbosity::Normal
-        };
+        let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
         let steps = trainer.steps_per_epoch();
         let done = u64::from(progress.epoch) * u64::from(steps) + u64::from(progress.step);
         let mut shown = progress::Progress::new(verbosity, config.epochs, steps, done)?;
@@ -149,12 +130,7 @@ impl Job {
     fn finish(&self, args: &Train, report: &FitReport) -> Result<()> {
         let trained = Trained::open(self.run.path())?;
         let sampler = self.config.sampler();
-        let test = evaluate(
-            &trained.network,
-            &trained.objective,
-            &self.data.test,
-            &sampler,
-        )?;
+        let test = evaluate(&trained.network, &trained.objective, &self.data.test, &sampler)?;
         MetricsLog::open(&self.run.metrics(), u64::MAX)?.append(&Event::Test {
             best_epoch: report.best.epoch,
             sampler: sampler.kind.to_string(),
@@ -216,9 +192,7 @@ fn preset(args: &Train) -> Preset {
         return preset;
     }
     // A config file that names its data set overrides this.
-    let dataset = args
-        .dataset
-        .or_else(|| args.config.is_some().then_some(DatasetName::Mnist));
+    let dataset = args.dataset.or_else(|| args.config.is_some().then_some(DatasetName::Mnist));
     match dataset.unwrap_or_else(|| find(&args.data_dir)) {
         DatasetName::MnistSample => Preset::MnistSample,
         // Other data sets share its settings until they have a preset of their own.
@@ -247,8 +221,5 @@ fn next_run(config: &RunConfig) -> PathBuf {
         let method = format!("{:?}", config.method).to_lowercase();
         Path::new("runs").join(format!("{}-{method}-{number}", config.dataset))
     };
-    (1..)
-        .map(path)
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| path(0))
+    (1..).map(path).find(|path| !path.exists()).unwrap_or_else(|| path(0))
 }

@@ -29,12 +29,7 @@ impl Trained {
         let network = config
             .network(source)
             .with_context(|| format!("{} does not fit its config.toml", run.model().display()))?;
-        Ok(Self {
-            run,
-            config,
-            network,
-            objective,
-        })
+        Ok(Self { run, config, network, objective })
     }
 
     /// What happened while it was trained.

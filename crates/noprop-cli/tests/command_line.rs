@@ -14,9 +14,7 @@ fn noprop(folder: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-const TINY: [&str; 8] = [
-    "train", "--steps", "2", "--epochs", "1", "--json", "--quiet", "--out",
-];
+const TINY: [&str; 8] = ["train", "--steps", "2", "--epochs", "1", "--json", "--quiet", "--out"];
 
 #[test]
 fn trains_evaluates_and_never_overwrites() {
@@ -36,22 +34,11 @@ fn trains_evaluates_and_never_overwrites() {
 
     let again = noprop(dir.path(), &tiny);
     assert_eq!(again.status.code(), Some(2));
-    assert_eq!(
-        std::fs::read(dir.path().join("run/model.safetensors")).unwrap(),
-        weights
-    );
+    assert_eq!(std::fs::read(dir.path().join("run/model.safetensors")).unwrap(), weights);
 
     // The same settings again, on one thread: the same bytes.
-    let config = [
-        "train",
-        "--config",
-        "run/config.toml",
-        "--threads",
-        "1",
-        "--quiet",
-        "--out",
-        "b",
-    ];
+    let config =
+        ["train", "--config", "run/config.toml", "--threads", "1", "--quiet", "--out", "b"];
     assert!(noprop(dir.path(), &config).status.success());
     assert!(std::fs::read(dir.path().join("b/model.safetensors")).unwrap() == weights);
 
@@ -80,9 +67,6 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
         assert_eq!(output.status.code(), Some(2), "{case:?}: {stderr}");
         assert!(stderr.contains("error: "), "{case:?}: {stderr}");
         assert!(!stderr.contains("panicked"), "{case:?}: {stderr}");
-        assert!(
-            !dir.path().join("runs").exists(),
-            "{case:?} left a run behind"
-        );
+        assert!(!dir.path().join("runs").exists(), "{case:?} left a run behind");
     }
 }

@@ -46,17 +46,9 @@ impl<'a> Batches<'a> {
         last: LastBatch,
     ) -> Result<Self, DataError> {
         if size == 0 || size > split.len() {
-            return Err(DataError::BatchSize {
-                asked: size,
-                max: split.len(),
-            });
+            return Err(DataError::BatchSize { asked: size, max: split.len() });
         }
-        Ok(Self {
-            split,
-            order,
-            size,
-            last,
-        })
+        Ok(Self { split, order, size, last })
     }
 
     fn left(&self) -> usize {
@@ -118,12 +110,7 @@ mod tests {
                 .map(|batch| {
                     let batch = batch.unwrap();
                     let labels = batch.labels.to_vec1::<u32>().unwrap();
-                    let images = batch
-                        .images
-                        .flatten_all()
-                        .unwrap()
-                        .to_vec1::<f32>()
-                        .unwrap();
+                    let images = batch.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
                     assert_eq!(labels, batch.indices);
                     assert!(images.iter().zip(&labels).all(|(&i, &l)| i == l as f32));
                     labels

@@ -23,10 +23,7 @@ pub(crate) enum Packing {
     /// Each file by itself, as `<name>.gz`.
     Gzip,
     /// All files in one archive, inside a folder.
-    TarGz {
-        archive: &'static str,
-        folder: &'static str,
-    },
+    TarGz { archive: &'static str, folder: &'static str },
 }
 
 /// All that is known of a data set that can be fetched.
@@ -35,16 +32,11 @@ pub(crate) struct Entry {
     pub files: &'static [RawFile],
     pub packing: Packing,
     /// Addresses of folders, tried in turn; each ends in a slash.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the downloads"))]
     pub mirrors: &'static [&'static str],
 }
 
 const fn file(name: &'static str, bytes: u64, sha256: &'static str) -> RawFile {
-    RawFile {
-        name,
-        bytes,
-        sha256,
-    }
+    RawFile { name, bytes, sha256 }
 }
 
 const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
@@ -227,11 +219,7 @@ mod tests {
     fn the_tables_are_well_formed() {
         for name in DatasetName::ALL {
             let classes = name.class_names();
-            let expected = if name == DatasetName::Cifar100 {
-                100
-            } else {
-                10
-            };
+            let expected = if name == DatasetName::Cifar100 { 100 } else { 10 };
             assert_eq!(classes.len(), expected, "{name}");
             let mut unique = classes.to_vec();
             unique.sort_unstable();
@@ -242,11 +230,7 @@ mod tests {
             assert!(entry.mirrors.iter().all(|mirror| mirror.ends_with('/')));
             for file in entry.files {
                 assert_eq!(file.sha256.len(), 64, "{}", file.name);
-                assert!(
-                    file.sha256
-                        .bytes()
-                        .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-                );
+                assert!(file.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
             }
         }
         // CIFAR-100's labels are the classes in alphabetical order.

@@ -41,10 +41,8 @@ pub fn append(
     };
     let record = before + PIXELS;
     if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
-        let reason = format!(
-            "its {} bytes are no whole number of {record}-byte records",
-            bytes.len()
-        );
+        let reason =
+            format!("its {} bytes are no whole number of {record}-byte records", bytes.len());
         return Err(DataError::malformed(path, reason));
     }
     let column =
@@ -76,15 +74,8 @@ mod tests {
 
     fn read(bytes: &[u8], layout: Labels, classes: usize) -> Result<(Vec<u8>, Vec<u8>), DataError> {
         let (mut labels, mut pixels) = (Vec::new(), Vec::new());
-        append(
-            Path::new("x"),
-            bytes,
-            layout,
-            classes,
-            &mut labels,
-            &mut pixels,
-        )
-        .map(|_| (labels, pixels))
+        append(Path::new("x"), bytes, layout, classes, &mut labels, &mut pixels)
+            .map(|_| (labels, pixels))
     }
 
     /// Reading the coarse label as the fine one would train on 20 classes and look plausible.

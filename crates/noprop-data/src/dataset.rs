@@ -41,11 +41,9 @@ pub fn load(name: DatasetName, data_dir: &Path) -> Result<Dataset, DataError> {
     match name.presence(data_dir) {
         Presence::Bundled => Dataset::mnist_sample(),
         Presence::Complete { folder } => Dataset::open(name, &folder),
-        Presence::Incomplete { folder, missing } => Err(DataError::Missing {
-            name: name.as_str(),
-            folder,
-            missing,
-        }),
+        Presence::Incomplete { folder, missing } => {
+            Err(DataError::Missing { name: name.as_str(), folder, missing })
+        }
     }
 }
 
@@ -78,22 +76,13 @@ impl Dataset {
                 .collect();
             let order = permutation(Purpose::Sample, SAMPLE_SEED, class as u64, rows.len());
             for (place, &pick) in order.iter().enumerate() {
-                let half = if place < SAMPLE_TEST_PER_CLASS {
-                    &mut test
-                } else {
-                    &mut train
-                };
+                let half = if place < SAMPLE_TEST_PER_CLASS { &mut test } else { &mut train };
                 half.extend(rows.get(pick as usize));
             }
         }
         let shape = (1, images.height, images.width);
         let all = split(images.pixels, labels, shape, classes)?;
-        Ok(Self::of(
-            name,
-            all.select(&train)?,
-            all.select(&test)?,
-            hasher,
-        ))
+        Ok(Self::of(name, all.select(&train)?, all.select(&test)?, hasher))
     }
 
     /// A data set from the folder that holds its files, wherever that is. The bundled sample needs none.
@@ -129,11 +118,7 @@ impl Dataset {
     }
 
     fn of(name: DatasetName, train: Split, test: Split, hasher: Hasher) -> Self {
-        let class_names: Vec<_> = name
-            .class_names()
-            .iter()
-            .map(|&class| class.into())
-            .collect();
+        let class_names: Vec<_> = name.class_names().iter().map(|&class| class.into()).collect();
         Self {
             name: name.as_str().into(),
             train,
@@ -259,22 +244,11 @@ mod tests {
             }
         }
         let bits = |split: &Split| -> Vec<Vec<u32>> {
-            let rows = split
-                .images
-                .flatten_from(1)
-                .unwrap()
-                .to_vec2::<f32>()
-                .unwrap();
-            rows.into_iter()
-                .map(|row| row.into_iter().map(f32::to_bits).collect())
-                .collect()
+            let rows = split.images.flatten_from(1).unwrap().to_vec2::<f32>().unwrap();
+            rows.into_iter().map(|row| row.into_iter().map(f32::to_bits).collect()).collect()
         };
         let train: HashSet<_> = bits(&sample.train).into_iter().collect();
-        assert!(
-            bits(&sample.test)
-                .iter()
-                .all(|image| !train.contains(image))
-        );
+        assert!(bits(&sample.test).iter().all(|image| !train.contains(image)));
     }
 
     /// Every published accuracy on the sample is on this split: neither the images nor the rule may change unnoticed.
@@ -288,12 +262,7 @@ mod tests {
         );
         let mut hasher = Hasher::default();
         for split in [&sample.train, &sample.test] {
-            let rows = split
-                .images
-                .flatten_all()
-                .unwrap()
-                .to_vec1::<f32>()
-                .unwrap();
+            let rows = split.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             rows.iter().for_each(|p| hasher.update(&p.to_le_bytes()));
         }
         assert_eq!(
@@ -313,15 +282,9 @@ mod tests {
         let folder = data_dir.join(name);
         fs::create_dir_all(&folder).unwrap();
         let write = |file: &str, bytes: Vec<u8>| fs::write(folder.join(file), bytes).unwrap();
-        write(
-            "train-images-idx3-ubyte",
-            idx_file(&[2051, 3, 1, 2], &[0, 51, 102, 153, 204, 255]),
-        );
+        write("train-images-idx3-ubyte", idx_file(&[2051, 3, 1, 2], &[0, 51, 102, 153, 204, 255]));
         write("train-labels-idx1-ubyte", idx_file(&[2049, 3], &[5, 0, 9]));
-        write(
-            "t10k-images-idx3-ubyte",
-            idx_file(&[2051, 2, 1, 2], &[1, 2, 3, 4]),
-        );
+        write("t10k-images-idx3-ubyte", idx_file(&[2051, 2, 1, 2], &[1, 2, 3, 4]));
         write("t10k-labels-idx1-ubyte", idx_file(&[2049, 2], &[1, 2]));
     }
 
@@ -333,13 +296,7 @@ mod tests {
             let data = load(name, dir.path()).unwrap();
             assert_eq!(data.name, name.as_str());
             assert_eq!(data.image_shape().unwrap(), (1, 1, 2));
-            let pixels = data
-                .train
-                .images
-                .flatten_all()
-                .unwrap()
-                .to_vec1::<f32>()
-                .unwrap();
+            let pixels = data.train.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert_eq!(pixels, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
             assert_eq!(data.train.labels.to_vec1::<u32>().unwrap(), [5, 0, 9]);
             assert_eq!(data.test.len(), 2);
@@ -363,33 +320,17 @@ mod tests {
     #[test]
     fn each_bad_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let refused = || {
-            load(DatasetName::Mnist, dir.path())
-                .unwrap_err()
-                .to_string()
-        };
-        assert!(
-            refused().contains("cargo xtask fetch-mnist"),
-            "{}",
-            refused()
-        );
+        let refused = || load(DatasetName::Mnist, dir.path()).unwrap_err().to_string();
+        assert!(refused().contains("cargo xtask fetch-mnist"), "{}", refused());
         tiny(dir.path(), "mnist");
         let labels = dir.path().join("mnist/train-labels-idx1-ubyte");
         fs::write(&labels, idx_file(&[2049, 4], &[5, 0, 9, 1])).unwrap();
         assert!(refused().contains("holds 3 images but"), "{}", refused());
         fs::write(&labels, idx_file(&[2049, 3], &[5, 0, 10])).unwrap();
-        assert!(
-            refused().contains("train-labels-idx1-ubyte"),
-            "{}",
-            refused()
-        );
+        assert!(refused().contains("train-labels-idx1-ubyte"), "{}", refused());
         assert!(refused().contains("label 10 of image 2"), "{}", refused());
         fs::remove_file(&labels).unwrap();
-        assert!(
-            refused().contains("train-labels-idx1-ubyte missing"),
-            "{}",
-            refused()
-        );
+        assert!(refused().contains("train-labels-idx1-ubyte missing"), "{}", refused());
     }
 
     #[test]
@@ -406,13 +347,7 @@ mod tests {
         assert_eq!(data.image_shape().unwrap(), (3, 32, 32));
         assert_eq!(data.train.labels.to_vec1::<u32>().unwrap(), [0, 1, 2, 3, 4]);
         assert_eq!(data.test.labels.to_vec1::<u32>().unwrap(), [5]);
-        let last = data
-            .test
-            .images
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap();
+        let last = data.test.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(last.iter().all(|&p| p == 1.0));
         assert_eq!(data.class_names.last().unwrap(), "truck");
     }

@@ -73,9 +73,6 @@ pub enum DataError {
 impl DataError {
     /// A file that is not what it claims to be.
     pub(crate) fn malformed(path: &std::path::Path, reason: impl Into<String>) -> Self {
-        Self::Malformed {
-            path: path.into(),
-            reason: reason.into(),
-        }
+        Self::Malformed { path: path.into(), reason: reason.into() }
     }
 }

@@ -50,12 +50,7 @@ pub fn images<'a>(path: &Path, bytes: &'a [u8]) -> Result<Images<'a>, DataError>
         );
         return Err(DataError::malformed(path, reason));
     }
-    Ok(Images {
-        count,
-        height,
-        width,
-        pixels,
-    })
+    Ok(Images { count, height, width, pixels })
 }
 
 /// Checks magic number, count and range, and hands out the labels without copying them.
@@ -68,10 +63,8 @@ pub fn images<'a>(path: &Path, bytes: &'a [u8]) -> Result<Images<'a>, DataError>
 pub fn labels<'a>(path: &Path, bytes: &'a [u8], classes: usize) -> Result<&'a [u8], DataError> {
     let ([count], labels) = header(path, bytes, LABELS)?;
     if count != labels.len() {
-        let reason = format!(
-            "its header promises {count} labels but {} bytes follow",
-            labels.len()
-        );
+        let reason =
+            format!("its header promises {count} labels but {} bytes follow", labels.len());
         return Err(DataError::malformed(path, reason));
     }
     check_range(path, labels, classes)?;
@@ -80,9 +73,7 @@ pub fn labels<'a>(path: &Path, bytes: &'a [u8], classes: usize) -> Result<&'a [u
 
 /// Refuses a label that is no class.
 pub(crate) fn check_range(path: &Path, labels: &[u8], classes: usize) -> Result<(), DataError> {
-    let bad = (0..)
-        .zip(labels)
-        .find(|&(_, &label)| usize::from(label) >= classes);
+    let bad = (0..).zip(labels).find(|&(_, &label)| usize::from(label) >= classes);
     match bad {
         Some((at, label)) => {
             let reason = format!("label {label} of image {at} is not below {classes}");
@@ -120,10 +111,7 @@ fn header<'a, const N: usize>(
 /// # Errors
 /// [`DataError::Read`] if the system refuses or the packing is damaged, [`DataError::Malformed`] for more than 1 GiB.
 pub fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    let reading = |source| DataError::Read {
-        path: path.into(),
-        source,
-    };
+    let reading = |source| DataError::Read { path: path.into(), source };
     let file = std::fs::File::open(path).map_err(reading)?;
     let length = file.metadata().map_err(reading)?.len();
     if path.extension().is_some_and(|extension| extension == "gz") {
@@ -145,10 +133,7 @@ fn read_up_to(path: &Path, reader: impl Read, limit: u64) -> Result<Vec<u8>, Dat
     reader
         .take(limit + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| DataError::Read {
-            path: path.into(),
-            source,
-        })?;
+        .map_err(|source| DataError::Read { path: path.into(), source })?;
     if bytes.len() as u64 > limit {
         let reason = format!("it is larger than {limit} bytes");
         return Err(DataError::malformed(path, reason));

@@ -21,13 +21,8 @@ pub enum DatasetName {
 
 impl DatasetName {
     /// Every name there is.
-    pub const ALL: [Self; 5] = [
-        Self::Mnist,
-        Self::FashionMnist,
-        Self::Cifar10,
-        Self::Cifar100,
-        Self::MnistSample,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Mnist, Self::FashionMnist, Self::Cifar10, Self::Cifar100, Self::MnistSample];
 
     /// The name as in `--dataset`; also the name of the folder under the data directory.
     pub const fn as_str(self) -> &'static str {
@@ -66,9 +61,7 @@ impl FromStr for DatasetName {
         Self::ALL
             .into_iter()
             .find(|name| name.as_str() == given)
-            .ok_or_else(|| UnknownDataset {
-                given: given.into(),
-            })
+            .ok_or_else(|| UnknownDataset { given: given.into() })
     }
 }
 

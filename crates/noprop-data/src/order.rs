@@ -46,18 +46,9 @@ mod tests {
     /// A changed order changes every result. The numbers come from a separate program (Python, with a ChaCha8 of its own).
     #[test]
     fn orders_are_what_they_were() {
-        assert_eq!(
-            epoch_order(1, 0, 12),
-            [5, 8, 1, 10, 6, 0, 7, 9, 2, 11, 4, 3]
-        );
-        assert_eq!(
-            epoch_order(7, 3, 12),
-            [11, 4, 8, 9, 7, 5, 10, 0, 1, 6, 3, 2]
-        );
-        assert_eq!(
-            permutation(Purpose::Holdout, 7, 0, 12),
-            [0, 5, 3, 8, 2, 6, 4, 7, 11, 10, 1, 9]
-        );
+        assert_eq!(epoch_order(1, 0, 12), [5, 8, 1, 10, 6, 0, 7, 9, 2, 11, 4, 3]);
+        assert_eq!(epoch_order(7, 3, 12), [11, 4, 8, 9, 7, 5, 10, 0, 1, 6, 3, 2]);
+        assert_eq!(permutation(Purpose::Holdout, 7, 0, 12), [0, 5, 3, 8, 2, 6, 4, 7, 11, 10, 1, 9]);
     }
 
     /// Taking the remainder of a draw, or starting the loop one place off, would favour some orders.
@@ -69,10 +60,7 @@ mod tests {
         }
         assert_eq!(counts.len(), 6);
         // Six standard deviations of a binomial with mean 1,000.
-        assert!(
-            counts.values().all(|count| (827..=1173).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.values().all(|count| (827..=1173).contains(count)), "{counts:?}");
     }
 
     #[test]

@@ -88,14 +88,8 @@ pub fn open(
     wanted: (usize, usize, usize),
     polarity: Polarity,
 ) -> Result<Tensor, DataError> {
-    let reading = |source| DataError::Read {
-        path: path.into(),
-        source,
-    };
-    let fault = |fault| DataError::Picture {
-        path: path.into(),
-        fault,
-    };
+    let reading = |source| DataError::Read { path: path.into(), source };
+    let fault = |fault| DataError::Picture { path: path.into(), fault };
     let file = std::fs::File::open(path).map_err(reading)?;
     if !file.metadata().map_err(reading)?.is_file() {
         return Err(fault(PictureFault::NoPicture));
@@ -106,11 +100,7 @@ pub fn open(
     })?;
     let pixels = fit(&picture, wanted, polarity).map_err(fault)?;
     let (channels, height, width) = wanted;
-    Ok(Tensor::from_vec(
-        pixels,
-        (1, channels, height, width),
-        &Device::Cpu,
-    )?)
+    Ok(Tensor::from_vec(pixels, (1, channels, height, width), &Device::Cpu)?)
 }
 
 #[derive(Debug)]
@@ -184,25 +174,14 @@ fn fit(
     (channels, height, width): (usize, usize, usize),
     polarity: Polarity,
 ) -> Result<Vec<f32>, PictureFault> {
-    let shape = || PictureFault::Shape {
-        wanted: (channels, height, width),
-    };
+    let shape = || PictureFault::Shape { wanted: (channels, height, width) };
     let side = |length: usize| u32::try_from(length).ok().filter(|&l| l > 0);
     let (target_height, target_width) = side(height).zip(side(width)).ok_or_else(shape)?;
     let scaled = scale(picture, target_width, target_height);
     let planes: Vec<Vec<u8>> = match channels {
-        1 => vec![
-            DynamicImage::ImageRgb8(scaled.clone())
-                .into_luma8()
-                .into_raw(),
-        ],
+        1 => vec![DynamicImage::ImageRgb8(scaled.clone()).into_luma8().into_raw()],
         3 => (0..3)
-            .map(|channel| {
-                scaled
-                    .pixels()
-                    .filter_map(|p| p.0.get(channel).copied())
-                    .collect()
-            })
+            .map(|channel| scaled.pixels().filter_map(|p| p.0.get(channel).copied()).collect())
             .collect(),
         _ => return Err(shape()),
     };
@@ -238,16 +217,9 @@ fn scale(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     let ratio = (f64::from(width) / f64::from(w)).min(f64::from(height) / f64::from(h));
     let side = |length: u32, most: u32| {
         // In 1..=most, so that the cast cannot cut.
-        (f64::from(length) * ratio)
-            .round()
-            .clamp(1.0, f64::from(most)) as u32
+        (f64::from(length) * ratio).round().clamp(1.0, f64::from(most)) as u32
     };
-    imageops::resize(
-        picture,
-        side(w, width),
-        side(h, height),
-        FilterType::Lanczos3,
-    )
+    imageops::resize(picture, side(w, width), side(h, height), FilterType::Lanczos3)
 }
 
 /// The shade that the ground of a drawing has, and a fair one for a photograph.
@@ -278,10 +250,7 @@ mod tests {
 
     fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
-        picture
-            .into()
-            .write_to(&mut bytes, ImageFormat::Png)
-            .unwrap();
+        picture.into().write_to(&mut bytes, ImageFormat::Png).unwrap();
         bytes.into_inner()
     }
 
@@ -306,10 +275,7 @@ mod tests {
         let picture = GrayImage::from_fn(28, 28, |x, y| Luma([shade(x, y)]));
         let expected: Vec<f32> = picture.iter().map(|&p| f32::from(p) / 255.0).collect();
         let bytes = png(picture);
-        assert_eq!(
-            open_bytes(&bytes, (1, 28, 28), Polarity::AsIs).unwrap(),
-            expected
-        );
+        assert_eq!(open_bytes(&bytes, (1, 28, 28), Polarity::AsIs).unwrap(), expected);
         let inverted = open_bytes(&bytes, (1, 28, 28), Polarity::Inverted).unwrap();
         for (a, b) in inverted.iter().zip(&expected) {
             assert!((a + b - 1.0).abs() < 1e-6);
@@ -337,11 +303,7 @@ mod tests {
         let values = open_bytes(&png(picture), (1, 28, 28), Polarity::Inverted).unwrap();
         let ground = 1.0 - f32::from(paper) / 255.0;
         let row = |y: usize| &values[y * 28..][..28];
-        assert!(
-            row(0).iter().all(|v| (v - ground).abs() < 0.02),
-            "{:?}",
-            row(0)
-        );
+        assert!(row(0).iter().all(|v| (v - ground).abs() < 0.02), "{:?}", row(0));
         // 40 x 120 becomes 9 x 28, in the middle; its ink is half as wide.
         let ink = row(14).iter().filter(|&&v| v > 0.6).count();
         assert!((4..=5).contains(&ink), "{:?}", row(14));
@@ -374,17 +336,8 @@ mod tests {
         assert!(matches!(refused(&good[..50]), PictureFault::Damaged(_)));
         // The header alone says 50,000 x 50,000; decoding it would want gigabytes.
         let bomb = with_size(&good, 50_000, 50_000);
-        assert_eq!(
-            refused(&bomb),
-            PictureFault::TooLarge {
-                width: 50_000,
-                height: 50_000
-            }
-        );
-        assert!(matches!(
-            refused(&with_size(&good, 50_000, 1)),
-            PictureFault::TooLarge { .. }
-        ));
+        assert_eq!(refused(&bomb), PictureFault::TooLarge { width: 50_000, height: 50_000 });
+        assert!(matches!(refused(&with_size(&good, 50_000, 1)), PictureFault::TooLarge { .. }));
         assert!(matches!(
             refused(&with_size(&good, 0, 7)),
             PictureFault::Empty | PictureFault::Damaged(_)

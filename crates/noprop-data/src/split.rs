@@ -70,10 +70,7 @@ pub fn hold_out(split: &Split, validation: usize, seed: u64) -> Result<(Split, S
         Some((held, kept)) if !held.is_empty() && !kept.is_empty() => {
             Ok((split.select(kept)?, split.select(held)?))
         }
-        _ => Err(DataError::Holdout {
-            asked: validation,
-            max: split.len() - 1,
-        }),
+        _ => Err(DataError::Holdout { asked: validation, max: split.len() - 1 }),
     }
 }
 
@@ -112,10 +109,7 @@ mod tests {
     fn nothing_to_train_on_or_to_validate_with_is_an_error() {
         for n in [0, 50, 51] {
             let error = hold_out(&numbered(50), n, 0).unwrap_err().to_string();
-            assert_eq!(
-                error,
-                format!("validation must be between 1 and 49, got {n}")
-            );
+            assert_eq!(error, format!("validation must be between 1 and 49, got {n}"));
         }
     }
 
@@ -125,10 +119,7 @@ mod tests {
         let labels = |l: &[u32]| Tensor::new(l, &Device::Cpu).unwrap();
         assert!(Split::new(images(2), labels(&[0, 9]), 10).is_ok());
         assert!(Split::new(images(3), labels(&[0, 9]), 10).is_err(), "count");
-        assert!(
-            Split::new(images(2), labels(&[0, 10]), 10).is_err(),
-            "label"
-        );
+        assert!(Split::new(images(2), labels(&[0, 10]), 10).is_err(), "label");
         assert!(Split::new(images(0), labels(&[]), 10).is_err(), "empty");
         let bytes = images(2).to_dtype(DType::U8).unwrap();
         assert!(Split::new(bytes, labels(&[0, 9]), 10).is_err(), "type");

@@ -14,10 +14,7 @@ fn folder() -> Option<PathBuf> {
     folder.is_dir().then_some(folder)
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that did nothing must not look like one that did"
-)]
+#[expect(clippy::print_stderr, reason = "a test that did nothing must not look like one that did")]
 fn skip() {
     eprintln!(
         "SKIPPED: no MNIST here; set NOPROP_MNIST_DIR to the folder that holds its four files"
@@ -32,22 +29,11 @@ fn fetched_and_loaded_it_is_what_the_literature_says() {
     };
     let dir = tempfile::tempdir().unwrap();
     let name = DatasetName::Mnist;
-    assert!(matches!(
-        name.presence(dir.path()),
-        Presence::Incomplete { .. }
-    ));
-    let fetched = fetch(
-        name,
-        dir.path(),
-        Some(&Mirror::Folder(source.clone())),
-        &mut Quiet,
-    )
-    .unwrap();
+    assert!(matches!(name.presence(dir.path()), Presence::Incomplete { .. }));
+    let fetched =
+        fetch(name, dir.path(), Some(&Mirror::Folder(source.clone())), &mut Quiet).unwrap();
     assert_eq!(fetched.new.len(), 4);
-    assert!(matches!(
-        name.presence(dir.path()),
-        Presence::Complete { .. }
-    ));
+    assert!(matches!(name.presence(dir.path()), Presence::Complete { .. }));
 
     let mnist = load(name, dir.path()).unwrap();
     assert_eq!((mnist.train.len(), mnist.test.len()), (60_000, 10_000));
@@ -56,17 +42,8 @@ fn fetched_and_loaded_it_is_what_the_literature_says() {
     for label in mnist.train.labels.to_vec1::<u32>().unwrap() {
         counts[label as usize] += 1;
     }
-    assert_eq!(
-        counts,
-        [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    );
-    let pixels = mnist
-        .train
-        .images
-        .flatten_all()
-        .unwrap()
-        .to_vec1::<f32>()
-        .unwrap();
+    assert_eq!(counts, [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]);
+    let pixels = mnist.train.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let n = pixels.len() as f64;
     let mean = pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / n;
     let square = pixels.iter().map(|&p| f64::from(p).powi(2)).sum::<f64>() / n;

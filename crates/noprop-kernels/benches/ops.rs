@@ -42,24 +42,9 @@ struct Layer {
 }
 
 const LAYERS: [Layer; 3] = [
-    Layer {
-        c_in: 1,
-        c_out: 32,
-        side: 28,
-        pool: Pool::Max2,
-    },
-    Layer {
-        c_in: 32,
-        c_out: 64,
-        side: 13,
-        pool: Pool::None,
-    },
-    Layer {
-        c_in: 64,
-        c_out: 128,
-        side: 11,
-        pool: Pool::Max2,
-    },
+    Layer { c_in: 1, c_out: 32, side: 28, pool: Pool::Max2 },
+    Layer { c_in: 32, c_out: 64, side: 13, pool: Pool::None },
+    Layer { c_in: 64, c_out: 128, side: 11, pool: Pool::Max2 },
 ];
 
 impl Layer {
@@ -73,10 +58,7 @@ impl Layer {
     }
 
     fn weights(self) -> (Var, Var) {
-        (
-            var(1, &[1, self.c_out, self.c_in, 3, 3]),
-            var(2, &[1, self.c_out]),
-        )
+        (var(1, &[1, self.c_out, self.c_in, 3, 3]), var(2, &[1, self.c_out]))
     }
 
     fn image(self) -> Tensor {
@@ -89,9 +71,7 @@ fn conv_forward(bencher: Bencher<'_, '_>, layer: usize) {
     let layer = LAYERS[layer];
     let ((w, b), x) = (layer.weights(), layer.image());
     let op = layer.op(Backend::Auto);
-    time(bencher, || {
-        op.forward(&x, &w, &b).map(drop).map_err(Into::into)
-    });
+    time(bencher, || op.forward(&x, &w, &b).map(drop).map_err(Into::into));
 }
 
 #[divan::bench(args = [0, 1, 2])]
@@ -102,14 +82,10 @@ fn conv_forward_backward(bencher: Bencher<'_, '_>, layer: usize) {
     let x = if layer.c_in == 1 {
         x
     } else {
-        Var::from_tensor(&x)
-            .unwrap_or_else(|error| unreachable!("{error}"))
-            .into_inner()
+        Var::from_tensor(&x).unwrap_or_else(|error| unreachable!("{error}")).into_inner()
     };
     let op = layer.op(Backend::Auto);
-    time(bencher, || {
-        op.forward(&x, &w, &b)?.sum_all()?.backward().map(drop)
-    });
+    time(bencher, || op.forward(&x, &w, &b)?.sum_all()?.backward().map(drop));
 }
 
 #[divan::bench(args = [Backend::Auto, Backend::Reference])]
@@ -142,15 +118,7 @@ fn batch_norm_forward_backward(bencher: Bencher<'_, '_>) {
     let (gamma, beta) = (var(2, &[1, 256]), var(3, &[1, 256]));
     time(bencher, || {
         let mode = BatchNormMode::Train;
-        let out = batch_norm(
-            &x,
-            &gamma,
-            &beta,
-            1e-5,
-            mode,
-            Activation::Relu,
-            Backend::Auto,
-        )?;
+        let out = batch_norm(&x, &gamma, &beta, 1e-5, mode, Activation::Relu, Backend::Auto)?;
         out.y.sum_all()?.backward().map(drop)
     });
 }
@@ -175,8 +143,7 @@ fn adamw_step(bencher: Bencher<'_, '_>) {
     let adam = Adam::new(vec![("x".to_owned(), x)], AdamConfig::default());
     let mut adam = adam.unwrap_or_else(|error| unreachable!("{error}"));
     bencher.bench_local(|| {
-        adam.step_with(&grads, 1e-3)
-            .unwrap_or_else(|error| unreachable!("{error}"));
+        adam.step_with(&grads, 1e-3).unwrap_or_else(|error| unreachable!("{error}"));
     });
 }
 
@@ -206,15 +173,8 @@ fn block_step(bencher: Bencher<'_, '_>) {
 }
 
 /// The dense layers of a block: inputs, outputs.
-const DENSE: [(usize, usize); 7] = [
-    (2048, 256),
-    (10, 256),
-    (256, 256),
-    (256, 256),
-    (512, 256),
-    (256, 128),
-    (128, 10),
-];
+const DENSE: [(usize, usize); 7] =
+    [(2048, 256), (10, 256), (256, 256), (256, 256), (512, 256), (256, 128), (128, 10)];
 
 struct Block {
     vars: Vec<Var>,
@@ -231,9 +191,8 @@ impl Block {
             vars.push(var.clone());
             var.into_inner()
         };
-        let convs = LAYERS
-            .map(|l| (new(1, &[1, l.c_out, l.c_in, 3, 3]), new(2, &[1, l.c_out])))
-            .to_vec();
+        let convs =
+            LAYERS.map(|l| (new(1, &[1, l.c_out, l.c_in, 3, 3]), new(2, &[1, l.c_out]))).to_vec();
         let mut dense = Vec::new();
         for (index, (inputs, outputs)) in DENSE.into_iter().enumerate() {
             let (w, b) = (new(3, &[1, outputs, inputs]), new(4, &[1, outputs]));

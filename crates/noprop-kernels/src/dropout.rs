@@ -33,11 +33,7 @@ impl Dropout {
             return Err(KernelError::DropoutRate { rate });
         }
         let threshold = (rate * 65_536.0).round().min(f64::from(u16::MAX)) as u16;
-        Ok(Self {
-            threshold,
-            keys,
-            first_image: 0,
-        })
+        Ok(Self { threshold, keys, first_image: 0 })
     }
 
     /// The same dropout for a batch whose first row is image number `first_image` (0 unless said).
@@ -63,10 +59,7 @@ impl Dropout {
         if self.keys.len() == blocks {
             Ok(())
         } else {
-            Err(KernelError::DropoutKeys {
-                keys: self.keys.len(),
-                blocks,
-            })
+            Err(KernelError::DropoutKeys { keys: self.keys.len(), blocks })
         }
     }
 
@@ -99,11 +92,7 @@ impl Dropout {
                 values.extend_from_slice(&mask[..per_image]);
             }
         }
-        Ok(Tensor::from_vec(
-            values,
-            (blocks, images, positions, channels),
-            device,
-        )?)
+        Ok(Tensor::from_vec(values, (blocks, images, positions, channels), device)?)
     }
 }
 
@@ -141,11 +130,7 @@ impl MaskStream {
                 .zip(&words)
             {
                 for ((low, high), bits) in low.iter_mut().zip(high).zip(word) {
-                    *low = if bits & 0xFFFF < threshold {
-                        zero
-                    } else {
-                        scale
-                    };
+                    *low = if bits & 0xFFFF < threshold { zero } else { scale };
                     *high = if bits >> 16 < threshold { zero } else { scale };
                 }
             }
@@ -159,9 +144,7 @@ mod tests {
 
     fn factors(dropout: &Dropout, block: usize, image: usize, n: usize) -> Vec<f32> {
         let mut mask = vec![0_f32; padded(n)];
-        dropout
-            .stream(block)
-            .fill(image, dropout.scale() as f32, &mut mask);
+        dropout.stream(block).fill(image, dropout.scale() as f32, &mut mask);
         mask.truncate(n);
         mask
     }
@@ -177,10 +160,7 @@ mod tests {
             let error = 5.0 * (rate * (1.0 - rate) / n as f64).sqrt() + 1e-4;
             assert!((dropped - rate).abs() < error, "rate {rate}: {dropped}");
             let mean = mask.iter().map(|&v| f64::from(v)).sum::<f64>() / n as f64;
-            assert!(
-                (mean - 1.0).abs() < error / (1.0 - rate),
-                "rate {rate}: mean {mean}"
-            );
+            assert!((mean - 1.0).abs() < error / (1.0 - rate), "rate {rate}: mean {mean}");
         }
         Ok(())
     }
@@ -200,12 +180,10 @@ mod tests {
             assert!((dropped - 0.2).abs() < 0.012, "place {place}: {dropped}");
         }
         for lag in [1, 16, 64, 128] {
-            let both = mask
-                .iter()
-                .zip(&mask[lag..])
-                .filter(|(a, b)| **a == 0.0 && **b == 0.0)
-                .count() as f64
-                / (mask.len() - lag) as f64;
+            let both =
+                mask.iter().zip(&mask[lag..]).filter(|(a, b)| **a == 0.0 && **b == 0.0).count()
+                    as f64
+                    / (mask.len() - lag) as f64;
             assert!((both - 0.04).abs() < 0.003, "lag {lag}: {both}");
         }
         Ok(())
@@ -217,10 +195,7 @@ mod tests {
         let keys = vec![StreamKey(1), StreamKey(2)];
         let whole = Dropout::new(0.5, keys.clone())?;
         let second_half = Dropout::new(0.5, keys)?.with_first_image(64);
-        assert_eq!(
-            factors(&whole, 1, 70, 500),
-            factors(&second_half, 1, 6, 500)
-        );
+        assert_eq!(factors(&whole, 1, 70, 500), factors(&second_half, 1, 6, 500));
         assert_ne!(factors(&whole, 0, 70, 500), factors(&whole, 1, 70, 500));
         assert_ne!(factors(&whole, 0, 70, 500), factors(&whole, 0, 71, 500));
         Ok(())

@@ -21,11 +21,7 @@ pub(crate) fn exactly(
     x: &Tensor,
     shape: &[usize],
 ) -> Result<()> {
-    if x.dims() == shape {
-        Ok(())
-    } else {
-        Err(mismatch(op, argument, x, &format!("{shape:?}")))
-    }
+    if x.dims() == shape { Ok(()) } else { Err(mismatch(op, argument, x, &format!("{shape:?}"))) }
 }
 
 /// Refuses `x` unless it has the element type of `like`.
@@ -54,10 +50,5 @@ pub(crate) fn mismatch(
     x: &Tensor,
     expected: &str,
 ) -> KernelError {
-    KernelError::Shape {
-        op,
-        argument,
-        expected: expected.to_owned(),
-        got: x.shape().clone(),
-    }
+    KernelError::Shape { op, argument, expected: expected.to_owned(), got: x.shape().clone() }
 }

@@ -44,16 +44,11 @@ pub fn configure(threads: NonZeroUsize) -> Result<(), ThreadsError> {
     }
     set_for_process("RAYON_NUM_THREADS", &threads.to_string());
     set_for_process("CANDLE_NUM_THREADS", "1");
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.get())
-        .build_global()?;
+    rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
     Ok(())
 }
 
-#[expect(
-    unsafe_code,
-    reason = "candle reads its pool size from the environment only"
-)]
+#[expect(unsafe_code, reason = "candle reads its pool size from the environment only")]
 fn set_for_process(name: &str, value: &str) {
     // SAFETY: the environment may only be changed while no other thread reads it. On Linux this is the only thread,
     // as the caller has just checked; elsewhere `configure` is documented as the first thing in `main`.
@@ -62,9 +57,7 @@ fn set_for_process(name: &str, value: &str) {
 
 /// Threads of this process, where the system says.
 fn running_threads() -> Option<usize> {
-    std::fs::read_dir("/proc/self/task")
-        .ok()
-        .map(Iterator::count)
+    std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
 }
 
 #[cfg(test)]

@@ -41,23 +41,14 @@ fn a_step_stays_within_its_budget_for_ever() -> candle_core::Result<()> {
     let shapes = [(1, 32), (32, 64), (64, 128)];
     let parameters = shapes
         .iter()
-        .map(|&(i, o)| {
-            Ok((
-                zeros(&[1, o, i, 3, 3])?.into_inner(),
-                zeros(&[1, o])?.into_inner(),
-            ))
-        })
+        .map(|&(i, o)| Ok((zeros(&[1, o, i, 3, 3])?.into_inner(), zeros(&[1, o])?.into_inner())))
         .collect::<candle_core::Result<Vec<_>>>()?;
     let x = Tensor::zeros((1, 128, 1, 28, 28), DType::F32, &Device::Cpu)?;
     let layers = [Pool::Max2, Pool::None, Pool::Max2]
         .into_iter()
         .map(|pool| {
             let dropout = Some(Dropout::new(0.2, vec![StreamKey(1)])?);
-            Ok(Conv3x3 {
-                pool,
-                dropout,
-                ..Conv3x3::default()
-            })
+            Ok(Conv3x3 { pool, dropout, ..Conv3x3::default() })
         })
         .collect::<noprop_kernels::Result<Vec<_>>>()?;
     // Every thread has working buffers of its own.
@@ -77,9 +68,6 @@ fn a_step_stays_within_its_budget_for_ever() -> candle_core::Result<()> {
     let late = peaks[20..].iter().max().copied().unwrap_or_default();
     assert!(late <= 24 << 20, "a step reaches {} bytes", late);
     // Which worker takes which task differs from step to step, and with it the buffers in use at once.
-    assert!(
-        late <= early + early / 4,
-        "steps grew from {early} to {late} bytes"
-    );
+    assert!(late <= early + early / 4, "steps grew from {early} to {late} bytes");
     Ok(())
 }

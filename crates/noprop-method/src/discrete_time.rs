@@ -35,11 +35,7 @@ impl DiscreteTime {
                 value: eta.to_string(),
             });
         }
-        Ok(Self {
-            schedule,
-            eta,
-            loss_weight,
-        })
+        Ok(Self { schedule, eta, loss_weight })
     }
 
     /// The schedule.
@@ -70,10 +66,8 @@ impl DiscreteTime {
         let (_, dimension) = class_embeddings.dims2()?;
         let norms = class_embeddings.sqr()?.sum(D::Minus1)?.to_vec1::<f32>()?;
         let alpha_bar_0 = self.schedule.alpha_bar(0);
-        let total: f64 = norms
-            .iter()
-            .map(|&norm| kl_to_prior(alpha_bar_0, norm.into(), dimension))
-            .sum();
+        let total: f64 =
+            norms.iter().map(|&norm| kl_to_prior(alpha_bar_0, norm.into(), dimension)).sum();
         Ok(total / norms.len().max(1) as f64)
     }
 
@@ -84,11 +78,7 @@ impl DiscreteTime {
 
     fn check(&self, network: &dyn Denoiser) -> Result<(), MethodError> {
         let (blocks, steps) = (network.blocks(), self.schedule.steps());
-        if blocks == steps {
-            Ok(())
-        } else {
-            Err(MethodError::Blocks { blocks, steps })
-        }
+        if blocks == steps { Ok(()) } else { Err(MethodError::Blocks { blocks, steps }) }
     }
 }
 
@@ -119,10 +109,7 @@ impl Objective for DiscreteTime {
         })?;
         let error =
             denoise_loss(&logits.unsqueeze(0)?, embeddings, labels, Backend::Auto)?.squeeze(0)?;
-        Ok(BlockLoss {
-            loss: (&error * self.weight(block))?,
-            error: error.detach(),
-        })
+        Ok(BlockLoss { loss: (&error * self.weight(block))?, error: error.detach() })
     }
 
     fn readout_loss(
@@ -178,9 +165,7 @@ impl Objective for DiscreteTime {
 
 /// Softmax over the last dimension in plain differentiable ops; candle-nn's fused one has no backward.
 pub(crate) fn softmax(logits: &Tensor) -> candle_core::Result<Tensor> {
-    let shifted = logits
-        .broadcast_sub(&logits.max_keepdim(D::Minus1)?)?
-        .exp()?;
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
     shifted.broadcast_div(&shifted.sum_keepdim(D::Minus1)?)
 }
 
@@ -228,10 +213,7 @@ mod tests {
     fn the_posterior_chain_reproduces_the_forward_process() {
         let rows: Vec<u32> = (0..20_000).collect();
         let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
-        let oracle = Oracle {
-            embeddings,
-            parameters: Parameters::default(),
-        };
+        let oracle = Oracle { embeddings, parameters: Parameters::default() };
         for kind in ScheduleKind::ALL {
             // A schedule that stops half-way leaves a variance that can be measured.
             let full = Schedule::new(kind, 2 * STEPS).unwrap();
@@ -243,14 +225,8 @@ mod tests {
             let labels = Tensor::zeros(rows.len(), DType::U32, &Device::Cpu).unwrap();
             let clean = clean_embeddings(&oracle.embeddings, &labels).unwrap();
             let z = noised(&clean, start, sampler.seed.sampler_start(0)).unwrap();
-            let noise = Noise {
-                sampler: &sampler,
-                run: 0,
-                rows: &rows,
-            };
-            let path = objective
-                .denoise(&oracle, &|_| clean.clone(), z, noise)
-                .unwrap();
+            let noise = Noise { sampler: &sampler, run: 0, rows: &rows };
+            let path = objective.denoise(&oracle, &|_| clean.clone(), z, noise).unwrap();
             let mean = path.z.mean(0).unwrap().to_vec1::<f32>().unwrap();
             let var = path.z.var(0).unwrap().to_vec1::<f32>().unwrap();
             let n = rows.len() as f64;
@@ -258,14 +234,8 @@ mod tests {
                 // Five standard errors of a mean and of a variance.
                 let (m, v) = (f64::from(mean[column]), f64::from(var[column]));
                 let expected = 1.0 - end;
-                assert!(
-                    (m - end.sqrt() * u).abs() < 5.0 * (expected / n).sqrt(),
-                    "{kind}: {m}"
-                );
-                assert!(
-                    (v - expected).abs() < 5.0 * expected * (2.0 / n).sqrt(),
-                    "{kind}: {v}"
-                );
+                assert!((m - end.sqrt() * u).abs() < 5.0 * (expected / n).sqrt(), "{kind}: {m}");
+                assert!((v - expected).abs() < 5.0 * expected * (2.0 / n).sqrt(), "{kind}: {v}");
             }
         }
     }

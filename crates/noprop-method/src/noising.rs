@@ -34,10 +34,8 @@ mod tests {
     #[test]
     fn noised_embeddings_have_the_right_mean_and_variance() {
         let (rows, alpha_bar) = (40_000, 0.3);
-        let clean = Tensor::new(&[[1f32, 0., -2.]], &Device::Cpu)
-            .unwrap()
-            .broadcast_as((rows, 3))
-            .unwrap();
+        let clean =
+            Tensor::new(&[[1f32, 0., -2.]], &Device::Cpu).unwrap().broadcast_as((rows, 3)).unwrap();
         let z = noised(&clean, alpha_bar, Seed(3).at(0, 0).noise(1)).unwrap();
         let mean = z.mean(0).unwrap().to_vec1::<f32>().unwrap();
         let var = z.var(0).unwrap().to_vec1::<f32>().unwrap();

@@ -154,10 +154,7 @@ impl ParameterBuilder {
 
     fn new(source: Source, device: &Device) -> Self {
         Self {
-            store: Arc::new(Mutex::new(Store {
-                source,
-                built: Vec::new(),
-            })),
+            store: Arc::new(Mutex::new(Store { source, built: Vec::new() })),
             device: device.clone(),
         }
     }
@@ -230,12 +227,7 @@ impl ParameterBuilder {
             }
         };
         let var = Var::from_tensor(&tensor)?;
-        store.built.push(Parameter {
-            name,
-            part,
-            kind,
-            var: var.clone(),
-        });
+        store.built.push(Parameter { name, part, kind, var: var.clone() });
         Ok(var)
     }
 
@@ -250,9 +242,7 @@ impl ParameterBuilder {
         {
             return Err(ParameterError::Extra { name: name.clone() });
         }
-        Ok(Parameters {
-            all: store.built.clone(),
-        })
+        Ok(Parameters { all: store.built.clone() })
     }
 }
 
@@ -293,9 +283,7 @@ impl Parameters {
 
     /// How many numbers the trainable parameters of one part hold.
     pub fn count(&self, part: Part) -> usize {
-        self.trainable(&[part])
-            .map(|parameter| parameter.var.elem_count())
-            .sum()
+        self.trainable(&[part]).map(|parameter| parameter.var.elem_count()).sum()
     }
 
     /// The parts that own at least one parameter, in order of first appearance.
@@ -330,9 +318,7 @@ mod tests {
         let alone = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
         let alone = build(&alone).unwrap();
         let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-        builder
-            .trainable(Part::Encoder, "fc.weight", (4, 9), Init::FanIn(9))
-            .unwrap();
+        builder.trainable(Part::Encoder, "fc.weight", (4, 9), Init::FanIn(9)).unwrap();
         let after_another = build(&builder).unwrap();
         assert_eq!(values(&alone), values(&after_another));
         let other_seed = ParameterBuilder::seeded(Seed(2), &Device::Cpu);
@@ -356,13 +342,7 @@ mod tests {
             build(&stored((4, 9), "block.4.fc.weight")),
             Err(ParameterError::Missing { .. })
         ));
-        assert!(matches!(
-            build(&stored((9, 4), name)),
-            Err(ParameterError::Misshapen { .. })
-        ));
-        assert!(matches!(
-            stored((4, 9), name).finish(),
-            Err(ParameterError::Extra { .. })
-        ));
+        assert!(matches!(build(&stored((9, 4), name)), Err(ParameterError::Misshapen { .. })));
+        assert!(matches!(stored((4, 9), name).finish(), Err(ParameterError::Extra { .. })));
     }
 }

@@ -63,11 +63,7 @@ pub struct Sampler {
 impl Sampler {
     /// A single chain with seed 0.
     pub fn once(kind: SamplerKind) -> Self {
-        Self {
-            kind,
-            runs: NonZeroU32::MIN,
-            seed: Seed(0),
-        }
+        Self { kind, runs: NonZeroU32::MIN, seed: Seed(0) }
     }
 }
 
@@ -123,11 +119,9 @@ pub fn classify(
     match sum {
         Some(sum) => scaled(&sum, scale),
         // `runs` is at least 1.
-        None => Err(MethodError::OutOfRange {
-            name: "runs",
-            expected: "at least 1",
-            value: "0".into(),
-        }),
+        None => {
+            Err(MethodError::OutOfRange { name: "runs", expected: "at least 1", value: "0".into() })
+        }
     }
 }
 
@@ -142,10 +136,6 @@ fn add(a: &Classification, b: &Classification) -> Result<Classification, MethodE
 fn scaled(sum: &Classification, scale: f64) -> Result<Classification, MethodError> {
     Ok(Classification {
         probabilities: (&sum.probabilities * scale)?,
-        per_block: sum
-            .per_block
-            .iter()
-            .map(|x| x * scale)
-            .collect::<Result<_, _>>()?,
+        per_block: sum.per_block.iter().map(|x| x * scale).collect::<Result<_, _>>()?,
     })
 }

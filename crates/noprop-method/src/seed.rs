@@ -33,11 +33,7 @@ impl Seed {
 
     /// The draws of one training step; both numbers count from 0.
     pub fn at(self, epoch: u32, step: u32) -> Draws {
-        Draws {
-            seed: self,
-            epoch,
-            step,
-        }
+        Draws { seed: self, epoch, step }
     }
 
     /// z_0 of inference run `run`.
@@ -71,8 +67,7 @@ impl Draws {
     }
 
     fn key(self, purpose: Purpose, block: u64) -> StreamKey {
-        self.seed
-            .key(purpose, [block, self.epoch.into(), self.step.into()])
+        self.seed.key(purpose, [block, self.epoch.into(), self.step.into()])
     }
 
     /// The noise in block `block`'s input z_{t-1}.

@@ -28,11 +28,8 @@ impl ImageBranch {
         let [c1, c2, c3] = CHANNELS;
         let side = |size: usize| ((size - 2) / 2 - 4) / 2;
         let flat = c3 * side(image.height) * side(image.width);
-        let sizes = [
-            ((image.channels, c1), Pool::Max2),
-            ((c1, c2), Pool::None),
-            ((c2, c3), Pool::Max2),
-        ];
+        let sizes =
+            [((image.channels, c1), Pool::Max2), ((c1, c2), Pool::None), ((c2, c3), Pool::Max2)];
         let conv = |layer: usize| {
             let (channels, pool) = sizes[layer];
             let place = place.at(&format!("conv{}", layer + 1));
@@ -54,8 +51,7 @@ impl ImageBranch {
     /// Sets the running statistics to those of `images`, for a branch that is never trained.
     pub fn calibrate(&self, images: &Tensor) -> Result<()> {
         let features = self.before_norm(images, Pass::Eval)?;
-        self.norm
-            .forward(&features, Statistics::Batch { momentum: 1.0 })?;
+        self.norm.forward(&features, Statistics::Batch { momentum: 1.0 })?;
         Ok(())
     }
 

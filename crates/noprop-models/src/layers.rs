@@ -26,10 +26,7 @@ impl Place<'_> {
         } else {
             format!("{}.{name}", self.prefix)
         };
-        Self {
-            prefix,
-            ..self.clone()
-        }
+        Self { prefix, ..self.clone() }
     }
 
     fn parameter(
@@ -88,12 +85,7 @@ impl Conv {
             }
             Pass::Train(_) | Pass::Eval => None,
         };
-        Ok(Conv3x3 {
-            padding: Padding::Valid,
-            pool: self.pool,
-            dropout,
-            backend: self.backend,
-        })
+        Ok(Conv3x3 { padding: Padding::Valid, pool: self.pool, dropout, backend: self.backend })
     }
 
     /// Weight [1, Co, Ci, 3, 3] and bias [1, Co].
@@ -195,20 +187,10 @@ impl BatchNorm {
     pub fn forward(&self, x: &Tensor, statistics: Statistics) -> Result<Tensor> {
         let mode = match statistics {
             Statistics::Batch { .. } => BatchNormMode::Train,
-            Statistics::Running => BatchNormMode::Eval {
-                mean: &self.mean,
-                var: &self.var,
-            },
+            Statistics::Running => BatchNormMode::Eval { mean: &self.mean, var: &self.var },
         };
-        let out = batch_norm(
-            x,
-            &self.gamma,
-            &self.beta,
-            EPSILON,
-            mode,
-            self.activation,
-            self.backend,
-        )?;
+        let out =
+            batch_norm(x, &self.gamma, &self.beta, EPSILON, mode, self.activation, self.backend)?;
         if let Statistics::Batch { momentum } = statistics {
             let rows = x.dim(1)? as f64;
             // The running variance is the unbiased one, as in PyTorch; one row has none.

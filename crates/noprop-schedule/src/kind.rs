@@ -40,9 +40,7 @@ impl ScheduleKind {
     pub(crate) fn alpha_bars(self, steps: usize) -> Vec<f64> {
         match self {
             Self::Cosine => (0..=steps).map(|t| cosine(t, steps)).collect(),
-            Self::Linear => (0..=steps)
-                .map(|t| LINEAR_CLEAN * t as f64 / steps as f64)
-                .collect(),
+            Self::Linear => (0..=steps).map(|t| LINEAR_CLEAN * t as f64 / steps as f64).collect(),
             Self::Notebook => notebook(steps),
         }
     }
@@ -62,11 +60,7 @@ fn notebook(steps: usize) -> Vec<f64> {
     let (near_clean, near_noise) = NOTEBOOK_ALPHA;
     let mut levels = vec![NOTEBOOK_CLEAN];
     for k in 0..steps {
-        let share = if steps == 1 {
-            0.0
-        } else {
-            k as f64 / (steps - 1) as f64
-        };
+        let share = if steps == 1 { 0.0 } else { k as f64 / (steps - 1) as f64 };
         let alpha = near_clean + (near_noise - near_clean) * share;
         levels.push(levels[k] * alpha);
     }

@@ -37,11 +37,7 @@ impl Schedule {
         }
         let mut previous = 0.0;
         for (t, &value) in alpha_bars.iter().enumerate() {
-            let rises = if t == 0 {
-                value >= previous
-            } else {
-                value > previous
-            };
+            let rises = if t == 0 { value >= previous } else { value > previous };
             if !rises || value.is_nan() || value >= 1.0 {
                 return Err(ScheduleError::NotIncreasing { t, value, previous });
             }

@@ -37,42 +37,23 @@ impl Denoiser for Dense {
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let from = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-    let mut blocks = Vec::new();
-    for t in (1..=STEPS).map(Part::Block) {
-        let w1 = from.trainable(t, "w1", (784 + 10, 128), Init::FanIn(784))?;
-        blocks.push((w1, from.trainable(t, "w2", (128, 10), Init::FanIn(128))?));
-    }
+    let weight = |t, name, i, o| from.trainable(Part::Block(t), name, (i, o), Init::FanIn(i));
+    let blocks = (1..=STEPS).map(|t| Ok((weight(t, "w1", 794, 128)?, weight(t, "w2", 128, 10)?)));
+    let blocks = blocks.collect::<Result<_>>()?;
     let readout = from.trainable(Part::Readout, "w", (10, 10), Init::Constant(0.0))?;
     let one_hot = Tensor::eye(10, DType::F32, &Device::Cpu)?;
-    let network = Dense {
-        blocks,
-        readout,
-        one_hot,
-        parameters: from.finish()?,
-    };
+    let network = Dense { blocks, readout, one_hot, parameters: from.finish()? };
     let schedule = Schedule::new(ScheduleKind::Cosine, STEPS)?;
     let objective = DiscreteTime::new(schedule, 0.1, LossWeight::Snr)?;
-    let data = Dataset::mnist_sample()?;
-    let config = TrainConfig {
-        epochs: 10,
-        ..TrainConfig::default()
-    };
+    let (data, config) =
+        (Dataset::mnist_sample()?, TrainConfig { epochs: 10, ..Default::default() });
     let mut trainer = Trainer::new(&network, &objective, &data.train, config, Seed(1))?;
     for unit in 0..trainer.units().len() {
         while !trainer.is_done(unit) {
             trainer.advance(unit)?;
         }
     }
-    let test = evaluate(
-        &network,
-        &objective,
-        &data.test,
-        &Sampler::once(SamplerKind::Mean),
-    )?;
-    println!(
-        "test accuracy {:.1} %, by block {:?}",
-        100.0 * test.accuracy(),
-        test.per_block
-    );
+    let test = evaluate(&network, &objective, &data.test, &Sampler::once(SamplerKind::Mean))?;
+    println!("test accuracy {:.1} %, by block {:?}", 100.0 * test.accuracy(), test.per_block);
     Ok(())
 }

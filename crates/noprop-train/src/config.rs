@@ -58,11 +58,7 @@ impl TrainConfig {
     /// [`TrainError::OutOfRange`] naming the first setting that is off.
     pub fn validate(&self, images: usize) -> Result<(), TrainError> {
         let out_of_range = |name, expected: &str, value: String| {
-            Err(TrainError::OutOfRange {
-                name,
-                expected: expected.into(),
-                value,
-            })
+            Err(TrainError::OutOfRange { name, expected: expected.into(), value })
         };
         if !(1..=MAX_EPOCHS).contains(&self.epochs) {
             return out_of_range("epochs", "between 1 and 1000000", self.epochs.to_string());
@@ -114,23 +110,11 @@ mod tests {
         fine.validate(1000).unwrap();
         for broken in [
             TrainConfig { epochs: 0, ..fine },
-            TrainConfig {
-                batch_size: 0,
-                ..fine
-            },
-            TrainConfig {
-                batch_size: 1001,
-                ..fine
-            },
-            TrainConfig {
-                lr: f64::NAN,
-                ..fine
-            },
+            TrainConfig { batch_size: 0, ..fine },
+            TrainConfig { batch_size: 1001, ..fine },
+            TrainConfig { lr: f64::NAN, ..fine },
             TrainConfig { lr: 0.0, ..fine },
-            TrainConfig {
-                weight_decay: -1.0,
-                ..fine
-            },
+            TrainConfig { weight_decay: -1.0, ..fine },
         ] {
             assert!(broken.validate(1000).is_err(), "{broken:?}");
         }

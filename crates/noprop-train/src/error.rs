@@ -98,19 +98,11 @@ pub enum TrainError {
 impl TrainError {
     pub(crate) fn reading(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File {
-            action: "read",
-            path,
-            source,
-        }
+        move |source| Self::File { action: "read", path, source }
     }
 
     pub(crate) fn writing(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File {
-            action: "write",
-            path,
-            source,
-        }
+        move |source| Self::File { action: "write", path, source }
     }
 }

@@ -60,9 +60,8 @@ pub fn evaluate(
     let classes = network.class_embeddings().dim(0)?;
     let mut confusion = vec![vec![0u64; classes]; classes];
     for (&true_class, &predicted) in truth.iter().zip(&predictions) {
-        if let Some(cell) = confusion
-            .get_mut(true_class as usize)
-            .and_then(|row| row.get_mut(predicted as usize))
+        if let Some(cell) =
+            confusion.get_mut(true_class as usize).and_then(|row| row.get_mut(predicted as usize))
         {
             *cell += 1;
         }

@@ -131,11 +131,7 @@ impl EpochSums {
         let mean = |part: String| {
             let &(loss, error, count) = self.0.get(&part)?;
             let count = f64::from(count);
-            Some(MeanLoss {
-                part,
-                loss: loss / count,
-                error: error / count,
-            })
+            Some(MeanLoss { part, loss: loss / count, error: error / count })
         };
         parts.filter_map(mean).collect()
     }
@@ -203,10 +199,7 @@ pub fn fit(
         observer.epoch(&report);
     }
     match progress.best {
-        Some(best) => Ok(Outcome::Finished(FitReport {
-            best,
-            seconds: progress.seconds,
-        })),
+        Some(best) => Ok(Outcome::Finished(FitReport { best, seconds: progress.seconds })),
         // Every epoch sets it, and there is at least one.
         None => Ok(Outcome::Stopped { epoch: 0, step: 0 }),
     }
@@ -214,9 +207,7 @@ pub fn fit(
 
 /// One step of every unit.
 fn step(trainer: &mut Trainer<'_>) -> Result<Vec<StepReport>, TrainError> {
-    (0..trainer.units.len())
-        .map(|unit| trainer.advance(unit))
-        .collect()
+    (0..trainer.units.len()).map(|unit| trainer.advance(unit)).collect()
 }
 
 /// Validates, keeps the weights if they are the best so far, and moves `progress` to the next epoch.
@@ -227,18 +218,9 @@ fn end_epoch(
     seconds: f64,
 ) -> Result<EpochReport, TrainError> {
     let network = trainer.network();
-    let evaluation = evaluate(
-        network,
-        trainer.objective(),
-        fitting.validation,
-        &fitting.sampler,
-    )?;
+    let evaluation = evaluate(network, trainer.objective(), fitting.validation, &fitting.sampler)?;
     let epoch = progress.epoch + 1;
-    let this = Best {
-        epoch,
-        correct: evaluation.correct,
-        total: evaluation.total,
-    };
+    let this = Best { epoch, correct: evaluation.correct, total: evaluation.total };
     let best = match progress.best {
         // Of two equals the later one: it was trained for longer, at a lower rate.
         Some(best) if best.correct > this.correct => best,
@@ -275,13 +257,7 @@ fn end_epoch(
 
 fn with_checkpoint(error: TrainError, progress: &Progress, run: &RunDirectory) -> TrainError {
     match error {
-        TrainError::Diverged {
-            part,
-            epoch,
-            step,
-            value,
-            ..
-        } => TrainError::Diverged {
+        TrainError::Diverged { part, epoch, step, value, .. } => TrainError::Diverged {
             part,
             epoch,
             step,
@@ -299,7 +275,5 @@ fn with_checkpoint(error: TrainError, progress: &Progress, run: &RunDirectory) -
 }
 
 fn unix_time() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs())
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

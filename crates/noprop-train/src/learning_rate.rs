@@ -49,33 +49,22 @@ mod tests {
 
     #[test]
     fn rises_to_the_peak_and_falls_to_almost_nothing() {
-        let rate = LearningRate {
-            peak: 2e-3,
-            warmup_steps: 200,
-            decay: Decay::Cosine,
-            total_steps: 1290,
-        };
+        let rate =
+            LearningRate { peak: 2e-3, warmup_steps: 200, decay: Decay::Cosine, total_steps: 1290 };
         assert!((rate.at(0) - 1e-5).abs() < 1e-12);
         assert!((rate.at(199) - 2e-3).abs() < 1e-12);
         assert!((rate.at(200) - 2e-3).abs() < 1e-12);
         assert!((rate.at(745) - 1e-3).abs() < 1e-9, "half-way down");
         assert!(rate.at(1289) > 0.0 && rate.at(1289) < 1e-8);
-        let constant = LearningRate {
-            decay: Decay::Constant,
-            ..rate
-        };
+        let constant = LearningRate { decay: Decay::Constant, ..rate };
         assert_eq!(constant.at(1289), 2e-3);
     }
 
     /// A warm-up longer than the training must not divide by zero or go negative.
     #[test]
     fn survives_a_warmup_longer_than_the_training() {
-        let rate = LearningRate {
-            peak: 1.0,
-            warmup_steps: 10,
-            decay: Decay::Cosine,
-            total_steps: 5,
-        };
+        let rate =
+            LearningRate { peak: 1.0, warmup_steps: 10, decay: Decay::Cosine, total_steps: 5 };
         assert!((0..20).all(|step| (0.0..=1.0).contains(&rate.at(step))));
     }
 }

@@ -112,10 +112,7 @@ impl MetricsLog {
         file.set_len(keep.min(length))
             .and_then(|()| file.seek(SeekFrom::End(0)))
             .map_err(TrainError::writing(path))?;
-        Ok(Self {
-            path: path.into(),
-            file,
-        })
+        Ok(Self { path: path.into(), file })
     }
 
     /// Appends one event and returns the log's new length in bytes.

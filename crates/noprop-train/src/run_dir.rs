@@ -48,10 +48,7 @@ impl RunDirectory {
         }
         fs::create_dir_all(path).map_err(TrainError::writing(path))?;
         let lock = lock(path)?;
-        let run = Self {
-            path: path.into(),
-            _lock: Some(lock),
-        };
+        let run = Self { path: path.into(), _lock: Some(lock) };
         for file in FILES {
             remove(&path.join(file), |path| fs::remove_file(path))?;
         }
@@ -67,20 +64,15 @@ impl RunDirectory {
     /// # Errors
     /// [`TrainError::NotARun`] if there is none.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
-        let not_a_run = |reason: &str| TrainError::NotARun {
-            path: path.into(),
-            reason: reason.into(),
-        };
+        let not_a_run =
+            |reason: &str| TrainError::NotARun { path: path.into(), reason: reason.into() };
         if !path.exists() {
             return Err(not_a_run("there is nothing of that name"));
         }
         if !path.join(CONFIG).is_file() {
             return Err(not_a_run("it has no config.toml"));
         }
-        Ok(Self {
-            path: path.into(),
-            _lock: None,
-        })
+        Ok(Self { path: path.into(), _lock: None })
     }
 
     /// Opens a run to go on writing it.
@@ -89,10 +81,7 @@ impl RunDirectory {
     /// As [`Self::open`], and [`TrainError::RunLocked`].
     pub fn open_to_write(path: &Path) -> Result<Self, TrainError> {
         let run = Self::open(path)?;
-        Ok(Self {
-            _lock: Some(lock(path)?),
-            ..run
-        })
+        Ok(Self { _lock: Some(lock(path)?), ..run })
     }
 
     /// Where the run is.
@@ -179,10 +168,7 @@ mod tests {
             RunDirectory::create(&foreign, Existing::Replace, ""),
             Err(TrainError::RunExists { .. })
         ));
-        assert!(matches!(
-            RunDirectory::open(&foreign),
-            Err(TrainError::NotARun { .. })
-        ));
+        assert!(matches!(RunDirectory::open(&foreign), Err(TrainError::NotARun { .. })));
     }
 
     #[test]
@@ -190,10 +176,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
         let _first = RunDirectory::create(&path, Existing::Refuse, "").unwrap();
-        assert!(matches!(
-            RunDirectory::open_to_write(&path),
-            Err(TrainError::RunLocked { .. })
-        ));
+        assert!(matches!(RunDirectory::open_to_write(&path), Err(TrainError::RunLocked { .. })));
         RunDirectory::open(&path).unwrap();
     }
 }

@@ -111,10 +111,7 @@ impl Progress {
     /// [`StateError`].
     pub fn read(run: &RunDirectory, config: &str) -> Result<Self, TrainError> {
         let path = run.state().join("progress.json");
-        let malformed = |reason: String| StateError::Malformed {
-            path: path.clone(),
-            reason,
-        };
+        let malformed = |reason: String| StateError::Malformed { path: path.clone(), reason };
         let mut text = String::new();
         match fs::File::open(&path) {
             Ok(file) => {
@@ -168,17 +165,10 @@ impl Progress {
             for parameter in &state.trained {
                 let m = take(&file, &mut stored, &moment("m", &parameter.name))?;
                 let v = take(&file, &mut stored, &moment("v", &parameter.name))?;
-                moments.push(Moments {
-                    name: parameter.name.clone(),
-                    first: m,
-                    second: v,
-                });
+                moments.push(Moments { name: parameter.name.clone(), first: m, second: v });
             }
             if let Some(name) = stored.keys().next() {
-                return Err(mismatch(
-                    &file,
-                    format!("tensor `{name}` does not belong to it"),
-                ));
+                return Err(mismatch(&file, format!("tensor `{name}` does not belong to it")));
             }
             state.adam.restore(position, moments)?;
             state.position = position;
@@ -201,11 +191,7 @@ impl Progress {
         let untrained = untrained(trainer);
         if !untrained.is_empty() {
             let tensors: Vec<_> = untrained.iter().map(named).collect();
-            write_weights(
-                &folder.join(format!("{UNTRAINED}.safetensors")),
-                &tensors,
-                "",
-            )?;
+            write_weights(&folder.join(format!("{UNTRAINED}.safetensors")), &tensors, "")?;
         }
         for state in &trainer.units {
             let mut tensors: Vec<_> = owned(trainer, state).iter().map(named).collect();
@@ -219,11 +205,7 @@ impl Progress {
         sync_directory(&folder).map_err(TrainError::writing(&folder))?;
 
         let saved = Some((self.epoch, self.step));
-        let next = Self {
-            generation,
-            saved,
-            ..self.clone()
-        };
+        let next = Self { generation, saved, ..self.clone() };
         let path = run.state().join("progress.json");
         let text = serde_json::to_vec_pretty(&next)
             .map_err(|error| TrainError::writing(&path)(error.into()))?;
@@ -258,26 +240,18 @@ fn named(parameter: &Parameter) -> (String, Tensor) {
 fn owned(trainer: &Trainer<'_>, state: &UnitState) -> Vec<Parameter> {
     let parts: Vec<Part> = state.unit.parts();
     let all = trainer.network().parameters().iter();
-    all.filter(|parameter| parts.contains(&parameter.part))
-        .cloned()
-        .collect()
+    all.filter(|parameter| parts.contains(&parameter.part)).cloned().collect()
 }
 
 /// Everything that no unit owns.
 fn untrained(trainer: &Trainer<'_>) -> Vec<Parameter> {
     let parts: Vec<Part> = trainer.units.iter().flat_map(|s| s.unit.parts()).collect();
     let all = trainer.network().parameters().iter();
-    all.filter(|parameter| !parts.contains(&parameter.part))
-        .cloned()
-        .collect()
+    all.filter(|parameter| !parts.contains(&parameter.part)).cloned().collect()
 }
 
 fn mismatch(path: &Path, reason: String) -> TrainError {
-    crate::WeightsError::Mismatch {
-        path: path.into(),
-        reason,
-    }
-    .into()
+    crate::WeightsError::Mismatch { path: path.into(), reason }.into()
 }
 
 fn take(
@@ -285,9 +259,7 @@ fn take(
     stored: &mut BTreeMap<String, Tensor>,
     name: &str,
 ) -> Result<Tensor, TrainError> {
-    stored
-        .remove(name)
-        .ok_or_else(|| mismatch(path, format!("tensor `{name}` is missing")))
+    stored.remove(name).ok_or_else(|| mismatch(path, format!("tensor `{name}` is missing")))
 }
 
 fn set(parameter: &Parameter, tensor: Tensor, path: &Path) -> Result<(), TrainError> {
@@ -297,7 +269,5 @@ fn set(parameter: &Parameter, tensor: Tensor, path: &Path) -> Result<(), TrainEr
         let reason = format!("tensor `{name}` has shape {found:?} where {expected:?} is needed");
         return Err(mismatch(path, reason));
     }
-    Ok(parameter
-        .var
-        .set(&tensor.to_device(parameter.var.device())?)?)
+    Ok(parameter.var.set(&tensor.to_device(parameter.var.device())?)?)
 }

@@ -155,11 +155,7 @@ impl<'a> Trainer<'a> {
     /// # Panics
     /// If there is no such unit.
     pub fn advance(&mut self, unit: usize) -> Result<StepReport, TrainError> {
-        let UnitState {
-            unit: kind,
-            position,
-            ..
-        } = self.units[unit];
+        let UnitState { unit: kind, position, .. } = self.units[unit];
         let spe = u64::from(self.steps_per_epoch);
         let epoch = u32::try_from(position / spe).unwrap_or(u32::MAX);
         let step = u32::try_from(position % spe).unwrap_or(u32::MAX);
@@ -182,13 +178,8 @@ impl<'a> Trainer<'a> {
                 self.shared_encoder(blocks, &batch, draws, &mut gradients)?
             }
             Unit::Readout => {
-                let loss = self
-                    .objective
-                    .readout_loss(self.network, &batch.labels, draws)?;
-                let both = BlockLoss {
-                    error: loss.detach(),
-                    loss,
-                };
+                let loss = self.objective.readout_loss(self.network, &batch.labels, draws)?;
+                let both = BlockLoss { error: loss.detach(), loss };
                 let values = self.read(Part::Readout, &both, epoch, step)?;
                 gradients.add(&both.loss.backward()?)?;
                 vec![values]
@@ -248,9 +239,7 @@ impl<'a> Trainer<'a> {
         labels: &Tensor,
         draws: Draws,
     ) -> Result<BlockLoss, TrainError> {
-        Ok(self
-            .objective
-            .block_loss(self.network, block, features, labels, draws)?)
+        Ok(self.objective.block_loss(self.network, block, features, labels, draws)?)
     }
 
     /// What the encoder of `part` makes of the batch.
@@ -270,11 +259,8 @@ impl<'a> Trainer<'a> {
         epoch: u32,
         step: u32,
     ) -> Result<PartLoss, TrainError> {
-        let values = PartLoss {
-            part,
-            loss: loss.loss.to_scalar()?,
-            error: loss.error.to_scalar()?,
-        };
+        let values =
+            PartLoss { part, loss: loss.loss.to_scalar()?, error: loss.error.to_scalar()? };
         if values.loss.is_finite() {
             return Ok(values);
         }
@@ -319,11 +305,8 @@ impl<'a> Trainer<'a> {
 
 impl UnitState {
     fn new(unit: Unit, network: &dyn Denoiser, config: &TrainConfig) -> Result<Self, TrainError> {
-        let trained: Vec<Parameter> = network
-            .parameters()
-            .trainable(&unit.parts())
-            .cloned()
-            .collect();
+        let trained: Vec<Parameter> =
+            network.parameters().trainable(&unit.parts()).cloned().collect();
         let vars = trained
             .iter()
             .map(|parameter| (parameter.name.clone(), parameter.var.clone()))
@@ -336,12 +319,7 @@ impl UnitState {
             weight_decay: config.weight_decay,
             ..AdamConfig::default()
         };
-        Ok(Self {
-            unit,
-            adam: Adam::new(vars, adam)?,
-            trained,
-            position: 0,
-        })
+        Ok(Self { unit, adam: Adam::new(vars, adam)?, trained, position: 0 })
     }
 }
 
@@ -353,10 +331,7 @@ struct Gradients<'a> {
 
 impl<'a> Gradients<'a> {
     fn new(parameters: &'a [Parameter]) -> Self {
-        Self {
-            parameters,
-            found: vec![None; parameters.len()],
-        }
+        Self { parameters, found: vec![None; parameters.len()] }
     }
 
     /// Adds one pass. A parameter that several passes reach gets the sum in the order of the passes.
@@ -378,9 +353,7 @@ impl<'a> Gradients<'a> {
             .iter()
             .zip(self.found)
             .map(|(parameter, gradient)| {
-                gradient.ok_or_else(|| TrainError::MissingGradient {
-                    name: parameter.name.clone(),
-                })
+                gradient.ok_or_else(|| TrainError::MissingGradient { name: parameter.name.clone() })
             })
             .collect()
     }

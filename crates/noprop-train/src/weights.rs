@@ -102,10 +102,7 @@ pub fn read_weights(path: &Path) -> Result<StoredWeights, WeightsError> {
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, WeightsError> {
-    let reading = |source| WeightsError::Read {
-        path: path.into(),
-        source,
-    };
+    let reading = |source| WeightsError::Read { path: path.into(), source };
     let file = std::fs::File::open(path).map_err(reading)?;
     // The size is a hint that sizes the buffer; `take` is the bound that holds.
     let size = file.metadata().map_err(reading)?.len();
@@ -113,17 +110,12 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, WeightsError> {
         return Err(WeightsError::TooLarge { path: path.into() });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    file.take(MAX_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(reading)?;
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(reading)?;
     Ok(bytes)
 }
 
 fn decode(path: &Path, bytes: &[u8]) -> Result<StoredWeights, WeightsError> {
-    let malformed = |reason: String| WeightsError::Malformed {
-        path: path.into(),
-        reason,
-    };
+    let malformed = |reason: String| WeightsError::Malformed { path: path.into(), reason };
     let (_, header) =
         SafeTensors::read_metadata(bytes).map_err(|error| malformed(error.to_string()))?;
     let file = SafeTensors::deserialize(bytes).map_err(|error| malformed(error.to_string()))?;
@@ -139,10 +131,7 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<StoredWeights, WeightsError> {
         let (chunks, _) = view.data().as_chunks::<4>();
         let values: Vec<f32> = chunks.iter().map(|&le| f32::from_le_bytes(le)).collect();
         if !values.iter().all(|value| value.is_finite()) {
-            return Err(WeightsError::NotFinite {
-                path: path.into(),
-                name: name.into(),
-            });
+            return Err(WeightsError::NotFinite { path: path.into(), name: name.into() });
         }
         let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
             .map_err(|error| malformed(format!("tensor `{name}`: {error}")))?;
@@ -166,10 +155,7 @@ pub fn write_weights(
     tensors: &[(String, Tensor)],
     metadata: &str,
 ) -> Result<(), WeightsError> {
-    let writing = |source| WeightsError::Write {
-        path: path.into(),
-        source,
-    };
+    let writing = |source| WeightsError::Write { path: path.into(), source };
     let bytes = encode(tensors, metadata).map_err(|error| writing(io::Error::other(error)))?;
     write_atomically(path, |file| file.write_all(&bytes)).map_err(writing)
 }
@@ -206,10 +192,7 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let tensor = Tensor::arange(0f32, 6., &Device::Cpu).unwrap();
-        let tensors = [
-            ("b".to_owned(), tensor.reshape((2, 3)).unwrap()),
-            ("a".to_owned(), tensor),
-        ];
+        let tensors = [("b".to_owned(), tensor.reshape((2, 3)).unwrap()), ("a".to_owned(), tensor)];
         encode(&tensors, "{}").unwrap()
     }
 
@@ -222,11 +205,7 @@ mod tests {
         let stored = read(&sample()).unwrap();
         assert_eq!(stored.metadata.as_deref(), Some("{}"));
         assert_eq!(stored.tensors["b"].dims(), [2, 3]);
-        assert_eq!(
-            sample(),
-            sample(),
-            "the same weights must give the same bytes"
-        );
+        assert_eq!(sample(), sample(), "the same weights must give the same bytes");
     }
 
     #[test]
@@ -254,10 +233,7 @@ mod tests {
             let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
             bytes.extend(header.as_bytes());
             bytes.extend([0; 8]);
-            assert!(
-                matches!(read(&bytes), Err(WeightsError::Malformed { .. })),
-                "{header}"
-            );
+            assert!(matches!(read(&bytes), Err(WeightsError::Malformed { .. })), "{header}");
         }
         let huge_header = u64::MAX.to_le_bytes();
         assert!(read(&huge_header).is_err());

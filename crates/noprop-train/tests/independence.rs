@@ -26,14 +26,8 @@ const CONFIG: TrainConfig = TrainConfig {
 };
 
 fn network(encoder: EncoderKind) -> Network {
-    let image = ImageShape {
-        channels: 1,
-        height: 28,
-        width: 28,
-    };
-    let config = NetworkConfig::new(image, 10, BLOCKS)
-        .unwrap()
-        .encoder(encoder);
+    let image = ImageShape { channels: 1, height: 28, width: 28 };
+    let config = NetworkConfig::new(image, 10, BLOCKS).unwrap().encoder(encoder);
     Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
 }
 
@@ -44,11 +38,7 @@ fn objective() -> DiscreteTime {
 
 fn few_images() -> Split {
     let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
-    Dataset::mnist_sample()
-        .unwrap()
-        .train
-        .select(&rows)
-        .unwrap()
+    Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
 }
 
 fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
@@ -71,19 +61,12 @@ fn a_blocks_loss_gives_no_gradient_to_another_block() {
     let pass = noprop_method::Pass::Train(draws.dropout(Part::Block(1)));
     let features =
         noprop_method::Denoiser::encode(&network, Part::Block(1), &images.images, pass).unwrap();
-    let loss = objective()
-        .block_loss(&network, 1, &features, &images.labels, draws)
-        .unwrap();
+    let loss = objective().block_loss(&network, 1, &features, &images.labels, draws).unwrap();
     let gradients = loss.loss.backward().unwrap();
     for parameter in noprop_method::Denoiser::parameters(&network).iter() {
         let expected =
             parameter.part == Part::Block(1) && parameter.kind == ParameterKind::Trainable;
-        assert_eq!(
-            gradients.get(&parameter.var).is_some(),
-            expected,
-            "{}",
-            parameter.name
-        );
+        assert_eq!(gradients.get(&parameter.var).is_some(), expected, "{}", parameter.name);
     }
 }
 
@@ -121,21 +104,14 @@ fn order_and_threads_do_not_change_a_bit() {
 }
 
 fn rayon_pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .unwrap()
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
 /// An encoder left out of every optimizer, or a layer wired to nothing, would stay where it was.
 #[test]
 fn every_trainable_variable_moves_in_one_step() {
     let (images, objective) = (few_images(), objective());
-    for encoder in [
-        EncoderKind::PerBlock,
-        EncoderKind::Shared,
-        EncoderKind::Frozen,
-    ] {
+    for encoder in [EncoderKind::PerBlock, EncoderKind::Shared, EncoderKind::Frozen] {
         let network = network(encoder);
         let before = bits(&network);
         let mut trainer = Trainer::new(&network, &objective, &images, CONFIG, Seed(1)).unwrap();
@@ -157,11 +133,7 @@ struct StopAfter(u32);
 impl Observer for StopAfter {
     fn step(&mut self, _: &[StepReport]) -> Control {
         self.0 = self.0.saturating_sub(1);
-        if self.0 == 0 {
-            Control::Stop
-        } else {
-            Control::Continue
-        }
+        if self.0 == 0 { Control::Stop } else { Control::Continue }
     }
 }
 
@@ -170,11 +142,7 @@ impl Observer for StopAfter {
 fn stopped_and_resumed_gives_the_same_bytes() {
     let (images, objective) = (few_images(), objective());
     let dir = tempfile::tempdir().unwrap();
-    for encoder in [
-        EncoderKind::PerBlock,
-        EncoderKind::Shared,
-        EncoderKind::Frozen,
-    ] {
+    for encoder in [EncoderKind::PerBlock, EncoderKind::Shared, EncoderKind::Frozen] {
         let session = |run: &RunDirectory, progress: Progress, observer: &mut dyn Observer| {
             let network = network(encoder);
             let mut trainer = Trainer::new(&network, &objective, &images, CONFIG, Seed(1)).unwrap();
@@ -199,14 +167,8 @@ fn stopped_and_resumed_gives_the_same_bytes() {
         let stopped = session(&halves, Progress::start("c"), &mut StopAfter(2));
         assert_eq!(stopped, Outcome::Stopped { epoch: 0, step: 2 });
         let progress = Progress::read(&halves, "c").unwrap();
-        assert!(
-            Progress::read(&halves, "other").is_err(),
-            "changed settings must be refused"
-        );
-        assert!(matches!(
-            session(&halves, progress, &mut Silent),
-            Outcome::Finished(_)
-        ));
+        assert!(Progress::read(&halves, "other").is_err(), "changed settings must be refused");
+        assert!(matches!(session(&halves, progress, &mut Silent), Outcome::Finished(_)));
         let bytes = |run: &RunDirectory| std::fs::read(run.model()).unwrap();
         assert!(bytes(&whole) == bytes(&halves), "{encoder:?}");
     }
@@ -217,19 +179,11 @@ fn stopped_and_resumed_gives_the_same_bytes() {
 fn permuting_the_labels_leaves_every_prediction_unchanged() {
     let (network, images, objective) = (network(EncoderKind::Shared), few_images(), objective());
     let mut shuffled = images.clone();
-    let labels: Vec<u32> = images
-        .labels
-        .to_vec1::<u32>()
-        .unwrap()
-        .into_iter()
-        .rev()
-        .collect();
+    let labels: Vec<u32> = images.labels.to_vec1::<u32>().unwrap().into_iter().rev().collect();
     shuffled.labels = Tensor::new(labels, &Device::Cpu).unwrap();
     for kind in [SamplerKind::Mean, SamplerKind::Stochastic] {
         let predictions = |split: &Split| {
-            evaluate(&network, &objective, split, &Sampler::once(kind))
-                .unwrap()
-                .predictions
+            evaluate(&network, &objective, split, &Sampler::once(kind)).unwrap().predictions
         };
         assert_eq!(predictions(&images), predictions(&shuffled));
     }

@@ -26,10 +26,7 @@ pub(super) struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(15),
-            read: Duration::from_secs(30),
-        }
+        Self { connect: Duration::from_secs(15), read: Duration::from_secs(30) }
     }
 }
 
@@ -71,9 +68,7 @@ impl Client {
             .timeout_recv_response(Some(patience.read))
             .timeout_per_read(Some(patience.read))
             .build();
-        Self {
-            agent: config.into(),
-        }
+        Self { agent: config.into() }
     }
 
     /// Downloads `url` to `part`, which may hold the beginning. Returns whether the whole was joined from several
@@ -99,12 +94,7 @@ impl Client {
                 // There is nothing after what we have: it may be all. The hash will tell.
                 return Ok(true);
             };
-            progress.event(Event::Begin {
-                file,
-                from,
-                done: reply.start,
-                total: reply.total,
-            });
+            progress.event(Event::Begin { file, from, done: reply.start, total: reply.total });
             let (before, total) = (reply.start, reply.total);
             joined |= before > 0;
             have = append(reply, part, limit, progress)?;
@@ -138,27 +128,17 @@ impl Client {
             }
             StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return Ok(None),
             status => {
-                return Err(Fault::Status {
-                    status: status.as_u16(),
-                });
+                return Err(Fault::Status { status: status.as_u16() });
             }
         };
-        Ok(Some(Reply {
-            start,
-            total,
-            body: response.into_body(),
-        }))
+        Ok(Some(Reply { start, total, body: response.into_body() }))
     }
 }
 
 /// `bytes 100-199/200` is (100, 200).
 fn content_range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
     let value = response.headers().get(header::CONTENT_RANGE)?;
-    let (range, total) = value
-        .to_str()
-        .ok()?
-        .strip_prefix("bytes ")?
-        .split_once('/')?;
+    let (range, total) = value.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
     let (start, _) = range.split_once('-')?;
     Some((start.parse().ok()?, total.parse().ok()))
 }
@@ -219,15 +199,11 @@ fn write(
 fn fault(error: ureq::Error) -> Fault {
     match error {
         ureq::Error::Timeout(_) => Fault::TimedOut,
-        ureq::Error::HostNotFound => Fault::Unreachable {
-            reason: "the name cannot be resolved".into(),
-        },
+        ureq::Error::HostNotFound => {
+            Fault::Unreachable { reason: "the name cannot be resolved".into() }
+        }
         ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut => Fault::TimedOut,
-        ureq::Error::Io(e) => Fault::Unreachable {
-            reason: one_line(&e),
-        },
-        other => Fault::Unreachable {
-            reason: one_line(&other),
-        },
+        ureq::Error::Io(e) => Fault::Unreachable { reason: one_line(&e) },
+        other => Fault::Unreachable { reason: one_line(&other) },
     }
 }

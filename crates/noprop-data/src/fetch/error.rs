@@ -51,10 +51,7 @@ pub enum FetchError {
 
 impl FetchError {
     pub(super) fn disk(path: &Path, source: io::Error) -> Self {
-        Self::Disk {
-            path: path.into(),
-            source,
-        }
+        Self::Disk { path: path.into(), source }
     }
 
     /// Whether what was asked for cannot be: exit code 2 rather than 1.

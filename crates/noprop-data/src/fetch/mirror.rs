@@ -27,9 +27,7 @@ impl FromStr for Mirror {
     type Err = BadMirror;
 
     fn from_str(given: &str) -> Result<Self, Self::Err> {
-        let bad = || BadMirror {
-            given: given.into(),
-        };
+        let bad = || BadMirror { given: given.into() };
         match given.split_once("://") {
             Some(("http" | "https", host)) if !host.is_empty() => {
                 let slash = if given.ends_with('/') { "" } else { "/" };

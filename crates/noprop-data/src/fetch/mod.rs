@@ -121,16 +121,10 @@ pub fn fetch(
     mirror: Option<&Mirror>,
     progress: &mut dyn Progress,
 ) -> Result<Fetched, FetchError> {
-    let entry = name.entry().ok_or(FetchError::Bundled {
-        name: name.as_str(),
-    })?;
+    let entry = name.entry().ok_or(FetchError::Bundled { name: name.as_str() })?;
     let sources: Vec<_> = match mirror {
         Some(mirror) => vec![mirror.clone()],
-        None => entry
-            .mirrors
-            .iter()
-            .map(|&url| Mirror::Url(url.into()))
-            .collect(),
+        None => entry.mirrors.iter().map(|&url| Mirror::Url(url.into())).collect(),
     };
     let job = Job {
         entry,
@@ -168,11 +162,8 @@ impl Job<'_> {
         fs::create_dir_all(&self.folder).map_err(|e| FetchError::disk(&self.folder, e))?;
         let _lock = lock(&self.folder)?;
         self.sweep();
-        let mut fetched = Fetched {
-            folder: self.folder.clone(),
-            new: Vec::new(),
-            kept: Vec::new(),
-        };
+        let mut fetched =
+            Fetched { folder: self.folder.clone(), new: Vec::new(), kept: Vec::new() };
         for parcel in self.parcels() {
             let names = parcel.files.iter().map(|file| file.name.to_owned());
             if parcel.files.iter().all(|file| self.is_right(file)) {
@@ -199,20 +190,15 @@ impl Job<'_> {
             Packing::Gzip => {
                 let each = self.entry.files.chunks(1);
                 each.map(|files| Parcel {
-                    name: files
-                        .iter()
-                        .map(|file| format!("{}.gz", file.name))
-                        .collect(),
+                    name: files.iter().map(|file| format!("{}.gz", file.name)).collect(),
                     files,
                     packing,
                 })
                 .collect()
             }
-            Packing::TarGz { archive, .. } => vec![Parcel {
-                name: archive.into(),
-                files: self.entry.files,
-                packing,
-            }],
+            Packing::TarGz { archive, .. } => {
+                vec![Parcel { name: archive.into(), files: self.entry.files, packing }]
+            }
         }
     }
 
@@ -242,17 +228,10 @@ impl Job<'_> {
                 Err(Step::Fault(fault)) => fault,
             };
             let from = source.to_string();
-            progress.event(Event::Failed {
-                file: &parcel.name,
-                from: &from,
-                fault: &fault,
-            });
+            progress.event(Event::Failed { file: &parcel.name, from: &from, fault: &fault });
             attempts.push(Attempt { from, fault });
         }
-        Err(FetchError::Exhausted {
-            file: parcel.name.clone(),
-            attempts,
-        })
+        Err(FetchError::Exhausted { file: parcel.name.clone(), attempts })
     }
 
     /// From a folder: the unpacked files if they are all there, else the packed one.
@@ -367,9 +346,7 @@ impl Job<'_> {
 
 /// Opens a file of a mirror folder.
 fn open(path: &Path) -> Result<File, Fault> {
-    File::open(path).map_err(|e| Fault::Unreadable {
-        reason: error::one_line(&e),
-    })
+    File::open(path).map_err(|e| Fault::Unreadable { reason: error::one_line(&e) })
 }
 
 /// Keeps two fetches from writing one partial file. Systems that cannot lock a folder do without.
@@ -378,9 +355,7 @@ fn lock(folder: &Path) -> Result<Option<File>, FetchError> {
         return Ok(None);
     };
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(FetchError::Busy {
-            folder: folder.into(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(FetchError::Busy { folder: folder.into() }),
         Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
     }
 }

@@ -12,10 +12,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::digest::Hasher;
 
-const PATIENCE: Patience = Patience {
-    connect: Duration::from_secs(5),
-    read: Duration::from_secs(5),
-};
+const PATIENCE: Patience =
+    Patience { connect: Duration::from_secs(5), read: Duration::from_secs(5) };
 
 /// A request that a server got.
 struct Request {
@@ -40,21 +38,15 @@ fn serve(
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
             let first = lines.next().unwrap().unwrap();
             let mut from = None;
-            for line in lines
-                .map_while(Result::ok)
-                .take_while(|line| !line.is_empty())
-            {
+            for line in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {
                 let line = line.to_ascii_lowercase();
                 if let Some(range) = line.strip_prefix("range: bytes=") {
                     from = range.trim_end_matches('-').parse().ok();
                 }
             }
             let mut log = requests.lock().unwrap();
-            let request = Request {
-                path: first.split(' ').nth(1).unwrap().into(),
-                from,
-                nth: log.len(),
-            };
+            let request =
+                Request { path: first.split(' ').nth(1).unwrap().into(), from, nth: log.len() };
             log.push(from);
             drop(log);
             answer(&request, &mut stream);
@@ -110,10 +102,7 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-const TAR: Packing = Packing::TarGz {
-    archive: "all.tar.gz",
-    folder: "inner",
-};
+const TAR: Packing = Packing::TarGz { archive: "all.tar.gz", folder: "inner" };
 
 fn job(
     dir: &Path,
@@ -129,11 +118,7 @@ fn job(
             sha256: Box::leak(sha256(bytes).into_boxed_str()),
         })
         .collect();
-    let entry = Entry {
-        files: Box::leak(files.into_boxed_slice()),
-        packing,
-        mirrors: &[],
-    };
+    let entry = Entry { files: Box::leak(files.into_boxed_slice()), packing, mirrors: &[] };
     Job {
         entry: Box::leak(Box::new(entry)),
         folder: dir.join("data/set"),
@@ -179,12 +164,7 @@ fn files_arrive_whole_and_are_not_fetched_twice() {
         "/b.gz" => send_file(request, stream, &packed_b),
         _ => send(stream, "404 Not Found", b""),
     });
-    let job = job(
-        dir.path(),
-        Packing::Gzip,
-        &[("a", &a), ("b", &b)],
-        &[server],
-    );
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a), ("b", &b)], &[server]);
     let fetched = job.run(&mut Quiet).unwrap();
     assert_eq!((fetched.new.len(), fetched.kept.len()), (2, 0));
     assert_eq!(listing(&job), ["a", "b"]);
@@ -292,12 +272,7 @@ fn the_next_mirror_is_tried_and_told_of() {
     let (missing, _) = serve(|_, stream| send(stream, "404 Not Found", b"<html>"));
     let (wrong, _) = serve(|request, stream| send_file(request, stream, &gzip(&[7; 1000])));
     let (good, _) = serve(move |request, stream| send_file(request, stream, &packed));
-    let job = job(
-        dir.path(),
-        Packing::Gzip,
-        &[("a", &a)],
-        &[missing, wrong, good],
-    );
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[missing, wrong, good]);
     let mut log = Log(Vec::new());
     job.run(&mut log).unwrap();
     assert_eq!(log.0[0], "the server answers 404");
@@ -355,16 +330,8 @@ fn a_silent_server_and_no_server_are_given_up() {
     let url =
         |listener: &TcpListener| Mirror::Url(format!("http://{}/", listener.local_addr().unwrap()));
     let gone = url(&TcpListener::bind("127.0.0.1:0").unwrap());
-    let mut job = job(
-        dir.path(),
-        Packing::Gzip,
-        &[("a", &a)],
-        &[url(&silent), gone],
-    );
-    job.client = Client::direct(Patience {
-        read: Duration::from_millis(200),
-        ..PATIENCE
-    });
+    let mut job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[url(&silent), gone]);
+    job.client = Client::direct(Patience { read: Duration::from_millis(200), ..PATIENCE });
     let faults = faults(&job);
     assert_eq!(faults[0], Fault::TimedOut);
     assert!(matches!(faults[1], Fault::Unreachable { .. }), "{faults:?}");
@@ -466,16 +433,10 @@ fn a_folder_is_a_mirror_packed_or_not() {
         assert_eq!(listing(&job), ["a", "b"], "{step}");
         write("b", &b);
     }
-    assert_eq!(
-        fs::read(source.join("a")).unwrap(),
-        a,
-        "the source is left alone"
-    );
+    assert_eq!(fs::read(source.join("a")).unwrap(), a, "the source is left alone");
 
     let gone = [Mirror::Folder(dir.path().join("nowhere"))];
-    let error = job(dir.path(), TAR, &files, &gone)
-        .run(&mut Quiet)
-        .unwrap_err();
+    let error = job(dir.path(), TAR, &files, &gone).run(&mut Quiet).unwrap_err();
     assert!(matches!(error, FetchError::NoFolder { .. }) && error.is_bad_input());
 }
 
@@ -487,12 +448,7 @@ fn what_is_in_the_way_is_set_aside() {
     let source = dir.path().join("source");
     fs::create_dir_all(&source).unwrap();
     fs::write(source.join("a"), &a).unwrap();
-    let job = job(
-        dir.path(),
-        Packing::Gzip,
-        &[("a", &a)],
-        &[Mirror::Folder(source)],
-    );
+    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[Mirror::Folder(source)]);
     fs::create_dir_all(&job.folder).unwrap();
     fs::write(job.folder.join("a"), b"mine").unwrap();
     // Left by a fetch that was killed.
@@ -527,10 +483,7 @@ fn a_full_disk_is_said_and_leaves_nothing() {
     std::os::unix::fs::symlink("/dev/full", &part).unwrap();
     let error = job.run(&mut Quiet).unwrap_err().to_string();
     assert!(error.contains("No space left"), "{error}");
-    assert!(
-        error.contains("make room") && !error.contains('\n'),
-        "{error}"
-    );
+    assert!(error.contains("make room") && !error.contains('\n'), "{error}");
     assert!(listing(&job).is_empty(), "{:?}", listing(&job));
 }
 

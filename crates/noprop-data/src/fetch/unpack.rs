@@ -69,11 +69,8 @@ pub(super) fn parcel(
             first.read_to_end(&mut start).map_err(damaged)?;
             let is_packed = start == GZIP_MAGIC;
             let whole = Cursor::new(start).chain(first.into_inner());
-            let mut source: Box<dyn Read> = if is_packed {
-                Box::new(MultiGzDecoder::new(whole))
-            } else {
-                Box::new(whole)
-            };
+            let mut source: Box<dyn Read> =
+                if is_packed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
             let each = files.iter();
             each.map(|file| stage(&mut source, file, folder)).collect()
         }
@@ -148,12 +145,7 @@ pub(super) fn stage(mut source: impl Read, file: &RawFile, folder: &Path) -> Res
         target.write_all(bytes).map_err(disk)?;
     }
     if got < file.bytes {
-        return Err(Fault::Truncated {
-            file: file.name.into(),
-            got,
-            expected: file.bytes,
-        }
-        .into());
+        return Err(Fault::Truncated { file: file.name.into(), got, expected: file.bytes }.into());
     }
     let hash = hasher.finish();
     if hash != file.sha256 {
@@ -169,8 +161,5 @@ pub(super) fn stage(mut source: impl Read, file: &RawFile, folder: &Path) -> Res
 }
 
 fn damaged(error: io::Error) -> Step {
-    Fault::Damaged {
-        reason: one_line(&error),
-    }
-    .into()
+    Fault::Damaged { reason: one_line(&error) }.into()
 }

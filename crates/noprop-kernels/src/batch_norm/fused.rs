@@ -57,11 +57,7 @@ pub(super) fn apply(
         rows,
         features,
         eps,
-        source: if given.is_some() {
-            Source::Given
-        } else {
-            Source::Batch
-        },
+        source: if given.is_some() { Source::Given } else { Source::Batch },
         act,
         f32: Shared::default(),
         f64: Shared::default(),
@@ -73,9 +69,7 @@ pub(super) fn apply(
             fill(&op.f64, mean, var)?;
         }
     }
-    let out = y
-        .contiguous()?
-        .apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op.clone())?;
+    let out = y.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op.clone())?;
     let (mean, var) = match given {
         Some((mean, var)) => (mean.detach(), var.detach()),
         None if y.dtype() == DType::F32 => tensors(&op.f32, gamma.shape())?,
@@ -86,23 +80,14 @@ pub(super) fn apply(
 
 fn fill<F: Float>(shared: &Shared<F>, mean: &Tensor, var: &Tensor) -> Result<()> {
     let copy = |t: &Tensor| with_elements(&t.contiguous()?, |t: &[F]| Ok(t.to_vec()));
-    let statistics = Statistics {
-        mean: copy(mean)?,
-        var: copy(var)?,
-    };
+    let statistics = Statistics { mean: copy(mean)?, var: copy(var)? };
     *shared.lock().unwrap_or_else(PoisonError::into_inner) = statistics;
     Ok(())
 }
 
 fn tensors<F: Float>(shared: &Shared<F>, shape: &Shape) -> Result<(Tensor, Tensor)> {
-    let Statistics { mean, var } = shared
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    Ok((
-        Tensor::from_vec(mean, shape, &Device::Cpu)?,
-        Tensor::from_vec(var, shape, &Device::Cpu)?,
-    ))
+    let Statistics { mean, var } = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok((Tensor::from_vec(mean, shape, &Device::Cpu)?, Tensor::from_vec(var, shape, &Device::Cpu)?))
 }
 
 /// `1 / √(var + eps)`.
@@ -206,11 +191,7 @@ impl Norm {
         let tensor = |elements, like: &Tensor| {
             Tensor::from_vec(elements, like.shape(), &Device::Cpu).map(Some)
         };
-        Ok((
-            tensor(dy, y)?,
-            tensor(dgamma, gamma)?,
-            tensor(dbeta, gamma)?,
-        ))
+        Ok((tensor(dy, y)?, tensor(dgamma, gamma)?, tensor(dbeta, gamma)?))
     }
 
     fn gradients<F: Float>(
@@ -263,10 +244,7 @@ impl Norm {
         let (inv, mean, gamma) = (&inv[..n], &from.mean[..n], &from.gamma[..n]);
         let (dgamma, dbeta) = (&mut dgamma[..n], &mut dbeta[..n]);
         let lines = || {
-            from.y
-                .chunks_exact(n)
-                .zip(from.out.chunks_exact(n))
-                .zip(from.gradient.chunks_exact(n))
+            from.y.chunks_exact(n).zip(from.out.chunks_exact(n)).zip(from.gradient.chunks_exact(n))
         };
         for (dy, ((y, out), gradient)) in dy.chunks_exact_mut(n).zip(lines()) {
             for i in 0..n {

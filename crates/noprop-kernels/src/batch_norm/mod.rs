@@ -94,19 +94,11 @@ fn reference(
             (mean.detach().unsqueeze(1)?, var.detach().unsqueeze(1)?)
         }
     };
-    let normal = y
-        .broadcast_sub(&mean)?
-        .broadcast_div(&(&var + eps)?.sqrt()?)?;
-    let out = normal
-        .broadcast_mul(&gamma.unsqueeze(1)?)?
-        .broadcast_add(&beta.unsqueeze(1)?)?;
+    let normal = y.broadcast_sub(&mean)?.broadcast_div(&(&var + eps)?.sqrt()?)?;
+    let out = normal.broadcast_mul(&gamma.unsqueeze(1)?)?.broadcast_add(&beta.unsqueeze(1)?)?;
     let out = match act {
         Activation::None => out,
         Activation::Relu => reference_relu(&out)?,
     };
-    Ok(BatchNormOutput {
-        y: out,
-        mean: mean.squeeze(1)?.detach(),
-        var: var.squeeze(1)?.detach(),
-    })
+    Ok(BatchNormOutput { y: out, mean: mean.squeeze(1)?.detach(), var: var.squeeze(1)?.detach() })
 }

@@ -52,10 +52,7 @@ impl<F: Float> Images<'_, F> {
 impl<F: Float> Ready<'_, F> {
     /// From the gradient of `count` images' results, already stopped where the result is zero: adds to (or, with
     /// [`Start::Zero`], begins) the gradient of the weights as the kernels gather it, and writes the images' gradients.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "sources and targets of several kinds"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "sources and targets of several kinds")]
     pub(super) fn run(
         &self,
         arch: Arch,
@@ -69,14 +66,10 @@ impl<F: Float> Ready<'_, F> {
     ) {
         match self.g.algorithm {
             Algorithm::Direct => {
-                self.direct(
-                    arch, source, count, gradient, winners, gathered, begin, images,
-                );
+                self.direct(arch, source, count, gradient, winners, gathered, begin, images);
             }
             Algorithm::Winograd2 | Algorithm::Winograd4 => {
-                self.winograd(
-                    arch, source, count, gradient, winners, gathered, begin, images,
-                );
+                self.winograd(arch, source, count, gradient, winners, gathered, begin, images);
             }
         }
     }
@@ -85,15 +78,9 @@ impl<F: Float> Ready<'_, F> {
     fn spread(&self, arch: Arch, index: usize, gradient: &[F], winners: &[u8], raw: &mut [F]) {
         let g = self.g;
         let gradient = &gradient[index * g.result()..][..g.result()];
-        let winners = if winners.is_empty() {
-            winners
-        } else {
-            &winners[index * g.result()..][..g.result()]
-        };
-        let frame = Frame {
-            origin: 0,
-            row: g.raw_width * g.c_out_whole,
-        };
+        let winners =
+            if winners.is_empty() { winners } else { &winners[index * g.result()..][..g.result()] };
+        let frame = Frame { origin: 0, row: g.raw_width * g.c_out_whole };
         vectorised(
             arch,
             #[inline(always)]
@@ -185,10 +172,7 @@ impl<F: Float> Ready<'_, F> {
         for start in (0..count).step_by(at_once) {
             let together = at_once.min(count - start);
             let tiles = together * g.tiles();
-            let place = |index| Place {
-                tiles,
-                first: index * g.tiles(),
-            };
+            let place = |index| Place { tiles, first: index * g.tiles() };
             for index in 0..together {
                 let one = source.image(g, start + index);
                 vectorised(

@@ -53,10 +53,7 @@ impl<F: Float> WithSimd for Forward<'_, F> {
                 step: 1,
             },
         };
-        let b = Right {
-            data: self.weights,
-            stride: g.c_out_whole,
-        };
+        let b = Right { data: self.weights, stride: g.c_out_whole };
         let (rows, width) = (self.starts.len(), g.c_out_whole);
         product(
             s,
@@ -99,10 +96,7 @@ impl<F: Float> WithSimd for Weights<'_, F> {
                 step: g.in_stride,
             },
         };
-        let b = Right {
-            data: self.raw,
-            stride: g.c_out_whole,
-        };
+        let b = Right { data: self.raw, stride: g.c_out_whole };
         let (rows, width) = (self.starts.len(), g.c_out_whole);
         product(
             s,
@@ -122,10 +116,7 @@ impl<F: Float> WithSimd for Weights<'_, F> {
 /// Where the gradient of the raw result lies in the buffer that [`Image`] reads: two zeros on every side.
 pub(super) fn ringed(g: &Geometry) -> (Frame, usize) {
     let row = (g.raw_width + 4) * g.c_out_whole;
-    let frame = Frame {
-        origin: 2 * row + 2 * g.c_out_whole,
-        row,
-    };
+    let frame = Frame { origin: 2 * row + 2 * g.c_out_whole, row };
     (frame, (g.raw_height + 4) * row)
 }
 
@@ -155,10 +146,7 @@ impl<F: Float> WithSimd for Image<'_, F> {
                 step: 1,
             },
         };
-        let b = Right {
-            data: self.weights,
-            stride: g.c_in_whole,
-        };
+        let b = Right { data: self.weights, stride: g.c_in_whole };
         let (rows, width) = (self.starts.len(), g.c_in_whole);
         product(
             s,

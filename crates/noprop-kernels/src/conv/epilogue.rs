@@ -70,11 +70,7 @@ fn best_of_four<F: Float>(a: &[F], b: &[F], c: &[F], d: &[F], best: &mut [F], pl
         let in_top = u8::from(replaces(a[i], b[i]));
         let in_bottom = 2 + u8::from(replaces(c[i], d[i]));
         best[i] = larger(top, bottom);
-        place[i] = if replaces(top, bottom) {
-            in_bottom
-        } else {
-            in_top
-        };
+        place[i] = if replaces(top, bottom) { in_bottom } else { in_top };
     }
 }
 
@@ -132,11 +128,7 @@ pub(super) fn spread<F: Float>(
                         start + usize::from(place / 2) * frame.row + usize::from(place % 2) * whole;
                     let corner = &mut raw[corner..][..whole];
                     for ((v, gradient), winner) in corner.iter_mut().zip(gradient).zip(winners) {
-                        *v = if *winner == place {
-                            *gradient
-                        } else {
-                            F::default()
-                        };
+                        *v = if *winner == place { *gradient } else { F::default() };
                     }
                 }
             }
@@ -149,16 +141,9 @@ pub(super) fn spread<F: Float>(
 #[inline(always)]
 pub(super) fn stop<F: Float>(gradient: &mut [F], result: &[F], scale: F, bias: &mut [F]) {
     let whole = bias.len();
-    for (gradient, result) in gradient
-        .chunks_exact_mut(whole)
-        .zip(result.chunks_exact(whole))
-    {
+    for (gradient, result) in gradient.chunks_exact_mut(whole).zip(result.chunks_exact(whole)) {
         for ((v, y), sum) in gradient.iter_mut().zip(result).zip(bias.iter_mut()) {
-            *v = if *y > F::default() {
-                *v * scale
-            } else {
-                F::default()
-            };
+            *v = if *y > F::default() { *v * scale } else { F::default() };
             *sum += *v;
         }
     }

@@ -60,9 +60,7 @@ impl<F: Float> Ready<'_, F> {
         let mut mask = Scratch::any(self.mask.map_or(0, |_| padded(g.positions() * g.c_out)));
         let mut done = Scratch::any(g.result());
         let mut finish = |index: usize, raw: &[F]| {
-            self.finish(
-                arch, first, index, raw, &mut mask, &mut done, winners, results,
-            );
+            self.finish(arch, first, index, raw, &mut mask, &mut done, winners, results);
         };
         match g.algorithm {
             Algorithm::Direct => {
@@ -91,10 +89,7 @@ impl<F: Float> Ready<'_, F> {
                 for start in (0..count).step_by(at_once) {
                     let images = at_once.min(count - start);
                     let tiles = images * g.tiles();
-                    let place = |index| Place {
-                        tiles,
-                        first: index * g.tiles(),
-                    };
+                    let place = |index| Place { tiles, first: index * g.tiles() };
                     for index in 0..images {
                         let one = source.image(g, start + index);
                         vectorised(

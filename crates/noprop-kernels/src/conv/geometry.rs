@@ -158,9 +158,6 @@ impl Geometry {
 
     /// Rows and columns of the image that the used results depend on.
     pub(super) fn seen(&self) -> (usize, usize) {
-        (
-            self.height.min(self.in_height - self.pad),
-            self.width.min(self.in_width - self.pad),
-        )
+        (self.height.min(self.in_height - self.pad), self.width.min(self.in_width - self.pad))
     }
 }

@@ -154,10 +154,7 @@ impl Conv3x3 {
             Pool::Max2 => 4,
         };
         if height + pad < smallest || width + pad < smallest {
-            return Err(wrong_input(format!(
-                "an image of at least {0}×{0}",
-                smallest - pad
-            )));
+            return Err(wrong_input(format!("an image of at least {0}×{0}", smallest - pad)));
         }
         let (conv_height, conv_width) = (height + pad - 2, width + pad - 2);
         let (out_height, out_width) = match self.pool {

@@ -38,10 +38,7 @@ pub(super) fn forward(
                 }
                 _ => dropout.mask::<f32>(s.blocks, s.images, positions, s.c_out, y.device()),
             }?;
-            let mask = mask
-                .transpose(2, 3)?
-                .reshape(y.dims())?
-                .to_dtype(y.dtype())?;
+            let mask = mask.transpose(2, 3)?.reshape(y.dims())?.to_dtype(y.dtype())?;
             Ok((y * mask)?)
         }
     }
@@ -50,9 +47,7 @@ pub(super) fn forward(
 /// The nine values under the kernel at each position: `[Tx, N, Ci · 9, OH · OW]`, in the order of the weights.
 fn columns(layer: &Conv3x3, s: &Sizes, x: &Tensor) -> Result<Tensor> {
     let ring = layer.padding.width();
-    let x = x
-        .pad_with_zeros(3, ring, ring)?
-        .pad_with_zeros(4, ring, ring)?;
+    let x = x.pad_with_zeros(3, ring, ring)?.pad_with_zeros(4, ring, ring)?;
     let mut shifted = Vec::with_capacity(9);
     for dy in 0..3 {
         let rows = x.narrow(3, dy, s.conv_height)?;
@@ -70,16 +65,13 @@ fn columns(layer: &Conv3x3, s: &Sizes, x: &Tensor) -> Result<Tensor> {
 
 /// The maximum of each 2×2 window; among equals the first in reading order.
 fn max2(s: &Sizes, sum: &Tensor) -> Result<Tensor> {
-    let windows = sum
-        .narrow(3, 0, 2 * s.out_height)?
-        .narrow(4, 0, 2 * s.out_width)?
-        .reshape((
-            s.blocks * s.images * s.c_out,
-            s.out_height,
-            2,
-            s.out_width,
-            2,
-        ))?;
+    let windows = sum.narrow(3, 0, 2 * s.out_height)?.narrow(4, 0, 2 * s.out_width)?.reshape((
+        s.blocks * s.images * s.c_out,
+        s.out_height,
+        2,
+        s.out_width,
+        2,
+    ))?;
     let corner = |dy: usize, dx: usize| -> Result<Tensor> {
         Ok(windows.narrow(2, dy, 1)?.narrow(4, dx, 1)?.contiguous()?)
     };

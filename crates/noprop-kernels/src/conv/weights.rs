@@ -13,16 +13,12 @@ pub(super) fn for_forward<F: Float>(arch: Arch, g: &Geometry, weights: &[F]) -> 
     match g.algorithm {
         Algorithm::Direct => {
             let mut taps = Scratch::zeros(9 * inner * outer);
-            for_each_weight(g, weights, |co, ci, tap, v| {
-                taps[(tap * inner + ci) * outer + co] = v
-            });
+            for_each_weight(g, weights, |co, ci, tap, v| taps[(tap * inner + ci) * outer + co] = v);
             taps
         }
         Algorithm::Winograd2 | Algorithm::Winograd4 => {
             let mut kernels = Scratch::zeros(9 * inner * outer);
-            for_each_weight(g, weights, |co, ci, tap, v| {
-                kernels[(ci * 9 + tap) * outer + co] = v
-            });
+            for_each_weight(g, weights, |co, ci, tap, v| kernels[(ci * 9 + tap) * outer + co] = v);
             to_points(arch, g, inner, outer, &kernels)
         }
     }
@@ -43,9 +39,7 @@ pub(super) fn for_backward<F: Float>(arch: Arch, g: &Geometry, weights: &[F]) ->
         Algorithm::Winograd2 | Algorithm::Winograd4 => {
             let inner = g.c_out;
             let mut kernels = Scratch::zeros(9 * inner * outer);
-            for_each_weight(g, weights, |co, ci, tap, v| {
-                kernels[(co * 9 + tap) * outer + ci] = v
-            });
+            for_each_weight(g, weights, |co, ci, tap, v| kernels[(co * 9 + tap) * outer + ci] = v);
             to_points(arch, g, inner, outer, &kernels)
         }
     }

@@ -11,10 +11,7 @@ pub(crate) struct Columns<'a, F> {
     borrowed: PhantomData<&'a mut [F]>,
 }
 
-#[expect(
-    unsafe_code,
-    reason = "tasks on several threads write to disjoint columns"
-)]
+#[expect(unsafe_code, reason = "tasks on several threads write to disjoint columns")]
 // SAFETY: a `Columns` gives access to its elements only through `write`, whose callers promise to be alone on theirs.
 unsafe impl<F: Send> Sync for Columns<'_, F> {}
 
@@ -33,10 +30,7 @@ impl<'a, F: Copy> Columns<'a, F> {
     ///
     /// # Safety
     /// No other thread may write to these elements meanwhile.
-    #[expect(
-        unsafe_code,
-        reason = "tasks on several threads write to disjoint columns"
-    )]
+    #[expect(unsafe_code, reason = "tasks on several threads write to disjoint columns")]
     pub(crate) unsafe fn write(&self, row: usize, column: usize, from: &[F]) {
         assert!(row < self.rows && column + from.len() <= self.stride);
         // SAFETY: the elements lie in the borrowed slice, as was just checked, and are the caller's alone.

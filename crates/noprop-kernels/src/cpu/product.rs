@@ -26,12 +26,7 @@ pub(crate) struct Walk {
 impl Walk {
     /// One run.
     pub(crate) fn straight(length: usize, step: usize) -> Self {
-        Self {
-            runs: 1,
-            run_step: 0,
-            length,
-            step,
-        }
+        Self { runs: 1, run_step: 0, length, step }
     }
 
     /// Elements in all.
@@ -89,13 +84,7 @@ pub(crate) fn product<F: Float, S: Simd>(
     let lanes = F::lanes::<S>();
     let mut column = 0;
     while column < width {
-        let panel = Panel {
-            a,
-            b,
-            c_stride,
-            column,
-            start,
-        };
+        let panel = Panel { a, b, c_stride, column, start };
         if width - column >= 2 * lanes {
             panel.run::<S, 2>(s, rows, &row_start, c);
             column += 2 * lanes;
@@ -169,10 +158,7 @@ impl<F: Float> Panel<'_, F> {
         let starts: [usize; ROWS] = std::array::from_fn(|i| row_start(row + i));
         let reach = walk.reach();
         for start in starts {
-            assert!(
-                start + reach < self.a.data.len(),
-                "left factor out of bounds"
-            );
+            assert!(start + reach < self.a.data.len(), "left factor out of bounds");
         }
         let last_b = (walk.count() - 1) * self.b.stride + self.column + VECTORS * lanes;
         assert!(last_b <= self.b.data.len(), "right factor out of bounds");
@@ -241,19 +227,11 @@ mod tests {
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, s: S) {
-            let a = Left {
-                data: self.a,
-                walk: self.walk,
-            };
-            let b = Right {
-                data: self.b,
-                stride: self.width,
-            };
+            let a = Left { data: self.a, walk: self.walk };
+            let b = Right { data: self.b, stride: self.width };
             let row_step = self.row_step;
             let starts = |i| i * row_step;
-            product(
-                s, self.rows, self.width, a, starts, b, self.c, self.width, self.start,
-            );
+            product(s, self.rows, self.width, a, starts, b, self.c, self.width, self.start);
         }
     }
 
@@ -275,12 +253,7 @@ mod tests {
             for rows in [1, 3, 4, 5, 7, 11, 12, 13, 24, 37] {
                 for width in [16, 32, 48] {
                     for (runs, length) in [(1, 1), (1, 9), (3, 5)] {
-                        let walk = Walk {
-                            runs,
-                            run_step: 3 * length,
-                            length,
-                            step: 2,
-                        };
+                        let walk = Walk { runs, run_step: 3 * length, length, step: 2 };
                         let row_step = 7;
                         let a = numbers(rows * row_step + runs * 3 * length, 1);
                         let b = numbers(runs * length * width, 2);

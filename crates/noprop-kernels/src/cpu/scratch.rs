@@ -40,10 +40,7 @@ fn take<F: Pooled>(len: usize) -> Option<Vec<F>> {
 
 fn give<F: Pooled>(buffer: Vec<F>) {
     if !buffer.is_empty() {
-        F::pool()
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(buffer);
+        F::pool().lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
 

@@ -153,26 +153,8 @@ macro_rules! float {
     };
 }
 
-float!(
-    f32,
-    f32s,
-    F32_LANES,
-    splat_f32s,
-    add_f32s,
-    sub_f32s,
-    mul_f32s,
-    mul_add_e_f32s
-);
-float!(
-    f64,
-    f64s,
-    F64_LANES,
-    splat_f64s,
-    add_f64s,
-    sub_f64s,
-    mul_f64s,
-    mul_add_e_f64s
-);
+float!(f32, f32s, F32_LANES, splat_f32s, add_f32s, sub_f32s, mul_f32s, mul_add_e_f32s);
+float!(f64, f64s, F64_LANES, splat_f64s, add_f64s, sub_f64s, mul_f64s, mul_add_e_f64s);
 
 /// Runs `f` compiled for the widest vectors of the machine.
 ///

@@ -40,8 +40,7 @@ pub(super) fn apply(
     act: Activation,
 ) -> crate::Result<Tensor> {
     let op = Dense { sizes, act };
-    Ok(x.contiguous()?
-        .apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
+    Ok(x.contiguous()?.apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
 }
 
 struct Dense {
@@ -66,14 +65,8 @@ impl<F: Float> WithSimd for Task<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let a = Left {
-            data: self.a,
-            walk: self.walk,
-        };
-        let b = Right {
-            data: self.panel,
-            stride: self.width,
-        };
+        let a = Left { data: self.a, walk: self.walk };
+        let b = Right { data: self.panel, stride: self.width };
         let step = self.row_step;
         product(
             s,
@@ -273,9 +266,8 @@ impl Dense {
                         }
                     }
                 }
-                for (stopped, db) in stopped
-                    .chunks_exact(s.rows * s.outputs)
-                    .zip(db.chunks_exact_mut(s.outputs))
+                for (stopped, db) in
+                    stopped.chunks_exact(s.rows * s.outputs).zip(db.chunks_exact_mut(s.outputs))
                 {
                     for row in stopped.chunks_exact(s.outputs) {
                         for (sum, v) in db.iter_mut().zip(row) {
@@ -360,18 +352,12 @@ impl CustomOp3 for Dense {
     ) -> Result<(CpuStorage, Shape)> {
         let s = self.sizes;
         let y = if is_f32(x) {
-            let (x, w, b) = (
-                contiguous(x, x_layout)?,
-                contiguous(w, w_layout)?,
-                contiguous(b, b_layout)?,
-            );
+            let (x, w, b) =
+                (contiguous(x, x_layout)?, contiguous(w, w_layout)?, contiguous(b, b_layout)?);
             CpuStorage::F32(self.forward(x, w, b))
         } else {
-            let (x, w, b) = (
-                contiguous(x, x_layout)?,
-                contiguous(w, w_layout)?,
-                contiguous(b, b_layout)?,
-            );
+            let (x, w, b) =
+                (contiguous(x, x_layout)?, contiguous(w, w_layout)?, contiguous(b, b_layout)?);
             CpuStorage::F64(self.forward(x, w, b))
         };
         Ok((y, Shape::from((s.blocks, s.rows, s.outputs))))
@@ -402,11 +388,7 @@ impl Dense {
         y: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let images = if x.track_op() {
-            Images::Wanted
-        } else {
-            Images::Skip
-        };
+        let images = if x.track_op() { Images::Wanted } else { Images::Skip };
         let gradient = gradient.contiguous()?;
         let (dx, dw, db) = with_elements::<F, _>(x, |x| {
             with_elements(w, |w| {

@@ -44,13 +44,7 @@ pub fn linear_act(
     shape::same_dtype(OP, "b", b, x)?;
     match backend.choose(OP, x)? {
         Chosen::Fused => {
-            let sizes = fused::Sizes {
-                x_blocks,
-                blocks,
-                rows,
-                inputs,
-                outputs,
-            };
+            let sizes = fused::Sizes { x_blocks, blocks, rows, inputs, outputs };
             fused::apply(sizes, x, w, b, act)
         }
         Chosen::Reference => reference(x, w, b, act),
@@ -58,9 +52,7 @@ pub fn linear_act(
 }
 
 fn reference(x: &Tensor, w: &Tensor, b: &Tensor, act: Activation) -> Result<Tensor> {
-    let y = x
-        .broadcast_matmul(&w.transpose(1, 2)?)?
-        .broadcast_add(&b.unsqueeze(1)?)?;
+    let y = x.broadcast_matmul(&w.transpose(1, 2)?)?.broadcast_add(&b.unsqueeze(1)?)?;
     Ok(match act {
         Activation::None => y,
         Activation::Relu => reference_relu(&y)?,

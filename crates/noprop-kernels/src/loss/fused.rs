@@ -24,27 +24,15 @@ pub(super) fn denoise_loss(
     labels: Vec<u32>,
 ) -> crate::Result<Tensor> {
     let (blocks, rows, classes) = logits.dims3()?;
-    let sizes = Sizes {
-        blocks,
-        rows,
-        classes,
-        width: embeddings.dim(1)?,
-    };
+    let sizes = Sizes { blocks, rows, classes, width: embeddings.dim(1)? };
     let op = Denoise { sizes, labels };
-    Ok(logits
-        .contiguous()?
-        .apply_op2(&embeddings.contiguous()?, op)?)
+    Ok(logits.contiguous()?.apply_op2(&embeddings.contiguous()?, op)?)
 }
 
 /// See [`super::cross_entropy`]; every label is below the number of classes.
 pub(super) fn cross_entropy(logits: &Tensor, labels: Vec<u32>) -> crate::Result<Tensor> {
     let (blocks, rows, classes) = logits.dims3()?;
-    let sizes = Sizes {
-        blocks,
-        rows,
-        classes,
-        width: 0,
-    };
+    let sizes = Sizes { blocks, rows, classes, width: 0 };
     let op = CrossEntropy { sizes, labels };
     Ok(logits.contiguous()?.apply_op1(op)?)
 }
@@ -82,10 +70,7 @@ struct Row<F: Float> {
 
 impl Denoise {
     fn row<F: Float>(&self) -> Row<F> {
-        Row {
-            weights: Scratch::any(self.sizes.classes),
-            error: Scratch::any(self.sizes.width),
-        }
+        Row { weights: Scratch::any(self.sizes.classes), error: Scratch::any(self.sizes.width) }
     }
 
     /// Softmax weights and `softmax(logits) E − E[y]` of one row.
@@ -106,21 +91,14 @@ impl Denoise {
 
     /// The loss of each block.
     fn forward<F: Float>(&self, logits: &[F], embeddings: &[F]) -> Vec<F> {
-        let Sizes {
-            blocks,
-            rows,
-            classes,
-            width,
-        } = self.sizes;
+        let Sizes { blocks, rows, classes, width } = self.sizes;
         let arch = instruction_set::current();
         let mut losses = vec![F::default(); blocks];
         if logits.is_empty() || width == 0 {
             return losses;
         }
-        losses
-            .par_iter_mut()
-            .zip(logits.par_chunks_exact(rows * classes))
-            .for_each(|(loss, logits)| {
+        losses.par_iter_mut().zip(logits.par_chunks_exact(rows * classes)).for_each(
+            |(loss, logits)| {
                 vectorised(
                     arch,
                     #[inline(always)]
@@ -138,7 +116,8 @@ impl Denoise {
                         *loss = sum * F::constant(1.0 / rows as f64);
                     },
                 );
-            });
+            },
+        );
         losses
     }
 
@@ -150,12 +129,7 @@ impl Denoise {
         embeddings: &[F],
         gradient: &[F],
     ) -> (Vec<F>, Vec<F>) {
-        let Sizes {
-            blocks,
-            rows,
-            classes,
-            width,
-        } = self.sizes;
+        let Sizes { blocks, rows, classes, width } = self.sizes;
         let arch = instruction_set::current();
         let mut d_logits = vec![F::default(); logits.len()];
         let mut d_embeddings = vec![F::default(); embeddings.len()];
@@ -175,9 +149,8 @@ impl Denoise {
                     || {
                         let factor = *gradient * F::constant(2.0 / rows as f64);
                         let mut row = self.row();
-                        let lines = d_logits
-                            .chunks_exact_mut(classes)
-                            .zip(logits.chunks_exact(classes));
+                        let lines =
+                            d_logits.chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
                         for ((d_logits, logits), label) in lines.zip(&self.labels) {
                             self.error(logits, embeddings, *label, &mut row);
                             self.spread(&mut row, factor, embeddings, *label, d_logits, share);
@@ -208,10 +181,8 @@ impl Denoise {
             *error *= factor;
         }
         let mut mean = F::default();
-        for ((d, weight), embedding) in d_logits
-            .iter_mut()
-            .zip(row.weights.iter())
-            .zip(embeddings.chunks_exact(width))
+        for ((d, weight), embedding) in
+            d_logits.iter_mut().zip(row.weights.iter()).zip(embeddings.chunks_exact(width))
         {
             let mut dot = F::default();
             for (error, v) in row.error.iter().zip(embedding) {
@@ -243,18 +214,12 @@ impl Denoise {
         let gradient = gradient.contiguous()?;
         let (d_logits, d_embeddings) = with_elements::<F, _>(logits, |logits| {
             with_elements(embeddings, |embeddings| {
-                with_elements(&gradient, |gradient| {
-                    Ok(self.backward(logits, embeddings, gradient))
-                })
+                with_elements(&gradient, |gradient| Ok(self.backward(logits, embeddings, gradient)))
             })
         })?;
         Ok((
             Some(Tensor::from_vec(d_logits, logits.shape(), &Device::Cpu)?),
-            Some(Tensor::from_vec(
-                d_embeddings,
-                embeddings.shape(),
-                &Device::Cpu,
-            )?),
+            Some(Tensor::from_vec(d_embeddings, embeddings.shape(), &Device::Cpu)?),
         ))
     }
 }
@@ -303,12 +268,7 @@ struct CrossEntropy {
 
 impl CrossEntropy {
     fn forward<F: Float>(&self, logits: &[F]) -> Vec<F> {
-        let Sizes {
-            blocks,
-            rows,
-            classes,
-            ..
-        } = self.sizes;
+        let Sizes { blocks, rows, classes, .. } = self.sizes;
         let mut losses = vec![F::default(); blocks];
         let mut weights = Scratch::any(classes);
         if !logits.is_empty() {
@@ -334,9 +294,8 @@ impl CrossEntropy {
                         .zip(logits.chunks_exact(rows * classes));
                     for ((d_logits, logits), gradient) in blocks.zip(gradient) {
                         let factor = *gradient * F::constant(1.0 / rows as f64);
-                        let lines = d_logits
-                            .chunks_exact_mut(classes)
-                            .zip(logits.chunks_exact(classes));
+                        let lines =
+                            d_logits.chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
                         for ((d, logits), label) in lines.zip(&self.labels) {
                             softmax(logits, d);
                             let hit = &mut d[*label as usize];

@@ -68,12 +68,7 @@ fn check_labels(op: &'static str, logits: &Tensor, labels: &Tensor) -> Result<(u
     let indices = labels.to_vec1::<u32>()?;
     for (row, &label) in indices.iter().enumerate() {
         if label as usize >= classes {
-            return Err(KernelError::LabelOutOfRange {
-                op,
-                label,
-                row,
-                classes,
-            });
+            return Err(KernelError::LabelOutOfRange { op, label, row, classes });
         }
     }
     Ok((classes, indices))

@@ -12,10 +12,11 @@ pub(super) fn denoise_loss(
 ) -> Result<Tensor> {
     let weights = log_softmax(logits)?.exp()?;
     let (blocks, rows, classes) = weights.dims3()?;
-    let predicted = weights
-        .reshape((blocks * rows, classes))?
-        .matmul(embeddings)?
-        .reshape((blocks, rows, ()))?;
+    let predicted = weights.reshape((blocks * rows, classes))?.matmul(embeddings)?.reshape((
+        blocks,
+        rows,
+        (),
+    ))?;
     let target = embeddings.index_select(labels, 0)?;
     let error = predicted.broadcast_sub(&target)?.sqr()?;
     Ok(error.sum(D::Minus1)?.mean(D::Minus1)?)
@@ -24,10 +25,7 @@ pub(super) fn denoise_loss(
 /// See [`super::cross_entropy`].
 pub(super) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     let (blocks, rows, _) = logits.dims3()?;
-    let index = labels
-        .reshape((1, rows, 1))?
-        .broadcast_as((blocks, rows, 1))?
-        .contiguous()?;
+    let index = labels.reshape((1, rows, 1))?.broadcast_as((blocks, rows, 1))?.contiguous()?;
     let picked = log_softmax(logits)?.gather(&index, 2)?;
     Ok(picked.squeeze(2)?.mean(1)?.neg()?)
 }

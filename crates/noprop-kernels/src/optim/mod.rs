@@ -38,13 +38,7 @@ pub struct AdamConfig {
 impl Default for AdamConfig {
     /// AdamW with the paper's weight decay 1e-3 and the usual β₁ = 0.9, β₂ = 0.999, ε = 1e-8.
     fn default() -> Self {
-        Self {
-            rule: Rule::AdamW,
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay: 1e-3,
-        }
+        Self { rule: Rule::AdamW, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-3 }
     }
 }
 
@@ -174,9 +168,7 @@ impl Adam {
         let mut names: Vec<&str> = vars.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(OptimError::DuplicateName {
-                name: pair[0].to_owned(),
-            });
+            return Err(OptimError::DuplicateName { name: pair[0].to_owned() });
         }
         let slots = vars
             .into_iter()
@@ -186,11 +178,7 @@ impl Adam {
                 Ok(Slot { name, var, m, v })
             })
             .collect::<Result<_, OptimError>>()?;
-        Ok(Self {
-            slots,
-            config,
-            steps: 0,
-        })
+        Ok(Self { slots, config, steps: 0 })
     }
 
     /// One step at learning rate `lr` with the gradients of a backward pass.
@@ -203,11 +191,10 @@ impl Adam {
             .slots
             .iter()
             .map(|slot| {
-                grads.get(slot.var.as_tensor()).cloned().ok_or_else(|| {
-                    OptimError::MissingGradient {
-                        name: slot.name.clone(),
-                    }
-                })
+                grads
+                    .get(slot.var.as_tensor())
+                    .cloned()
+                    .ok_or_else(|| OptimError::MissingGradient { name: slot.name.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
         self.step_with(&grads, lr)
@@ -219,17 +206,9 @@ impl Adam {
     /// [`OptimError::Config`] unless `lr` is finite and not negative, [`OptimError::GradientCount`] or
     /// [`OptimError::Mismatch`] when the gradients do not fit the variables; nothing has been changed then.
     pub fn step_with(&mut self, grads: &[Tensor], lr: f64) -> Result<(), OptimError> {
-        in_range(
-            "lr",
-            lr,
-            lr.is_finite() && lr >= 0.0,
-            "a finite number, 0 or more",
-        )?;
+        in_range("lr", lr, lr.is_finite() && lr >= 0.0, "a finite number, 0 or more")?;
         if grads.len() != self.slots.len() {
-            return Err(OptimError::GradientCount {
-                expected: self.slots.len(),
-                got: grads.len(),
-            });
+            return Err(OptimError::GradientCount { expected: self.slots.len(), got: grads.len() });
         }
         for (slot, grad) in self.slots.iter().zip(grads) {
             slot.check("gradient", grad)?;
@@ -258,9 +237,7 @@ impl Adam {
     ///
     /// The tensors are the live ones: a later step changes them. Copy what must stay.
     pub fn moments(&self) -> impl Iterator<Item = (&str, &Tensor, &Tensor)> {
-        self.slots
-            .iter()
-            .map(|slot| (slot.name.as_str(), &slot.m, &slot.v))
+        self.slots.iter().map(|slot| (slot.name.as_str(), &slot.m, &slot.v))
     }
 
     /// Puts back the state of an earlier optimizer over variables of the same names and shapes, in any order.
@@ -271,10 +248,7 @@ impl Adam {
     pub fn restore(&mut self, steps: u64, moments: Vec<Moments>) -> Result<(), OptimError> {
         let mut found: Vec<Option<Moments>> = self.slots.iter().map(|_| None).collect();
         for moment in moments {
-            let problem = |problem| OptimError::StateNames {
-                name: moment.name.clone(),
-                problem,
-            };
+            let problem = |problem| OptimError::StateNames { name: moment.name.clone(), problem };
             let (slot, place) = self
                 .slots
                 .iter()
@@ -300,11 +274,7 @@ impl Adam {
                 let device = slot.var.device();
                 // Copies, because steps write in place and the caller's tensors are not ours to change.
                 let first = moment.first.to_device(device)?.force_contiguous()?.copy()?;
-                let second = moment
-                    .second
-                    .to_device(device)?
-                    .force_contiguous()?
-                    .copy()?;
+                let second = moment.second.to_device(device)?.force_contiguous()?.copy()?;
                 Ok((first.detach(), second.detach()))
             })
             .collect::<Result<Vec<_>, OptimError>>()?;
@@ -336,18 +306,8 @@ impl Slot {
 impl AdamConfig {
     fn check(&self) -> Result<(), OptimError> {
         let unit = |v: f64| (0.0..1.0).contains(&v);
-        in_range(
-            "beta1",
-            self.beta1,
-            unit(self.beta1),
-            "at least 0 and below 1",
-        )?;
-        in_range(
-            "beta2",
-            self.beta2,
-            unit(self.beta2),
-            "at least 0 and below 1",
-        )?;
+        in_range("beta1", self.beta1, unit(self.beta1), "at least 0 and below 1")?;
+        in_range("beta2", self.beta2, unit(self.beta2), "at least 0 and below 1")?;
         let positive = self.eps.is_finite() && self.eps > 0.0;
         in_range("eps", self.eps, positive, "a finite number above 0")?;
         let decay = self.weight_decay;
@@ -366,13 +326,5 @@ fn in_range(
     holds: bool,
     expected: &'static str,
 ) -> Result<(), OptimError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(OptimError::Config {
-            name,
-            value,
-            expected,
-        })
-    }
+    if holds { Ok(()) } else { Err(OptimError::Config { name, value, expected }) }
 }

@@ -60,15 +60,8 @@ pub(super) fn apply(
 ) -> Result<()> {
     let grad = grad.contiguous()?;
     let in_place = var.device().is_cpu()
-        && matches!(
-            var.dtype(),
-            candle_core::DType::F32 | candle_core::DType::F64
-        );
-    if in_place {
-        var.inplace_op2(&grad, &Step { m, v, c })
-    } else {
-        plain(var, m, v, &grad, c)
-    }
+        && matches!(var.dtype(), candle_core::DType::F32 | candle_core::DType::F64);
+    if in_place { var.inplace_op2(&grad, &Step { m, v, c }) } else { plain(var, m, v, &grad, c) }
 }
 
 fn plain(var: &Var, m: &mut Tensor, v: &mut Tensor, grad: &Tensor, c: &Coefficients) -> Result<()> {
@@ -140,15 +133,8 @@ impl Step<'_> {
         grad: &[F],
         grad_layout: &Layout,
     ) -> Result<()> {
-        let held = (
-            contiguous_mut(theta, theta_layout)?,
-            contiguous(grad, grad_layout)?,
-        );
-        self.m.inplace_op1(&WithFirst {
-            held: RefCell::new(Some(held)),
-            v: self.v,
-            c: self.c,
-        })
+        let held = (contiguous_mut(theta, theta_layout)?, contiguous(grad, grad_layout)?);
+        self.m.inplace_op1(&WithFirst { held: RefCell::new(Some(held)), v: self.v, c: self.c })
     }
 }
 
@@ -162,10 +148,7 @@ impl<F: Moment> InplaceOp1 for WithFirst<'_, '_, F> {
             bail!("{NAME}: the parameters were handed on twice");
         };
         let m = contiguous_mut(F::of(m)?, layout)?;
-        self.v.inplace_op1(&WithBoth {
-            held: RefCell::new(Some((theta, grad, m))),
-            c: self.c,
-        })
+        self.v.inplace_op1(&WithBoth { held: RefCell::new(Some((theta, grad, m))), c: self.c })
     }
 }
 

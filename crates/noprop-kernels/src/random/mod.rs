@@ -145,13 +145,7 @@ mod tests {
     fn moments(values: &[f32]) -> (f64, f64, f64) {
         let n = values.len() as f64;
         let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-        let power = |p: i32| {
-            values
-                .iter()
-                .map(|&v| (f64::from(v) - mean).powi(p))
-                .sum::<f64>()
-                / n
-        };
+        let power = |p: i32| values.iter().map(|&v| (f64::from(v) - mean).powi(p)).sum::<f64>() / n;
         (mean, power(2), power(4))
     }
 
@@ -163,14 +157,8 @@ mod tests {
         let (mean, variance, fourth) = moments(&draws);
         let scale = 5.0 / (n as f64).sqrt();
         assert!(mean.abs() < scale, "mean {mean}");
-        assert!(
-            (variance - 1.0).abs() < scale * 2_f64.sqrt(),
-            "variance {variance}"
-        );
-        assert!(
-            (fourth - 3.0).abs() < scale * 96_f64.sqrt(),
-            "fourth moment {fourth}"
-        );
+        assert!((variance - 1.0).abs() < scale * 2_f64.sqrt(), "variance {variance}");
+        assert!((fourth - 3.0).abs() < scale * 96_f64.sqrt(), "fourth moment {fourth}");
         Ok(())
     }
 
@@ -180,16 +168,10 @@ mod tests {
         let n = 200_000;
         let draws = normal(StreamKey(9), n, &Device::Cpu)?.to_vec1::<f32>()?;
         for lag in 1..=4 {
-            let sum: f64 = draws
-                .iter()
-                .zip(&draws[lag..])
-                .map(|(&a, &b)| f64::from(a) * f64::from(b))
-                .sum();
+            let sum: f64 =
+                draws.iter().zip(&draws[lag..]).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
             let correlation = sum / n as f64;
-            assert!(
-                correlation.abs() < 5.0 / (n as f64).sqrt(),
-                "lag {lag}: {correlation}"
-            );
+            assert!(correlation.abs() < 5.0 / (n as f64).sqrt(), "lag {lag}: {correlation}");
         }
         Ok(())
     }
@@ -247,13 +229,8 @@ mod tests {
 
     // Worked out by a separate script in another language from the definitions above.
     const PINNED_KEY: u64 = 0xA62A_6959_63EF_DBE0;
-    const PINNED_NORMALS: [u32; 5] = [
-        0x3dcf_da24,
-        0x3fb4_6053,
-        0x3f26_f999,
-        0x3f4d_a39f,
-        0xbf75_6487,
-    ];
+    const PINNED_NORMALS: [u32; 5] =
+        [0x3dcf_da24, 0x3fb4_6053, 0x3f26_f999, 0x3f4d_a39f, 0xbf75_6487];
 
     trait Bits {
         fn map_bits(&self) -> Vec<u32>;

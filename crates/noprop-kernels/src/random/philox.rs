@@ -24,10 +24,7 @@ pub(crate) fn block(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
             (p0 >> 32) as u32 ^ c[3] ^ k[1],
             p0 as u32,
         ];
-        k = [
-            k[0].wrapping_add(KEY_STEPS[0]),
-            k[1].wrapping_add(KEY_STEPS[1]),
-        ];
+        k = [k[0].wrapping_add(KEY_STEPS[0]), k[1].wrapping_add(KEY_STEPS[1])];
     }
     c
 }
@@ -57,10 +54,7 @@ pub(crate) fn lanes(first: u32, rest: [u32; 3], key: [u32; 2]) -> [[u32; LANES];
             c2[lane] = (p0 >> 32) ^ c3[lane] ^ k1;
             c3[lane] = p0;
         }
-        k = [
-            k[0].wrapping_add(KEY_STEPS[0]),
-            k[1].wrapping_add(KEY_STEPS[1]),
-        ];
+        k = [k[0].wrapping_add(KEY_STEPS[0]), k[1].wrapping_add(KEY_STEPS[1])];
     }
     [lower(&c0), lower(&c1), lower(&c2), lower(&c3)]
 }
@@ -82,16 +76,8 @@ mod tests {
     #[test]
     fn agrees_with_the_published_known_answers() {
         let cases = [
-            (
-                [0; 4],
-                [0; 2],
-                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
-            ),
-            (
-                [u32::MAX; 4],
-                [u32::MAX; 2],
-                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
-            ),
+            ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
             (
                 [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
                 [0xa409_3822, 0x299f_31d0],

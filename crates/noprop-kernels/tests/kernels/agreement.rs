@@ -31,27 +31,16 @@ fn agree(
         let (reference, reference_gradients) = on(Backend::Reference);
         let (fused, fused_gradients) = on(Backend::Auto);
         let error = distance(&fused, &reference);
-        assert!(
-            error < tolerance,
-            "{name} {dtype:?}: values differ by {error:e}"
-        );
+        assert!(error < tolerance, "{name} {dtype:?}: values differ by {error:e}");
         for (i, (a, b)) in fused_gradients.iter().zip(&reference_gradients).enumerate() {
             let error = distance(a, b);
-            assert!(
-                error < tolerance,
-                "{name} {dtype:?}: gradient {i} differs by {error:e}"
-            );
+            assert!(error < tolerance, "{name} {dtype:?}: gradient {i} differs by {error:e}");
         }
     }
 }
 
 fn conv(padding: Padding, pool: Pool, dropout: Option<Dropout>, backend: Backend) -> Conv3x3 {
-    Conv3x3 {
-        padding,
-        pool,
-        dropout,
-        backend,
-    }
+    Conv3x3 { padding, pool, dropout, backend }
 }
 
 /// Every image size of the networks, both paddings, pooled or not, with few channels (computed directly) and with more
@@ -63,11 +52,8 @@ fn convolution_over_sizes() {
             for pool in [Pool::None, Pool::Max2] {
                 for (c_in, c_out) in [(5, 7), (9, 17)] {
                     let dropout = Dropout::new(0.2, vec![StreamKey(size as u64)]).unwrap();
-                    let shapes = [
-                        vec![1, 3, c_in, size, size],
-                        vec![1, c_out, c_in, 3, 3],
-                        vec![1, c_out],
-                    ];
+                    let shapes =
+                        [vec![1, 3, c_in, size, size], vec![1, c_out, c_in, 3, 3], vec![1, c_out]];
                     let name = format!("{size} {padding:?} {pool:?} {c_in} {c_out}");
                     agree(&name, &shapes, &|a, backend| {
                         let layer = conv(padding, pool, Some(dropout.clone()), backend);
@@ -92,11 +78,8 @@ fn convolution_over_channels() {
         (1, 1, 3, 3, Pool::None, 1),
         (4, 40, 5, 12, Pool::Max2, 37),
     ] {
-        let shapes = [
-            vec![1, images, c_in, height, width],
-            vec![1, c_out, c_in, 3, 3],
-            vec![1, c_out],
-        ];
+        let shapes =
+            [vec![1, images, c_in, height, width], vec![1, c_out, c_in, 3, 3], vec![1, c_out]];
         agree(&format!("{shapes:?}"), &shapes, &|a, backend| {
             conv(Padding::Valid, pool, None, backend).forward(&a[0], &a[1], &a[2])
         });
@@ -122,13 +105,7 @@ fn ties_and_zeros_are_settled_alike() {
     for (dtype, tolerance) in PRECISIONS {
         let x = values(1, &[1, 2, 3, 8, 8], dtype).round().unwrap();
         let w = values(2, &[1, 4, 3, 3, 3], dtype).round().unwrap();
-        let b = w
-            .zeros_like()
-            .unwrap()
-            .narrow(4, 0, 1)
-            .unwrap()
-            .narrow(3, 0, 1)
-            .unwrap();
+        let b = w.zeros_like().unwrap().narrow(4, 0, 1).unwrap().narrow(3, 0, 1).unwrap();
         let b = b.narrow(2, 0, 1).unwrap().reshape((1, 4)).unwrap();
         for pool in [Pool::None, Pool::Max2] {
             let on = |backend| {
@@ -165,13 +142,7 @@ fn views_are_read_by_their_strides() {
     agree("dense views", &shapes, &|a, backend| {
         let x = a[0].transpose(0, 1)?.narrow(2, 1, 3)?;
         let w = a[1].narrow(1, 2, 3)?.transpose(1, 2)?;
-        let y = linear_act(
-            &x,
-            &w,
-            &a[2].broadcast_as((2, 5))?,
-            Activation::Relu,
-            backend,
-        )?;
+        let y = linear_act(&x, &w, &a[2].broadcast_as((2, 5))?, Activation::Relu, backend)?;
         Ok(y.transpose(0, 2)?.sum(1)?)
     });
 }
@@ -203,22 +174,10 @@ fn dense_over_sizes() {
 fn batch_normalisation_over_sizes() {
     for (blocks, rows, features) in [(1, 128, 256), (3, 17, 33), (2, 2, 1)] {
         for act in [Activation::None, Activation::Relu] {
-            let shapes = [
-                vec![blocks, rows, features],
-                vec![blocks, features],
-                vec![blocks, features],
-            ];
+            let shapes =
+                [vec![blocks, rows, features], vec![blocks, features], vec![blocks, features]];
             agree(&format!("{shapes:?} {act:?}"), &shapes, &|a, backend| {
-                Ok(batch_norm(
-                    &a[0],
-                    &a[1],
-                    &a[2],
-                    1e-5,
-                    BatchNormMode::Train,
-                    act,
-                    backend,
-                )?
-                .y)
+                Ok(batch_norm(&a[0], &a[1], &a[2], 1e-5, BatchNormMode::Train, act, backend)?.y)
             });
             for (dtype, tolerance) in PRECISIONS {
                 let arguments: Vec<_> = shapes.iter().map(|s| values(3, s, dtype)).collect();
@@ -230,10 +189,7 @@ fn batch_normalisation_over_sizes() {
                 assert!(distance(&fused.mean, &reference.mean) < tolerance);
                 assert!(distance(&fused.var, &reference.var) < tolerance);
                 let eval = |backend| {
-                    let mode = BatchNormMode::Eval {
-                        mean: &reference.mean,
-                        var: &reference.var,
-                    };
+                    let mode = BatchNormMode::Eval { mean: &reference.mean, var: &reference.var };
                     let (x, g, b) = (&arguments[0], &arguments[1], &arguments[2]);
                     batch_norm(x, g, b, 1e-5, mode, act, backend).unwrap().y
                 };
@@ -252,11 +208,9 @@ fn losses_over_sizes() {
         agree(&format!("denoise {shapes:?}"), &shapes, &|a, backend| {
             denoise_loss(&(&a[0] * 5.0)?, &a[1], &y, backend)
         });
-        agree(
-            &format!("entropy {shapes:?}"),
-            &shapes[..1],
-            &|a, backend| cross_entropy(&(&a[0] * 5.0)?, &y, backend),
-        );
+        agree(&format!("entropy {shapes:?}"), &shapes[..1], &|a, backend| {
+            cross_entropy(&(&a[0] * 5.0)?, &y, backend)
+        });
     }
 }
 
@@ -266,16 +220,9 @@ fn losses_over_sizes() {
 #[test]
 fn the_rounding_of_winograd_is_bounded() {
     for (c_in, c_out, side) in [(64, 128, 11), (128, 64, 30), (512, 32, 10)] {
-        let shapes = [
-            vec![1, 2, c_in, side, side],
-            vec![1, c_out, c_in, 3, 3],
-            vec![1, c_out],
-        ];
+        let shapes = [vec![1, 2, c_in, side, side], vec![1, c_out, c_in, 3, 3], vec![1, c_out]];
         let single: Vec<_> = shapes.iter().map(|s| values(7, s, DType::F32)).collect();
-        let double: Vec<_> = single
-            .iter()
-            .map(|t| t.to_dtype(DType::F64).unwrap())
-            .collect();
+        let double: Vec<_> = single.iter().map(|t| t.to_dtype(DType::F64).unwrap()).collect();
         let layer = |backend| {
             let layer = conv(Padding::Same, Pool::None, None, backend);
             move |a: &[Tensor]| Ok(layer.forward(&a[0], &a[1], &a[2])?)
@@ -285,17 +232,9 @@ fn the_rounding_of_winograd_is_bounded() {
             value_and_gradients(&layer(Backend::Reference), &double).unwrap();
         let error = |a: &Tensor, b: &Tensor| distance(&a.to_dtype(DType::F64).unwrap(), b);
         let errors: Vec<f64> = std::iter::once(error(&value, &exact))
-            .chain(
-                gradients
-                    .iter()
-                    .zip(&exact_gradients)
-                    .map(|(a, b)| error(a, b)),
-            )
+            .chain(gradients.iter().zip(&exact_gradients).map(|(a, b)| error(a, b)))
             .collect();
-        assert!(
-            errors.iter().all(|e| *e < 3e-5),
-            "{c_in} → {c_out}: {errors:?}"
-        );
+        assert!(errors.iter().all(|e| *e < 3e-5), "{c_in} → {c_out}: {errors:?}");
     }
 }
 
@@ -308,10 +247,7 @@ fn plainer_instruction_sets_agree_too() {
         return;
     }
     let this = std::env::current_exe().unwrap();
-    for (name, expected) in [
-        ("avx2", InstructionSet::Avx2),
-        ("plain", InstructionSet::Plain),
-    ] {
+    for (name, expected) in [("avx2", InstructionSet::Avx2), ("plain", InstructionSet::Plain)] {
         if expected == InstructionSet::Avx2 && !cfg!(target_arch = "x86_64") {
             continue;
         }

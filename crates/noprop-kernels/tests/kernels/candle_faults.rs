@@ -14,13 +14,7 @@ fn max_pool2d_still_loses_gradient() {
         let y = x.max_pool2d(2).unwrap();
         let windows = y.elem_count() as f64;
         let gradients = y.sum_all().unwrap().backward().unwrap();
-        let sum = gradients
-            .get(&x)
-            .unwrap()
-            .sum_all()
-            .unwrap()
-            .to_scalar::<f64>()
-            .unwrap();
+        let sum = gradients.get(&x).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
         assert!(
             sum < 0.3 * windows,
             "size {size}: the gradient sums to {sum} of {windows}; candle's pooling gradient has been mended"

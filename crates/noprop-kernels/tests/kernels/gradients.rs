@@ -12,11 +12,7 @@ use crate::support::{check_central_differences, labels, values};
 const BACKENDS: [Backend; 2] = [Backend::Reference, Backend::Auto];
 
 fn tensors(shapes: &[&[usize]]) -> Vec<Tensor> {
-    shapes
-        .iter()
-        .enumerate()
-        .map(|(i, shape)| values(i as u64 + 1, shape, DType::F64))
-        .collect()
+    shapes.iter().enumerate().map(|(i, shape)| values(i as u64 + 1, shape, DType::F64)).collect()
 }
 
 /// candle's own pooling gradient fails this; so would a misplaced maximum, a missed border or a wrong dropout factor.
@@ -70,10 +66,7 @@ fn batch_normalisation() {
             let mean = values(10, &[2, 5], DType::F64);
             let var = values(11, &[2, 5], DType::F64).sqr().unwrap();
             let eval = |a: &[Tensor]| {
-                let mode = BatchNormMode::Eval {
-                    mean: &mean,
-                    var: &var,
-                };
+                let mode = BatchNormMode::Eval { mean: &mean, var: &var };
                 Ok(batch_norm(&a[0], &a[1], &a[2], 0.1, mode, act, backend)?.y)
             };
             check_central_differences(&format!("{backend:?} {act:?} eval"), &eval, &arguments);

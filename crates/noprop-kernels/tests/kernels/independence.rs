@@ -19,14 +19,8 @@ fn branch(first: u64, blocks: u64, first_image: u64) -> Vec<Conv3x3> {
             let keys = (first..first + blocks)
                 .map(|block| StreamKey::derive(1, &[block, layer as u64]))
                 .collect();
-            let dropout = Dropout::new(0.2, keys)
-                .unwrap()
-                .with_first_image(first_image);
-            Conv3x3 {
-                pool,
-                dropout: Some(dropout),
-                ..Conv3x3::default()
-            }
+            let dropout = Dropout::new(0.2, keys).unwrap().with_first_image(first_image);
+            Conv3x3 { pool, dropout: Some(dropout), ..Conv3x3::default() }
         })
         .collect()
 }
@@ -52,10 +46,7 @@ fn branch_arguments(blocks: usize, images: usize) -> Vec<Tensor> {
 
 fn run_branch(layers: &[Conv3x3], arguments: &[Tensor]) -> (Tensor, Vec<Tensor>) {
     let f = |a: &[Tensor]| {
-        let pairs: Vec<_> = a[1..]
-            .chunks(2)
-            .map(|p| (p[0].clone(), p[1].clone()))
-            .collect();
+        let pairs: Vec<_> = a[1..].chunks(2).map(|p| (p[0].clone(), p[1].clone())).collect();
         Ok(conv3x3_stack(layers, &a[0], &pairs)?)
     };
     value_and_gradients(&f, arguments).unwrap()
@@ -63,18 +54,11 @@ fn run_branch(layers: &[Conv3x3], arguments: &[Tensor]) -> (Tensor, Vec<Tensor>)
 
 /// Everything as exact numbers.
 fn bits((value, gradients): (Tensor, Vec<Tensor>)) -> Vec<Vec<f64>> {
-    std::iter::once(value)
-        .chain(gradients)
-        .map(|t| flat(&t))
-        .collect()
+    std::iter::once(value).chain(gradients).map(|t| flat(&t)).collect()
 }
 
 fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
-    ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .unwrap()
-        .install(f)
+    ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
 }
 
 /// A sum whose order followed the threads would differ in its last bits.
@@ -87,15 +71,7 @@ fn one_two_and_three_threads_give_the_same_bits() {
             let head = |a: &[Tensor]| {
                 let h = linear_act(&a[0], &a[1], &a[2], Activation::None, Backend::Auto)?;
                 let mode = BatchNormMode::Train;
-                let h = batch_norm(
-                    &h,
-                    &a[3],
-                    &a[4],
-                    1e-5,
-                    mode,
-                    Activation::Relu,
-                    Backend::Auto,
-                )?;
+                let h = batch_norm(&h, &a[3], &a[4], 1e-5, mode, Activation::Relu, Backend::Auto)?;
                 let logits = linear_act(
                     &h.y,
                     &a[5],
@@ -135,25 +111,14 @@ fn three_blocks_at_once_are_three_blocks_one_by_one() {
         let alone: Vec<Tensor> = arguments
             .iter()
             .enumerate()
-            .map(|(i, t)| {
-                if i == 0 {
-                    t.clone()
-                } else {
-                    t.narrow(0, block, 1).unwrap()
-                }
-            })
+            .map(|(i, t)| if i == 0 { t.clone() } else { t.narrow(0, block, 1).unwrap() })
             .collect();
         let f = |a: &[Tensor]| {
-            let pairs: Vec<_> = a[1..]
-                .chunks(2)
-                .map(|p| (p[0].clone(), p[1].clone()))
-                .collect();
+            let pairs: Vec<_> = a[1..].chunks(2).map(|p| (p[0].clone(), p[1].clone())).collect();
             let y = conv3x3_stack(&branch(block as u64 + 1, 1, 0), &a[0], &pairs)?;
             // Weighed as this block's part is within the whole.
             let zeros = y.zeros_like()?;
-            let parts: Vec<_> = (0..3)
-                .map(|i| if i == block { &y } else { &zeros })
-                .collect();
+            let parts: Vec<_> = (0..3).map(|i| if i == block { &y } else { &zeros }).collect();
             Tensor::cat(&parts, 0)
         };
         let (value_alone, gradients_alone) = value_and_gradients(&f, &alone).unwrap();
@@ -178,20 +143,15 @@ fn a_batch_in_pieces_is_the_batch() {
         let forward = |first: usize, count: usize| {
             let mut layers = branch(1, 1, first as u64);
             layers.iter_mut().for_each(|layer| layer.backend = backend);
-            let pairs: Vec<_> = arguments[1..]
-                .chunks(2)
-                .map(|p| (p[0].clone(), p[1].clone()))
-                .collect();
+            let pairs: Vec<_> =
+                arguments[1..].chunks(2).map(|p| (p[0].clone(), p[1].clone())).collect();
             let x = arguments[0].narrow(1, first, count).unwrap();
             conv3x3_stack(&layers, &x, &pairs).unwrap()
         };
         let whole = forward(0, 11);
         let pieces = Tensor::cat(&[forward(0, 4), forward(4, 7)], 1).unwrap();
         assert!(distance(&pieces, &whole) < 1e-6, "{backend:?}");
-        assert!(
-            distance(&forward(1, 4), &whole.narrow(1, 0, 4).unwrap()) > 1e-3,
-            "no dropout?"
-        );
+        assert!(distance(&forward(1, 4), &whole.narrow(1, 0, 4).unwrap()) > 1e-3, "no dropout?");
     }
 }
 
@@ -225,18 +185,9 @@ fn not_a_number_reaches_the_result() {
         for which in 0..3 {
             let mut arguments = branch_arguments(1, 2);
             arguments[which] = (&arguments[which] * f64::NAN).unwrap();
-            let layer = Conv3x3 {
-                pool: Pool::Max2,
-                backend,
-                ..Conv3x3::default()
-            };
-            let y = layer
-                .forward(&arguments[0], &arguments[1], &arguments[2])
-                .unwrap();
-            assert!(
-                flat(&y).iter().all(|v| v.is_nan()),
-                "{backend:?} argument {which}"
-            );
+            let layer = Conv3x3 { pool: Pool::Max2, backend, ..Conv3x3::default() };
+            let y = layer.forward(&arguments[0], &arguments[1], &arguments[2]).unwrap();
+            assert!(flat(&y).iter().all(|v| v.is_nan()), "{backend:?} argument {which}");
         }
     }
 }

@@ -12,20 +12,8 @@ fn var(seed: u64, shape: &[usize], dtype: DType) -> Var {
 
 /// A loss whose gradient changes from step to step and differs between elements.
 fn loss(a: &Var, b: &Var) -> Tensor {
-    let a = a
-        .as_tensor()
-        .sqr()
-        .unwrap()
-        .sin()
-        .unwrap()
-        .sum_all()
-        .unwrap();
-    let b = (b.as_tensor() * 3.0)
-        .unwrap()
-        .sqr()
-        .unwrap()
-        .sum_all()
-        .unwrap();
+    let a = a.as_tensor().sqr().unwrap().sin().unwrap().sum_all().unwrap();
+    let b = (b.as_tensor() * 3.0).unwrap().sqr().unwrap().sum_all().unwrap();
     ((a * &b).unwrap() + b).unwrap()
 }
 
@@ -38,10 +26,7 @@ fn named(a: &Var, b: &Var) -> Vec<(String, Var)> {
 fn adamw_walks_with_candles() {
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-12)] {
         let shape_a = [130, 129];
-        let config = AdamConfig {
-            weight_decay: 0.05,
-            ..AdamConfig::default()
-        };
+        let config = AdamConfig { weight_decay: 0.05, ..AdamConfig::default() };
         let (a, b) = (var(1, &shape_a, dtype), var(2, &[7], dtype));
         let (a2, b2) = (var(1, &shape_a, dtype), var(2, &[7], dtype));
         let mut ours = Adam::new(named(&a, &b), config).unwrap();
@@ -58,21 +43,14 @@ fn adamw_walks_with_candles() {
             theirs.step(&loss(&a2, &b2).backward().unwrap()).unwrap();
         }
         assert!(distance(&a, &a2) < tolerance && distance(&b, &b2) < tolerance);
-        assert!(
-            distance(&a, &values(1, &shape_a, dtype)) > 0.1,
-            "nothing moved"
-        );
+        assert!(distance(&a, &values(1, &shape_a, dtype)) > 0.1, "nothing moved");
     }
 }
 
 /// Adam's decay is part of the gradient: PyTorch's definition, written out for one number.
 #[test]
 fn adam_puts_the_decay_into_the_gradient() {
-    let config = AdamConfig {
-        rule: Rule::Adam,
-        weight_decay: 0.1,
-        ..AdamConfig::default()
-    };
+    let config = AdamConfig { rule: Rule::Adam, weight_decay: 0.1, ..AdamConfig::default() };
     let x = Var::new(&[0.7_f64], &Device::Cpu).unwrap();
     let mut adam = Adam::new(vec![("x".to_owned(), x.clone())], config).unwrap();
     let (mut theta, mut m, mut v) = (0.7_f64, 0.0, 0.0);
@@ -83,10 +61,7 @@ fn adam_puts_the_decay_into_the_gradient() {
         let g = gradient + 0.1 * theta;
         m = 0.9 * m + 0.1 * g;
         v = 0.999 * v + 0.001 * g * g;
-        let (mh, vh) = (
-            m / (1.0 - 0.9_f64.powi(step)),
-            v / (1.0 - 0.999_f64.powi(step)),
-        );
+        let (mh, vh) = (m / (1.0 - 0.9_f64.powi(step)), v / (1.0 - 0.999_f64.powi(step)));
         theta -= 0.03 * mh / (vh.sqrt() + 1e-8);
         assert!((flat(&x)[0] - theta).abs() < 1e-12);
     }
@@ -126,14 +101,7 @@ fn a_variable_without_gradient_stops_the_step() {
     let (a, b) = (var(5, &[4], DType::F32), var(6, &[4], DType::F32));
     let before = flat(&a);
     let mut adam = Adam::new(named(&a, &b), AdamConfig::default()).unwrap();
-    let gradients = a
-        .as_tensor()
-        .sqr()
-        .unwrap()
-        .sum_all()
-        .unwrap()
-        .backward()
-        .unwrap();
+    let gradients = a.as_tensor().sqr().unwrap().sum_all().unwrap().backward().unwrap();
     let refused = adam.step(&gradients, 0.1);
     assert!(matches!(refused, Err(OptimError::MissingGradient { name }) if name == "b"));
     assert_eq!(before, flat(&a));
@@ -144,18 +112,12 @@ fn a_variable_without_gradient_stops_the_step() {
 #[test]
 fn gradients_of_any_layout_are_read_right() {
     let x = var(7, &[6, 5], DType::F32);
-    let grad = values(8, &[5, 12], DType::F32)
-        .narrow(1, 3, 6)
-        .unwrap()
-        .t()
-        .unwrap();
+    let grad = values(8, &[5, 12], DType::F32).narrow(1, 3, 6).unwrap().t().unwrap();
     let copy = var(7, &[6, 5], DType::F32);
     let mut strided = Adam::new(vec![("x".to_owned(), x.clone())], AdamConfig::default()).unwrap();
     let mut plain = Adam::new(vec![("x".to_owned(), copy.clone())], AdamConfig::default()).unwrap();
     strided.step_with(std::slice::from_ref(&grad), 0.1).unwrap();
-    plain
-        .step_with(&[grad.force_contiguous().unwrap()], 0.1)
-        .unwrap();
+    plain.step_with(&[grad.force_contiguous().unwrap()], 0.1).unwrap();
     assert_eq!(flat(&x), flat(&copy));
 }
 
@@ -168,46 +130,24 @@ fn misuse_is_refused_by_name() {
         Adam::new(two, AdamConfig::default()),
         Err(OptimError::DuplicateName { name }) if name == "x"
     ));
-    let bad = AdamConfig {
-        beta2: 1.0,
-        ..AdamConfig::default()
-    };
-    assert!(matches!(
-        Adam::new(one(), bad),
-        Err(OptimError::Config { name: "beta2", .. })
-    ));
+    let bad = AdamConfig { beta2: 1.0, ..AdamConfig::default() };
+    assert!(matches!(Adam::new(one(), bad), Err(OptimError::Config { name: "beta2", .. })));
     let mut adam = Adam::new(one(), AdamConfig::default()).unwrap();
     let grad = values(1, &[4], DType::F32);
     assert!(matches!(
         adam.step_with(std::slice::from_ref(&grad), 0.1),
-        Err(OptimError::Mismatch {
-            what: "gradient",
-            ..
-        })
+        Err(OptimError::Mismatch { what: "gradient", .. })
     ));
-    assert!(matches!(
-        adam.step_with(&[], 0.1),
-        Err(OptimError::GradientCount { .. })
-    ));
+    assert!(matches!(adam.step_with(&[], 0.1), Err(OptimError::GradientCount { .. })));
     let good = values(1, &[3], DType::F32);
     assert!(matches!(
         adam.step_with(std::slice::from_ref(&good), f64::NAN),
         Err(OptimError::Config { name: "lr", .. })
     ));
-    assert!(matches!(
-        adam.restore(1, vec![]),
-        Err(OptimError::StateNames { .. })
-    ));
-    let stranger = Moments {
-        name: "y".to_owned(),
-        first: good.clone(),
-        second: good,
-    };
+    assert!(matches!(adam.restore(1, vec![]), Err(OptimError::StateNames { .. })));
+    let stranger = Moments { name: "y".to_owned(), first: good.clone(), second: good };
     assert!(matches!(
         adam.restore(1, vec![stranger]),
-        Err(OptimError::StateNames {
-            problem: "is not a variable here",
-            ..
-        })
+        Err(OptimError::StateNames { problem: "is not a variable here", .. })
     ));
 }

@@ -22,10 +22,7 @@ fn blamed<T>(result: Result<T, KernelError>) -> &'static str {
 
 #[test]
 fn convolution_names_the_misfit() {
-    let layer = Conv3x3 {
-        pool: Pool::Max2,
-        ..Conv3x3::default()
-    };
+    let layer = Conv3x3 { pool: Pool::Max2, ..Conv3x3::default() };
     let (x, w, b) = (v(&[2, 3, 4, 8, 8]), v(&[2, 5, 4, 3, 3]), v(&[2, 5]));
     assert!(layer.forward(&x, &w, &b).is_ok());
     assert_eq!(blamed(layer.forward(&v(&[3, 4, 8, 8]), &w, &b)), "x");
@@ -34,42 +31,18 @@ fn convolution_names_the_misfit() {
     assert_eq!(blamed(layer.forward(&v(&[2, 3, 4, 8, 3]), &w, &b)), "x");
     assert_eq!(blamed(layer.forward(&x, &v(&[2, 5, 4, 5, 5]), &b)), "w");
     assert_eq!(blamed(layer.forward(&x, &w, &v(&[2, 4]))), "b");
-    assert_eq!(
-        blamed(layer.forward(&x, &w, &values(1, &[2, 5], DType::F64))),
-        "b"
-    );
+    assert_eq!(blamed(layer.forward(&x, &w, &values(1, &[2, 5], DType::F64))), "b");
     let dropout = Some(Dropout::new(0.1, vec![]).unwrap());
-    let short = Conv3x3 {
-        dropout,
-        ..layer.clone()
-    };
+    let short = Conv3x3 { dropout, ..layer.clone() };
     assert!(matches!(
         short.forward(&x, &w, &b),
         Err(KernelError::DropoutKeys { keys: 0, blocks: 2 })
     ));
-    let lopsided = conv3x3_stack(
-        &[layer.clone(), layer.clone()],
-        &x,
-        &[(w.clone(), b.clone())],
-    );
-    assert!(matches!(
-        lopsided,
-        Err(KernelError::LayerCount {
-            layers: 2,
-            parameters: 1,
-            ..
-        })
-    ));
+    let lopsided = conv3x3_stack(&[layer.clone(), layer.clone()], &x, &[(w.clone(), b.clone())]);
+    assert!(matches!(lopsided, Err(KernelError::LayerCount { layers: 2, parameters: 1, .. })));
     // The second layer has nothing left to look at: 8 → 3 → none.
     let second = (v(&[2, 5, 5, 3, 3]), b.clone());
-    assert_eq!(
-        blamed(conv3x3_stack(
-            &[layer.clone(), layer],
-            &x,
-            &[(w, b), second]
-        )),
-        "x"
-    );
+    assert_eq!(blamed(conv3x3_stack(&[layer.clone(), layer], &x, &[(w, b), second])), "x");
 }
 
 #[test]
@@ -79,30 +52,12 @@ fn dense_and_norm_name_the_misfit() {
     assert_eq!(blamed(linear(&v(&[3, 3, 4]), &w, &b, Backend::Auto)), "x");
     assert_eq!(blamed(linear(&x, &w, &v(&[2]), Backend::Auto)), "b");
     let mode = BatchNormMode::Train;
-    let result = batch_norm(
-        &v(&[2, 3, 5]),
-        &b,
-        &v(&[1, 5]),
-        1e-5,
-        mode,
-        Activation::None,
-        Backend::Auto,
-    );
+    let result =
+        batch_norm(&v(&[2, 3, 5]), &b, &v(&[1, 5]), 1e-5, mode, Activation::None, Backend::Auto);
     assert_eq!(blamed(result), "beta");
     let mean = v(&[5]);
-    let mode = BatchNormMode::Eval {
-        mean: &mean,
-        var: &b,
-    };
-    let result = batch_norm(
-        &v(&[2, 3, 5]),
-        &b,
-        &b,
-        1e-5,
-        mode,
-        Activation::None,
-        Backend::Auto,
-    );
+    let mode = BatchNormMode::Eval { mean: &mean, var: &b };
+    let result = batch_norm(&v(&[2, 3, 5]), &b, &b, 1e-5, mode, Activation::None, Backend::Auto);
     assert_eq!(blamed(result), "mean");
 }
 
@@ -119,19 +74,11 @@ fn labels_out_of_range_are_named() {
         for result in results {
             assert!(matches!(
                 result,
-                Err(KernelError::LabelOutOfRange {
-                    label: 4,
-                    row: 1,
-                    classes: 4,
-                    ..
-                })
+                Err(KernelError::LabelOutOfRange { label: 4, row: 1, classes: 4, .. })
             ));
         }
         assert_eq!(blamed(cross_entropy(&logits, &v(&[3]), backend)), "labels");
-        assert_eq!(
-            blamed(cross_entropy(&logits, &labels(4, 2), backend)),
-            "labels"
-        );
+        assert_eq!(blamed(cross_entropy(&logits, &labels(4, 2), backend)), "labels");
         assert_eq!(
             blamed(denoise_loss(&logits, &v(&[5, 6]), &labels(3, 4), backend)),
             "embeddings"
@@ -153,13 +100,8 @@ fn fused_by_name_where_there_is_none() {
 /// An empty batch is a batch.
 #[test]
 fn no_images_no_results() {
-    let layer = Conv3x3 {
-        pool: Pool::Max2,
-        ..Conv3x3::default()
-    };
-    let y = layer
-        .forward(&v(&[1, 0, 4, 8, 8]), &v(&[2, 5, 4, 3, 3]), &v(&[2, 5]))
-        .unwrap();
+    let layer = Conv3x3 { pool: Pool::Max2, ..Conv3x3::default() };
+    let y = layer.forward(&v(&[1, 0, 4, 8, 8]), &v(&[2, 5, 4, 3, 3]), &v(&[2, 5])).unwrap();
     assert_eq!(y.dims(), [2, 0, 5, 3, 3]);
     let y = linear(&v(&[1, 0, 4]), &v(&[2, 5, 4]), &v(&[2, 5]), Backend::Auto).unwrap();
     assert_eq!(y.dims(), [2, 0, 5]);

@@ -28,10 +28,7 @@ pub fn value_and_gradients(
     f: &Function<'_>,
     arguments: &[Tensor],
 ) -> Result<(Tensor, Vec<Tensor>)> {
-    let vars = arguments
-        .iter()
-        .map(Var::from_tensor)
-        .collect::<Result<Vec<_>>>()?;
+    let vars = arguments.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
     let tracked: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let value = f(&tracked)?;
     let store = weighted_sum(&value)?.backward()?;
@@ -39,9 +36,7 @@ pub fn value_and_gradients(
         .iter()
         .enumerate()
         .map(|(i, var)| {
-            let gradient = store
-                .get(var)
-                .unwrap_or_else(|| panic!("argument {i} got no gradient"));
+            let gradient = store.get(var).unwrap_or_else(|| panic!("argument {i} got no gradient"));
             assert_eq!(gradient.dims(), var.dims());
             gradient.clone()
         })
@@ -60,10 +55,7 @@ pub fn weighted_sum(value: &Tensor) -> Result<Tensor> {
 
 /// All elements as f64.
 pub fn flat(t: &Tensor) -> Vec<f64> {
-    t.to_dtype(DType::F64)
-        .and_then(|t| t.flatten_all())
-        .and_then(|t| t.to_vec1())
-        .unwrap()
+    t.to_dtype(DType::F64).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1()).unwrap()
 }
 
 /// Largest difference between `a` and `b` over the largest magnitude in `b` (or 1, where that is more).

@@ -72,13 +72,7 @@ pub(super) fn run<F: Float>(stack: &Stack, inputs: &Inputs<'_, F>, images: Wante
             };
             let (mine, rest) = std::mem::take(&mut dx_left).split_at_mut(wanted);
             dx_left = rest;
-            tasks.push(Group {
-                block: index / groups,
-                first,
-                count,
-                sum,
-                dx: mine,
-            });
+            tasks.push(Group { block: index / groups, first, count, sum, dx: mine });
         }
         tasks.into_par_iter().for_each(|group| {
             let ready = &ready[group.block];
@@ -92,10 +86,7 @@ pub(super) fn run<F: Float>(stack: &Stack, inputs: &Inputs<'_, F>, images: Wante
                 unpack(arch, stack, total, gradient);
             });
     }
-    Gradients {
-        x: (images == Wanted::Yes).then(|| over_blocks(stack, dx)),
-        parameters,
-    }
+    Gradients { x: (images == Wanted::Yes).then(|| over_blocks(stack, dx)), parameters }
 }
 
 /// Every block's weights for the images' gradients, a list a layer; `None` where no gradient is wanted.
@@ -144,16 +135,13 @@ fn unpack<F: Float>(arch: Arch, stack: &Stack, sum: &[F], gradient: &mut [F]) {
 fn add_in_order<F: Float>(total: &mut [F], others: &[F]) {
     const PIECE: usize = 16 * 1024;
     let size = total.len();
-    total
-        .par_chunks_mut(PIECE)
-        .enumerate()
-        .for_each(|(piece, total)| {
-            for other in others.chunks_exact(size) {
-                for (sum, v) in total.iter_mut().zip(&other[piece * PIECE..]) {
-                    *sum += *v;
-                }
+    total.par_chunks_mut(PIECE).enumerate().for_each(|(piece, total)| {
+        for other in others.chunks_exact(size) {
+            for (sum, v) in total.iter_mut().zip(&other[piece * PIECE..]) {
+                *sum += *v;
             }
-        });
+        }
+    });
 }
 
 /// The images' gradients, summed over blocks, in order, where they share one input.
@@ -170,28 +158,15 @@ fn over_blocks<F: Float>(stack: &Stack, mut dx: Vec<F>) -> Vec<F> {
 
 impl<F: Float> Group<'_, F> {
     fn run(self, arch: Arch, stack: &Stack, inputs: &Inputs<'_, F>, ready: &[Option<Scratch<F>>]) {
-        let Self {
-            block,
-            first,
-            count,
-            sum,
-            dx,
-        } = self;
+        let Self { block, first, count, sum, dx } = self;
         for start in (0..count).step_by(TOGETHER) {
             let images = TOGETHER.min(count - start);
             let dx = match dx.len() {
                 0 => &mut [],
                 _ => &mut dx[start * stack.image()..][..images * stack.image()],
             };
-            let few = Few {
-                arch,
-                stack,
-                inputs,
-                ready,
-                block,
-                first: first + start,
-                count: images,
-            };
+            let few =
+                Few { arch, stack, inputs, ready, block, first: first + start, count: images };
             let begin = if start == 0 { Start::Zero } else { Start::Kept };
             few.run(sum, begin, dx);
         }
@@ -250,16 +225,7 @@ impl<F: Float> Few<'_, F> {
                     0 => backward::Images::Skip,
                     _ => backward::Images::ChannelsFirst(dx),
                 };
-                op.run(
-                    arch,
-                    source,
-                    self.count,
-                    &gradient,
-                    winners,
-                    gathered,
-                    begin,
-                    &mut images,
-                );
+                op.run(arch, source, self.count, &gradient, winners, gathered, begin, &mut images);
                 return;
             }
             let each = g.c_in_whole * g.height * g.width;
@@ -267,16 +233,7 @@ impl<F: Float> Few<'_, F> {
             let mut next = Scratch::any(self.count * each);
             let mut images = backward::Images::ChannelsLast(&mut next);
             let source = Source::ChannelsLast(below);
-            op.run(
-                arch,
-                source,
-                self.count,
-                &gradient,
-                winners,
-                gathered,
-                begin,
-                &mut images,
-            );
+            op.run(arch, source, self.count, &gradient, winners, gathered, begin, &mut images);
             gradient = next;
         }
     }

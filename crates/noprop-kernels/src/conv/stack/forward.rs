@@ -43,22 +43,12 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
         return (result, kept);
     }
     // The last layer's result is the op's, which the caller has.
-    let between: Vec<usize> = stack
-        .layers
-        .iter()
-        .map(|layer| layer.g.result())
-        .take(stack.layers.len() - 1)
-        .collect();
+    let between: Vec<usize> =
+        stack.layers.iter().map(|layer| layer.g.result()).take(stack.layers.len() - 1).collect();
     let winners: Vec<usize> = stack.layers.iter().map(Layer::winners).collect();
     if stack.keep == Keep::ForBackward {
-        kept.results = between
-            .iter()
-            .map(|size| Scratch::any(all * size))
-            .collect();
-        kept.winners = winners
-            .iter()
-            .map(|size| Scratch::any(all * size))
-            .collect();
+        kept.results = between.iter().map(|size| Scratch::any(all * size)).collect();
+        kept.winners = winners.iter().map(|size| Scratch::any(all * size)).collect();
     }
     let ready: Vec<Vec<Ready<F>>> = (0..stack.blocks)
         .into_par_iter()
@@ -67,10 +57,7 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
             let ready = |layer: &Layer| Ready {
                 weights: weights::for_forward(arch, &layer.g, layer.weights(parameters)),
                 bias: layer.bias(parameters),
-                mask: layer
-                    .dropout
-                    .as_ref()
-                    .map(|dropout| (dropout.stream(block), layer.scale())),
+                mask: layer.dropout.as_ref().map(|dropout| (dropout.stream(block), layer.scale())),
             };
             stack.layers.par_iter().map(ready).collect()
         })
@@ -118,11 +105,7 @@ impl<F: Float> Task<'_, F> {
         let mut between = self.between;
         if between.is_empty() {
             let inner = &stack.layers[..stack.layers.len() - 1];
-            own.extend(
-                inner
-                    .iter()
-                    .map(|layer| Scratch::any(self.count * layer.g.result())),
-            );
+            own.extend(inner.iter().map(|layer| Scratch::any(self.count * layer.g.result())));
             between = own.iter_mut().map(|buffer| &mut **buffer).collect();
         }
         let mut between = between.into_iter();

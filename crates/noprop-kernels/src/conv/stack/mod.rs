@@ -47,11 +47,7 @@ pub(super) fn apply(
         blocks: first.blocks,
         images: first.images,
         shape: [last.c_out, last.out_height, last.out_width],
-        keep: if x.track_op() || packed.track_op() {
-            Keep::ForBackward
-        } else {
-            Keep::Nothing
-        },
+        keep: if x.track_op() || packed.track_op() { Keep::ForBackward } else { Keep::Nothing },
         kept_f32: Mutex::new(Kept::nothing()),
         kept_f64: Mutex::new(Kept::nothing()),
     };
@@ -107,12 +103,7 @@ impl Layer {
             },
             Algorithm::Winograd2 | Algorithm::Winograd4 => Starts::default(),
         };
-        Self {
-            g,
-            dropout: layer.dropout.clone(),
-            at,
-            starts,
-        }
+        Self { g, dropout: layer.dropout.clone(), at, starts }
     }
 
     fn weights<'a, F>(&self, parameters: &'a [F]) -> &'a [F] {
@@ -154,10 +145,7 @@ struct Kept<F: Pooled> {
 
 impl<F: Pooled> Kept<F> {
     fn nothing() -> Self {
-        Self {
-            results: Vec::new(),
-            winners: Vec::new(),
-        }
+        Self { results: Vec::new(), winners: Vec::new() }
     }
 }
 
@@ -218,24 +206,15 @@ impl Stack {
         gradient: &Tensor,
         kept: &Mutex<Kept<F>>,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let images = if x.track_op() {
-            Wanted::Yes
-        } else {
-            Wanted::No
-        };
+        let images = if x.track_op() { Wanted::Yes } else { Wanted::No };
         let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         let gradient = gradient.contiguous()?;
         let gradients = with_elements(x, |x| {
             with_elements(parameters, |parameters| {
                 with_elements(result, |result| {
                     with_elements(&gradient, |gradient| {
-                        let inputs = backward::Inputs {
-                            x,
-                            parameters,
-                            result,
-                            gradient,
-                            kept: &kept,
-                        };
+                        let inputs =
+                            backward::Inputs { x, parameters, result, gradient, kept: &kept };
                         Ok(backward::run(self, &inputs, images))
                     })
                 })
@@ -272,10 +251,7 @@ impl CustomOp2 for Stack {
             CpuStorage::F64(self.run_forward(x, parameters, &self.kept_f64))
         };
         let [channels, height, width] = self.shape;
-        Ok((
-            result,
-            Shape::from((self.blocks, self.images, channels, height, width)),
-        ))
+        Ok((result, Shape::from((self.blocks, self.images, channels, height, width))))
     }
 
     fn bwd(

@@ -404,20 +404,11 @@ impl<F: Float> WithSimd for Forward<'_, F> {
             .left
             .chunks_exact(point_step(self.tiles, self.stride))
             .zip(self.right.chunks_exact(self.inner * self.outer))
-            .zip(
-                self.result
-                    .chunks_exact_mut(point_step(self.tiles, self.outer)),
-            )
+            .zip(self.result.chunks_exact_mut(point_step(self.tiles, self.outer)))
             .take(self.points);
         for ((left, right), result) in per_point {
-            let a = Left {
-                data: left,
-                walk: Walk::straight(self.inner, 1),
-            };
-            let b = Right {
-                data: right,
-                stride: self.outer,
-            };
+            let a = Left { data: left, walk: Walk::straight(self.inner, 1) };
+            let b = Right { data: right, stride: self.outer };
             let stride = self.stride;
             product(
                 s,
@@ -460,14 +451,8 @@ impl<F: Float> WithSimd for Backward<'_, F> {
             .zip(self.result.chunks_exact_mut(self.inner * self.outer))
             .take(self.points);
         for ((left, right), result) in per_point {
-            let a = Left {
-                data: left,
-                walk: Walk::straight(self.tiles, self.stride),
-            };
-            let b = Right {
-                data: right,
-                stride: self.outer,
-            };
+            let a = Left { data: left, walk: Walk::straight(self.tiles, self.stride) };
+            let b = Right { data: right, stride: self.outer };
             product(
                 s,
                 self.inner,

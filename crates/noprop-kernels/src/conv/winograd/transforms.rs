@@ -81,15 +81,8 @@ pub(super) fn input_back<F: Float, S: Simd, const TILE: usize>(s: S, v: Line<F, 
         let far_sum = c.add::<F>(v[3], v[4]);
         let far_gap = c.sub::<F>(v[3], v[4]);
         d[0] = c.times::<F>(4.0, v[0]);
-        d[1] = c.plus::<F>(
-            c.plus::<F>(c.times::<F>(-4.0, near_gap), -2.0, far_gap),
-            4.0,
-            v[5],
-        );
-        d[2] = c.sub::<F>(
-            c.plus::<F>(c.times::<F>(-5.0, v[0]), -4.0, near_sum),
-            far_sum,
-        );
+        d[1] = c.plus::<F>(c.plus::<F>(c.times::<F>(-4.0, near_gap), -2.0, far_gap), 4.0, v[5]);
+        d[2] = c.sub::<F>(c.plus::<F>(c.times::<F>(-5.0, v[0]), -4.0, near_sum), far_sum);
         d[3] = c.plus::<F>(c.plus::<F>(near_gap, 2.0, far_gap), -5.0, v[5]);
         d[4] = c.add::<F>(c.add::<F>(v[0], near_sum), far_sum);
         d[5] = v[5];
@@ -254,9 +247,5 @@ fn cell<F: Float, S: Simd, const IN: usize>(
     row: usize,
     column: usize,
 ) -> F::Reg<S> {
-    if column < IN {
-        load(row, column)
-    } else {
-        F::splat(s, F::default())
-    }
+    if column < IN { load(row, column) } else { F::splat(s, F::default()) }
 }
