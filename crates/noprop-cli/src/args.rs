@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use noprop_data::DatasetName;
+use noprop_data::fetch::Mirror;
 use noprop_method::{EncoderKind, LossWeight, SamplerKind, ScheduleKind};
 
 use crate::config::Method;
@@ -26,6 +27,8 @@ pub enum Command {
     Eval(Eval),
     /// Say which class pictures of your own belong to
     Predict(Predict),
+    /// Download a data set, verify it and unpack it
+    Fetch(Fetch),
     /// Say what a run is: parameters, settings, data, accuracy
     Info(Info),
 }
@@ -182,6 +185,18 @@ pub struct Predict {
     /// Print one JSON object a picture
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Fetch {
+    /// mnist, fashion-mnist, cifar10 or cifar100
+    pub dataset: DatasetName,
+    /// Take the files from this address, or from this folder, instead of the public mirrors
+    #[arg(long, value_name = "URL-OR-DIR")]
+    pub mirror: Option<Mirror>,
+    /// Folder that holds the data sets, one folder each
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
+    pub data_dir: PathBuf,
 }
 
 fn encoder(name: &str) -> Result<EncoderKind, String> {

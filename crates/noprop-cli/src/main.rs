@@ -6,6 +6,7 @@
 mod args;
 mod config;
 mod eval;
+mod fetch;
 mod info;
 mod model_card;
 mod predict;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", one_line(&format!("{error:#}")));
+            eprintln!("error: {}", one_line(&chain(&error)));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -41,7 +42,7 @@ fn run(args: &Args) -> Result<()> {
         Command::Train(args) => Some(args.compute),
         Command::Eval(args) => Some(args.compute),
         Command::Predict(args) => Some(args.compute),
-        Command::Info(_) => None,
+        Command::Fetch(_) | Command::Info(_) => None,
     };
     if let Some(threads) = compute.and_then(|compute| compute.threads) {
         // Before anything else may have started a thread.
@@ -56,6 +57,7 @@ fn run(args: &Args) -> Result<()> {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Fetch(args) => fetch::run(args),
         Command::Info(args) => info::run(args),
     }
 }
@@ -75,6 +77,17 @@ fn refuse(refusal: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// An error and its causes, outermost first. A cause that the error before it already quotes is not said twice.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        match (said.is_empty(), said.contains(&cause)) {
+            (true, _) => cause,
+            (false, true) => said,
+            (false, false) => format!("{said}: {cause}"),
+        }
+    })
+}
+
 /// Joins the lines of a message, so that a script finds an error in one place.
 fn one_line(message: &str) -> String {
     let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -84,6 +97,9 @@ fn one_line(message: &str) -> String {
 /// 1 for a training that failed, 2 for what the user can mend.
 fn exit_code(error: &anyhow::Error) -> u8 {
     use noprop_train::TrainError;
+    if let Some(error) = error.downcast_ref::<noprop_data::fetch::FetchError>() {
+        return if error.is_bad_input() { 2 } else { 1 };
+    }
     match error.downcast_ref::<TrainError>() {
         Some(
             TrainError::Diverged { .. }

@@ -40,9 +40,9 @@ pub fn run(args: &Train) -> Result<()> {
 /// A training whose settings, data and run directory are known to be good.
 struct Job {
     config: RunConfig,
-    data: Dataset,
     train: Split,
     validation: Split,
+    test: Split,
     objective: DiscreteTime,
     run: RunDirectory,
     start: Start,
@@ -79,6 +79,7 @@ impl Job {
         }
         config.images = Some(images);
         let (train, validation) = hold_out(&data.train, config.validation, config.seed)?;
+        let Dataset { test, .. } = data;
         config.train().validate(train.len())?;
         let objective = config.objective()?;
         let (run, start) = match run {
@@ -91,7 +92,7 @@ impl Job {
                 (RunDirectory::create(&out, existing, &config.to_toml()?)?, Start::Fresh)
             }
         };
-        Ok(Self { config, data, train, validation, objective, run, start })
+        Ok(Self { config, train, validation, test, objective, run, start })
     }
 
     fn train(&self, args: &Train) -> Result<Outcome> {
@@ -130,7 +131,7 @@ impl Job {
     fn finish(&self, args: &Train, report: &FitReport) -> Result<()> {
         let trained = Trained::open(self.run.path())?;
         let sampler = self.config.sampler();
-        let test = evaluate(&trained.network, &trained.objective, &self.data.test, &sampler)?;
+        let test = evaluate(&trained.network, &trained.objective, &self.test, &sampler)?;
         MetricsLog::open(&self.run.metrics(), u64::MAX)?.append(&Event::Test {
             best_epoch: report.best.epoch,
             sampler: sampler.kind.to_string(),

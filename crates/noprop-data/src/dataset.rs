@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::catalogue::{Entry, Packing, find};
 use crate::digest::Hasher;
@@ -81,7 +81,7 @@ impl Dataset {
             }
         }
         let shape = (1, images.height, images.width);
-        let all = split(images.pixels, labels, shape, classes)?;
+        let all = split(images.pixels.to_vec(), labels, shape, classes)?;
         Ok(Self::of(name, all.select(&train)?, all.select(&test)?, hasher))
     }
 
@@ -131,14 +131,56 @@ impl Dataset {
 }
 
 /// Four IDX files: training images and labels, test images and labels.
+///
+/// Every file is checked here first. Unpacked files are then read by candle-datasets, which believes their headers;
+/// gzipped ones it cannot read.
 fn mnist_like(name: DatasetName, entry: &Entry, folder: &Path) -> Result<Dataset, DataError> {
     let classes = name.class_names().len();
     let mut hasher = Hasher::default();
-    let mut half = |prefix: &str| {
-        let (image_bytes, image_path) =
-            raw(entry, folder, &format!("{prefix}-images"), &mut hasher)?;
-        let (label_bytes, label_path) =
-            raw(entry, folder, &format!("{prefix}-labels"), &mut hasher)?;
+    let train = Half::read(entry, folder, "train", classes, &mut hasher)?;
+    let test = Half::read(entry, folder, "t10k", classes, &mut hasher)?;
+    if train.shape != test.shape {
+        let ((_, h, w), (_, test_h, test_w)) = (train.shape, test.shape);
+        let reason = format!(
+            "{}: training images are {h} x {w} but test images {test_h} x {test_w}",
+            folder.display(),
+        );
+        return Err(DataError::Mismatch { reason });
+    }
+    let shape = train.shape;
+    let plain = entry.files.iter().all(|file| folder.join(file.name).is_file());
+    let (train, test) = if plain {
+        drop((train, test));
+        let read = candle_datasets::vision::mnist::load_dir(folder)?;
+        let split = |images: Tensor, labels: Tensor| {
+            let count = images.dim(0)?;
+            let images = images.reshape((count, shape.0, shape.1, shape.2))?;
+            Split::new(images, labels.to_dtype(DType::U32)?, classes)
+        };
+        (split(read.train_images, read.train_labels)?, split(read.test_images, read.test_labels)?)
+    } else {
+        (train.split(classes)?, test.split(classes)?)
+    };
+    Ok(Dataset::of(name, train, test, hasher))
+}
+
+/// The checked bytes of one half of an MNIST-like data set.
+struct Half {
+    pixels: Vec<u8>,
+    labels: Vec<u8>,
+    shape: (usize, usize, usize),
+}
+
+impl Half {
+    fn read(
+        entry: &Entry,
+        folder: &Path,
+        prefix: &str,
+        classes: usize,
+        hasher: &mut Hasher,
+    ) -> Result<Self, DataError> {
+        let (image_bytes, image_path) = raw(entry, folder, &format!("{prefix}-images"), hasher)?;
+        let (label_bytes, label_path) = raw(entry, folder, &format!("{prefix}-labels"), hasher)?;
         let images = idx::images(&image_path, &image_bytes)?;
         let labels = idx::labels(&label_path, &label_bytes, classes)?;
         if images.count != labels.len() {
@@ -151,23 +193,16 @@ fn mnist_like(name: DatasetName, entry: &Entry, folder: &Path) -> Result<Dataset
             );
             return Err(DataError::Mismatch { reason });
         }
-        let shape = (1, images.height, images.width);
-        Ok((split(images.pixels, labels, shape, classes)?, shape))
-    };
-    let (train, shape) = half("train")?;
-    let (test, test_shape) = half("t10k")?;
-    if shape != test_shape {
-        let reason = format!(
-            "{}: training images are {} x {} but test images {} x {}",
-            folder.display(),
-            shape.1,
-            shape.2,
-            test_shape.1,
-            test_shape.2
-        );
-        return Err(DataError::Mismatch { reason });
+        Ok(Self {
+            shape: (1, images.height, images.width),
+            pixels: images.pixels.to_vec(),
+            labels: labels.to_vec(),
+        })
     }
-    Ok(Dataset::of(name, train, test, hasher))
+
+    fn split(self, classes: usize) -> Result<Split, DataError> {
+        split(self.pixels, &self.labels, self.shape, classes)
+    }
 }
 
 /// The unpacked bytes of the first of the data set's files whose name starts so, and where they came from.
@@ -204,24 +239,24 @@ fn cifar_like(
             hasher.update(&bytes);
             cifar::append(&path, &bytes, layout, classes, &mut labels, &mut pixels)?;
         }
-        split(&pixels, &labels, cifar::SHAPE, classes)
+        split(pixels, &labels, cifar::SHAPE, classes)
     };
     let (train, test) = (half(false)?, half(true)?);
     Ok(Dataset::of(name, train, test, hasher))
 }
 
-/// Bytes to f32 in 0..=1.
+/// Bytes to f32 in 0..=1, in the operations that candle-datasets uses, so that packed and unpacked files give the same bits.
 fn split(
-    pixels: &[u8],
+    pixels: Vec<u8>,
     labels: &[u8],
     (channels, height, width): (usize, usize, usize),
     classes: usize,
 ) -> Result<Split, DataError> {
     let count = labels.len();
-    let pixels: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
+    let images = Tensor::from_vec(pixels, (count, channels, height, width), &Device::Cpu)?;
     let labels: Vec<u32> = labels.iter().copied().map(u32::from).collect();
     Split::new(
-        Tensor::from_vec(pixels, (count, channels, height, width), &Device::Cpu)?,
+        (images.to_dtype(DType::F32)? / 255.)?,
         Tensor::from_vec(labels, count, &Device::Cpu)?,
         classes,
     )
@@ -263,7 +298,12 @@ mod tests {
         let mut hasher = Hasher::default();
         for split in [&sample.train, &sample.test] {
             let rows = split.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            rows.iter().for_each(|p| hasher.update(&p.to_le_bytes()));
+            for pixel in rows {
+                // The hash is of exact quotients; candle multiplies by 1/255, which may differ in the last bit.
+                let exact = (pixel * 255.0).round() / 255.0;
+                assert!((pixel - exact).abs() <= f32::EPSILON, "{pixel} is no multiple of 1/255");
+                hasher.update(&exact.to_le_bytes());
+            }
         }
         assert_eq!(
             hasher.finish(),
@@ -297,7 +337,9 @@ mod tests {
             assert_eq!(data.name, name.as_str());
             assert_eq!(data.image_shape().unwrap(), (1, 1, 2));
             let pixels = data.train.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert_eq!(pixels, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+            for (pixel, expected) in pixels.into_iter().zip([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]) {
+                assert!((pixel - expected).abs() <= f32::EPSILON, "{pixel} {expected}");
+            }
             assert_eq!(data.train.labels.to_vec1::<u32>().unwrap(), [5, 0, 9]);
             assert_eq!(data.test.len(), 2);
         }
@@ -315,6 +357,12 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let packed = load(DatasetName::Mnist, dir.path()).unwrap();
         assert_eq!(plain.sha256, packed.sha256);
+        // Two readers, the same bits: a run must not depend on whether somebody unpacked a file.
+        let bits = |data: &Dataset| -> Vec<u32> {
+            let pixels = data.train.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            pixels.into_iter().map(f32::to_bits).collect()
+        };
+        assert_eq!(bits(&plain), bits(&packed));
     }
 
     #[test]
