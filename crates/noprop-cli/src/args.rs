@@ -27,6 +27,8 @@ pub enum Command {
     Eval(Eval),
     /// Say which class pictures of your own belong to
     Predict(Predict),
+    /// Draw the figures of a run into its folder
+    Plot(Plot),
     /// Download a data set, verify it and unpack it
     Fetch(Fetch),
     /// Say what a run is: parameters, settings, data, accuracy
@@ -183,6 +185,21 @@ pub struct Predict {
     #[command(flatten)]
     pub compute: Compute,
     /// Print one JSON object a picture
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Plot {
+    /// Run directory of the trained network
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Folder that holds the data sets
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Print one JSON object with the paths of the figures
     #[arg(long)]
     pub json: bool,
 }

@@ -9,6 +9,7 @@ mod eval;
 mod fetch;
 mod info;
 mod model_card;
+mod plot;
 mod predict;
 mod preset;
 mod progress;
@@ -42,6 +43,7 @@ fn run(args: &Args) -> Result<()> {
         Command::Train(args) => Some(args.compute),
         Command::Eval(args) => Some(args.compute),
         Command::Predict(args) => Some(args.compute),
+        Command::Plot(args) => Some(args.compute),
         Command::Fetch(_) | Command::Info(_) => None,
     };
     if let Some(threads) = compute.and_then(|compute| compute.threads) {
@@ -57,6 +59,7 @@ fn run(args: &Args) -> Result<()> {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Plot(args) => plot::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Info(args) => info::run(args),
     }

@@ -12,10 +12,10 @@ use noprop_train::{
 
 use crate::args::Train;
 use crate::config::{Images, RunConfig};
-use crate::model_card;
 use crate::preset::Preset;
 use crate::progress::{self, Verbosity};
 use crate::trained::Trained;
+use crate::{model_card, plot};
 
 /// Images that set a frozen encoder's statistics.
 const CALIBRATION_IMAGES: usize = 1024;
@@ -144,6 +144,7 @@ impl Job {
         })?;
         let card = model_card::text(&self.config, report, &test)?;
         self.run.write("README.md", card.as_bytes())?;
+        plot::draw(&trained, &self.test, &test)?;
         self.print(args, report, &test);
         Ok(())
     }
@@ -163,7 +164,7 @@ impl Job {
             );
         } else {
             println!(
-                "test accuracy {:.2} % ({} of {}), weights of epoch {}, trained in {:.1} s\nrun {}",
+                "test accuracy {:.2} % ({} of {}), weights of epoch {}, trained in {:.1} s\nrun {}, figures in its folder figures",
                 100.0 * test.accuracy(),
                 test.correct,
                 test.total,

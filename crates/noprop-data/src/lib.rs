@@ -51,6 +51,6 @@ pub use dataset::{Dataset, load};
 pub use error::DataError;
 pub use name::{DatasetName, UnknownDataset};
 #[cfg(feature = "datasets")]
-pub use order::epoch_order;
+pub use order::{epoch_order, picked};
 #[cfg(feature = "datasets")]
 pub use split::{Split, hold_out};

@@ -9,11 +9,19 @@ pub(crate) enum Purpose {
     Epoch = 1,
     Holdout = 2,
     Sample = 3,
+    Picked = 4,
 }
 
 /// The order in which epoch number `epoch` (from 0) visits `n` images. It depends on nothing but its arguments.
 pub fn epoch_order(seed: u64, epoch: u64, n: usize) -> Vec<u32> {
     permutation(Purpose::Epoch, seed, epoch, n)
+}
+
+/// `count` of `n` images (all of them, if there are no more), picked at random by `seed`: for showing some to a person.
+pub fn picked(seed: u64, n: usize, count: usize) -> Vec<u32> {
+    let mut order = permutation(Purpose::Picked, seed, 0, n);
+    order.truncate(count);
+    order
 }
 
 /// Fisher-Yates on a ChaCha8 stream keyed by purpose, seed and number. `rand`'s own shuffle may change between releases.

@@ -1,1 +1,53 @@
-//! Figures of a training. Nothing is drawn yet.
+//! Figures from plain series and images, as PNG and SVG.
+//!
+//! | file | what it draws |
+//! | --- | --- |
+//! | `loss_curves.rs` | the loss of every block over epochs |
+//! | `accuracy_curve.rs` | validation accuracy over epochs, the chosen epoch, the test accuracy |
+//! | `schedule_figure.rs` | a noise schedule: signal share, SNR, loss weights |
+//! | `sample_grid.rs` | images with predicted and true labels |
+//! | `confusion_matrix.rs` | which classes are taken for which |
+//! | `per_block_accuracy.rs` | accuracy after each block |
+//! | `denoising_path.rs` | class probabilities along the chain of blocks |
+//!
+//! **One design decision:** a figure is plain data that knows how to draw itself on any surface, so that PNG and SVG are
+//! the same figure, and the crate knows nothing of training. Its font comes with it: the same data give the same bytes on
+//! every machine.
+//!
+//! ```
+//! use noprop_plot::{PerBlockAccuracy, save};
+//!
+//! let figure = PerBlockAccuracy {
+//!     title: "Accuracy after each block".into(),
+//!     per_block: vec![0.981, 0.992, 0.993],
+//!     whole_chain: 0.9938,
+//! };
+//! let folder = std::env::temp_dir();
+//! let [png, svg] = save(&figure, &folder.join("per-block-accuracy"))?;
+//! assert!(png.is_file() && svg.is_file());
+//! # Ok::<(), noprop_plot::PlotError>(())
+//! ```
+
+mod accuracy_curve;
+mod confusion_matrix;
+mod denoising_path;
+mod error;
+mod figure;
+mod loss_curves;
+mod panel;
+mod per_block_accuracy;
+mod picture;
+mod sample_grid;
+mod schedule_figure;
+mod style;
+
+pub use accuracy_curve::AccuracyCurve;
+pub use confusion_matrix::ConfusionMatrix;
+pub use denoising_path::{DenoisingPath, PathSample};
+pub use error::PlotError;
+pub use figure::{Canvas, Figure, save};
+pub use loss_curves::{LossCurves, Series};
+pub use per_block_accuracy::PerBlockAccuracy;
+pub use picture::Picture;
+pub use sample_grid::{Sample, SampleGrid};
+pub use schedule_figure::ScheduleFigure;

@@ -1,0 +1,217 @@
+//! `noprop plot`: every figure of a run, from its records, its weights and the test images.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+use noprop_data::{Split, load, picked};
+use noprop_method::{Sampler, SamplerKind, Seed, classify};
+use noprop_plot::{
+    AccuracyCurve, ConfusionMatrix, DenoisingPath, Figure, LossCurves, PathSample,
+    PerBlockAccuracy, Picture, Sample, SampleGrid, ScheduleFigure, Series, save,
+};
+use noprop_train::{Evaluation, Event, evaluate};
+
+use crate::args::Plot;
+use crate::trained::Trained;
+
+/// Images in the grid of random test samples.
+const GRID: usize = 40;
+const GRID_COLUMNS: usize = 10;
+/// Images whose path through the blocks is drawn.
+const PATHS: usize = 3;
+
+pub fn run(args: &Plot) -> Result<()> {
+    let trained = Trained::open(&args.run)?;
+    let data = load(trained.config.dataset, &args.data_dir)?;
+    let sampler = trained.config.sampler();
+    let test = evaluate(&trained.network, &trained.objective, &data.test, &sampler)?;
+    let figures = draw(&trained, &data.test, &test)?;
+    if args.json {
+        println!("{}", serde_json::json!({ "run": args.run, "figures": figures }));
+        return Ok(());
+    }
+    for path in figures {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// Draws all figures into the run's `figures/` and returns their paths.
+pub fn draw(trained: &Trained, images: &Split, test: &Evaluation) -> Result<Vec<PathBuf>> {
+    let folder = trained.run.figures();
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut gallery = Gallery { folder: &folder, written: Vec::new() };
+    let dataset = trained.config.dataset;
+    records(trained, test, &mut gallery)?;
+    gallery.add("schedule", &schedule(trained))?;
+    gallery.add(
+        "accuracy-by-block",
+        &PerBlockAccuracy {
+            title: format!(
+                "What each block alone gets right: {dataset}, {} test images",
+                test.total
+            ),
+            per_block: test.per_block.clone(),
+            whole_chain: test.accuracy(),
+        },
+    )?;
+    let class_names = trained.config.images()?.class_names.clone();
+    gallery.add(
+        "confusion",
+        &ConfusionMatrix {
+            title: format!("Which class is taken for which: {dataset} test images"),
+            class_names: class_names.clone(),
+            counts: test.confusion.clone(),
+        },
+    )?;
+    let rows = picked(trained.config.seed, images.len(), GRID);
+    gallery.add("samples", &samples(trained, images, test, &rows)?)?;
+    gallery.add("denoising", &paths(trained, images, test, &rows)?)?;
+    Ok(gallery.written)
+}
+
+struct Gallery<'a> {
+    folder: &'a Path,
+    written: Vec<PathBuf>,
+}
+
+impl Gallery<'_> {
+    fn add(&mut self, name: &str, figure: &impl Figure) -> Result<()> {
+        self.written.extend(save(figure, &self.folder.join(name))?);
+        Ok(())
+    }
+}
+
+/// Loss and accuracy over epochs, as far as they were recorded.
+fn records(trained: &Trained, test: &Evaluation, gallery: &mut Gallery<'_>) -> Result<()> {
+    let mut validation = Vec::new();
+    let mut best = 1;
+    let mut losses: Vec<Series> = Vec::new();
+    for event in trained.events()? {
+        let Event::Epoch { epoch, losses: means, validation_accuracy, best_epoch, .. } = event
+        else {
+            continue;
+        };
+        validation.push(validation_accuracy);
+        best = best_epoch;
+        for mean in means.into_iter().filter(|mean| mean.part.starts_with("block.")) {
+            let name = mean.part.replace("block.", "block ");
+            let point = (f64::from(epoch), mean.error);
+            match losses.iter_mut().find(|series| series.name == name) {
+                Some(series) => series.points.push(point),
+                None => losses.push(Series { name, points: vec![point] }),
+            }
+        }
+    }
+    if validation.is_empty() {
+        return Ok(());
+    }
+    let dataset = trained.config.dataset;
+    gallery.add(
+        "loss",
+        &LossCurves {
+            title: format!("How well each block guesses the label: {dataset}"),
+            y_label: "mean squared distance to the clean embedding".into(),
+            series: losses,
+        },
+    )?;
+    gallery.add(
+        "accuracy",
+        &AccuracyCurve {
+            title: format!("Accuracy while training: {dataset}"),
+            validation,
+            best_epoch: best as usize,
+            test: Some(test.accuracy()),
+        },
+    )
+}
+
+fn schedule(trained: &Trained) -> ScheduleFigure {
+    let schedule = trained.objective.schedule();
+    let steps = schedule.steps();
+    ScheduleFigure {
+        title: format!("The {} schedule, T = {steps}", trained.config.schedule),
+        alpha_bar: schedule.alpha_bars().to_vec(),
+        snr: (0..=steps).map(|t| schedule.snr(t)).collect(),
+        weights: (1..=steps).map(|t| trained.objective.weight(t)).collect(),
+    }
+}
+
+fn samples(
+    trained: &Trained,
+    images: &Split,
+    test: &Evaluation,
+    rows: &[u32],
+) -> Result<SampleGrid> {
+    let names = &trained.config.images()?.class_names;
+    let name = |class: u32| names.get(class as usize).cloned().unwrap_or_default();
+    let truth = images.labels.to_vec1::<u32>()?;
+    let sample = |&row: &u32| {
+        let index = row as usize;
+        Ok(Sample {
+            picture: picture(images, row)?,
+            predicted: name(test.predictions.get(index).copied().unwrap_or_default()),
+            truth: name(truth.get(index).copied().unwrap_or_default()),
+        })
+    };
+    Ok(SampleGrid {
+        title: format!("Random test images of {}, wrong answers framed", trained.config.dataset),
+        samples: rows.iter().map(sample).collect::<Result<_>>()?,
+        columns: GRID_COLUMNS,
+    })
+}
+
+/// The paths of a few of `rows`, images that the network gets wrong first: there the blocks disagree.
+fn paths(
+    trained: &Trained,
+    images: &Split,
+    test: &Evaluation,
+    rows: &[u32],
+) -> Result<DenoisingPath> {
+    let truth = images.labels.to_vec1::<u32>()?;
+    let wrong = (0u32..)
+        .zip(test.predictions.iter().zip(&truth))
+        .filter(|(_, (predicted, truth))| predicted != truth)
+        .map(|(row, _)| row);
+    let chosen: Vec<u32> = wrong.take(PATHS - 1).chain(rows.iter().copied()).take(PATHS).collect();
+    let picked = images.select(&chosen)?;
+    let sampler = Sampler { seed: Seed(trained.config.seed), ..Sampler::once(SamplerKind::Mean) };
+    let answer = classify(&trained.network, &trained.objective, &picked.images, &chosen, &sampler)?;
+    let per_block: Vec<Vec<Vec<f32>>> =
+        answer.per_block.iter().map(Tensor::to_vec2).collect::<candle_core::Result<_>>()?;
+    let sample = |(index, &row): (usize, &u32)| {
+        let probabilities = per_block
+            .iter()
+            .filter_map(|block| block.get(index))
+            .map(|classes| classes.iter().copied().map(f64::from).collect())
+            .collect();
+        let truth = truth.get(row as usize).copied().unwrap_or_default() as usize;
+        Ok(PathSample { picture: picture(images, row)?, truth, probabilities })
+    };
+    Ok(DenoisingPath {
+        title: "How the blocks make up their minds: two wrong answers and a random image".into(),
+        class_names: trained.config.images()?.class_names.clone(),
+        samples: chosen.iter().enumerate().map(sample).collect::<Result<_>>()?,
+    })
+}
+
+/// An image of a split as bytes, channels of a pixel together.
+fn picture(images: &Split, row: u32) -> Result<Picture> {
+    let image = images.images.get(row as usize)?;
+    let (channels, height, width) = image.dims3()?;
+    let bytes: Vec<u8> = image
+        .permute((1, 2, 0))?
+        .flatten_all()?
+        .to_vec1::<f32>()?
+        .into_iter()
+        .map(|value| (255.0 * value).round().clamp(0.0, 255.0) as u8)
+        .collect();
+    Ok(Picture::new(
+        u32::try_from(width)?,
+        u32::try_from(height)?,
+        u32::try_from(channels)?,
+        bytes,
+    )?)
+}
