@@ -191,7 +191,7 @@ fn paths(
         Ok(PathSample { picture: picture(images, row)?, truth, probabilities })
     };
     Ok(DenoisingPath {
-        title: "How the blocks make up their minds: two wrong answers and a random image".into(),
+        title: "How the blocks make up their minds: two wrong answers, one random image".into(),
         class_names: trained.config.images()?.class_names.clone(),
         samples: chosen.iter().enumerate().map(sample).collect::<Result<_>>()?,
     })

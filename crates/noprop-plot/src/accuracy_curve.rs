@@ -53,6 +53,7 @@ impl Figure for AccuracyCurve {
             .collect();
         let panel = Panel {
             title: self.title.clone(),
+            title_size: style::TITLE,
             x_label: "epoch".into(),
             y_label: "images classified correctly".into(),
             x,

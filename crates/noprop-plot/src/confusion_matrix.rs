@@ -19,9 +19,7 @@ pub struct ConfusionMatrix {
     pub counts: Vec<Vec<u64>>,
 }
 
-const LEFT: i32 = 150;
 const TOP: i32 = 70;
-const BOTTOM: i32 = 130;
 /// Beyond this many classes a number does not fit into its cell.
 const NUMBERED: usize = 24;
 const RIGHT_ANSWER: RGBColor = RGBColor(236, 236, 236);
@@ -34,18 +32,30 @@ impl ConfusionMatrix {
     fn body(&self) -> i32 {
         self.cell() * self.class_names.len() as i32
     }
+
+    /// Whether names are too long to stand side by side below the columns.
+    fn has_long_names(&self) -> bool {
+        let long = self.class_names.iter().any(|name| name.chars().count() > 4);
+        long || self.class_names.len() > NUMBERED
+    }
+
+    /// Room for the names of rows and of columns, in pixels.
+    fn margins(&self) -> (i32, i32) {
+        if self.has_long_names() { (160, 150) } else { (84, 70) }
+    }
 }
 
 impl Figure for ConfusionMatrix {
     fn size(&self) -> (u32, u32) {
-        ((LEFT + self.body().max(400) + 40) as u32, (TOP + self.body() + BOTTOM) as u32)
+        let (left, bottom) = self.margins();
+        ((left + self.body().max(480) + 40) as u32, (TOP + self.body() + bottom) as u32)
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
         if self.class_names.is_empty() || self.counts.is_empty() {
             return Err(PlotError::Empty { what: "no classes" });
         }
-        let cell = self.cell();
+        let (cell, (margin, _)) = (self.cell(), self.margins());
         let title = style::bold(style::TITLE, style::INK, Anchor::Left);
         canvas.draw(&Text::new(style::shortened(&self.title, 70), (20, TOP / 2), title))?;
         let off_diagonal = |(row, column): (usize, usize)| row != column;
@@ -59,7 +69,7 @@ impl Figure for ConfusionMatrix {
         let most = most.unwrap_or(0).max(1) as f64;
         let numbered = self.class_names.len() <= NUMBERED;
         for ((row, column), count) in cells() {
-            let (left, top) = (LEFT + column as i32 * cell, TOP + row as i32 * cell);
+            let (left, top) = (margin + column as i32 * cell, TOP + row as i32 * cell);
             let share = (count as f64 / most).sqrt();
             let fill = if off_diagonal((row, column)) {
                 style::intensity(0.9 * share)
@@ -86,29 +96,29 @@ impl Figure for ConfusionMatrix {
 
 impl ConfusionMatrix {
     fn name_classes<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
-        let (cell, body) = (self.cell(), self.body());
+        let (cell, body, (margin, _)) = (self.cell(), self.body(), self.margins());
         // Names a line of text apart at least.
         let every = (18 / cell).max(1) as usize;
-        let long = self.class_names.iter().any(|name| name.chars().count() > 4) || every > 1;
+        let long = self.has_long_names();
         for (index, name) in self.class_names.iter().enumerate().step_by(every) {
             let middle = index as i32 * cell + cell / 2;
             let name = style::shortened(name, 14);
             let row = style::text(style::TICK, style::INK, Anchor::Right);
-            canvas.draw(&Text::new(name.clone(), (LEFT - 8, TOP + middle), row))?;
+            canvas.draw(&Text::new(name.clone(), (margin - 8, TOP + middle), row))?;
             let (at, column) = if long {
                 let turned = style::text(style::TICK, style::INK, Anchor::Right);
-                ((LEFT + middle, TOP + body + 8), turned.transform(FontTransform::Rotate270))
+                ((margin + middle, TOP + body + 8), turned.transform(FontTransform::Rotate270))
             } else {
                 let plain = style::text(style::TICK, style::INK, Anchor::Centre);
-                ((LEFT + middle, TOP + body + 14), plain)
+                ((margin + middle, TOP + body + 14), plain)
             };
             canvas.draw(&Text::new(name, at, column))?;
         }
         let label = style::text(style::LABEL, style::FAINT, Anchor::Centre);
-        let below = if long { 112 } else { 44 };
+        let below = if long { 128 } else { 46 };
         canvas.draw(&Text::new(
             "predicted class",
-            (LEFT + body / 2, TOP + body + below),
+            (margin + body / 2, TOP + body + below),
             label.clone(),
         ))?;
         let turned = label.transform(FontTransform::Rotate270);

@@ -68,7 +68,7 @@ impl Figure for DenoisingPath {
             return Err(PlotError::Empty { what: "no images" });
         }
         let title = style::bold(style::TITLE, style::INK, Anchor::Left);
-        canvas.draw(&Text::new(style::shortened(&self.title, 70), (LEFT, 24), title))?;
+        canvas.draw(&Text::new(style::shortened(&self.title, 90), (LEFT, 24), title))?;
         let words = "each column is a block, darker is likelier, the true class is outlined";
         let faint = style::text(style::TICK, style::FAINT, Anchor::Left);
         canvas.draw(&Text::new(words, (LEFT, 50), faint))?;
@@ -93,7 +93,8 @@ impl DenoisingPath {
         let every = (16 / row).max(1) as usize;
         for (class, name) in self.class_names.iter().enumerate() {
             let true_class = class == sample.truth;
-            if class % every != 0 && !true_class {
+            let crowded = every > 1 && class.abs_diff(sample.truth) < every;
+            if !true_class && (crowded || class % every != 0) {
                 continue;
             }
             let colour = if true_class { style::VERMILION } else { style::FAINT };

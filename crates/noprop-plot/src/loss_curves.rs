@@ -56,6 +56,7 @@ impl Figure for LossCurves {
             .collect();
         let panel = Panel {
             title: self.title.clone(),
+            title_size: style::TITLE,
             x_label: "epoch".into(),
             y_label: self.y_label.clone(),
             x: 1.0..last.max(2.0),

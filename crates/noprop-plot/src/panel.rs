@@ -24,6 +24,7 @@ pub(crate) enum Scale {
 /// Axes and their words.
 pub(crate) struct Panel {
     pub title: String,
+    pub title_size: f64,
     pub x_label: String,
     pub y_label: String,
     pub x: Range<f64>,
@@ -70,7 +71,7 @@ impl Panel {
             .margin_right(12 + self.right_margin)
             .caption(
                 style::shortened(&self.title, 90),
-                style::bold(style::TITLE, style::INK, Anchor::Left),
+                style::bold(self.title_size, style::INK, Anchor::Left),
             )
             .set_label_area_size(LabelAreaPosition::Left, 78)
             .set_label_area_size(LabelAreaPosition::Bottom, 52);
@@ -107,6 +108,9 @@ impl Panel {
         chart
             .configure_mesh()
             .x_labels(ticks)
+            .y_labels(8)
+            .x_max_light_lines(1)
+            .y_max_light_lines(1)
             .x_label_formatter(&|x| format!("{x:.0}"))
             .y_label_formatter(&|y| y_format(*y))
             .x_desc(&self.x_label)
@@ -126,13 +130,13 @@ impl Panel {
                 chart.draw_series(line.points.iter().map(dot))?;
             }
         }
-        for note in notes {
-            chart.draw_series([Circle::new(note.at, 7, note.colour.stroke_width(2))])?;
-            let (x, y) = chart.backend_coord(&note.at);
-            let left_half = note.at.0 < (self.x.start + self.x.end) / 2.0;
-            let (shift, anchor) = if left_half { (12, Anchor::Left) } else { (-12, Anchor::Right) };
-            let style = style::text(style::LABEL, note.colour, anchor);
-            canvas.draw(&Text::new(note.text.clone(), (x + shift, y + 18), style))?;
+        // Curves rise or fall towards the right; the corner that they leave free holds the words.
+        let corner = chart.backend_coord(&(self.x.end, self.y.start));
+        for (index, note) in (0..).zip(notes) {
+            chart.draw_series([Circle::new(note.at, 8, note.colour.stroke_width(2))])?;
+            let style = style::text(style::LABEL, note.colour, Anchor::Right);
+            let at = (corner.0 - 14, corner.1 - 20 - 22 * index);
+            canvas.draw(&Text::new(note.text.clone(), at, style))?;
         }
         self.name_lines(canvas, &chart, lines)
     }
@@ -150,7 +154,7 @@ impl Panel {
         Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
         Cartesian2d<X, Y>: CoordTranslate<From = (f64, f64)>,
     {
-        const APART: i32 = 18;
+        const APART: f64 = 18.0;
         let mut names: Vec<(i32, &str, RGBColor)> = lines
             .iter()
             .filter_map(|line| {
@@ -160,22 +164,38 @@ impl Panel {
             })
             .collect();
         names.sort_by_key(|name| name.0);
-        let (_, bottom) = chart.backend_coord(&(self.x.end, self.y.start));
-        let count = names.len() as i32;
-        let mut lowest = i32::MIN;
-        for (index, name) in (0..).zip(names.iter_mut()) {
-            // Leave room below for the names that follow.
-            let highest_allowed = bottom - (count - 1 - index) * APART;
-            name.0 = name.0.min(highest_allowed).max(lowest);
-            lowest = name.0 + APART;
+        let wanted: Vec<f64> = names.iter().map(|name| f64::from(name.0)).collect();
+        for (name, place) in names.iter_mut().zip(spread(&wanted, APART)) {
+            name.0 = place.round() as i32;
         }
         let (right, _) = chart.backend_coord(&(self.x.end, self.y.start));
         for (y, name, colour) in names {
             let style = style::text(style::TICK, colour, Anchor::Left);
-            canvas.draw(&Text::new(style::shortened(name, 24), (right + 8, y), style))?;
+            canvas.draw(&Text::new(style::shortened(name, 24), (right + 14, y), style))?;
         }
         Ok(())
     }
+}
+
+/// Places as near as possible to `wanted` (rising), at least `apart` from each other: neighbours that would overlap form a
+/// group, which is centred on the mean of what its members want.
+fn spread(wanted: &[f64], apart: f64) -> Vec<f64> {
+    // A group's sum and number of wishes, each less what its members before it take up: then groups need only not overlap.
+    let mut groups: Vec<(f64, usize)> = Vec::new();
+    for (index, want) in wanted.iter().enumerate() {
+        let mut group = (want - index as f64 * apart, 1);
+        while let Some(&before) = groups.last() {
+            let mean = |(sum, count): (f64, usize)| sum / count as f64;
+            if mean(before) <= mean(group) {
+                break;
+            }
+            group = (group.0 + before.0, group.1 + before.1);
+            groups.pop();
+        }
+        groups.push(group);
+    }
+    let starts = groups.iter().flat_map(|&(sum, count)| vec![sum / count as f64; count]);
+    starts.enumerate().map(|(index, start)| start + index as f64 * apart).collect()
 }
 
 /// Tidy bounds around finite values: a tenth of their span more on each side, and never an empty range.
@@ -210,5 +230,31 @@ pub(crate) fn compact(value: f64) -> String {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
         format!("{value:.0e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names must not overlap, stay in order, and stay near their lines.
+    #[test]
+    fn crowded_names_are_moved_apart_and_lonely_ones_stay() {
+        let places = spread(&[10.0, 12.0, 13.0, 200.0], 18.0);
+        assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 18.0 - 1e-9), "{places:?}");
+        assert_eq!(places[3], 200.0);
+        assert!((places[1] - 35.0 / 3.0).abs() < 1e-9, "the crowd is centred: {places:?}");
+        assert!(spread(&[], 18.0).is_empty());
+    }
+
+    #[test]
+    fn bounds_are_never_empty_or_infinite() {
+        let bad = [f64::NAN, f64::INFINITY];
+        assert!(around(bad.into_iter()).is_none());
+        for value in [0.0, 1.0, -5.0, 1e300] {
+            let range = around([value].into_iter().chain(bad)).unwrap();
+            assert!(range.start < range.end && range.end.is_finite(), "{range:?}");
+        }
+        assert!(around_log([0.0, -1.0].into_iter()).is_none());
     }
 }

@@ -42,6 +42,7 @@ impl Figure for PerBlockAccuracy {
         let half = ((y.end - y.start) / 2.0).max(0.005);
         let panel = Panel {
             title: self.title.clone(),
+            title_size: style::TITLE,
             x_label: "block".into(),
             y_label: "images classified correctly".into(),
             x,

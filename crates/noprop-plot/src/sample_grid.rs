@@ -66,7 +66,7 @@ impl Figure for SampleGrid {
             } else {
                 let (said, is) = (&sample.predicted, &sample.truth);
                 let words =
-                    format!("{} (is {})", style::shortened(said, 8), style::shortened(is, 8));
+                    format!("{} (is {})", style::shortened(said, 5), style::shortened(is, 5));
                 (words, style::VERMILION)
             };
             if !right {

@@ -1,10 +1,12 @@
 //! A noise schedule: signal share, SNR, loss weights.
 
+use plotters::element::Text;
 use plotters::prelude::DrawingBackend;
 
+use crate::PlotError;
 use crate::figure::{Canvas, Figure};
 use crate::panel::{Line, Panel, Scale, around_log, compact};
-use crate::{PlotError, style};
+use crate::style::{self, Anchor};
 
 /// A schedule of T steps.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +23,7 @@ pub struct ScheduleFigure {
 
 impl Figure for ScheduleFigure {
     fn size(&self) -> (u32, u32) {
-        (1350, 460)
+        (1350, 500)
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
@@ -29,17 +31,26 @@ impl Figure for ScheduleFigure {
         let from = |first: i32, values: &[f64]| -> Vec<(f64, f64)> {
             (first..).map(f64::from).zip(values.iter().copied()).collect()
         };
-        let panels = canvas.split_evenly((1, 3));
+        let title = style::bold(style::TITLE, style::INK, Anchor::Left);
+        canvas.draw(&Text::new(style::shortened(&self.title, 90), (20, 26), title))?;
+        let (_, below) = canvas.split_vertically(44);
+        let panels = below.split_evenly((1, 3));
         let parts = [
+            ("Share of the signal", "level t", "ᾱ", from(0, &self.alpha_bar), Scale::Linear),
             (
-                self.title.as_str(),
+                "Signal-to-noise ratio",
                 "level t",
-                "signal share ᾱ",
-                from(0, &self.alpha_bar),
-                Scale::Linear,
+                "SNR = ᾱ / (1 − ᾱ)",
+                from(0, &self.snr),
+                Scale::Log,
             ),
-            ("", "level t", "signal-to-noise ratio", from(0, &self.snr), Scale::Log),
-            ("", "block", "weight in the loss", from(1, &self.weights), Scale::Log),
+            (
+                "Weight in the loss",
+                "block",
+                "factor before the block's error",
+                from(1, &self.weights),
+                Scale::Log,
+            ),
         ];
         let colours = [style::BLUE, style::GREEN, style::VERMILION];
         for ((part, area), colour) in parts.into_iter().zip(&panels).zip(colours) {
@@ -49,14 +60,15 @@ impl Figure for ScheduleFigure {
                 Scale::Log => points.into_iter().filter(|point| point.1 > 0.0).collect(),
             };
             let y = match scale {
-                Scale::Linear => Some(0.0..1.0),
+                Scale::Linear => Some(0.0..1.05),
                 Scale::Log => around_log(shown.iter().map(|point| point.1)),
             };
             let (Some(y), false) = (y, shown.is_empty()) else {
                 return Err(PlotError::Empty { what: "no schedule" });
             };
             let panel = Panel {
-                title: if title.is_empty() { " ".into() } else { title.into() },
+                title: title.into(),
+                title_size: style::LABEL,
                 x_label: x_label.into(),
                 y_label: y_label.into(),
                 x: 0.0..steps,

@@ -1,0 +1,178 @@
+//! Every figure, in ordinary and in awkward cases: it is drawn, or it says why not, and the same data give the same bytes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+
+use noprop_plot::{
+    AccuracyCurve, ConfusionMatrix, DenoisingPath, Figure, LossCurves, PathSample,
+    PerBlockAccuracy, Picture, PlotError, Sample, SampleGrid, ScheduleFigure, Series, save,
+};
+
+/// Draws into a fresh folder and returns the SVG's text; NOPROP_GALLERY=DIR keeps the figures for a person to look at.
+fn drawn(name: &str, figure: &impl Figure) -> Result<String, PlotError> {
+    let temporary = tempfile::tempdir().unwrap();
+    let gallery = std::env::var_os("NOPROP_GALLERY").map(std::path::PathBuf::from);
+    let folder = gallery.as_deref().unwrap_or(temporary.path());
+    let [png, svg] = save(figure, &folder.join(name))?;
+    let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(png).unwrap()));
+    let info = decoder.read_info().unwrap();
+    assert_eq!((info.info().width, info.info().height), figure.size(), "{name}");
+    Ok(std::fs::read_to_string(svg).unwrap())
+}
+
+fn losses(blocks: usize, epochs: usize) -> LossCurves {
+    let series = (0..blocks).map(|block| Series {
+        name: format!("block {}", block + 1),
+        points: (0..epochs)
+            .map(|e| ((e + 1) as f64, (1.0 + block as f64) / (1.0 + e as f64).powi(2)))
+            .collect(),
+    });
+    LossCurves { title: "Loss".into(), y_label: "error".into(), series: series.collect() }
+}
+
+fn picture() -> Picture {
+    let bytes = (0..28 * 28).map(|i| (i % 251) as u8).collect();
+    Picture::new(28, 28, 1, bytes).unwrap()
+}
+
+#[test]
+fn loss_curves() {
+    let svg = drawn("loss", &losses(10, 30)).unwrap();
+    for words in ["Loss", "epoch", "error", "block 1", "block 10"] {
+        assert!(svg.contains(words), "{words}");
+    }
+    drawn("loss-one-epoch", &losses(10, 1)).unwrap();
+    drawn("loss-one-block", &losses(1, 5)).unwrap();
+    drawn("loss-forty-blocks", &losses(40, 100)).unwrap();
+    let mut awkward = losses(3, 5);
+    awkward.series[0].points[2].1 = f64::NAN;
+    awkward.series[1].points[3].1 = f64::INFINITY;
+    awkward.series[2].points.iter_mut().for_each(|point| point.1 = 0.0);
+    drawn("loss-awkward", &awkward).unwrap();
+    assert!(matches!(drawn("none", &losses(0, 0)), Err(PlotError::Empty { .. })));
+}
+
+#[test]
+fn accuracy_curve() {
+    let figure = |validation: Vec<f64>| AccuracyCurve {
+        title: "Accuracy".into(),
+        best_epoch: validation.len(),
+        validation,
+        test: Some(0.9936),
+    };
+    let svg = drawn("accuracy", &figure(vec![0.91, 0.97, 0.985, 0.99])).unwrap();
+    assert!(svg.contains("test 99.36 %") && svg.contains("kept: epoch 4"));
+    drawn("accuracy-one-epoch", &figure(vec![0.5])).unwrap();
+    drawn("accuracy-perfect", &figure(vec![1.0; 12])).unwrap();
+    drawn("accuracy-awkward", &figure(vec![f64::NAN, 0.5])).unwrap();
+    let nothing = AccuracyCurve { test: None, ..figure(Vec::new()) };
+    assert!(matches!(drawn("none", &nothing), Err(PlotError::Empty { .. })));
+}
+
+#[test]
+fn schedule() {
+    let alpha_bar: Vec<f64> = (0..=10).map(|t| f64::from(t) / 10.01).collect();
+    let snr = alpha_bar.iter().map(|a| a / (1.0 - a)).collect();
+    let weights = (1..=10).map(|t| f64::from(t).exp()).collect();
+    let title = "A schedule".into();
+    drawn("schedule", &ScheduleFigure { title, alpha_bar, snr, weights }).unwrap();
+}
+
+#[test]
+fn sample_grid() {
+    let sample = |predicted: &str, truth: &str| Sample {
+        picture: picture(),
+        predicted: predicted.into(),
+        truth: truth.into(),
+    };
+    let mut samples = vec![sample("7", "7"); 23];
+    samples[4] = sample("2", "7");
+    samples[9] = sample("a very long class name", "another one");
+    let svg =
+        drawn("samples", &SampleGrid { title: "Samples".into(), samples, columns: 10 }).unwrap();
+    assert!(svg.contains("2 (is 7)"));
+    let colour = Picture::new(2, 3, 3, (0..18).map(|i| i * 14).collect()).unwrap();
+    let samples = vec![Sample { picture: colour, predicted: "a".into(), truth: "a".into() }];
+    drawn("samples-colour", &SampleGrid { title: "T".repeat(300), samples, columns: 0 }).unwrap();
+    assert!(Picture::new(2, 2, 1, vec![0; 5]).is_err());
+    assert!(Picture::new(0, 2, 1, Vec::new()).is_err());
+    assert!(Picture::new(u32::MAX, u32::MAX, 3, Vec::new()).is_err());
+}
+
+#[test]
+fn confusion_matrix() {
+    let figure = |classes: usize, name: &str| ConfusionMatrix {
+        title: "Confusion".into(),
+        class_names: (0..classes).map(|class| format!("{name}{class}")).collect(),
+        counts: (0..classes)
+            .map(|row| {
+                (0..classes)
+                    .map(|column| if row == column { 900 } else { (row * column % 7) as u64 })
+                    .collect()
+            })
+            .collect(),
+    };
+    drawn("confusion", &figure(10, "")).unwrap();
+    drawn("confusion-long-names", &figure(10, "class_number_")).unwrap();
+    drawn("confusion-hundred", &figure(100, "class ")).unwrap();
+    drawn("confusion-two", &figure(2, "")).unwrap();
+    assert!(drawn("none", &figure(0, "")).is_err());
+}
+
+#[test]
+fn per_block_accuracy() {
+    let figure = |per_block: Vec<f64>| PerBlockAccuracy {
+        title: "Blocks".into(),
+        per_block,
+        whole_chain: 0.9936,
+    };
+    drawn("blocks", &figure(vec![0.98, 0.99, 0.992, 0.9935, 0.9936])).unwrap();
+    drawn("blocks-one", &figure(vec![0.9936])).unwrap();
+    drawn("blocks-many", &figure((0..100).map(|t| 0.9 + f64::from(t) * 1e-3).collect())).unwrap();
+    assert!(drawn("none", &figure(Vec::new())).is_err());
+}
+
+#[test]
+fn denoising_path() {
+    let figure = |blocks: usize, classes: usize| DenoisingPath {
+        title: "Path".into(),
+        class_names: (0..classes).map(|class| format!("class {class}")).collect(),
+        samples: vec![
+            PathSample {
+                picture: picture(),
+                truth: 1,
+                probabilities: (0..blocks)
+                    .map(|block| {
+                        let sure = (block + 1) as f64 / blocks as f64;
+                        (0..classes)
+                            .map(|class| if class == 1 { sure } else { (1.0 - sure) / 3.0 })
+                            .collect()
+                    })
+                    .collect(),
+            };
+            2
+        ],
+    };
+    drawn("denoising", &figure(10, 10)).unwrap();
+    drawn("denoising-forty-blocks", &figure(40, 10)).unwrap();
+    drawn("denoising-hundred-classes", &figure(10, 100)).unwrap();
+    drawn("denoising-thousand-blocks", &figure(1000, 3)).unwrap();
+}
+
+/// A figure in a repository must not change when nothing changed.
+#[test]
+fn the_same_data_give_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = |name: &str| {
+        let files = save(&losses(5, 9), &dir.path().join(name)).unwrap();
+        files.map(|file| std::fs::read(file).unwrap())
+    };
+    assert!(bytes("a") == bytes("b"));
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let error = save(&losses(1, 2), Path::new("/nowhere/at/all/loss")).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/at/all/loss.png"), "{error}");
+}
