@@ -1,4 +1,5 @@
 //! Trains a network of one's own, two dense layers a block, on the bundled sample: `cargo run --example own_network`.
+#![expect(clippy::print_stdout, reason = "an example shows its result")]
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Linear, Module};
