@@ -98,7 +98,7 @@ impl RunConfig {
             Self::from_table(table.clone()).with_context(|| at(path))?;
         }
         let mut config = Self::from_table(table)?.with_flags(flags);
-        // The SNR weights span 0.02 to 6,400: a shared encoder would be trained for the last block alone.
+        // The SNR weights span 0.01 to 3,200: a shared encoder would be trained for the last block alone.
         config.loss_weight.get_or_insert(match config.encoder {
             EncoderKind::Shared => LossWeight::Uniform,
             EncoderKind::PerBlock | EncoderKind::Frozen => LossWeight::Snr,

@@ -12,7 +12,7 @@ use crate::MethodError;
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum LossWeight {
-    /// (T/2) η (SNR(t) − SNR(t − 1)): the paper's (Eq. 8). It spans 0.02 to 6,400 at T = 10, which a block of its own
+    /// (T/2) η (SNR(t) − SNR(t − 1)): the paper's (Eq. 8). It spans 0.01 to 3,200 at T = 10 and η = 0.1, which a block of its own
     /// does not notice (Adam divides by the gradient's size) but a shared encoder does.
     Snr,
     /// 1 for every block.
