@@ -1,7 +1,5 @@
 //! The crates may import each other only along the arrows of docs/architecture.md: data flow one way.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
