@@ -169,7 +169,7 @@ pub fn fit(
             for loss in reports.iter().flat_map(|report| &report.losses) {
                 progress.sums.add(loss);
             }
-            lr = reports.last().map_or(0.0, |report| report.lr);
+            lr = reports.first().map_or(0.0, |report| report.lr);
             progress.step += 1;
             if observer.step(&reports) == Control::Stop && progress.step < steps {
                 let elapsed = started.elapsed().as_secs_f64();

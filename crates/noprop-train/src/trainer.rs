@@ -161,7 +161,7 @@ impl<'a> Trainer<'a> {
         let step = u32::try_from(position % spe).unwrap_or(u32::MAX);
         let batch = self.batch(epoch, step)?;
         let draws = self.seed.at(epoch, step);
-        let lr = self.rate.at(position);
+        let lr = kind.rate() * self.rate.at(position);
 
         let state = &self.units[unit];
         let mut gradients = Gradients::new(&state.trained);

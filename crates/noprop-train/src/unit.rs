@@ -30,6 +30,15 @@ impl Unit {
         units
     }
 
+    /// The unit's learning rate as a multiple of the training's. The readout is one small linear layer on inputs of length 1:
+    /// at the blocks' rate it would still be unsure of everything when they are done.
+    pub fn rate(self) -> f64 {
+        match self {
+            Self::Block(_) | Self::SharedEncoder { .. } => 1.0,
+            Self::Readout => 10.0,
+        }
+    }
+
     /// The parts whose parameters the unit owns.
     pub fn parts(self) -> Vec<Part> {
         match self {
