@@ -50,7 +50,7 @@ pub struct Compute {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = Device::Auto)]
     pub device: Device,
-    /// Threads to use; the result does not depend on them
+    /// Threads to use, all cores by default; the result does not depend on them
     #[arg(long)]
     pub threads: Option<NonZeroUsize>,
 }

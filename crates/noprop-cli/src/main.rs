@@ -16,6 +16,7 @@ mod progress;
 mod train;
 mod trained;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -46,22 +47,28 @@ fn run(args: &Args) -> Result<()> {
         Command::Plot(args) => Some(args.compute),
         Command::Fetch(_) | Command::Info(_) => None,
     };
-    if let Some(threads) = compute.and_then(|compute| compute.threads) {
+    if let Some(compute) = compute {
+        let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         // Before anything else may have started a thread.
-        noprop_kernels::threads::configure(threads)?;
+        noprop_kernels::threads::configure(compute.threads.unwrap_or_else(all))?;
     }
     // Diagnostics are silent unless NOPROP_LOG asks for them, for example NOPROP_LOG=debug.
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("NOPROP_LOG"))
         .with_writer(std::io::stderr)
         .init();
-    match &args.command {
+    let command = || match &args.command {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Info(args) => info::run(args),
+    };
+    match compute {
+        // On a thread of the pool an op hands work over at less cost.
+        Some(_) => rayon::scope(|_| command()),
+        None => command(),
     }
 }
 

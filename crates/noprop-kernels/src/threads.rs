@@ -7,8 +7,14 @@
 //! kernels (a training step on two cores took 15 ms with its two threads, 12 ms with one).
 //!
 //! A program that does its work inside [`rayon::scope`] runs on a thread of the pool and hands work over at less cost.
+//!
+//! There is one level of parallelism at a time: an op shares its work among the threads, unless it runs inside
+//! [`side_by_side`], where every thread has a task of its own and its ops stay on it.
 
+use std::cell::Cell;
 use std::num::NonZeroUsize;
+
+use rayon::prelude::*;
 
 /// Why the number of threads could not be set.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +66,70 @@ fn running_threads() -> Option<usize> {
     std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
 }
 
+thread_local! {
+    /// Whether this thread runs a task of [`side_by_side`].
+    static ON_ITS_OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` on every task and returns the results in the order of `tasks`.
+///
+/// With tasks enough to keep all threads of the pool busy each thread takes one at a time, and ops inside it do not share
+/// their work: no thread waits for another, and what a task touches stays in its core's cache. With fewer tasks they run one
+/// after another, each on all threads. Results do not depend on which.
+pub fn side_by_side<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let threads = rayon::current_num_threads();
+    let rounds = tasks.len().div_ceil(threads);
+    // Four fifths of the threads' time in use.
+    if threads == 1 || ON_ITS_OWN.get() || 5 * tasks.len() < 4 * rounds * threads {
+        return tasks.into_iter().map(f).collect();
+    }
+    let task = |task| {
+        let _alone = Alone::begin();
+        f(task)
+    };
+    tasks.into_par_iter().map(task).collect()
+}
+
+/// How many elements of an op's own loop a thread takes at least: all of them inside [`side_by_side`].
+pub(crate) fn grain() -> usize {
+    if ON_ITS_OWN.get() { usize::MAX } else { 1 }
+}
+
+/// Marks the thread, until dropped.
+struct Alone;
+
+impl Alone {
+    fn begin() -> Self {
+        ON_ITS_OWN.set(true);
+        Self
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        ON_ITS_OWN.set(false);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Inside, an op's loop must stay on the thread of its task; afterwards it is shared again, even after a panic.
+    #[test]
+    fn tasks_side_by_side_do_not_share_their_loops() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        pool.install(|| {
+            let grains = side_by_side(vec![1, 2, 3, 4], |task| (task, grain()));
+            assert_eq!(grains, [1, 2, 3, 4].map(|task| (task, usize::MAX)));
+            assert_eq!(grain(), 1);
+            let panics = std::panic::catch_unwind(|| side_by_side(vec![1, 2], |_| panic!("task")));
+            assert!(panics.is_err());
+            assert_eq!(grain(), 1);
+            // One task for two threads: better all threads on it.
+            assert_eq!(side_by_side(vec![()], |()| grain()), [1]);
+        });
+    }
 
     /// The test harness has threads of its own, so a change of the environment must be refused, and not made.
     #[test]

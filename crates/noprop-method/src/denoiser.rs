@@ -47,7 +47,9 @@ pub struct BlockInput<'a> {
 ///
 /// The guess is û = softmax(logits) @ W_embed; a network returns the logits. A network of your own needs
 /// [`Self::parameters`], [`Self::class_embeddings`], [`Self::blocks`], [`Self::logits`] and [`Self::readout`].
-pub trait Denoiser {
+///
+/// It is `Sync`, because blocks that never wait for each other are trained side by side.
+pub trait Denoiser: Sync {
     /// B, the number of blocks.
     fn blocks(&self) -> usize;
 

@@ -25,7 +25,7 @@ pub struct Trajectory {
 /// A variant of NoProp: discrete time, continuous time, flow matching, or one of your own.
 ///
 /// A model is B blocks, each owning a set of noise levels. A discrete-time model has one level a block.
-pub trait Objective {
+pub trait Objective: Sync {
     /// B, the number of blocks.
     fn blocks(&self) -> usize;
 

@@ -165,7 +165,8 @@ pub fn fit(
         let started = Instant::now();
         let mut lr = 0.0;
         while progress.step < steps {
-            let reports = step(trainer).map_err(|error| with_checkpoint(error, &progress, run))?;
+            let reports =
+                trainer.advance_all().map_err(|error| with_checkpoint(error, &progress, run))?;
             for loss in reports.iter().flat_map(|report| &report.losses) {
                 progress.sums.add(loss);
             }
@@ -195,6 +196,7 @@ pub fn fit(
             validation_per_block: report.validation_per_block.clone(),
             best_epoch: report.best.epoch,
         })?;
+        tracing::info!(epoch = report.epoch, seconds, lr, "epoch done");
         progress.save(run, trainer)?;
         observer.epoch(&report);
     }
@@ -203,11 +205,6 @@ pub fn fit(
         // Every epoch sets it, and there is at least one.
         None => Ok(Outcome::Stopped { epoch: 0, step: 0 }),
     }
-}
-
-/// One step of every unit.
-fn step(trainer: &mut Trainer<'_>) -> Result<Vec<StepReport>, TrainError> {
-    (0..trainer.units.len()).map(|unit| trainer.advance(unit)).collect()
 }
 
 /// Validates, keeps the weights if they are the best so far, and moves `progress` to the next epoch.

@@ -5,6 +5,7 @@
 //! | `config.rs` | optimizer settings, checked once |
 //! | `learning_rate.rs` | warm-up and decay as a function of the step |
 //! | `unit.rs` | which parameters are trained together, and which never meet |
+//! | `unit_state.rs` | a unit's parts and their optimizers |
 //! | `trainer.rs` | one step of one unit: batch, loss, gradients, update |
 //! | `fit.rs` | the loop over epochs: validation, best weights, checkpoints, interruption |
 //! | `evaluate.rs` | accuracy of the whole chain and after each block |
@@ -55,6 +56,7 @@ mod run_dir;
 mod state;
 mod trainer;
 mod unit;
+mod unit_state;
 mod weights;
 
 pub use atomic_file::write_atomically;

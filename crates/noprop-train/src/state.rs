@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::sync_directory;
 use crate::fit::EpochSums;
-use crate::trainer::UnitState;
+use crate::unit_state::UnitState;
 use crate::{
     Best, RunDirectory, TrainError, Trainer, read_weights, write_atomically, write_weights,
 };
@@ -161,16 +161,18 @@ impl Progress {
             for parameter in &parameters {
                 set(parameter, take(&file, &mut stored, &parameter.name)?, &file)?;
             }
-            let mut moments = Vec::with_capacity(state.trained.len());
-            for parameter in &state.trained {
-                let m = take(&file, &mut stored, &moment("m", &parameter.name))?;
-                let v = take(&file, &mut stored, &moment("v", &parameter.name))?;
-                moments.push(Moments { name: parameter.name.clone(), first: m, second: v });
+            for part in &mut state.parts {
+                let mut moments = Vec::with_capacity(part.trained.len());
+                for parameter in &part.trained {
+                    let m = take(&file, &mut stored, &moment("m", &parameter.name))?;
+                    let v = take(&file, &mut stored, &moment("v", &parameter.name))?;
+                    moments.push(Moments { name: parameter.name.clone(), first: m, second: v });
+                }
+                part.adam.restore(position, moments)?;
             }
             if let Some(name) = stored.keys().next() {
                 return Err(mismatch(&file, format!("tensor `{name}` does not belong to it")));
             }
-            state.adam.restore(position, moments)?;
             state.position = position;
         }
         Ok(())
@@ -195,7 +197,7 @@ impl Progress {
         }
         for state in &trainer.units {
             let mut tensors: Vec<_> = owned(trainer, state).iter().map(named).collect();
-            for (name, m, v) in state.adam.moments() {
+            for (name, m, v) in state.parts.iter().flat_map(|part| part.adam.moments()) {
                 tensors.push((moment("m", name), m.clone()));
                 tensors.push((moment("v", name), v.clone()));
             }
@@ -212,6 +214,7 @@ impl Progress {
         write_atomically(&path, |file| file.write_all(&text))
             .map_err(TrainError::writing(&path))?;
         *self = next;
+        tracing::debug!(epoch = self.epoch, step = self.step, folder = %folder.display(), "state saved");
         remove_others(&run.state(), generation);
         Ok(())
     }

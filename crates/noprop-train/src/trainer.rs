@@ -1,50 +1,65 @@
 //! One step of one unit: batch, loss, gradients, update.
 
-use candle_core::backprop::GradStore;
+use std::borrow::Cow;
+
 use candle_core::{Tensor, Var};
 use noprop_data::{Split, epoch_order};
-use noprop_kernels::optim::{Adam, AdamConfig, Rule};
-use noprop_method::{
-    BlockLoss, Denoiser, Draws, EncoderKind, Objective, Parameter, Part, Pass, Seed,
-};
+use noprop_kernels::threads;
+use noprop_method::{BlockLoss, Denoiser, Draws, EncoderKind, Objective, Part, Pass, Seed};
 
-use crate::{LearningRate, OptimizerKind, TrainConfig, TrainError, Unit};
+use crate::unit_state::{PartState, UnitState, add};
+use crate::{LearningRate, TrainConfig, TrainError, Unit};
 
 /// Images that go through a frozen encoder at a time.
 const FROZEN_CHUNK: usize = 512;
 
 /// Trains the units of a network. See the crate's documentation for what a unit is.
 pub struct Trainer<'a> {
+    task: Task<'a>,
+    pub(crate) units: Vec<UnitState>,
+    batches: Batches<'a>,
+}
+
+/// What the units have in common and none of them changes.
+struct Task<'a> {
     network: &'a dyn Denoiser,
     objective: &'a dyn Objective,
-    train: &'a Split,
     config: TrainConfig,
     seed: Seed,
     rate: LearningRate,
     steps_per_epoch: u32,
-    pub(crate) units: Vec<UnitState>,
-    /// What a frozen encoder makes of every training image, computed once.
-    frozen_features: Option<Tensor>,
-    /// The batch that the units of one step share.
-    batch: Option<Batch>,
-    /// The order of one epoch's images.
-    order: Option<(u32, Vec<u32>)>,
+    /// Whether batches hold features instead of images.
+    encoded: Encoded,
 }
 
-/// A unit, its optimizer, and how far it is.
-pub(crate) struct UnitState {
-    pub unit: Unit,
-    pub adam: Adam,
-    pub trained: Vec<Parameter>,
-    /// Steps done since the beginning of training.
-    pub position: u64,
+/// Who runs the image branch.
+#[derive(Clone, Copy, PartialEq)]
+enum Encoded {
+    /// Every step.
+    EachStep,
+    /// Nobody: it is frozen, and its output was computed once.
+    Once,
+}
+
+/// Gathers batches.
+struct Batches<'a> {
+    /// The training images, or what a frozen encoder makes of them, computed once.
+    inputs: Cow<'a, Tensor>,
+    labels: &'a Tensor,
+    size: usize,
+    seed: Seed,
+    /// The batch that the units of one step share.
+    last: Option<Batch>,
+    /// The order of one epoch's images.
+    order: Option<(u32, Vec<u32>)>,
 }
 
 #[derive(Clone)]
 struct Batch {
     epoch: u32,
     step: u32,
-    images: Tensor,
+    /// Images, or the features of a frozen encoder.
+    inputs: Tensor,
     labels: Tensor,
 }
 
@@ -91,19 +106,32 @@ impl<'a> Trainer<'a> {
             .into_iter()
             .map(|unit| UnitState::new(unit, network, &config))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
+        let (inputs, encoded) = match network.encoder() {
+            EncoderKind::Frozen => {
+                (Cow::Owned(frozen_features(network, &train.images)?), Encoded::Once)
+            }
+            EncoderKind::PerBlock | EncoderKind::Shared => {
+                (Cow::Borrowed(&train.images), Encoded::EachStep)
+            }
+        };
+        let task = Task {
             network,
             objective,
-            train,
             config,
             seed,
             rate: config.learning_rate(train.len()),
             steps_per_epoch: config.steps_per_epoch(train.len()),
-            units,
-            frozen_features: frozen_features(network, &train.images)?,
-            batch: None,
+            encoded,
+        };
+        let batches = Batches {
+            inputs,
+            labels: &train.labels,
+            size: config.batch_size,
+            seed,
+            last: None,
             order: None,
-        })
+        };
+        Ok(Self { task, units, batches })
     }
 
     /// The units, in the order in which a step visits them.
@@ -113,27 +141,28 @@ impl<'a> Trainer<'a> {
 
     /// The network in training.
     pub fn network(&self) -> &'a dyn Denoiser {
-        self.network
+        self.task.network
     }
 
     /// The objective it is trained for.
     pub fn objective(&self) -> &'a dyn Objective {
-        self.objective
+        self.task.objective
     }
 
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u32 {
-        self.steps_per_epoch
+        self.task.steps_per_epoch
     }
 
     /// Training images that an epoch visits.
     pub fn images_per_epoch(&self) -> usize {
-        (self.steps_per_epoch as usize * self.config.batch_size).min(self.train.len())
+        let images = self.batches.images();
+        (self.task.steps_per_epoch as usize * self.task.config.batch_size).min(images)
     }
 
     /// The settings.
     pub fn config(&self) -> &TrainConfig {
-        &self.config
+        &self.task.config
     }
 
     /// Whether unit number `unit` has made all its steps.
@@ -141,7 +170,7 @@ impl<'a> Trainer<'a> {
     /// # Panics
     /// If there is no such unit.
     pub fn is_done(&self, unit: usize) -> bool {
-        self.units[unit].position >= self.rate.total_steps
+        self.units[unit].position >= self.task.rate.total_steps
     }
 
     /// Makes the next step of unit number `unit`, an index into [`Self::units`].
@@ -149,86 +178,130 @@ impl<'a> Trainer<'a> {
     /// What the step does depends on the unit, its position and the data, and on nothing that other units did.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] if a loss is NaN or infinite (the weights are then as before the step),
+    /// [`TrainError::Diverged`] if a loss is NaN or infinite (the part it belongs to is then as before the step),
     /// [`TrainError::MissingGradient`] if a trainable variable received none.
     ///
     /// # Panics
     /// If there is no such unit.
     pub fn advance(&mut self, unit: usize) -> Result<StepReport, TrainError> {
-        let UnitState { unit: kind, position, .. } = self.units[unit];
-        let spe = u64::from(self.steps_per_epoch);
-        let epoch = u32::try_from(position / spe).unwrap_or(u32::MAX);
-        let step = u32::try_from(position % spe).unwrap_or(u32::MAX);
-        let batch = self.batch(epoch, step)?;
-        let draws = self.seed.at(epoch, step);
-        let lr = kind.rate() * self.rate.at(position);
-
-        let state = &self.units[unit];
-        let mut gradients = Gradients::new(&state.trained);
-        let losses = match kind {
-            Unit::Block(t) => {
-                let part = self.network.encoder_part(t);
-                let features = self.features(&batch, part, draws)?;
-                let loss = self.block_loss(t, &features, &batch.labels, draws)?;
-                let values = self.read(Part::Block(t), &loss, epoch, step)?;
-                gradients.add(&loss.loss.backward()?)?;
-                vec![values]
-            }
-            Unit::SharedEncoder { blocks } => {
-                self.shared_encoder(blocks, &batch, draws, &mut gradients)?
-            }
-            Unit::Readout => {
-                let loss = self.objective.readout_loss(self.network, &batch.labels, draws)?;
-                let both = BlockLoss { error: loss.detach(), loss };
-                let values = self.read(Part::Readout, &both, epoch, step)?;
-                gradients.add(&both.loss.backward()?)?;
-                vec![values]
-            }
-        };
-        let gradients = gradients.finish()?;
-        let state = &mut self.units[unit];
-        state.adam.step_with(&gradients, lr)?;
-        state.position += 1;
-        Ok(StepReport {
-            epoch: epoch + 1,
-            step: step + 1,
-            lr,
-            images: batch.labels.dim(0)?,
-            losses,
-        })
+        let unit = &mut self.units[unit];
+        let batch = self.batches.at(self.task.place(unit.position))?;
+        self.task.advance(unit, &batch)
     }
 
-    /// The sum of all block losses behind one encoder, block by block: each block's gradients stop at the features, are
-    /// added there in block order, and go through the encoder once. So no block's activations outlive its own turn, and
+    /// Makes the next step of every unit, several at a time where that keeps all threads busy; the weights are those
+    /// of one unit after the other. The reports stand in the order of [`Self::units`].
+    ///
+    /// # Errors
+    /// As for [`Self::advance`]; of several, that of the first unit.
+    pub fn advance_all(&mut self) -> Result<Vec<StepReport>, TrainError> {
+        let Self { task, units, batches } = self;
+        let steps = units
+            .iter_mut()
+            .map(|unit| Ok((batches.at(task.place(unit.position))?, unit)))
+            .collect::<Result<Vec<_>, TrainError>>()?;
+        // A shared encoder's unit has blocks of its own to run side by side.
+        let (alone, together) =
+            steps.into_iter().partition::<Vec<_>, _>(|(_, unit)| unit.parts.len() > 1);
+        let mut reports = Vec::with_capacity(alone.len() + together.len());
+        for (batch, unit) in alone {
+            reports.push(task.advance(unit, &batch)?);
+        }
+        let rest = threads::side_by_side(together, |(batch, unit)| task.advance(unit, &batch));
+        for report in rest {
+            reports.push(report?);
+        }
+        Ok(reports)
+    }
+}
+
+impl Task<'_> {
+    /// Epoch and step, both from 0, of a unit that has made `position` steps.
+    fn place(&self, position: u64) -> (u32, u32) {
+        let steps = u64::from(self.steps_per_epoch);
+        let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
+        (number(position / steps), number(position % steps))
+    }
+
+    /// The next step of a unit.
+    fn advance(&self, state: &mut UnitState, batch: &Batch) -> Result<StepReport, TrainError> {
+        let draws = self.seed.at(batch.epoch, batch.step);
+        let lr = state.unit.rate() * self.rate.at(state.position);
+        let losses = match (state.unit, state.parts.as_mut_slice()) {
+            (Unit::SharedEncoder { .. }, [encoder, blocks @ ..]) => {
+                self.shared_encoder(encoder, blocks, batch, draws, lr)?
+            }
+            (_, parts) => parts
+                .iter_mut()
+                .map(|part| self.part(part, batch, draws, lr))
+                .collect::<Result<_, _>>()?,
+        };
+        state.position += 1;
+        let (epoch, step) = (batch.epoch + 1, batch.step + 1);
+        Ok(StepReport { epoch, step, lr, images: batch.labels.dim(0)?, losses })
+    }
+
+    /// A part that shares nothing: a block with an encoder of its own or a frozen one, or the readout.
+    fn part(
+        &self,
+        state: &mut PartState,
+        batch: &Batch,
+        draws: Draws,
+        lr: f64,
+    ) -> Result<PartLoss, TrainError> {
+        let loss = match state.part {
+            Part::Block(t) => {
+                let features = self.features(batch, self.network.encoder_part(t), draws)?;
+                self.block_loss(t, &features, &batch.labels, draws)?
+            }
+            Part::Encoder | Part::Embedding | Part::Readout => {
+                let loss = self.objective.readout_loss(self.network, &batch.labels, draws)?;
+                BlockLoss { error: loss.detach(), loss }
+            }
+        };
+        let values = read(state.part, &loss, draws)?;
+        state.step(&loss.loss.backward()?, lr)?;
+        Ok(values)
+    }
+
+    /// The sum of all block losses behind one encoder: each block's gradients stop at the features, are added there in
+    /// block order, and go through the encoder once. A block is done when its turn is over, its update included, so
     /// memory does not grow with the number of blocks.
     fn shared_encoder(
         &self,
-        blocks: usize,
+        encoder: &mut PartState,
+        blocks: &mut [PartState],
         batch: &Batch,
         draws: Draws,
-        gradients: &mut Gradients<'_>,
+        lr: f64,
     ) -> Result<Vec<PartLoss>, TrainError> {
         let encoded = self.features(batch, Part::Encoder, draws)?;
         let leaf = Var::from_tensor(&encoded.detach())?;
-        let mut at_features: Option<Tensor> = None;
-        let mut losses = Vec::with_capacity(blocks);
-        for t in 1..=blocks {
+        let block = |state: &mut PartState| {
+            let Part::Block(t) = state.part else {
+                return Err(TrainError::MissingGradient { name: state.part.to_string() });
+            };
             let loss = self.block_loss(t, &leaf, &batch.labels, draws)?;
-            losses.push(self.read(Part::Block(t), &loss, draws.epoch(), draws.step())?);
-            let block = loss.loss.backward()?;
-            gradients.add(&block)?;
-            if let Some(gradient) = block.get(&leaf) {
-                at_features = Some(match at_features {
-                    Some(sum) => (sum + gradient)?,
-                    None => gradient.clone(),
-                });
-            }
+            let values = read(state.part, &loss, draws)?;
+            let pass = loss.loss.backward()?;
+            state.step(&pass, lr)?;
+            Ok((values, pass.get(&leaf).cloned(), encoder.gradients(&pass)))
+        };
+        let mut losses = Vec::with_capacity(blocks.len());
+        let mut at_features = None;
+        let mut gradients = vec![None; encoder.trained.len()];
+        for done in threads::side_by_side(blocks.iter_mut().collect(), block) {
+            let (values, feature_gradient, direct) = done?;
+            losses.push(values);
+            at_features = add(at_features, feature_gradient)?;
+            gradients = add_each(gradients, direct)?;
         }
         if let Some(gradient) = at_features {
             // The gradient of Σ f·g with g held constant is the encoder's gradient for dL/df = g.
             let carrier = (&encoded * gradient.detach())?.sum_all()?;
-            gradients.add(&carrier.backward()?)?;
+            gradients = add_each(gradients, encoder.gradients(&carrier.backward()?))?;
         }
+        encoder.step_with(gradients, lr)?;
         Ok(losses)
     }
 
@@ -244,38 +317,47 @@ impl<'a> Trainer<'a> {
 
     /// What the encoder of `part` makes of the batch.
     fn features(&self, batch: &Batch, part: Part, draws: Draws) -> Result<Tensor, TrainError> {
-        if self.frozen_features.is_some() {
-            // `batch.images` are rows of the cached features already.
-            return Ok(batch.images.clone());
+        match self.encoded {
+            Encoded::Once => Ok(batch.inputs.clone()),
+            Encoded::EachStep => {
+                let pass = Pass::Train(draws.dropout(part));
+                Ok(self.network.encode(part, &batch.inputs, pass)?)
+            }
         }
-        let key = draws.dropout(part);
-        Ok(self.network.encode(part, &batch.images, Pass::Train(key))?)
     }
+}
 
-    fn read(
-        &self,
-        part: Part,
-        loss: &BlockLoss,
-        epoch: u32,
-        step: u32,
-    ) -> Result<PartLoss, TrainError> {
-        let values =
-            PartLoss { part, loss: loss.loss.to_scalar()?, error: loss.error.to_scalar()? };
-        if values.loss.is_finite() {
-            return Ok(values);
-        }
-        Err(TrainError::Diverged {
-            part: part.to_string(),
-            epoch: epoch + 1,
-            step: step + 1,
-            value: values.loss,
-            checkpoint: "nothing was saved yet".into(),
-        })
+/// The values of a loss, which must be finite.
+fn read(part: Part, loss: &BlockLoss, draws: Draws) -> Result<PartLoss, TrainError> {
+    let values = PartLoss { part, loss: loss.loss.to_scalar()?, error: loss.error.to_scalar()? };
+    if values.loss.is_finite() {
+        return Ok(values);
+    }
+    Err(TrainError::Diverged {
+        part: part.to_string(),
+        epoch: draws.epoch() + 1,
+        step: draws.step() + 1,
+        value: values.loss,
+        checkpoint: "nothing was saved yet".into(),
+    })
+}
+
+fn add_each(
+    sums: Vec<Option<Tensor>>,
+    more: Vec<Option<Tensor>>,
+) -> Result<Vec<Option<Tensor>>, TrainError> {
+    sums.into_iter().zip(more).map(|(sum, more)| add(sum, more)).collect()
+}
+
+impl Batches<'_> {
+    /// Training images there are.
+    fn images(&self) -> usize {
+        self.labels.elem_count()
     }
 
     /// The batch of a step; units of the same step get the same one without gathering it again.
-    fn batch(&mut self, epoch: u32, step: u32) -> Result<Batch, TrainError> {
-        if let Some(batch) = &self.batch
+    fn at(&mut self, (epoch, step): (u32, u32)) -> Result<Batch, TrainError> {
+        if let Some(batch) = &self.last
             && (batch.epoch, batch.step) == (epoch, step)
         {
             return Ok(batch.clone());
@@ -283,86 +365,27 @@ impl<'a> Trainer<'a> {
         let order = match &self.order {
             Some((cached, order)) if *cached == epoch => order,
             _ => {
-                let order = epoch_order(self.seed.0, epoch.into(), self.train.len());
+                let order = epoch_order(self.seed.0, epoch.into(), self.labels.elem_count());
                 &self.order.insert((epoch, order)).1
             }
         };
-        let start = step as usize * self.config.batch_size;
-        let end = (start + self.config.batch_size).min(order.len());
+        let start = step as usize * self.size;
+        let end = (start + self.size).min(order.len());
         let rows = order.get(start..end).unwrap_or_default();
-        let rows = Tensor::new(rows, self.train.labels.device())?;
-        let images = self.frozen_features.as_ref().unwrap_or(&self.train.images);
+        let rows = Tensor::new(rows, self.labels.device())?;
         let batch = Batch {
             epoch,
             step,
-            images: images.index_select(&rows, 0)?,
-            labels: self.train.labels.index_select(&rows, 0)?,
+            inputs: self.inputs.index_select(&rows, 0)?,
+            labels: self.labels.index_select(&rows, 0)?,
         };
-        self.batch = Some(batch.clone());
+        self.last = Some(batch.clone());
         Ok(batch)
     }
 }
 
-impl UnitState {
-    fn new(unit: Unit, network: &dyn Denoiser, config: &TrainConfig) -> Result<Self, TrainError> {
-        let trained: Vec<Parameter> =
-            network.parameters().trainable(&unit.parts()).cloned().collect();
-        let vars = trained
-            .iter()
-            .map(|parameter| (parameter.name.clone(), parameter.var.clone()))
-            .collect();
-        let adam = AdamConfig {
-            rule: match config.optimizer {
-                OptimizerKind::Adamw => Rule::AdamW,
-                OptimizerKind::Adam => Rule::Adam,
-            },
-            weight_decay: config.weight_decay,
-            ..AdamConfig::default()
-        };
-        Ok(Self { unit, adam: Adam::new(vars, adam)?, trained, position: 0 })
-    }
-}
-
-/// Gradients of one unit's parameters, gathered from several backward passes.
-struct Gradients<'a> {
-    parameters: &'a [Parameter],
-    found: Vec<Option<Tensor>>,
-}
-
-impl<'a> Gradients<'a> {
-    fn new(parameters: &'a [Parameter]) -> Self {
-        Self { parameters, found: vec![None; parameters.len()] }
-    }
-
-    /// Adds one pass. A parameter that several passes reach gets the sum in the order of the passes.
-    fn add(&mut self, pass: &GradStore) -> Result<(), TrainError> {
-        for (parameter, found) in self.parameters.iter().zip(&mut self.found) {
-            if let Some(gradient) = pass.get(&parameter.var) {
-                *found = Some(match found.take() {
-                    Some(sum) => (sum + gradient)?,
-                    None => gradient.clone(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// One gradient a parameter, in order.
-    fn finish(self) -> Result<Vec<Tensor>, TrainError> {
-        self.parameters
-            .iter()
-            .zip(self.found)
-            .map(|(parameter, gradient)| {
-                gradient.ok_or_else(|| TrainError::MissingGradient { name: parameter.name.clone() })
-            })
-            .collect()
-    }
-}
-
-fn frozen_features(network: &dyn Denoiser, images: &Tensor) -> Result<Option<Tensor>, TrainError> {
-    if network.encoder() != EncoderKind::Frozen {
-        return Ok(None);
-    }
+/// What a frozen encoder makes of all images.
+fn frozen_features(network: &dyn Denoiser, images: &Tensor) -> Result<Tensor, TrainError> {
     let count = images.dim(0)?;
     let mut chunks = Vec::new();
     for start in (0..count).step_by(FROZEN_CHUNK) {
@@ -370,5 +393,5 @@ fn frozen_features(network: &dyn Denoiser, images: &Tensor) -> Result<Option<Ten
         let chunk = images.narrow(0, start, length)?;
         chunks.push(network.encode(Part::Encoder, &chunk, Pass::Eval)?.detach());
     }
-    Ok(Some(Tensor::cat(&chunks, 0)?))
+    Ok(Tensor::cat(&chunks, 0)?)
 }

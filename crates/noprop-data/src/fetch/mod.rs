@@ -160,6 +160,16 @@ impl Job<'_> {
             }
         }
         fs::create_dir_all(&self.folder).map_err(|e| FetchError::disk(&self.folder, e))?;
+        let fetched = self.fill(progress);
+        if fetched.is_err() {
+            // A folder with nothing in it would look like a data set; one that holds anything stays.
+            let _ = fs::remove_dir(&self.folder);
+        }
+        fetched
+    }
+
+    /// Puts every file that is missing or wrong into the folder.
+    fn fill(&self, progress: &mut dyn Progress) -> Result<Fetched, FetchError> {
         let _lock = lock(&self.folder)?;
         self.sweep();
         let mut fetched =

@@ -127,13 +127,17 @@ fn job(
     }
 }
 
-/// What lies in the folder, by name.
+/// What lies in the folder, by name. A folder that holds nothing must not be there.
 fn listing(job: &Job<'_>) -> Vec<String> {
+    if !job.folder.exists() {
+        return Vec::new();
+    }
     let mut names: Vec<_> = fs::read_dir(&job.folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
+    assert!(!names.is_empty(), "an empty folder was left behind");
     names
 }
 

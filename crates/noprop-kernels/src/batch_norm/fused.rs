@@ -11,6 +11,7 @@ use crate::cpu::instruction_set;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised};
 use crate::cpu::storage::{Stored, contiguous, is_f32, with_elements};
+use crate::threads::grain;
 
 /// Where mean and variance come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +125,7 @@ impl Norm {
             .zip(beta.par_chunks_exact(self.features))
             .zip(mean.par_chunks_exact_mut(self.features))
             .zip(var.par_chunks_exact_mut(self.features))
+            .with_min_len(grain())
             .for_each(|(((((out, y), gamma), beta), mean), var)| {
                 vectorised(
                     arch,
@@ -209,6 +211,7 @@ impl Norm {
                 .zip(dgamma.par_chunks_exact_mut(self.features))
                 .zip(dbeta.par_chunks_exact_mut(self.features))
                 .enumerate()
+                .with_min_len(grain())
                 .for_each(|(index, ((dy, dgamma), dbeta))| {
                     let rows = index * block..(index + 1) * block;
                     let features = index * self.features..(index + 1) * self.features;

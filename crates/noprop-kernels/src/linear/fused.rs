@@ -11,6 +11,7 @@ use crate::cpu::product::{Left, Right, Start, Walk, product};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised, whole_vectors};
 use crate::cpu::storage::{contiguous, is_f32, with_elements};
+use crate::threads::grain;
 
 /// Columns of a panel: two of the widest vectors.
 const PANEL: usize = 32;
@@ -88,7 +89,7 @@ fn share(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
     if work < WORTH_SHARING {
         (0..tasks).for_each(f);
     } else {
-        (0..tasks).into_par_iter().for_each(f);
+        (0..tasks).into_par_iter().with_min_len(grain()).for_each(f);
     }
 }
 

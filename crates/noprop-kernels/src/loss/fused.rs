@@ -7,6 +7,7 @@ use crate::cpu::instruction_set;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised};
 use crate::cpu::storage::{Stored, contiguous, is_f32, with_elements};
+use crate::threads::grain;
 
 /// The sizes of one call; `width` is the embeddings'.
 #[derive(Clone, Copy)]
@@ -97,8 +98,11 @@ impl Denoise {
         if logits.is_empty() || width == 0 {
             return losses;
         }
-        losses.par_iter_mut().zip(logits.par_chunks_exact(rows * classes)).for_each(
-            |(loss, logits)| {
+        losses
+            .par_iter_mut()
+            .zip(logits.par_chunks_exact(rows * classes))
+            .with_min_len(grain())
+            .for_each(|(loss, logits)| {
                 vectorised(
                     arch,
                     #[inline(always)]
@@ -116,8 +120,7 @@ impl Denoise {
                         *loss = sum * F::constant(1.0 / rows as f64);
                     },
                 );
-            },
-        );
+            });
         losses
     }
 
@@ -142,6 +145,7 @@ impl Denoise {
             .zip(logits.par_chunks_exact(rows * classes))
             .zip(shares.par_chunks_exact_mut(embeddings.len()))
             .zip(gradient)
+            .with_min_len(grain())
             .for_each(|(((d_logits, logits), share), gradient)| {
                 vectorised(
                     arch,

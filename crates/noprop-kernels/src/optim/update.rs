@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::{AdamConfig, Rule};
 use crate::cpu::instruction_set;
 use crate::cpu::simd::vectorised;
+use crate::threads::grain;
 
 /// Elements that one thread updates at a stretch: four arrays of these fit its second-level cache.
 const CHUNK: usize = 16 * 1024;
@@ -168,6 +169,7 @@ impl<F: Moment> InplaceOp1 for WithBoth<'_, '_, F> {
             .zip(grad.par_chunks(CHUNK))
             .zip(m.par_chunks_mut(CHUNK))
             .zip(v.par_chunks_mut(CHUNK))
+            .with_min_len(grain())
             .for_each(|(((theta, grad), m), v)| {
                 vectorised(
                     arch,

@@ -14,6 +14,7 @@ use crate::cpu::instruction_set;
 use crate::cpu::product::Start;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised};
+use crate::threads::grain;
 
 /// Images that share one sum of the parameters' gradient.
 const GROUP: usize = 32;
@@ -74,12 +75,13 @@ pub(super) fn run<F: Float>(stack: &Stack, inputs: &Inputs<'_, F>, images: Wante
             dx_left = rest;
             tasks.push(Group { block: index / groups, first, count, sum, dx: mine });
         }
-        tasks.into_par_iter().for_each(|group| {
+        tasks.into_par_iter().with_min_len(grain()).for_each(|group| {
             let ready = &ready[group.block];
             group.run(arch, stack, inputs, ready);
         });
         sums.par_chunks_exact_mut(groups * sum_size)
             .zip(parameters.par_chunks_exact_mut(stack.parameters))
+            .with_min_len(grain())
             .for_each(|(sums, gradient)| {
                 let (total, others) = sums.split_at_mut(sum_size);
                 add_in_order(total, others);
@@ -98,9 +100,10 @@ fn ready<F: Float>(
 ) -> Vec<Vec<Option<Scratch<F>>>> {
     (0..stack.blocks)
         .into_par_iter()
+        .with_min_len(grain())
         .map(|block| {
             let parameters = &parameters[block * stack.parameters..][..stack.parameters];
-            let layers = stack.layers.par_iter().enumerate();
+            let layers = stack.layers.par_iter().with_min_len(grain()).enumerate();
             layers
                 .map(|(index, layer)| {
                     (index > 0 || images == Wanted::Yes)
@@ -123,7 +126,7 @@ fn unpack<F: Float>(arch: Arch, stack: &Stack, sum: &[F], gradient: &mut [F]) {
         gradient = rest;
         layers.push((layer, mine, to));
     }
-    layers.into_par_iter().for_each(|(layer, sum, gradient)| {
+    layers.into_par_iter().with_min_len(grain()).for_each(|(layer, sum, gradient)| {
         let (bias, gathered) = sum.split_at(layer.g.c_out_whole);
         let (to_weights, to_bias) = gradient.split_at_mut(layer.g.weights());
         to_bias.copy_from_slice(&bias[..layer.g.c_out]);
@@ -135,7 +138,7 @@ fn unpack<F: Float>(arch: Arch, stack: &Stack, sum: &[F], gradient: &mut [F]) {
 fn add_in_order<F: Float>(total: &mut [F], others: &[F]) {
     const PIECE: usize = 16 * 1024;
     let size = total.len();
-    total.par_chunks_mut(PIECE).enumerate().for_each(|(piece, total)| {
+    total.par_chunks_mut(PIECE).with_min_len(grain()).enumerate().for_each(|(piece, total)| {
         for other in others.chunks_exact(size) {
             for (sum, v) in total.iter_mut().zip(&other[piece * PIECE..]) {
                 *sum += *v;

@@ -10,6 +10,7 @@ use crate::cpu::instruction_set;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
 use crate::dropout::MaskStream;
+use crate::threads::grain;
 
 /// Images that travel through all layers together.
 const TOGETHER: usize = 8;
@@ -52,6 +53,7 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
     }
     let ready: Vec<Vec<Ready<F>>> = (0..stack.blocks)
         .into_par_iter()
+        .with_min_len(grain())
         .map(|block| {
             let parameters = &parameters[block * stack.parameters..][..stack.parameters];
             let ready = |layer: &Layer| Ready {
@@ -59,7 +61,7 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
                 bias: layer.bias(parameters),
                 mask: layer.dropout.as_ref().map(|dropout| (dropout.stream(block), layer.scale())),
             };
-            stack.layers.par_iter().map(ready).collect()
+            stack.layers.par_iter().with_min_len(grain()).map(ready).collect()
         })
         .collect();
 
@@ -80,7 +82,7 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
             });
         }
     }
-    tasks.into_par_iter().for_each(|task| {
+    tasks.into_par_iter().with_min_len(grain()).for_each(|task| {
         let ready = &ready[task.block];
         task.run(arch, stack, ready, x);
     });

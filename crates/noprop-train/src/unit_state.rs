@@ -1,0 +1,86 @@
+//! A unit in training: its parts, their optimizers, and how far it is.
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+use noprop_kernels::optim::{Adam, AdamConfig, Rule};
+use noprop_method::{Denoiser, Parameter, Part};
+
+use crate::{OptimizerKind, TrainConfig, TrainError, Unit};
+
+/// A unit, and how far it is.
+pub(crate) struct UnitState {
+    pub unit: Unit,
+    /// One for every part with something to train: of a shared encoder's unit the encoder first, then the blocks.
+    pub parts: Vec<PartState>,
+    /// Steps done since the beginning of training.
+    pub position: u64,
+}
+
+impl UnitState {
+    pub fn new(
+        unit: Unit,
+        network: &dyn Denoiser,
+        config: &TrainConfig,
+    ) -> Result<Self, TrainError> {
+        let parts = unit.parts().into_iter().map(|part| PartState::new(part, network, config));
+        Ok(Self { unit, parts: parts.collect::<Result<_, _>>()?, position: 0 })
+    }
+}
+
+/// One part of a network with an optimizer of its own. A part is updated as soon as its gradients are there, so that they
+/// need not be kept until all blocks are done: memory does not grow with their number.
+pub(crate) struct PartState {
+    pub part: Part,
+    pub adam: Adam,
+    pub trained: Vec<Parameter>,
+}
+
+impl PartState {
+    fn new(part: Part, network: &dyn Denoiser, config: &TrainConfig) -> Result<Self, TrainError> {
+        let trained: Vec<Parameter> = network.parameters().trainable(&[part]).cloned().collect();
+        let vars: Vec<(String, Var)> = trained
+            .iter()
+            .map(|parameter| (parameter.name.clone(), parameter.var.clone()))
+            .collect();
+        let adam = AdamConfig {
+            rule: match config.optimizer {
+                OptimizerKind::Adamw => Rule::AdamW,
+                OptimizerKind::Adam => Rule::Adam,
+            },
+            weight_decay: config.weight_decay,
+            ..AdamConfig::default()
+        };
+        Ok(Self { part, adam: Adam::new(vars, adam)?, trained })
+    }
+
+    /// One optimizer step with the gradients of one backward pass.
+    pub fn step(&mut self, pass: &GradStore, lr: f64) -> Result<(), TrainError> {
+        self.step_with(self.gradients(pass), lr)
+    }
+
+    /// One optimizer step with these gradients, as [`Self::gradients`] orders them.
+    pub fn step_with(&mut self, gradients: Vec<Option<Tensor>>, lr: f64) -> Result<(), TrainError> {
+        let gradients = self
+            .trained
+            .iter()
+            .zip(gradients)
+            .map(|(parameter, gradient)| {
+                gradient.ok_or_else(|| TrainError::MissingGradient { name: parameter.name.clone() })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(self.adam.step_with(&gradients, lr)?)
+    }
+
+    /// What a backward pass found for this part, a place a parameter.
+    pub fn gradients(&self, pass: &GradStore) -> Vec<Option<Tensor>> {
+        self.trained.iter().map(|parameter| pass.get(&parameter.var).cloned()).collect()
+    }
+}
+
+/// a + b, where either may be missing.
+pub(crate) fn add(a: Option<Tensor>, b: Option<Tensor>) -> Result<Option<Tensor>, TrainError> {
+    Ok(match (a, b) {
+        (Some(a), Some(b)) => Some((a + b)?),
+        (a, b) => a.or(b),
+    })
+}
