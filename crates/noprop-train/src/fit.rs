@@ -165,14 +165,22 @@ pub fn fit(
         let started = Instant::now();
         let mut lr = 0.0;
         while progress.step < steps {
-            let reports =
-                trainer.advance_all().map_err(|error| with_checkpoint(error, &progress, run))?;
-            for loss in reports.iter().flat_map(|report| &report.losses) {
-                progress.sums.add(loss);
+            let stride = trainer.stride().min(steps - progress.step);
+            let done = trainer
+                .advance_all(stride)
+                .map_err(|error| with_checkpoint(error, &progress, run))?;
+            let mut control = Control::Continue;
+            for reports in done {
+                for loss in reports.iter().flat_map(|report| &report.losses) {
+                    progress.sums.add(loss);
+                }
+                lr = reports.first().map_or(0.0, |report| report.lr);
+                progress.step += 1;
+                if observer.step(&reports) == Control::Stop {
+                    control = Control::Stop;
+                }
             }
-            lr = reports.first().map_or(0.0, |report| report.lr);
-            progress.step += 1;
-            if observer.step(&reports) == Control::Stop && progress.step < steps {
+            if control == Control::Stop && progress.step < steps {
                 let elapsed = started.elapsed().as_secs_f64();
                 progress.seconds += elapsed;
                 progress.epoch_seconds += elapsed;

@@ -1,6 +1,7 @@
 //! One step of one unit: batch, loss, gradients, update.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use candle_core::{Tensor, Var};
 use noprop_data::{Split, epoch_order};
@@ -12,6 +13,11 @@ use crate::{LearningRate, TrainConfig, TrainError, Unit};
 
 /// Images that go through a frozen encoder at a time.
 const FROZEN_CHUNK: usize = 512;
+
+/// Batches that are kept for the units that come next.
+const KEPT_BATCHES: usize = STRIDE as usize;
+/// Steps of a unit before the next unit's turn.
+const STRIDE: u32 = 8;
 
 /// Trains the units of a network. See the crate's documentation for what a unit is.
 pub struct Trainer<'a> {
@@ -48,8 +54,8 @@ struct Batches<'a> {
     labels: &'a Tensor,
     size: usize,
     seed: Seed,
-    /// The batch that the units of one step share.
-    last: Option<Batch>,
+    /// The last batches, which all units share.
+    last: VecDeque<Batch>,
     /// The order of one epoch's images.
     order: Option<(u32, Vec<u32>)>,
 }
@@ -128,7 +134,7 @@ impl<'a> Trainer<'a> {
             labels: &train.labels,
             size: config.batch_size,
             seed,
-            last: None,
+            last: VecDeque::new(),
             order: None,
         };
         Ok(Self { task, units, batches })
@@ -165,6 +171,12 @@ impl<'a> Trainer<'a> {
         &self.task.config
     }
 
+    /// How many steps at a time [`Self::advance_all`] is best given: more than one only where no unit has to wait for another
+    /// within a step.
+    pub fn stride(&self) -> u32 {
+        if self.units.iter().any(|unit| unit.parts.len() > 1) { 1 } else { STRIDE }
+    }
+
     /// Whether unit number `unit` has made all its steps.
     ///
     /// # Panics
@@ -189,29 +201,39 @@ impl<'a> Trainer<'a> {
         self.task.advance(unit, &batch)
     }
 
-    /// Makes the next step of every unit, several at a time where that keeps all threads busy; the weights are those
-    /// of one unit after the other. The reports stand in the order of [`Self::units`].
+    /// Makes the next `steps` steps of every unit, with several units at a time where that keeps all threads busy; the
+    /// weights are those of one unit after the other. Returns the reports of each step, in the order of [`Self::units`].
+    ///
+    /// Several steps at once are faster where blocks share nothing: a block's weights and moments then stay in the cache.
     ///
     /// # Errors
     /// As for [`Self::advance`]; of several, that of the first unit.
-    pub fn advance_all(&mut self) -> Result<Vec<StepReport>, TrainError> {
+    pub fn advance_all(&mut self, steps: u32) -> Result<Vec<Vec<StepReport>>, TrainError> {
         let Self { task, units, batches } = self;
-        let steps = units
+        let jobs = units
             .iter_mut()
-            .map(|unit| Ok((batches.at(task.place(unit.position))?, unit)))
+            .map(|unit| {
+                let places = (0..steps.into()).map(|ahead| task.place(unit.position + ahead));
+                let batches =
+                    places.map(|place| batches.at(place)).collect::<Result<Vec<_>, _>>()?;
+                Ok((unit, batches))
+            })
             .collect::<Result<Vec<_>, TrainError>>()?;
         // A shared encoder's unit has blocks of its own to run side by side.
         let (alone, together) =
-            steps.into_iter().partition::<Vec<_>, _>(|(_, unit)| unit.parts.len() > 1);
-        let mut reports = Vec::with_capacity(alone.len() + together.len());
-        for (batch, unit) in alone {
-            reports.push(task.advance(unit, &batch)?);
+            jobs.into_iter().partition::<Vec<_>, _>(|(unit, _)| unit.parts.len() > 1);
+        let job = |(unit, batches): (&mut UnitState, Vec<Batch>)| {
+            batches.iter().map(|batch| task.advance(unit, batch)).collect::<Result<Vec<_>, _>>()
+        };
+        let mut done: Vec<_> = alone.into_iter().map(job).collect::<Result<_, _>>()?;
+        for reports in threads::side_by_side(together, job) {
+            done.push(reports?);
         }
-        let rest = threads::side_by_side(together, |(batch, unit)| task.advance(unit, &batch));
-        for report in rest {
-            reports.push(report?);
+        let mut by_step = vec![Vec::with_capacity(done.len()); steps as usize];
+        for (step, report) in done.into_iter().flat_map(|reports| reports.into_iter().enumerate()) {
+            by_step[step].push(report);
         }
-        Ok(reports)
+        Ok(by_step)
     }
 }
 
@@ -357,9 +379,7 @@ impl Batches<'_> {
 
     /// The batch of a step; units of the same step get the same one without gathering it again.
     fn at(&mut self, (epoch, step): (u32, u32)) -> Result<Batch, TrainError> {
-        if let Some(batch) = &self.last
-            && (batch.epoch, batch.step) == (epoch, step)
-        {
+        if let Some(batch) = self.last.iter().find(|b| (b.epoch, b.step) == (epoch, step)) {
             return Ok(batch.clone());
         }
         let order = match &self.order {
@@ -379,7 +399,10 @@ impl Batches<'_> {
             inputs: self.inputs.index_select(&rows, 0)?,
             labels: self.labels.index_select(&rows, 0)?,
         };
-        self.last = Some(batch.clone());
+        if self.last.len() == KEPT_BATCHES {
+            self.last.pop_front();
+        }
+        self.last.push_back(batch.clone());
         Ok(batch)
     }
 }

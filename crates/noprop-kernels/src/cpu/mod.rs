@@ -7,3 +7,4 @@ pub(crate) mod product;
 pub(crate) mod scratch;
 pub(crate) mod simd;
 pub(crate) mod storage;
+pub(crate) mod turn;

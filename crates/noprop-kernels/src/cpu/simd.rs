@@ -8,6 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::scratch::Pooled;
 use super::storage::Stored;
+use super::turn::Turned;
 
 /// Lanes of the widest vector in f32. Channel counts are rounded up to a multiple of the vector's lanes, so that no
 /// kernel has a ragged edge.
@@ -19,7 +20,7 @@ pub(crate) const fn whole_vectors(channels: usize) -> usize {
 }
 
 /// f32 or f64 in vectors. Every method is one instruction where the machine has it.
-pub(crate) trait Float: WithDType + Pooled + Stored {
+pub(crate) trait Float: WithDType + Pooled + Stored + Turned {
     /// A vector.
     type Reg<S: Simd>: Copy;
 

@@ -11,6 +11,7 @@ use crate::cpu::product::{Left, Right, Start, Walk, product};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised, whole_vectors};
 use crate::cpu::storage::{contiguous, is_f32, with_elements};
+use crate::cpu::turn::turn;
 use crate::threads::grain;
 
 /// Columns of a panel: two of the widest vectors.
@@ -57,6 +58,7 @@ struct Task<'a, F> {
     row_step: usize,
     walk: Walk,
     panel: &'a [F],
+    panel_stride: usize,
     c: &'a mut [F],
     start: Start,
 }
@@ -67,7 +69,7 @@ impl<F: Float> WithSimd for Task<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         let a = Left { data: self.a, walk: self.walk };
-        let b = Right { data: self.panel, stride: self.width };
+        let b = Right { data: self.panel, stride: self.panel_stride };
         let step = self.row_step;
         product(
             s,
@@ -128,13 +130,7 @@ impl Dense {
             let bias = &b[block * s.outputs + column..][..columns];
             let mut packed = Scratch::any(s.inputs * width);
             let mut c = Scratch::any(rows * width);
-            vectorised(
-                arch,
-                #[inline(always)]
-                || {
-                    turn(w, s.inputs, width, &mut packed);
-                },
-            );
+            turn(arch, w, s.inputs, width, &mut packed);
             arch.dispatch(Task {
                 rows,
                 width,
@@ -142,6 +138,7 @@ impl Dense {
                 row_step: s.inputs,
                 walk: Walk::straight(s.inputs, 1),
                 panel: &packed,
+                panel_stride: width,
                 c: &mut c,
                 start: Start::Zero,
             });
@@ -204,14 +201,16 @@ impl Dense {
                     let block = x_block * blocks_a_task + index;
                     let stopped = &stopped[block * s.rows * s.outputs..][..s.rows * s.outputs];
                     let x = &x[x_block * s.rows * s.inputs..][..s.rows * s.inputs];
-                    pack(x, s.inputs, column, columns, width, &mut packed);
+                    let (panel, panel_stride) =
+                        columns_of(x, s.inputs, column, columns, &mut packed);
                     arch.dispatch(Task {
                         rows: s.outputs,
                         width,
                         a: stopped,
                         row_step: 1,
                         walk: Walk::straight(s.rows, s.outputs),
-                        panel: &packed[..s.rows * width],
+                        panel,
+                        panel_stride,
                         c: &mut weights,
                         start: Start::Zero,
                     });
@@ -224,14 +223,16 @@ impl Dense {
                     }
                     if images == Images::Wanted {
                         let w = &w[block * s.outputs * s.inputs..][..s.outputs * s.inputs];
-                        pack(w, s.inputs, column, columns, width, &mut packed);
+                        let (panel, panel_stride) =
+                            columns_of(w, s.inputs, column, columns, &mut packed);
                         arch.dispatch(Task {
                             rows: s.rows,
                             width,
                             a: stopped,
                             row_step: s.outputs,
                             walk: Walk::straight(s.outputs, 1),
-                            panel: &packed[..s.outputs * width],
+                            panel,
+                            panel_stride,
                             c: &mut sums,
                             start: if index == 0 { Start::Zero } else { Start::Kept },
                         });
@@ -282,52 +283,25 @@ impl Dense {
     }
 }
 
-/// Rows of `length` to `[length][width]`, zeros in the surplus columns. `width` is a panel or half of one.
-#[inline(always)]
-fn turn<F: Float>(rows: &[F], length: usize, width: usize, turned: &mut [F]) {
-    if width == PANEL {
-        turn_into::<F, PANEL>(rows, length, turned);
-    } else {
-        turn_into::<F, { PANEL / 2 }>(rows, length, turned);
-    }
-}
-
-#[inline(always)]
-fn turn_into<F: Float, const WIDTH: usize>(rows: &[F], length: usize, turned: &mut [F]) {
-    // Long enough for the prefetcher to see each row as a stream, short enough for the result to stay in the cache.
-    const STRETCH: usize = 64;
-    let count = rows.len() / length;
-    let (turned, _) = turned.as_chunks_mut::<WIDTH>();
-    for start in (0..length).step_by(STRETCH) {
-        let end = (start + STRETCH).min(length);
-        let to = &mut turned[start..end];
-        for (column, row) in rows.chunks_exact(length).enumerate().take(WIDTH) {
-            for (spot, v) in to.iter_mut().zip(&row[start..end]) {
-                spot[column] = *v;
-            }
-        }
-        if count < WIDTH {
-            for spot in to {
-                spot[count..].fill(F::default());
-            }
-        }
-    }
-}
-
-/// Columns `column..column + columns` of rows of `stride`, side by side in rows of `width`, zeros in the surplus.
-fn pack<F: Float>(
-    from: &[F],
+/// Columns `column..column + columns` of rows of `stride`, and the distance of their rows: where they lie if they are whole
+/// vectors, else copied to `packed` with zeros in the surplus.
+fn columns_of<'a, F: Float>(
+    from: &'a [F],
     stride: usize,
     column: usize,
     columns: usize,
-    width: usize,
-    to: &mut [F],
-) {
-    for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(stride)) {
+    packed: &'a mut [F],
+) -> (&'a [F], usize) {
+    let width = whole_vectors(columns);
+    if width == columns {
+        return (&from[column..], stride);
+    }
+    for (to, from) in packed.chunks_exact_mut(width).zip(from.chunks_exact(stride)) {
         let (used, surplus) = to.split_at_mut(columns);
         used.copy_from_slice(&from[column..][..columns]);
         surplus.fill(F::default());
     }
+    (packed, width)
 }
 
 /// Whether the gradient of the input is wanted: not when it is data.
