@@ -172,9 +172,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// How many steps at a time [`Self::advance_all`] is best given: more than one only where no unit has to wait for another
-    /// within a step.
+    /// within a step, and never much of an epoch, since a training stops between two calls.
     pub fn stride(&self) -> u32 {
-        if self.units.iter().any(|unit| unit.parts.len() > 1) { 1 } else { STRIDE }
+        if self.units.iter().any(|unit| unit.parts.len() > 1) {
+            return 1;
+        }
+        STRIDE.min(self.task.steps_per_epoch / 4).max(1)
     }
 
     /// Whether unit number `unit` has made all its steps.
