@@ -222,7 +222,7 @@ fn read(path: &Path) -> Result<String> {
 impl Images {
     /// What `data` holds.
     pub fn of(data: &Dataset) -> Result<Self> {
-        let (_, channels, height, width) = data.train.images.dims4()?;
+        let (channels, height, width) = data.train.image_shape()?;
         Ok(Self {
             channels,
             height,

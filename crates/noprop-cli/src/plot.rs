@@ -176,9 +176,9 @@ fn paths(
         .filter(|(_, (predicted, truth))| predicted != truth)
         .map(|(row, _)| row);
     let chosen: Vec<u32> = wrong.take(PATHS - 1).chain(rows.iter().copied()).take(PATHS).collect();
-    let picked = images.select(&chosen)?;
+    let (pictures, _) = images.batch(&chosen)?;
     let sampler = Sampler { seed: Seed(trained.config.seed), ..Sampler::once(SamplerKind::Mean) };
-    let answer = classify(&trained.network, &trained.objective, &picked.images, &chosen, &sampler)?;
+    let answer = classify(&trained.network, &trained.objective, &pictures, &chosen, &sampler)?;
     let per_block: Vec<Vec<Vec<f32>>> =
         answer.per_block.iter().map(Tensor::to_vec2).collect::<candle_core::Result<_>>()?;
     let sample = |(index, &row): (usize, &u32)| {
@@ -199,7 +199,7 @@ fn paths(
 
 /// An image of a split as bytes, channels of a pixel together.
 fn picture(images: &Split, row: u32) -> Result<Picture> {
-    let image = images.images.get(row as usize)?;
+    let image = images.batch(&[row])?.0.squeeze(0)?;
     let (channels, height, width) = image.dims3()?;
     let bytes: Vec<u8> = image
         .permute((1, 2, 0))?

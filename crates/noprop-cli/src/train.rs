@@ -103,8 +103,7 @@ impl Job {
         let progress = match self.start {
             Start::Resumed => Progress::read(&self.run, &identity)?,
             Start::Fresh => {
-                let count = CALIBRATION_IMAGES.min(self.train.len());
-                network.calibrate_frozen_encoder(&self.train.images.narrow(0, 0, count)?)?;
+                network.calibrate_frozen_encoder(&self.train.range(0..CALIBRATION_IMAGES)?)?;
                 Progress::start(&identity)
             }
         };

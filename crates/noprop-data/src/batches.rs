@@ -69,11 +69,8 @@ impl Iterator for Batches<'_> {
         }
         let (rows, rest) = self.order.split_at(self.size.min(self.order.len()));
         self.order = rest;
-        Some(self.split.select(rows).map(|chosen| Batch {
-            images: chosen.images,
-            labels: chosen.labels,
-            indices: rows.to_vec(),
-        }))
+        let batch = self.split.batch(rows);
+        Some(batch.map(|(images, labels)| Batch { images, labels, indices: rows.to_vec() }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -55,6 +55,14 @@ pub enum DataError {
         /// The images there are.
         max: usize,
     },
+    /// An image that is not in the split.
+    #[error("there is no image {image} among {count}")]
+    NoImage {
+        /// Its number.
+        image: u32,
+        /// The images there are.
+        count: usize,
+    },
     /// A file is no picture that can be used.
     #[cfg(feature = "datasets")]
     #[error("cannot use {path} as a picture: {fault}")]

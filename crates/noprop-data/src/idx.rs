@@ -118,7 +118,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, DataError> {
         let limit = length.saturating_mul(MAX_DEFLATE_RATIO).min(MAX_BYTES);
         read_up_to(path, MultiGzDecoder::new(file), limit)
     } else {
-        read_up_to(path, file, MAX_BYTES)
+        let mut bytes = Vec::new();
+        // As long as the file is, so that it need not grow.
+        bytes.reserve_exact(usize::try_from(length.min(MAX_BYTES)).unwrap_or(0) + 1);
+        read_into(path, file, MAX_BYTES, bytes)
     }
 }
 
@@ -129,7 +132,15 @@ pub(crate) fn unpack(path: &Path, packed: &[u8]) -> Result<Vec<u8>, DataError> {
 }
 
 fn read_up_to(path: &Path, reader: impl Read, limit: u64) -> Result<Vec<u8>, DataError> {
-    let mut bytes = Vec::new();
+    read_into(path, reader, limit, Vec::new())
+}
+
+fn read_into(
+    path: &Path,
+    reader: impl Read,
+    limit: u64,
+    mut bytes: Vec<u8>,
+) -> Result<Vec<u8>, DataError> {
     reader
         .take(limit + 1)
         .read_to_end(&mut bytes)

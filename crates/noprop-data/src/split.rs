@@ -1,21 +1,28 @@
 //! Images with their labels, and the seeded split into training and validation.
 
+use std::ops::Range;
+
 use candle_core::{DType, Tensor};
 
 use crate::DataError;
 use crate::order::{Purpose, permutation};
 
 /// Images with their labels.
+///
+/// Pixels stay bytes, as in the files, until they are asked for, and splits of the same data share them: the 60,000 training
+/// images of MNIST take 47 MB however they are divided.
 #[derive(Debug, Clone)]
 pub struct Split {
-    /// `[N, C, H, W]`, f32 in 0..=1.
-    pub images: Tensor,
+    /// `[M, C, H, W]`, u8, or f32 in 0..=1. Other splits may hold the same tensor.
+    pixels: Tensor,
+    /// The images of this split, as rows of `pixels`.
+    rows: Vec<u32>,
     /// `[N]`, u32, each below the number of classes.
     pub labels: Tensor,
 }
 
 impl Split {
-    /// Checks that images and labels fit each other.
+    /// All `images` `[N, C, H, W]`, either u8 or f32 in 0..=1, with `labels` `[N]`, u32.
     ///
     /// # Errors
     /// [`DataError::Mismatch`] for different counts, no images, other element types, or a label that is no class.
@@ -26,35 +33,89 @@ impl Split {
         if n != m || n == 0 {
             return mismatch(format!("{n} images do not go with {m} labels"));
         }
-        if (images.dtype(), labels.dtype()) != (DType::F32, DType::U32) {
-            return mismatch("images must be f32 and labels u32".into());
+        if !matches!(images.dtype(), DType::F32 | DType::U8) || labels.dtype() != DType::U32 {
+            return mismatch("images must be u8 or f32, and labels u32".into());
         }
         let highest = labels.max_all()?.to_scalar::<u32>()?;
         if highest as usize >= classes {
             return mismatch(format!("label {highest} is not below {classes} classes"));
         }
-        Ok(Self { images, labels })
+        let rows = (0..).zip(0..n).map(|(row, _)| row).collect();
+        Ok(Self { pixels: images, rows, labels })
     }
 
     /// N, the number of images.
     pub fn len(&self) -> usize {
-        self.labels.elem_count()
+        self.rows.len()
     }
 
     /// Never: a split holds at least one image.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.rows.is_empty()
     }
 
-    /// The images at `rows`, in that order.
+    /// (C, H, W) of every image.
     ///
     /// # Errors
-    /// candle's, for a row that is not there.
-    pub fn select(&self, rows: &[u32]) -> Result<Self, DataError> {
-        let rows = Tensor::new(rows, self.labels.device())?;
-        Ok(Self {
-            images: self.images.index_select(&rows, 0)?,
-            labels: self.labels.index_select(&rows, 0)?,
+    /// candle's, never for a split made by [`Split::new`].
+    pub fn image_shape(&self) -> Result<(usize, usize, usize), DataError> {
+        let (_, channels, height, width) = self.pixels.dims4()?;
+        Ok((channels, height, width))
+    }
+
+    /// All images, `[N, C, H, W]`, f32 in 0..=1: four bytes a pixel, where the split itself may hold one.
+    ///
+    /// # Errors
+    /// candle's, if memory is short.
+    pub fn images(&self) -> Result<Tensor, DataError> {
+        self.gather(&self.rows)
+    }
+
+    /// Images number `range`, `[n, C, H, W]`, f32 in 0..=1. What lies beyond the last is left out.
+    ///
+    /// # Errors
+    /// candle's, if memory is short.
+    pub fn range(&self, range: Range<usize>) -> Result<Tensor, DataError> {
+        let end = range.end.min(self.len());
+        self.gather(self.rows.get(range.start.min(end)..end).unwrap_or_default())
+    }
+
+    /// The images `chosen`, each below N, and their labels, in that order: `[n, C, H, W]`, f32 in 0..=1, and `[n]`.
+    ///
+    /// # Errors
+    /// [`DataError::NoImage`] for an image that is not there.
+    pub fn batch(&self, chosen: &[u32]) -> Result<(Tensor, Tensor), DataError> {
+        let labels = Tensor::new(chosen, self.labels.device())?;
+        let images = self.gather(&self.chosen(chosen)?)?;
+        Ok((images, self.labels.index_select(&labels, 0)?))
+    }
+
+    /// A split of the images `chosen`, each below N, in that order. It shares their pixels with this one.
+    ///
+    /// # Errors
+    /// [`DataError::NoImage`] for an image that is not there.
+    pub fn select(&self, chosen: &[u32]) -> Result<Self, DataError> {
+        let rows = self.chosen(chosen)?;
+        let indices = Tensor::new(chosen, self.labels.device())?;
+        let labels = self.labels.index_select(&indices, 0)?;
+        Ok(Self { pixels: self.pixels.clone(), rows, labels })
+    }
+
+    fn chosen(&self, chosen: &[u32]) -> Result<Vec<u32>, DataError> {
+        let row = |&image: &u32| {
+            let row = self.rows.get(image as usize).copied();
+            row.ok_or(DataError::NoImage { image, count: self.len() })
+        };
+        chosen.iter().map(row).collect()
+    }
+
+    fn gather(&self, rows: &[u32]) -> Result<Tensor, DataError> {
+        let rows = Tensor::new(rows, self.pixels.device())?;
+        let images = self.pixels.index_select(&rows, 0)?;
+        Ok(match images.dtype() {
+            // The operations of candle-datasets, so that its users see the same bits.
+            DType::U8 => (images.to_dtype(DType::F32)? / 255.)?,
+            _ => images,
         })
     }
 }
@@ -121,7 +182,9 @@ mod tests {
         assert!(Split::new(images(3), labels(&[0, 9]), 10).is_err(), "count");
         assert!(Split::new(images(2), labels(&[0, 10]), 10).is_err(), "label");
         assert!(Split::new(images(0), labels(&[]), 10).is_err(), "empty");
-        let bytes = images(2).to_dtype(DType::U8).unwrap();
-        assert!(Split::new(bytes, labels(&[0, 9]), 10).is_err(), "type");
+        let integers = images(2).to_dtype(DType::U32).unwrap();
+        assert!(Split::new(integers, labels(&[0, 9]), 10).is_err(), "type");
+        let split = Split::new(images(2), labels(&[0, 9]), 10).unwrap();
+        assert!(split.batch(&[2]).is_err(), "image");
     }
 }

@@ -43,7 +43,7 @@ fn fetched_and_loaded_it_is_what_the_literature_says() {
         counts[label as usize] += 1;
     }
     assert_eq!(counts, [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]);
-    let pixels = mnist.train.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let pixels = mnist.train.images().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let n = pixels.len() as f64;
     let mean = pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / n;
     let square = pixels.iter().map(|&p| f64::from(p).powi(2)).sum::<f64>() / n;

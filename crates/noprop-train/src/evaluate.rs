@@ -47,7 +47,7 @@ pub fn evaluate(
     let mut by_block: Vec<Vec<u32>> = vec![Vec::with_capacity(split.len()); network.blocks()];
     for start in (0..split.len()).step_by(CHUNK) {
         let length = CHUNK.min(split.len() - start);
-        let images = split.images.narrow(0, start, length)?;
+        let images = split.range(start..start + length)?;
         let rows: Vec<u32> = (start..start + length).map(row_id).collect();
         let answer = classify(network, objective, &images, &rows, sampler)?;
         predictions.extend(top(&answer.probabilities)?);

@@ -1,6 +1,5 @@
 //! One step of one unit: batch, loss, gradients, update.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use candle_core::{Tensor, Var};
@@ -49,9 +48,9 @@ enum Encoded {
 
 /// Gathers batches.
 struct Batches<'a> {
-    /// The training images, or what a frozen encoder makes of them, computed once.
-    inputs: Cow<'a, Tensor>,
-    labels: &'a Tensor,
+    images: &'a Split,
+    /// What a frozen encoder makes of the images, computed once.
+    features: Option<Tensor>,
     size: usize,
     seed: Seed,
     /// The last batches, which all units share.
@@ -112,14 +111,11 @@ impl<'a> Trainer<'a> {
             .into_iter()
             .map(|unit| UnitState::new(unit, network, &config))
             .collect::<Result<_, _>>()?;
-        let (inputs, encoded) = match network.encoder() {
-            EncoderKind::Frozen => {
-                (Cow::Owned(frozen_features(network, &train.images)?), Encoded::Once)
-            }
-            EncoderKind::PerBlock | EncoderKind::Shared => {
-                (Cow::Borrowed(&train.images), Encoded::EachStep)
-            }
+        let features = match network.encoder() {
+            EncoderKind::Frozen => Some(frozen_features(network, train)?),
+            EncoderKind::PerBlock | EncoderKind::Shared => None,
         };
+        let encoded = if features.is_some() { Encoded::Once } else { Encoded::EachStep };
         let task = Task {
             network,
             objective,
@@ -130,8 +126,8 @@ impl<'a> Trainer<'a> {
             encoded,
         };
         let batches = Batches {
-            inputs,
-            labels: &train.labels,
+            images: train,
+            features,
             size: config.batch_size,
             seed,
             last: VecDeque::new(),
@@ -162,7 +158,7 @@ impl<'a> Trainer<'a> {
 
     /// Training images that an epoch visits.
     pub fn images_per_epoch(&self) -> usize {
-        let images = self.batches.images();
+        let images = self.batches.images.len();
         (self.task.steps_per_epoch as usize * self.task.config.batch_size).min(images)
     }
 
@@ -375,11 +371,6 @@ fn add_each(
 }
 
 impl Batches<'_> {
-    /// Training images there are.
-    fn images(&self) -> usize {
-        self.labels.elem_count()
-    }
-
     /// The batch of a step; units of the same step get the same one without gathering it again.
     fn at(&mut self, (epoch, step): (u32, u32)) -> Result<Batch, TrainError> {
         if let Some(batch) = self.last.iter().find(|b| (b.epoch, b.step) == (epoch, step)) {
@@ -388,20 +379,21 @@ impl Batches<'_> {
         let order = match &self.order {
             Some((cached, order)) if *cached == epoch => order,
             _ => {
-                let order = epoch_order(self.seed.0, epoch.into(), self.labels.elem_count());
+                let order = epoch_order(self.seed.0, epoch.into(), self.images.len());
                 &self.order.insert((epoch, order)).1
             }
         };
         let start = step as usize * self.size;
         let end = (start + self.size).min(order.len());
         let rows = order.get(start..end).unwrap_or_default();
-        let rows = Tensor::new(rows, self.labels.device())?;
-        let batch = Batch {
-            epoch,
-            step,
-            inputs: self.inputs.index_select(&rows, 0)?,
-            labels: self.labels.index_select(&rows, 0)?,
+        let (inputs, labels) = match &self.features {
+            None => self.images.batch(rows)?,
+            Some(features) => {
+                let rows = Tensor::new(rows, features.device())?;
+                (features.index_select(&rows, 0)?, self.images.labels.index_select(&rows, 0)?)
+            }
         };
+        let batch = Batch { epoch, step, inputs, labels };
         if self.last.len() == KEPT_BATCHES {
             self.last.pop_front();
         }
@@ -411,12 +403,10 @@ impl Batches<'_> {
 }
 
 /// What a frozen encoder makes of all images.
-fn frozen_features(network: &dyn Denoiser, images: &Tensor) -> Result<Tensor, TrainError> {
-    let count = images.dim(0)?;
+fn frozen_features(network: &dyn Denoiser, images: &Split) -> Result<Tensor, TrainError> {
     let mut chunks = Vec::new();
-    for start in (0..count).step_by(FROZEN_CHUNK) {
-        let length = FROZEN_CHUNK.min(count - start);
-        let chunk = images.narrow(0, start, length)?;
+    for start in (0..images.len()).step_by(FROZEN_CHUNK) {
+        let chunk = images.range(start..start + FROZEN_CHUNK)?;
         chunks.push(network.encode(Part::Encoder, &chunk, Pass::Eval)?.detach());
     }
     Ok(Tensor::cat(&chunks, 0)?)

@@ -59,8 +59,9 @@ fn a_blocks_loss_gives_no_gradient_to_another_block() {
     let (network, images) = (network(EncoderKind::PerBlock), few_images());
     let draws = Seed(1).at(0, 0);
     let pass = noprop_method::Pass::Train(draws.dropout(Part::Block(1)));
+    let pixels = images.images().unwrap();
     let features =
-        noprop_method::Denoiser::encode(&network, Part::Block(1), &images.images, pass).unwrap();
+        noprop_method::Denoiser::encode(&network, Part::Block(1), &pixels, pass).unwrap();
     let loss = objective().block_loss(&network, 1, &features, &images.labels, draws).unwrap();
     let gradients = loss.loss.backward().unwrap();
     for parameter in noprop_method::Denoiser::parameters(&network).iter() {
