@@ -144,7 +144,8 @@ impl Objective for DiscreteTime {
                 time: self.time(t - 1),
                 pass: Pass::Eval,
             })?;
-            let probabilities = softmax(&logits)?;
+            // Cut from the block's graph, which would otherwise be kept for a backward pass that never comes.
+            let probabilities = softmax(&logits.detach())?;
             let guess = probabilities.matmul(embeddings)?;
             let step = self.schedule.posterior(t);
             let mean = ((guess * step.a)? + (&z * step.b)?)?;

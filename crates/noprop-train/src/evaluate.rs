@@ -2,12 +2,13 @@
 
 use candle_core::{D, Tensor};
 use noprop_data::Split;
+use noprop_kernels::threads;
 use noprop_method::{Denoiser, Objective, Sampler, classify};
 
 use crate::TrainError;
 
-/// Images classified at a time.
-const CHUNK: usize = 500;
+/// Images that a thread classifies at a time: few enough for what lies between two layers to stay in its cache.
+const CHUNK: usize = 128;
 
 /// The outcome of classifying a whole split. Labels were used to count, and for nothing else.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,16 +44,21 @@ pub fn evaluate(
     split: &Split,
     sampler: &Sampler,
 ) -> Result<Evaluation, TrainError> {
+    let chunks: Vec<usize> = (0..split.len()).step_by(CHUNK).collect();
+    let answers = threads::side_by_side(chunks, |start| {
+        let images = split.range(start..start + CHUNK)?;
+        let rows: Vec<u32> = (start..start + images.dim(0)?).map(row_id).collect();
+        let answer = classify(network, objective, &images, &rows, sampler)?;
+        let by_block = answer.per_block.iter().map(top).collect::<Result<Vec<_>, _>>()?;
+        Ok::<_, TrainError>((top(&answer.probabilities)?, by_block))
+    });
     let mut predictions = Vec::with_capacity(split.len());
     let mut by_block: Vec<Vec<u32>> = vec![Vec::with_capacity(split.len()); network.blocks()];
-    for start in (0..split.len()).step_by(CHUNK) {
-        let length = CHUNK.min(split.len() - start);
-        let images = split.range(start..start + length)?;
-        let rows: Vec<u32> = (start..start + length).map(row_id).collect();
-        let answer = classify(network, objective, &images, &rows, sampler)?;
-        predictions.extend(top(&answer.probabilities)?);
-        for (labels, probabilities) in by_block.iter_mut().zip(&answer.per_block) {
-            labels.extend(top(probabilities)?);
+    for answer in answers {
+        let (chain, blocks) = answer?;
+        predictions.extend(chain);
+        for (labels, more) in by_block.iter_mut().zip(blocks) {
+            labels.extend(more);
         }
     }
 

@@ -5,16 +5,18 @@
 //! the bytes are there.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::write_atomically;
 
 /// Files beyond this are not read: a thousand of the paper's blocks take less.
 const MAX_BYTES: u64 = 16 << 30;
+/// Names and shapes of a network's tensors take a few kilobytes a block.
+const MAX_HEADER_BYTES: u64 = 64 << 20;
 
 /// Why stored weights were refused.
 #[derive(Debug, thiserror::Error)]
@@ -92,58 +94,66 @@ pub struct StoredWeights {
     pub metadata: Option<String>,
 }
 
-/// Reads weights onto the CPU.
+/// Reads weights onto the CPU, tensor by tensor.
 ///
 /// # Errors
-/// [`WeightsError`] naming the file and what is wrong with it. Memory never exceeds about twice the file's real size.
+/// [`WeightsError`] naming the file and what is wrong with it. Memory never exceeds the file's real size by more than one
+/// tensor's.
 pub fn read_weights(path: &Path) -> Result<StoredWeights, WeightsError> {
-    let bytes = read_bounded(path)?;
-    decode(path, &bytes)
-}
-
-fn read_bounded(path: &Path) -> Result<Vec<u8>, WeightsError> {
     let reading = |source| WeightsError::Read { path: path.into(), source };
     let file = std::fs::File::open(path).map_err(reading)?;
-    // The size is a hint that sizes the buffer; `take` is the bound that holds.
-    let size = file.metadata().map_err(reading)?.len();
-    if size > MAX_BYTES {
+    let length = file.metadata().map_err(reading)?.len();
+    if length > MAX_BYTES {
         return Err(WeightsError::TooLarge { path: path.into() });
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(reading)?;
-    Ok(bytes)
+    decode(path, BufReader::new(file), length)
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<StoredWeights, WeightsError> {
+/// Reads a file of `length` bytes. The length is a bound for everything that the header promises.
+fn decode(path: &Path, mut file: impl Read, length: u64) -> Result<StoredWeights, WeightsError> {
     let malformed = |reason: String| WeightsError::Malformed { path: path.into(), reason };
-    let (_, header) =
-        SafeTensors::read_metadata(bytes).map_err(|error| malformed(error.to_string()))?;
-    let file = SafeTensors::deserialize(bytes).map_err(|error| malformed(error.to_string()))?;
+    let short = |_| malformed("it ends too early".into());
+    let mut word = [0; 8];
+    file.read_exact(&mut word).map_err(short)?;
+    let header_length = u64::from_le_bytes(word);
+    let data_length = length.saturating_sub(8).checked_sub(header_length);
+    let Some(data_length) = data_length.filter(|_| header_length <= MAX_HEADER_BYTES) else {
+        return Err(malformed(format!("its header claims {header_length} bytes")));
+    };
+    let mut header = Vec::new();
+    file.by_ref().take(header_length).read_to_end(&mut header).map_err(short)?;
+    // Checks that the tensors lie one behind the other and have the sizes of their shapes.
+    let header: Metadata =
+        serde_json::from_slice(&header).map_err(|error| malformed(error.to_string()))?;
+    let described = header.tensors();
+    let mut order: Vec<_> = described.iter().collect();
+    order.sort_by_key(|(_, info)| info.data_offsets);
+    let end = order.last().map_or(0, |(_, info)| info.data_offsets.1);
+    if end as u64 != data_length {
+        return Err(malformed(format!("its tensors take {end} bytes but {data_length} are there")));
+    }
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
-        if view.dtype() != Dtype::F32 {
+    for (name, info) in order {
+        if info.dtype != Dtype::F32 {
             return Err(WeightsError::WrongType {
                 path: path.into(),
-                name: name.into(),
-                found: format!("{:?}", view.dtype()),
+                name: name.clone(),
+                found: format!("{:?}", info.dtype),
             });
         }
-        let (chunks, _) = view.data().as_chunks::<4>();
+        let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
+        file.read_exact(&mut bytes).map_err(short)?;
+        let (chunks, _) = bytes.as_chunks::<4>();
         let values: Vec<f32> = chunks.iter().map(|&le| f32::from_le_bytes(le)).collect();
         if !values.iter().all(|value| value.is_finite()) {
-            return Err(WeightsError::NotFinite { path: path.into(), name: name.into() });
+            return Err(WeightsError::NotFinite { path: path.into(), name: name.clone() });
         }
-        let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
+        let tensor = Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)
             .map_err(|error| malformed(format!("tensor `{name}`: {error}")))?;
-        tensors.insert(name.to_owned(), tensor);
+        tensors.insert(name.clone(), tensor);
     }
-    Ok(StoredWeights {
-        tensors,
-        metadata: header
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get(METADATA_KEY).cloned()),
-    })
+    let metadata = header.metadata().as_ref().and_then(|texts| texts.get(METADATA_KEY).cloned());
+    Ok(StoredWeights { tensors, metadata })
 }
 
 /// Writes tensors (f32) with metadata, atomically. The same tensors and metadata give the same bytes.
@@ -156,48 +166,74 @@ pub fn write_weights(
     metadata: &str,
 ) -> Result<(), WeightsError> {
     let writing = |source| WeightsError::Write { path: path.into(), source };
-    let bytes = encode(tensors, metadata).map_err(|error| writing(io::Error::other(error)))?;
-    write_atomically(path, |file| file.write_all(&bytes)).map_err(writing)
+    let mut order: Vec<&(String, Tensor)> = tensors.iter().collect();
+    order.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let header = header(&order, metadata).map_err(|error| writing(io::Error::other(error)))?;
+    write_atomically(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        // Tensor by tensor, so that a file takes no more memory than its largest tensor.
+        for (_, tensor) in order {
+            let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
+            let bytes: Vec<u8> =
+                values.map_err(io::Error::other)?.into_iter().flat_map(f32::to_le_bytes).collect();
+            file.write_all(&bytes)?;
+        }
+        Ok(())
+    })
+    .map_err(writing)
 }
 
-fn encode(tensors: &[(String, Tensor)], metadata: &str) -> Result<Vec<u8>, String> {
-    let data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, tensor)| {
-            let values: Vec<f32> = tensor
-                .flatten_all()
-                .and_then(|flat| flat.to_vec1())
-                .map_err(|error| error.to_string())?;
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
-            Ok((name.clone(), tensor.dims().to_vec(), bytes.collect()))
-        })
-        .collect::<Result<_, String>>()?;
-    let views: Vec<(&str, TensorView<'_>)> = data
-        .iter()
-        .map(|(name, shape, bytes)| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
-            Ok((name.as_str(), view.map_err(|error| error.to_string())?))
-        })
-        .collect::<Result<_, String>>()?;
+/// The JSON before the tensors, filled up with spaces so that they start at a multiple of eight bytes.
+fn header(tensors: &[&(String, Tensor)], metadata: &str) -> Result<Vec<u8>, String> {
+    let mut end = 0;
+    let infos = tensors.iter().map(|(name, tensor)| {
+        let start = end;
+        end += tensor.elem_count() * size_of::<f32>();
+        let shape = tensor.dims().to_vec();
+        (name.clone(), TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) })
+    });
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), metadata.to_owned())]);
-    safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
+    let header =
+        Metadata::new(Some(metadata), infos.collect()).map_err(|error| error.to_string())?;
+    let mut header = serde_json::to_vec(&header).map_err(|error| error.to_string())?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
     use proptest::prelude::*;
+    use safetensors::tensor::TensorView;
 
     use super::*;
+
+    fn encode(tensors: &[(String, Tensor)], metadata: &str) -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        write_weights(&path, tensors, metadata).unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    /// What the safetensors crate itself would have written.
+    #[test]
+    fn the_bytes_are_those_of_the_safetensors_crate() {
+        let values: Vec<u8> = (0..6u8).flat_map(|v| f32::from(v).to_le_bytes()).collect();
+        let view = |shape| TensorView::new(Dtype::F32, shape, &values).unwrap();
+        let views = [("b", view(vec![2, 3])), ("a", view(vec![6]))];
+        let metadata = HashMap::from([(METADATA_KEY.to_owned(), "{}".to_owned())]);
+        assert_eq!(sample(), safetensors::serialize(views, Some(metadata)).unwrap());
+    }
 
     fn sample() -> Vec<u8> {
         let tensor = Tensor::arange(0f32, 6., &Device::Cpu).unwrap();
         let tensors = [("b".to_owned(), tensor.reshape((2, 3)).unwrap()), ("a".to_owned(), tensor)];
-        encode(&tensors, "{}").unwrap()
+        encode(&tensors, "{}")
     }
 
     fn read(bytes: &[u8]) -> Result<StoredWeights, WeightsError> {
-        decode(Path::new("model.safetensors"), bytes)
+        decode(Path::new("model.safetensors"), bytes, bytes.len() as u64)
     }
 
     #[test]
@@ -211,7 +247,7 @@ mod tests {
     #[test]
     fn nan_and_other_types_are_refused() {
         let nan = Tensor::new(&[1f32, f32::NAN], &Device::Cpu).unwrap();
-        let bytes = encode(&[("a".into(), nan)], "").unwrap();
+        let bytes = encode(&[("a".into(), nan)], "");
         assert!(matches!(read(&bytes), Err(WeightsError::NotFinite { .. })));
         let ints = vec![0u8; 8];
         let view = TensorView::new(Dtype::I64, vec![1], &ints).unwrap();
