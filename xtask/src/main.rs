@@ -3,6 +3,8 @@
 //! One file a chore; this one says which there are, and turns errors into a line and an exit code: 0 done, 1 failed,
 //! 2 bad usage or bad input.
 
+mod bench;
+mod ci;
 mod fetch;
 
 use std::io::Write;
@@ -29,6 +31,10 @@ enum Chore {
     FetchCifar10(fetch::Options),
     /// Download CIFAR-100 (169 MB) and verify it
     FetchCifar100(fetch::Options),
+    /// Measure speed and memory, side by side with PyTorch
+    Bench(bench::Options),
+    /// Run what must hold before a change lands: format, lints, documentation, tests
+    Ci,
 }
 
 fn main() -> ExitCode {
@@ -37,6 +43,8 @@ fn main() -> ExitCode {
         Chore::FetchFashionMnist(options) => fetch::run(DatasetName::FashionMnist, &options),
         Chore::FetchCifar10(options) => fetch::run(DatasetName::Cifar10, &options),
         Chore::FetchCifar100(options) => fetch::run(DatasetName::Cifar100, &options),
+        Chore::Bench(options) => bench::run(&options),
+        Chore::Ci => ci::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

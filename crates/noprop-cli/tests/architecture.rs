@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "noprop-plot",
         ],
     ),
-    ("xtask", &["noprop-data"]),
+    ("xtask", &["noprop-data", "noprop-plot"]),
 ];
 
 #[test]

@@ -9,6 +9,7 @@
 //! | `confusion_matrix.rs` | which classes are taken for which |
 //! | `per_block_accuracy.rs` | accuracy after each block |
 //! | `denoising_path.rs` | class probabilities along the chain of blocks |
+//! | `ratio_bars.rs` | ratios, each with the bound that it is to keep |
 //!
 //! **One design decision:** a figure is plain data that knows how to draw itself on any surface, so that PNG and SVG are
 //! the same figure, and the crate knows nothing of training. Its font comes with it: the same data give the same bytes on
@@ -37,6 +38,7 @@ mod loss_curves;
 mod panel;
 mod per_block_accuracy;
 mod picture;
+mod ratio_bars;
 mod sample_grid;
 mod schedule_figure;
 mod style;
@@ -49,5 +51,6 @@ pub use figure::{Canvas, Figure, save};
 pub use loss_curves::{LossCurves, Series};
 pub use per_block_accuracy::PerBlockAccuracy;
 pub use picture::Picture;
+pub use ratio_bars::{RatioBar, RatioBars};
 pub use sample_grid::{Sample, SampleGrid};
 pub use schedule_figure::ScheduleFigure;

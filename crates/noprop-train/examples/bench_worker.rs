@@ -1,0 +1,222 @@
+//! Our side of `cargo xtask bench`: a process that does what it is told, one JSON request a line, and answers with one JSON
+//! object a line. The peers under `xtask/peers` speak the same language.
+//!
+//! ```sh
+//! cargo run -p noprop-train --example bench_worker -- 2   # threads
+//! ```
+//!
+//! `setup` makes a network and writes its weights and the data for a peer to load; `logits` lets the two be compared;
+//! `step`, `epoch` and `eval` do a piece of work and say how many seconds each took; `peak` is the most memory the process
+//! has held, in bytes.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use noprop_data::{Dataset, DatasetName, Split, hold_out, load};
+use noprop_kernels::Backend;
+use noprop_method::{
+    BlockInput, Denoiser, DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, ParameterKind,
+    Pass, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
+};
+use noprop_models::{ImageShape, Network, NetworkConfig};
+use noprop_train::{TrainConfig, Trainer, Unit, evaluate, peak_memory_bytes, write_weights};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Images that both sides compute logits for.
+const COMPARED: usize = 128;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Request {
+    Setup(Setup),
+    /// Logits of every block for the first test images, in evaluation.
+    Logits,
+    /// So many training steps: of one block if blocks share nothing, else of all.
+    Step(usize),
+    /// So many steps of every block.
+    StepAll(usize),
+    /// One epoch.
+    Epoch,
+    /// All test images from noise to classes.
+    Eval,
+    /// Peak memory.
+    Peak,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Setup {
+    encoder: EncoderKind,
+    blocks: usize,
+    backend: Option<String>,
+    /// A data directory with MNIST; without it the bundled sample.
+    data: Option<PathBuf>,
+    /// Where a peer finds weights and data: `weights.safetensors`, `data.safetensors`.
+    share: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    noprop_kernels::memory::keep_freed();
+    let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(NonZeroUsize::MIN);
+    noprop_kernels::threads::configure(threads)?;
+    rayon::scope(|_| serve())
+}
+
+fn serve() -> Result<()> {
+    let mut lines = std::io::stdin().lines();
+    // Leaked once a process, so that the trainer can borrow them for as long as the process lives.
+    let mut worker: Option<Worker> = None;
+    while let Some(line) = lines.next().transpose()? {
+        let answer = match (serde_json::from_str(&line)?, worker.as_mut()) {
+            (Request::Setup(setup), _) => {
+                let made = Worker::new(&setup)?;
+                let parameters = made.trainable();
+                worker = Some(made);
+                json!({ "parameters": parameters })
+            }
+            (Request::Peak, _) => json!({ "peak": peak_memory_bytes() }),
+            (request, Some(worker)) => worker.answer(&request)?,
+            (_, None) => return Err("setup comes first".into()),
+        };
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+struct Worker {
+    network: &'static Network,
+    objective: &'static DiscreteTime,
+    test: Split,
+    trainer: Trainer<'static>,
+}
+
+impl Worker {
+    fn new(setup: &Setup) -> Result<Self> {
+        let data = match &setup.data {
+            Some(folder) => load(DatasetName::Mnist, folder)?,
+            None => Dataset::mnist_sample()?,
+        };
+        let (channels, height, width) = data.image_shape()?;
+        let held_out = data.train.len() / 12;
+        let (train, _) = hold_out(&data.train, held_out, 0)?;
+        let backend = match setup.backend.as_deref() {
+            Some("reference") => Backend::Reference,
+            _ => Backend::Auto,
+        };
+        let config =
+            NetworkConfig::new(ImageShape { channels, height, width }, data.classes, setup.blocks)?
+                .encoder(setup.encoder)
+                .backend(backend);
+        let source = ParameterBuilder::seeded(Seed(0), &Device::Cpu);
+        let network: &Network = Box::leak(Box::new(Network::new(&config, source)?));
+        network.calibrate_frozen_encoder(&train.range(0..1024)?)?;
+        let schedule = Schedule::new(ScheduleKind::Cosine, setup.blocks)?;
+        let objective = DiscreteTime::new(schedule, 0.1, LossWeight::Uniform)?;
+        let objective: &DiscreteTime = Box::leak(Box::new(objective));
+        if let Some(folder) = &setup.share {
+            share(folder, network, &train, &data.test)?;
+        }
+        let train: &Split = Box::leak(Box::new(train));
+        let config = TrainConfig { epochs: 1000, ..TrainConfig::default() };
+        let trainer = Trainer::new(network, objective, train, config, Seed(0))?;
+        Ok(Self { network, objective, test: data.test, trainer })
+    }
+
+    /// Numbers that training changes.
+    fn trainable(&self) -> usize {
+        let all = self.network.parameters().iter();
+        let trained = all.filter(|parameter| parameter.kind == ParameterKind::Trainable);
+        trained.map(|parameter| parameter.var.elem_count()).sum()
+    }
+
+    fn answer(&mut self, request: &Request) -> Result<Value> {
+        match *request {
+            Request::Logits => Ok(json!({ "logits": self.logits()? })),
+            Request::Step(count) => {
+                let alone = matches!(self.trainer.units().first(), Some(Unit::Block(_)));
+                times(count, || {
+                    if alone {
+                        self.trainer.advance(0).map(|_| ())?;
+                    } else {
+                        self.trainer.advance_all(1).map(|_| ())?;
+                    }
+                    Ok(())
+                })
+            }
+            Request::StepAll(count) => {
+                times(count, || Ok(self.trainer.advance_all(1).map(|_| ())?))
+            }
+            Request::Epoch => times(1, || {
+                let mut left = self.trainer.steps_per_epoch();
+                while left > 0 {
+                    let stride = self.trainer.stride().min(left);
+                    self.trainer.advance_all(stride)?;
+                    left -= stride;
+                }
+                Ok(())
+            }),
+            Request::Eval => times(1, || {
+                let sampler = Sampler::once(SamplerKind::Mean);
+                evaluate(self.network, self.objective, &self.test, &sampler)?;
+                Ok(())
+            }),
+            Request::Setup(_) | Request::Peak => Ok(Value::Null),
+        }
+    }
+
+    fn logits(&self) -> Result<Vec<Vec<f32>>> {
+        let images = self.test.range(0..COMPARED)?;
+        let width = self.network.class_embeddings().dim(1)?;
+        // Any noise will do that both sides can write down.
+        let noise = |i: usize| (i * 37 % 101) as f32 / 50.0 - 1.0;
+        let z: Vec<f32> = (0..COMPARED * width).map(noise).collect();
+        let z = Tensor::from_vec(z, (COMPARED, width), &Device::Cpu)?;
+        (1..=self.network.blocks())
+            .map(|block| {
+                let part = self.network.encoder_part(block);
+                let features = self.network.encode(part, &images, Pass::Eval)?;
+                let input =
+                    BlockInput { block, features: &features, z: &z, time: 0.0, pass: Pass::Eval };
+                Ok(self.network.logits(input)?.flatten_all()?.to_vec1()?)
+            })
+            .collect()
+    }
+}
+
+/// Seconds of each of `count` rounds of `work`.
+fn times(count: usize, mut work: impl FnMut() -> Result<()>) -> Result<Value> {
+    let mut seconds = Vec::with_capacity(count);
+    for _ in 0..count {
+        let begun = Instant::now();
+        work()?;
+        seconds.push(begun.elapsed().as_secs_f64());
+    }
+    Ok(json!({ "seconds": seconds }))
+}
+
+fn share(folder: &std::path::Path, network: &Network, train: &Split, test: &Split) -> Result<()> {
+    let tensors: Vec<_> = network
+        .parameters()
+        .iter()
+        .map(|parameter| (parameter.name.clone(), parameter.var.as_detached_tensor()))
+        .collect();
+    write_weights(&folder.join("weights.safetensors"), &tensors, "")?;
+    let bytes = |split: &Split| -> Result<Tensor> {
+        Ok(((split.images()? * 255.0)?.round()?).to_dtype(DType::U8)?)
+    };
+    let data = std::collections::HashMap::from([
+        ("train.images", bytes(train)?),
+        ("train.labels", train.labels.clone()),
+        ("test.images", bytes(test)?),
+        ("test.labels", test.labels.clone()),
+    ]);
+    Ok(candle_core::safetensors::save(&data, folder.join("data.safetensors"))?)
+}

@@ -1,0 +1,270 @@
+"""PyTorch's side of `cargo xtask bench`.
+
+The same network, batch, optimizer and thread count as ours, written the way a PyTorch user would: `nn.Module`s, one
+`backward` over the sum of the block losses where blocks share an encoder, the fused AdamW. One JSON request a line, one JSON
+object a line in answer; the requests are those of `bench_worker.rs`.
+
+    python torch_peer.py 2        # threads
+"""
+
+import json
+import math
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+BATCH = 128
+COMPARED = 128
+S = 0.008
+
+
+def alpha_bar(t, steps):
+    """The cosine schedule: the signal's share after block t."""
+    tau = t / steps
+    return math.cos(math.pi / 2 * ((1 - tau) + S) / (1 + S)) ** 2
+
+
+class ImageBranch(nn.Module):
+    def __init__(self, channels, side):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 32, 3)
+        self.conv2 = nn.Conv2d(32, 64, 3)
+        self.conv3 = nn.Conv2d(64, 128, 3)
+        self.fc = nn.Linear(128 * (((side - 2) // 2 - 4) // 2) ** 2, 256)
+        self.norm = nn.BatchNorm1d(256)
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, x):
+        x = self.dropout(F.max_pool2d(F.relu(self.conv1(x)), 2))
+        x = self.dropout(F.relu(self.conv2(x)))
+        x = self.dropout(F.max_pool2d(F.relu(self.conv3(x)), 2))
+        return self.norm(self.fc(x.flatten(1)))
+
+
+class LabelBranch(nn.Module):
+    def __init__(self, dimension):
+        super().__init__()
+        self.fc1, self.norm1 = nn.Linear(dimension, 256), nn.BatchNorm1d(256)
+        self.fc2, self.norm2 = nn.Linear(256, 256), nn.BatchNorm1d(256)
+        self.fc3, self.norm3 = nn.Linear(256, 256), nn.BatchNorm1d(256)
+
+    def forward(self, z):
+        h = F.relu(self.norm1(self.fc1(z)))
+        return h + self.norm3(self.fc3(F.relu(self.norm2(self.fc2(h)))))
+
+
+class Joint(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.fc1, self.norm1 = nn.Linear(512, 256), nn.BatchNorm1d(256)
+        self.fc2, self.norm2 = nn.Linear(256, 128), nn.BatchNorm1d(128)
+        self.fc3 = nn.Linear(128, classes)
+
+    def forward(self, x):
+        x = F.relu(self.norm1(self.fc1(x)))
+        return self.fc3(F.relu(self.norm2(self.fc2(x))))
+
+
+class Head(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.label = LabelBranch(classes)
+        self.joint = Joint(classes)
+
+    def forward(self, features, z):
+        return self.joint(torch.cat([features, self.label(z)], 1))
+
+
+def named(module, prefix, tensors):
+    """Loads our weights: the same names, a leading block dimension, and batch norm's own words."""
+    words = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
+    state = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            *path, last = name[len(prefix):].split(".")
+            state[".".join([*path, words.get(last, last)])] = tensor.squeeze(0)
+    for name, value in module.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            state[name] = value
+    module.load_state_dict(state)
+
+
+class Peer:
+    def __init__(self, setup):
+        self.steps = setup["blocks"]
+        self.kind = setup["encoder"]
+        folder = Path(setup["share"])
+        data = load_file(folder / "data.safetensors")
+        self.images, self.labels = data["train.images"], data["train.labels"].long()
+        self.test, self.test_labels = data["test.images"], data["test.labels"].long()
+        channels, side = self.images.shape[1], self.images.shape[2]
+        self.classes = 10
+        encoders = self.steps if self.kind == "per-block" else 1
+        self.encoders = [ImageBranch(channels, side) for _ in range(encoders)]
+        self.heads = [Head(self.classes) for _ in range(self.steps)]
+        self.readout = nn.Linear(self.classes, self.classes)
+        weights = load_file(folder / "weights.safetensors")
+        for t, head in enumerate(self.heads, 1):
+            tensors = {k: v for k, v in weights.items() if ".image." not in k}
+            named(head, f"block.{t}.", tensors)
+        for t, encoder in enumerate(self.encoders, 1):
+            prefix = f"block.{t}.image." if self.kind == "per-block" else "encoder.image."
+            named(encoder, prefix, weights)
+        del weights
+        settings = dict(lr=1e-3, weight_decay=1e-3, fused=True)
+        if self.kind == "per-block":
+            units = [[e, h] for e, h in zip(self.encoders, self.heads)]
+        elif self.kind == "shared":
+            units = [[*self.encoders, *self.heads]]
+        else:
+            units = [[head] for head in self.heads]
+        self.optimizers = [
+            torch.optim.AdamW([p for m in unit for p in m.parameters()], **settings) for unit in units
+        ]
+        self.readout_optimizer = torch.optim.AdamW(self.readout.parameters(), **settings)
+        self.order, self.at = None, 0
+        self.features = None
+        if self.kind == "frozen":
+            with torch.inference_mode():
+                self.encoders[0].eval()
+                parts = [self.encoders[0](self.batch_of(chunk)) for chunk in self.images.split(512)]
+                self.features = torch.cat(parts).clone()
+
+    @staticmethod
+    def batch_of(images):
+        return images.float() / 255
+
+    def batch(self):
+        count = len(self.labels)
+        if self.order is None or self.at >= count:
+            self.order, self.at = torch.randperm(count), 0
+        rows = self.order[self.at:self.at + BATCH]
+        self.at += BATCH
+        inputs = self.images[rows] if self.features is None else self.features[rows]
+        return (self.batch_of(inputs) if self.features is None else inputs), self.labels[rows]
+
+    def encoder(self, t):
+        return self.encoders[t if self.kind == "per-block" else 0]
+
+    def block_loss(self, t, features, labels):
+        clean = F.one_hot(labels, self.classes).float()
+        share = alpha_bar(t, self.steps)
+        z = math.sqrt(share) * clean + math.sqrt(1 - share) * torch.randn_like(clean)
+        guess = F.softmax(self.heads[t](features, z), 1)
+        return ((guess - clean) ** 2).sum(1).mean()
+
+    def step_block(self, t, inputs, labels):
+        features = inputs if self.features is not None else self.encoder(t)(inputs)
+        loss = self.block_loss(t, features, labels)
+        self.optimizers[t].zero_grad()
+        loss.backward()
+        self.optimizers[t].step()
+        return loss.item()
+
+    def step_all(self):
+        inputs, labels = self.batch()
+        if self.kind == "shared":
+            features = self.encoders[0](inputs)
+            losses = [self.block_loss(t, features, labels) for t in range(self.steps)]
+            self.optimizers[0].zero_grad()
+            sum(losses).backward()
+            self.optimizers[0].step()
+            [loss.item() for loss in losses]
+        else:
+            for t in range(self.steps):
+                self.step_block(t, inputs, labels)
+        clean = F.one_hot(labels, self.classes).float()
+        share = alpha_bar(self.steps, self.steps)
+        z = math.sqrt(share) * clean + math.sqrt(1 - share) * torch.randn_like(clean)
+        loss = F.cross_entropy(self.readout(z), labels)
+        self.readout_optimizer.zero_grad()
+        loss.backward()
+        self.readout_optimizer.step()
+
+    def mode(self, training):
+        for module in [*self.encoders, *self.heads, self.readout]:
+            module.train(training)
+        if self.kind == "frozen":
+            self.encoders[0].eval()
+
+    def logits(self):
+        self.mode(False)
+        with torch.inference_mode():
+            images = self.batch_of(self.test[:COMPARED])
+            z = torch.tensor([(i * 37 % 101) / 50 - 1 for i in range(COMPARED * self.classes)])
+            z = z.view(COMPARED, self.classes)
+            return [
+                self.heads[t](self.encoder(t)(images), z).flatten().tolist() for t in range(self.steps)
+            ]
+
+    def evaluate(self):
+        self.mode(False)
+        with torch.inference_mode():
+            for images, labels in zip(self.test.split(500), self.test_labels.split(500)):
+                images = self.batch_of(images)
+                features = None if self.kind == "per-block" else self.encoders[0](images)
+                z = torch.randn(len(images), self.classes)
+                for t in range(self.steps):
+                    seen = self.encoder(t)(images) if features is None else features
+                    guess = F.softmax(self.heads[t](seen, z), 1)
+                    (guess.argmax(1) == labels).sum().item()
+                    below, above = alpha_bar(t, self.steps), alpha_bar(t + 1, self.steps)
+                    alpha = below / above
+                    z = (
+                        math.sqrt(above) * (1 - alpha) / (1 - below) * guess
+                        + math.sqrt(alpha) * (1 - above) / (1 - below) * z
+                    )
+                (self.readout(z).argmax(1) == labels).sum().item()
+
+    def epoch(self):
+        for _ in range(math.ceil(len(self.labels) / BATCH)):
+            self.step_all()
+
+    def step(self):
+        if self.kind == "shared":
+            self.step_all()
+        else:
+            self.step_block(0, *self.batch())
+
+
+def times(count, work):
+    seconds = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begun)
+    return {"seconds": seconds}
+
+
+def main():
+    torch.set_num_threads(int(sys.argv[1]))
+    torch.manual_seed(0)
+    peer = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        kind, value = (request, None) if isinstance(request, str) else next(iter(request.items()))
+        if kind == "setup":
+            peer = Peer(value)
+            answer = {"version": torch.__version__}
+        elif kind == "peak":
+            # KiB on Linux, bytes on macOS.
+            unit = 1 if sys.platform == "darwin" else 1024
+            answer = {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+        elif kind == "logits":
+            answer = {"logits": peer.logits()}
+        elif kind == "eval":
+            answer = times(1, peer.evaluate)
+        else:
+            peer.mode(True)
+            work = {"step": peer.step, "step-all": peer.step_all, "epoch": peer.epoch}[kind]
+            answer = times(value or 1, work)
+        print(json.dumps(answer), flush=True)
+
+
+main()

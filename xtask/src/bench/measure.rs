@@ -1,0 +1,404 @@
+//! What is measured, and how.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use noprop_data::{DatasetName, Presence};
+use serde_json::{Value, json};
+
+use super::row::{Row, Target, Unit, say};
+use super::side::Side;
+use super::torch::Torch;
+
+/// Blocks of the networks, unless their number is what is measured.
+const BLOCKS: usize = 10;
+/// Steps of a round.
+const STEPS: usize = 5;
+/// Logits may differ by this much: rounding, and nothing else.
+const TOLERANCE: f64 = 1e-4;
+/// Seeds of trainings.
+const SEEDS: [u32; 3] = [0, 1, 2];
+
+/// Everything a measurement needs.
+pub struct Bench {
+    worker: PathBuf,
+    program: PathBuf,
+    /// Where our worker leaves weights and data for peers, and trainings go.
+    folder: PathBuf,
+    threads: usize,
+    rounds: usize,
+    /// A data directory that has MNIST.
+    mnist: Option<PathBuf>,
+    peers: Vec<Peer>,
+    date: String,
+    machine: String,
+}
+
+/// Somebody to compare with.
+enum Peer {
+    Torch(Torch),
+    /// Our own worker on candle's ops.
+    Candle,
+}
+
+impl Peer {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Torch(_) => "torch",
+            Self::Candle => "candle",
+        }
+    }
+}
+
+/// What a worker is to build.
+#[derive(Clone, Copy)]
+struct Network {
+    encoder: &'static str,
+    blocks: usize,
+}
+
+const PER_BLOCK: Network = Network { encoder: "per-block", blocks: BLOCKS };
+const SHARED: Network = Network { encoder: "shared", blocks: BLOCKS };
+const FROZEN: Network = Network { encoder: "frozen", blocks: BLOCKS };
+
+impl Bench {
+    pub fn new(
+        root: &Path,
+        threads: usize,
+        rounds: usize,
+        data_dir: &Path,
+        torch: Option<Torch>,
+        candle: bool,
+    ) -> Result<Self> {
+        let built = root.join("target/debug");
+        let suffix = std::env::consts::EXE_SUFFIX;
+        let folder = root.join("target/bench");
+        std::fs::create_dir_all(&folder)?;
+        let mnist = match DatasetName::Mnist.presence(data_dir) {
+            Presence::Complete { .. } => Some(std::path::absolute(data_dir)?),
+            _ => {
+                say(
+                    "no MNIST in the data directory: steps run on the bundled sample, epochs and trainings are left out",
+                );
+                None
+            }
+        };
+        let peers = torch.map(Peer::Torch).into_iter().chain(candle.then_some(Peer::Candle));
+        Ok(Self {
+            worker: built.join(format!("examples/bench_worker{suffix}")),
+            program: built.join(format!("noprop{suffix}")),
+            folder,
+            threads,
+            rounds,
+            mnist,
+            peers: peers.collect(),
+            date: time::OffsetDateTime::now_utc().date().to_string(),
+            machine: machine(threads),
+        })
+    }
+
+    /// Processor, threads, system.
+    pub fn machine(&self) -> &str {
+        &self.machine
+    }
+
+    /// One training step of a paper block: image branch and head, forward, backward, update.
+    pub fn step(&self) -> Result<Vec<Row>> {
+        let target = Target::Ratio { must: 0.60, aim: 0.35 };
+        let what = "one training step of a paper block, batch 128";
+        self.against_all("step", what, PER_BLOCK, target, |side| side.seconds("step", STEPS))
+    }
+
+    /// All test images from noise to classes.
+    pub fn inference(&self) -> Result<Vec<Row>> {
+        let target = Target::Ratio { must: 0.6, aim: 0.4 };
+        let what = match self.mnist {
+            Some(_) => "eval of 10,000 images, T = 10, shared encoder",
+            None => "eval of the sample's 1,000 test images, T = 10, shared encoder",
+        };
+        self.against_all("inference", what, SHARED, target, |side| side.seconds("eval", 1))
+    }
+
+    /// An epoch of MNIST, with a shared and with a frozen encoder.
+    pub fn epoch(&self) -> Result<Vec<Row>> {
+        if self.mnist.is_none() {
+            return Ok(Vec::new());
+        }
+        let rounds = self.rounds.div_ceil(3);
+        let mut rows = Vec::new();
+        let target = Target::Ratio { must: 0.45, aim: 0.30 };
+        for peer in self.peers.iter().filter(|peer| matches!(peer, Peer::Torch(_))) {
+            let (mut ours, mut theirs) = self.pair(SHARED, peer)?;
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                a.extend(ours.seconds("epoch", 1)?);
+                b.extend(theirs.seconds("epoch", 1)?);
+            }
+            let what = "one epoch of MNIST (55,000 images), shared encoder, T = 10";
+            let key = format!("epoch against {}", peer.name());
+            rows.push(self.row(&key, what, Unit::Seconds, a, Some((peer, b)), Some(target)));
+        }
+        let mut ours = self.ours(FROZEN, None)?;
+        let mut seconds = Vec::new();
+        for _ in 0..self.rounds {
+            seconds.extend(ours.seconds("epoch", 1)?);
+        }
+        let what = "one epoch of MNIST, frozen encoder, features cached";
+        let target = Target::Ours { must: 3.0, aim: 1.5 };
+        rows.push(self.row("frozen epoch", what, Unit::Seconds, seconds, None, Some(target)));
+        Ok(rows)
+    }
+
+    /// From the start of `noprop train` to its end, with the fewest epochs that reach an accuracy with every seed.
+    pub fn time_to_accuracy(&self) -> Result<Vec<Row>> {
+        let Some(data) = &self.mnist else {
+            return Ok(Vec::new());
+        };
+        let goals = [(0.9878, 1, 40.0, 20.0), (0.99, 2, 60.0, 30.0), (0.994, 6, 120.0, 60.0)];
+        let mut rows = Vec::new();
+        for (goal, epochs, must, aim) in goals {
+            let (mut seconds, mut accuracies) = (Vec::new(), Vec::new());
+            for seed in SEEDS {
+                let begun = Instant::now();
+                let trained = self.train(data, epochs, seed)?;
+                seconds.push(begun.elapsed().as_secs_f64());
+                accuracies.push(
+                    trained["test_accuracy"].as_f64().context("train gave no test accuracy")?,
+                );
+            }
+            let reached = accuracies.iter().all(|&accuracy| accuracy >= goal);
+            let shown: Vec<_> = accuracies.iter().map(|a| format!("{:.2}", 100.0 * a)).collect();
+            let percent = 100.0 * goal;
+            let key = format!("time to {percent:.2} %");
+            let what = format!(
+                "`noprop train --epochs {epochs}` from start to end, for {percent:.2} % on MNIST's test images"
+            );
+            let target = reached.then_some(Target::Ours { must, aim });
+            let mut row = self.row(&key, &what, Unit::Seconds, seconds, None, target);
+            let missed = if reached { "" } else { ", so the accuracy is missed" };
+            row.note = Some(format!("seeds 0, 1, 2 reach {} %{missed}", shown.join(", ")));
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// Peak memory of a training of the paper's network, and what thirty more blocks add.
+    pub fn memory(&self) -> Result<Vec<Row>> {
+        let rounds = self.rounds.div_ceil(3);
+        let mut rows = Vec::new();
+        let target = Target::Ratio { must: 0.35, aim: 0.20 };
+        for peer in self.peers.iter().filter(|peer| matches!(peer, Peer::Torch(_))) {
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            // The data that the peer loads.
+            drop(self.ours(PER_BLOCK, Some(&self.folder))?);
+            for _ in 0..rounds {
+                a.push(self.peak(self.ours(PER_BLOCK, None)?)?);
+                b.push(self.peak(self.peer(PER_BLOCK, peer)?)?);
+            }
+            let what = "peak resident memory, training the paper's network, all ten blocks";
+            let key = format!("memory against {}", peer.name());
+            rows.push(self.row(&key, what, Unit::Bytes, a, Some((peer, b)), Some(target)));
+        }
+        let mut growth = Vec::new();
+        for _ in 0..rounds {
+            let (few, few_parameters) = self.peak_of_blocks(BLOCKS)?;
+            let (many, many_parameters) = self.peak_of_blocks(4 * BLOCKS)?;
+            // A parameter and its two moments, f32 each.
+            let expected = 12.0 * (many_parameters - few_parameters);
+            growth.push((many - few) - expected);
+        }
+        let what = "growth of peak memory from T = 10 to T = 40 beyond parameters and moments, shared encoder";
+        rows.push(self.row("memory growth", what, Unit::Bytes, growth, None, None));
+        Ok(rows)
+    }
+
+    /// `noprop info` from start to finish.
+    pub fn startup(&self) -> Result<Vec<Row>> {
+        let run = self.folder.join("startup");
+        if !run.join("model.safetensors").is_file() {
+            let arguments = ["--dataset", "mnist-sample", "--epochs", "1", "--out"];
+            let mut train = Command::new(&self.program);
+            train.arg("train").args(arguments).arg(&run).args(["--force", "--quiet"]);
+            output(train)?;
+        }
+        let mut seconds = Vec::new();
+        for _ in 0..2 * self.rounds {
+            let mut info = Command::new(&self.program);
+            info.args(["info", "--run"]).arg(&run);
+            let begun = Instant::now();
+            output(info)?;
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+        let target = Target::Ours { must: 0.060, aim: 0.020 };
+        let what = "`noprop info` from start to finish";
+        Ok(vec![self.row("startup", what, Unit::Seconds, seconds, None, Some(target))])
+    }
+
+    /// Ours and every peer in turn.
+    fn against_all(
+        &self,
+        name: &str,
+        what: &str,
+        network: Network,
+        target: Target,
+        work: impl Fn(&mut Side) -> Result<Vec<f64>>,
+    ) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for peer in &self.peers {
+            let (mut ours, mut theirs) = self.pair(network, peer)?;
+            // Once each to warm up.
+            work(&mut ours)?;
+            work(&mut theirs)?;
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            for _ in 0..self.rounds {
+                a.extend(work(&mut ours)?);
+                b.extend(work(&mut theirs)?);
+            }
+            // The targets are set against PyTorch.
+            let target = matches!(peer, Peer::Torch(_)).then_some(target);
+            let key = format!("{name} against {}", peer.name());
+            rows.push(self.row(&key, what, Unit::Seconds, a, Some((peer, b)), target));
+        }
+        if self.peers.is_empty() {
+            let mut ours = self.ours(network, None)?;
+            work(&mut ours)?;
+            let mut a = Vec::new();
+            for _ in 0..self.rounds {
+                a.extend(work(&mut ours)?);
+            }
+            rows.push(self.row(&format!("{name} alone"), what, Unit::Seconds, a, None, None));
+        }
+        Ok(rows)
+    }
+
+    /// Both sides with the same network and data, shown to compute the same.
+    fn pair(&self, network: Network, peer: &Peer) -> Result<(Side, Side)> {
+        let mut ours = self.ours(network, Some(&self.folder))?;
+        let mut theirs = self.peer(network, peer)?;
+        let (a, b) = (ours.logits()?, theirs.logits()?);
+        let name = peer.name();
+        ensure!(a.len() == b.len() && !a.is_empty(), "{name} has another number of blocks");
+        let mut difference: f64 = 0.0;
+        for (a, b) in a.iter().zip(&b) {
+            ensure!(a.len() == b.len(), "{name} has another number of logits");
+            difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(difference, f64::max);
+        }
+        // A NaN is not within any tolerance.
+        if difference.is_nan() || difference > TOLERANCE {
+            bail!(
+                "{name} computes other logits than we do (by {difference:.1e}): its times mean nothing"
+            );
+        }
+        say(&format!("same logits as {name}, to {difference:.0e}"));
+        Ok((ours, theirs))
+    }
+
+    fn ours(&self, network: Network, share: Option<&Path>) -> Result<Side> {
+        self.worker("our worker", network, None, share)
+    }
+
+    fn peer(&self, network: Network, peer: &Peer) -> Result<Side> {
+        match peer {
+            Peer::Candle => self.worker("candle", network, Some("reference"), None),
+            Peer::Torch(torch) => {
+                let mut side = Side::start("torch", torch.command(), self.threads)?;
+                side.ask(&setup(network, None, None, Some(&self.folder)))?;
+                Ok(side)
+            }
+        }
+    }
+
+    fn worker(
+        &self,
+        name: &'static str,
+        network: Network,
+        backend: Option<&str>,
+        share: Option<&Path>,
+    ) -> Result<Side> {
+        let mut side = Side::start(name, Command::new(&self.worker), self.threads)?;
+        side.ask(&setup(network, backend, self.mnist.as_deref(), share))?;
+        Ok(side)
+    }
+
+    /// The peak of a process that makes a few steps of all blocks.
+    fn peak(&self, mut side: Side) -> Result<f64> {
+        side.seconds("step-all", 2 * STEPS)?;
+        side.peak()
+    }
+
+    /// Peak and number of parameters of a training with so many blocks behind a shared encoder.
+    fn peak_of_blocks(&self, blocks: usize) -> Result<(f64, f64)> {
+        let mut side = Side::start("our worker", Command::new(&self.worker), self.threads)?;
+        let network = Network { blocks, ..SHARED };
+        let made = side.ask(&setup(network, None, self.mnist.as_deref(), None))?;
+        let parameters = made["parameters"].as_f64().context("no number of parameters")?;
+        Ok((self.peak(side)?, parameters))
+    }
+
+    fn train(&self, data: &Path, epochs: u32, seed: u32) -> Result<Value> {
+        let mut train = Command::new(&self.program);
+        train
+            .args(["train", "--json", "--quiet", "--force", "--dataset", "mnist", "--data-dir"])
+            .arg(data)
+            .arg("--out")
+            .arg(self.folder.join("train"))
+            .args(["--epochs", &epochs.to_string(), "--seed", &seed.to_string()])
+            .args(["--threads", &self.threads.to_string()]);
+        Ok(serde_json::from_slice(&output(train)?)?)
+    }
+
+    fn row(
+        &self,
+        key: &str,
+        what: &str,
+        unit: Unit,
+        ours: Vec<f64>,
+        peer: Option<(&Peer, Vec<f64>)>,
+        target: Option<Target>,
+    ) -> Row {
+        Row {
+            key: key.into(),
+            what: what.into(),
+            unit,
+            ours,
+            peer: peer.map(|(peer, samples)| (peer.name().into(), samples)),
+            target,
+            note: None,
+            date: self.date.clone(),
+            machine: self.machine.clone(),
+        }
+    }
+}
+
+fn setup(
+    network: Network,
+    backend: Option<&str>,
+    data: Option<&Path>,
+    share: Option<&Path>,
+) -> Value {
+    json!({ "setup": {
+        "encoder": network.encoder,
+        "blocks": network.blocks,
+        "backend": backend,
+        "data": data,
+        "share": share,
+    }})
+}
+
+/// What a command that must succeed printed.
+fn output(mut command: Command) -> Result<Vec<u8>> {
+    let output = command.stderr(Stdio::piped()).output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed: {complaint}");
+    Ok(output.stdout)
+}
+
+/// Processor, threads, system.
+fn machine(threads: usize) -> String {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let processor = model.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
+    format!("{processor}, {threads} threads, {}", std::env::consts::OS)
+}

@@ -1,0 +1,138 @@
+//! `cargo xtask bench`: ours and a peer in turn (A B A B …), on the same network, data and threads.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `side.rs` | a process that takes requests: our worker, or a peer |
+//! | `torch.rs` | the PyTorch peer, installed on first use |
+//! | `measure.rs` | what is measured, and how |
+//! | `row.rs` | one result: samples, ratio, target |
+//! | `report.rs` | `docs/benchmarks.md`, the JSON beside it, the figure |
+//!
+//! No time is believed before both sides gave the same logits for the same images and weights.
+
+mod measure;
+mod report;
+mod row;
+mod side;
+mod torch;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+
+use measure::Bench;
+use row::say;
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Every fused op alone (cargo bench of noprop-kernels); prints, and writes nothing
+    Ops,
+    /// One training step of a paper block
+    Step,
+    /// One epoch, with a shared and with a frozen encoder
+    Epoch,
+    /// From the start of `noprop train` to an accuracy
+    TimeToAccuracy,
+    /// Classifying the test images
+    Inference,
+    /// Peak memory, and how it grows with the number of blocks
+    Memory,
+    /// `noprop info` from start to finish
+    Startup,
+    /// All of these but the single ops
+    All,
+}
+
+/// With whom to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Against {
+    /// PyTorch, installed from PyPI into target/peers on first use
+    Torch,
+    /// candle's own ops, in the same trainer
+    Candle,
+}
+
+#[derive(Args)]
+pub struct Options {
+    /// What to measure
+    #[arg(value_enum, default_value_t = What::All)]
+    what: What,
+    /// Peers, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
+    against: Vec<Against>,
+    /// Threads of each side
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Folder that holds the data sets; without MNIST there, what needs it is left out
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Rounds of every measurement (an epoch's are a third)
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    ensure!(options.threads > 0 && options.rounds > 0, "--threads and --rounds must be at least 1");
+    if options.what == What::Ops {
+        return ops(root, options.threads);
+    }
+    say("building the program and the benchmark's worker");
+    cargo(root, &["build", "--quiet", "-p", "noprop-cli"])?;
+    cargo(root, &["build", "--quiet", "-p", "noprop-train", "--example", "bench_worker"])?;
+    let torch = match options.against.contains(&Against::Torch) {
+        true => match torch::install(root) {
+            Ok(command) => Some(command),
+            Err(error) => {
+                say(&format!("left out: everything against PyTorch ({error:#})"));
+                None
+            }
+        },
+        false => None,
+    };
+    let candle = options.against.contains(&Against::Candle);
+    let bench =
+        Bench::new(root, options.threads, options.rounds, &options.data_dir, torch, candle)?;
+    let all = options.what == What::All;
+    type Measure = fn(&Bench) -> Result<Vec<row::Row>>;
+    let measures: [(What, Measure); 6] = [
+        (What::Startup, Bench::startup),
+        (What::Step, Bench::step),
+        (What::Inference, Bench::inference),
+        (What::Memory, Bench::memory),
+        (What::Epoch, Bench::epoch),
+        (What::TimeToAccuracy, Bench::time_to_accuracy),
+    ];
+    for (what, measure) in measures {
+        if all || options.what == what {
+            let rows = measure(&bench)?;
+            for row in &rows {
+                say(&row.line());
+            }
+            // After each, so that a long run that is stopped leaves what it has.
+            report::write(root, rows, bench.machine())?;
+        }
+    }
+    Ok(())
+}
+
+fn ops(root: &Path, threads: usize) -> Result<()> {
+    let status = Command::new(env!("CARGO"))
+        .args(["bench", "--profile", "dev", "-p", "noprop-kernels", "--bench", "ops"])
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .env("CANDLE_NUM_THREADS", "1")
+        .current_dir(root)
+        .status()?;
+    ensure!(status.success(), "the benchmark of the ops failed");
+    Ok(())
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
+    let status = Command::new(env!("CARGO")).args(arguments).current_dir(root).status()?;
+    ensure!(status.success(), "cargo {} failed", arguments.join(" "));
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! `docs/benchmarks.md`, `docs/benchmarks.json` and `docs/figures/benchmarks.{png,svg}`.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use noprop_plot::{RatioBar, RatioBars, save};
+
+use super::row::{Row, Target};
+
+/// Adds `rows` to the report; what was measured before and not now stays, with its date and machine.
+pub fn write(root: &Path, rows: Vec<Row>, machine: &str) -> Result<()> {
+    let docs = root.join("docs");
+    let json = docs.join("benchmarks.json");
+    let mut all: Vec<Row> = match std::fs::read(&json) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is not ours: move it away", json.display()))?,
+        Err(_) => Vec::new(),
+    };
+    for row in rows {
+        match all.iter_mut().find(|old| old.key == row.key) {
+            Some(old) => *old = row,
+            None => all.push(row),
+        }
+    }
+    std::fs::write(&json, serde_json::to_vec_pretty(&all)?)?;
+    std::fs::write(docs.join("benchmarks.md"), text(&all, machine)?)?;
+    figure(&all, &docs)
+}
+
+fn text(rows: &[Row], machine: &str) -> Result<String> {
+    let mut text = format!(
+        "# Benchmarks\n\n\
+         Written by `cargo xtask bench`, which measures ours and the peer in turn (A B A B …) after both gave the same logits for the\n\
+         same weights and images. Medians, with the smallest and largest sample; n is the number of samples of each side. The peer's\n\
+         exact versions stand in [`requirements.txt`](../xtask/peers/requirements.txt); its network in\n\
+         [`torch_peer.py`](../xtask/peers/torch_peer.py). noprop {}, on {machine}.\n\n\
+         ![Ratios](figures/benchmarks.svg)\n\n\
+         | measure | ours | peer | ratio | must | aim | | n | date |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        env!("CARGO_PKG_VERSION"),
+    );
+    for row in rows {
+        let peer = row.peer.as_ref().map_or_else(String::new, |(name, samples)| {
+            format!("{name} {}", row.unit.summary(samples))
+        });
+        let ratio = row.ratio().map_or_else(String::new, |ratio| format!("{ratio:.3}"));
+        let (must, aim) = row.bounds().unwrap_or_default();
+        let note = row.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
+        let elsewhere = match row.machine == machine {
+            true => String::new(),
+            false => format!(" on {}", row.machine),
+        };
+        writeln!(
+            text,
+            "| {}{note} | {} | {peer} | {ratio} | {must} | {aim} | {} | {} | {}{elsewhere} |",
+            row.what,
+            row.unit.summary(&row.ours),
+            row.verdict(),
+            row.ours.len(),
+            row.date
+        )?;
+    }
+    Ok(text)
+}
+
+fn figure(rows: &[Row], docs: &Path) -> Result<()> {
+    let bars: Vec<RatioBar> = rows
+        .iter()
+        .filter_map(|row| {
+            let Some(Target::Ratio { must, .. }) = row.target else { return None };
+            Some(RatioBar { name: row.what.clone(), ratio: row.ratio()?, bound: Some(must) })
+        })
+        .collect();
+    if bars.is_empty() {
+        return Ok(());
+    }
+    let figure =
+        RatioBars { title: "noprop, as a share of PyTorch on the same machine".into(), bars };
+    save(&figure, &docs.join("figures/benchmarks"))?;
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! A process that does what it is told: one JSON request a line, one JSON object a line in answer.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+/// A running worker. Ends when dropped.
+pub struct Side {
+    name: &'static str,
+    child: Child,
+    requests: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Side {
+    /// Starts `command`, which gets the number of threads as its last argument.
+    pub fn start(name: &'static str, mut command: Command, threads: usize) -> Result<Self> {
+        let mut child = command
+            .arg(threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let requests = child.stdin.take();
+        let answers = BufReader::new(child.stdout.take().context("no output")?);
+        Ok(Self { name, child, requests, answers })
+    }
+
+    /// Sends a request and waits for its answer.
+    pub fn ask(&mut self, request: &Value) -> Result<Value> {
+        let name = self.name;
+        let requests = self.requests.as_mut().context("the worker has ended")?;
+        writeln!(requests, "{request}").with_context(|| format!("{name} has ended"))?;
+        requests.flush()?;
+        let mut line = String::new();
+        let length = self.answers.read_line(&mut line)?;
+        ensure!(length > 0, "{name} ended without an answer to {request}");
+        serde_json::from_str(&line).with_context(|| format!("{name} answered {line:?}"))
+    }
+
+    /// Seconds of each of `count` rounds of `work`.
+    pub fn seconds(&mut self, work: &str, count: usize) -> Result<Vec<f64>> {
+        let request = match work {
+            "step" | "step-all" => json!({ work: count }),
+            _ => json!(work),
+        };
+        let answer = self.ask(&request)?;
+        serde_json::from_value(answer["seconds"].clone())
+            .with_context(|| format!("{} gave no times", self.name))
+    }
+
+    /// The most memory it has held, in bytes.
+    pub fn peak(&mut self) -> Result<f64> {
+        let answer = self.ask(&json!("peak"))?;
+        answer["peak"].as_f64().with_context(|| format!("{} gave no peak", self.name))
+    }
+
+    /// Logits of every block, one list a block.
+    pub fn logits(&mut self) -> Result<Vec<Vec<f64>>> {
+        let answer = self.ask(&json!("logits"))?;
+        serde_json::from_value(answer["logits"].clone())
+            .with_context(|| format!("{} gave no logits", self.name))
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        // The end of its input is the end of its work; one that does not listen is killed.
+        self.requests = None;
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,56 @@
+//! The PyTorch peer: a virtual environment under `target/peers`, made on first use.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::row::say;
+
+/// Where the peer's Python and script are.
+#[derive(Debug, Clone)]
+pub struct Torch {
+    python: PathBuf,
+    script: PathBuf,
+}
+
+impl Torch {
+    /// A command that starts the peer; the number of threads is still to be added.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg(&self.script);
+        command
+    }
+}
+
+/// Makes sure that the peer can be started.
+pub fn install(root: &Path) -> Result<Torch> {
+    let peers = root.join("xtask/peers");
+    let requirements = peers.join("requirements.txt");
+    let folder = root.join("target/peers/torch");
+    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let torch = Torch { python, script: peers.join("torch_peer.py") };
+    // What was installed last; other requirements are installed anew.
+    let stamp = folder.join("installed.txt");
+    let wanted = std::fs::read_to_string(&requirements)
+        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(torch);
+    }
+    say(
+        "installing PyTorch into target/peers/torch (once; a few gigabytes on Linux, where PyPI's build brings CUDA)",
+    );
+    let host = if cfg!(windows) { "python" } else { "python3" };
+    quiet(Command::new(host).args(["-m", "venv"]).arg(&folder), "no Python with venv")?;
+    let mut pip = Command::new(&torch.python);
+    pip.args(["-m", "pip", "install", "--quiet", "--no-compile", "-r"]).arg(&requirements);
+    quiet(&mut pip, "pip could not install it")?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(torch)
+}
+
+fn quiet(command: &mut Command, failed: &'static str) -> Result<()> {
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().context(failed)?;
+    ensure!(status.success(), failed);
+    Ok(())
+}
