@@ -54,5 +54,5 @@ pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
 pub use cpu::instruction_set::InstructionSet;
 pub use dropout::Dropout;
 pub use error::{KernelError, Result};
-pub use linear::{linear, linear_act};
+pub use linear::{linear, linear_act, linear_joined};
 pub use loss::{cross_entropy, denoise_loss};

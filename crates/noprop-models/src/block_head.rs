@@ -41,10 +41,11 @@ impl BlockHead {
     /// Image features [N, 256] and noised embedding [N, d] → class logits [N, classes].
     pub fn forward(&self, features: &Tensor, z: &Tensor, pass: Pass) -> Result<Tensor> {
         let label = self.label.forward(z, pass)?;
-        let mut x = Tensor::cat(&[features, &label], 1)?.unsqueeze(0)?;
-        for (linear, norm) in [&self.wide, &self.narrow] {
-            x = norm.forward(&linear.forward(&x)?, pass.into())?;
-        }
+        let (wide, wide_norm) = &self.wide;
+        let (narrow, narrow_norm) = &self.narrow;
+        let x = wide.forward_joined(&features.unsqueeze(0)?, &label.unsqueeze(0)?)?;
+        let x = wide_norm.forward(&x, pass.into())?;
+        let x = narrow_norm.forward(&narrow.forward(&x)?, pass.into())?;
         self.logits.forward(&x)?.squeeze(0)
     }
 }

@@ -5,6 +5,7 @@
 use candle_core::{Result, Tensor, Var};
 use noprop_kernels::{
     Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, linear,
+    linear_joined,
 };
 use noprop_method::{Init, ParameterBuilder, ParameterError, ParameterKind, Part, Pass, StreamKey};
 
@@ -127,6 +128,11 @@ impl Linear {
     /// [1, N, I] → [1, N, O].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(linear(x, &self.weight, &self.bias, self.backend)?)
+    }
+
+    /// [1, N, I₁] and [1, N, I₂] side by side → [1, N, O]; no gradient is made for a `first` that is data.
+    pub fn forward_joined(&self, first: &Tensor, x: &Tensor) -> Result<Tensor> {
+        Ok(linear_joined(first, x, &self.weight, &self.bias, self.backend)?)
     }
 }
 

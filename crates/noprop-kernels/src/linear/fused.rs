@@ -41,13 +41,27 @@ pub(super) fn apply(
     b: &Tensor,
     act: Activation,
 ) -> crate::Result<Tensor> {
-    let op = Dense { sizes, act };
+    let op = Dense { sizes, act, joined: None };
+    Ok(x.contiguous()?.apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
+}
+
+/// See [`super::linear_joined`]: `x` is the last columns of `joined`, and the only ones that want a gradient.
+pub(super) fn apply_joined(
+    sizes: Sizes,
+    joined: Tensor,
+    x: &Tensor,
+    w: &Tensor,
+    b: &Tensor,
+) -> crate::Result<Tensor> {
+    let op = Dense { sizes, act: Activation::None, joined: Some(joined.contiguous()?) };
     Ok(x.contiguous()?.apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
 }
 
 struct Dense {
     sizes: Sizes,
     act: Activation,
+    /// The whole input, where the op's argument is only its last columns: the others are data.
+    joined: Option<Tensor>,
 }
 
 /// `C[.., panel] (+)= A · B` for rows of A that are `row_step` apart.
@@ -167,22 +181,21 @@ impl Dense {
 
     fn backward<F: Float>(
         &self,
-        images: Images,
+        // The first column that wants a gradient; none does from `inputs` on.
+        wanted: usize,
         [x, w, y, gradient]: [&[F]; 4],
     ) -> (Option<Vec<F>>, Vec<F>, Vec<F>) {
         let s = self.sizes;
         let arch = instruction_set::current();
-        let mut dx = match images {
-            Images::Skip => Vec::new(),
-            Images::Wanted => vec![F::default(); s.x_blocks * s.rows * s.inputs],
-        };
+        let any = wanted < s.inputs;
+        let mut dx = vec![F::default(); s.x_blocks * s.rows * (s.inputs - wanted)];
         let mut dw = vec![F::default(); s.blocks * s.outputs * s.inputs];
         let mut db = vec![F::default(); s.blocks * s.outputs];
         if s.rows > 0 && s.inputs > 0 && s.outputs > 0 {
             let stopped = self.stopped(arch, y, gradient, &mut db);
             let panels = s.inputs.div_ceil(PANEL);
             let dw_out = Columns::new(&mut dw, s.inputs);
-            let dx_out = Columns::new(&mut dx, s.inputs);
+            let dx_out = Columns::new(&mut dx, s.inputs - wanted);
             let (tasks, blocks_a_task) = if s.x_blocks == s.blocks {
                 (s.blocks * panels, 1)
             } else {
@@ -192,6 +205,7 @@ impl Dense {
             share(tasks, 2 * self.work(), |task| {
                 let column = task % panels * PANEL;
                 let columns = PANEL.min(s.inputs - column);
+                let in_panel = column + columns > wanted;
                 let width = whole_vectors(columns);
                 let mut packed = Scratch::any(s.rows.max(s.outputs) * width);
                 let mut weights = Scratch::any(s.outputs * width);
@@ -221,7 +235,7 @@ impl Dense {
                             dw_out.write(block * s.outputs + row, column, &c[..columns]);
                         }
                     }
-                    if images == Images::Wanted {
+                    if in_panel {
                         let w = &w[block * s.outputs * s.inputs..][..s.outputs * s.inputs];
                         let (panel, panel_stride) =
                             columns_of(w, s.inputs, column, columns, &mut packed);
@@ -238,18 +252,20 @@ impl Dense {
                         });
                     }
                 }
-                if images == Images::Wanted {
+                if in_panel {
+                    let before = wanted.saturating_sub(column);
                     for (row, c) in sums.chunks_exact(width).enumerate() {
+                        let c = &c[before..columns];
                         // SAFETY: this task alone has this input's columns.
                         #[expect(unsafe_code, reason = "columns shared out among tasks")]
                         unsafe {
-                            dx_out.write(x_block * s.rows + row, column, &c[..columns]);
+                            dx_out.write(x_block * s.rows + row, column + before - wanted, c);
                         }
                     }
                 }
             });
         }
-        ((images == Images::Wanted).then_some(dx), dw, db)
+        (any.then_some(dx), dw, db)
     }
 
     /// The gradient before the activation, and its sum over rows.
@@ -304,13 +320,6 @@ fn columns_of<'a, F: Float>(
     (packed, width)
 }
 
-/// Whether the gradient of the input is wanted: not when it is data.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Images {
-    Skip,
-    Wanted,
-}
-
 impl CustomOp3 for Dense {
     fn name(&self) -> &'static str {
         super::OP
@@ -326,14 +335,11 @@ impl CustomOp3 for Dense {
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let s = self.sizes;
+        let parts = [(x, x_layout), (w, w_layout), (b, b_layout)];
         let y = if is_f32(x) {
-            let (x, w, b) =
-                (contiguous(x, x_layout)?, contiguous(w, w_layout)?, contiguous(b, b_layout)?);
-            CpuStorage::F32(self.forward(x, w, b))
+            CpuStorage::F32(self.forward_of(parts)?)
         } else {
-            let (x, w, b) =
-                (contiguous(x, x_layout)?, contiguous(w, w_layout)?, contiguous(b, b_layout)?);
-            CpuStorage::F64(self.forward(x, w, b))
+            CpuStorage::F64(self.forward_of(parts)?)
         };
         Ok((y, Shape::from((s.blocks, s.rows, s.outputs))))
     }
@@ -355,6 +361,14 @@ impl CustomOp3 for Dense {
 }
 
 impl Dense {
+    fn forward_of<F: Float>(&self, [x, w, b]: [(&CpuStorage, &Layout); 3]) -> Result<Vec<F>> {
+        let (w, b) = (contiguous(w.0, w.1)?, contiguous(b.0, b.1)?);
+        match &self.joined {
+            None => Ok(self.forward(contiguous(x.0, x.1)?, w, b)),
+            Some(joined) => with_elements(joined, |x| Ok(self.forward(x, w, b))),
+        }
+    }
+
     fn tensors<F: Float>(
         &self,
         x: &Tensor,
@@ -363,13 +377,19 @@ impl Dense {
         y: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let images = if x.track_op() { Images::Wanted } else { Images::Skip };
+        let inputs = self.sizes.inputs;
+        let wanted = match (x.track_op(), &self.joined) {
+            (false, _) => inputs,
+            (true, None) => 0,
+            (true, Some(_)) => inputs - x.dim(2)?,
+        };
+        let whole = self.joined.as_ref().unwrap_or(x);
         let gradient = gradient.contiguous()?;
-        let (dx, dw, db) = with_elements::<F, _>(x, |x| {
+        let (dx, dw, db) = with_elements::<F, _>(whole, |x| {
             with_elements(w, |w| {
                 with_elements(y, |y| {
                     with_elements(&gradient, |gradient| {
-                        Ok(self.backward(images, [x, w, y, gradient]))
+                        Ok(self.backward(wanted, [x, w, y, gradient]))
                     })
                 })
             })

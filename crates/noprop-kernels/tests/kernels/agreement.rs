@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
     Activation, Backend, BatchNormMode, Conv3x3, Dropout, InstructionSet, Padding, Pool,
-    batch_norm, cross_entropy, denoise_loss, linear_act,
+    batch_norm, cross_entropy, denoise_loss, linear, linear_act, linear_joined,
 };
 
 use crate::support::{Function, distance, labels, value_and_gradients, values};
@@ -270,5 +270,35 @@ fn the_instruction_set_is_the_one_asked_for() {
         assert_eq!(InstructionSet::current(), InstructionSet::Plain);
     } else if asked.is_ok() {
         assert_ne!(InstructionSet::current(), InstructionSet::Avx512);
+    }
+}
+
+/// Two inputs side by side are their concatenation, whether the first is data or not, wherever it ends in a panel.
+#[test]
+fn joined_inputs_are_their_concatenation() {
+    for (first, second) in [(256, 256), (5, 7), (32, 1), (31, 40)] {
+        for (dtype, tolerance) in PRECISIONS {
+            let data = values(3, &[1, 9, first], dtype);
+            let shapes = [vec![1, 9, second], vec![1, 6, first + second], vec![1, 6]];
+            let arguments: Vec<Tensor> =
+                (4..).zip(&shapes).map(|(seed, shape)| values(seed, shape, dtype)).collect();
+            let joined =
+                |a: &[Tensor]| Ok(linear_joined(&data, &a[0], &a[1], &a[2], Backend::Auto)?);
+            let plain = |a: &[Tensor]| {
+                let x = Tensor::cat(&[&data, &a[0]], 2)?;
+                Ok(linear(&x, &a[1], &a[2], Backend::Reference)?)
+            };
+            let (value, gradients) = value_and_gradients(&joined, &arguments).unwrap();
+            let (expected, expected_gradients) = value_and_gradients(&plain, &arguments).unwrap();
+            assert!(distance(&value, &expected) < tolerance, "{first} + {second}");
+            for (a, b) in gradients.iter().zip(&expected_gradients) {
+                assert!(distance(a, b) < tolerance, "{first} + {second}");
+            }
+            let all: Vec<Tensor> = std::iter::once(data.clone()).chain(arguments).collect();
+            let joined =
+                |a: &[Tensor]| Ok(linear_joined(&a[0], &a[1], &a[2], &a[3], Backend::Auto)?);
+            let (_, gradients) = value_and_gradients(&joined, &all).unwrap();
+            assert!(distance(&gradients[1], &expected_gradients[0]) < tolerance);
+        }
     }
 }
