@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use noprop_data::DatasetName;
 use noprop_data::fetch::Mirror;
-use noprop_method::{EncoderKind, LossWeight, SamplerKind, ScheduleKind};
+use noprop_method::{EncoderKind, LossWeight, SamplerKind, ScheduleKind, Solver};
 
 use crate::config::Method;
 use crate::preset::Preset;
@@ -85,18 +85,24 @@ pub struct Train {
     /// Who looks at the image: shared, per-block or frozen
     #[arg(long, value_parser = encoder)]
     pub encoder: Option<EncoderKind>,
-    /// T, the number of blocks
+    /// T, the number of blocks; for ct and fm the solver's steps when it classifies
     #[arg(long)]
     pub steps: Option<usize>,
+    /// How ct and fm integrate time: posterior (ct alone), euler or heun
+    #[arg(long)]
+    pub solver: Option<Solver>,
     /// Noise schedule: cosine, linear or notebook
     #[arg(long)]
     pub schedule: Option<ScheduleKind>,
-    /// How much each block's error counts: snr or uniform
+    /// How much each block's error counts: snr, uniform, or min-snr:NUMBER, which clips snr
     #[arg(long)]
     pub loss_weight: Option<LossWeight>,
     /// Weight of the denoising term, for --loss-weight snr
     #[arg(long)]
     pub eta: Option<f64>,
+    /// Length of every class embedding
+    #[arg(long, value_name = "LENGTH")]
+    pub embedding_scale: Option<f64>,
     /// Share of activations that training drops in the image branch
     #[arg(long)]
     pub dropout: Option<f64>,
@@ -142,6 +148,12 @@ pub struct Eval {
     /// Chains to average
     #[arg(long, default_value = "1")]
     pub runs: NonZeroU32,
+    /// Steps of the solver, for ct and fm; without it those of the run
+    #[arg(long)]
+    pub steps: Option<usize>,
+    /// How ct and fm integrate time: posterior (ct alone), euler or heun; without it as the run does
+    #[arg(long)]
+    pub solver: Option<Solver>,
     /// Seed of the chains' noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -179,6 +191,12 @@ pub struct Predict {
     /// Chains to average
     #[arg(long, default_value = "1")]
     pub runs: NonZeroU32,
+    /// Steps of the solver, for ct and fm; without it those of the run
+    #[arg(long)]
+    pub steps: Option<usize>,
+    /// How ct and fm integrate time: posterior (ct alone), euler or heun; without it as the run does
+    #[arg(long)]
+    pub solver: Option<Solver>,
     /// Seed of the chains' noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -3,16 +3,18 @@
 //! Flags beat the config file, which beats the preset. All three name a setting alike.
 
 use std::io::Read;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
+use clap::ValueEnum;
 use noprop_data::{Dataset, DatasetName};
 use noprop_method::{
-    DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind, Schedule,
-    ScheduleKind, Seed,
+    ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration, LossWeight, Objective,
+    ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
 };
-use noprop_models::{ImageShape, Network, NetworkConfig};
+use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{Decay, OptimizerKind, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +31,34 @@ const MAX_CLASS_NAME: usize = 200;
 pub enum Method {
     /// Discrete time: T blocks, one noise level each
     Dt,
+    /// Continuous time: one block for all noise levels, and a noise schedule that is learned
+    Ct,
+    /// Flow matching: one block that learns the way from noise to label
+    Fm,
 }
+
+impl Method {
+    /// Settings that go on top of a preset that was made for discrete time.
+    fn defaults(self) -> &'static str {
+        match self {
+            Self::Dt => "",
+            Self::Ct => include_str!("../presets/method-ct.toml"),
+            Self::Fm => include_str!("../presets/method-fm.toml"),
+        }
+    }
+
+    /// As it is written in files and flags.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dt => "dt",
+            Self::Ct => "ct",
+            Self::Fm => "fm",
+        }
+    }
+}
+
+/// The most steps of a solver.
+const MAX_SOLVER_STEPS: usize = 1000;
 
 /// Everything that a run's results depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,13 +69,19 @@ pub struct RunConfig {
     /// Training images held out to choose the epoch.
     pub validation: usize,
     pub method: Method,
+    /// T in discrete time, else the solver's steps.
     pub steps: usize,
+    /// How continuous time is integrated.
+    pub solver: Option<Solver>,
     pub schedule: ScheduleKind,
     pub eta: f64,
     /// Without it, what suits the encoder; a resolved config always has it.
     pub loss_weight: Option<LossWeight>,
     pub encoder: EncoderKind,
     pub dropout: f64,
+    /// The length of every class embedding.
+    #[serde(default = "one")]
+    pub embedding_scale: f64,
     pub epochs: u32,
     pub batch_size: usize,
     pub optimizer: OptimizerKind,
@@ -57,6 +92,10 @@ pub struct RunConfig {
     pub seed: u64,
     /// What the network was built for; written with the run.
     pub images: Option<Images>,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// A data set stands in a file under the name that `--dataset` takes.
@@ -90,9 +129,18 @@ impl RunConfig {
     pub fn resolve(preset: Preset, flags: &Train) -> Result<Self> {
         let mut table: toml::Table = toml::from_str(preset.text())
             .with_context(|| format!("preset {preset} cannot be read"))?;
-        if let Some(path) = &flags.config {
-            let text = read(path)?;
-            let file: toml::Table = toml::from_str(&text).with_context(|| at(path))?;
+        let file: Option<(&Path, toml::Table)> = match &flags.config {
+            Some(path) => {
+                let file = toml::from_str(&read(path)?).with_context(|| at(path))?;
+                Some((path, file))
+            }
+            None => None,
+        };
+        let named = file.as_ref().and_then(|(_, file)| file.get("method")?.as_str());
+        let method = flags.method.or_else(|| Method::from_str(named?, false).ok());
+        let defaults = method.map_or("", Method::defaults);
+        table.extend(toml::from_str::<toml::Table>(defaults).context("the method's defaults")?);
+        if let Some((path, file)) = file {
             table.extend(file);
             // Here a wrong key or type can only come from the file.
             Self::from_table(table.clone()).with_context(|| at(path))?;
@@ -131,12 +179,16 @@ impl RunConfig {
         set(&mut self.schedule, flags.schedule);
         set(&mut self.eta, flags.eta);
         set(&mut self.dropout, flags.dropout);
+        set(&mut self.embedding_scale, flags.embedding_scale);
         set(&mut self.epochs, flags.epochs);
         set(&mut self.batch_size, flags.batch_size);
         set(&mut self.lr, flags.lr);
         set(&mut self.seed, flags.seed);
         if flags.loss_weight.is_some() {
             self.loss_weight = flags.loss_weight;
+        }
+        if flags.solver.is_some() {
+            self.solver = flags.solver;
         }
         self
     }
@@ -162,10 +214,42 @@ impl RunConfig {
         }
     }
 
-    pub fn objective(&self) -> Result<DiscreteTime> {
+    pub fn objective(&self) -> Result<Box<dyn Objective>> {
+        Ok(match self.method {
+            Method::Dt => Box::new(self.discrete_time()?),
+            Method::Ct => Box::new(self.continuous_time()?),
+            Method::Fm => Box::new(FlowMatching::new(self.integration(None, None)?)?),
+        })
+    }
+
+    /// The objective, if `method` is dt.
+    pub fn discrete_time(&self) -> Result<DiscreteTime> {
+        ensure!(self.solver.is_none(), "--solver is for the methods ct and fm");
         let schedule = Schedule::new(self.schedule, self.steps)?;
-        let weight = self.loss_weight.unwrap_or(LossWeight::Uniform);
-        Ok(DiscreteTime::new(schedule, self.eta, weight)?)
+        Ok(DiscreteTime::new(schedule, self.eta, self.weight())?)
+    }
+
+    /// The objective, if `method` is ct.
+    pub fn continuous_time(&self) -> Result<ContinuousTime> {
+        Ok(ContinuousTime::new(self.eta, self.weight(), self.integration(None, None)?)?)
+    }
+
+    fn weight(&self) -> LossWeight {
+        self.loss_weight.unwrap_or(LossWeight::Uniform)
+    }
+
+    /// How images are classified where time is continuous, unless flags say otherwise.
+    pub fn integration(&self, solver: Option<Solver>, steps: Option<usize>) -> Result<Integration> {
+        let steps = steps.unwrap_or(self.steps);
+        let within = u32::try_from(steps).ok().filter(|_| steps <= MAX_SOLVER_STEPS);
+        let steps = within.and_then(NonZeroU32::new).with_context(|| {
+            format!("steps must be between 1 and {MAX_SOLVER_STEPS}, got {steps}")
+        })?;
+        let usual = match self.method {
+            Method::Ct => Solver::Posterior,
+            Method::Dt | Method::Fm => Solver::Euler,
+        };
+        Ok(Integration { solver: solver.or(self.solver).unwrap_or(usual), steps })
     }
 
     /// What the network is built for.
@@ -185,8 +269,15 @@ impl RunConfig {
         let images = self.images()?;
         let shape =
             ImageShape { channels: images.channels, height: images.height, width: images.width };
-        let config = NetworkConfig::new(shape, images.class_names.len(), self.steps)?
+        let (variant, blocks) = match self.method {
+            Method::Dt => (Variant::DiscreteTime, self.steps),
+            Method::Ct => (Variant::ContinuousTime, 1),
+            Method::Fm => (Variant::FlowMatching, 1),
+        };
+        let config = NetworkConfig::new(shape, images.class_names.len(), blocks)?
             .encoder(self.encoder)
+            .variant(variant)
+            .embedding_scale(self.embedding_scale)?
             .dropout(self.dropout)?;
         Ok(Network::new(&config, source)?)
     }

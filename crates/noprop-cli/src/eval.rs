@@ -6,7 +6,7 @@ use noprop_method::{Sampler, Seed};
 use noprop_train::evaluate;
 
 use crate::args::Eval;
-use crate::config::Images;
+use crate::config::{Images, Method};
 use crate::trained::Trained;
 
 pub fn run(args: &Eval) -> Result<()> {
@@ -20,8 +20,17 @@ pub fn run(args: &Eval) -> Result<()> {
         "{name} has other images or classes than the run was trained on ({})",
         trained.config.dataset
     );
-    let sampler = Sampler { kind: args.sampler, runs: args.runs, seed: Seed(args.seed) };
-    let result = evaluate(&trained.network, &trained.objective, &data.test, &sampler)?;
+    let integration = match trained.config.method {
+        Method::Dt => {
+            let given = args.steps.is_some() || args.solver.is_some();
+            ensure!(!given, "--steps and --solver are for the methods ct and fm; this run is dt");
+            None
+        }
+        Method::Ct | Method::Fm => Some(trained.config.integration(args.solver, args.steps)?),
+    };
+    let sampler =
+        Sampler { kind: args.sampler, runs: args.runs, seed: Seed(args.seed), integration };
+    let result = evaluate(&trained.network, &*trained.objective, &data.test, &sampler)?;
     if args.json {
         println!(
             "{}",
@@ -33,6 +42,8 @@ pub fn run(args: &Eval) -> Result<()> {
                 "runs": sampler.runs,
                 "seed": args.seed,
                 "per_block": result.per_block,
+                "steps": sampler.integration.map(|integration| integration.steps),
+                "solver": sampler.integration.map(|integration| integration.solver),
             })
         );
         return Ok(());
@@ -41,13 +52,20 @@ pub fn run(args: &Eval) -> Result<()> {
         1 => "one run".to_owned(),
         runs => format!("{runs} runs averaged"),
     };
+    let path = match sampler.integration {
+        Some(path) => format!(", {} steps of {}", path.steps, path.solver),
+        None => String::new(),
+    };
     println!(
-        "accuracy {:.2} % ({} of {} images of {name}), sampler {}, {averaged}",
+        "accuracy {:.2} % ({} of {} images of {name}), sampler {}{path}, {averaged}",
         100.0 * result.accuracy(),
         result.correct,
         result.total,
         sampler.kind,
     );
+    if result.per_block.len() == 1 {
+        return Ok(());
+    }
     println!("what each block alone would have answered:");
     for (block, accuracy) in (1..).zip(&result.per_block) {
         println!("  block {block:>3}  {:.2} %", 100.0 * accuracy);

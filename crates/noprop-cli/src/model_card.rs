@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use noprop_train::{Evaluation, FitReport, Hardware};
 
-use crate::config::RunConfig;
+use crate::config::{Method, RunConfig};
 
 /// The card as Markdown.
 pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<String> {
@@ -20,9 +20,9 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
          **{accuracy:.2} %** of {total} test images, n = 1 (seed {seed}), sampler `{sampler}`, one run.\n\n\
          | | |\n| --- | --- |\n\
          | trained with | noprop {version}, `noprop train --config config.toml` in this folder |\n\
-         | method | NoProp-{method:?}, T = {steps}, encoder {encoder:?}, schedule {schedule} |\n\
+         | method | {method} |\n\
          | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
-         | accuracy of blocks 1 to {steps} alone | {blocks} % |\n\
+         | accuracy of each block alone | {blocks} % |\n\
          | training time | {seconds:.1} s, validation included |\n\
          | hardware | {processor}, {threads} threads, {system} |\n\
          | data | {dataset}, SHA-256 {hash} |\n\n\
@@ -34,10 +34,7 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
         seed = config.seed,
         sampler = config.sampler().kind,
         version = env!("CARGO_PKG_VERSION"),
-        method = config.method,
-        steps = config.steps,
-        encoder = config.encoder,
-        schedule = config.schedule,
+        method = method(config),
         best = fit.best.epoch,
         epochs = config.epochs,
         validation = 100.0 * fit.best.accuracy(),
@@ -50,4 +47,17 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
         hash = images.sha256,
     )?;
     Ok(card)
+}
+
+/// The method and what belongs to it, in words.
+fn method(config: &RunConfig) -> String {
+    let steps = config.steps;
+    match config.method {
+        Method::Dt => format!(
+            "NoProp-DT, T = {steps}, encoder {:?}, schedule {}",
+            config.encoder, config.schedule
+        ),
+        Method::Ct => format!("NoProp-CT, learned schedule, {steps} steps"),
+        Method::Fm => format!("NoProp-FM, {steps} steps"),
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use noprop_data::{Split, load, picked};
-use noprop_method::{Sampler, SamplerKind, Seed, classify};
+use noprop_method::{Denoiser, Sampler, SamplerKind, Schedule, Seed, classify};
 use noprop_plot::{
     AccuracyCurve, ConfusionMatrix, DenoisingPath, Figure, LossCurves, PathSample,
     PerBlockAccuracy, Picture, Sample, SampleGrid, ScheduleFigure, Series, save,
@@ -13,6 +13,7 @@ use noprop_plot::{
 use noprop_train::{Evaluation, Event, evaluate};
 
 use crate::args::Plot;
+use crate::config::Method;
 use crate::trained::Trained;
 
 /// Images in the grid of random test samples.
@@ -25,7 +26,7 @@ pub fn run(args: &Plot) -> Result<()> {
     let trained = Trained::open(&args.run)?;
     let data = load(trained.config.dataset, &args.data_dir)?;
     let sampler = trained.config.sampler();
-    let test = evaluate(&trained.network, &trained.objective, &data.test, &sampler)?;
+    let test = evaluate(&trained.network, &*trained.objective, &data.test, &sampler)?;
     let figures = draw(&trained, &data.test, &test)?;
     if args.json {
         println!("{}", serde_json::json!({ "run": args.run, "figures": figures }));
@@ -45,18 +46,16 @@ pub fn draw(trained: &Trained, images: &Split, test: &Evaluation) -> Result<Vec<
     let mut gallery = Gallery { folder: &folder, written: Vec::new() };
     let dataset = trained.config.dataset;
     records(trained, test, &mut gallery)?;
-    gallery.add("schedule", &schedule(trained))?;
-    gallery.add(
-        "accuracy-by-block",
-        &PerBlockAccuracy {
-            title: format!(
-                "What each block alone gets right: {dataset}, {} test images",
-                test.total
-            ),
-            per_block: test.per_block.clone(),
-            whole_chain: test.accuracy(),
-        },
-    )?;
+    if let Some(figure) = schedule(trained)? {
+        gallery.add("schedule", &figure)?;
+    }
+    let chain = test.per_block.len() > 1;
+    if chain {
+        let title =
+            format!("What each block alone gets right: {dataset}, {} test images", test.total);
+        let (per_block, whole_chain) = (test.per_block.clone(), test.accuracy());
+        gallery.add("accuracy-by-block", &PerBlockAccuracy { title, per_block, whole_chain })?;
+    }
     let class_names = trained.config.images()?.class_names.clone();
     gallery.add(
         "confusion",
@@ -68,7 +67,9 @@ pub fn draw(trained: &Trained, images: &Split, test: &Evaluation) -> Result<Vec<
     )?;
     let rows = picked(trained.config.seed, images.len(), GRID);
     gallery.add("samples", &samples(trained, images, test, &rows)?)?;
-    gallery.add("denoising", &paths(trained, images, test, &rows)?)?;
+    if chain {
+        gallery.add("denoising", &paths(trained, images, test, &rows)?)?;
+    }
     Ok(gallery.written)
 }
 
@@ -128,15 +129,32 @@ fn records(trained: &Trained, test: &Evaluation, gallery: &mut Gallery<'_>) -> R
     )
 }
 
-fn schedule(trained: &Trained) -> ScheduleFigure {
-    let schedule = trained.objective.schedule();
-    let steps = schedule.steps();
-    ScheduleFigure {
-        title: format!("The {} schedule, T = {steps}", trained.config.schedule),
+/// The noise schedule, if the method has one.
+fn schedule(trained: &Trained) -> Result<Option<ScheduleFigure>> {
+    /// A learned schedule is drawn at so many levels.
+    const LEVELS: usize = 50;
+    let config = &trained.config;
+    let (title, schedule, weights) = match (config.method, trained.network.schedule()) {
+        (Method::Dt, _) => {
+            let objective = config.discrete_time()?;
+            let schedule = objective.schedule().clone();
+            let title = format!("The {} schedule, T = {}", config.schedule, schedule.steps());
+            let weights = (1..=schedule.steps()).map(|t| objective.weight(t)).collect();
+            (title, schedule, weights)
+        }
+        (Method::Ct, Some(learned)) => {
+            let schedule = Schedule::from_alpha_bars(learned.alpha_bars(LEVELS)?)?;
+            let weights = config.continuous_time()?.weights_at(learned, LEVELS)?;
+            (format!("The learned schedule, at {LEVELS} levels"), schedule, weights)
+        }
+        (Method::Ct | Method::Fm, _) => return Ok(None),
+    };
+    Ok(Some(ScheduleFigure {
+        title,
         alpha_bar: schedule.alpha_bars().to_vec(),
-        snr: (0..=steps).map(|t| schedule.snr(t)).collect(),
-        weights: (1..=steps).map(|t| trained.objective.weight(t)).collect(),
-    }
+        snr: (0..=schedule.steps()).map(|t| schedule.snr(t)).collect(),
+        weights,
+    }))
 }
 
 fn samples(
@@ -178,7 +196,7 @@ fn paths(
     let chosen: Vec<u32> = wrong.take(PATHS - 1).chain(rows.iter().copied()).take(PATHS).collect();
     let (pictures, _) = images.batch(&chosen)?;
     let sampler = Sampler { seed: Seed(trained.config.seed), ..Sampler::once(SamplerKind::Mean) };
-    let answer = classify(&trained.network, &trained.objective, &pictures, &chosen, &sampler)?;
+    let answer = classify(&trained.network, &*trained.objective, &pictures, &chosen, &sampler)?;
     let per_block: Vec<Vec<Vec<f32>>> =
         answer.per_block.iter().map(Tensor::to_vec2).collect::<candle_core::Result<_>>()?;
     let sample = |(index, &row): (usize, &u32)| {

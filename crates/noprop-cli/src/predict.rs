@@ -16,7 +16,8 @@ pub fn run(args: &Predict) -> Result<()> {
     let images = trained.config.images()?;
     let wanted = (images.channels, images.height, images.width);
     let polarity = if args.invert { Polarity::Inverted } else { Polarity::AsIs };
-    let sampler = Sampler { kind: args.sampler, runs: args.runs, seed: Seed(args.seed) };
+    let (kind, runs, seed) = (args.sampler, args.runs, Seed(args.seed));
+    let sampler = Sampler { kind, runs, seed, integration: None };
     // All pictures are opened before the first answer, so that a bad one does not leave half a list.
     let pictures = args
         .pictures
@@ -26,7 +27,7 @@ pub fn run(args: &Predict) -> Result<()> {
     let name = |class: u32| images.class_names.get(class as usize).map_or("?", String::as_str);
     for (path, picture) in pictures {
         // Every picture is image number 0: its answer does not depend on what else was asked.
-        let answer = classify(&trained.network, &trained.objective, &picture, &[0], &sampler)?;
+        let answer = classify(&trained.network, &*trained.objective, &picture, &[0], &sampler)?;
         let probabilities = answer.probabilities.squeeze(0)?.to_vec1::<f32>()?;
         let label = top(&answer.probabilities)?;
         let per_block = answer.per_block.iter().map(top).collect::<Result<Vec<_>>>()?;

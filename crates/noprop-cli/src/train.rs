@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use noprop_data::{Dataset, DatasetName, Presence, Split, hold_out, load};
-use noprop_method::{Denoiser, DiscreteTime, Seed};
+use noprop_method::{Denoiser, Objective, Seed};
 use noprop_train::{
     Evaluation, Event, Existing, FitReport, Fitting, MetricsLog, Outcome, Progress, RunDirectory,
     Trainer, evaluate, fit, peak_memory_bytes,
@@ -43,7 +43,7 @@ struct Job {
     train: Split,
     validation: Split,
     test: Split,
-    objective: DiscreteTime,
+    objective: Box<dyn Objective>,
     run: RunDirectory,
     start: Start,
 }
@@ -109,7 +109,7 @@ impl Job {
         };
         let seed = Seed(config.seed);
         let mut trainer =
-            Trainer::new(&network, &self.objective, &self.train, config.train(), seed)?;
+            Trainer::new(&network, &*self.objective, &self.train, config.train(), seed)?;
         if self.start == Start::Resumed {
             progress.restore(&self.run, &mut trainer)?;
         }
@@ -130,7 +130,7 @@ impl Job {
     fn finish(&self, args: &Train, report: &FitReport) -> Result<()> {
         let trained = Trained::open(self.run.path())?;
         let sampler = self.config.sampler();
-        let test = evaluate(&trained.network, &trained.objective, &self.test, &sampler)?;
+        let test = evaluate(&trained.network, &*trained.objective, &self.test, &sampler)?;
         MetricsLog::open(&self.run.metrics(), u64::MAX)?.append(&Event::Test {
             best_epoch: report.best.epoch,
             sampler: sampler.kind.to_string(),
@@ -175,7 +175,7 @@ impl Job {
     }
 
     fn warn_of_a_label_in_the_noise(&self, network: &dyn Denoiser) -> Result<()> {
-        let kl = self.objective.kl_to_prior(network.class_embeddings())?;
+        let kl = self.objective.kl_to_prior(network)?;
         if kl > KL_WARNING {
             eprintln!(
                 "warning: KL(q(z_0|y) || N(0, I)) is {kl:.2} nats with schedule {}: training starts from noise that still \
@@ -219,7 +219,7 @@ fn find(data_dir: &Path) -> DatasetName {
 /// The first free folder `runs/DATASET-METHOD-NUMBER`.
 fn next_run(config: &RunConfig) -> PathBuf {
     let path = |number: u32| {
-        let method = format!("{:?}", config.method).to_lowercase();
+        let method = config.method.name();
         Path::new("runs").join(format!("{}-{method}-{number}", config.dataset))
     };
     (1..).map(path).find(|path| !path.exists()).unwrap_or_else(|| path(0))

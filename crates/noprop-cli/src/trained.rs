@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use noprop_method::{DiscreteTime, ParameterBuilder};
+use noprop_method::{Objective, ParameterBuilder};
 use noprop_models::Network;
 use noprop_train::{Event, MetricsLog, RunDirectory, read_weights};
 
@@ -15,7 +15,7 @@ pub struct Trained {
     pub run: RunDirectory,
     pub config: RunConfig,
     pub network: Network,
-    pub objective: DiscreteTime,
+    pub objective: Box<dyn Objective>,
 }
 
 impl Trained {

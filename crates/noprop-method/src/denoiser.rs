@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{Parameters, Part, StreamKey};
+use crate::{LearnedSchedule, Parameters, Part, StreamKey};
 
 /// Who looks at the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -36,8 +36,8 @@ pub struct BlockInput<'a> {
     pub features: &'a Tensor,
     /// The noised label embedding, [N, d], f32.
     pub z: &'a Tensor,
-    /// The time in 0..1 (0 is noise) that `z` stands at. Blocks with a single noise level ignore it.
-    pub time: f64,
+    /// The times in 0..=1 (0 is noise) that the rows of `z` stand at, [N], f32. Blocks with a single noise level ignore it.
+    pub time: &'a Tensor,
     /// Training or evaluation.
     pub pass: Pass,
 }
@@ -85,6 +85,11 @@ pub trait Denoiser: Sync {
     /// # Errors
     /// candle's, for tensors of the wrong shape.
     fn readout(&self, z: &Tensor) -> Result<Tensor>;
+
+    /// The noise schedule that is trained with the network, if there is one.
+    fn schedule(&self) -> Option<&LearnedSchedule> {
+        None
+    }
 
     /// The part whose image branch block `block` listens to.
     fn encoder_part(&self, block: usize) -> Part {

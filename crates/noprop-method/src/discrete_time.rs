@@ -3,7 +3,7 @@
 use candle_core::D;
 use candle_core::Tensor;
 use noprop_kernels::{Backend, cross_entropy, denoise_loss, random};
-use noprop_schedule::{Schedule, kl_to_prior};
+use noprop_schedule::{Posterior, Schedule, kl_to_prior};
 
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, LossWeight, MethodError, Noise, Objective, Part, Pass,
@@ -28,13 +28,7 @@ impl DiscreteTime {
     /// # Errors
     /// [`MethodError::OutOfRange`] unless η is positive and finite.
     pub fn new(schedule: Schedule, eta: f64, loss_weight: LossWeight) -> Result<Self, MethodError> {
-        if !(eta.is_finite() && eta > 0.0) {
-            return Err(MethodError::OutOfRange {
-                name: "eta",
-                expected: "a positive number",
-                value: eta.to_string(),
-            });
-        }
+        MethodError::positive("eta", eta)?;
         Ok(Self { schedule, eta, loss_weight })
     }
 
@@ -48,32 +42,17 @@ impl DiscreteTime {
     /// # Panics
     /// If `t` is not in 1..=T.
     pub fn weight(&self, t: usize) -> f64 {
+        let paper = 0.5 * self.schedule.steps() as f64 * self.eta * self.schedule.snr_gain(t);
         match self.loss_weight {
-            LossWeight::Snr => {
-                0.5 * self.schedule.steps() as f64 * self.eta * self.schedule.snr_gain(t)
-            }
+            LossWeight::Snr => paper,
             LossWeight::Uniform => 1.0,
+            LossWeight::MinSnr(most) => paper.min(most),
         }
     }
 
-    /// KL(q(z_0|y) ‖ N(0, I)) in nats, averaged over the classes of W_embed [classes, d]: the part of Eq. 8 that
-    /// no network can change when embeddings are fixed. Well above 0 it says that z_0 still tells the label in
-    /// training, which it cannot at inference.
-    ///
-    /// # Errors
-    /// candle's, if the embeddings are not f32 of rank 2.
-    pub fn kl_to_prior(&self, class_embeddings: &Tensor) -> Result<f64, MethodError> {
-        let (_, dimension) = class_embeddings.dims2()?;
-        let norms = class_embeddings.sqr()?.sum(D::Minus1)?.to_vec1::<f32>()?;
-        let alpha_bar_0 = self.schedule.alpha_bar(0);
-        let total: f64 =
-            norms.iter().map(|&norm| kl_to_prior(alpha_bar_0, norm.into(), dimension)).sum();
-        Ok(total / norms.len().max(1) as f64)
-    }
-
-    /// τ of level `t`, the time that a block with a time input is told.
-    fn time(&self, t: usize) -> f64 {
-        t as f64 / self.schedule.steps() as f64
+    /// τ of level `t`, the time that a block with a time input is told, for every row of `z`.
+    fn time(&self, t: usize, z: &Tensor) -> candle_core::Result<Tensor> {
+        Tensor::full((t as f64 / self.schedule.steps() as f64) as f32, z.dim(0)?, z.device())
     }
 
     fn check(&self, network: &dyn Denoiser) -> Result<(), MethodError> {
@@ -104,7 +83,7 @@ impl Objective for DiscreteTime {
             block,
             features,
             z: &z,
-            time: self.time(level),
+            time: &self.time(level, &z)?,
             pass: Pass::Train(draws.dropout(Part::Block(block))),
         })?;
         let error =
@@ -126,6 +105,10 @@ impl Objective for DiscreteTime {
         Ok(cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?)
     }
 
+    fn kl_to_prior(&self, network: &dyn Denoiser) -> Result<f64, MethodError> {
+        mean_kl(self.schedule.alpha_bar(0), network.class_embeddings())
+    }
+
     fn denoise(
         &self,
         network: &dyn Denoiser,
@@ -141,27 +124,45 @@ impl Objective for DiscreteTime {
                 block: t,
                 features: &features(t),
                 z: &z,
-                time: self.time(t - 1),
+                time: &self.time(t - 1, &z)?,
                 pass: Pass::Eval,
             })?;
             // Cut from the block's graph, which would otherwise be kept for a backward pass that never comes.
             let probabilities = softmax(&logits.detach())?;
             let guess = probabilities.matmul(embeddings)?;
-            let step = self.schedule.posterior(t);
-            let mean = ((guess * step.a)? + (&z * step.b)?)?;
-            z = match noise.sampler.kind {
-                SamplerKind::Mean => mean,
-                SamplerKind::Stochastic => {
-                    let key = noise.seed().sampler_step(noise.run, t);
-                    let width = embeddings.dim(1)?;
-                    let epsilon = random::normal_rows(key, noise.rows, width, z.device())?;
-                    (mean + (epsilon * step.c.sqrt())?)?
-                }
-            };
+            z = posterior_draw(&z, guess, self.schedule.posterior(t), noise, t)?;
             per_block.push(probabilities);
         }
         Ok(Trajectory { z, per_block })
     }
+}
+
+/// z_t from z_{t-1} and the guess û (Eq. 3): the posterior's mean, and its noise if the sampler wants it.
+pub(crate) fn posterior_draw(
+    z: &Tensor,
+    guess: Tensor,
+    step: Posterior,
+    noise: Noise<'_>,
+    t: usize,
+) -> Result<Tensor, MethodError> {
+    let mean = ((guess * step.a)? + (z * step.b)?)?;
+    Ok(match noise.sampler.kind {
+        SamplerKind::Mean => mean,
+        SamplerKind::Stochastic => {
+            let key = noise.seed().sampler_step(noise.run, t);
+            let epsilon = random::normal_rows(key, noise.rows, z.dim(1)?, z.device())?;
+            (mean + (epsilon * step.c.sqrt())?)?
+        }
+    })
+}
+
+/// KL(q(z_0|y) ‖ N(0, I)) in nats for ᾱ_0, averaged over the classes of W_embed [classes, d].
+pub(crate) fn mean_kl(alpha_bar_0: f64, class_embeddings: &Tensor) -> Result<f64, MethodError> {
+    let (_, dimension) = class_embeddings.dims2()?;
+    let norms = class_embeddings.sqr()?.sum(D::Minus1)?.to_vec1::<f32>()?;
+    let total: f64 =
+        norms.iter().map(|&norm| kl_to_prior(alpha_bar_0, norm.into(), dimension)).sum();
+    Ok(total / norms.len().max(1) as f64)
 }
 
 /// Softmax over the last dimension in plain differentiable ops; candle-nn's fused one has no backward.

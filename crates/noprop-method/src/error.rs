@@ -34,10 +34,32 @@ pub enum MethodError {
         /// The names that exist.
         known: &'static str,
     },
+    /// The objective needs a learned noise schedule, and the network has none.
+    #[error("the network has no learned noise schedule, which continuous time needs")]
+    NoSchedule,
+    /// The objective answers without a readout.
+    #[error("flow matching answers with the nearest class embedding and trains no readout")]
+    NoReadout,
+    /// The solver belongs to another method.
+    #[error("solver posterior belongs to diffusion; flow matching takes euler or heun")]
+    Solver,
+    /// The noise schedule that was learned is none.
+    #[error("the learned noise schedule cannot be used: {0}")]
+    Schedule(#[from] noprop_schedule::ScheduleError),
     /// A fused op refused its input.
     #[error(transparent)]
     Kernel(#[from] noprop_kernels::KernelError),
     /// The network or candle refused a tensor.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl MethodError {
+    /// Refuses what is not a positive finite number.
+    pub(crate) fn positive(name: &'static str, value: f64) -> Result<(), Self> {
+        if value.is_finite() && value > 0.0 {
+            return Ok(());
+        }
+        Err(Self::OutOfRange { name, expected: "a positive number", value: value.to_string() })
+    }
 }

@@ -10,6 +10,9 @@
 //! | [`Denoiser`] | the interface of a network: implement it for a candle network of your own |
 //! | [`Parameters`] | named variables in a fixed order, with initial values that depend on the seed and the name alone |
 //! | [`Objective`], [`DiscreteTime`] | what a block is graded on (Eq. 8), and the chain that classifies (Eq. 3) |
+//! | [`ContinuousTime`], [`LearnedSchedule`] | one block for all times, and the schedule learned with it (Eq. 9) |
+//! | [`FlowMatching`] | one block that learns a velocity (Eqs. 10-13) |
+//! | [`Integration`] | solvers and steps, where time is continuous |
 //! | [`LossWeight`] | how much each block's error counts |
 //! | [`classify`], [`SamplerKind`] | from noise to class probabilities, never with a label at hand |
 //! | [`Seed`] | every random draw, keyed by what it is for and where in training it happens |
@@ -34,9 +37,13 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
+mod continuous_time;
 mod denoiser;
 mod discrete_time;
 mod error;
+mod flow_matching;
+mod integration;
+mod learned_schedule;
 mod loss_weight;
 mod noising;
 mod objective;
@@ -44,9 +51,13 @@ mod parameters;
 mod sampler;
 mod seed;
 
+pub use continuous_time::ContinuousTime;
 pub use denoiser::{BlockInput, Denoiser, EncoderKind, Pass};
 pub use discrete_time::DiscreteTime;
 pub use error::MethodError;
+pub use flow_matching::FlowMatching;
+pub use integration::{Integration, Solver};
+pub use learned_schedule::{LearnedSchedule, ScheduleAt};
 pub use loss_weight::LossWeight;
 pub use noising::{clean_embeddings, noised};
 pub use objective::{BlockLoss, Noise, Objective, Trajectory};

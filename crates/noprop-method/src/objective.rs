@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::discrete_time::softmax;
 use crate::{Denoiser, Draws, MethodError, Sampler, Seed};
 
 /// One block's loss over a batch.
@@ -54,6 +55,22 @@ pub trait Objective: Sync {
         labels: &Tensor,
         draws: Draws,
     ) -> Result<Tensor, MethodError>;
+
+    /// The class probabilities that the last embedding `z` [N, d] stands for, [N, classes]: the readout's, unless a method has
+    /// another way to answer.
+    ///
+    /// # Errors
+    /// candle's, for tensors of the wrong shape.
+    fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
+        Ok(softmax(&network.readout(z)?)?)
+    }
+
+    /// KL(q(z_0|y) ‖ N(0, I)) in nats, averaged over the classes: the part of the loss that says how much z_0 tells of the
+    /// label. Well above 0, training starts from something that inference does not have.
+    ///
+    /// # Errors
+    /// candle's, if the embeddings are not f32 of rank 2.
+    fn kl_to_prior(&self, network: &dyn Denoiser) -> Result<f64, MethodError>;
 
     /// From noise `z` [N, d] through all blocks, given each block's `features`.
     ///

@@ -19,6 +19,8 @@ pub enum Part {
     Encoder,
     /// The matrix of class embeddings.
     Embedding,
+    /// A noise schedule that is learned.
+    Schedule,
     /// Block t, counted from 1.
     Block(usize),
     /// The layer from z_T to class logits.
@@ -30,6 +32,7 @@ impl fmt::Display for Part {
         match self {
             Self::Encoder => f.write_str("encoder"),
             Self::Embedding => f.write_str("embedding"),
+            Self::Schedule => f.write_str("schedule"),
             Self::Block(t) => write!(f, "block.{t}"),
             Self::Readout => f.write_str("readout"),
         }

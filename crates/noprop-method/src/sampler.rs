@@ -9,8 +9,7 @@ use candle_core::Tensor;
 use noprop_kernels::random;
 use serde::{Deserialize, Serialize};
 
-use crate::discrete_time::softmax;
-use crate::{Denoiser, MethodError, Noise, Objective, Part, Pass, Seed};
+use crate::{Denoiser, Integration, MethodError, Noise, Objective, Part, Pass, Seed};
 
 /// What happens between two blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -58,12 +57,14 @@ pub struct Sampler {
     pub runs: NonZeroU32,
     /// Where the noise comes from.
     pub seed: Seed,
+    /// How time is integrated, where it is continuous; without it as the objective was made.
+    pub integration: Option<Integration>,
 }
 
 impl Sampler {
     /// A single chain with seed 0.
     pub fn once(kind: SamplerKind) -> Self {
-        Self { kind, runs: NonZeroU32::MIN, seed: Seed(0) }
+        Self { kind, runs: NonZeroU32::MIN, seed: Seed(0), integration: None }
     }
 }
 
@@ -107,7 +108,7 @@ pub fn classify(
         let noise = Noise { sampler, run, rows };
         let path = objective.denoise(network, &features, z, noise)?;
         let answer = Classification {
-            probabilities: softmax(&network.readout(&path.z)?)?.detach(),
+            probabilities: objective.answer(network, &path.z)?.detach(),
             per_block: path.per_block.iter().map(Tensor::detach).collect(),
         };
         sum = Some(match sum {

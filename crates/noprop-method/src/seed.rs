@@ -17,6 +17,7 @@ enum Purpose {
     Dropout = 4,
     SamplerStart = 5,
     SamplerStep = 6,
+    Time = 7,
 }
 
 impl Seed {
@@ -75,6 +76,11 @@ impl Draws {
         self.key(Purpose::BlockNoise, block as u64)
     }
 
+    /// The times at which block `block` is trained, where time is continuous.
+    pub fn time(self, block: usize) -> StreamKey {
+        self.key(Purpose::Time, block as u64)
+    }
+
     /// The noise in z_T, which the readout learns from.
     pub fn readout_noise(self) -> StreamKey {
         self.key(Purpose::ReadoutNoise, 0)
@@ -87,6 +93,7 @@ impl Draws {
             Part::Encoder => 0,
             Part::Readout => u64::MAX,
             Part::Embedding => u64::MAX - 1,
+            Part::Schedule => u64::MAX - 2,
         };
         self.key(Purpose::Dropout, block)
     }
@@ -122,6 +129,7 @@ mod tests {
                     add(draws.dropout(Part::Encoder));
                     for block in 1..=10 {
                         add(draws.noise(block));
+                        add(draws.time(block));
                         add(draws.dropout(Part::Block(block)));
                     }
                 }

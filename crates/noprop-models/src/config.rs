@@ -34,6 +34,18 @@ pub enum Embedding {
     Onehot,
 }
 
+/// Which of the paper's networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Variant {
+    /// Fig. 6 left: blocks with one noise level each, batch norm, a readout.
+    #[default]
+    DiscreteTime,
+    /// Fig. 6 right: a block with a time input, no batch norm, a readout, and a noise schedule that is learned.
+    ContinuousTime,
+    /// Fig. 6 right, without readout or schedule.
+    FlowMatching,
+}
+
 /// Why a network could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,6 +77,8 @@ pub struct NetworkConfig {
     pub(crate) encoder: EncoderKind,
     pub(crate) dropout: f64,
     pub(crate) embedding: Embedding,
+    pub(crate) embedding_scale: f64,
+    pub(crate) variant: Variant,
     pub(crate) backend: Backend,
 }
 
@@ -98,6 +112,8 @@ impl NetworkConfig {
             encoder: EncoderKind::default(),
             dropout: 0.2,
             embedding: Embedding::default(),
+            embedding_scale: 1.0,
+            variant: Variant::default(),
             backend: Backend::Auto,
         })
     }
@@ -114,6 +130,29 @@ impl NetworkConfig {
     pub fn embedding(mut self, embedding: Embedding) -> Self {
         self.embedding = embedding;
         self
+    }
+
+    /// Which of the paper's networks.
+    #[must_use]
+    pub fn variant(mut self, variant: Variant) -> Self {
+        self.variant = variant;
+        self
+    }
+
+    /// The length of every class embedding.
+    ///
+    /// # Errors
+    /// [`ModelError::OutOfRange`] unless positive and finite.
+    pub fn embedding_scale(mut self, scale: f64) -> Result<Self, ModelError> {
+        if !(scale.is_finite() && scale > 0.0) {
+            return Err(ModelError::OutOfRange {
+                name: "embedding-scale",
+                expected: "a positive number".into(),
+                value: scale.to_string(),
+            });
+        }
+        self.embedding_scale = scale;
+        Ok(self)
     }
 
     /// Which kernels compute.

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 use noprop_kernels::{Activation, Pool, conv3x3_stack};
 use noprop_method::{ParameterError, Pass};
 
-use crate::ImageShape;
 use crate::layers::{BatchNorm, Conv, Linear, Place, Statistics};
+use crate::{ImageShape, Variant};
 
 /// Features of an image, of a label, and of both: the paper's width.
 pub(crate) const WIDTH: usize = 256;
@@ -16,7 +16,8 @@ const CHANNELS: [usize; 3] = [32, 64, 128];
 pub(crate) struct ImageBranch {
     convs: [Conv; 3],
     linear: Linear,
-    norm: BatchNorm,
+    /// Without it in continuous time.
+    norm: Option<BatchNorm>,
 }
 
 impl ImageBranch {
@@ -24,6 +25,7 @@ impl ImageBranch {
         place: &Place<'_>,
         image: ImageShape,
         dropout: f64,
+        variant: Variant,
     ) -> std::result::Result<Self, ParameterError> {
         let [c1, c2, c3] = CHANNELS;
         let side = |size: usize| ((size - 2) / 2 - 4) / 2;
@@ -38,20 +40,30 @@ impl ImageBranch {
         Ok(Self {
             convs: [conv(0)?, conv(1)?, conv(2)?],
             linear: Linear::new(&place.at("fc"), flat, WIDTH)?,
-            norm: BatchNorm::new(&place.at("norm"), WIDTH, Activation::None)?,
+            norm: match variant {
+                Variant::DiscreteTime => {
+                    Some(BatchNorm::new(&place.at("norm"), WIDTH, Activation::None)?)
+                }
+                Variant::ContinuousTime | Variant::FlowMatching => None,
+            },
         })
     }
 
     /// [N, C, H, W] → [N, 256].
     pub fn forward(&self, images: &Tensor, pass: Pass) -> Result<Tensor> {
         let features = self.before_norm(images, pass)?;
-        self.norm.forward(&features, pass.into())?.squeeze(0)
+        match &self.norm {
+            Some(norm) => norm.forward(&features, pass.into())?.squeeze(0),
+            None => features.squeeze(0),
+        }
     }
 
     /// Sets the running statistics to those of `images`, for a branch that is never trained.
     pub fn calibrate(&self, images: &Tensor) -> Result<()> {
-        let features = self.before_norm(images, Pass::Eval)?;
-        self.norm.forward(&features, Statistics::Batch { momentum: 1.0 })?;
+        if let Some(norm) = &self.norm {
+            let features = self.before_norm(images, Pass::Eval)?;
+            norm.forward(&features, Statistics::Batch { momentum: 1.0 })?;
+        }
         Ok(())
     }
 

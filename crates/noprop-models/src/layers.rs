@@ -5,7 +5,7 @@
 use candle_core::{Result, Tensor, Var};
 use noprop_kernels::{
     Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, linear,
-    linear_joined,
+    linear_act, linear_joined,
 };
 use noprop_method::{Init, ParameterBuilder, ParameterError, ParameterKind, Part, Pass, StreamKey};
 
@@ -128,6 +128,11 @@ impl Linear {
     /// [1, N, I] → [1, N, O].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(linear(x, &self.weight, &self.bias, self.backend)?)
+    }
+
+    /// [1, N, I] → [1, N, O], then ReLU.
+    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(linear_act(x, &self.weight, &self.bias, Activation::Relu, self.backend)?)
     }
 
     /// [1, N, I₁] and [1, N, I₂] side by side → [1, N, O]; no gradient is made for a `first` that is data.

@@ -7,6 +7,7 @@
 //! | `image_branch.rs` | image → 256 features |
 //! | `label_branch.rs` | noised label embedding → 256 features |
 //! | `block_head.rs` | both → class logits |
+//! | `timed_head.rs` | image features, embedding and time → class logits |
 //! | `network.rs` | T blocks, the encoder they share or own, and the readout |
 //!
 //! **One design decision:** a network is always built *from something* (a seed or stored tensors) through one
@@ -35,6 +36,7 @@ mod image_branch;
 mod label_branch;
 mod layers;
 mod network;
+mod timed_head;
 
-pub use config::{Embedding, ImageShape, ModelError, NetworkConfig};
+pub use config::{Embedding, ImageShape, ModelError, NetworkConfig, Variant};
 pub use network::Network;

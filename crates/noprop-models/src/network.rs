@@ -2,16 +2,17 @@
 
 use candle_core::{DType, Result, Tensor};
 use noprop_method::{
-    BlockInput, Denoiser, EncoderKind, Init, ParameterBuilder, ParameterKind, Parameters, Part,
-    Pass,
+    BlockInput, Denoiser, EncoderKind, Init, LearnedSchedule, ParameterBuilder, ParameterKind,
+    Parameters, Part, Pass,
 };
 
 use crate::block_head::BlockHead;
 use crate::image_branch::ImageBranch;
 use crate::layers::{Linear, Place};
-use crate::{Embedding, ModelError, NetworkConfig};
+use crate::timed_head::TimedHead;
+use crate::{Embedding, ModelError, NetworkConfig, Variant};
 
-/// The paper's network for NoProp-DT (Fig. 6, left).
+/// The paper's networks (Fig. 6).
 ///
 /// Parameters are named after the part they belong to: `block.3.image.conv1.weight`, `encoder.image.conv1.weight`,
 /// `readout.weight`.
@@ -19,10 +20,17 @@ pub struct Network {
     encoder: EncoderKind,
     /// One for a shared or frozen encoder, else one a block.
     image_branches: Vec<ImageBranch>,
-    heads: Vec<BlockHead>,
-    readout: Linear,
+    heads: Vec<Head>,
+    readout: Option<Linear>,
+    schedule: Option<LearnedSchedule>,
     class_embeddings: Tensor,
     parameters: Parameters,
+}
+
+/// What makes class logits of image features and a noised embedding.
+enum Head {
+    Leveled(BlockHead),
+    Timed(TimedHead),
 }
 
 impl Network {
@@ -42,10 +50,14 @@ impl Network {
             backend: config.backend,
         };
         let image_branch = |part, kind| {
-            ImageBranch::new(&place(part, kind).at("image"), config.image, config.dropout)
+            let place = place(part, kind).at("image");
+            ImageBranch::new(&place, config.image, config.dropout, config.variant)
         };
         let class_embeddings = match config.embedding {
-            Embedding::Onehot => Tensor::eye(config.classes, DType::F32, source.device())?,
+            Embedding::Onehot => {
+                (Tensor::eye(config.classes, DType::F32, source.device())?
+                    * config.embedding_scale)?
+            }
         };
         let dimension = class_embeddings.dim(1)?;
         let mut image_branches = Vec::new();
@@ -65,21 +77,36 @@ impl Network {
                 image_branches.push(image_branch(part, ParameterKind::Trainable)?);
             }
             let place = place(part, ParameterKind::Trainable);
-            heads.push(BlockHead::new(&place, dimension, config.classes)?);
+            heads.push(match config.variant {
+                Variant::DiscreteTime => {
+                    Head::Leveled(BlockHead::new(&place, dimension, config.classes)?)
+                }
+                Variant::ContinuousTime | Variant::FlowMatching => {
+                    Head::Timed(TimedHead::new(&place, dimension, config.classes)?)
+                }
+            });
         }
         // A single linear layer has one minimum, so nothing is lost by starting at zero; random values would have to be
         // unlearned first, for hundreds of steps in which the whole chain looks worse than its blocks.
-        let readout = Linear::starting_from(
-            &place(Part::Readout, ParameterKind::Trainable),
-            dimension,
-            config.classes,
-            Init::Constant(0.0),
-        )?;
+        let readout = match config.variant {
+            Variant::DiscreteTime | Variant::ContinuousTime => Some(Linear::starting_from(
+                &place(Part::Readout, ParameterKind::Trainable),
+                dimension,
+                config.classes,
+                Init::Constant(0.0),
+            )?),
+            Variant::FlowMatching => None,
+        };
+        let schedule = match config.variant {
+            Variant::ContinuousTime => Some(LearnedSchedule::new(&source)?),
+            Variant::DiscreteTime | Variant::FlowMatching => None,
+        };
         Ok(Self {
             encoder: config.encoder,
             image_branches,
             heads,
             readout,
+            schedule,
             class_embeddings,
             parameters: source.finish()?,
         })
@@ -132,7 +159,8 @@ impl Denoiser for Network {
 
     fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
         match self.heads.get(input.block.wrapping_sub(1)) {
-            Some(head) => head.forward(input.features, input.z, input.pass),
+            Some(Head::Leveled(head)) => head.forward(input.features, input.z, input.pass),
+            Some(Head::Timed(head)) => head.forward(input.features, input.z, input.time),
             None => candle_core::bail!(
                 "block {} of a network with blocks 1 to {}",
                 input.block,
@@ -142,6 +170,13 @@ impl Denoiser for Network {
     }
 
     fn readout(&self, z: &Tensor) -> Result<Tensor> {
-        self.readout.forward(&z.unsqueeze(0)?)?.squeeze(0)
+        match &self.readout {
+            Some(readout) => readout.forward(&z.unsqueeze(0)?)?.squeeze(0),
+            None => candle_core::bail!("this network has no readout"),
+        }
+    }
+
+    fn schedule(&self) -> Option<&LearnedSchedule> {
+        self.schedule.as_ref()
     }
 }

@@ -183,8 +183,9 @@ impl Worker {
             .map(|block| {
                 let part = self.network.encoder_part(block);
                 let features = self.network.encode(part, &images, Pass::Eval)?;
-                let input =
-                    BlockInput { block, features: &features, z: &z, time: 0.0, pass: Pass::Eval };
+                let time = Tensor::zeros(COMPARED, DType::F32, &Device::Cpu)?;
+                let pass = Pass::Eval;
+                let input = BlockInput { block, features: &features, z: &z, time: &time, pass };
                 Ok(self.network.logits(input)?.flatten_all()?.to_vec1()?)
             })
             .collect()

@@ -15,7 +15,7 @@
 //! | `metrics.rs` | `metrics.jsonl`, one event a line |
 //!
 //! **One design decision:** the trainer knows *units*, not blocks. A unit is a set of parameters that one optimizer
-//! step moves together: a block with an encoder of its own, the readout, or all blocks behind a shared encoder. A unit's
+//! step moves together: a block with an encoder of its own, the readout, or all blocks behind what they share. A unit's
 //! next step depends on nothing but the unit, its position and the data, so units may advance in any order, in any
 //! process, and be stopped anywhere.
 //!

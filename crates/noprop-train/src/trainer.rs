@@ -247,93 +247,118 @@ impl Task<'_> {
     /// The next step of a unit.
     fn advance(&self, state: &mut UnitState, batch: &Batch) -> Result<StepReport, TrainError> {
         let draws = self.seed.at(batch.epoch, batch.step);
-        let lr = state.unit.rate() * self.rate.at(state.position);
-        let losses = match (state.unit, state.parts.as_mut_slice()) {
-            (Unit::SharedEncoder { .. }, [encoder, blocks @ ..]) => {
-                self.shared_encoder(encoder, blocks, batch, draws, lr)?
+        let lr = self.rate.at(state.position);
+        let losses = match state.unit {
+            Unit::SharedEncoder { .. } | Unit::Joint { .. } => {
+                self.joint(&mut state.parts, batch, draws, lr)?
             }
-            (_, parts) => parts
+            Unit::Block(_) | Unit::Readout => state
+                .parts
                 .iter_mut()
-                .map(|part| self.part(part, batch, draws, lr))
-                .collect::<Result<_, _>>()?,
+                .map(|part| {
+                    let features = self.own_features(part.part, batch, draws)?;
+                    let (loss, values) = self.loss(part.part, features.as_ref(), batch, draws)?;
+                    part.step(&loss.loss.backward()?, lr)?;
+                    Ok(values)
+                })
+                .collect::<Result<_, TrainError>>()?,
         };
         state.position += 1;
         let (epoch, step) = (batch.epoch + 1, batch.step + 1);
         Ok(StepReport { epoch, step, lr, images: batch.labels.dim(0)?, losses })
     }
 
-    /// A part that shares nothing: a block with an encoder of its own or a frozen one, or the readout.
-    fn part(
+    /// The features that a part's own image branch makes, if it looks at images.
+    fn own_features(
         &self,
-        state: &mut PartState,
+        part: Part,
         batch: &Batch,
         draws: Draws,
-        lr: f64,
-    ) -> Result<PartLoss, TrainError> {
-        let loss = match state.part {
+    ) -> Result<Option<Tensor>, TrainError> {
+        match part {
             Part::Block(t) => {
-                let features = self.features(batch, self.network.encoder_part(t), draws)?;
-                self.block_loss(t, &features, &batch.labels, draws)?
+                Ok(Some(self.features(batch, self.network.encoder_part(t), draws)?))
             }
-            Part::Encoder | Part::Embedding | Part::Readout => {
+            Part::Encoder | Part::Embedding | Part::Schedule | Part::Readout => Ok(None),
+        }
+    }
+
+    /// The loss of a block, or of the readout.
+    fn loss(
+        &self,
+        part: Part,
+        features: Option<&Tensor>,
+        batch: &Batch,
+        draws: Draws,
+    ) -> Result<(BlockLoss, PartLoss), TrainError> {
+        let loss = match (part, features) {
+            (Part::Block(t), Some(features)) => {
+                self.objective.block_loss(self.network, t, features, &batch.labels, draws)?
+            }
+            _ => {
                 let loss = self.objective.readout_loss(self.network, &batch.labels, draws)?;
                 BlockLoss { error: loss.detach(), loss }
             }
         };
-        let values = read(state.part, &loss, draws)?;
-        state.step(&loss.loss.backward()?, lr)?;
-        Ok(values)
+        let values = read(part, &loss, draws)?;
+        Ok((loss, values))
     }
 
-    /// The sum of all block losses behind one encoder: each block's gradients stop at the features, are added there in
-    /// block order, and go through the encoder once. A block is done when its turn is over, its update included, so
-    /// memory does not grow with the number of blocks.
-    fn shared_encoder(
+    /// One step of blocks that share an encoder, class embeddings or a noise schedule: the parts that several losses reach stand
+    /// first. All blocks read the same shared parameters; what each loss contributes to them is added in block order, and they
+    /// take one step at the end. Gradients of a shared encoder stop at the features, are added there, and go through it once.
+    /// A block is done when its turn is over, its update included, so memory does not grow with the number of blocks.
+    fn joint(
         &self,
-        encoder: &mut PartState,
-        blocks: &mut [PartState],
+        parts: &mut [PartState],
         batch: &Batch,
         draws: Draws,
         lr: f64,
     ) -> Result<Vec<PartLoss>, TrainError> {
-        let encoded = self.features(batch, Part::Encoder, draws)?;
-        let leaf = Var::from_tensor(&encoded.detach())?;
-        let block = |state: &mut PartState| {
-            let Part::Block(t) = state.part else {
-                return Err(TrainError::MissingGradient { name: state.part.to_string() });
+        let (shared, own) = parts.split_at_mut(parts.partition_point(PartState::is_shared));
+        let encoded = match shared.iter().any(|state| state.part == Part::Encoder) {
+            true => Some(self.features(batch, Part::Encoder, draws)?),
+            false => None,
+        };
+        let leaf = match &encoded {
+            Some(encoded) => Some(Var::from_tensor(&encoded.detach())?),
+            None => None,
+        };
+        let turn = |state: &mut PartState| {
+            let features = match &leaf {
+                Some(leaf) => Some(leaf.as_tensor().clone()),
+                None => self.own_features(state.part, batch, draws)?,
             };
-            let loss = self.block_loss(t, &leaf, &batch.labels, draws)?;
-            let values = read(state.part, &loss, draws)?;
+            let (loss, values) = self.loss(state.part, features.as_ref(), batch, draws)?;
             let pass = loss.loss.backward()?;
             state.step(&pass, lr)?;
-            Ok((values, pass.get(&leaf).cloned(), encoder.gradients(&pass)))
+            let at_features = leaf.as_ref().and_then(|leaf| pass.get(leaf).cloned());
+            let direct: Vec<_> = shared.iter().map(|state| state.gradients(&pass)).collect();
+            Ok::<_, TrainError>((values, at_features, direct))
         };
-        let mut losses = Vec::with_capacity(blocks.len());
+        let mut losses = Vec::with_capacity(own.len());
         let mut at_features = None;
-        let mut gradients = vec![None; encoder.trained.len()];
-        for done in threads::side_by_side(blocks.iter_mut().collect(), block) {
+        let mut gradients: Vec<_> =
+            shared.iter().map(|state| vec![None; state.trained.len()]).collect();
+        for done in threads::side_by_side(own.iter_mut().collect(), turn) {
             let (values, feature_gradient, direct) = done?;
             losses.push(values);
             at_features = add(at_features, feature_gradient)?;
-            gradients = add_each(gradients, direct)?;
+            for (sum, more) in gradients.iter_mut().zip(direct) {
+                *sum = add_each(std::mem::take(sum), more)?;
+            }
         }
-        if let Some(gradient) = at_features {
+        if let (Some(gradient), Some(encoded)) = (at_features, encoded) {
             // The gradient of Σ f·g with g held constant is the encoder's gradient for dL/df = g.
-            let carrier = (&encoded * gradient.detach())?.sum_all()?;
-            gradients = add_each(gradients, encoder.gradients(&carrier.backward()?))?;
+            let pass = (encoded * gradient.detach())?.sum_all()?.backward()?;
+            for (sum, state) in gradients.iter_mut().zip(&*shared) {
+                *sum = add_each(std::mem::take(sum), state.gradients(&pass))?;
+            }
         }
-        encoder.step_with(gradients, lr)?;
+        for (state, gradients) in shared.iter_mut().zip(gradients) {
+            state.step_with(gradients, lr)?;
+        }
         Ok(losses)
-    }
-
-    fn block_loss(
-        &self,
-        block: usize,
-        features: &Tensor,
-        labels: &Tensor,
-        draws: Draws,
-    ) -> Result<BlockLoss, TrainError> {
-        Ok(self.objective.block_loss(self.network, block, features, labels, draws)?)
     }
 
     /// What the encoder of `part` makes of the batch.

@@ -16,32 +16,41 @@ pub enum Unit {
     },
     /// The readout, which learns from z_T alone.
     Readout,
+    /// All blocks 1..=B and the readout, where they share class embeddings or a noise schedule that is learned.
+    Joint {
+        /// B, the number of blocks.
+        blocks: usize,
+    },
 }
 
 impl Unit {
     /// The units of a network, in the order in which a step visits them.
     pub fn of(network: &dyn Denoiser) -> Vec<Self> {
         let blocks = network.blocks();
+        let trained = |parts: &[Part]| network.parameters().trainable(parts).next().is_some();
+        if trained(&[Part::Embedding, Part::Schedule]) {
+            return vec![Self::Joint { blocks }];
+        }
         let mut units = match network.encoder() {
             EncoderKind::Shared => vec![Self::SharedEncoder { blocks }],
             EncoderKind::PerBlock | EncoderKind::Frozen => (1..=blocks).map(Self::Block).collect(),
         };
-        units.push(Self::Readout);
+        // A method that answers with the nearest embedding has none.
+        if trained(&[Part::Readout]) {
+            units.push(Self::Readout);
+        }
         units
     }
 
-    /// The unit's learning rate as a multiple of the training's. The readout is one small linear layer on inputs of length 1:
-    /// at the blocks' rate it would still be unsure of everything when they are done.
-    pub fn rate(self) -> f64 {
-        match self {
-            Self::Block(_) | Self::SharedEncoder { .. } => 1.0,
-            Self::Readout => 10.0,
-        }
-    }
-
-    /// The parts whose parameters the unit owns.
+    /// The parts whose parameters the unit owns: those that its blocks share first.
     pub fn parts(self) -> Vec<Part> {
         match self {
+            Self::Joint { blocks } => {
+                let mut parts = vec![Part::Encoder, Part::Embedding, Part::Schedule];
+                parts.extend((1..=blocks).map(Part::Block));
+                parts.push(Part::Readout);
+                parts
+            }
             Self::Block(t) => vec![Part::Block(t)],
             Self::SharedEncoder { blocks } => {
                 let mut parts = vec![Part::Encoder];
@@ -58,6 +67,7 @@ impl fmt::Display for Unit {
         match self {
             Self::Block(t) => write!(f, "block.{t}"),
             Self::SharedEncoder { .. } => f.write_str("shared"),
+            Self::Joint { .. } => f.write_str("joint"),
             Self::Readout => f.write_str("readout"),
         }
     }

@@ -22,7 +22,11 @@ impl UnitState {
         network: &dyn Denoiser,
         config: &TrainConfig,
     ) -> Result<Self, TrainError> {
-        let parts = unit.parts().into_iter().map(|part| PartState::new(part, network, config));
+        let parts = unit
+            .parts()
+            .into_iter()
+            .map(|part| PartState::new(part, network, config))
+            .filter(|state| !state.as_ref().is_ok_and(|state| state.trained.is_empty()));
         Ok(Self { unit, parts: parts.collect::<Result<_, _>>()?, position: 0 })
     }
 }
@@ -36,6 +40,20 @@ pub(crate) struct PartState {
 }
 
 impl PartState {
+    /// Whether several blocks' losses reach the part.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.part, Part::Encoder | Part::Embedding | Part::Schedule)
+    }
+
+    /// The part's learning rate as a multiple of the training's. The readout is one small linear layer on inputs of length
+    /// 1: at the blocks' rate it would still be unsure of everything when they are done.
+    fn rate(&self) -> f64 {
+        match self.part {
+            Part::Readout => 10.0,
+            Part::Encoder | Part::Embedding | Part::Schedule | Part::Block(_) => 1.0,
+        }
+    }
+
     fn new(part: Part, network: &dyn Denoiser, config: &TrainConfig) -> Result<Self, TrainError> {
         let trained: Vec<Parameter> = network.parameters().trainable(&[part]).cloned().collect();
         let vars: Vec<(String, Var)> = trained
@@ -53,7 +71,7 @@ impl PartState {
         Ok(Self { part, adam: Adam::new(vars, adam)?, trained })
     }
 
-    /// One optimizer step with the gradients of one backward pass.
+    /// One optimizer step at the training's rate `lr` with the gradients of one backward pass.
     pub fn step(&mut self, pass: &GradStore, lr: f64) -> Result<(), TrainError> {
         self.step_with(self.gradients(pass), lr)
     }
@@ -68,7 +86,7 @@ impl PartState {
                 gradient.ok_or_else(|| TrainError::MissingGradient { name: parameter.name.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(self.adam.step_with(&gradients, lr)?)
+        Ok(self.adam.step_with(&gradients, lr * self.rate())?)
     }
 
     /// What a backward pass found for this part, a place a parameter.

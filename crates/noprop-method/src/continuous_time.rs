@@ -1,0 +1,196 @@
+//! NoProp-CT: one block for all times, and a noise schedule that is learned with it (Eq. 9, Algorithm 2, Appendix B).
+
+use candle_core::{D, Tensor};
+use noprop_kernels::{Backend, cross_entropy, random};
+use noprop_schedule::Schedule;
+
+use crate::discrete_time::{posterior_draw, softmax};
+use crate::{
+    BlockInput, BlockLoss, Denoiser, Draws, Integration, LearnedSchedule, LossWeight, MethodError,
+    Noise, Objective, Part, Pass, Solver, Trajectory, clean_embeddings,
+};
+
+/// The continuous-time objective.
+///
+/// Each image of a batch is given a time t ~ U(0, 1) of its own and z_t ~ q(z_t | y), and the block is graded on
+/// ½ η SNR'(t) ‖û(z_t, x, t) − u_y‖² (Eq. 9).
+#[derive(Debug, Clone)]
+pub struct ContinuousTime {
+    eta: f64,
+    loss_weight: LossWeight,
+    integration: Integration,
+}
+
+impl ContinuousTime {
+    /// `integration` is how images are classified unless a sampler says otherwise.
+    ///
+    /// # Errors
+    /// [`MethodError::OutOfRange`] unless η is positive and finite.
+    pub fn new(
+        eta: f64,
+        loss_weight: LossWeight,
+        integration: Integration,
+    ) -> Result<Self, MethodError> {
+        MethodError::positive("eta", eta)?;
+        Ok(Self { eta, loss_weight, integration })
+    }
+
+    /// The factor before each image's squared error, [N].
+    fn weights(&self, snr_rate: &Tensor) -> Result<Tensor, MethodError> {
+        let paper = (snr_rate * (0.5 * self.eta))?;
+        Ok(match self.loss_weight {
+            LossWeight::Snr => paper,
+            LossWeight::Uniform => paper.ones_like()?,
+            LossWeight::MinSnr(most) => paper.minimum(most)?,
+        })
+    }
+
+    /// The factor at each of `steps` times in the middle of equal intervals, for figures.
+    ///
+    /// # Errors
+    /// candle's.
+    pub fn weights_at(
+        &self,
+        schedule: &LearnedSchedule,
+        steps: usize,
+    ) -> Result<Vec<f64>, MethodError> {
+        let times: Vec<f32> = (0..steps).map(|i| (i as f32 + 0.5) / steps as f32).collect();
+        let times = Tensor::from_vec(times, steps, &candle_core::Device::Cpu)?;
+        let weights = self.weights(&schedule.at(&times)?.snr_rate()?)?;
+        Ok(weights.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+    }
+}
+
+/// The network's schedule.
+fn schedule(network: &dyn Denoiser) -> Result<&LearnedSchedule, MethodError> {
+    network.schedule().ok_or(MethodError::NoSchedule)
+}
+
+/// Times in 0..1, [N]: each uniform, together spread evenly (one draw shifts a grid), which makes the mean loss less noisy.
+pub(crate) fn times(draws: Draws, block: usize, labels: &Tensor) -> Result<Tensor, MethodError> {
+    let count = labels.dim(0)?;
+    let shift = random::uniform(draws.time(block), 1, labels.device())?.to_vec1::<f32>()?;
+    let shift = shift.first().copied().unwrap_or_default();
+    let spread = (0..count).map(|i| (i as f32 / count as f32 + shift).fract()).collect();
+    Ok(Tensor::from_vec::<_, f32>(spread, count, labels.device())?)
+}
+
+/// Scales row n of `rows` [N, d] by element n of `factors` [N].
+pub(crate) fn scaled_rows(rows: &Tensor, factors: &Tensor) -> candle_core::Result<Tensor> {
+    rows.broadcast_mul(&factors.unsqueeze(1)?)
+}
+
+impl Objective for ContinuousTime {
+    fn blocks(&self) -> usize {
+        1
+    }
+
+    fn block_loss(
+        &self,
+        network: &dyn Denoiser,
+        block: usize,
+        features: &Tensor,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<BlockLoss, MethodError> {
+        let embeddings = network.class_embeddings();
+        let clean = clean_embeddings(embeddings, labels)?;
+        let time = times(draws, block, labels)?;
+        let at = schedule(network)?.at(&time)?;
+        let noise = random::normal(draws.noise(block), clean.shape(), clean.device())?;
+        let z = (scaled_rows(&clean, &at.alpha_bar()?.sqrt()?)?
+            + scaled_rows(&noise, &at.noise_share()?.sqrt()?)?)?;
+        let logits = network.logits(BlockInput {
+            block,
+            features,
+            z: &z,
+            time: &time,
+            pass: Pass::Train(draws.dropout(Part::Block(block))),
+        })?;
+        let guess = softmax(&logits)?.matmul(embeddings)?;
+        let errors = (guess - clean)?.sqr()?.sum(D::Minus1)?;
+        let loss = (self.weights(&at.snr_rate()?)? * &errors)?.mean_all()?;
+        Ok(BlockLoss { loss, error: errors.mean_all()?.detach() })
+    }
+
+    /// CE(readout(z_1), y) + KL(q(z_0|y) ‖ N(0, I)): the two ends of the schedule are trained by these.
+    fn readout_loss(
+        &self,
+        network: &dyn Denoiser,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<Tensor, MethodError> {
+        let clean = clean_embeddings(network.class_embeddings(), labels)?;
+        let (rows, width) = clean.dims2()?;
+        let (clean_end, noise_end) = schedule(network)?.ends();
+        let at = |gamma: &Tensor| -> candle_core::Result<crate::ScheduleAt> {
+            Ok(crate::ScheduleAt { gamma: gamma.clone(), rate: gamma.zeros_like()? })
+        };
+        let (clean_end, noise_end) = (at(clean_end)?, at(noise_end)?);
+        let noise = random::normal(draws.readout_noise(), (rows, width), clean.device())?;
+        let z = (clean.broadcast_mul(&clean_end.alpha_bar()?.sqrt()?)?
+            + noise.broadcast_mul(&clean_end.noise_share()?.sqrt()?)?)?;
+        let logits = network.readout(&z)?.unsqueeze(0)?;
+        let cross_entropy = cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?;
+        // ½(ᾱ_0 (‖u‖² − d) − d ln(1 − ᾱ_0)).
+        let d = width as f64;
+        let signal = clean.sqr()?.sum(D::Minus1)?.mean_keepdim(0)?.affine(1.0, -d)?;
+        let kl = ((noise_end.alpha_bar()? * signal)? - (noise_end.noise_share()?.log()? * d)?)?;
+        Ok((cross_entropy + (kl * 0.5)?.squeeze(0)?)?)
+    }
+
+    fn kl_to_prior(&self, network: &dyn Denoiser) -> Result<f64, MethodError> {
+        let alpha_bars = schedule(network)?.alpha_bars(1)?;
+        let alpha_bar = alpha_bars.first().copied().unwrap_or_default();
+        crate::discrete_time::mean_kl(alpha_bar, network.class_embeddings())
+    }
+
+    fn denoise(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Tensor,
+        mut z: Tensor,
+        noise: Noise<'_>,
+    ) -> Result<Trajectory, MethodError> {
+        let integration = noise.sampler.integration.unwrap_or(self.integration);
+        let steps = integration.steps.get() as usize;
+        let levels = Schedule::from_alpha_bars(schedule(network)?.alpha_bars(steps)?)?;
+        let features = features(1);
+        let embeddings = network.class_embeddings();
+        let rows = z.dim(0)?;
+        let probabilities = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
+            let time = Tensor::full(time as f32, rows, z.device())?;
+            let input =
+                BlockInput { block: 1, features: &features, z, time: &time, pass: Pass::Eval };
+            Ok(softmax(&network.logits(input)?.detach())?)
+        };
+        let mut last = None;
+        for (t, (time, next)) in (1..).zip(integration.intervals()) {
+            let believed = probabilities(&z, time)?;
+            let guess = believed.matmul(embeddings)?.detach();
+            let (before, after) = (levels.alpha_bar(t - 1), levels.alpha_bar(t));
+            z = match integration.solver {
+                Solver::Posterior => posterior_draw(&z, guess, levels.posterior(t), noise, t)?,
+                Solver::Euler => {
+                    // In x = z/√ᾱ and σ = √((1 − ᾱ)/ᾱ) the slope is (x − û)/σ, and a step ends here.
+                    let kept = ((1.0 - after) / (1.0 - before)).sqrt();
+                    let clean = (&guess * (after.sqrt() - kept * before.sqrt()))?;
+                    (clean + (&z * kept)?)?
+                }
+                Solver::Heun => {
+                    let sigma = |alpha_bar: f64| ((1.0 - alpha_bar) / alpha_bar).sqrt();
+                    let (from, to) = (sigma(before), sigma(after));
+                    let x = (&z / before.sqrt())?;
+                    let slope = ((&x - guess)? / from)?;
+                    let there = (&x + (&slope * (to - from))?)?;
+                    let second = probabilities(&(&there * after.sqrt())?, next)?;
+                    let second = second.matmul(embeddings)?.detach();
+                    let slope = (slope + ((there - second)? / to)?)?;
+                    ((x + (slope * (0.5 * (to - from)))?)? * after.sqrt())?
+                }
+            };
+            last = Some(believed);
+        }
+        Ok(Trajectory { z, per_block: last.into_iter().collect() })
+    }
+}

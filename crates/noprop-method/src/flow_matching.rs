@@ -1,0 +1,124 @@
+//! NoProp-FM: one block that learns a velocity from noise to embedding (Eqs. 10-13, Algorithm 3), with fixed embeddings.
+
+use candle_core::{D, Tensor};
+use noprop_kernels::random;
+
+use crate::continuous_time::{scaled_rows, times};
+use crate::discrete_time::softmax;
+use crate::{
+    BlockInput, BlockLoss, Denoiser, Draws, Integration, MethodError, Noise, Objective, Part, Pass,
+    Solver, Trajectory, clean_embeddings,
+};
+
+/// The flow-matching objective.
+///
+/// On the straight path z_t = t u_y + (1 − t) z_0 from noise z_0 ~ N(0, I) to the label's embedding (Eq. 12 with σ = 0) the
+/// velocity is u_y − z_0; the block's logits, times W_embed and with no softmax between, are its guess v(z_t, x, t), graded on
+/// ‖v − (u_y − z_0)‖². The answer is the class whose embedding is nearest to where the path ends.
+#[derive(Debug, Clone)]
+pub struct FlowMatching {
+    integration: Integration,
+}
+
+impl FlowMatching {
+    /// `integration` is how images are classified unless a sampler says otherwise.
+    ///
+    /// # Errors
+    /// [`MethodError::Solver`] for the posterior, which belongs to diffusion.
+    pub fn new(integration: Integration) -> Result<Self, MethodError> {
+        check(integration)?;
+        Ok(Self { integration })
+    }
+}
+
+fn check(integration: Integration) -> Result<Integration, MethodError> {
+    match integration.solver {
+        Solver::Posterior => Err(MethodError::Solver),
+        Solver::Euler | Solver::Heun => Ok(integration),
+    }
+}
+
+/// Probabilities that fall with the squared distance to each class's embedding, [N, classes]: the nearest has the highest.
+fn nearness(z: &Tensor, embeddings: &Tensor) -> Result<Tensor, MethodError> {
+    // −‖z − u‖², without the ‖z‖² that all classes share.
+    let norms = embeddings.sqr()?.sum(D::Minus1)?.unsqueeze(0)?;
+    Ok(softmax(&(z.matmul(&embeddings.t()?)? * 2.0)?.broadcast_sub(&norms)?)?)
+}
+
+impl Objective for FlowMatching {
+    fn blocks(&self) -> usize {
+        1
+    }
+
+    fn block_loss(
+        &self,
+        network: &dyn Denoiser,
+        block: usize,
+        features: &Tensor,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<BlockLoss, MethodError> {
+        let embeddings = network.class_embeddings();
+        let clean = clean_embeddings(embeddings, labels)?;
+        let time = times(draws, block, labels)?;
+        let noise = random::normal(draws.noise(block), clean.shape(), clean.device())?;
+        let z = (scaled_rows(&clean, &time)? + scaled_rows(&noise, &time.affine(-1.0, 1.0)?)?)?;
+        let logits = network.logits(BlockInput {
+            block,
+            features,
+            z: &z,
+            time: &time,
+            pass: Pass::Train(draws.dropout(Part::Block(block))),
+        })?;
+        let wanted = (clean - noise)?;
+        let errors = (logits.matmul(embeddings)? - wanted)?.sqr()?.sum(D::Minus1)?;
+        let loss = errors.mean_all()?;
+        Ok(BlockLoss { error: loss.detach(), loss })
+    }
+
+    fn readout_loss(&self, _: &dyn Denoiser, _: &Tensor, _: Draws) -> Result<Tensor, MethodError> {
+        Err(MethodError::NoReadout)
+    }
+
+    fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
+        nearness(z, network.class_embeddings())
+    }
+
+    /// 0: at t = 0 the path holds noise alone.
+    fn kl_to_prior(&self, _: &dyn Denoiser) -> Result<f64, MethodError> {
+        Ok(0.0)
+    }
+
+    fn denoise(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Tensor,
+        mut z: Tensor,
+        noise: Noise<'_>,
+    ) -> Result<Trajectory, MethodError> {
+        let integration = check(noise.sampler.integration.unwrap_or(self.integration))?;
+        let features = features(1);
+        let embeddings = network.class_embeddings();
+        let rows = z.dim(0)?;
+        let velocity = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
+            let time = Tensor::full(time as f32, rows, z.device())?;
+            let input =
+                BlockInput { block: 1, features: &features, z, time: &time, pass: Pass::Eval };
+            Ok(network.logits(input)?.detach().matmul(embeddings)?.detach())
+        };
+        for (time, next) in integration.intervals() {
+            let length = next - time;
+            let slope = velocity(&z, time)?;
+            z = match integration.solver {
+                Solver::Heun => {
+                    let there = (&z + (&slope * length)?)?;
+                    let slope = (slope + velocity(&there, next)?)?;
+                    (z + (slope * (0.5 * length))?)?
+                }
+                Solver::Euler | Solver::Posterior => (z + (slope * length)?)?,
+            };
+        }
+        let last = nearness(&z, embeddings)?;
+        Ok(Trajectory { z, per_block: vec![last] })
+    }
+}
