@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use noprop_data::DatasetName;
 use noprop_data::fetch::Mirror;
 use noprop_method::{EncoderKind, LossWeight, SamplerKind, ScheduleKind, Solver};
+use noprop_models::Embedding;
 
 use crate::config::Method;
 use crate::preset::Preset;
@@ -100,7 +101,10 @@ pub struct Train {
     /// Weight of the denoising term, for --loss-weight snr
     #[arg(long)]
     pub eta: Option<f64>,
-    /// Length of every class embedding
+    /// Class embeddings: onehot, or learned:D for a matrix with D columns that is trained
+    #[arg(long)]
+    pub embedding: Option<Embedding>,
+    /// Length of every one-hot class embedding
     #[arg(long, value_name = "LENGTH")]
     pub embedding_scale: Option<f64>,
     /// Share of activations that training drops in the image branch

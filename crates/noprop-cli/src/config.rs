@@ -14,7 +14,7 @@ use noprop_method::{
     ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration, LossWeight, Objective,
     ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
 };
-use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{Decay, OptimizerKind, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,8 @@ pub struct RunConfig {
     pub loss_weight: Option<LossWeight>,
     pub encoder: EncoderKind,
     pub dropout: f64,
+    #[serde(default)]
+    pub embedding: Embedding,
     /// The length of every class embedding.
     #[serde(default = "one")]
     pub embedding_scale: f64,
@@ -179,6 +181,7 @@ impl RunConfig {
         set(&mut self.schedule, flags.schedule);
         set(&mut self.eta, flags.eta);
         set(&mut self.dropout, flags.dropout);
+        set(&mut self.embedding, flags.embedding);
         set(&mut self.embedding_scale, flags.embedding_scale);
         set(&mut self.epochs, flags.epochs);
         set(&mut self.batch_size, flags.batch_size);
@@ -277,6 +280,7 @@ impl RunConfig {
         let config = NetworkConfig::new(shape, images.class_names.len(), blocks)?
             .encoder(self.encoder)
             .variant(variant)
+            .embedding(self.embedding)
             .embedding_scale(self.embedding_scale)?
             .dropout(self.dropout)?;
         Ok(Network::new(&config, source)?)

@@ -156,7 +156,7 @@ impl Objective for ContinuousTime {
         let steps = integration.steps.get() as usize;
         let levels = Schedule::from_alpha_bars(schedule(network)?.alpha_bars(steps)?)?;
         let features = features(1);
-        let embeddings = network.class_embeddings();
+        let embeddings = &network.class_embeddings().detach();
         let rows = z.dim(0)?;
         let probabilities = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
             let time = Tensor::full(time as f32, rows, z.device())?;

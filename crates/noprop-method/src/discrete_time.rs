@@ -117,7 +117,7 @@ impl Objective for DiscreteTime {
         noise: Noise<'_>,
     ) -> Result<Trajectory, MethodError> {
         self.check(network)?;
-        let embeddings = network.class_embeddings();
+        let embeddings = &network.class_embeddings().detach();
         let mut per_block = Vec::with_capacity(self.blocks());
         for t in 1..=self.schedule.steps() {
             let logits = network.logits(BlockInput {

@@ -98,7 +98,7 @@ impl Objective for FlowMatching {
     ) -> Result<Trajectory, MethodError> {
         let integration = check(noise.sampler.integration.unwrap_or(self.integration))?;
         let features = features(1);
-        let embeddings = network.class_embeddings();
+        let embeddings = &network.class_embeddings().detach();
         let rows = z.dim(0)?;
         let velocity = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
             let time = Tensor::full(time as f32, rows, z.device())?;

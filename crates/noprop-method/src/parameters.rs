@@ -55,6 +55,10 @@ pub enum Init {
     Constant(f32),
     /// U(−1/√fan_in, 1/√fan_in): what PyTorch does for linear and convolution layers, weight and bias.
     FanIn(usize),
+    /// A matrix [R, C] with orthonormal rows, or with orthogonal columns and rows of mean square length 1 where R > C.
+    Orthogonal,
+    /// N(0, 1/C) for a matrix [R, C]: rows of about length 1.
+    Random,
 }
 
 /// One named variable.
@@ -262,7 +266,37 @@ fn initial(
             let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
             random::uniform(seed.init(name), shape.clone(), device)?.affine(2.0 * bound, -bound)
         }
+        Init::Random => {
+            let (_, columns) = shape.dims2()?;
+            random::normal(seed.init(name), shape.clone(), device)?
+                * (1.0 / columns.max(1) as f64).sqrt()
+        }
+        Init::Orthogonal => {
+            let (rows, columns) = shape.dims2()?;
+            let draws = random::normal(seed.init(name), shape.clone(), device)?;
+            if rows <= columns {
+                return orthonormal_rows(&draws);
+            }
+            orthonormal_rows(&draws.t()?)?.t()?.contiguous()?
+                * (rows as f64 / columns as f64).sqrt()
+        }
     }
+}
+
+/// Gram and Schmidt's rows, each cleared of those before it, in f64.
+fn orthonormal_rows(draws: &Tensor) -> candle_core::Result<Tensor> {
+    let mut rows = draws.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+    for index in 0..rows.len() {
+        let (before, rest) = rows.split_at_mut(index);
+        let Some(row) = rest.first_mut() else { continue };
+        for other in before {
+            let along: f64 = row.iter().zip(&*other).map(|(a, b)| a * b).sum();
+            row.iter_mut().zip(&*other).for_each(|(a, b)| *a -= along * b);
+        }
+        let length = row.iter().map(|a| a * a).sum::<f64>().sqrt();
+        row.iter_mut().for_each(|a| *a /= length);
+    }
+    Tensor::new(rows, draws.device())?.to_dtype(DType::F32)
 }
 
 /// A network's variables in the order in which they were made.
@@ -329,6 +363,21 @@ mod tests {
         let bound = 1.0 / 3.0;
         assert!(values(&alone).iter().all(|v| v.abs() <= bound));
         assert!(values(&alone).iter().any(|v| v.abs() > bound / 2.0));
+    }
+
+    #[test]
+    fn orthogonal_rows_are_orthogonal_and_of_length_one() {
+        let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+        let wide = builder.trainable(Part::Embedding, "a", (4, 9), Init::Orthogonal).unwrap();
+        let products = wide.matmul(&wide.t().unwrap()).unwrap().to_vec2::<f32>().unwrap();
+        for (i, row) in products.iter().enumerate() {
+            for (j, product) in row.iter().enumerate() {
+                assert!((product - if i == j { 1.0 } else { 0.0 }).abs() < 1e-6, "{i} {j}");
+            }
+        }
+        let tall = builder.trainable(Part::Embedding, "b", (9, 4), Init::Orthogonal).unwrap();
+        let square = tall.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!((square - 9.0).abs() < 1e-5, "mean square length 1: {square}");
     }
 
     #[test]

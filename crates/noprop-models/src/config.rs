@@ -1,5 +1,8 @@
 //! What a network is built from.
 
+use std::fmt;
+use std::str::FromStr;
+
 use noprop_kernels::Backend;
 use noprop_method::{EncoderKind, ParameterError};
 use serde::{Deserialize, Serialize};
@@ -11,6 +14,7 @@ const MAX_SIDE: usize = 1024;
 const MAX_CHANNELS: usize = 16;
 const MAX_CLASSES: usize = 10_000;
 const MAX_BLOCKS: usize = 1000;
+const MAX_DIMENSION: usize = 10_000;
 
 /// The size of the images a network takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,12 +30,59 @@ pub struct ImageShape {
 
 /// W_embed: the clean embedding of every class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum Embedding {
     /// The identity: d = classes, fixed.
     #[default]
     Onehot,
+    /// A matrix that is trained with the network, rows orthogonal before that.
+    Learned {
+        /// d.
+        dimension: usize,
+    },
+}
+
+impl fmt::Display for Embedding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Onehot => f.write_str("onehot"),
+            Self::Learned { dimension } => write!(f, "learned:{dimension}"),
+        }
+    }
+}
+
+impl FromStr for Embedding {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self, ModelError> {
+        if name == "onehot" {
+            return Ok(Self::Onehot);
+        }
+        let dimension = name.strip_prefix("learned:").and_then(|d| d.parse().ok());
+        match dimension.filter(|d| (1..=MAX_DIMENSION).contains(d)) {
+            Some(dimension) => Ok(Self::Learned { dimension }),
+            None => Err(ModelError::OutOfRange {
+                name: "embedding",
+                expected: format!("onehot, or learned:D with D between 1 and {MAX_DIMENSION}"),
+                value: name.into(),
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for Embedding {
+    type Error = ModelError;
+
+    fn try_from(name: String) -> Result<Self, ModelError> {
+        name.parse()
+    }
+}
+
+impl From<Embedding> for String {
+    fn from(embedding: Embedding) -> Self {
+        embedding.to_string()
+    }
 }
 
 /// Which of the paper's networks.

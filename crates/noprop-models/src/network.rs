@@ -55,8 +55,20 @@ impl Network {
         };
         let class_embeddings = match config.embedding {
             Embedding::Onehot => {
-                (Tensor::eye(config.classes, DType::F32, source.device())?
-                    * config.embedding_scale)?
+                let unit = Tensor::eye(config.classes, DType::F32, source.device())?;
+                (unit * config.embedding_scale)?
+            }
+            Embedding::Learned { .. } if config.variant == Variant::FlowMatching => {
+                // Nothing would hold the classes apart.
+                return Err(ModelError::OutOfRange {
+                    name: "embedding",
+                    expected: "onehot where the method is flow matching".into(),
+                    value: config.embedding.to_string(),
+                });
+            }
+            Embedding::Learned { dimension } => {
+                let shape = (config.classes, dimension);
+                source.trainable(Part::Embedding, "weight", shape, Init::Orthogonal)?
             }
         };
         let dimension = class_embeddings.dim(1)?;
