@@ -194,3 +194,125 @@ impl Objective for ContinuousTime {
         Ok(Trajectory { z, per_block: last.into_iter().collect() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use candle_core::{DType, Device, Result};
+
+    use super::*;
+    use crate::{ParameterBuilder, Parameters, Sampler, SamplerKind, Seed};
+
+    /// Knows the answer: its û is u_y of class 0, whatever it sees. Its readout says nothing.
+    struct Oracle {
+        embeddings: Tensor,
+        schedule: LearnedSchedule,
+        parameters: Parameters,
+    }
+
+    impl Oracle {
+        fn new() -> Self {
+            let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+            let schedule = LearnedSchedule::new(&builder).unwrap();
+            let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
+            Self { embeddings, schedule, parameters: builder.finish().unwrap() }
+        }
+    }
+
+    impl Denoiser for Oracle {
+        fn blocks(&self) -> usize {
+            1
+        }
+
+        fn parameters(&self) -> &Parameters {
+            &self.parameters
+        }
+
+        fn class_embeddings(&self) -> &Tensor {
+            &self.embeddings
+        }
+
+        fn schedule(&self) -> Option<&LearnedSchedule> {
+            Some(&self.schedule)
+        }
+
+        fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
+            Tensor::new(&[[100f32, -100.]], &Device::Cpu)?.repeat((input.z.dim(0)?, 1))
+        }
+
+        fn readout(&self, z: &Tensor) -> Result<Tensor> {
+            z.zeros_like()
+        }
+    }
+
+    fn objective(solver: Solver, steps: u32, loss_weight: LossWeight) -> ContinuousTime {
+        let integration = Integration { solver, steps: NonZeroU32::new(steps).unwrap() };
+        ContinuousTime::new(1.0, loss_weight, integration).unwrap()
+    }
+
+    fn arrives(solver: Solver, steps: u32) -> Vec<Vec<f32>> {
+        let objective = objective(solver, steps, LossWeight::Snr);
+        let z = Tensor::new(&[[0.3f32, -1.2], [2.0, 0.1]], &Device::Cpu).unwrap();
+        let sampler = Sampler::once(SamplerKind::Mean);
+        let noise = Noise { sampler: &sampler, run: 0, rows: &[0, 1] };
+        let path = objective.denoise(&Oracle::new(), &|_| z.clone(), z.clone(), noise).unwrap();
+        path.z.to_vec2().unwrap()
+    }
+
+    /// With û constant the equation is linear: any solver and number of steps ends at √ᾱ_1 u + √((1 − ᾱ_1)/(1 − ᾱ_0)) (z − √ᾱ_0 u).
+    #[test]
+    fn solvers_end_where_the_closed_form_does() {
+        let levels = Oracle::new().schedule.alpha_bars(1).unwrap();
+        let (start, end) = (levels[0], levels[1]);
+        let kept = ((1.0 - end) / (1.0 - start)).sqrt();
+        let closed = |z: f64, u: f64| end.sqrt() * u + kept * (z - start.sqrt() * u);
+        let expected =
+            [[closed(0.3, 1.0), closed(-1.2, 0.0)], [closed(2.0, 1.0), closed(0.1, 0.0)]];
+        for (solver, steps) in
+            [(Solver::Euler, 1), (Solver::Euler, 7), (Solver::Heun, 3), (Solver::Heun, 20)]
+        {
+            for (row, expected) in arrives(solver, steps).iter().zip(&expected) {
+                for (z, expected) in row.iter().zip(expected) {
+                    let off = (f64::from(*z) - expected).abs();
+                    assert!(off < 1e-4, "{solver} {steps}: {z} where {expected} is right");
+                }
+            }
+        }
+        // The posterior's mean forgets z_0 altogether in many steps, and ends at the embedding too.
+        for row in arrives(Solver::Posterior, 200) {
+            assert!((row[0] - 1.0).abs() < 0.02 && row[1].abs() < 0.1, "{row:?}");
+        }
+    }
+
+    /// A readout that says nothing leaves ln 2 and the KL, which is known in closed form.
+    #[test]
+    fn the_readout_loss_is_cross_entropy_and_kl() {
+        let oracle = Oracle::new();
+        let objective = objective(Solver::Euler, 1, LossWeight::Snr);
+        let labels = Tensor::new(&[0u32, 1, 1], &Device::Cpu).unwrap();
+        let loss = objective.readout_loss(&oracle, &labels, Seed(1).at(0, 0)).unwrap();
+        let loss = f64::from(loss.to_scalar::<f32>().unwrap());
+        let kl = objective.kl_to_prior(&oracle).unwrap();
+        assert!((loss - 2f64.ln() - kl).abs() < 1e-5, "{loss} {kl}");
+    }
+
+    /// Weights are ½ η SNR', clipped or all alike as asked, and never negative.
+    #[test]
+    fn weights_follow_the_schedule() {
+        let schedule = Oracle::new().schedule;
+        let weights =
+            |weight| objective(Solver::Euler, 1, weight).weights_at(&schedule, 40).unwrap();
+        let paper = weights(LossWeight::Snr);
+        // The mean of SNR' over equal intervals is about SNR(1) − SNR(0).
+        let levels = schedule.alpha_bars(1).unwrap();
+        let snr = |alpha_bar: f64| alpha_bar / (1.0 - alpha_bar);
+        let mean = paper.iter().sum::<f64>() / 40.0;
+        let expected = 0.5 * (snr(levels[1]) - snr(levels[0]));
+        assert!((mean / expected - 1.0).abs() < 0.01, "{mean} {expected}");
+        for (clipped, paper) in weights(LossWeight::MinSnr(5.0)).iter().zip(&paper) {
+            assert!(*paper > 0.0 && (clipped - paper.min(5.0)).abs() < 1e-6);
+        }
+        assert!(weights(LossWeight::Uniform).iter().all(|weight| *weight == 1.0));
+    }
+}

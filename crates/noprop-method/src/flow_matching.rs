@@ -122,3 +122,97 @@ impl Objective for FlowMatching {
         Ok(Trajectory { z, per_block: vec![last] })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use candle_core::{DType, Device, Result};
+
+    use super::*;
+    use crate::{Parameters, Sampler, SamplerKind};
+
+    /// What the velocity is.
+    enum Field {
+        /// Straight to the embedding of class 1, to arrive at t = 1.
+        ToClassOne,
+        /// −z: the exact path is z_0 e^(−t).
+        Decay,
+    }
+
+    struct Oracle {
+        field: Field,
+        embeddings: Tensor,
+        parameters: Parameters,
+    }
+
+    impl Denoiser for Oracle {
+        fn blocks(&self) -> usize {
+            1
+        }
+
+        fn parameters(&self) -> &Parameters {
+            &self.parameters
+        }
+
+        fn class_embeddings(&self) -> &Tensor {
+            &self.embeddings
+        }
+
+        fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
+            match self.field {
+                Field::Decay => input.z.neg(),
+                Field::ToClassOne => {
+                    let target = Tensor::new(&[[0f32, 1.]], &Device::Cpu)?;
+                    let left = input.time.affine(-1.0, 1.0)?.unsqueeze(1)?;
+                    target.broadcast_sub(input.z)?.broadcast_div(&left)
+                }
+            }
+        }
+
+        fn readout(&self, _: &Tensor) -> Result<Tensor> {
+            candle_core::bail!("flow matching must not ask for a readout")
+        }
+    }
+
+    fn end(field: Field, solver: Solver, steps: u32) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+        let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
+        let oracle = Oracle { field, embeddings, parameters: Parameters::default() };
+        let integration = Integration { solver, steps: NonZeroU32::new(steps).unwrap() };
+        let objective = FlowMatching::new(integration).unwrap();
+        let z = Tensor::new(&[[1f32, -2.], [0.5, 3.]], &Device::Cpu).unwrap();
+        let sampler = Sampler::once(SamplerKind::Mean);
+        let noise = Noise { sampler: &sampler, run: 0, rows: &[0, 1] };
+        let path = objective.denoise(&oracle, &|_| z.clone(), z.clone(), noise).unwrap();
+        let answer = objective.answer(&oracle, &path.z).unwrap();
+        (path.z.to_vec2().unwrap(), answer.to_vec2().unwrap())
+    }
+
+    #[test]
+    fn a_right_velocity_arrives_and_is_answered_with_its_class() {
+        for steps in [1, 2, 50] {
+            let (z, answer) = end(Field::ToClassOne, Solver::Euler, steps);
+            for (z, answer) in z.iter().zip(&answer) {
+                assert!(z[0].abs() < 1e-5 && (z[1] - 1.0).abs() < 1e-5, "{steps}: {z:?}");
+                assert!(answer[1] > answer[0]);
+            }
+        }
+    }
+
+    /// Euler's error falls with the step, Heun's with its square.
+    #[test]
+    fn solvers_have_their_orders() {
+        let exact = (-1f32).exp();
+        let error = |solver, steps| (end(Field::Decay, solver, steps).0[0][0] - exact).abs();
+        let ratio = error(Solver::Euler, 10) / error(Solver::Euler, 20);
+        assert!((1.8..2.3).contains(&ratio), "Euler: {ratio}");
+        let ratio = error(Solver::Heun, 5) / error(Solver::Heun, 10);
+        assert!((3.5..4.8).contains(&ratio), "Heun: {ratio}");
+    }
+
+    #[test]
+    fn the_posterior_is_not_for_flows() {
+        let integration = Integration { solver: Solver::Posterior, steps: NonZeroU32::MIN };
+        assert!(matches!(FlowMatching::new(integration), Err(MethodError::Solver)));
+    }
+}

@@ -1,0 +1,194 @@
+//! Every method keeps the promises: all of it trains, repeats to the bit, and never looks at a label.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::num::NonZeroU32;
+
+use candle_core::{Device, Tensor};
+use noprop_data::{Dataset, Split};
+use noprop_method::{
+    ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching, Integration, LossWeight,
+    Objective, ParameterBuilder, ParameterKind, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
+    Solver,
+};
+use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
+use noprop_train::{
+    Control, Existing, Fitting, Observer, Outcome, Progress, RunDirectory, Silent, StepReport,
+    TrainConfig, Trainer, evaluate, fit,
+};
+
+const BLOCKS: usize = 3;
+const CONFIG: TrainConfig = TrainConfig {
+    epochs: 2,
+    batch_size: 8,
+    optimizer: noprop_train::OptimizerKind::Adamw,
+    lr: 2e-3,
+    lr_decay: noprop_train::Decay::Cosine,
+    warmup_steps: 2,
+    weight_decay: 1e-3,
+};
+
+/// A method, and what its network looks like.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    variant: Variant,
+    encoder: EncoderKind,
+    embedding: Embedding,
+}
+
+const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
+
+const CASES: [Case; 5] = [
+    Case {
+        variant: Variant::ContinuousTime,
+        encoder: EncoderKind::PerBlock,
+        embedding: Embedding::Onehot,
+    },
+    Case { variant: Variant::ContinuousTime, encoder: EncoderKind::Shared, embedding: LEARNED },
+    Case {
+        variant: Variant::FlowMatching,
+        encoder: EncoderKind::PerBlock,
+        embedding: Embedding::Onehot,
+    },
+    Case { variant: Variant::DiscreteTime, encoder: EncoderKind::Shared, embedding: LEARNED },
+    Case { variant: Variant::DiscreteTime, encoder: EncoderKind::PerBlock, embedding: LEARNED },
+];
+
+impl Case {
+    fn network(self) -> Network {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        let blocks = if self.variant == Variant::DiscreteTime { BLOCKS } else { 1 };
+        let config = NetworkConfig::new(image, 10, blocks)
+            .unwrap()
+            .encoder(self.encoder)
+            .embedding(self.embedding)
+            .variant(self.variant);
+        Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
+    }
+
+    fn objective(self) -> Box<dyn Objective> {
+        let with = |solver| Integration { solver, steps: NonZeroU32::new(4).unwrap() };
+        match self.variant {
+            Variant::DiscreteTime => {
+                let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
+                Box::new(DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap())
+            }
+            Variant::ContinuousTime => {
+                let weight = LossWeight::MinSnr(5.0);
+                Box::new(ContinuousTime::new(1.0, weight, with(Solver::Posterior)).unwrap())
+            }
+            Variant::FlowMatching => Box::new(FlowMatching::new(with(Solver::Heun)).unwrap()),
+        }
+    }
+}
+
+fn few_images() -> Split {
+    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
+    Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
+}
+
+fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
+    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    network
+        .parameters()
+        .iter()
+        .map(|p| (p.name.clone(), values(&p.var).into_iter().map(f32::to_bits).collect()))
+        .collect()
+}
+
+/// A schedule or an embedding that no optimizer moves is a known fault.
+#[test]
+fn every_trainable_variable_moves_in_one_step() {
+    let images = few_images();
+    for case in CASES {
+        let (network, objective) = (case.network(), case.objective());
+        let before = bits(&network);
+        let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
+        trainer.advance_all(1).unwrap();
+        drop(trainer);
+        let after = bits(&network);
+        for (parameter, (old, new)) in network.parameters().iter().zip(before.iter().zip(&after)) {
+            if parameter.kind == ParameterKind::Trainable {
+                assert!(old.1 != new.1, "{case:?}: {} did not move", parameter.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let images = few_images();
+    for case in CASES {
+        let train = || {
+            let (network, objective) = (case.network(), case.objective());
+            let mut trainer =
+                Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
+            for _ in 0..3 {
+                trainer.advance_all(1).unwrap();
+            }
+            drop(trainer);
+            bits(&network)
+        };
+        let on = |threads| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(train)
+        };
+        assert!(on(1) == on(2), "{case:?}");
+    }
+}
+
+struct StopAfter(u32);
+
+impl Observer for StopAfter {
+    fn step(&mut self, _: &[StepReport]) -> Control {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 { Control::Stop } else { Control::Continue }
+    }
+}
+
+#[test]
+fn stopped_and_resumed_gives_the_same_bytes() {
+    let images = few_images();
+    let dir = tempfile::tempdir().unwrap();
+    for (number, case) in CASES.into_iter().enumerate() {
+        let objective = case.objective();
+        let session = |run: &RunDirectory, progress: Progress, observer: &mut dyn Observer| {
+            let network = case.network();
+            let mut trainer =
+                Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
+            if progress.step > 0 {
+                progress.restore(run, &mut trainer).unwrap();
+            }
+            let sampler = Sampler::once(SamplerKind::Mean);
+            let fitting = Fitting { run, validation: &images, sampler, metadata: "{}" };
+            fit(&mut trainer, &fitting, progress, observer).unwrap()
+        };
+        let run = |name: &str| {
+            let path = dir.path().join(format!("{name}-{number}"));
+            RunDirectory::create(&path, Existing::Refuse, "").unwrap()
+        };
+        let (whole, halves) = (run("whole"), run("halves"));
+        session(&whole, Progress::start("c"), &mut Silent);
+        let stopped = session(&halves, Progress::start("c"), &mut StopAfter(2));
+        assert_eq!(stopped, Outcome::Stopped { epoch: 0, step: 2 });
+        let progress = Progress::read(&halves, "c").unwrap();
+        session(&halves, progress, &mut Silent);
+        let bytes = |run: &RunDirectory| std::fs::read(run.model()).unwrap();
+        assert!(bytes(&whole) == bytes(&halves), "{case:?}");
+    }
+}
+
+#[test]
+fn permuting_the_labels_leaves_every_prediction_unchanged() {
+    let images = few_images();
+    let mut shuffled = images.clone();
+    let labels: Vec<u32> = images.labels.to_vec1::<u32>().unwrap().into_iter().rev().collect();
+    shuffled.labels = Tensor::new(labels, &Device::Cpu).unwrap();
+    for case in CASES {
+        let (network, objective) = (case.network(), case.objective());
+        let predictions = |split: &Split| {
+            let sampler = Sampler::once(SamplerKind::Stochastic);
+            evaluate(&network, &*objective, split, &sampler).unwrap().predictions
+        };
+        assert_eq!(predictions(&images), predictions(&shuffled), "{case:?}");
+    }
+}
