@@ -11,8 +11,8 @@ use candle_core::Device;
 use clap::ValueEnum;
 use noprop_data::{Dataset, DatasetName};
 use noprop_method::{
-    ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration, LossWeight, Objective,
-    ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
+    Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration, LossWeight,
+    Objective, ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{Decay, OptimizerKind, TrainConfig};
@@ -35,13 +35,15 @@ pub enum Method {
     Ct,
     /// Flow matching: one block that learns the way from noise to label
     Fm,
+    /// The same blocks trained end to end, for comparison
+    Backprop,
 }
 
 impl Method {
     /// Settings that go on top of a preset that was made for discrete time.
     fn defaults(self) -> &'static str {
         match self {
-            Self::Dt => "",
+            Self::Dt | Self::Backprop => "",
             Self::Ct => include_str!("../presets/method-ct.toml"),
             Self::Fm => include_str!("../presets/method-fm.toml"),
         }
@@ -53,6 +55,7 @@ impl Method {
             Self::Dt => "dt",
             Self::Ct => "ct",
             Self::Fm => "fm",
+            Self::Backprop => "backprop",
         }
     }
 }
@@ -222,6 +225,7 @@ impl RunConfig {
             Method::Dt => Box::new(self.discrete_time()?),
             Method::Ct => Box::new(self.continuous_time()?),
             Method::Fm => Box::new(FlowMatching::new(self.integration(None, None)?)?),
+            Method::Backprop => Box::new(Backprop),
         })
     }
 
@@ -250,7 +254,7 @@ impl RunConfig {
         })?;
         let usual = match self.method {
             Method::Ct => Solver::Posterior,
-            Method::Dt | Method::Fm => Solver::Euler,
+            Method::Dt | Method::Fm | Method::Backprop => Solver::Euler,
         };
         Ok(Integration { solver: solver.or(self.solver).unwrap_or(usual), steps })
     }
@@ -276,6 +280,7 @@ impl RunConfig {
             Method::Dt => (Variant::DiscreteTime, self.steps),
             Method::Ct => (Variant::ContinuousTime, 1),
             Method::Fm => (Variant::FlowMatching, 1),
+            Method::Backprop => (Variant::Backprop, self.steps),
         };
         let config = NetworkConfig::new(shape, images.class_names.len(), blocks)?
             .encoder(self.encoder)

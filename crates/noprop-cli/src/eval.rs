@@ -21,9 +21,13 @@ pub fn run(args: &Eval) -> Result<()> {
         trained.config.dataset
     );
     let integration = match trained.config.method {
-        Method::Dt => {
+        Method::Dt | Method::Backprop => {
             let given = args.steps.is_some() || args.solver.is_some();
-            ensure!(!given, "--steps and --solver are for the methods ct and fm; this run is dt");
+            ensure!(
+                !given,
+                "--steps and --solver are for the methods ct and fm; this run is {}",
+                trained.config.method.name()
+            );
             None
         }
         Method::Ct | Method::Fm => Some(trained.config.integration(args.solver, args.steps)?),

@@ -59,5 +59,8 @@ fn method(config: &RunConfig) -> String {
         ),
         Method::Ct => format!("NoProp-CT, learned schedule, {steps} steps"),
         Method::Fm => format!("NoProp-FM, {steps} steps"),
+        Method::Backprop => {
+            format!("back-propagation through T = {steps} blocks, encoder {:?}", config.encoder)
+        }
     }
 }

@@ -110,14 +110,17 @@ fn records(trained: &Trained, test: &Evaluation, gallery: &mut Gallery<'_>) -> R
         return Ok(());
     }
     let dataset = trained.config.dataset;
-    gallery.add(
-        "loss",
-        &LossCurves {
-            title: format!("How well each block guesses the label: {dataset}"),
-            y_label: "mean squared distance to the clean embedding".into(),
-            series: losses,
-        },
-    )?;
+    // Back-propagation has no loss by block.
+    if !losses.is_empty() {
+        gallery.add(
+            "loss",
+            &LossCurves {
+                title: format!("How well each block guesses the label: {dataset}"),
+                y_label: "mean squared distance to the clean embedding".into(),
+                series: losses,
+            },
+        )?;
+    }
     gallery.add(
         "accuracy",
         &AccuracyCurve {
@@ -147,7 +150,7 @@ fn schedule(trained: &Trained) -> Result<Option<ScheduleFigure>> {
             let weights = config.continuous_time()?.weights_at(learned, LEVELS)?;
             (format!("The learned schedule, at {LEVELS} levels"), schedule, weights)
         }
-        (Method::Ct | Method::Fm, _) => return Ok(None),
+        (Method::Ct | Method::Fm | Method::Backprop, _) => return Ok(None),
     };
     Ok(Some(ScheduleFigure {
         title,

@@ -48,6 +48,36 @@ fn trains_evaluates_and_never_overwrites() {
     assert!(String::from_utf8_lossy(&broken.stderr).contains("model.safetensors"));
 }
 
+/// Each method end to end: train, evaluate in its own way, draw, and refuse what belongs to another.
+#[test]
+fn every_method_trains_and_evaluates() {
+    let dir = tempfile::tempdir().unwrap();
+    for (method, more, eval, wrong) in [
+        ("ct", ["--steps", "3"], ["--solver", "heun"], ["--steps", "0"]),
+        ("fm", ["--steps", "3"], ["--steps", "2"], ["--solver", "posterior"]),
+        ("backprop", ["--steps", "2"], ["--runs", "2"], ["--solver", "euler"]),
+        ("dt", ["--embedding", "learned:4"], ["--sampler", "stochastic"], ["--steps", "2"]),
+    ] {
+        let train = ["train", "--method", method, "--epochs", "1", "--json", "--quiet"];
+        let out = ["--dataset", "mnist-sample", "--out", method];
+        let trained = noprop(dir.path(), &[&train[..], &more, &out].concat());
+        assert!(trained.status.success(), "{method}: {trained:?}");
+        let evaluated =
+            noprop(dir.path(), &[&["eval", "--json", "--run", method][..], &eval].concat());
+        let answer: serde_json::Value = serde_json::from_slice(&evaluated.stdout).unwrap();
+        assert_eq!(answer["total"], 1000, "{method}: {evaluated:?}");
+        let refused = noprop(dir.path(), &[&["eval", "--run", method][..], &wrong].concat());
+        assert_eq!(refused.status.code(), Some(2), "{method}: {refused:?}");
+        assert_eq!(String::from_utf8_lossy(&refused.stderr).lines().count(), 1);
+        assert!(dir.path().join(method).join("figures/samples.png").is_file());
+    }
+    // Weights of one method given to another.
+    std::fs::copy(dir.path().join("ct/model.safetensors"), dir.path().join("fm/model.safetensors"))
+        .unwrap();
+    let mixed = noprop(dir.path(), &["eval", "--run", "fm"]);
+    assert_eq!(mixed.status.code(), Some(2), "{mixed:?}");
+}
+
 #[test]
 fn bad_input_is_one_line_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();

@@ -91,6 +91,12 @@ pub trait Denoiser: Sync {
         None
     }
 
+    /// w_t of block `block`, `[1]`: how much of z_t is the block's own guess, where blocks are trained end to end (Eq. 17).
+    fn mix(&self, block: usize) -> Option<&Tensor> {
+        let _ = block;
+        None
+    }
+
     /// The part whose image branch block `block` listens to.
     fn encoder_part(&self, block: usize) -> Part {
         match self.encoder() {

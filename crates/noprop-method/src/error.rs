@@ -40,6 +40,15 @@ pub enum MethodError {
     /// The objective answers without a readout.
     #[error("flow matching answers with the nearest class embedding and trains no readout")]
     NoReadout,
+    /// The method trains no block alone.
+    #[error("back-propagation trains all blocks at once, and no block alone")]
+    EndToEnd,
+    /// The method trains every block alone.
+    #[error("this method gives every block a loss of its own")]
+    Blockwise,
+    /// The network cannot mix a block's guess with what came before.
+    #[error("the network has no mixing weights, which back-propagation needs")]
+    NoMix,
     /// The solver belongs to another method.
     #[error("solver posterior belongs to diffusion; flow matching takes euler or heun")]
     Solver,

@@ -12,6 +12,7 @@
 //! | [`Objective`], [`DiscreteTime`] | what a block is graded on (Eq. 8), and the chain that classifies (Eq. 3) |
 //! | [`ContinuousTime`], [`LearnedSchedule`] | one block for all times, and the schedule learned with it (Eq. 9) |
 //! | [`FlowMatching`] | one block that learns a velocity (Eqs. 10-13) |
+//! | [`Backprop`] | the baseline: the same blocks trained end to end (Eqs. 17-19) |
 //! | [`Integration`] | solvers and steps, where time is continuous |
 //! | [`LossWeight`] | how much each block's error counts |
 //! | [`classify`], [`SamplerKind`] | from noise to class probabilities, never with a label at hand |
@@ -37,6 +38,7 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
+mod backprop;
 mod continuous_time;
 mod denoiser;
 mod discrete_time;
@@ -51,6 +53,7 @@ mod parameters;
 mod sampler;
 mod seed;
 
+pub use backprop::Backprop;
 pub use continuous_time::ContinuousTime;
 pub use denoiser::{BlockInput, Denoiser, EncoderKind, Pass};
 pub use discrete_time::DiscreteTime;
@@ -60,7 +63,7 @@ pub use integration::{Integration, Solver};
 pub use learned_schedule::{LearnedSchedule, ScheduleAt};
 pub use loss_weight::LossWeight;
 pub use noising::{clean_embeddings, noised};
-pub use objective::{BlockLoss, Noise, Objective, Trajectory};
+pub use objective::{BlockLoss, Noise, Objective, Training, Trajectory};
 pub use parameters::{
     Init, Parameter, ParameterBuilder, ParameterError, ParameterKind, Parameters, Part,
 };

@@ -23,6 +23,15 @@ pub struct Trajectory {
     pub per_block: Vec<Tensor>,
 }
 
+/// What gets a loss of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Training {
+    /// Every block, and the readout: NoProp.
+    Blockwise,
+    /// Only the end of the chain, and back-propagation brings it to the blocks: the baseline.
+    EndToEnd,
+}
+
 /// A variant of NoProp: discrete time, continuous time, flow matching, or one of your own.
 ///
 /// A model is B blocks, each owning a set of noise levels. A discrete-time model has one level a block.
@@ -55,6 +64,27 @@ pub trait Objective: Sync {
         labels: &Tensor,
         draws: Draws,
     ) -> Result<Tensor, MethodError>;
+
+    /// What gets a loss of its own.
+    fn training(&self) -> Training {
+        Training::Blockwise
+    }
+
+    /// The loss at the end of the chain, a scalar that sends gradients to all blocks. `features(block)` gives what that block's
+    /// image branch makes of the images.
+    ///
+    /// # Errors
+    /// [`MethodError::Blockwise`] where every block has a loss of its own.
+    fn end_to_end_loss(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Result<Tensor, MethodError>,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<Tensor, MethodError> {
+        let _ = (network, features, labels, draws);
+        Err(MethodError::Blockwise)
+    }
 
     /// The class probabilities that the last embedding `z` [N, d] stands for, [N, classes]: the readout's, unless a method has
     /// another way to answer.

@@ -95,6 +95,8 @@ pub enum Variant {
     ContinuousTime,
     /// Fig. 6 right, without readout or schedule.
     FlowMatching,
+    /// Fig. 6 left, with weights that mix each block's guess into the chain: the end-to-end baseline.
+    Backprop,
 }
 
 /// Why a network could not be built.

@@ -41,7 +41,7 @@ impl ImageBranch {
             convs: [conv(0)?, conv(1)?, conv(2)?],
             linear: Linear::new(&place.at("fc"), flat, WIDTH)?,
             norm: match variant {
-                Variant::DiscreteTime => {
+                Variant::DiscreteTime | Variant::Backprop => {
                     Some(BatchNorm::new(&place.at("norm"), WIDTH, Activation::None)?)
                 }
                 Variant::ContinuousTime | Variant::FlowMatching => None,

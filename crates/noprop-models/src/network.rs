@@ -23,9 +23,14 @@ pub struct Network {
     heads: Vec<Head>,
     readout: Option<Linear>,
     schedule: Option<LearnedSchedule>,
+    /// One a block, or none.
+    mix: Vec<Tensor>,
     class_embeddings: Tensor,
     parameters: Parameters,
 }
+
+/// w_t before training: a block's guess makes tanh(0.5) = 0.46 of what goes on.
+const MIX: f32 = 0.5;
 
 /// What makes class logits of image features and a noised embedding.
 enum Head {
@@ -90,7 +95,7 @@ impl Network {
             }
             let place = place(part, ParameterKind::Trainable);
             heads.push(match config.variant {
-                Variant::DiscreteTime => {
+                Variant::DiscreteTime | Variant::Backprop => {
                     Head::Leveled(BlockHead::new(&place, dimension, config.classes)?)
                 }
                 Variant::ContinuousTime | Variant::FlowMatching => {
@@ -98,20 +103,35 @@ impl Network {
                 }
             });
         }
-        // A single linear layer has one minimum, so nothing is lost by starting at zero; random values would have to be
-        // unlearned first, for hundreds of steps in which the whole chain looks worse than its blocks.
+        let mix = match config.variant {
+            Variant::Backprop => (1..=config.blocks)
+                .map(|t| source.trainable(Part::Block(t), "mix.weight", 1, Init::Constant(MIX)))
+                .collect::<std::result::Result<_, _>>()?,
+            Variant::DiscreteTime | Variant::ContinuousTime | Variant::FlowMatching => Vec::new(),
+        };
+        let readout_start = match config.variant {
+            // Zeros would send no gradient back.
+            Variant::Backprop => Init::FanIn(dimension),
+            // A single linear layer has one minimum, so nothing is lost by starting at zero; random values would have to be
+            // unlearned first, for hundreds of steps in which the whole chain looks worse than its blocks.
+            Variant::DiscreteTime | Variant::ContinuousTime | Variant::FlowMatching => {
+                Init::Constant(0.0)
+            }
+        };
         let readout = match config.variant {
-            Variant::DiscreteTime | Variant::ContinuousTime => Some(Linear::starting_from(
-                &place(Part::Readout, ParameterKind::Trainable),
-                dimension,
-                config.classes,
-                Init::Constant(0.0),
-            )?),
+            Variant::DiscreteTime | Variant::ContinuousTime | Variant::Backprop => {
+                Some(Linear::starting_from(
+                    &place(Part::Readout, ParameterKind::Trainable),
+                    dimension,
+                    config.classes,
+                    readout_start,
+                )?)
+            }
             Variant::FlowMatching => None,
         };
         let schedule = match config.variant {
             Variant::ContinuousTime => Some(LearnedSchedule::new(&source)?),
-            Variant::DiscreteTime | Variant::FlowMatching => None,
+            Variant::DiscreteTime | Variant::FlowMatching | Variant::Backprop => None,
         };
         Ok(Self {
             encoder: config.encoder,
@@ -119,6 +139,7 @@ impl Network {
             heads,
             readout,
             schedule,
+            mix,
             class_embeddings,
             parameters: source.finish()?,
         })
@@ -186,6 +207,10 @@ impl Denoiser for Network {
             Some(readout) => readout.forward(&z.unsqueeze(0)?)?.squeeze(0),
             None => candle_core::bail!("this network has no readout"),
         }
+    }
+
+    fn mix(&self, block: usize) -> Option<&Tensor> {
+        self.mix.get(block.wrapping_sub(1))
     }
 
     fn schedule(&self) -> Option<&LearnedSchedule> {

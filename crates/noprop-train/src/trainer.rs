@@ -107,7 +107,7 @@ impl<'a> Trainer<'a> {
         seed: Seed,
     ) -> Result<Self, TrainError> {
         config.validate(train.len())?;
-        let units = Unit::of(network)
+        let units = Unit::of(network, objective)
             .into_iter()
             .map(|unit| UnitState::new(unit, network, &config))
             .collect::<Result<_, _>>()?;
@@ -252,6 +252,7 @@ impl Task<'_> {
             Unit::SharedEncoder { .. } | Unit::Joint { .. } => {
                 self.joint(&mut state.parts, batch, draws, lr)?
             }
+            Unit::EndToEnd { .. } => vec![self.end_to_end(&mut state.parts, batch, draws, lr)?],
             Unit::Block(_) | Unit::Readout => state
                 .parts
                 .iter_mut()
@@ -359,6 +360,36 @@ impl Task<'_> {
             state.step_with(gradients, lr)?;
         }
         Ok(losses)
+    }
+
+    /// One step of the whole chain by back-propagation, for comparison.
+    fn end_to_end(
+        &self,
+        parts: &mut [PartState],
+        batch: &Batch,
+        draws: Draws,
+        lr: f64,
+    ) -> Result<PartLoss, TrainError> {
+        let network = self.network;
+        let shared = match network.encoder_part(1) {
+            Part::Encoder => Some(self.features(batch, Part::Encoder, draws)?),
+            _ => None,
+        };
+        let features = |block: usize| match &shared {
+            Some(features) => Ok(features.clone()),
+            None => {
+                let part = network.encoder_part(block);
+                Ok(network.encode(part, &batch.inputs, Pass::Train(draws.dropout(part)))?)
+            }
+        };
+        let loss = self.objective.end_to_end_loss(network, &features, &batch.labels, draws)?;
+        let loss = BlockLoss { error: loss.detach(), loss };
+        let values = read(Part::Readout, &loss, draws)?;
+        let pass = loss.loss.backward()?;
+        for part in parts {
+            part.step(&pass, lr)?;
+        }
+        Ok(values)
     }
 
     /// What the encoder of `part` makes of the batch.

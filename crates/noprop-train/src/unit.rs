@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use noprop_method::{Denoiser, EncoderKind, Part};
+use noprop_method::{Denoiser, EncoderKind, Objective, Part, Training};
 
 /// A set of parameters trained on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,12 +21,20 @@ pub enum Unit {
         /// B, the number of blocks.
         blocks: usize,
     },
+    /// Everything, by back-propagation from the end of the chain.
+    EndToEnd {
+        /// B, the number of blocks.
+        blocks: usize,
+    },
 }
 
 impl Unit {
     /// The units of a network, in the order in which a step visits them.
-    pub fn of(network: &dyn Denoiser) -> Vec<Self> {
+    pub fn of(network: &dyn Denoiser, objective: &dyn Objective) -> Vec<Self> {
         let blocks = network.blocks();
+        if objective.training() == Training::EndToEnd {
+            return vec![Self::EndToEnd { blocks }];
+        }
         let trained = |parts: &[Part]| network.parameters().trainable(parts).next().is_some();
         if trained(&[Part::Embedding, Part::Schedule]) {
             return vec![Self::Joint { blocks }];
@@ -45,7 +53,7 @@ impl Unit {
     /// The parts whose parameters the unit owns: those that its blocks share first.
     pub fn parts(self) -> Vec<Part> {
         match self {
-            Self::Joint { blocks } => {
+            Self::Joint { blocks } | Self::EndToEnd { blocks } => {
                 let mut parts = vec![Part::Encoder, Part::Embedding, Part::Schedule];
                 parts.extend((1..=blocks).map(Part::Block));
                 parts.push(Part::Readout);
@@ -68,6 +76,7 @@ impl fmt::Display for Unit {
             Self::Block(t) => write!(f, "block.{t}"),
             Self::SharedEncoder { .. } => f.write_str("shared"),
             Self::Joint { .. } => f.write_str("joint"),
+            Self::EndToEnd { .. } => f.write_str("end-to-end"),
             Self::Readout => f.write_str("readout"),
         }
     }

@@ -46,7 +46,7 @@ impl PartState {
     }
 
     /// The part's learning rate as a multiple of the training's. The readout is one small linear layer on inputs of length
-    /// 1: at the blocks' rate it would still be unsure of everything when they are done.
+    /// about 1: at the blocks' rate it would still be unsure of everything when they are done.
     fn rate(&self) -> f64 {
         match self.part {
             Part::Readout => 10.0,

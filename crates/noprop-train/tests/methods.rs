@@ -7,9 +7,9 @@ use std::num::NonZeroU32;
 use candle_core::{Device, Tensor};
 use noprop_data::{Dataset, Split};
 use noprop_method::{
-    ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching, Integration, LossWeight,
-    Objective, ParameterBuilder, ParameterKind, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
-    Solver,
+    Backprop, ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching, Integration,
+    LossWeight, Objective, ParameterBuilder, ParameterKind, Sampler, SamplerKind, Schedule,
+    ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
@@ -38,7 +38,7 @@ struct Case {
 
 const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 7] = [
     Case {
         variant: Variant::ContinuousTime,
         encoder: EncoderKind::PerBlock,
@@ -52,12 +52,21 @@ const CASES: [Case; 5] = [
     },
     Case { variant: Variant::DiscreteTime, encoder: EncoderKind::Shared, embedding: LEARNED },
     Case { variant: Variant::DiscreteTime, encoder: EncoderKind::PerBlock, embedding: LEARNED },
+    Case {
+        variant: Variant::Backprop,
+        encoder: EncoderKind::PerBlock,
+        embedding: Embedding::Onehot,
+    },
+    Case { variant: Variant::Backprop, encoder: EncoderKind::Shared, embedding: LEARNED },
 ];
 
 impl Case {
     fn network(self) -> Network {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let blocks = if self.variant == Variant::DiscreteTime { BLOCKS } else { 1 };
+        let blocks = match self.variant {
+            Variant::DiscreteTime | Variant::Backprop => BLOCKS,
+            Variant::ContinuousTime | Variant::FlowMatching => 1,
+        };
         let config = NetworkConfig::new(image, 10, blocks)
             .unwrap()
             .encoder(self.encoder)
@@ -77,6 +86,7 @@ impl Case {
                 let weight = LossWeight::MinSnr(5.0);
                 Box::new(ContinuousTime::new(1.0, weight, with(Solver::Posterior)).unwrap())
             }
+            Variant::Backprop => Box::new(Backprop),
             Variant::FlowMatching => Box::new(FlowMatching::new(with(Solver::Heun)).unwrap()),
         }
     }

@@ -1,0 +1,98 @@
+//! The baseline: the same blocks trained end to end by back-propagation (Eqs. 17-19).
+
+use candle_core::Tensor;
+use noprop_kernels::{Backend, cross_entropy, random};
+
+use crate::discrete_time::softmax;
+use crate::{
+    BlockInput, BlockLoss, Denoiser, Draws, MethodError, Noise, Objective, Part, Pass, Training,
+    Trajectory,
+};
+
+/// Back-propagation through all blocks.
+///
+/// z_0 ~ N(0, I) and z_t = (1 − α_t) z_{t−1} + α_t û_t(z_{t−1}, x) with α_t = tanh(w_t) and w_t trained; the loss is the
+/// cross-entropy of the readout of z_T. Every block's activations are kept until the one backward pass, which is what
+/// NoProp does without.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Backprop;
+
+/// z_t from z_{t−1}, and the block's class probabilities.
+fn step(
+    network: &dyn Denoiser,
+    block: usize,
+    features: &Tensor,
+    z: &Tensor,
+    pass: Pass,
+) -> Result<(Tensor, Tensor), MethodError> {
+    let time = Tensor::full(block as f32 / network.blocks() as f32, z.dim(0)?, z.device())?;
+    let probabilities =
+        softmax(&network.logits(BlockInput { block, features, z, time: &time, pass })?)?;
+    let guess = probabilities.matmul(network.class_embeddings())?;
+    let alpha = network.mix(block).ok_or(MethodError::NoMix)?.tanh()?;
+    let kept = z.broadcast_mul(&alpha.affine(-1.0, 1.0)?)?;
+    Ok(((kept + guess.broadcast_mul(&alpha)?)?, probabilities))
+}
+
+impl Objective for Backprop {
+    fn blocks(&self) -> usize {
+        1
+    }
+
+    fn training(&self) -> Training {
+        Training::EndToEnd
+    }
+
+    fn block_loss(
+        &self,
+        _: &dyn Denoiser,
+        _: usize,
+        _: &Tensor,
+        _: &Tensor,
+        _: Draws,
+    ) -> Result<BlockLoss, MethodError> {
+        Err(MethodError::EndToEnd)
+    }
+
+    fn readout_loss(&self, _: &dyn Denoiser, _: &Tensor, _: Draws) -> Result<Tensor, MethodError> {
+        Err(MethodError::EndToEnd)
+    }
+
+    fn end_to_end_loss(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Result<Tensor, MethodError>,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<Tensor, MethodError> {
+        let width = network.class_embeddings().dim(1)?;
+        let mut z = random::normal(draws.noise(1), (labels.dim(0)?, width), labels.device())?;
+        for block in 1..=network.blocks() {
+            let pass = Pass::Train(draws.dropout(Part::Block(block)));
+            (z, _) = step(network, block, &features(block)?, &z, pass)?;
+        }
+        let logits = network.readout(&z)?.unsqueeze(0)?;
+        Ok(cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?)
+    }
+
+    /// 0: the chain starts from noise in training too.
+    fn kl_to_prior(&self, _: &dyn Denoiser) -> Result<f64, MethodError> {
+        Ok(0.0)
+    }
+
+    fn denoise(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Tensor,
+        mut z: Tensor,
+        _: Noise<'_>,
+    ) -> Result<Trajectory, MethodError> {
+        let mut per_block = Vec::with_capacity(network.blocks());
+        for block in 1..=network.blocks() {
+            let (next, probabilities) = step(network, block, &features(block), &z, Pass::Eval)?;
+            z = next.detach();
+            per_block.push(probabilities.detach());
+        }
+        Ok(Trajectory { z, per_block })
+    }
+}
