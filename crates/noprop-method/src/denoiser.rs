@@ -36,7 +36,7 @@ pub struct BlockInput<'a> {
     pub features: &'a Tensor,
     /// The noised label embedding, [N, d], f32.
     pub z: &'a Tensor,
-    /// The times in 0..=1 (0 is noise) that the rows of `z` stand at, [N], f32. Blocks with a single noise level ignore it.
+    /// The times in 0..=1 (0 is noise) that the rows of `z` stand at, `[N]`, f32. Blocks with a single noise level ignore it.
     pub time: &'a Tensor,
     /// Training or evaluation.
     pub pass: Pass,

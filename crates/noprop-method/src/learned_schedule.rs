@@ -29,7 +29,7 @@ pub struct LearnedSchedule {
     noise_end: Tensor,
 }
 
-/// The schedule at some times; all [N], differentiable.
+/// The schedule at some times; all `[N]`, differentiable.
 #[derive(Debug, Clone)]
 pub struct ScheduleAt {
     /// γ(t).
@@ -89,7 +89,7 @@ impl LearnedSchedule {
         })
     }
 
-    /// The schedule at times `t` [N] in 0..=1 (0 is noise).
+    /// The schedule at times `t` `[N]` in 0..=1 (0 is noise).
     ///
     /// # Errors
     /// candle's.

@@ -34,8 +34,8 @@ const MIX: f32 = 0.5;
 
 /// What makes class logits of image features and a noised embedding.
 enum Head {
-    Leveled(BlockHead),
-    Timed(TimedHead),
+    Leveled(Box<BlockHead>),
+    Timed(Box<TimedHead>),
 }
 
 impl Network {
@@ -96,10 +96,10 @@ impl Network {
             let place = place(part, ParameterKind::Trainable);
             heads.push(match config.variant {
                 Variant::DiscreteTime | Variant::Backprop => {
-                    Head::Leveled(BlockHead::new(&place, dimension, config.classes)?)
+                    Head::Leveled(Box::new(BlockHead::new(&place, dimension, config.classes)?))
                 }
                 Variant::ContinuousTime | Variant::FlowMatching => {
-                    Head::Timed(TimedHead::new(&place, dimension, config.classes)?)
+                    Head::Timed(Box::new(TimedHead::new(&place, dimension, config.classes)?))
                 }
             });
         }

@@ -3,6 +3,7 @@
 use pulp::Arch;
 
 /// Rows and columns that AVX-512 turns at a time.
+#[cfg(target_arch = "x86_64")]
 const TILE: usize = 16;
 
 /// Element types that know how to turn a tile fast on some machines.
