@@ -30,6 +30,8 @@ pub enum Command {
     Predict(Predict),
     /// Draw the figures of a run into its folder
     Plot(Plot),
+    /// Several finished runs in one table; runs that differ in their seed alone share a line
+    Compare(Compare),
     /// Download a data set, verify it and unpack it
     Fetch(Fetch),
     /// Say what a run is: parameters, settings, data, accuracy
@@ -222,6 +224,19 @@ pub struct Plot {
     #[command(flatten)]
     pub compute: Compute,
     /// Print one JSON object with the paths of the figures
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Compare {
+    /// Run directories
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// Also draw errors over time, into this path with .png and .svg added
+    #[arg(long, value_name = "PATH")]
+    pub figure: Option<PathBuf>,
+    /// Print a JSON list
     #[arg(long)]
     pub json: bool,
 }

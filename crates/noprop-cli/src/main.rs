@@ -4,6 +4,7 @@
 //! to do.
 
 mod args;
+mod compare;
 mod config;
 mod eval;
 mod fetch;
@@ -45,7 +46,7 @@ fn run(args: &Args) -> Result<()> {
         Command::Eval(args) => Some(args.compute),
         Command::Predict(args) => Some(args.compute),
         Command::Plot(args) => Some(args.compute),
-        Command::Fetch(_) | Command::Info(_) => None,
+        Command::Fetch(_) | Command::Info(_) | Command::Compare(_) => None,
     };
     if let Some(compute) = compute {
         let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -64,6 +65,7 @@ fn run(args: &Args) -> Result<()> {
         Command::Plot(args) => plot::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Info(args) => info::run(args),
+        Command::Compare(args) => compare::run(args),
     };
     match compute {
         // On a thread of the pool an op hands work over at less cost.

@@ -71,6 +71,11 @@ fn every_method_trains_and_evaluates() {
         assert_eq!(String::from_utf8_lossy(&refused.stderr).lines().count(), 1);
         assert!(dir.path().join(method).join("figures/samples.png").is_file());
     }
+    let compared = noprop(dir.path(), &["compare", "ct", "fm", "dt", "--json", "--figure", "c"]);
+    let lines: serde_json::Value = serde_json::from_slice(&compared.stdout).unwrap();
+    let methods: Vec<_> = lines.as_array().unwrap().iter().map(|l| l["method"].clone()).collect();
+    assert_eq!(methods, ["ct", "fm", "dt"]);
+    assert!(dir.path().join("c.png").is_file());
     // Weights of one method given to another.
     std::fs::copy(dir.path().join("ct/model.safetensors"), dir.path().join("fm/model.safetensors"))
         .unwrap();

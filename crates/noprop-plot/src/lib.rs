@@ -2,6 +2,7 @@
 //!
 //! | file | what it draws |
 //! | --- | --- |
+//! | `error_over_time.rs` | how the errors of several trainings fall with time |
 //! | `loss_curves.rs` | the loss of every block over epochs |
 //! | `accuracy_curve.rs` | validation accuracy over epochs, the chosen epoch, the test accuracy |
 //! | `schedule_figure.rs` | a noise schedule: signal share, SNR, loss weights |
@@ -33,6 +34,7 @@ mod accuracy_curve;
 mod confusion_matrix;
 mod denoising_path;
 mod error;
+mod error_over_time;
 mod figure;
 mod loss_curves;
 mod panel;
@@ -47,6 +49,7 @@ pub use accuracy_curve::AccuracyCurve;
 pub use confusion_matrix::ConfusionMatrix;
 pub use denoising_path::{DenoisingPath, PathSample};
 pub use error::PlotError;
+pub use error_over_time::ErrorOverTime;
 pub use figure::{Canvas, Figure, save};
 pub use loss_curves::{LossCurves, Series};
 pub use per_block_accuracy::PerBlockAccuracy;

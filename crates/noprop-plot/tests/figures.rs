@@ -5,8 +5,9 @@
 use std::path::Path;
 
 use noprop_plot::{
-    AccuracyCurve, ConfusionMatrix, DenoisingPath, Figure, LossCurves, PathSample,
-    PerBlockAccuracy, Picture, PlotError, Sample, SampleGrid, ScheduleFigure, Series, save,
+    AccuracyCurve, ConfusionMatrix, DenoisingPath, ErrorOverTime, Figure, LossCurves, PathSample,
+    PerBlockAccuracy, Picture, PlotError, RatioBar, RatioBars, Sample, SampleGrid, ScheduleFigure,
+    Series, save,
 };
 
 /// Draws into a fresh folder and returns the SVG's text; NOPROP_GALLERY=DIR keeps the figures for a person to look at.
@@ -51,6 +52,41 @@ fn loss_curves() {
     awkward.series[2].points.iter_mut().for_each(|point| point.1 = 0.0);
     drawn("loss-awkward", &awkward).unwrap();
     assert!(matches!(drawn("none", &losses(0, 0)), Err(PlotError::Empty { .. })));
+}
+
+#[test]
+fn error_over_time() {
+    let course = |name: &str, slope: f64| Series {
+        name: name.into(),
+        points: (1..6).map(|e| (10.0 * f64::from(e), 0.02 / f64::from(e) * slope)).collect(),
+    };
+    let title = "Wrong answers".to_owned();
+    let series = vec![course("dt, onehot, shared", 1.0), course("fm, onehot", 1.4)];
+    let svg = drawn("error-over-time", &ErrorOverTime { title: title.clone(), series }).unwrap();
+    for words in ["Wrong answers", "training time in seconds", "dt, onehot, shared"] {
+        assert!(svg.contains(words), "{words}");
+    }
+    let perfect = vec![course("perfect", 0.0)];
+    let empty = drawn("none", &ErrorOverTime { title, series: perfect });
+    assert!(matches!(empty, Err(PlotError::Empty { .. })));
+}
+
+#[test]
+fn ratio_bars() {
+    let bar = |name: &str, ratio, bound| RatioBar { name: name.into(), ratio, bound };
+    let bars = vec![
+        bar("one step", 0.2, Some(0.6)),
+        bar("one epoch", 0.8, Some(0.45)),
+        bar("memory", 1.7, None),
+        bar("awkward", f64::NAN, Some(1.0)),
+    ];
+    let figure = RatioBars { title: "Ours over theirs".into(), bars };
+    let svg = drawn("ratio-bars", &figure).unwrap();
+    for words in ["Ours over theirs", "one step", "0.20", "1.70"] {
+        assert!(svg.contains(words), "{words}");
+    }
+    let none = RatioBars { title: String::new(), bars: Vec::new() };
+    assert!(matches!(drawn("none", &none), Err(PlotError::Empty { .. })));
 }
 
 #[test]

@@ -1,0 +1,180 @@
+//! `noprop compare`: several runs in one table, runs that differ in their seed alone in one line.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use noprop_method::Denoiser;
+use noprop_plot::{ErrorOverTime, Series, save};
+use noprop_train::Event;
+use serde::Serialize;
+
+use crate::args::Compare;
+use crate::config::{Method, RunConfig};
+use crate::trained::Trained;
+
+pub fn run(args: &Compare) -> Result<()> {
+    let runs = args.runs.iter().map(Run::open).collect::<Result<Vec<_>>>()?;
+    let groups = Group::of(runs);
+    let lines: Vec<Line> = groups.iter().map(Group::line).collect();
+    if args.json {
+        println!("{}", serde_json::to_string(&lines)?);
+    } else {
+        println!("{}", table(&lines));
+    }
+    if let Some(stem) = &args.figure {
+        let series = groups.iter().map(Group::curve).collect();
+        let title = "Wrong answers on held-out training images, while training".into();
+        let [png, svg] = save(&ErrorOverTime { title, series }, stem)?;
+        eprintln!("{}, {}", png.display(), svg.display());
+    }
+    Ok(())
+}
+
+/// A finished run, as far as it is compared.
+struct Run {
+    config: RunConfig,
+    parameters: usize,
+    accuracy: f64,
+    seconds: f64,
+    peak: Option<u64>,
+    /// Seconds of training, and validation accuracy, after each epoch.
+    course: Vec<(f64, f64)>,
+}
+
+impl Run {
+    fn open(path: &PathBuf) -> Result<Self> {
+        let trained = Trained::open(path)?;
+        let (mut tested, mut course) = (None, Vec::new());
+        for event in trained.events()? {
+            match event {
+                Event::Epoch { total_seconds, validation_accuracy, .. } => {
+                    course.push((total_seconds, validation_accuracy));
+                }
+                Event::Test { accuracy, seconds, peak_memory_bytes, .. } => {
+                    tested = Some((accuracy, seconds, peak_memory_bytes));
+                }
+                _ => {}
+            }
+        }
+        let unfinished = || {
+            let path = path.display();
+            anyhow::anyhow!("{path} is not finished: go on with noprop train --resume {path}")
+        };
+        let (accuracy, seconds, peak) = tested.ok_or_else(unfinished)?;
+        let all = trained.network.parameters();
+        let parameters = all.parts().into_iter().map(|part| all.count(part)).sum();
+        Ok(Self { config: trained.config, parameters, accuracy, seconds, peak, course })
+    }
+}
+
+/// Runs that differ in their seed alone.
+struct Group {
+    settings: String,
+    runs: Vec<Run>,
+}
+
+/// A line of the table.
+#[derive(Serialize)]
+struct Line {
+    method: String,
+    dataset: String,
+    embedding: String,
+    encoder: Option<String>,
+    /// T in discrete time, else the solver's steps.
+    steps: usize,
+    epochs: u32,
+    /// Test accuracy, 0..=1: mean over seeds, standard deviation (of one run none), number of runs.
+    accuracy: f64,
+    spread: Option<f64>,
+    n: usize,
+    parameters: usize,
+    /// Mean training time.
+    seconds: f64,
+    /// Largest peak.
+    peak_memory_bytes: Option<u64>,
+}
+
+impl Group {
+    /// Groups in the order in which the runs were named.
+    fn of(runs: Vec<Run>) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for run in runs {
+            let settings = RunConfig { seed: 0, ..run.config.clone() };
+            let settings = format!("{settings:?}");
+            match groups.iter_mut().find(|group| group.settings == settings) {
+                Some(group) => group.runs.push(run),
+                None => groups.push(Self { settings, runs: vec![run] }),
+            }
+        }
+        groups
+    }
+
+    fn mean(&self, value: impl Fn(&Run) -> f64) -> f64 {
+        self.runs.iter().map(value).sum::<f64>() / self.runs.len() as f64
+    }
+
+    fn line(&self) -> Line {
+        // A group has at least one run.
+        let config = &self.runs[0].config;
+        let n = self.runs.len();
+        let accuracy = self.mean(|run| run.accuracy);
+        let squares: f64 = self.runs.iter().map(|run| (run.accuracy - accuracy).powi(2)).sum();
+        let blocks = matches!(config.method, Method::Dt | Method::Backprop);
+        Line {
+            method: config.method.name().into(),
+            dataset: config.dataset.to_string(),
+            embedding: config.embedding.to_string(),
+            encoder: blocks.then(|| format!("{:?}", config.encoder).to_lowercase()),
+            steps: config.steps,
+            epochs: config.epochs,
+            accuracy,
+            spread: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()),
+            n,
+            parameters: self.runs[0].parameters,
+            seconds: self.mean(|run| run.seconds),
+            peak_memory_bytes: self.runs.iter().filter_map(|run| run.peak).max(),
+        }
+    }
+
+    /// The first run's errors over time.
+    fn curve(&self) -> Series {
+        let (line, run) = (self.line(), &self.runs[0]);
+        let encoder = line.encoder.map_or_else(String::new, |encoder| format!(", {encoder}"));
+        Series {
+            name: format!("{}, {}{encoder}", line.method, line.embedding),
+            points: run
+                .course
+                .iter()
+                .map(|&(seconds, accuracy)| (seconds, 1.0 - accuracy))
+                .collect(),
+        }
+    }
+}
+
+/// The lines as a Markdown table.
+fn table(lines: &[Line]) -> String {
+    let mut rows = vec![
+        "| method | data | embedding | encoder | steps | epochs | test accuracy | n | parameters | training time | peak memory |"
+            .to_owned(),
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |".to_owned(),
+    ];
+    rows.extend(lines.iter().map(|line| {
+        let spread = line.spread.map_or_else(String::new, |s| format!(" ± {:.2}", 100.0 * s));
+        let peak =
+            line.peak_memory_bytes.map_or_else(String::new, |p| format!("{} MB", p / 1_000_000));
+        format!(
+            "| {} | {} | {} | {} | {} | {} | {:.2} %{spread} | {} | {} | {:.1} s | {peak} |",
+            line.method,
+            line.dataset,
+            line.embedding,
+            line.encoder.as_deref().unwrap_or("own"),
+            line.steps,
+            line.epochs,
+            100.0 * line.accuracy,
+            line.n,
+            line.parameters,
+            line.seconds,
+        )
+    }));
+    rows.join("\n")
+}
