@@ -4,7 +4,7 @@ use plotters::prelude::DrawingBackend;
 
 use crate::figure::{Canvas, Figure};
 use crate::loss_curves::Series;
-use crate::panel::{Line, Panel, Scale, around_log};
+use crate::panel::{Line, Panel, Scale, around};
 use crate::{PlotError, style};
 
 /// Shares of wrong answers over training time, one line a training. On a log axis, because 98 % and 99 % are twice apart.
@@ -22,20 +22,26 @@ impl Figure for ErrorOverTime {
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
-        let all = || self.series.iter().flat_map(|series| &series.points);
-        let Some(y) = around_log(all().map(|point| point.1)) else {
+        // Decades, drawn on an even axis: a logarithmic one names whole powers of ten alone, and errors span one or two. A
+        // training without errors has no place there.
+        let decades = |series: &Series| -> Vec<(f64, f64)> {
+            let positive = series.points.iter().filter(|point| point.1 > 0.0);
+            positive
+                .map(|&(x, y)| (x, y.log10()))
+                .filter(|(x, y)| x.is_finite() && y.is_finite())
+                .collect()
+        };
+        let all: Vec<_> = self.series.iter().flat_map(decades).collect();
+        let Some(y) = around(all.iter().map(|point| point.1)) else {
             return Err(PlotError::Empty { what: "no errors" });
         };
-        let last = all().map(|point| point.0).filter(|x| x.is_finite()).fold(1.0, f64::max);
+        let last = all.iter().map(|point| point.0).fold(1.0, f64::max);
         let count = self.series.len().max(2) - 1;
         let lines: Vec<Line> = (0..)
             .zip(&self.series)
             .map(|(index, series): (usize, _)| {
-                // A training without errors has no place on a log axis.
-                let points: Vec<_> =
-                    series.points.iter().filter(|point| point.1 > 0.0).copied().collect();
                 let colour = style::sequential(index as f64 / count as f64);
-                Line::new(Some(series.name.clone()), colour, &points)
+                Line::new(Some(series.name.clone()), colour, &decades(series))
             })
             .collect();
         let panel = Panel {
@@ -45,9 +51,9 @@ impl Figure for ErrorOverTime {
             y_label: "wrong answers".into(),
             x: 0.0..last * 1.02,
             y,
-            scale: Scale::Log,
+            scale: Scale::Linear,
             right_margin: 210,
-            y_format: |share| format!("{:.2} %", 100.0 * share),
+            y_format: |decade| format!("{:.2} %", 100.0 * 10f64.powf(decade)),
         };
         panel.draw(canvas, &lines, &[])
     }
