@@ -11,6 +11,7 @@ use noprop_models::Embedding;
 
 use crate::config::Method;
 use crate::preset::Preset;
+use crate::source::Source;
 
 /// Train image classifiers without back-propagation across their blocks (NoProp).
 #[derive(Parser)]
@@ -60,10 +61,16 @@ pub struct Compute {
 
 #[derive(clap::Args)]
 pub struct Train {
-    /// Images to train on: mnist, fashion-mnist, cifar10, cifar100, mnist-sample; without it MNIST if it is there, else
-    /// the bundled sample
+    /// Images to train on: mnist, fashion-mnist, cifar10, cifar100, mnist-sample, or folder:PATH for pictures of your own in
+    /// PATH/train/<class> and PATH/test/<class>; without it MNIST if it is there, else the bundled sample
     #[arg(long)]
-    pub dataset: Option<DatasetName>,
+    pub dataset: Option<Source>,
+    /// Side in pixels that the pictures of a folder are scaled to; without it they must be of one size
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// Leave files of a folder out that are no pictures, and name them, instead of refusing
+    #[arg(long)]
+    pub skip_bad: bool,
     /// Folder that holds the data sets, one folder each
     #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -147,7 +154,10 @@ pub struct Eval {
     pub data_dir: PathBuf,
     /// Images to test on; without it those the network was trained on
     #[arg(long)]
-    pub dataset: Option<DatasetName>,
+    pub dataset: Option<Source>,
+    /// Leave files of a folder out that are no pictures, and name them, instead of refusing
+    #[arg(long)]
+    pub skip_bad: bool,
     /// mean leaves the chain's noise out, stochastic is the paper's
     #[arg(long, default_value_t = SamplerKind::Mean)]
     pub sampler: SamplerKind,

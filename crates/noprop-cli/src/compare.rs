@@ -122,7 +122,7 @@ impl Group {
         let blocks = matches!(config.method, Method::Dt | Method::Backprop);
         Line {
             method: config.method.name().into(),
-            dataset: config.dataset.to_string(),
+            dataset: config.dataset.name(),
             embedding: config.embedding.to_string(),
             encoder: blocks.then(|| format!("{:?}", config.encoder).to_lowercase()),
             steps: config.steps,

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use clap::ValueEnum;
-use noprop_data::{Dataset, DatasetName};
+use noprop_data::{BadPictures, Dataset, FolderOptions};
 use noprop_method::{
     Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration, LossWeight,
     Objective, ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Train;
 use crate::preset::Preset;
+use crate::source::Source;
 
 /// A config file is a page of text.
 const MAX_BYTES: u64 = 1 << 20;
@@ -67,8 +68,7 @@ const MAX_SOLVER_STEPS: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RunConfig {
-    #[serde(with = "by_name")]
-    pub dataset: DatasetName,
+    pub dataset: Source,
     /// Training images held out to choose the epoch.
     pub validation: usize,
     pub method: Method,
@@ -101,20 +101,6 @@ pub struct RunConfig {
 
 fn one() -> f64 {
     1.0
-}
-
-/// A data set stands in a file under the name that `--dataset` takes.
-mod by_name {
-    use noprop_data::DatasetName;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(name: &DatasetName, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(name)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DatasetName, D::Error> {
-        String::deserialize(from)?.parse().map_err(D::Error::custom)
-    }
 }
 
 /// The images that a network takes and the classes that it tells apart.
@@ -176,7 +162,9 @@ impl RunConfig {
                 *slot = value;
             }
         }
-        set(&mut self.dataset, flags.dataset);
+        if let Some(dataset) = &flags.dataset {
+            self.dataset = dataset.clone();
+        }
         set(&mut self.validation, flags.validation);
         set(&mut self.method, flags.method);
         set(&mut self.encoder, flags.encoder);
@@ -257,6 +245,13 @@ impl RunConfig {
             Method::Dt | Method::Fm | Method::Backprop => Solver::Euler,
         };
         Ok(Integration { solver: solver.or(self.solver).unwrap_or(usual), steps })
+    }
+
+    /// How a folder's pictures are read again for this run.
+    pub fn folder_options(&self, bad: BadPictures) -> Result<FolderOptions> {
+        let images = self.images()?;
+        let size = Some((images.height, images.width));
+        Ok(FolderOptions { size, channels: Some(images.channels), bad })
     }
 
     /// What the network is built for.

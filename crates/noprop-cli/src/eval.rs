@@ -1,24 +1,26 @@
 //! `noprop eval`: how well a trained network classifies. Labels count hits and do nothing else.
 
 use anyhow::{Result, ensure};
-use noprop_data::load;
 use noprop_method::{Sampler, Seed};
 use noprop_train::evaluate;
 
 use crate::args::Eval;
 use crate::config::{Images, Method};
+use crate::source::bad_pictures;
 use crate::trained::Trained;
 
 pub fn run(args: &Eval) -> Result<()> {
     let trained = Trained::open(&args.run)?;
-    let name = args.dataset.unwrap_or(trained.config.dataset);
-    let data = load(name, &args.data_dir)?;
+    let source = args.dataset.as_ref().unwrap_or(&trained.config.dataset);
+    let options = trained.config.folder_options(bad_pictures(args.skip_bad))?;
+    let data = source.load(&args.data_dir, options)?;
+    let name = source.name();
     let (built_for, given) = (trained.config.images()?, Images::of(&data)?);
     let shape = |images: &Images| (images.channels, images.height, images.width);
     ensure!(
         shape(built_for) == shape(&given) && built_for.class_names.len() == given.class_names.len(),
         "{name} has other images or classes than the run was trained on ({})",
-        trained.config.dataset
+        trained.config.dataset.name()
     );
     let integration = match trained.config.method {
         Method::Dt | Method::Backprop => {

@@ -14,6 +14,7 @@ mod plot;
 mod predict;
 mod preset;
 mod progress;
+mod source;
 mod train;
 mod trained;
 

@@ -28,7 +28,7 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
          | data | {dataset}, SHA-256 {hash} |\n\n\
          The test images were read once, after training; no choice depended on them. The same settings on the same kind of\n\
          processor give the same weights, bit for bit.\n",
-        dataset = config.dataset,
+        dataset = config.dataset.name(),
         accuracy = 100.0 * test.accuracy(),
         total = test.total,
         seed = config.seed,

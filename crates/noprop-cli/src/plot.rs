@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
-use noprop_data::{Split, load, picked};
+use noprop_data::{BadPictures, Split, picked};
 use noprop_method::{Denoiser, Sampler, SamplerKind, Schedule, Seed, classify};
 use noprop_plot::{
     AccuracyCurve, ConfusionMatrix, DenoisingPath, Figure, LossCurves, PathSample,
@@ -24,7 +24,8 @@ const PATHS: usize = 3;
 
 pub fn run(args: &Plot) -> Result<()> {
     let trained = Trained::open(&args.run)?;
-    let data = load(trained.config.dataset, &args.data_dir)?;
+    let options = trained.config.folder_options(BadPictures::Skip)?;
+    let data = trained.config.dataset.load(&args.data_dir, options)?;
     let sampler = trained.config.sampler();
     let test = evaluate(&trained.network, &*trained.objective, &data.test, &sampler)?;
     let figures = draw(&trained, &data.test, &test)?;
@@ -44,7 +45,7 @@ pub fn draw(trained: &Trained, images: &Split, test: &Evaluation) -> Result<Vec<
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     let mut gallery = Gallery { folder: &folder, written: Vec::new() };
-    let dataset = trained.config.dataset;
+    let dataset = trained.config.dataset.name();
     records(trained, test, &mut gallery)?;
     if let Some(figure) = schedule(trained)? {
         gallery.add("schedule", &figure)?;
@@ -109,7 +110,7 @@ fn records(trained: &Trained, test: &Evaluation, gallery: &mut Gallery<'_>) -> R
     if validation.is_empty() {
         return Ok(());
     }
-    let dataset = trained.config.dataset;
+    let dataset = trained.config.dataset.name();
     // Back-propagation has no loss by block.
     if !losses.is_empty() {
         gallery.add(
@@ -178,7 +179,10 @@ fn samples(
         })
     };
     Ok(SampleGrid {
-        title: format!("Random test images of {}, wrong answers framed", trained.config.dataset),
+        title: format!(
+            "Random test images of {}, wrong answers framed",
+            trained.config.dataset.name()
+        ),
         samples: rows.iter().map(sample).collect::<Result<_>>()?,
         columns: GRID_COLUMNS,
     })

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use noprop_data::{Dataset, DatasetName, Presence, Split, hold_out, load};
+use noprop_data::{Dataset, DatasetName, FolderOptions, Presence, Split, hold_out};
 use noprop_method::{Denoiser, Objective, Seed};
 use noprop_train::{
     Evaluation, Event, Existing, FitReport, Fitting, MetricsLog, Outcome, Progress, RunDirectory,
@@ -14,6 +14,7 @@ use crate::args::Train;
 use crate::config::{Images, RunConfig};
 use crate::preset::Preset;
 use crate::progress::{self, Verbosity};
+use crate::source::{Source, bad_pictures};
 use crate::trained::Trained;
 use crate::{model_card, plot};
 
@@ -68,7 +69,20 @@ impl Job {
             Some((config, run)) => (config, Some(run)),
             None => (RunConfig::resolve(preset(args), args)?, None),
         };
-        let data = load(config.dataset, &args.data_dir)?;
+        let bad = bad_pictures(args.skip_bad);
+        let options = match &run {
+            Some(_) => config.folder_options(bad)?,
+            None => {
+                let size = args.image_size.map(|side| (side, side));
+                FolderOptions { size, channels: None, bad }
+            }
+        };
+        let data = config.dataset.load(&args.data_dir, options)?;
+        if run.is_none() && matches!(config.dataset, Source::Folder(_)) {
+            // The presets' number is MNIST's; a folder may be much smaller.
+            let tenth = data.train.len().div_ceil(10);
+            config.validation = args.validation.unwrap_or(config.validation.min(tenth));
+        }
         let images = Images::of(&data)?;
         if run.is_some() {
             ensure!(
@@ -193,8 +207,13 @@ fn preset(args: &Train) -> Preset {
         return preset;
     }
     // A config file that names its data set overrides this.
-    let dataset = args.dataset.or_else(|| args.config.is_some().then_some(DatasetName::Mnist));
-    match dataset.unwrap_or_else(|| find(&args.data_dir)) {
+    let dataset = match &args.dataset {
+        Some(Source::Known(name)) => *name,
+        Some(Source::Folder(_)) => DatasetName::Mnist,
+        None if args.config.is_some() => DatasetName::Mnist,
+        None => find(&args.data_dir),
+    };
+    match dataset {
         DatasetName::MnistSample => Preset::MnistSample,
         // Other data sets share its settings until they have a preset of their own.
         _ => Preset::Mnist,
@@ -220,7 +239,7 @@ fn find(data_dir: &Path) -> DatasetName {
 fn next_run(config: &RunConfig) -> PathBuf {
     let path = |number: u32| {
         let method = config.method.name();
-        Path::new("runs").join(format!("{}-{method}-{number}", config.dataset))
+        Path::new("runs").join(format!("{}-{method}-{number}", config.dataset.name()))
     };
     (1..).map(path).find(|path| !path.exists()).unwrap_or_else(|| path(0))
 }

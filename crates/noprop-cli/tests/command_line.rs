@@ -87,7 +87,11 @@ fn every_method_trains_and_evaluates() {
 fn bad_input_is_one_line_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("typo.toml"), "epoch = 3").unwrap();
-    let cases: [&[&str]; 7] = [
+    let cases: [&[&str]; 11] = [
+        &["train", "--dataset", "folder:nowhere"],
+        &["train", "--method", "fm", "--steps", "0"],
+        &["train", "--method", "ct", "--loss-weight", "min-snr:0"],
+        &["train", "--embedding", "learned:0"],
         &["train", "--steps", "0"],
         &["train", "--lr", "NaN"],
         &["train", "--batch-size", "100000"],

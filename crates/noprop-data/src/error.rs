@@ -55,6 +55,14 @@ pub enum DataError {
         /// The images there are.
         max: usize,
     },
+    /// A folder of pictures is not as it should be.
+    #[error("{path} cannot be used: {reason}")]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// An image that is not in the split.
     #[error("there is no image {image} among {count}")]
     NoImage {

@@ -34,6 +34,8 @@ mod dataset;
 mod digest;
 mod error;
 pub mod fetch;
+#[cfg(feature = "datasets")]
+mod folder;
 pub mod idx;
 mod name;
 #[cfg(feature = "datasets")]
@@ -49,6 +51,8 @@ pub use catalogue::Presence;
 #[cfg(feature = "datasets")]
 pub use dataset::{Dataset, load};
 pub use error::DataError;
+#[cfg(feature = "datasets")]
+pub use folder::{BadPictures, FolderOptions, open_folder};
 pub use name::{DatasetName, UnknownDataset};
 #[cfg(feature = "datasets")]
 pub use order::{epoch_order, picked};

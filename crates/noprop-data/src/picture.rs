@@ -8,7 +8,7 @@
 //! pixels arrive unchanged. Nothing is cropped and nothing is centred by content.
 
 use std::fmt;
-use std::io::{BufReader, Seek};
+use std::io::{Cursor, Read, Seek};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -24,6 +24,8 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 /// The longest side that is decoded.
 pub const MAX_SIDE: u32 = 30_000;
 const MAX_ALLOC: u64 = 1 << 30;
+/// More bytes than this are not read.
+const MAX_FILE: u64 = 1 << 29;
 
 /// Which way light and dark are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,19 +90,36 @@ pub fn open(
     wanted: (usize, usize, usize),
     polarity: Polarity,
 ) -> Result<Tensor, DataError> {
+    let fault = |fault| DataError::Picture { path: path.into(), fault };
+    let (picture, _) = read(path)?;
+    let bytes = fit(&picture, wanted).map_err(fault)?;
+    let pixels: Vec<f32> = bytes
+        .into_iter()
+        .map(|shade| match polarity {
+            Polarity::AsIs => shade,
+            Polarity::Inverted => 255 - shade,
+        })
+        .map(|shade| f32::from(shade) / 255.0)
+        .collect();
+    let (channels, height, width) = wanted;
+    Ok(Tensor::from_vec(pixels, (1, channels, height, width), &Device::Cpu)?)
+}
+
+/// A picture, and the bytes of its file.
+pub(crate) fn read(path: &Path) -> Result<(RgbImage, Vec<u8>), DataError> {
     let reading = |source| DataError::Read { path: path.into(), source };
     let fault = |fault| DataError::Picture { path: path.into(), fault };
     let file = std::fs::File::open(path).map_err(reading)?;
     if !file.metadata().map_err(reading)?.is_file() {
         return Err(fault(PictureFault::NoPicture));
     }
-    let picture = decode(BufReader::new(file)).map_err(|failed| match failed {
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(reading)?;
+    let picture = decode(Cursor::new(&bytes)).map_err(|failed| match failed {
         Failed::Io(source) => reading(source),
         Failed::Fault(reason) => fault(reason),
     })?;
-    let pixels = fit(&picture, wanted, polarity).map_err(fault)?;
-    let (channels, height, width) = wanted;
-    Ok(Tensor::from_vec(pixels, (1, channels, height, width), &Device::Cpu)?)
+    Ok((picture, bytes))
 }
 
 #[derive(Debug)]
@@ -168,12 +187,11 @@ fn over_white(picture: DynamicImage) -> RgbImage {
     })
 }
 
-/// C · H · W values in 0..=1, channel by channel.
-fn fit(
+/// C · H · W shades, channel by channel.
+pub(crate) fn fit(
     picture: &RgbImage,
     (channels, height, width): (usize, usize, usize),
-    polarity: Polarity,
-) -> Result<Vec<f32>, PictureFault> {
+) -> Result<Vec<u8>, PictureFault> {
     let shape = || PictureFault::Shape { wanted: (channels, height, width) };
     let side = |length: usize| u32::try_from(length).ok().filter(|&l| l > 0);
     let (target_height, target_width) = side(height).zip(side(width)).ok_or_else(shape)?;
@@ -197,13 +215,7 @@ fn fit(
                 *slot = shade;
             }
         }
-        values.extend(square.into_iter().map(|shade| {
-            let shade = match polarity {
-                Polarity::AsIs => shade,
-                Polarity::Inverted => 255 - shade,
-            };
-            f32::from(shade) / 255.0
-        }));
+        values.extend(square);
     }
     Ok(values)
 }
@@ -380,9 +392,9 @@ mod tests {
         #[test]
         fn every_size_fits(w in 1u32..60, h in 1u32..60, height in 1usize..40, width in 1usize..40) {
             let picture = RgbImage::from_pixel(w, h, Rgb([255, 255, 255]));
-            let values = fit(&picture, (3, height, width), Polarity::AsIs).unwrap();
+            let values = fit(&picture, (3, height, width)).unwrap();
             prop_assert_eq!(values.len(), 3 * height * width);
-            prop_assert!(values.iter().all(|&v| v == 1.0));
+            prop_assert!(values.iter().all(|&v| v == 255));
         }
     }
 }

@@ -1,0 +1,91 @@
+//! Where images come from: a known data set, or a folder of a person's own.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Result;
+use noprop_data::{BadPictures, Dataset, DatasetName, FolderOptions, load, open_folder};
+use serde::{Deserialize, Serialize};
+
+/// Bad pictures that are named one by one.
+const NAMED: usize = 10;
+
+/// A known data set by its name, or `folder:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Source {
+    Known(DatasetName),
+    Folder(PathBuf),
+}
+
+impl Source {
+    /// Loads it; `options` are for a folder.
+    pub fn load(&self, data_dir: &Path, options: FolderOptions) -> Result<Dataset> {
+        match self {
+            Self::Known(name) => Ok(load(*name, data_dir)?),
+            Self::Folder(path) => {
+                let (data, bad) = open_folder(path, options)?;
+                for bad in bad.iter().take(NAMED) {
+                    eprintln!("skipped: {bad}");
+                }
+                if bad.len() > NAMED {
+                    eprintln!("skipped: {} more", bad.len() - NAMED);
+                }
+                Ok(data)
+            }
+        }
+    }
+
+    /// A short name, for titles and folders.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Known(name) => name.to_string(),
+            Self::Folder(path) => path
+                .file_name()
+                .map_or_else(|| "folder".into(), |name| name.to_string_lossy().into()),
+        }
+    }
+}
+
+/// What a command line says of bad pictures.
+pub fn bad_pictures(skip: bool) -> BadPictures {
+    if skip { BadPictures::Skip } else { BadPictures::Refuse }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(name) => name.fmt(f),
+            Self::Folder(path) => write!(f, "folder:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name.strip_prefix("folder:") {
+            Some("") => Err("say which folder, as in folder:PATH".into()),
+            Some(path) => Ok(Self::Folder(path.into())),
+            None => {
+                name.parse().map(Self::Known).map_err(|error| format!("{error}, or folder:PATH"))
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for Source {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
+    }
+}
+
+impl From<Source> for String {
+    fn from(source: Source) -> Self {
+        source.to_string()
+    }
+}
