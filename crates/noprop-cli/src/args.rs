@@ -24,7 +24,7 @@ pub struct Args {
 #[derive(Subcommand)]
 pub enum Command {
     /// Train a network and test it once, at the end
-    Train(Train),
+    Train(Box<Train>),
     /// Classify the test images with a trained network
     Eval(Eval),
     /// Say which class pictures of your own belong to

@@ -1,6 +1,6 @@
 //! `noprop compare`: several runs in one table, runs that differ in their seed alone in one line.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Result;
 use noprop_method::Denoiser;
@@ -13,7 +13,7 @@ use crate::config::{Method, RunConfig};
 use crate::trained::Trained;
 
 pub fn run(args: &Compare) -> Result<()> {
-    let runs = args.runs.iter().map(Run::open).collect::<Result<Vec<_>>>()?;
+    let runs = args.runs.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
     let groups = Group::of(runs);
     let lines: Vec<Line> = groups.iter().map(Group::line).collect();
     if args.json {
@@ -42,7 +42,7 @@ struct Run {
 }
 
 impl Run {
-    fn open(path: &PathBuf) -> Result<Self> {
+    fn open(path: &Path) -> Result<Self> {
         let trained = Trained::open(path)?;
         let (mut tested, mut course) = (None, Vec::new());
         for event in trained.events()? {
