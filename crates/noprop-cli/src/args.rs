@@ -62,7 +62,7 @@ pub struct Compute {
 #[derive(clap::Args)]
 pub struct Train {
     /// Images to train on: mnist, fashion-mnist, cifar10, cifar100, mnist-sample, or folder:PATH for pictures of your own in
-    /// PATH/train/<class> and PATH/test/<class>; without it MNIST if it is there, else the bundled sample
+    /// PATH/train/CLASS and PATH/test/CLASS; without it MNIST if it is there, else the bundled sample
     #[arg(long)]
     pub dataset: Option<Source>,
     /// Side in pixels that the pictures of a folder are scaled to; without it they must be of one size
