@@ -69,7 +69,7 @@ pub fn run(args: &Eval) -> Result<()> {
         result.total,
         sampler.kind,
     );
-    if result.per_block.len() == 1 {
+    if result.per_block.len() <= 1 {
         return Ok(());
     }
     println!("what each block alone would have answered:");

@@ -13,6 +13,10 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
     let hardware = Hardware::here();
     let blocks: Vec<String> =
         test.per_block.iter().map(|accuracy| format!("{:.2}", 100.0 * accuracy)).collect();
+    let blocks = match blocks.len() {
+        0 | 1 => String::new(),
+        _ => format!("| accuracy of each block alone | {} % |\n", blocks.join(", ")),
+    };
     let mut card = String::new();
     write!(
         card,
@@ -22,7 +26,7 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
          | trained with | noprop {version}, `noprop train --config config.toml` in this folder |\n\
          | method | {method} |\n\
          | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
-         | accuracy of each block alone | {blocks} % |\n\
+         {blocks}\
          | training time | {seconds:.1} s, validation included |\n\
          | hardware | {processor}, {threads} threads, {system} |\n\
          | data | {dataset}, SHA-256 {hash} |\n\n\
@@ -39,7 +43,6 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
         epochs = config.epochs,
         validation = 100.0 * fit.best.accuracy(),
         held = fit.best.total,
-        blocks = blocks.join(", "),
         seconds = fit.seconds,
         processor = hardware.processor,
         threads = hardware.threads,

@@ -54,7 +54,9 @@ pub fn run(args: &Predict) -> Result<()> {
         let blocks: Vec<&str> = per_block.iter().map(|&label| name(label)).collect();
         println!("{}: {}", path.display(), name(label));
         println!("  probabilities {}", ranked.join(", "));
-        println!("  blocks 1 to {}: {}", blocks.len(), blocks.join(" "));
+        if blocks.len() > 1 {
+            println!("  blocks 1 to {}: {}", blocks.len(), blocks.join(" "));
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noprop_method::Part;
-use noprop_train::{Control, EpochReport, Observer, PartLoss, StepReport};
+use noprop_train::{Control, EpochReport, MeanLoss, Observer, PartLoss, StepReport};
 
 /// Plain lines between epochs come this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
@@ -106,6 +106,22 @@ fn worst_block(reports: &[StepReport]) -> Option<PartLoss> {
         .copied()
 }
 
+/// The mean over blocks; where blocks have no loss of their own, the only one there is.
+fn mean_loss(losses: &[MeanLoss]) -> String {
+    let blocks: Vec<f64> = losses
+        .iter()
+        .filter(|loss| loss.part.starts_with("block."))
+        .map(|loss| loss.error)
+        .collect();
+    match (blocks.as_slice(), losses) {
+        ([], [only, ..]) => format!("loss {:.4}", only.error),
+        (blocks, _) => {
+            let mean = blocks.iter().sum::<f64>() / blocks.len().max(1) as f64;
+            format!("mean block loss {mean:.4}")
+        }
+    }
+}
+
 impl Observer for Progress {
     fn step(&mut self, reports: &[StepReport]) -> Control {
         self.done += 1;
@@ -144,14 +160,12 @@ impl Observer for Progress {
     }
 
     fn epoch(&mut self, report: &EpochReport) {
-        let blocks = report.losses.len().saturating_sub(1);
-        let error: f64 = report.losses.iter().take(blocks).map(|loss| loss.error).sum();
         let line = format!(
-            "epoch {}/{}  validation {:.2} %  mean block loss {:.4}  {:.0} images/s  {:.1} s{}",
+            "epoch {}/{}  validation {:.2} %  {}  {:.0} images/s  {:.1} s{}",
             report.epoch,
             self.epochs,
             100.0 * report.validation_accuracy,
-            error / blocks.max(1) as f64,
+            mean_loss(&report.losses),
             report.images_per_second,
             report.seconds,
             if report.best.epoch == report.epoch { "  (best so far)" } else { "" }
@@ -169,5 +183,20 @@ impl Drop for Progress {
         if let View::Bar(bar) = &self.view {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One block without a readout, or a readout alone, must not read as a loss of nothing.
+    #[test]
+    fn the_loss_that_is_shown_is_one_that_was_measured() {
+        let loss = |part: &str, error| MeanLoss { part: part.into(), loss: error, error };
+        let dt = [loss("block.1", 0.5), loss("block.2", 0.25), loss("readout", 9.0)];
+        assert_eq!(mean_loss(&dt), "mean block loss 0.3750");
+        assert_eq!(mean_loss(&[loss("block.1", 0.5)]), "mean block loss 0.5000", "fm");
+        assert_eq!(mean_loss(&[loss("readout", 0.75)]), "loss 0.7500", "backprop");
     }
 }

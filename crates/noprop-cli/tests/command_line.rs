@@ -71,6 +71,11 @@ fn every_method_trains_and_evaluates() {
         assert_eq!(String::from_utf8_lossy(&refused.stderr).lines().count(), 1);
         assert!(dir.path().join(method).join("figures/samples.png").is_file());
     }
+    // A block of the baseline has no answer of its own, and no figure may claim one.
+    let baseline = noprop(dir.path(), &["eval", "--json", "--run", "backprop"]);
+    let baseline: serde_json::Value = serde_json::from_slice(&baseline.stdout).unwrap();
+    assert_eq!(baseline["per_block"].as_array().unwrap().len(), 0);
+    assert!(!dir.path().join("backprop/figures/accuracy-by-block.png").exists());
     let compared = noprop(dir.path(), &["compare", "ct", "fm", "dt", "--json", "--figure", "c"]);
     let lines: serde_json::Value = serde_json::from_slice(&compared.stdout).unwrap();
     let methods: Vec<_> = lines.as_array().unwrap().iter().map(|l| l["method"].clone()).collect();

@@ -13,25 +13,25 @@ use crate::{
 ///
 /// z_0 ~ N(0, I) and z_t = (1 − α_t) z_{t−1} + α_t û_t(z_{t−1}, x) with α_t = tanh(w_t) and w_t trained; the loss is the
 /// cross-entropy of the readout of z_T. Every block's activations are kept until the one backward pass, which is what
-/// NoProp does without.
+/// NoProp does without. A block has no answer of its own: nothing in the loss says which of its outputs means which class.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Backprop;
 
-/// z_t from z_{t−1}, and the block's class probabilities.
+/// z_t from z_{t−1}.
 fn step(
     network: &dyn Denoiser,
     block: usize,
     features: &Tensor,
     z: &Tensor,
     pass: Pass,
-) -> Result<(Tensor, Tensor), MethodError> {
+) -> Result<Tensor, MethodError> {
     let time = Tensor::full(block as f32 / network.blocks() as f32, z.dim(0)?, z.device())?;
     let probabilities =
         softmax(&network.logits(BlockInput { block, features, z, time: &time, pass })?)?;
     let guess = probabilities.matmul(network.class_embeddings())?;
     let alpha = network.mix(block).ok_or(MethodError::NoMix)?.tanh()?;
     let kept = z.broadcast_mul(&alpha.affine(-1.0, 1.0)?)?;
-    Ok(((kept + guess.broadcast_mul(&alpha)?)?, probabilities))
+    Ok((kept + guess.broadcast_mul(&alpha)?)?)
 }
 
 impl Objective for Backprop {
@@ -69,7 +69,7 @@ impl Objective for Backprop {
         let mut z = random::normal(draws.noise(1), (labels.dim(0)?, width), labels.device())?;
         for block in 1..=network.blocks() {
             let pass = Pass::Train(draws.dropout(Part::Block(block)));
-            (z, _) = step(network, block, &features(block)?, &z, pass)?;
+            z = step(network, block, &features(block)?, &z, pass)?;
         }
         let logits = network.readout(&z)?.unsqueeze(0)?;
         Ok(cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?)
@@ -87,12 +87,9 @@ impl Objective for Backprop {
         mut z: Tensor,
         _: Noise<'_>,
     ) -> Result<Trajectory, MethodError> {
-        let mut per_block = Vec::with_capacity(network.blocks());
         for block in 1..=network.blocks() {
-            let (next, probabilities) = step(network, block, &features(block), &z, Pass::Eval)?;
-            z = next.detach();
-            per_block.push(probabilities.detach());
+            z = step(network, block, &features(block), &z, Pass::Eval)?.detach();
         }
-        Ok(Trajectory { z, per_block })
+        Ok(Trajectory { z, per_block: Vec::new() })
     }
 }

@@ -19,7 +19,7 @@ pub struct BlockLoss {
 pub struct Trajectory {
     /// The last embedding, [N, d].
     pub z: Tensor,
-    /// Class probabilities that each block gave, B tensors [N, classes].
+    /// Class probabilities that each block gave, B tensors [N, classes]; none where a block alone has no answer.
     pub per_block: Vec<Tensor>,
 }
 

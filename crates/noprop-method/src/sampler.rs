@@ -73,7 +73,8 @@ impl Sampler {
 pub struct Classification {
     /// The answer: softmax of the readout of z_T, averaged over runs, [N, classes].
     pub probabilities: Tensor,
-    /// What each block believed on the way, softmax of its logits averaged over runs: B tensors [N, classes].
+    /// What each block believed on the way, softmax of its logits averaged over runs: B tensors [N, classes], or none
+    /// where a block alone has no answer.
     pub per_block: Vec<Tensor>,
 }
 

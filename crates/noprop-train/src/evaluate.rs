@@ -17,7 +17,8 @@ pub struct Evaluation {
     pub correct: usize,
     /// Images classified.
     pub total: usize,
-    /// The share of images that each block's own class probabilities get right, block 1 first.
+    /// The share of images that each block's own class probabilities get right, block 1 first; empty where a block alone has
+    /// no answer.
     pub per_block: Vec<f64>,
     /// The predicted class of every image.
     pub predictions: Vec<u32>,
@@ -53,10 +54,11 @@ pub fn evaluate(
         Ok::<_, TrainError>((top(&answer.probabilities)?, by_block))
     });
     let mut predictions = Vec::with_capacity(split.len());
-    let mut by_block: Vec<Vec<u32>> = vec![Vec::with_capacity(split.len()); network.blocks()];
+    let mut by_block: Vec<Vec<u32>> = Vec::new();
     for answer in answers {
         let (chain, blocks) = answer?;
         predictions.extend(chain);
+        by_block.resize_with(blocks.len(), Vec::new);
         for (labels, more) in by_block.iter_mut().zip(blocks) {
             labels.extend(more);
         }
