@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod fetch;
+mod sanitize;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Chore {
     Bench(bench::Options),
     /// Run what must hold before a change lands: format, lints, documentation, tests
     Ci,
+    /// Run the kernels' tests under AddressSanitizer (x86-64 Linux)
+    Sanitize,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Chore::FetchCifar100(options) => fetch::run(DatasetName::Cifar100, &options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Ci => ci::run(),
+        Chore::Sanitize => sanitize::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,9 +12,9 @@
 //! [`side_by_side`], where every thread has a task of its own and its ops stay on it.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-
-use rayon::prelude::*;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Why the number of threads could not be set.
 #[derive(Debug, thiserror::Error)]
@@ -71,23 +71,66 @@ thread_local! {
     static ON_ITS_OWN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f` on every task and returns the results in the order of `tasks`.
+/// Runs `f` on every task and returns the results in the order of `tasks`. See [`fold_side_by_side`].
+pub fn side_by_side<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let mut results = Vec::with_capacity(tasks.len());
+    fold_side_by_side(tasks, f, |result| results.push(result));
+    results
+}
+
+/// Runs `f` on every task and gives the results to `fold` one by one, in the order of `tasks`, each as soon as those before it
+/// are there: of tasks of like size hardly more results are ever held than there are threads.
 ///
 /// With tasks enough to keep all threads of the pool busy each thread takes one at a time, and ops inside it do not share
 /// their work: no thread waits for another, and what a task touches stays in its core's cache. With fewer tasks they run one
-/// after another, each on all threads. Results do not depend on which.
-pub fn side_by_side<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
+/// after another, each on all threads. Results do not depend on which. `fold` must not share its own work among threads.
+pub fn fold_side_by_side<T: Send, R: Send>(
+    tasks: Vec<T>,
+    f: impl Fn(T) -> R + Sync,
+    mut fold: impl FnMut(R) + Send,
+) {
     let threads = rayon::current_num_threads();
     let rounds = tasks.len().div_ceil(threads);
     // Four fifths of the threads' time in use.
     if threads == 1 || ON_ITS_OWN.get() || 5 * tasks.len() < 4 * rounds * threads {
-        return tasks.into_iter().map(f).collect();
+        tasks.into_iter().map(f).for_each(fold);
+        return;
     }
-    let task = |task| {
+    let queue = Mutex::new(tasks.into_iter().enumerate());
+    let results = Mutex::new(InOrder { next: 0, early: BTreeMap::new(), fold: &mut fold });
+    rayon::broadcast(|_| {
         let _alone = Alone::begin();
-        f(task)
-    };
-    tasks.into_par_iter().map(task).collect()
+        loop {
+            let task = locked(&queue).next();
+            let Some((number, task)) = task else { return };
+            let result = f(task);
+            locked(&results).take(number, result);
+        }
+    });
+}
+
+/// Results on their way to `fold`.
+struct InOrder<R, F> {
+    /// The number of the result that `fold` gets next.
+    next: usize,
+    /// Results that came before their turn.
+    early: BTreeMap<usize, R>,
+    fold: F,
+}
+
+impl<R, F: FnMut(R)> InOrder<R, F> {
+    fn take(&mut self, number: usize, result: R) {
+        self.early.insert(number, result);
+        while let Some(result) = self.early.remove(&self.next) {
+            self.next += 1;
+            (self.fold)(result);
+        }
+    }
+}
+
+/// A panic in a task ends them all and is handed on: what the lock holds is not looked at again.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many elements of an op's own loop a thread takes at least: all of them inside [`side_by_side`].
@@ -129,6 +172,21 @@ mod tests {
             // One task for two threads: better all threads on it.
             assert_eq!(side_by_side(vec![()], |()| grain()), [1]);
         });
+    }
+
+    /// Sums in the order in which threads happen to finish would differ in their last bits from run to run.
+    #[test]
+    fn results_are_folded_in_the_order_of_their_tasks() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let mut folded = Vec::new();
+        pool.install(|| {
+            let late_first = |task: u64| {
+                std::thread::sleep(std::time::Duration::from_millis(20 - 2 * task));
+                task
+            };
+            fold_side_by_side((0..9).collect(), late_first, |task| folded.push(task));
+        });
+        assert_eq!(folded, (0..9).collect::<Vec<_>>());
     }
 
     /// The test harness has threads of its own, so a change of the environment must be refused, and not made.

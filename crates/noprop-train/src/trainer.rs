@@ -341,13 +341,23 @@ impl Task<'_> {
         let mut at_features = None;
         let mut gradients: Vec<_> =
             shared.iter().map(|state| vec![None; state.trained.len()]).collect();
-        for done in threads::side_by_side(own.iter_mut().collect(), turn) {
-            let (values, feature_gradient, direct) = done?;
+        let mut failed = None;
+        // Added as they come, so that no more than a few blocks' gradients are held at a time.
+        let mut add_up = |(values, feature_gradient, direct): (PartLoss, _, Vec<_>)| {
             losses.push(values);
-            at_features = add(at_features, feature_gradient)?;
+            at_features = add(at_features.take(), feature_gradient)?;
             for (sum, more) in gradients.iter_mut().zip(direct) {
                 *sum = add_each(std::mem::take(sum), more)?;
             }
+            Ok::<_, TrainError>(())
+        };
+        threads::fold_side_by_side(own.iter_mut().collect(), turn, |done| {
+            if failed.is_none() {
+                failed = done.and_then(&mut add_up).err();
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
         }
         if let (Some(gradient), Some(encoded)) = (at_features, encoded) {
             // The gradient of Σ f·g with g held constant is the encoder's gradient for dL/df = g.
