@@ -247,6 +247,25 @@ impl RunConfig {
         Ok(Integration { solver: solver.or(self.solver).unwrap_or(usual), steps })
     }
 
+    /// The integration that flags ask of a trained run; none where time is discrete, and then the flags are refused.
+    pub fn integration_of(
+        &self,
+        solver: Option<Solver>,
+        steps: Option<usize>,
+    ) -> Result<Option<Integration>> {
+        match self.method {
+            Method::Dt | Method::Backprop => {
+                ensure!(
+                    steps.is_none() && solver.is_none(),
+                    "--steps and --solver are for the methods ct and fm; this run is {}",
+                    self.method.name()
+                );
+                Ok(None)
+            }
+            Method::Ct | Method::Fm => Ok(Some(self.integration(solver, steps)?)),
+        }
+    }
+
     /// How a folder's pictures are read again for this run.
     pub fn folder_options(&self, bad: BadPictures) -> Result<FolderOptions> {
         let images = self.images()?;

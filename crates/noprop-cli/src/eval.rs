@@ -5,7 +5,7 @@ use noprop_method::{Sampler, Seed};
 use noprop_train::evaluate;
 
 use crate::args::Eval;
-use crate::config::{Images, Method};
+use crate::config::Images;
 use crate::source::bad_pictures;
 use crate::trained::Trained;
 
@@ -22,18 +22,7 @@ pub fn run(args: &Eval) -> Result<()> {
         "{name} has other images or classes than the run was trained on ({})",
         trained.config.dataset.name()
     );
-    let integration = match trained.config.method {
-        Method::Dt | Method::Backprop => {
-            let given = args.steps.is_some() || args.solver.is_some();
-            ensure!(
-                !given,
-                "--steps and --solver are for the methods ct and fm; this run is {}",
-                trained.config.method.name()
-            );
-            None
-        }
-        Method::Ct | Method::Fm => Some(trained.config.integration(args.solver, args.steps)?),
-    };
+    let integration = trained.config.integration_of(args.solver, args.steps)?;
     let sampler =
         Sampler { kind: args.sampler, runs: args.runs, seed: Seed(args.seed), integration };
     let result = evaluate(&trained.network, &*trained.objective, &data.test, &sampler)?;

@@ -17,7 +17,8 @@ pub fn run(args: &Predict) -> Result<()> {
     let wanted = (images.channels, images.height, images.width);
     let polarity = if args.invert { Polarity::Inverted } else { Polarity::AsIs };
     let (kind, runs, seed) = (args.sampler, args.runs, Seed(args.seed));
-    let sampler = Sampler { kind, runs, seed, integration: None };
+    let integration = trained.config.integration_of(args.solver, args.steps)?;
+    let sampler = Sampler { kind, runs, seed, integration };
     // All pictures are opened before the first answer, so that a bad one does not leave half a list.
     let pictures = args
         .pictures

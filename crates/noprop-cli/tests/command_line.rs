@@ -69,7 +69,18 @@ fn every_method_trains_and_evaluates() {
         let refused = noprop(dir.path(), &[&["eval", "--run", method][..], &wrong].concat());
         assert_eq!(refused.status.code(), Some(2), "{method}: {refused:?}");
         assert_eq!(String::from_utf8_lossy(&refused.stderr).lines().count(), 1);
-        assert!(dir.path().join(method).join("figures/samples.png").is_file());
+        // Any picture will do; flags that mean nothing to the run are refused rather than ignored.
+        let picture = format!("{method}/figures/samples.png");
+        assert!(dir.path().join(&picture).is_file());
+        let predict = ["predict", "--json", "--run", method, &picture];
+        let refused = noprop(dir.path(), &[&predict[..], &wrong].concat());
+        assert_eq!(refused.status.code(), Some(2), "{method}: {refused:?}");
+        let predicted = noprop(dir.path(), &[&predict[..], &eval].concat());
+        assert!(predicted.status.success(), "{method}: {predicted:?}");
+        if matches!(method, "ct" | "fm") {
+            let usual = noprop(dir.path(), &predict);
+            assert_ne!(predicted.stdout, usual.stdout, "{method}: {eval:?} changed nothing");
+        }
     }
     // A block of the baseline has no answer of its own, and no figure may claim one.
     let baseline = noprop(dir.path(), &["eval", "--json", "--run", "backprop"]);
