@@ -83,7 +83,8 @@ pub struct Train {
     /// Continue a stopped run; its own settings hold
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
-    /// Named settings to start from: mnist, mnist-sample, paper-mnist
+    /// Named settings to start from: mnist, mnist-sample, paper-mnist, or a row of the paper's Table 3 such as paper-mnist-dt
+    /// or paper-cifar10-ct: mnist, cifar10 or cifar100 with dt, ct, fm or backprop
     #[arg(long, conflicts_with = "resume")]
     pub preset: Option<Preset>,
     /// Settings from a file such as a run's config.toml; they beat the preset, and flags beat them

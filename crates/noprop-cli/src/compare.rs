@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use noprop_method::Denoiser;
+use noprop_method::{Denoiser, EncoderKind};
 use noprop_plot::{ErrorOverTime, Series, save};
 use noprop_train::Event;
 use serde::Serialize;
@@ -124,7 +124,7 @@ impl Group {
             method: config.method.name().into(),
             dataset: config.dataset.name(),
             embedding: config.embedding.to_string(),
-            encoder: blocks.then(|| format!("{:?}", config.encoder).to_lowercase()),
+            encoder: blocks.then(|| encoder(config.encoder).into()),
             steps: config.steps,
             epochs: config.epochs,
             accuracy,
@@ -141,13 +141,22 @@ impl Group {
         let (line, run) = (self.line(), &self.runs[0]);
         let encoder = line.encoder.map_or_else(String::new, |encoder| format!(", {encoder}"));
         Series {
-            name: format!("{}, {}{encoder}", line.method, line.embedding),
+            name: format!("{}, {}, {}{encoder}", line.dataset, line.method, line.embedding),
             points: run
                 .course
                 .iter()
                 .map(|&(seconds, accuracy)| (seconds, 1.0 - accuracy))
                 .collect(),
         }
+    }
+}
+
+/// As flags and files name it.
+fn encoder(kind: EncoderKind) -> &'static str {
+    match kind {
+        EncoderKind::PerBlock => "per-block",
+        EncoderKind::Shared => "shared",
+        EncoderKind::Frozen => "frozen",
     }
 }
 

@@ -129,7 +129,10 @@ impl RunConfig {
         };
         let named = file.as_ref().and_then(|(_, file)| file.get("method")?.as_str());
         let method = flags.method.or_else(|| Method::from_str(named?, false).ok());
-        let defaults = method.map_or("", Method::defaults);
+        // A preset that was made for the method has what the method needs.
+        let of_preset = table.get("method").and_then(toml::Value::as_str);
+        let other = method.filter(|method| of_preset != Some(method.name()));
+        let defaults = other.map_or("", Method::defaults);
         table.extend(toml::from_str::<toml::Table>(defaults).context("the method's defaults")?);
         if let Some((path, file)) = file {
             table.extend(file);
