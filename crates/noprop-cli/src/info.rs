@@ -24,7 +24,7 @@ pub fn run(args: &Info) -> Result<()> {
         println!(
             "{}",
             serde_json::json!({
-                "run": trained.run.path(),
+                "run": trained.run.path().to_string_lossy(),
                 "parameters": total,
                 "parameters_by_part": parts,
                 "config": trained.config,

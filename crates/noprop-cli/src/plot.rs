@@ -30,7 +30,9 @@ pub fn run(args: &Plot) -> Result<()> {
     let test = evaluate(&trained.network, &*trained.objective, &data.test, &sampler)?;
     let figures = draw(&trained, &data.test, &test)?;
     if args.json {
-        println!("{}", serde_json::json!({ "run": args.run, "figures": figures }));
+        let figures: Vec<_> = figures.iter().map(|path| path.to_string_lossy()).collect();
+        let run = args.run.to_string_lossy();
+        println!("{}", serde_json::json!({ "run": run, "figures": figures }));
         return Ok(());
     }
     for path in figures {

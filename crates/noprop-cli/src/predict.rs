@@ -36,7 +36,7 @@ pub fn run(args: &Predict) -> Result<()> {
             println!(
                 "{}",
                 serde_json::json!({
-                    "path": path,
+                    "path": path.to_string_lossy(),
                     "label": label,
                     "class": name(label),
                     "probabilities": probabilities,

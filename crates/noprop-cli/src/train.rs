@@ -167,7 +167,7 @@ impl Job {
             println!(
                 "{}",
                 serde_json::json!({
-                    "run": self.run.path(),
+                    "run": self.run.path().to_string_lossy(),
                     "test_accuracy": test.accuracy(),
                     "validation_accuracy": report.best.accuracy(),
                     "best_epoch": report.best.epoch,

@@ -32,6 +32,21 @@ fn trains_evaluates_and_never_overwrites() {
     assert_eq!(evaluated["accuracy"], result["test_accuracy"]);
     assert_eq!(evaluated["per_block"].as_array().unwrap().len(), 2);
 
+    // A file's name is bytes; one that is no text is shown as well as it can be.
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let name = std::ffi::OsStr::from_bytes(b"\xff.png");
+        std::fs::copy(dir.path().join("run/figures/samples.png"), dir.path().join(name)).unwrap();
+        let predicted = Command::new(env!("CARGO_BIN_EXE_noprop"))
+            .current_dir(dir.path())
+            .args(["predict", "--json", "--run", "run"])
+            .arg(name)
+            .output()
+            .unwrap();
+        assert!(predicted.status.success(), "{predicted:?}");
+    }
+
     let again = noprop(dir.path(), &tiny);
     assert_eq!(again.status.code(), Some(2));
     assert_eq!(std::fs::read(dir.path().join("run/model.safetensors")).unwrap(), weights);
