@@ -5,8 +5,8 @@ use noprop_kernels::{Backend, cross_entropy, random};
 
 use crate::discrete_time::softmax;
 use crate::{
-    BlockInput, BlockLoss, Denoiser, Draws, MethodError, Noise, Objective, Part, Pass, Training,
-    Trajectory,
+    BlockInput, BlockLoss, Denoiser, Differentiated, Draws, MethodError, Noise, Objective, Part,
+    Pass, Training, Trajectory,
 };
 
 /// Back-propagation through all blocks.
@@ -58,13 +58,13 @@ impl Objective for Backprop {
         Err(MethodError::EndToEnd)
     }
 
-    fn end_to_end_loss(
+    fn end_to_end(
         &self,
         network: &dyn Denoiser,
         features: &dyn Fn(usize) -> Result<Tensor, MethodError>,
         labels: &Tensor,
         draws: Draws,
-    ) -> Result<Tensor, MethodError> {
+    ) -> Result<Differentiated, MethodError> {
         let width = network.class_embeddings().dim(1)?;
         let mut z = random::normal(draws.noise(1), (labels.dim(0)?, width), labels.device())?;
         for block in 1..=network.blocks() {
@@ -72,7 +72,8 @@ impl Objective for Backprop {
             z = step(network, block, &features(block)?, &z, pass)?;
         }
         let logits = network.readout(&z)?.unsqueeze(0)?;
-        Ok(cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?)
+        let loss = cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?;
+        Ok(Differentiated { gradients: loss.backward()?, loss: loss.detach() })
     }
 
     /// 0: the chain starts from noise in training too.

@@ -1,4 +1,4 @@
-//! NoProp-CT: one block for all times, and a noise schedule that is learned with it (Eq. 9, Algorithm 2, Appendix B).
+//! NoProp-CT: a block for all times, and a noise schedule that is learned with it (Eq. 9, Algorithm 2, Appendix B).
 
 use candle_core::{D, Tensor};
 use noprop_kernels::{Backend, cross_entropy, random};
@@ -7,22 +7,27 @@ use noprop_schedule::Schedule;
 use crate::discrete_time::{posterior_draw, softmax};
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, Integration, LearnedSchedule, LossWeight, MethodError,
-    Noise, Objective, Part, Pass, Solver, Trajectory, clean_embeddings,
+    Noise, Objective, Part, Partition, Pass, Solver, Trajectory, clean_embeddings,
 };
 
 /// The continuous-time objective.
 ///
 /// Each image of a batch is given a time t ~ U(0, 1) of its own and z_t ~ q(z_t | y), and the block is graded on
-/// ½ η SNR'(t) ‖û(z_t, x, t) − u_y‖² (Eq. 9).
+/// ½ η SNR'(t) ‖û(z_t, x, t) − u_y‖² (Eq. 9). With several blocks each draws its times in its own interval, and its loss is
+/// multiplied by the interval's length: the sum over blocks is the one block's expectation.
 #[derive(Debug, Clone)]
 pub struct ContinuousTime {
     eta: f64,
     loss_weight: LossWeight,
     integration: Integration,
+    partition: Partition,
 }
 
+/// Cells of 0..=1 over which the mass of the loss weight is added up.
+const CELLS: usize = 1000;
+
 impl ContinuousTime {
-    /// `integration` is how images are classified unless a sampler says otherwise.
+    /// One block for all times; `integration` is how images are classified unless a sampler says otherwise.
     ///
     /// # Errors
     /// [`MethodError::OutOfRange`] unless η is positive and finite.
@@ -32,7 +37,28 @@ impl ContinuousTime {
         integration: Integration,
     ) -> Result<Self, MethodError> {
         MethodError::positive("eta", eta)?;
-        Ok(Self { eta, loss_weight, integration })
+        Ok(Self { eta, loss_weight, integration, partition: Partition::whole() })
+    }
+
+    /// The same with `intervals` blocks, each owning an interval of time. The intervals have equal loss mass, ∫ w(t) dt with
+    /// w the weight that training applies, under the schedule `start` that training starts from; they then stay as they are.
+    ///
+    /// # Errors
+    /// [`MethodError::OutOfRange`] for a number of intervals that cannot be, [`MethodError::FewSteps`] if the integration's
+    /// steps are too few for all of them.
+    pub fn divided(
+        mut self,
+        intervals: usize,
+        start: &LearnedSchedule,
+    ) -> Result<Self, MethodError> {
+        self.partition = Partition::equal_mass(intervals, &self.weights_at(start, CELLS)?)?;
+        self.partition.check_steps(self.integration.steps.get())?;
+        Ok(self)
+    }
+
+    /// Which block owns which times.
+    pub fn partition(&self) -> &Partition {
+        &self.partition
     }
 
     /// The factor before each image's squared error, [N].
@@ -66,12 +92,19 @@ fn schedule(network: &dyn Denoiser) -> Result<&LearnedSchedule, MethodError> {
     network.schedule().ok_or(MethodError::NoSchedule)
 }
 
-/// Times in 0..1, [N]: each uniform, together spread evenly (one draw shifts a grid), which makes the mean loss less noisy.
-pub(crate) fn times(draws: Draws, block: usize, labels: &Tensor) -> Result<Tensor, MethodError> {
+/// Times in block `block`'s interval, [N]: each uniform, together spread evenly (one draw shifts a grid), which makes the mean
+/// loss less noisy.
+pub(crate) fn times(
+    draws: Draws,
+    block: usize,
+    partition: &Partition,
+    labels: &Tensor,
+) -> Result<Tensor, MethodError> {
     let count = labels.dim(0)?;
     let shift = random::uniform(draws.time(block), 1, labels.device())?.to_vec1::<f32>()?;
     let shift = shift.first().copied().unwrap_or_default();
-    let spread = (0..count).map(|i| (i as f32 / count as f32 + shift).fract()).collect();
+    let spread = (0..count).map(|i| (i as f32 / count as f32 + shift).fract());
+    let spread = spread.map(|unit| partition.place(block, unit)).collect();
     Ok(Tensor::from_vec::<_, f32>(spread, count, labels.device())?)
 }
 
@@ -82,7 +115,7 @@ pub(crate) fn scaled_rows(rows: &Tensor, factors: &Tensor) -> candle_core::Resul
 
 impl Objective for ContinuousTime {
     fn blocks(&self) -> usize {
-        1
+        self.partition.blocks()
     }
 
     fn block_loss(
@@ -93,9 +126,10 @@ impl Objective for ContinuousTime {
         labels: &Tensor,
         draws: Draws,
     ) -> Result<BlockLoss, MethodError> {
+        self.partition.check_blocks(network.blocks())?;
         let embeddings = network.class_embeddings();
         let clean = clean_embeddings(embeddings, labels)?;
-        let time = times(draws, block, labels)?;
+        let time = times(draws, block, &self.partition, labels)?;
         let at = schedule(network)?.at(&time)?;
         let noise = random::normal(draws.noise(block), clean.shape(), clean.device())?;
         let z = (scaled_rows(&clean, &at.alpha_bar()?.sqrt()?)?
@@ -110,7 +144,10 @@ impl Objective for ContinuousTime {
         let guess = softmax(&logits)?.matmul(embeddings)?;
         let errors = (guess - clean)?.sqr()?.sum(D::Minus1)?;
         let loss = (self.weights(&at.snr_rate()?)? * &errors)?.mean_all()?;
-        Ok(BlockLoss { loss, error: errors.mean_all()?.detach() })
+        Ok(BlockLoss {
+            loss: (loss * self.partition.share(block))?,
+            error: errors.mean_all()?.detach(),
+        })
     }
 
     /// CE(readout(z_1), y) + KL(q(z_0|y) ‖ N(0, I)): the two ends of the schedule are trained by these.
@@ -155,16 +192,19 @@ impl Objective for ContinuousTime {
         let integration = noise.sampler.integration.unwrap_or(self.integration);
         let steps = integration.steps.get() as usize;
         let levels = Schedule::from_alpha_bars(schedule(network)?.alpha_bars(steps)?)?;
-        let features = features(1);
+        self.partition.check_blocks(network.blocks())?;
+        self.partition.check_steps(integration.steps.get())?;
+        let features: Vec<Tensor> = (1..=self.blocks()).map(features).collect();
         let embeddings = &network.class_embeddings().detach();
         let rows = z.dim(0)?;
         let probabilities = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
-            let time = Tensor::full(time as f32, rows, z.device())?;
-            let input =
-                BlockInput { block: 1, features: &features, z, time: &time, pass: Pass::Eval };
+            let block = self.partition.owner_of(time);
+            let (features, time) =
+                (&features[block - 1], &Tensor::full(time as f32, rows, z.device())?);
+            let input = BlockInput { block, features, z, time, pass: Pass::Eval };
             Ok(softmax(&network.logits(input)?.detach())?)
         };
-        let mut last = None;
+        let mut last = vec![None; self.blocks()];
         for (t, (time, next)) in (1..).zip(integration.intervals()) {
             let believed = probabilities(&z, time)?;
             let guess = believed.matmul(embeddings)?.detach();
@@ -189,9 +229,9 @@ impl Objective for ContinuousTime {
                     ((x + (slope * (0.5 * (to - from)))?)? * after.sqrt())?
                 }
             };
-            last = Some(believed);
+            last[self.partition.owner_of(time) - 1] = Some(believed);
         }
-        Ok(Trajectory { z, per_block: last.into_iter().collect() })
+        Ok(Trajectory { z, per_block: last.into_iter().flatten().collect() })
     }
 }
 

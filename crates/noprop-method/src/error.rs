@@ -14,6 +14,28 @@ pub enum MethodError {
         /// Steps of the schedule.
         steps: usize,
     },
+    /// The network has another number of blocks than time has intervals.
+    #[error(
+        "the network has {blocks} blocks but time is divided among {intervals}; they must be equal"
+    )]
+    Intervals {
+        /// Blocks of the network.
+        blocks: usize,
+        /// Intervals of time.
+        intervals: usize,
+    },
+    /// Some block would have no step.
+    #[error(
+        "steps must be at least {fewest}, so that each of the {intervals} intervals has one, got {steps}"
+    )]
+    FewSteps {
+        /// Steps of the solver.
+        steps: u32,
+        /// Intervals of time.
+        intervals: usize,
+        /// The smallest number of steps that will do.
+        fewest: u32,
+    },
     /// A setting is outside its range.
     #[error("{name} must be {expected}, got {value}")]
     OutOfRange {
@@ -41,7 +63,7 @@ pub enum MethodError {
     #[error("flow matching answers with the nearest class embedding and trains no readout")]
     NoReadout,
     /// The method trains no block alone.
-    #[error("back-propagation trains all blocks at once, and no block alone")]
+    #[error("this method trains everything at once, and no block alone")]
     EndToEnd,
     /// The method trains every block alone.
     #[error("this method gives every block a loss of its own")]
@@ -50,7 +72,7 @@ pub enum MethodError {
     #[error("the network has no mixing weights, which back-propagation needs")]
     NoMix,
     /// The solver belongs to another method.
-    #[error("solver posterior belongs to diffusion; flow matching takes euler or heun")]
+    #[error("solver posterior belongs to ct; fm and adjoint take euler or heun")]
     Solver,
     /// The noise schedule that was learned is none.
     #[error("the learned noise schedule cannot be used: {0}")]

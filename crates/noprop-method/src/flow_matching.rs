@@ -1,4 +1,4 @@
-//! NoProp-FM: one block that learns a velocity from noise to embedding (Eqs. 10-13, Algorithm 3), with fixed embeddings.
+//! NoProp-FM: a block that learns a velocity from noise to embedding (Eqs. 10-13, Algorithm 3), with fixed embeddings.
 
 use candle_core::{D, Tensor};
 use noprop_kernels::random;
@@ -6,8 +6,8 @@ use noprop_kernels::random;
 use crate::continuous_time::{scaled_rows, times};
 use crate::discrete_time::softmax;
 use crate::{
-    BlockInput, BlockLoss, Denoiser, Draws, Integration, MethodError, Noise, Objective, Part, Pass,
-    Solver, Trajectory, clean_embeddings,
+    BlockInput, BlockLoss, Denoiser, Draws, Integration, MethodError, Noise, Objective, Part,
+    Partition, Pass, Trajectory, clean_embeddings,
 };
 
 /// The flow-matching objective.
@@ -15,26 +15,39 @@ use crate::{
 /// On the straight path z_t = t u_y + (1 − t) z_0 from noise z_0 ~ N(0, I) to the label's embedding (Eq. 12 with σ = 0) the
 /// velocity is u_y − z_0; the block's logits, times W_embed and with no softmax between, are its guess v(z_t, x, t), graded on
 /// ‖v − (u_y − z_0)‖². The answer is the class whose embedding is nearest to where the path ends.
+///
+/// With several blocks each draws its times in its own interval, and its loss is multiplied by the interval's length: the sum
+/// over blocks is the one block's expectation.
 #[derive(Debug, Clone)]
 pub struct FlowMatching {
     integration: Integration,
+    partition: Partition,
 }
 
 impl FlowMatching {
-    /// `integration` is how images are classified unless a sampler says otherwise.
+    /// One block for all times; `integration` is how images are classified unless a sampler says otherwise.
     ///
     /// # Errors
     /// [`MethodError::Solver`] for the posterior, which belongs to diffusion.
     pub fn new(integration: Integration) -> Result<Self, MethodError> {
-        check(integration)?;
-        Ok(Self { integration })
+        Ok(Self { integration: integration.of_slopes()?, partition: Partition::whole() })
     }
-}
 
-fn check(integration: Integration) -> Result<Integration, MethodError> {
-    match integration.solver {
-        Solver::Posterior => Err(MethodError::Solver),
-        Solver::Euler | Solver::Heun => Ok(integration),
+    /// The same with `intervals` blocks, each owning an interval of time. All times weigh the same in the loss
+    /// E_t ‖v − (u_y − z_0)‖² with t ~ U(0, 1), so intervals of equal loss mass are intervals of equal length.
+    ///
+    /// # Errors
+    /// [`MethodError::OutOfRange`] for a number of intervals that cannot be, [`MethodError::FewSteps`] if the integration's
+    /// steps are too few for all of them.
+    pub fn divided(mut self, intervals: usize) -> Result<Self, MethodError> {
+        self.partition = Partition::equal_length(intervals)?;
+        self.partition.check_steps(self.integration.steps.get())?;
+        Ok(self)
+    }
+
+    /// Which block owns which times.
+    pub fn partition(&self) -> &Partition {
+        &self.partition
     }
 }
 
@@ -47,7 +60,7 @@ fn nearness(z: &Tensor, embeddings: &Tensor) -> Result<Tensor, MethodError> {
 
 impl Objective for FlowMatching {
     fn blocks(&self) -> usize {
-        1
+        self.partition.blocks()
     }
 
     fn block_loss(
@@ -58,9 +71,10 @@ impl Objective for FlowMatching {
         labels: &Tensor,
         draws: Draws,
     ) -> Result<BlockLoss, MethodError> {
+        self.partition.check_blocks(network.blocks())?;
         let embeddings = network.class_embeddings();
         let clean = clean_embeddings(embeddings, labels)?;
-        let time = times(draws, block, labels)?;
+        let time = times(draws, block, &self.partition, labels)?;
         let noise = random::normal(draws.noise(block), clean.shape(), clean.device())?;
         let z = (scaled_rows(&clean, &time)? + scaled_rows(&noise, &time.affine(-1.0, 1.0)?)?)?;
         let logits = network.logits(BlockInput {
@@ -72,8 +86,8 @@ impl Objective for FlowMatching {
         })?;
         let wanted = (clean - noise)?;
         let errors = (logits.matmul(embeddings)? - wanted)?.sqr()?.sum(D::Minus1)?;
-        let loss = errors.mean_all()?;
-        Ok(BlockLoss { error: loss.detach(), loss })
+        let error = errors.mean_all()?;
+        Ok(BlockLoss { loss: (&error * self.partition.share(block))?, error: error.detach() })
     }
 
     fn readout_loss(&self, _: &dyn Denoiser, _: &Tensor, _: Draws) -> Result<Tensor, MethodError> {
@@ -96,30 +110,33 @@ impl Objective for FlowMatching {
         mut z: Tensor,
         noise: Noise<'_>,
     ) -> Result<Trajectory, MethodError> {
-        let integration = check(noise.sampler.integration.unwrap_or(self.integration))?;
-        let features = features(1);
+        let integration = noise.sampler.integration.unwrap_or(self.integration).of_slopes()?;
+        self.partition.check_blocks(network.blocks())?;
+        self.partition.check_steps(integration.steps.get())?;
+        let features: Vec<Tensor> = (1..=self.blocks()).map(features).collect();
         let embeddings = &network.class_embeddings().detach();
         let rows = z.dim(0)?;
         let velocity = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
-            let time = Tensor::full(time as f32, rows, z.device())?;
-            let input =
-                BlockInput { block: 1, features: &features, z, time: &time, pass: Pass::Eval };
+            let block = self.partition.owner_of(time);
+            let (features, time) =
+                (&features[block - 1], &Tensor::full(time as f32, rows, z.device())?);
+            let input = BlockInput { block, features, z, time, pass: Pass::Eval };
             Ok(network.logits(input)?.detach().matmul(embeddings)?.detach())
         };
+        // A block believes in the class whose embedding its slope leads to: in its last step, and at the end the last block.
+        let mut last = vec![None; self.blocks()];
         for (time, next) in integration.intervals() {
-            let length = next - time;
-            let slope = velocity(&z, time)?;
-            z = match integration.solver {
-                Solver::Heun => {
-                    let there = (&z + (&slope * length)?)?;
-                    let slope = (slope + velocity(&there, next)?)?;
-                    (z + (slope * (0.5 * length))?)?
-                }
-                Solver::Euler | Solver::Posterior => (z + (slope * length)?)?,
-            };
+            let step = integration.solver.step(&z, time..next, &velocity)?;
+            last[self.partition.owner_of(time) - 1] = Some((z, step.first, 1.0 - time));
+            z = step.z;
         }
-        let last = nearness(&z, embeddings)?;
-        Ok(Trajectory { z, per_block: vec![last] })
+        last.pop();
+        let mut per_block = Vec::with_capacity(self.blocks());
+        for (z, slope, left) in last.into_iter().flatten() {
+            per_block.push(nearness(&(z + (slope * left)?)?, embeddings)?);
+        }
+        per_block.push(nearness(&z, embeddings)?);
+        Ok(Trajectory { z, per_block })
     }
 }
 
@@ -130,7 +147,7 @@ mod tests {
     use candle_core::{DType, Device, Result};
 
     use super::*;
-    use crate::{Parameters, Sampler, SamplerKind};
+    use crate::{Parameters, Sampler, SamplerKind, Solver};
 
     /// What the velocity is.
     enum Field {

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::str::FromStr;
 
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::MethodError;
@@ -47,6 +49,37 @@ impl FromStr for Solver {
     }
 }
 
+/// Where a step of dz/dt = slope(z, t) ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    /// z at the end of the step, [N, d].
+    pub z: Tensor,
+    /// The slope at its beginning, [N, d].
+    pub first: Tensor,
+}
+
+impl Solver {
+    /// One step from `z` [N, d] over the times `over`. The posterior is no solver of this equation: Euler takes its place.
+    pub(crate) fn step(
+        self,
+        z: &Tensor,
+        over: Range<f64>,
+        slope: &dyn Fn(&Tensor, f64) -> Result<Tensor, MethodError>,
+    ) -> Result<Step, MethodError> {
+        let length = over.end - over.start;
+        let first = slope(z, over.start)?;
+        let z = match self {
+            Self::Euler | Self::Posterior => (z + (&first * length)?)?,
+            Self::Heun => {
+                let there = (z + (&first * length)?)?;
+                let both = (&first + slope(&there, over.end)?)?;
+                (z + (both * (0.5 * length))?)?
+            }
+        };
+        Ok(Step { z, first })
+    }
+}
+
 /// A solver and its number of steps from t = 0 to t = 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Integration {
@@ -57,8 +90,16 @@ pub struct Integration {
 }
 
 impl Integration {
+    /// Refuses the posterior, which is no solver of an equation that gives slopes.
+    pub(crate) fn of_slopes(self) -> Result<Self, MethodError> {
+        match self.solver {
+            Solver::Posterior => Err(MethodError::Solver),
+            Solver::Euler | Solver::Heun => Ok(self),
+        }
+    }
+
     /// The times 0, 1/steps, …, 1 in pairs: the beginning and the end of each step.
-    pub fn intervals(self) -> impl Iterator<Item = (f64, f64)> {
+    pub fn intervals(self) -> impl DoubleEndedIterator<Item = (f64, f64)> {
         let steps = self.steps.get();
         let time = move |i: u32| f64::from(i) / f64::from(steps);
         (0..steps).map(move |i| (time(i), time(i + 1)))

@@ -10,9 +10,11 @@
 //! | [`Denoiser`] | the interface of a network: implement it for a candle network of your own |
 //! | [`Parameters`] | named variables in a fixed order, with initial values that depend on the seed and the name alone |
 //! | [`Objective`], [`DiscreteTime`] | what a block is graded on (Eq. 8), and the chain that classifies (Eq. 3) |
-//! | [`ContinuousTime`], [`LearnedSchedule`] | one block for all times, and the schedule learned with it (Eq. 9) |
-//! | [`FlowMatching`] | one block that learns a velocity (Eqs. 10-13) |
+//! | [`ContinuousTime`], [`LearnedSchedule`] | blocks that know the time, and the schedule learned with them (Eq. 9) |
+//! | [`FlowMatching`] | blocks that learn a velocity (Eqs. 10-13) |
+//! | [`Partition`] | which of them owns which interval of time: one for all, unless asked |
 //! | [`Backprop`] | the baseline: the same blocks trained end to end (Eqs. 17-19) |
+//! | [`Adjoint`] | the baseline in continuous time: a neural ODE trained by the adjoint method |
 //! | [`Integration`] | solvers and steps, where time is continuous |
 //! | [`LossWeight`] | how much each block's error counts |
 //! | [`classify`], [`SamplerKind`] | from noise to class probabilities, never with a label at hand |
@@ -38,6 +40,7 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
+mod adjoint;
 mod backprop;
 mod continuous_time;
 mod denoiser;
@@ -50,9 +53,11 @@ mod loss_weight;
 mod noising;
 mod objective;
 mod parameters;
+mod partition;
 mod sampler;
 mod seed;
 
+pub use adjoint::Adjoint;
 pub use backprop::Backprop;
 pub use continuous_time::ContinuousTime;
 pub use denoiser::{BlockInput, Denoiser, EncoderKind, Pass};
@@ -63,11 +68,12 @@ pub use integration::{Integration, Solver};
 pub use learned_schedule::{LearnedSchedule, ScheduleAt};
 pub use loss_weight::LossWeight;
 pub use noising::{clean_embeddings, noised};
-pub use objective::{BlockLoss, Noise, Objective, Training, Trajectory};
+pub use objective::{BlockLoss, Differentiated, Noise, Objective, Training, Trajectory};
 pub use parameters::{
     Init, Parameter, ParameterBuilder, ParameterError, ParameterKind, Parameters, Part,
 };
-pub use sampler::{Classification, Sampler, SamplerKind, classify};
+pub use partition::Partition;
+pub use sampler::{Classification, Encoded, Sampler, SamplerKind, classify, classify_encoded};
 pub use seed::{Draws, Seed};
 
 pub use noprop_kernels::random::StreamKey;

@@ -1,6 +1,7 @@
 //! What every variant of NoProp has in common: a loss for each block, and a chain that classifies.
 
 use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 
 use crate::discrete_time::softmax;
 use crate::{Denoiser, Draws, MethodError, Sampler, Seed};
@@ -12,6 +13,15 @@ pub struct BlockLoss {
     pub loss: Tensor,
     /// The unweighted mean squared distance ‖û − u_y‖² over the batch: a scalar, comparable between blocks.
     pub error: Tensor,
+}
+
+/// A loss with its gradients, however they were found.
+#[derive(Debug)]
+pub struct Differentiated {
+    /// A scalar.
+    pub loss: Tensor,
+    /// The gradient of every trainable parameter.
+    pub gradients: GradStore,
 }
 
 /// What the chain of blocks went through for a batch.
@@ -28,7 +38,7 @@ pub struct Trajectory {
 pub enum Training {
     /// Every block, and the readout: NoProp.
     Blockwise,
-    /// Only the end of the chain, and back-propagation brings it to the blocks: the baseline.
+    /// Only the end of the chain, and its gradient is brought to the blocks: the baselines.
     EndToEnd,
 }
 
@@ -70,18 +80,18 @@ pub trait Objective: Sync {
         Training::Blockwise
     }
 
-    /// The loss at the end of the chain, a scalar that sends gradients to all blocks. `features(block)` gives what that block's
-    /// image branch makes of the images.
+    /// The loss at the end of the chain and its gradients in the whole network; how they get there is the method's affair.
+    /// `features(block)` runs that block's image branch, and gives what it makes of the images.
     ///
     /// # Errors
     /// [`MethodError::Blockwise`] where every block has a loss of its own.
-    fn end_to_end_loss(
+    fn end_to_end(
         &self,
         network: &dyn Denoiser,
         features: &dyn Fn(usize) -> Result<Tensor, MethodError>,
         labels: &Tensor,
         draws: Draws,
-    ) -> Result<Tensor, MethodError> {
+    ) -> Result<Differentiated, MethodError> {
         let _ = (network, features, labels, draws);
         Err(MethodError::Blockwise)
     }

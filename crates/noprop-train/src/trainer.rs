@@ -372,7 +372,7 @@ impl Task<'_> {
         Ok(losses)
     }
 
-    /// One step of the whole chain by back-propagation, for comparison.
+    /// One step of the whole chain, for comparison: the method brings the gradient of its end to all parts.
     fn end_to_end(
         &self,
         parts: &mut [PartState],
@@ -392,12 +392,11 @@ impl Task<'_> {
                 Ok(network.encode(part, &batch.inputs, Pass::Train(draws.dropout(part)))?)
             }
         };
-        let loss = self.objective.end_to_end_loss(network, &features, &batch.labels, draws)?;
-        let loss = BlockLoss { error: loss.detach(), loss };
+        let done = self.objective.end_to_end(network, &features, &batch.labels, draws)?;
+        let loss = BlockLoss { error: done.loss.clone(), loss: done.loss };
         let values = read(Part::Readout, &loss, draws)?;
-        let pass = loss.loss.backward()?;
         for part in parts {
-            part.step(&pass, lr)?;
+            part.step(&done.gradients, lr)?;
         }
         Ok(values)
     }

@@ -21,7 +21,7 @@ pub enum Unit {
         /// B, the number of blocks.
         blocks: usize,
     },
-    /// Everything, by back-propagation from the end of the chain.
+    /// Everything, by the gradient of the end of the chain.
     EndToEnd {
         /// B, the number of blocks.
         blocks: usize,

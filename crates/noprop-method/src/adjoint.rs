@@ -1,0 +1,386 @@
+//! The neural-ODE baseline: a block for all times, trained end to end by the adjoint method (Chen et al. 2018).
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+use noprop_kernels::{Backend, cross_entropy, random};
+
+use crate::{
+    BlockInput, BlockLoss, Denoiser, Differentiated, Draws, Integration, MethodError, Noise,
+    Objective, ParameterKind, Part, Pass, Solver, Training, Trajectory,
+};
+
+/// The adjoint objective.
+///
+/// dz/dt = f(z, x, t) from z(0) ~ N(0, I) to z(1), where f is the block's logits, times W_embed and with no softmax between:
+/// the very equation that flow matching follows, so that the two differ in how they are trained alone. The loss is the
+/// cross-entropy of the readout of z(1).
+///
+/// No trajectory is kept. From a(1) = dL/dz(1) the system
+/// dz/dt = f, da/dt = −aᵀ ∂f/∂z, dg/dt = −aᵀ ∂f/∂θ, dh/dt = −aᵀ ∂f/∂x
+/// is integrated back from t = 1 to 0 with the solver and the steps of the way there; g(0) is the gradient of the block's
+/// parameters and of W_embed, h(0) that of the image features, which then goes through the image branch once. A step back
+/// needs the graphs of its own one (Euler) or two (Heun) evaluations of f, so memory does not grow with the steps.
+///
+/// The gradient differs from that through the unrolled solver, because z and a on the way back are not those of the way there:
+/// by O(1/steps) for Euler. For Heun it is O(1/steps³), one order better than the solver, because the leading errors of a step
+/// there and a step back, ± c/steps³, cancel where the order is even.
+#[derive(Debug, Clone)]
+pub struct Adjoint {
+    integration: Integration,
+}
+
+impl Adjoint {
+    /// `integration` is how training and, unless a sampler says otherwise, classification get from t = 0 to t = 1.
+    ///
+    /// # Errors
+    /// [`MethodError::Solver`] for the posterior, which belongs to diffusion.
+    pub fn new(integration: Integration) -> Result<Self, MethodError> {
+        Ok(Self { integration: integration.of_slopes()? })
+    }
+}
+
+/// f(z, x, t), [N, d].
+fn velocity(
+    network: &dyn Denoiser,
+    features: &Tensor,
+    z: &Tensor,
+    time: f64,
+    pass: Pass,
+) -> Result<Tensor, MethodError> {
+    let time = &Tensor::full(time as f32, z.dim(0)?, z.device())?;
+    let logits = network.logits(BlockInput { block: 1, features, z, time, pass })?;
+    Ok(logits.matmul(network.class_embeddings())?)
+}
+
+/// A batch on its way back.
+struct Backward<'a> {
+    network: &'a dyn Denoiser,
+    /// The features, cut from the image branch's graph.
+    features: Var,
+    pass: Pass,
+    /// g: gradients of parameters so far.
+    gradients: GradStore,
+    /// h, [N, …], after the first evaluation.
+    at_features: Option<Tensor>,
+}
+
+impl Backward<'_> {
+    /// f at `z` and `time`, and `share` · aᵀ ∂f/∂z; the same share of aᵀ ∂f/∂θ and aᵀ ∂f/∂x is added to what is there.
+    fn evaluate(
+        &mut self,
+        z: &Tensor,
+        adjoint: &Tensor,
+        time: f64,
+        share: f64,
+    ) -> Result<(Tensor, Tensor), MethodError> {
+        let z = Var::from_tensor(z)?;
+        let velocity = velocity(self.network, &self.features, &z, time, self.pass)?;
+        // The gradient of Σ f·a with a held constant is aᵀ ∂f. What candle returns may hang on the graph that it came from, so
+        // everything that outlives this evaluation is cut from it.
+        let pass = (&velocity * (adjoint * share)?)?.sum_all()?.backward()?;
+        add(self.network, &mut self.gradients, &pass)?;
+        if let Some(more) = pass.get(&self.features) {
+            self.at_features = Some(sum(self.at_features.as_ref(), more)?);
+        }
+        Ok((velocity.detach(), found(&pass, &z)?))
+    }
+
+    /// One step from (z, a) at `time` to the earlier `before`.
+    fn step(
+        &mut self,
+        solver: Solver,
+        z: &Tensor,
+        adjoint: &Tensor,
+        (time, before): (f64, f64),
+    ) -> Result<(Tensor, Tensor), MethodError> {
+        let length = time - before;
+        match solver {
+            Solver::Euler | Solver::Posterior => {
+                let (slope, back) = self.evaluate(z, adjoint, time, length)?;
+                Ok(((z - (slope * length)?)?, (adjoint + back)?))
+            }
+            Solver::Heun => {
+                let (slope, back) = self.evaluate(z, adjoint, time, 0.5 * length)?;
+                let there = ((z - (&slope * length)?)?, (adjoint + (&back * 2.0)?)?);
+                let (second, more) = self.evaluate(&there.0, &there.1, before, 0.5 * length)?;
+                let slope = (slope + second)?;
+                Ok(((z - (slope * (0.5 * length))?)?, ((adjoint + back)? + more)?))
+            }
+        }
+    }
+}
+
+/// The gradient of `variable`, cut from its graph; zeros where nothing depends on it.
+fn found(pass: &GradStore, variable: &Var) -> candle_core::Result<Tensor> {
+    pass.get(variable).map_or_else(|| variable.zeros_like(), |gradient| Ok(gradient.detach()))
+}
+
+/// What there is and `more`, cut from its graph.
+fn sum(there: Option<&Tensor>, more: &Tensor) -> candle_core::Result<Tensor> {
+    match there {
+        Some(there) => Ok((there + more.detach())?.detach()),
+        None => Ok(more.detach()),
+    }
+}
+
+/// Adds the gradients of parameters that `pass` found to `sums`.
+fn add(network: &dyn Denoiser, sums: &mut GradStore, pass: &GradStore) -> Result<(), MethodError> {
+    for parameter in network.parameters().iter() {
+        if parameter.kind == ParameterKind::Trainable
+            && let Some(more) = pass.get(&parameter.var)
+        {
+            let sum = sum(sums.get(&parameter.var), more)?;
+            sums.insert(&parameter.var, sum);
+        }
+    }
+    Ok(())
+}
+
+impl Objective for Adjoint {
+    fn blocks(&self) -> usize {
+        1
+    }
+
+    fn training(&self) -> Training {
+        Training::EndToEnd
+    }
+
+    fn block_loss(
+        &self,
+        _: &dyn Denoiser,
+        _: usize,
+        _: &Tensor,
+        _: &Tensor,
+        _: Draws,
+    ) -> Result<BlockLoss, MethodError> {
+        Err(MethodError::EndToEnd)
+    }
+
+    fn readout_loss(&self, _: &dyn Denoiser, _: &Tensor, _: Draws) -> Result<Tensor, MethodError> {
+        Err(MethodError::EndToEnd)
+    }
+
+    fn end_to_end(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Result<Tensor, MethodError>,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<Differentiated, MethodError> {
+        let Integration { solver, .. } = self.integration;
+        let width = network.class_embeddings().dim(1)?;
+        let pass = Pass::Train(draws.dropout(Part::Block(1)));
+        let encoded = features(1)?;
+        let features = Var::from_tensor(&encoded.detach())?;
+        let slope = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
+            Ok(velocity(network, &features, z, time, pass)?.detach())
+        };
+        let mut z = random::normal(draws.noise(1), (labels.dim(0)?, width), labels.device())?;
+        for (time, next) in self.integration.intervals() {
+            z = solver.step(&z, time..next, &slope)?.z;
+        }
+
+        let end = Var::from_tensor(&z)?;
+        let logits = network.readout(&end)?.unsqueeze(0)?;
+        let loss = cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?;
+        let gradients = loss.backward()?;
+        let mut adjoint = found(&gradients, &end)?;
+
+        let mut way = Backward { network, features, pass, gradients, at_features: None };
+        for (before, time) in self.integration.intervals().rev() {
+            (z, adjoint) = way.step(solver, &z, &adjoint, (time, before))?;
+        }
+        if let Some(gradient) = &way.at_features {
+            let pass = (encoded * gradient)?.sum_all()?.backward()?;
+            add(network, &mut way.gradients, &pass)?;
+        }
+        Ok(Differentiated { loss: loss.detach(), gradients: way.gradients })
+    }
+
+    /// 0: the path starts from noise in training too.
+    fn kl_to_prior(&self, _: &dyn Denoiser) -> Result<f64, MethodError> {
+        Ok(0.0)
+    }
+
+    /// The baseline's block has no answer of its own: nothing in the loss says which of its outputs means which class.
+    fn denoise(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Tensor,
+        mut z: Tensor,
+        noise: Noise<'_>,
+    ) -> Result<Trajectory, MethodError> {
+        let integration = noise.sampler.integration.unwrap_or(self.integration).of_slopes()?;
+        let features = &features(1);
+        let slope = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
+            Ok(velocity(network, features, z, time, Pass::Eval)?.detach())
+        };
+        for (time, next) in integration.intervals() {
+            z = integration.solver.step(&z, time..next, &slope)?.z;
+        }
+        Ok(Trajectory { z, per_block: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use candle_core::{Device, Result};
+
+    use super::*;
+    use crate::{EncoderKind, Init, ParameterBuilder, Parameters, Seed};
+
+    const CLASSES: usize = 3;
+    const WIDTH: usize = 4;
+    const ROWS: usize = 5;
+
+    /// A small smooth network: features tanh(x A), logits tanh(z B + features + t c) D, embeddings that are trained.
+    struct Smooth {
+        image: Tensor,
+        label: Tensor,
+        time: Tensor,
+        logits: Tensor,
+        readout: Tensor,
+        embeddings: Tensor,
+        parameters: Parameters,
+    }
+
+    impl Smooth {
+        fn new() -> Self {
+            let builder = ParameterBuilder::seeded(Seed(5), &Device::Cpu);
+            let make = |part, name, shape: (usize, usize)| {
+                builder.trainable(part, name, shape, Init::FanIn(2)).unwrap()
+            };
+            Self {
+                image: make(Part::Encoder, "image", (2, 8)),
+                label: make(Part::Block(1), "label", (WIDTH, 8)),
+                time: make(Part::Block(1), "time", (1, 8)),
+                logits: make(Part::Block(1), "logits", (8, CLASSES)),
+                readout: make(Part::Readout, "weight", (WIDTH, CLASSES)),
+                embeddings: make(Part::Embedding, "weight", (CLASSES, WIDTH)),
+                parameters: builder.finish().unwrap(),
+            }
+        }
+    }
+
+    impl Denoiser for Smooth {
+        fn blocks(&self) -> usize {
+            1
+        }
+
+        fn parameters(&self) -> &Parameters {
+            &self.parameters
+        }
+
+        fn class_embeddings(&self) -> &Tensor {
+            &self.embeddings
+        }
+
+        fn encoder(&self) -> EncoderKind {
+            EncoderKind::Shared
+        }
+
+        fn encode(&self, _: Part, images: &Tensor, _: Pass) -> Result<Tensor> {
+            images.matmul(&self.image)?.tanh()
+        }
+
+        fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
+            let time = input.time.unsqueeze(1)?.matmul(&self.time)?;
+            ((input.z.matmul(&self.label)? + input.features)? + time)?.tanh()?.matmul(&self.logits)
+        }
+
+        fn readout(&self, z: &Tensor) -> Result<Tensor> {
+            z.matmul(&self.readout)
+        }
+    }
+
+    fn images() -> (Tensor, Tensor) {
+        let images: Vec<f32> = (0..2 * ROWS).map(|i| (i as f32 * 0.7).sin()).collect();
+        let labels: Vec<u32> = (0..ROWS).map(|i| (i % CLASSES) as u32).collect();
+        let images = Tensor::from_vec(images, (ROWS, 2), &Device::Cpu).unwrap();
+        (images, Tensor::new(labels, &Device::Cpu).unwrap())
+    }
+
+    fn integration(solver: Solver, steps: u32) -> Integration {
+        Integration { solver, steps: NonZeroU32::new(steps).unwrap() }
+    }
+
+    /// Loss and all gradients, one after the other.
+    fn flat(network: &Smooth, loss: &Tensor, gradients: &GradStore) -> (f32, Vec<f64>) {
+        let gradients = network
+            .parameters
+            .iter()
+            .flat_map(|parameter| {
+                let gradient = gradients.get(&parameter.var).unwrap();
+                gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            })
+            .map(f64::from)
+            .collect();
+        (loss.to_scalar().unwrap(), gradients)
+    }
+
+    fn by_adjoint(network: &Smooth, integration: Integration) -> (f32, Vec<f64>) {
+        let (images, labels) = images();
+        let draws = Seed(2).at(0, 0);
+        let features = |_| Ok(network.encode(Part::Encoder, &images, Pass::Eval)?);
+        let objective = Adjoint::new(integration).unwrap();
+        let done = objective.end_to_end(network, &features, &labels, draws).unwrap();
+        flat(network, &done.loss, &done.gradients)
+    }
+
+    /// The gradient through the solver's every step, all of them kept.
+    fn unrolled(network: &Smooth, integration: Integration) -> (f32, Vec<f64>) {
+        let (images, labels) = images();
+        let draws = Seed(2).at(0, 0);
+        let features = network.encode(Part::Encoder, &images, Pass::Eval).unwrap();
+        let slope = |z: &Tensor, time: f64| velocity(network, &features, z, time, Pass::Eval);
+        let mut z = random::normal(draws.noise(1), (ROWS, WIDTH), &Device::Cpu).unwrap();
+        for (time, next) in integration.intervals() {
+            z = integration.solver.step(&z, time..next, &slope).unwrap().z;
+        }
+        let logits = network.readout(&z).unwrap().unsqueeze(0).unwrap();
+        let loss = cross_entropy(&logits, &labels, Backend::Auto).unwrap().squeeze(0).unwrap();
+        let gradients = loss.backward().unwrap();
+        flat(network, &loss, &gradients)
+    }
+
+    /// ‖adjoint − unrolled‖ / ‖unrolled‖ over all parameters: encoder, block, readout and embeddings.
+    fn off(solver: Solver, steps: u32) -> f64 {
+        let (network, integration) = (Smooth::new(), integration(solver, steps));
+        let (adjoint, unrolled) =
+            (by_adjoint(&network, integration), unrolled(&network, integration));
+        assert_eq!(adjoint.0, unrolled.0, "the way there is the same");
+        let norm =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+        let difference = norm(&mut adjoint.1.iter().zip(&unrolled.1).map(|(a, b)| a - b));
+        difference / norm(&mut unrolled.1.iter().copied())
+    }
+
+    /// With enough steps the two agree, and what is left shrinks as it should: to a half with twice the Euler steps, to an
+    /// eighth with twice the Heun steps.
+    #[test]
+    fn the_adjoint_gradient_is_the_unrolled_one_up_to_the_solvers_error() {
+        for steps in [20, 40, 80] {
+            let ratio = off(Solver::Euler, steps) / off(Solver::Euler, 2 * steps);
+            assert!((1.8..2.2).contains(&ratio), "Euler, {steps} steps: {ratio}");
+        }
+        for steps in [3, 4, 5] {
+            let ratio = off(Solver::Heun, steps) / off(Solver::Heun, 2 * steps);
+            assert!((6.0..11.0).contains(&ratio), "Heun, {steps} steps: {ratio}");
+        }
+        assert!(off(Solver::Euler, 640) < 2e-3, "Euler: {}", off(Solver::Euler, 640));
+        assert!(off(Solver::Heun, 20) < 1e-5, "Heun: {}", off(Solver::Heun, 20));
+    }
+
+    #[test]
+    fn the_posterior_is_not_for_slopes_and_no_part_trains_alone() {
+        let posterior = integration(Solver::Posterior, 2);
+        assert!(matches!(Adjoint::new(posterior), Err(MethodError::Solver)));
+        let objective = Adjoint::new(integration(Solver::Euler, 2)).unwrap();
+        let (network, (images, labels)) = (Smooth::new(), images());
+        let draws = Seed(2).at(0, 0);
+        assert!(objective.block_loss(&network, 1, &images, &labels, draws).is_err());
+        assert!(objective.readout_loss(&network, &labels, draws).is_err());
+    }
+}
