@@ -29,7 +29,7 @@ pub enum Command {
     Eval(Eval),
     /// Say which class pictures of your own belong to
     Predict(Predict),
-    /// Draw the figures of a run into its folder
+    /// Draw the figures of a run into its folder; where time is continuous also accuracy against steps, which train leaves out
     Plot(Plot),
     /// Several finished runs in one table; runs that differ in their seed alone share a line
     Compare(Compare),
@@ -96,12 +96,16 @@ pub struct Train {
     /// Who looks at the image: shared, per-block or frozen
     #[arg(long, value_parser = encoder)]
     pub encoder: Option<EncoderKind>,
-    /// T, the number of blocks; for ct and fm the solver's steps when it classifies
+    /// T, the number of blocks; for ct and fm the solver's steps when it classifies, for adjoint also in training
     #[arg(long)]
     pub steps: Option<usize>,
-    /// How ct and fm integrate time: posterior (ct alone), euler or heun
+    /// How ct, fm and adjoint integrate time: posterior (ct alone), euler or heun
     #[arg(long)]
     pub solver: Option<Solver>,
+    /// Blocks of ct and fm that share time between them, each owning an interval of it with an equal part of the loss; without
+    /// it one, as in the paper
+    #[arg(long, value_name = "B")]
+    pub intervals: Option<usize>,
     /// Noise schedule: cosine, linear or notebook
     #[arg(long)]
     pub schedule: Option<ScheduleKind>,
@@ -165,10 +169,10 @@ pub struct Eval {
     /// Chains to average
     #[arg(long, default_value = "1")]
     pub runs: NonZeroU32,
-    /// Steps of the solver, for ct and fm; without it those of the run
+    /// Steps of the solver, 1 to 1000, for ct, fm and adjoint; without it those of the run
     #[arg(long)]
     pub steps: Option<usize>,
-    /// How ct and fm integrate time: posterior (ct alone), euler or heun; without it as the run does
+    /// How ct, fm and adjoint integrate time: posterior (ct alone), euler or heun; without it as the run does
     #[arg(long)]
     pub solver: Option<Solver>,
     /// Seed of the chains' noise
@@ -208,10 +212,10 @@ pub struct Predict {
     /// Chains to average
     #[arg(long, default_value = "1")]
     pub runs: NonZeroU32,
-    /// Steps of the solver, for ct and fm; without it those of the run
+    /// Steps of the solver, 1 to 1000, for ct, fm and adjoint; without it those of the run
     #[arg(long)]
     pub steps: Option<usize>,
-    /// How ct and fm integrate time: posterior (ct alone), euler or heun; without it as the run does
+    /// How ct, fm and adjoint integrate time: posterior (ct alone), euler or heun; without it as the run does
     #[arg(long)]
     pub solver: Option<Solver>,
     /// Seed of the chains' noise

@@ -82,6 +82,8 @@ struct Line {
     encoder: Option<String>,
     /// T in discrete time, else the solver's steps.
     steps: usize,
+    /// Blocks that share time between them, where it is continuous.
+    intervals: usize,
     epochs: u32,
     /// Test accuracy, 0..=1: mean over seeds, standard deviation (of one run none), number of runs.
     accuracy: f64,
@@ -119,13 +121,14 @@ impl Group {
         let n = self.runs.len();
         let accuracy = self.mean(|run| run.accuracy);
         let squares: f64 = self.runs.iter().map(|run| (run.accuracy - accuracy).powi(2)).sum();
-        let blocks = matches!(config.method, Method::Dt | Method::Backprop);
+        let blocks = matches!(config.method, Method::Dt | Method::Backprop) || config.intervals > 1;
         Line {
             method: config.method.name().into(),
             dataset: config.dataset.name(),
             embedding: config.embedding.to_string(),
             encoder: blocks.then(|| encoder(config.encoder).into()),
             steps: config.steps,
+            intervals: config.intervals,
             epochs: config.epochs,
             accuracy,
             spread: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()),
@@ -139,15 +142,24 @@ impl Group {
     /// The first run's errors over time.
     fn curve(&self) -> Series {
         let (line, run) = (self.line(), &self.runs[0]);
-        let encoder = line.encoder.map_or_else(String::new, |encoder| format!(", {encoder}"));
+        let encoder =
+            line.encoder.as_ref().map_or_else(String::new, |encoder| format!(", {encoder}"));
         Series {
-            name: format!("{}, {}, {}{encoder}", line.dataset, line.method, line.embedding),
+            name: format!("{}, {}, {}{encoder}", line.dataset, method(&line), line.embedding),
             points: run
                 .course
                 .iter()
                 .map(|&(seconds, accuracy)| (seconds, 1.0 - accuracy))
                 .collect(),
         }
+    }
+}
+
+/// The method, and its blocks where more than one share time.
+fn method(line: &Line) -> String {
+    match line.intervals {
+        1 => line.method.clone(),
+        intervals => format!("{}, {intervals} intervals", line.method),
     }
 }
 
@@ -173,7 +185,7 @@ fn table(lines: &[Line]) -> String {
             line.peak_memory_bytes.map_or_else(String::new, |p| format!("{} MB", p / 1_000_000));
         format!(
             "| {} | {} | {} | {} | {} | {} | {:.2} %{spread} | {} | {} | {:.1} s | {peak} |",
-            line.method,
+            method(line),
             line.dataset,
             line.embedding,
             line.encoder.as_deref().unwrap_or("own"),

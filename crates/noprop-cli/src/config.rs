@@ -11,8 +11,9 @@ use candle_core::Device;
 use clap::ValueEnum;
 use noprop_data::{BadPictures, Dataset, FolderOptions};
 use noprop_method::{
-    Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration, LossWeight,
-    Objective, ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
+    Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
+    LearnedSchedule, LossWeight, Objective, ParameterBuilder, Partition, Sampler, SamplerKind,
+    Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{Decay, OptimizerKind, TrainConfig};
@@ -38,6 +39,8 @@ pub enum Method {
     Fm,
     /// The same blocks trained end to end, for comparison
     Backprop,
+    /// A neural ODE: the way of fm, trained end to end by the adjoint method, for comparison
+    Adjoint,
 }
 
 impl Method {
@@ -47,6 +50,7 @@ impl Method {
             Self::Dt | Self::Backprop => "",
             Self::Ct => include_str!("../presets/method-ct.toml"),
             Self::Fm => include_str!("../presets/method-fm.toml"),
+            Self::Adjoint => include_str!("../presets/method-adjoint.toml"),
         }
     }
 
@@ -57,6 +61,7 @@ impl Method {
             Self::Ct => "ct",
             Self::Fm => "fm",
             Self::Backprop => "backprop",
+            Self::Adjoint => "adjoint",
         }
     }
 }
@@ -76,6 +81,10 @@ pub struct RunConfig {
     pub steps: usize,
     /// How continuous time is integrated.
     pub solver: Option<Solver>,
+    /// B, the number of blocks that share time between them, where it is continuous. One is left out of the file, so that
+    /// runs from before there were more can be resumed.
+    #[serde(default = "one_block", skip_serializing_if = "is_one_block")]
+    pub intervals: usize,
     pub schedule: ScheduleKind,
     pub eta: f64,
     /// Without it, what suits the encoder; a resolved config always has it.
@@ -101,6 +110,15 @@ pub struct RunConfig {
 
 fn one() -> f64 {
     1.0
+}
+
+fn one_block() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_one_block(intervals: &usize) -> bool {
+    *intervals == one_block()
 }
 
 /// The images that a network takes and the classes that it tells apart.
@@ -172,6 +190,7 @@ impl RunConfig {
         set(&mut self.method, flags.method);
         set(&mut self.encoder, flags.encoder);
         set(&mut self.steps, flags.steps);
+        set(&mut self.intervals, flags.intervals);
         set(&mut self.schedule, flags.schedule);
         set(&mut self.eta, flags.eta);
         set(&mut self.dropout, flags.dropout);
@@ -215,21 +234,50 @@ impl RunConfig {
         Ok(match self.method {
             Method::Dt => Box::new(self.discrete_time()?),
             Method::Ct => Box::new(self.continuous_time()?),
-            Method::Fm => Box::new(FlowMatching::new(self.integration(None, None)?)?),
-            Method::Backprop => Box::new(Backprop),
+            Method::Fm => Box::new(self.flow_matching()?),
+            Method::Backprop => {
+                self.refuse_intervals()?;
+                Box::new(Backprop)
+            }
+            Method::Adjoint => {
+                self.refuse_intervals()?;
+                Box::new(Adjoint::new(self.integration(None, None)?)?)
+            }
         })
+    }
+
+    fn refuse_intervals(&self) -> Result<()> {
+        ensure!(self.intervals == 1, "--intervals is for the methods ct and fm");
+        Ok(())
     }
 
     /// The objective, if `method` is dt.
     pub fn discrete_time(&self) -> Result<DiscreteTime> {
-        ensure!(self.solver.is_none(), "--solver is for the methods ct and fm");
+        ensure!(self.solver.is_none(), "--solver is for the methods ct, fm and adjoint");
+        self.refuse_intervals()?;
         let schedule = Schedule::new(self.schedule, self.steps)?;
         Ok(DiscreteTime::new(schedule, self.eta, self.weight())?)
     }
 
     /// The objective, if `method` is ct.
     pub fn continuous_time(&self) -> Result<ContinuousTime> {
-        Ok(ContinuousTime::new(self.eta, self.weight(), self.integration(None, None)?)?)
+        let whole = ContinuousTime::new(self.eta, self.weight(), self.integration(None, None)?)?;
+        // The schedule that training starts from is a function of the seed, and so the intervals are as well.
+        Ok(whole.divided(self.intervals, &LearnedSchedule::new(&self.fresh())?)?)
+    }
+
+    fn flow_matching(&self) -> Result<FlowMatching> {
+        Ok(FlowMatching::new(self.integration(None, None)?)?.divided(self.intervals)?)
+    }
+
+    /// How time is divided among blocks, where it is continuous.
+    pub fn partition(&self) -> Result<Option<Partition>> {
+        Ok(match self.method {
+            Method::Dt | Method::Backprop => None,
+            Method::Ct => Some(self.continuous_time()?.partition().clone()),
+            Method::Fm => Some(self.flow_matching()?.partition().clone()),
+            Method::Adjoint => Some(Partition::whole()),
+        })
     }
 
     fn weight(&self) -> LossWeight {
@@ -245,7 +293,7 @@ impl RunConfig {
         })?;
         let usual = match self.method {
             Method::Ct => Solver::Posterior,
-            Method::Dt | Method::Fm | Method::Backprop => Solver::Euler,
+            Method::Dt | Method::Fm | Method::Backprop | Method::Adjoint => Solver::Euler,
         };
         Ok(Integration { solver: solver.or(self.solver).unwrap_or(usual), steps })
     }
@@ -260,12 +308,12 @@ impl RunConfig {
             Method::Dt | Method::Backprop => {
                 ensure!(
                     steps.is_none() && solver.is_none(),
-                    "--steps and --solver are for the methods ct and fm; this run is {}",
+                    "--steps and --solver are for the methods ct, fm and adjoint; this run is {}",
                     self.method.name()
                 );
                 Ok(None)
             }
-            Method::Ct | Method::Fm => Ok(Some(self.integration(solver, steps)?)),
+            Method::Ct | Method::Fm | Method::Adjoint => Ok(Some(self.integration(solver, steps)?)),
         }
     }
 
@@ -295,9 +343,10 @@ impl RunConfig {
             ImageShape { channels: images.channels, height: images.height, width: images.width };
         let (variant, blocks) = match self.method {
             Method::Dt => (Variant::DiscreteTime, self.steps),
-            Method::Ct => (Variant::ContinuousTime, 1),
-            Method::Fm => (Variant::FlowMatching, 1),
+            Method::Ct => (Variant::ContinuousTime, self.intervals),
+            Method::Fm => (Variant::FlowMatching, self.intervals),
             Method::Backprop => (Variant::Backprop, self.steps),
+            Method::Adjoint => (Variant::Adjoint, 1),
         };
         let config = NetworkConfig::new(shape, images.class_names.len(), blocks)?
             .encoder(self.encoder)

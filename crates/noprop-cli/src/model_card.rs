@@ -55,13 +55,18 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
 /// The method and what belongs to it, in words.
 fn method(config: &RunConfig) -> String {
     let steps = config.steps;
+    let blocks = match config.intervals {
+        1 => String::new(),
+        intervals => format!(", {intervals} blocks with an interval of time each"),
+    };
     match config.method {
         Method::Dt => format!(
             "NoProp-DT, T = {steps}, encoder {:?}, schedule {}",
             config.encoder, config.schedule
         ),
-        Method::Ct => format!("NoProp-CT, learned schedule, {steps} steps"),
-        Method::Fm => format!("NoProp-FM, {steps} steps"),
+        Method::Ct => format!("NoProp-CT, learned schedule, {steps} steps{blocks}"),
+        Method::Fm => format!("NoProp-FM, {steps} steps{blocks}"),
+        Method::Adjoint => format!("neural ODE, adjoint method, {steps} steps"),
         Method::Backprop => {
             format!("back-propagation through T = {steps} blocks, encoder {:?}", config.encoder)
         }

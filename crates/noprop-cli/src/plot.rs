@@ -1,16 +1,19 @@
 //! `noprop plot`: every figure of a run, from its records, its weights and the test images.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use noprop_data::{BadPictures, Split, picked};
-use noprop_method::{Denoiser, Sampler, SamplerKind, Schedule, Seed, classify};
-use noprop_plot::{
-    AccuracyCurve, ConfusionMatrix, DenoisingPath, Figure, LossCurves, PathSample,
-    PerBlockAccuracy, Picture, Sample, SampleGrid, ScheduleFigure, Series, save,
+use noprop_method::{
+    Denoiser, Integration, Sampler, SamplerKind, Schedule, Seed, Solver, classify,
 };
-use noprop_train::{Evaluation, Event, evaluate};
+use noprop_plot::{
+    AccuracyCurve, AccuracyOverSteps, ConfusionMatrix, DenoisingPath, Figure, LossCurves,
+    PathSample, PerBlockAccuracy, Picture, Sample, SampleGrid, ScheduleFigure, Series, save,
+};
+use noprop_train::{Evaluation, Event, accuracies, evaluate};
 
 use crate::args::Plot;
 use crate::config::Method;
@@ -21,6 +24,10 @@ const GRID: usize = 40;
 const GRID_COLUMNS: usize = 10;
 /// Images whose path through the blocks is drawn.
 const PATHS: usize = 3;
+/// Test images that are classified with each number of steps.
+const STEPS_IMAGES: usize = 1000;
+/// Numbers of steps that are tried where time is continuous.
+const STEPS: [u32; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
 pub fn run(args: &Plot) -> Result<()> {
     let trained = Trained::open(&args.run)?;
@@ -28,7 +35,10 @@ pub fn run(args: &Plot) -> Result<()> {
     let data = trained.config.dataset.load(&args.data_dir, options)?;
     let sampler = trained.config.sampler();
     let test = evaluate(&trained.network, &*trained.objective, &data.test, &sampler)?;
-    let figures = draw(&trained, &data.test, &test)?;
+    let mut figures = draw(&trained, &data.test, &test)?;
+    if let Some(figure) = steps(&trained, &data.test)? {
+        figures.extend(save(&figure, &trained.run.figures().join("accuracy-by-steps"))?);
+    }
     if args.json {
         let figures: Vec<_> = figures.iter().map(|path| path.to_string_lossy()).collect();
         let run = args.run.to_string_lossy();
@@ -153,7 +163,7 @@ fn schedule(trained: &Trained) -> Result<Option<ScheduleFigure>> {
             let weights = config.continuous_time()?.weights_at(learned, LEVELS)?;
             (format!("The learned schedule, at {LEVELS} levels"), schedule, weights)
         }
-        (Method::Ct | Method::Fm | Method::Backprop, _) => return Ok(None),
+        (Method::Ct | Method::Fm | Method::Backprop | Method::Adjoint, _) => return Ok(None),
     };
     Ok(Some(ScheduleFigure {
         title,
@@ -161,6 +171,40 @@ fn schedule(trained: &Trained) -> Result<Option<ScheduleFigure>> {
         snr: (0..=schedule.steps()).map(|t| schedule.snr(t)).collect(),
         weights,
     }))
+}
+
+/// What more steps are worth to each solver, on some of the test images, where time is continuous. It takes thousands of steps,
+/// so a training does not end with it.
+fn steps(trained: &Trained, images: &Split) -> Result<Option<AccuracyOverSteps>> {
+    let config = &trained.config;
+    let Some(partition) = config.partition()? else {
+        return Ok(None);
+    };
+    let solvers: &[Solver] = match config.method {
+        Method::Ct => &[Solver::Posterior, Solver::Euler, Solver::Heun],
+        Method::Dt | Method::Fm | Method::Backprop | Method::Adjoint => {
+            &[Solver::Euler, Solver::Heun]
+        }
+    };
+    let rows = picked(config.seed, images.len(), STEPS_IMAGES);
+    let chosen = images.select(&rows)?;
+    let fitting = STEPS.into_iter().filter(|&steps| partition.all_have_a_step(steps));
+    let steps: Vec<NonZeroU32> = fitting.filter_map(NonZeroU32::new).collect();
+    let mut series = Vec::new();
+    for &solver in solvers {
+        let sampler = |&steps: &NonZeroU32| {
+            let integration = Some(Integration { solver, steps });
+            Sampler { integration, ..config.sampler() }
+        };
+        let samplers: Vec<Sampler> = steps.iter().map(sampler).collect();
+        let found = accuracies(&trained.network, &*trained.objective, &chosen, &samplers)?;
+        let points = steps.iter().map(|steps| f64::from(steps.get())).zip(found).collect();
+        series.push(Series { name: solver.to_string(), points });
+    }
+    let (method, dataset) = (config.method.name(), config.dataset.name());
+    let title =
+        format!("Accuracy against steps: {method} on {dataset}, {} test images", rows.len());
+    Ok(Some(AccuracyOverSteps { title, series }))
 }
 
 fn samples(

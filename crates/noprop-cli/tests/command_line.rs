@@ -70,6 +70,7 @@ fn every_method_trains_and_evaluates() {
     for (method, more, eval, wrong) in [
         ("ct", ["--steps", "3"], ["--solver", "heun"], ["--steps", "0"]),
         ("fm", ["--steps", "3"], ["--steps", "2"], ["--solver", "posterior"]),
+        ("adjoint", ["--steps", "3"], ["--solver", "heun"], ["--solver", "posterior"]),
         ("backprop", ["--steps", "2"], ["--runs", "2"], ["--solver", "euler"]),
         ("dt", ["--embedding", "learned:4"], ["--sampler", "stochastic"], ["--steps", "2"]),
     ] {
@@ -97,6 +98,18 @@ fn every_method_trains_and_evaluates() {
             assert_ne!(predicted.stdout, usual.stdout, "{method}: {eval:?} changed nothing");
         }
     }
+    // Several blocks that share time: one answer each, and steps enough for all of them.
+    let divided = ["train", "--method", "fm", "--intervals", "2", "--steps", "4", "--epochs", "1"];
+    let out = ["--dataset", "mnist-sample", "--quiet", "--out", "fm2"];
+    let trained = noprop(dir.path(), &[&divided[..], &out].concat());
+    assert!(trained.status.success(), "{trained:?}");
+    let answer = noprop(dir.path(), &["eval", "--json", "--run", "fm2", "--steps", "7"]);
+    let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!(answer["per_block"].as_array().unwrap().len(), 2);
+    let few = noprop(dir.path(), &["eval", "--run", "fm2", "--steps", "1"]);
+    assert_eq!(few.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&few.stderr).contains("at least 2"), "{few:?}");
+    assert!(dir.path().join("fm2/figures/accuracy-by-block.png").is_file());
     // A block of the baseline has no answer of its own, and no figure may claim one.
     let baseline = noprop(dir.path(), &["eval", "--json", "--run", "backprop"]);
     let baseline: serde_json::Value = serde_json::from_slice(&baseline.stdout).unwrap();
@@ -118,10 +131,15 @@ fn every_method_trains_and_evaluates() {
 fn bad_input_is_one_line_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("typo.toml"), "epoch = 3").unwrap();
-    let cases: [&[&str]; 11] = [
+    let cases: [&[&str]; 16] = [
         &["train", "--dataset", "folder:nowhere"],
         &["train", "--method", "fm", "--steps", "0"],
         &["train", "--method", "ct", "--loss-weight", "min-snr:0"],
+        &["train", "--intervals", "2"],
+        &["train", "--method", "adjoint", "--intervals", "2"],
+        &["train", "--method", "adjoint", "--solver", "posterior"],
+        &["train", "--method", "fm", "--intervals", "0"],
+        &["train", "--method", "fm", "--intervals", "30"],
         &["train", "--embedding", "learned:0"],
         &["train", "--steps", "0"],
         &["train", "--lr", "NaN"],

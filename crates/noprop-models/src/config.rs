@@ -97,6 +97,8 @@ pub enum Variant {
     FlowMatching,
     /// Fig. 6 left, with weights that mix each block's guess into the chain: the end-to-end baseline.
     Backprop,
+    /// Fig. 6 right, with a readout and no schedule: the neural-ODE baseline.
+    Adjoint,
 }
 
 /// Why a network could not be built.

@@ -44,7 +44,7 @@ impl ImageBranch {
                 Variant::DiscreteTime | Variant::Backprop => {
                     Some(BatchNorm::new(&place.at("norm"), WIDTH, Activation::None)?)
                 }
-                Variant::ContinuousTime | Variant::FlowMatching => None,
+                Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => None,
             },
         })
     }

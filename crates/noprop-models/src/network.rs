@@ -98,7 +98,7 @@ impl Network {
                 Variant::DiscreteTime | Variant::Backprop => {
                     Head::Leveled(Box::new(BlockHead::new(&place, dimension, config.classes)?))
                 }
-                Variant::ContinuousTime | Variant::FlowMatching => {
+                Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => {
                     Head::Timed(Box::new(TimedHead::new(&place, dimension, config.classes)?))
                 }
             });
@@ -107,11 +107,14 @@ impl Network {
             Variant::Backprop => (1..=config.blocks)
                 .map(|t| source.trainable(Part::Block(t), "mix.weight", 1, Init::Constant(MIX)))
                 .collect::<std::result::Result<_, _>>()?,
-            Variant::DiscreteTime | Variant::ContinuousTime | Variant::FlowMatching => Vec::new(),
+            Variant::DiscreteTime
+            | Variant::ContinuousTime
+            | Variant::FlowMatching
+            | Variant::Adjoint => Vec::new(),
         };
         let readout_start = match config.variant {
             // Zeros would send no gradient back.
-            Variant::Backprop => Init::FanIn(dimension),
+            Variant::Backprop | Variant::Adjoint => Init::FanIn(dimension),
             // A single linear layer has one minimum, so nothing is lost by starting at zero; random values would have to be
             // unlearned first, for hundreds of steps in which the whole chain looks worse than its blocks.
             Variant::DiscreteTime | Variant::ContinuousTime | Variant::FlowMatching => {
@@ -119,19 +122,23 @@ impl Network {
             }
         };
         let readout = match config.variant {
-            Variant::DiscreteTime | Variant::ContinuousTime | Variant::Backprop => {
-                Some(Linear::starting_from(
-                    &place(Part::Readout, ParameterKind::Trainable),
-                    dimension,
-                    config.classes,
-                    readout_start,
-                )?)
-            }
+            Variant::DiscreteTime
+            | Variant::ContinuousTime
+            | Variant::Backprop
+            | Variant::Adjoint => Some(Linear::starting_from(
+                &place(Part::Readout, ParameterKind::Trainable),
+                dimension,
+                config.classes,
+                readout_start,
+            )?),
             Variant::FlowMatching => None,
         };
         let schedule = match config.variant {
             Variant::ContinuousTime => Some(LearnedSchedule::new(&source)?),
-            Variant::DiscreteTime | Variant::FlowMatching | Variant::Backprop => None,
+            Variant::DiscreteTime
+            | Variant::FlowMatching
+            | Variant::Backprop
+            | Variant::Adjoint => None,
         };
         Ok(Self {
             encoder: config.encoder,

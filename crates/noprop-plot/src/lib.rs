@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `error_over_time.rs` | how the errors of several trainings fall with time |
 //! | `loss_curves.rs` | the loss of every block over epochs |
+//! | `accuracy_over_steps.rs` | what more steps of a solver are worth |
 //! | `accuracy_curve.rs` | validation accuracy over epochs, the chosen epoch, the test accuracy |
 //! | `schedule_figure.rs` | a noise schedule: signal share, SNR, loss weights |
 //! | `sample_grid.rs` | images with predicted and true labels |
@@ -31,6 +32,7 @@
 //! ```
 
 mod accuracy_curve;
+mod accuracy_over_steps;
 mod confusion_matrix;
 mod denoising_path;
 mod error;
@@ -46,6 +48,7 @@ mod schedule_figure;
 mod style;
 
 pub use accuracy_curve::AccuracyCurve;
+pub use accuracy_over_steps::AccuracyOverSteps;
 pub use confusion_matrix::ConfusionMatrix;
 pub use denoising_path::{DenoisingPath, PathSample};
 pub use error::PlotError;

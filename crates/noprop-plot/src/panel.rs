@@ -65,16 +65,7 @@ impl Panel {
         lines: &[Line],
         notes: &[Note],
     ) -> Result<(), PlotError> {
-        let mut builder = ChartBuilder::on(canvas);
-        builder
-            .margin(12)
-            .margin_right(12 + self.right_margin)
-            .caption(
-                style::shortened(&self.title, 90),
-                style::bold(self.title_size, style::INK, Anchor::Left),
-            )
-            .set_label_area_size(LabelAreaPosition::Left, 78)
-            .set_label_area_size(LabelAreaPosition::Bottom, 52);
+        let mut builder = self.builder(canvas);
         match self.scale {
             Scale::Linear => {
                 let chart = builder.build_cartesian_2d(self.x.clone(), self.y.clone())?;
@@ -86,6 +77,31 @@ impl Panel {
                 self.fill(canvas, chart, lines, notes)
             }
         }
+    }
+
+    /// Draws axes and lines with a log scale for x, whatever the scale of y.
+    pub fn draw_over_decades<B: DrawingBackend>(
+        &self,
+        canvas: &Canvas<B>,
+        lines: &[Line],
+    ) -> Result<(), PlotError> {
+        let x = self.x.clone().log_scale();
+        let chart = self.builder(canvas).build_cartesian_2d(x, self.y.clone())?;
+        self.fill(canvas, chart, lines, &[])
+    }
+
+    fn builder<'a, 'b, B: DrawingBackend>(&self, canvas: &'a Canvas<B>) -> ChartBuilder<'a, 'b, B> {
+        let mut builder = ChartBuilder::on(canvas);
+        builder
+            .margin(12)
+            .margin_right(12 + self.right_margin)
+            .caption(
+                style::shortened(&self.title, 90),
+                style::bold(self.title_size, style::INK, Anchor::Left),
+            )
+            .set_label_area_size(LabelAreaPosition::Left, 78)
+            .set_label_area_size(LabelAreaPosition::Bottom, 52);
+        builder
     }
 
     fn fill<B, X, Y>(

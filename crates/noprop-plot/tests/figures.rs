@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use noprop_plot::{
-    AccuracyCurve, ConfusionMatrix, DenoisingPath, ErrorOverTime, Figure, LossCurves, PathSample,
-    PerBlockAccuracy, Picture, PlotError, RatioBar, RatioBars, Sample, SampleGrid, ScheduleFigure,
-    Series, save,
+    AccuracyCurve, AccuracyOverSteps, ConfusionMatrix, DenoisingPath, ErrorOverTime, Figure,
+    LossCurves, PathSample, PerBlockAccuracy, Picture, PlotError, RatioBar, RatioBars, Sample,
+    SampleGrid, ScheduleFigure, Series, save,
 };
 
 /// Draws into a fresh folder and returns the SVG's text; NOPROP_GALLERY=DIR keeps the figures for a person to look at.
@@ -69,6 +69,28 @@ fn error_over_time() {
     let perfect = vec![course("perfect", 0.0)];
     let empty = drawn("none", &ErrorOverTime { title, series: perfect });
     assert!(matches!(empty, Err(PlotError::Empty { .. })));
+}
+
+#[test]
+fn accuracy_over_steps() {
+    let series = |name: &str, best: f64, order: i32| Series {
+        name: name.into(),
+        points: [2., 5., 10., 20., 50., 100., 200., 500., 1000.]
+            .map(|steps: f64| (steps, best - 0.1 / steps.powi(order)))
+            .into(),
+    };
+    let title = "Accuracy against steps".to_owned();
+    let figure = |series: Vec<Series>| AccuracyOverSteps { title: title.clone(), series };
+    let lines =
+        vec![series("posterior", 0.98, 1), series("euler", 0.985, 1), series("heun", 0.986, 2)];
+    let svg = drawn("accuracy-over-steps", &figure(lines)).unwrap();
+    for words in ["Accuracy against steps", "steps of the solver", "posterior", "heun", "1000"] {
+        assert!(svg.contains(words), "{words}");
+    }
+    drawn("accuracy-over-steps-flat", &figure(vec![series("euler", 0.5, 30)])).unwrap();
+    let one = Series { name: "one".into(), points: vec![(2.0, 1.0), (0.0, 0.5), (5.0, f64::NAN)] };
+    drawn("accuracy-over-steps-one", &figure(vec![one])).unwrap();
+    assert!(matches!(drawn("none", &figure(Vec::new())), Err(PlotError::Empty { .. })));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 use noprop_data::Split;
 use noprop_kernels::threads;
-use noprop_method::{Denoiser, Objective, Sampler, classify};
+use noprop_method::{Denoiser, Encoded, Objective, Sampler, classify, classify_encoded};
 
 use crate::TrainError;
 
@@ -85,6 +85,44 @@ pub fn evaluate(
         predictions,
         confusion,
     })
+}
+
+/// The share of `split` that each of `samplers` classifies correctly, in their order. The image branches run once for all of
+/// them; labels were used to count, and for nothing else.
+///
+/// # Errors
+/// As for [`evaluate`].
+pub fn accuracies(
+    network: &dyn Denoiser,
+    objective: &dyn Objective,
+    split: &Split,
+    samplers: &[Sampler],
+) -> Result<Vec<f64>, TrainError> {
+    let chunks: Vec<usize> = (0..split.len()).step_by(CHUNK).collect();
+    let answers = threads::side_by_side(chunks, |start| {
+        let images = split.range(start..start + CHUNK)?;
+        let rows: Vec<u32> = (start..start + images.dim(0)?).map(row_id).collect();
+        let encoded = Encoded::new(network, &images)?;
+        samplers
+            .iter()
+            .map(|sampler| {
+                let answer = classify_encoded(network, objective, &encoded, &rows, sampler)?;
+                top(&answer.probabilities)
+            })
+            .collect::<Result<Vec<_>, TrainError>>()
+    });
+    let mut predictions: Vec<Vec<u32>> = vec![Vec::with_capacity(split.len()); samplers.len()];
+    for answer in answers {
+        for (all, more) in predictions.iter_mut().zip(answer?) {
+            all.extend(more);
+        }
+    }
+    let truth = split.labels.to_vec1::<u32>()?;
+    let share = |labels: Vec<u32>| {
+        let hits = labels.iter().zip(&truth).filter(|(a, b)| a == b).count();
+        hits as f64 / truth.len().max(1) as f64
+    };
+    Ok(predictions.into_iter().map(share).collect())
 }
 
 fn row_id(row: usize) -> u32 {

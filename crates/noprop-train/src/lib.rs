@@ -62,7 +62,7 @@ mod weights;
 pub use atomic_file::write_atomically;
 pub use config::{OptimizerKind, TrainConfig};
 pub use error::TrainError;
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, accuracies, evaluate};
 pub use fit::{Best, Control, EpochReport, FitReport, Fitting, Observer, Outcome, Silent, fit};
 pub use learning_rate::{Decay, LearningRate};
 pub use metrics::{Event, MeanLoss, MetricsLog};

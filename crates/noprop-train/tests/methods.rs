@@ -7,14 +7,14 @@ use std::num::NonZeroU32;
 use candle_core::{Device, Tensor};
 use noprop_data::{Dataset, Split};
 use noprop_method::{
-    Backprop, ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching, Integration,
-    LossWeight, Objective, ParameterBuilder, ParameterKind, Sampler, SamplerKind, Schedule,
-    ScheduleKind, Seed, Solver,
+    Adjoint, Backprop, ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching,
+    Integration, LearnedSchedule, LossWeight, Objective, ParameterBuilder, ParameterKind, Part,
+    Pass, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
     Control, Existing, Fitting, Observer, Outcome, Progress, RunDirectory, Silent, StepReport,
-    TrainConfig, Trainer, evaluate, fit,
+    TrainConfig, Trainer, Unit, evaluate, fit,
 };
 
 const BLOCKS: usize = 3;
@@ -34,30 +34,33 @@ struct Case {
     variant: Variant,
     encoder: EncoderKind,
     embedding: Embedding,
+    /// Blocks that share time between them, where it is continuous.
+    intervals: usize,
 }
 
 const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
 
-const CASES: [Case; 7] = [
-    Case {
-        variant: Variant::ContinuousTime,
-        encoder: EncoderKind::PerBlock,
-        embedding: Embedding::Onehot,
-    },
-    Case { variant: Variant::ContinuousTime, encoder: EncoderKind::Shared, embedding: LEARNED },
-    Case {
-        variant: Variant::FlowMatching,
-        encoder: EncoderKind::PerBlock,
-        embedding: Embedding::Onehot,
-    },
-    Case { variant: Variant::DiscreteTime, encoder: EncoderKind::Shared, embedding: LEARNED },
-    Case { variant: Variant::DiscreteTime, encoder: EncoderKind::PerBlock, embedding: LEARNED },
-    Case {
-        variant: Variant::Backprop,
-        encoder: EncoderKind::PerBlock,
-        embedding: Embedding::Onehot,
-    },
-    Case { variant: Variant::Backprop, encoder: EncoderKind::Shared, embedding: LEARNED },
+const ONEHOT: Embedding = Embedding::Onehot;
+
+/// One block where time is continuous.
+const fn case(variant: Variant, encoder: EncoderKind, embedding: Embedding) -> Case {
+    Case { variant, encoder, embedding, intervals: 1 }
+}
+
+const CASES: [Case; 13] = [
+    case(Variant::ContinuousTime, EncoderKind::PerBlock, ONEHOT),
+    case(Variant::ContinuousTime, EncoderKind::Shared, LEARNED),
+    Case { intervals: 2, ..case(Variant::ContinuousTime, EncoderKind::PerBlock, ONEHOT) },
+    Case { intervals: 2, ..case(Variant::ContinuousTime, EncoderKind::Shared, LEARNED) },
+    case(Variant::FlowMatching, EncoderKind::PerBlock, ONEHOT),
+    Case { intervals: 2, ..case(Variant::FlowMatching, EncoderKind::PerBlock, ONEHOT) },
+    Case { intervals: 2, ..case(Variant::FlowMatching, EncoderKind::Shared, ONEHOT) },
+    case(Variant::DiscreteTime, EncoderKind::Shared, LEARNED),
+    case(Variant::DiscreteTime, EncoderKind::PerBlock, LEARNED),
+    case(Variant::Backprop, EncoderKind::PerBlock, ONEHOT),
+    case(Variant::Backprop, EncoderKind::Shared, LEARNED),
+    case(Variant::Adjoint, EncoderKind::PerBlock, ONEHOT),
+    case(Variant::Adjoint, EncoderKind::Shared, LEARNED),
 ];
 
 impl Case {
@@ -65,7 +68,7 @@ impl Case {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
         let blocks = match self.variant {
             Variant::DiscreteTime | Variant::Backprop => BLOCKS,
-            Variant::ContinuousTime | Variant::FlowMatching => 1,
+            Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => self.intervals,
         };
         let config = NetworkConfig::new(image, 10, blocks)
             .unwrap()
@@ -84,10 +87,17 @@ impl Case {
             }
             Variant::ContinuousTime => {
                 let weight = LossWeight::MinSnr(5.0);
-                Box::new(ContinuousTime::new(1.0, weight, with(Solver::Posterior)).unwrap())
+                let whole = ContinuousTime::new(1.0, weight, with(Solver::Posterior)).unwrap();
+                let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+                let start = LearnedSchedule::new(&builder).unwrap();
+                Box::new(whole.divided(self.intervals, &start).unwrap())
             }
             Variant::Backprop => Box::new(Backprop),
-            Variant::FlowMatching => Box::new(FlowMatching::new(with(Solver::Heun)).unwrap()),
+            Variant::Adjoint => Box::new(Adjoint::new(with(Solver::Euler)).unwrap()),
+            Variant::FlowMatching => {
+                let whole = FlowMatching::new(with(Solver::Heun)).unwrap();
+                Box::new(whole.divided(self.intervals).unwrap())
+            }
         }
     }
 }
@@ -123,6 +133,38 @@ fn every_trainable_variable_moves_in_one_step() {
             }
         }
     }
+}
+
+/// Blocks of flow matching share nothing: each is a unit, its loss reaches it alone, and one may be trained before the other
+/// or in turns with it.
+#[test]
+fn blocks_with_an_interval_each_never_meet() {
+    let case = Case { intervals: 2, ..case(Variant::FlowMatching, EncoderKind::PerBlock, ONEHOT) };
+    let (images, objective) = (few_images(), case.objective());
+    let network = case.network();
+    assert_eq!(Unit::of(&network, &*objective), [Unit::Block(1), Unit::Block(2)]);
+    let draws = Seed(1).at(0, 0);
+    let pixels = images.images().unwrap();
+    for block in [1, 2] {
+        let pass = Pass::Train(draws.dropout(Part::Block(block)));
+        let features = network.encode(Part::Block(block), &pixels, pass).unwrap();
+        let loss = objective.block_loss(&network, block, &features, &images.labels, draws);
+        let gradients = loss.unwrap().loss.backward().unwrap();
+        for parameter in network.parameters().iter() {
+            let own = parameter.part == Part::Block(block);
+            assert_eq!(gradients.get(&parameter.var).is_some(), own, "{}", parameter.name);
+        }
+    }
+    let train = |turns: &[usize]| {
+        let network = case.network();
+        let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
+        for &unit in turns {
+            trainer.advance(unit).unwrap();
+        }
+        drop(trainer);
+        bits(&network)
+    };
+    assert!(train(&[0, 0, 0, 1, 1, 1]) == train(&[1, 0, 1, 1, 0, 0]));
 }
 
 #[test]
