@@ -181,7 +181,7 @@ fn steps(trained: &Trained, images: &Split) -> Result<Option<AccuracyOverSteps>>
         return Ok(None);
     };
     let solvers: &[Solver] = match config.method {
-        Method::Ct => &[Solver::Posterior, Solver::Euler, Solver::Heun],
+        Method::Ct => &[Solver::Euler, Solver::Heun, Solver::Posterior],
         Method::Dt | Method::Fm | Method::Backprop | Method::Adjoint => {
             &[Solver::Euler, Solver::Heun]
         }
