@@ -43,6 +43,8 @@ mod order;
 #[cfg(feature = "datasets")]
 pub mod picture;
 #[cfg(feature = "datasets")]
+mod prototype;
+#[cfg(feature = "datasets")]
 mod split;
 
 #[cfg(feature = "datasets")]
@@ -56,5 +58,7 @@ pub use folder::{BadPictures, FolderOptions, open_folder};
 pub use name::{DatasetName, UnknownDataset};
 #[cfg(feature = "datasets")]
 pub use order::{epoch_order, picked};
+#[cfg(feature = "datasets")]
+pub use prototype::prototypes;
 #[cfg(feature = "datasets")]
 pub use split::{Split, hold_out};

@@ -10,6 +10,7 @@ pub(crate) enum Purpose {
     Holdout = 2,
     Sample = 3,
     Picked = 4,
+    Prototype = 8,
 }
 
 /// The order in which epoch number `epoch` (from 0) visits `n` images. It depends on nothing but its arguments.

@@ -5,9 +5,11 @@ use noprop_kernels::{Backend, cross_entropy, random};
 use noprop_schedule::Schedule;
 
 use crate::discrete_time::{posterior_draw, softmax};
+use crate::readout::posterior_logits;
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, Integration, LearnedSchedule, LossWeight, MethodError,
-    Noise, Objective, Part, Partition, Pass, Solver, Trajectory, clean_embeddings,
+    Noise, Objective, Part, Partition, Pass, Readout, ScheduleAt, Solver, Trajectory,
+    clean_embeddings,
 };
 
 /// The continuous-time objective.
@@ -21,6 +23,7 @@ pub struct ContinuousTime {
     loss_weight: LossWeight,
     integration: Integration,
     partition: Partition,
+    readout: Readout,
 }
 
 /// Cells of 0..=1 over which the mass of the loss weight is added up.
@@ -37,7 +40,13 @@ impl ContinuousTime {
         integration: Integration,
     ) -> Result<Self, MethodError> {
         MethodError::positive("eta", eta)?;
-        Ok(Self { eta, loss_weight, integration, partition: Partition::whole() })
+        Ok(Self {
+            eta,
+            loss_weight,
+            integration,
+            partition: Partition::whole(),
+            readout: Readout::default(),
+        })
     }
 
     /// The same with `intervals` blocks, each owning an interval of time. The intervals have equal loss mass, ∫ w(t) dt with
@@ -59,6 +68,25 @@ impl ContinuousTime {
     /// Which block owns which times.
     pub fn partition(&self) -> &Partition {
         &self.partition
+    }
+
+    /// How the last embedding becomes a class.
+    #[must_use]
+    pub fn readout(mut self, readout: Readout) -> Self {
+        self.readout = readout;
+        self
+    }
+
+    /// Class logits [N, classes] of the last embedding z_1 [N, d].
+    fn class_logits(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
+        Ok(match self.readout {
+            Readout::Softmax => network.readout(z)?,
+            Readout::Posterior => {
+                let end = constant(schedule(network)?.ends().0)?;
+                let embeddings = network.class_embeddings();
+                posterior_logits(z, embeddings, &end.alpha_bar()?, &end.noise_share()?)?
+            }
+        })
     }
 
     /// The factor before each image's squared error, [N].
@@ -90,6 +118,11 @@ impl ContinuousTime {
 /// The network's schedule.
 fn schedule(network: &dyn Denoiser) -> Result<&LearnedSchedule, MethodError> {
     network.schedule().ok_or(MethodError::NoSchedule)
+}
+
+/// The schedule at one of its ends, where γ is a parameter.
+fn constant(gamma: &Tensor) -> candle_core::Result<ScheduleAt> {
+    Ok(ScheduleAt { gamma: gamma.clone(), rate: gamma.zeros_like()? })
 }
 
 /// Times in block `block`'s interval, [N]: each uniform, together spread evenly (one draw shifts a grid), which makes the mean
@@ -160,20 +193,21 @@ impl Objective for ContinuousTime {
         let clean = clean_embeddings(network.class_embeddings(), labels)?;
         let (rows, width) = clean.dims2()?;
         let (clean_end, noise_end) = schedule(network)?.ends();
-        let at = |gamma: &Tensor| -> candle_core::Result<crate::ScheduleAt> {
-            Ok(crate::ScheduleAt { gamma: gamma.clone(), rate: gamma.zeros_like()? })
-        };
-        let (clean_end, noise_end) = (at(clean_end)?, at(noise_end)?);
+        let (clean_end, noise_end) = (constant(clean_end)?, constant(noise_end)?);
         let noise = random::normal(draws.readout_noise(), (rows, width), clean.device())?;
         let z = (clean.broadcast_mul(&clean_end.alpha_bar()?.sqrt()?)?
             + noise.broadcast_mul(&clean_end.noise_share()?.sqrt()?)?)?;
-        let logits = network.readout(&z)?.unsqueeze(0)?;
+        let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
         let cross_entropy = cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?;
         // ½(ᾱ_0 (‖u‖² − d) − d ln(1 − ᾱ_0)).
         let d = width as f64;
         let signal = clean.sqr()?.sum(D::Minus1)?.mean_keepdim(0)?.affine(1.0, -d)?;
         let kl = ((noise_end.alpha_bar()? * signal)? - (noise_end.noise_share()?.log()? * d)?)?;
         Ok((cross_entropy + (kl * 0.5)?.squeeze(0)?)?)
+    }
+
+    fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
+        Ok(softmax(&self.class_logits(network, z)?)?)
     }
 
     fn kl_to_prior(&self, network: &dyn Denoiser) -> Result<f64, MethodError> {

@@ -5,9 +5,10 @@ use candle_core::Tensor;
 use noprop_kernels::{Backend, cross_entropy, denoise_loss, random};
 use noprop_schedule::{Posterior, Schedule, kl_to_prior};
 
+use crate::readout::posterior_logits;
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, LossWeight, MethodError, Noise, Objective, Part, Pass,
-    SamplerKind, Trajectory, clean_embeddings, noised,
+    Readout, SamplerKind, Trajectory, clean_embeddings, noised,
 };
 
 /// The discrete-time objective.
@@ -20,6 +21,7 @@ pub struct DiscreteTime {
     schedule: Schedule,
     eta: f64,
     loss_weight: LossWeight,
+    readout: Readout,
 }
 
 impl DiscreteTime {
@@ -29,7 +31,14 @@ impl DiscreteTime {
     /// [`MethodError::OutOfRange`] unless η is positive and finite.
     pub fn new(schedule: Schedule, eta: f64, loss_weight: LossWeight) -> Result<Self, MethodError> {
         MethodError::positive("eta", eta)?;
-        Ok(Self { schedule, eta, loss_weight })
+        Ok(Self { schedule, eta, loss_weight, readout: Readout::default() })
+    }
+
+    /// How the last embedding becomes a class.
+    #[must_use]
+    pub fn readout(mut self, readout: Readout) -> Self {
+        self.readout = readout;
+        self
     }
 
     /// The schedule.
@@ -47,6 +56,19 @@ impl DiscreteTime {
             LossWeight::Snr => paper,
             LossWeight::Uniform => 1.0,
             LossWeight::MinSnr(most) => paper.min(most),
+        }
+    }
+
+    /// Class logits [N, classes] of the last embedding z_T [N, d].
+    fn class_logits(&self, network: &dyn Denoiser, z: &Tensor) -> candle_core::Result<Tensor> {
+        match self.readout {
+            Readout::Softmax => network.readout(z),
+            Readout::Posterior => {
+                let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
+                let one = |value: f64| Tensor::new(&[value as f32], z.device());
+                let (share, rest) = (one(alpha_bar)?, one(1.0 - alpha_bar)?);
+                posterior_logits(z, network.class_embeddings(), &share, &rest)
+            }
         }
     }
 
@@ -101,8 +123,12 @@ impl Objective for DiscreteTime {
         let clean = clean_embeddings(network.class_embeddings(), labels)?;
         let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
         let z = noised(&clean, alpha_bar, draws.readout_noise())?;
-        let logits = network.readout(&z)?.unsqueeze(0)?;
+        let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
         Ok(cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?)
+    }
+
+    fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
+        Ok(softmax(&self.class_logits(network, z)?)?)
     }
 
     fn kl_to_prior(&self, network: &dyn Denoiser) -> Result<f64, MethodError> {

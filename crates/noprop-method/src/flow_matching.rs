@@ -1,20 +1,22 @@
-//! NoProp-FM: a block that learns a velocity from noise to embedding (Eqs. 10-13, Algorithm 3), with fixed embeddings.
+//! NoProp-FM: a block that learns a velocity from noise to embedding (Eqs. 10-13, Algorithm 3).
 
 use candle_core::{D, Tensor};
-use noprop_kernels::random;
+use noprop_kernels::{Backend, cross_entropy, random};
 
 use crate::continuous_time::{scaled_rows, times};
 use crate::discrete_time::softmax;
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, Integration, MethodError, Noise, Objective, Part,
-    Partition, Pass, Trajectory, clean_embeddings,
+    Partition, Pass, ReadoutTraining, Trajectory, clean_embeddings,
 };
 
 /// The flow-matching objective.
 ///
 /// On the straight path z_t = t u_y + (1 − t) z_0 from noise z_0 ~ N(0, I) to the label's embedding (Eq. 12 with σ = 0) the
 /// velocity is u_y − z_0; the block's logits, times W_embed and with no softmax between, are its guess v(z_t, x, t), graded on
-/// ‖v − (u_y − z_0)‖². The answer is the class whose embedding is nearest to where the path ends.
+/// ‖v − (u_y − z_0)‖². Where W_embed is trained, nothing in that would hold the classes apart: the cross-entropy of a readout of
+/// the end that the velocity points to, z_t + (1 − t) v, is added (the anchor). The answer is the class whose embedding is
+/// nearest to where the path ends.
 ///
 /// With several blocks each draws its times in its own interval, and its loss is multiplied by the interval's length: the sum
 /// over blocks is the one block's expectation.
@@ -84,10 +86,23 @@ impl Objective for FlowMatching {
             time: &time,
             pass: Pass::Train(draws.dropout(Part::Block(block))),
         })?;
-        let wanted = (clean - noise)?;
-        let errors = (logits.matmul(embeddings)? - wanted)?.sqr()?.sum(D::Minus1)?;
-        let error = errors.mean_all()?;
-        Ok(BlockLoss { loss: (&error * self.partition.share(block))?, error: error.detach() })
+        let velocity = logits.matmul(embeddings)?;
+        let errors = (&velocity - (clean - noise)?)?.sqr()?.sum(D::Minus1)?;
+        let flow = errors.mean_all()?;
+        let error = flow.detach();
+        let share = self.partition.share(block);
+        if network.parameters().trainable(&[Part::Embedding]).next().is_none() {
+            return Ok(BlockLoss { error, loss: (flow * share)? });
+        }
+        let end = (z + scaled_rows(&velocity, &time.affine(-1.0, 1.0)?)?)?;
+        let anchor = network.readout(&end)?.unsqueeze(0)?;
+        let anchor = cross_entropy(&anchor, labels, Backend::Auto)?.squeeze(0)?;
+        Ok(BlockLoss { error, loss: ((flow + anchor)? * share)? })
+    }
+
+    /// Through the anchor.
+    fn readout_training(&self) -> ReadoutTraining {
+        ReadoutTraining::WithBlocks
     }
 
     fn readout_loss(&self, _: &dyn Denoiser, _: &Tensor, _: Draws) -> Result<Tensor, MethodError> {

@@ -16,6 +16,7 @@
 //! | [`Backprop`] | the baseline: the same blocks trained end to end (Eqs. 17-19) |
 //! | [`Adjoint`] | the baseline in continuous time: a neural ODE trained by the adjoint method |
 //! | [`Integration`] | solvers and steps, where time is continuous |
+//! | [`Readout`] | from the last embedding to a class (Eqs. 14-16) |
 //! | [`LossWeight`] | how much each block's error counts |
 //! | [`classify`], [`SamplerKind`] | from noise to class probabilities, never with a label at hand |
 //! | [`Seed`] | every random draw, keyed by what it is for and where in training it happens |
@@ -54,6 +55,7 @@ mod noising;
 mod objective;
 mod parameters;
 mod partition;
+mod readout;
 mod sampler;
 mod seed;
 
@@ -68,11 +70,14 @@ pub use integration::{Integration, Solver};
 pub use learned_schedule::{LearnedSchedule, ScheduleAt};
 pub use loss_weight::LossWeight;
 pub use noising::{clean_embeddings, noised};
-pub use objective::{BlockLoss, Differentiated, Noise, Objective, Training, Trajectory};
+pub use objective::{
+    BlockLoss, Differentiated, Noise, Objective, ReadoutTraining, Training, Trajectory,
+};
 pub use parameters::{
     Init, Parameter, ParameterBuilder, ParameterError, ParameterKind, Parameters, Part,
 };
 pub use partition::Partition;
+pub use readout::Readout;
 pub use sampler::{Classification, Encoded, Sampler, SamplerKind, classify, classify_encoded};
 pub use seed::{Draws, Seed};
 

@@ -42,6 +42,16 @@ pub enum Training {
     EndToEnd,
 }
 
+/// Which loss trains the readout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ReadoutTraining {
+    /// One of its own, on the last embedding alone: [`Objective::readout_loss`].
+    #[default]
+    Own,
+    /// Those of the blocks, which all reach it: [`Objective::block_loss`].
+    WithBlocks,
+}
+
 /// A variant of NoProp: discrete time, continuous time, flow matching, or one of your own.
 ///
 /// A model is B blocks, each owning a set of noise levels. A discrete-time model has one level a block.
@@ -78,6 +88,11 @@ pub trait Objective: Sync {
     /// What gets a loss of its own.
     fn training(&self) -> Training {
         Training::Blockwise
+    }
+
+    /// Which loss trains the readout.
+    fn readout_training(&self) -> ReadoutTraining {
+        ReadoutTraining::Own
     }
 
     /// The loss at the end of the chain and its gradients in the whole network; how they get there is the method's affair.

@@ -55,10 +55,11 @@ pub enum Init {
     Constant(f32),
     /// U(−1/√fan_in, 1/√fan_in): what PyTorch does for linear and convolution layers, weight and bias.
     FanIn(usize),
-    /// A matrix [R, C] with orthonormal rows, or with orthogonal columns and rows of mean square length 1 where R > C.
-    Orthogonal,
-    /// N(0, 1/C) for a matrix [R, C]: rows of about length 1.
-    Random,
+    /// A matrix [R, C] with orthogonal rows of this length, or with orthogonal columns and rows of that mean square length where
+    /// R > C.
+    Orthogonal(f32),
+    /// N(0, length²/C) for a matrix [R, C]: rows of about this length.
+    Random(f32),
 }
 
 /// One named variable.
@@ -171,6 +172,12 @@ impl ParameterBuilder {
         &self.device
     }
 
+    /// Whether values are fresh from a seed, and not stored ones.
+    pub fn is_fresh(&self) -> bool {
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(store.source, Source::Seeded(_))
+    }
+
     /// A variable for the optimizer, `name` given without its part (`image.conv1.weight`).
     ///
     /// # Errors
@@ -266,19 +273,20 @@ fn initial(
             let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
             random::uniform(seed.init(name), shape.clone(), device)?.affine(2.0 * bound, -bound)
         }
-        Init::Random => {
+        Init::Random(length) => {
             let (_, columns) = shape.dims2()?;
             random::normal(seed.init(name), shape.clone(), device)?
-                * (1.0 / columns.max(1) as f64).sqrt()
+                * (f64::from(length) / (columns.max(1) as f64).sqrt())
         }
-        Init::Orthogonal => {
+        Init::Orthogonal(length) => {
+            let length = f64::from(length);
             let (rows, columns) = shape.dims2()?;
             let draws = random::normal(seed.init(name), shape.clone(), device)?;
             if rows <= columns {
-                return orthonormal_rows(&draws);
+                return orthonormal_rows(&draws)? * length;
             }
             orthonormal_rows(&draws.t()?)?.t()?.contiguous()?
-                * (rows as f64 / columns as f64).sqrt()
+                * (length * (rows as f64 / columns as f64).sqrt())
         }
     }
 }
@@ -368,14 +376,14 @@ mod tests {
     #[test]
     fn orthogonal_rows_are_orthogonal_and_of_length_one() {
         let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-        let wide = builder.trainable(Part::Embedding, "a", (4, 9), Init::Orthogonal).unwrap();
+        let wide = builder.trainable(Part::Embedding, "a", (4, 9), Init::Orthogonal(1.0)).unwrap();
         let products = wide.matmul(&wide.t().unwrap()).unwrap().to_vec2::<f32>().unwrap();
         for (i, row) in products.iter().enumerate() {
             for (j, product) in row.iter().enumerate() {
                 assert!((product - if i == j { 1.0 } else { 0.0 }).abs() < 1e-6, "{i} {j}");
             }
         }
-        let tall = builder.trainable(Part::Embedding, "b", (9, 4), Init::Orthogonal).unwrap();
+        let tall = builder.trainable(Part::Embedding, "b", (9, 4), Init::Orthogonal(1.0)).unwrap();
         let square = tall.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
         assert!((square - 9.0).abs() < 1e-5, "mean square length 1: {square}");
     }

@@ -4,8 +4,9 @@ use candle_core::{Result, Tensor};
 use noprop_kernels::Activation;
 use noprop_method::{ParameterError, Pass};
 
+use crate::Variant;
 use crate::image_branch::WIDTH;
-use crate::label_branch::LabelBranch;
+use crate::label_branch::{LabelBranch, LabelInput};
 use crate::layers::{BatchNorm, Linear, Place};
 
 const NARROW: usize = 128;
@@ -21,8 +22,9 @@ pub(crate) struct BlockHead {
 impl BlockHead {
     pub fn new(
         place: &Place<'_>,
-        dimension: usize,
+        input: LabelInput,
         classes: usize,
+        variant: Variant,
     ) -> std::result::Result<Self, ParameterError> {
         let joint = place.at("joint");
         let layer = |number: usize, inputs, outputs| {
@@ -31,7 +33,7 @@ impl BlockHead {
             Ok::<_, ParameterError>((linear, BatchNorm::new(&place, outputs, Activation::Relu)?))
         };
         Ok(Self {
-            label: LabelBranch::new(&place.at("label"), dimension)?,
+            label: LabelBranch::new(&place.at("label"), input, variant)?,
             wide: layer(1, 2 * WIDTH, WIDTH)?,
             narrow: layer(2, WIDTH, NARROW)?,
             logits: Linear::new(&joint.at("fc3"), NARROW, classes)?,
@@ -43,7 +45,7 @@ impl BlockHead {
         let label = self.label.forward(z, pass)?;
         let (wide, wide_norm) = &self.wide;
         let (narrow, narrow_norm) = &self.narrow;
-        let x = wide.forward_joined(&features.unsqueeze(0)?, &label.unsqueeze(0)?)?;
+        let x = wide.forward_joined(&features.unsqueeze(0)?, &label)?;
         let x = wide_norm.forward(&x, pass.into())?;
         let x = narrow_norm.forward(&narrow.forward(&x)?, pass.into())?;
         self.logits.forward(&x)?.squeeze(0)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use noprop_kernels::Backend;
-use noprop_method::{EncoderKind, ParameterError};
+use noprop_method::{EncoderKind, ParameterError, Readout};
 use serde::{Deserialize, Serialize};
 
 /// The smallest image side the three convolutions and two poolings leave anything of.
@@ -28,6 +28,13 @@ pub struct ImageShape {
     pub width: usize,
 }
 
+impl ImageShape {
+    /// C·H·W.
+    pub fn pixels(self) -> usize {
+        self.channels * self.height * self.width
+    }
+}
+
 /// W_embed: the clean embedding of every class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -36,11 +43,71 @@ pub enum Embedding {
     /// The identity: d = classes, fixed.
     #[default]
     Onehot,
-    /// A matrix that is trained with the network, rows orthogonal before that.
+    /// A matrix that is trained with the network.
     Learned {
         /// d.
         dimension: usize,
     },
+    /// A trained matrix whose rows are images, d = C·H·W, that go through an image branch.
+    Prototype,
+}
+
+impl Embedding {
+    /// Whether it is trained.
+    pub fn is_trained(self) -> bool {
+        match self {
+            Self::Onehot => false,
+            Self::Learned { .. } | Self::Prototype => true,
+        }
+    }
+
+    /// Where it starts unless one says otherwise; one-hot embeddings start as what they stay.
+    pub fn usual_start(self) -> Option<EmbeddingStart> {
+        match self {
+            Self::Onehot => None,
+            Self::Learned { .. } => Some(EmbeddingStart::Orthogonal),
+            Self::Prototype => Some(EmbeddingStart::Prototype),
+        }
+    }
+}
+
+/// What trained class embeddings are before training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmbeddingStart {
+    /// Orthogonal rows.
+    Orthogonal,
+    /// Random rows.
+    Random,
+    /// An image of each class, given to [`Network::start_embeddings_from`](crate::Network::start_embeddings_from).
+    Prototype,
+}
+
+impl fmt::Display for EmbeddingStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Orthogonal => "orthogonal",
+            Self::Random => "random",
+            Self::Prototype => "prototype",
+        })
+    }
+}
+
+impl FromStr for EmbeddingStart {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self, ModelError> {
+        match name {
+            "orthogonal" => Ok(Self::Orthogonal),
+            "random" => Ok(Self::Random),
+            "prototype" => Ok(Self::Prototype),
+            _ => Err(ModelError::OutOfRange {
+                name: "embedding-start",
+                expected: "orthogonal, random or prototype".into(),
+                value: name.into(),
+            }),
+        }
+    }
 }
 
 impl fmt::Display for Embedding {
@@ -48,6 +115,7 @@ impl fmt::Display for Embedding {
         match self {
             Self::Onehot => f.write_str("onehot"),
             Self::Learned { dimension } => write!(f, "learned:{dimension}"),
+            Self::Prototype => f.write_str("prototype"),
         }
     }
 }
@@ -56,15 +124,19 @@ impl FromStr for Embedding {
     type Err = ModelError;
 
     fn from_str(name: &str) -> Result<Self, ModelError> {
-        if name == "onehot" {
-            return Ok(Self::Onehot);
+        match name {
+            "onehot" => return Ok(Self::Onehot),
+            "prototype" => return Ok(Self::Prototype),
+            _ => {}
         }
         let dimension = name.strip_prefix("learned:").and_then(|d| d.parse().ok());
         match dimension.filter(|d| (1..=MAX_DIMENSION).contains(d)) {
             Some(dimension) => Ok(Self::Learned { dimension }),
             None => Err(ModelError::OutOfRange {
                 name: "embedding",
-                expected: format!("onehot, or learned:D with D between 1 and {MAX_DIMENSION}"),
+                expected: format!(
+                    "onehot, prototype, or learned:D with D between 1 and {MAX_DIMENSION}"
+                ),
                 value: name.into(),
             }),
         }
@@ -93,7 +165,7 @@ pub enum Variant {
     DiscreteTime,
     /// Fig. 6 right: a block with a time input, no batch norm, a readout, and a noise schedule that is learned.
     ContinuousTime,
-    /// Fig. 6 right, without readout or schedule.
+    /// Fig. 6 right, without schedule, and with a readout only where the class embeddings are trained.
     FlowMatching,
     /// Fig. 6 left, with weights that mix each block's guess into the chain: the end-to-end baseline.
     Backprop,
@@ -132,7 +204,9 @@ pub struct NetworkConfig {
     pub(crate) encoder: EncoderKind,
     pub(crate) dropout: f64,
     pub(crate) embedding: Embedding,
+    pub(crate) embedding_start: Option<EmbeddingStart>,
     pub(crate) embedding_scale: f64,
+    pub(crate) readout: Readout,
     pub(crate) variant: Variant,
     pub(crate) backend: Backend,
 }
@@ -167,7 +241,9 @@ impl NetworkConfig {
             encoder: EncoderKind::default(),
             dropout: 0.2,
             embedding: Embedding::default(),
+            embedding_start: None,
             embedding_scale: 1.0,
+            readout: Readout::default(),
             variant: Variant::default(),
             backend: Backend::Auto,
         })
@@ -194,7 +270,21 @@ impl NetworkConfig {
         self
     }
 
-    /// The length of every class embedding.
+    /// What trained class embeddings are before training, if not [`Embedding::usual_start`].
+    #[must_use]
+    pub fn embedding_start(mut self, start: EmbeddingStart) -> Self {
+        self.embedding_start = Some(start);
+        self
+    }
+
+    /// How the last embedding becomes a class.
+    #[must_use]
+    pub fn readout(mut self, readout: Readout) -> Self {
+        self.readout = readout;
+        self
+    }
+
+    /// The length of one-hot embeddings and of orthogonal or random starts.
     ///
     /// # Errors
     /// [`ModelError::OutOfRange`] unless positive and finite.
@@ -208,6 +298,49 @@ impl NetworkConfig {
         }
         self.embedding_scale = scale;
         Ok(self)
+    }
+
+    /// d, the length of a class embedding as a vector.
+    pub(crate) fn dimension(&self) -> usize {
+        match self.embedding {
+            Embedding::Onehot => self.classes,
+            Embedding::Learned { dimension } => dimension,
+            Embedding::Prototype => self.image.pixels(),
+        }
+    }
+
+    /// Refuses settings that do not go together.
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
+        let refuse = |name, expected: String, value: String| {
+            Err(ModelError::OutOfRange { name, expected, value })
+        };
+        let (pixels, d) = (self.image.pixels(), self.dimension());
+        match self.embedding_start {
+            Some(start) if !self.embedding.is_trained() => {
+                let expected = "left out where --embedding is onehot, which is never trained";
+                return refuse("embedding-start", expected.into(), start.to_string());
+            }
+            Some(start @ EmbeddingStart::Prototype) if d != pixels => {
+                let expected = format!(
+                    "orthogonal or random where embeddings have {d} numbers: a prototype is an image of {pixels}, \
+                     for --embedding prototype or learned:{pixels}"
+                );
+                return refuse("embedding-start", expected, start.to_string());
+            }
+            _ => {}
+        }
+        if self.embedding == Embedding::Prototype && self.variant == Variant::Adjoint {
+            let expected = "onehot or learned:D for the method adjoint";
+            return refuse("embedding", expected.into(), self.embedding.to_string());
+        }
+        match (self.readout, self.variant) {
+            (Readout::Posterior, Variant::FlowMatching | Variant::Backprop | Variant::Adjoint) => {
+                let expected =
+                    "softmax for fm, backprop and adjoint: Bayes' rule needs the noise of dt or ct";
+                refuse("readout", expected.into(), self.readout.to_string())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Which kernels compute.

@@ -1,21 +1,69 @@
-//! The label branch of Fig. 6: a residual block of linear layers, noised label embedding → 256 features.
+//! What a block makes of the noised label embedding (Fig. 6): 256 features, by linear layers, or by an image branch of its own where
+//! embeddings are images.
 
 use candle_core::{Result, Tensor};
 use noprop_kernels::Activation;
-use noprop_method::{ParameterError, Pass};
+use noprop_method::{ParameterError, Pass, StreamKey};
 
-use crate::image_branch::WIDTH;
+use crate::image_branch::{ImageBranch, WIDTH};
 use crate::layers::{BatchNorm, Linear, Place};
+use crate::{ImageShape, Variant};
 
-/// h = ReLU(BN(FC z)); h + BN(FC ReLU(BN(FC h))).
-pub(crate) struct LabelBranch {
+/// What a label embedding is.
+#[derive(Clone, Copy)]
+pub(crate) enum LabelInput {
+    /// d numbers.
+    Vector(usize),
+    /// An image: d = C·H·W.
+    Image { shape: ImageShape, dropout: f64 },
+}
+
+/// Label embedding [N, d] → 256 features.
+pub(crate) enum LabelBranch {
+    Residual(Box<Residual>),
+    Dense(Linear),
+    Image(Box<PrototypeBranch>),
+}
+
+impl LabelBranch {
+    pub fn new(
+        place: &Place<'_>,
+        input: LabelInput,
+        variant: Variant,
+    ) -> std::result::Result<Self, ParameterError> {
+        Ok(match (input, variant) {
+            (LabelInput::Image { shape, dropout }, _) => {
+                let branch = ImageBranch::new(&place.at("image"), shape, dropout, variant)?;
+                Self::Image(Box::new(PrototypeBranch { branch, shape }))
+            }
+            (LabelInput::Vector(d), Variant::DiscreteTime | Variant::Backprop) => {
+                Self::Residual(Box::new(Residual::new(place, d)?))
+            }
+            (
+                LabelInput::Vector(d),
+                Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint,
+            ) => Self::Dense(Linear::new(&place.at("fc1"), d, WIDTH)?),
+        })
+    }
+
+    /// [N, d] → [1, N, 256].
+    pub fn forward(&self, z: &Tensor, pass: Pass) -> Result<Tensor> {
+        match self {
+            Self::Residual(branch) => branch.forward(z, pass),
+            Self::Dense(linear) => linear.forward_relu(&z.unsqueeze(0)?),
+            Self::Image(branch) => branch.forward(z, pass),
+        }
+    }
+}
+
+/// h = ReLU(BN(FC z)); h + BN(FC ReLU(BN(FC h))): discrete time's.
+pub(crate) struct Residual {
     linears: [Linear; 3],
     norms: [BatchNorm; 3],
 }
 
-impl LabelBranch {
-    /// `dimension` is d, the length of a label embedding.
-    pub fn new(place: &Place<'_>, dimension: usize) -> std::result::Result<Self, ParameterError> {
+impl Residual {
+    fn new(place: &Place<'_>, dimension: usize) -> std::result::Result<Self, ParameterError> {
         let linear =
             |layer: usize, inputs| Linear::new(&place.at(&format!("fc{layer}")), inputs, WIDTH);
         let norm = |layer: usize, activation| {
@@ -31,14 +79,34 @@ impl LabelBranch {
         })
     }
 
-    /// [N, d] → [N, 256].
-    pub fn forward(&self, z: &Tensor, pass: Pass) -> Result<Tensor> {
+    fn forward(&self, z: &Tensor, pass: Pass) -> Result<Tensor> {
         let layer = |i: usize, x: &Tensor| {
             let x = self.linears[i].forward(x)?;
             self.norms[i].forward(&x, pass.into())
         };
         let h = layer(0, &z.unsqueeze(0)?)?;
         let refined = layer(2, &layer(1, &h)?)?;
-        (h + refined)?.squeeze(0)
+        h + refined
+    }
+}
+
+/// The layers of the image branch, on an embedding that is an image.
+pub(crate) struct PrototypeBranch {
+    branch: ImageBranch,
+    shape: ImageShape,
+}
+
+/// Tells this branch's dropout from that of the block's own image branch.
+const DROPOUT_KEY: [u64; 2] = [1, 0];
+
+impl PrototypeBranch {
+    fn forward(&self, z: &Tensor, pass: Pass) -> Result<Tensor> {
+        let ImageShape { channels, height, width } = self.shape;
+        let images = z.reshape((z.dim(0)?, channels, height, width))?;
+        let pass = match pass {
+            Pass::Train(key) => Pass::Train(StreamKey::derive(key.0, &DROPOUT_KEY)),
+            Pass::Eval => Pass::Eval,
+        };
+        self.branch.forward(&images, pass)?.unsqueeze(0)
     }
 }

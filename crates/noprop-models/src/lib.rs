@@ -5,7 +5,7 @@
 //! | `config.rs` | what a network is built from, checked once |
 //! | `layers.rs` | convolution, linear and batch norm with named, seeded parameters |
 //! | `image_branch.rs` | image → 256 features |
-//! | `label_branch.rs` | noised label embedding → 256 features |
+//! | `label_branch.rs` | noised label embedding, a vector or an image → 256 features |
 //! | `block_head.rs` | both → class logits |
 //! | `timed_head.rs` | image features, embedding and time → class logits |
 //! | `network.rs` | T blocks, the encoder they share or own, and the readout |
@@ -38,5 +38,5 @@ mod layers;
 mod network;
 mod timed_head;
 
-pub use config::{Embedding, ImageShape, ModelError, NetworkConfig, Variant};
+pub use config::{Embedding, EmbeddingStart, ImageShape, ModelError, NetworkConfig, Variant};
 pub use network::Network;

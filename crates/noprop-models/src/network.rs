@@ -1,16 +1,17 @@
-//! The discrete-time network: T blocks, the encoder they share or own, and the readout.
+//! The networks: blocks, the encoder they share or own, the class embeddings and the readout.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, Var};
 use noprop_method::{
     BlockInput, Denoiser, EncoderKind, Init, LearnedSchedule, ParameterBuilder, ParameterKind,
-    Parameters, Part, Pass,
+    Parameters, Part, Pass, Readout,
 };
 
 use crate::block_head::BlockHead;
 use crate::image_branch::ImageBranch;
+use crate::label_branch::LabelInput;
 use crate::layers::{Linear, Place};
 use crate::timed_head::TimedHead;
-use crate::{Embedding, ModelError, NetworkConfig, Variant};
+use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig, Variant};
 
 /// The paper's networks (Fig. 6).
 ///
@@ -26,6 +27,8 @@ pub struct Network {
     /// One a block, or none.
     mix: Vec<Tensor>,
     class_embeddings: Tensor,
+    /// What prototypes were before training.
+    first_embeddings: Option<Var>,
     parameters: Parameters,
 }
 
@@ -42,11 +45,13 @@ impl Network {
     /// Builds the network from `source`: fresh from a seed, or from stored tensors.
     ///
     /// # Errors
-    /// [`ModelError::Parameters`] if stored tensors are missing, misshapen or too many.
+    /// [`ModelError::OutOfRange`] for settings that do not go together; [`ModelError::Parameters`] if stored tensors are missing,
+    /// misshapen or too many.
     pub fn new(
         config: &NetworkConfig,
         source: ParameterBuilder,
     ) -> std::result::Result<Self, ModelError> {
+        config.check()?;
         let place = |part, kind| Place {
             builder: &source,
             part,
@@ -58,25 +63,19 @@ impl Network {
             let place = place(part, kind).at("image");
             ImageBranch::new(&place, config.image, config.dropout, config.variant)
         };
-        let class_embeddings = match config.embedding {
-            Embedding::Onehot => {
-                let unit = Tensor::eye(config.classes, DType::F32, source.device())?;
-                (unit * config.embedding_scale)?
-            }
-            Embedding::Learned { .. } if config.variant == Variant::FlowMatching => {
-                // Nothing would hold the classes apart.
-                return Err(ModelError::OutOfRange {
-                    name: "embedding",
-                    expected: "onehot where the method is flow matching".into(),
-                    value: config.embedding.to_string(),
-                });
-            }
-            Embedding::Learned { dimension } => {
-                let shape = (config.classes, dimension);
-                source.trainable(Part::Embedding, "weight", shape, Init::Orthogonal)?
+        let class_embeddings = class_embeddings(config, &source)?;
+        let dimension = config.dimension();
+        let shape = (config.classes, dimension);
+        let (first_embeddings, input) = match config.embedding {
+            Embedding::Onehot | Embedding::Learned { .. } => (None, LabelInput::Vector(dimension)),
+            Embedding::Prototype => {
+                let first = source.buffer(Part::Embedding, "start", shape, Init::Constant(0.0))?;
+                if source.is_fresh() {
+                    first.set(&class_embeddings.detach())?;
+                }
+                (Some(first), LabelInput::Image { shape: config.image, dropout: config.dropout })
             }
         };
-        let dimension = class_embeddings.dim(1)?;
         let mut image_branches = Vec::new();
         match config.encoder {
             EncoderKind::PerBlock => {}
@@ -95,12 +94,12 @@ impl Network {
             }
             let place = place(part, ParameterKind::Trainable);
             heads.push(match config.variant {
-                Variant::DiscreteTime | Variant::Backprop => {
-                    Head::Leveled(Box::new(BlockHead::new(&place, dimension, config.classes)?))
-                }
-                Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => {
-                    Head::Timed(Box::new(TimedHead::new(&place, dimension, config.classes)?))
-                }
+                Variant::DiscreteTime | Variant::Backprop => Head::Leveled(Box::new(
+                    BlockHead::new(&place, input, config.classes, config.variant)?,
+                )),
+                Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => Head::Timed(
+                    Box::new(TimedHead::new(&place, input, config.classes, config.variant)?),
+                ),
             });
         }
         let mix = match config.variant {
@@ -121,17 +120,22 @@ impl Network {
                 Init::Constant(0.0)
             }
         };
-        let readout = match config.variant {
+        let has_readout = match config.variant {
+            // For the anchor, without which nothing would hold trained embeddings apart.
+            Variant::FlowMatching => config.embedding.is_trained(),
             Variant::DiscreteTime
             | Variant::ContinuousTime
             | Variant::Backprop
-            | Variant::Adjoint => Some(Linear::starting_from(
+            | Variant::Adjoint => config.readout == Readout::Softmax,
+        };
+        let readout = match has_readout {
+            true => Some(Linear::starting_from(
                 &place(Part::Readout, ParameterKind::Trainable),
                 dimension,
                 config.classes,
                 readout_start,
             )?),
-            Variant::FlowMatching => None,
+            false => None,
         };
         let schedule = match config.variant {
             Variant::ContinuousTime => Some(LearnedSchedule::new(&source)?),
@@ -148,8 +152,30 @@ impl Network {
             schedule,
             mix,
             class_embeddings,
+            first_embeddings,
             parameters: source.finish()?,
         })
+    }
+
+    /// Sets trained class embeddings to `rows` [classes, d], once, before training: for [`EmbeddingStart::Prototype`].
+    ///
+    /// # Errors
+    /// candle's, for another shape, or where embeddings are not trained.
+    pub fn start_embeddings_from(&self, rows: &Tensor) -> Result<()> {
+        let trained = self.parameters.trainable(&[Part::Embedding]).next();
+        let Some(parameter) = trained else {
+            candle_core::bail!("one-hot embeddings start from nothing else");
+        };
+        parameter.var.set(rows)?;
+        match &self.first_embeddings {
+            Some(first) => first.set(rows),
+            None => Ok(()),
+        }
+    }
+
+    /// What class embeddings that are images were before training, [classes, C·H·W].
+    pub fn first_embeddings(&self) -> Option<Tensor> {
+        self.first_embeddings.as_ref().map(Var::as_detached_tensor)
     }
 
     /// Sets the running statistics of a frozen encoder to those of `images` [N, C, H, W], once, before training: an
@@ -163,6 +189,26 @@ impl Network {
             _ => Ok(()),
         }
     }
+}
+
+/// W_embed, fixed or trained, as it is before training.
+fn class_embeddings(
+    config: &NetworkConfig,
+    source: &ParameterBuilder,
+) -> std::result::Result<Tensor, ModelError> {
+    let length = config.embedding_scale as f32;
+    let init = match config.embedding_start.or(config.embedding.usual_start()) {
+        None => {
+            let unit = Tensor::eye(config.classes, DType::F32, source.device())?;
+            return Ok((unit * config.embedding_scale)?);
+        }
+        Some(EmbeddingStart::Orthogonal) => Init::Orthogonal(length),
+        Some(EmbeddingStart::Random) => Init::Random(length),
+        // The images are yet to come.
+        Some(EmbeddingStart::Prototype) => Init::Constant(0.0),
+    };
+    let shape = (config.classes, config.dimension());
+    Ok(source.trainable(Part::Embedding, "weight", shape, init)?)
 }
 
 impl Denoiser for Network {
@@ -200,7 +246,9 @@ impl Denoiser for Network {
     fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
         match self.heads.get(input.block.wrapping_sub(1)) {
             Some(Head::Leveled(head)) => head.forward(input.features, input.z, input.pass),
-            Some(Head::Timed(head)) => head.forward(input.features, input.z, input.time),
+            Some(Head::Timed(head)) => {
+                head.forward(input.features, input.z, input.time, input.pass)
+            }
             None => candle_core::bail!(
                 "block {} of a network with blocks 1 to {}",
                 input.block,

@@ -1,9 +1,11 @@
 //! A block for all times (Fig. 6, right): image features, noised embedding and time to class logits, with no batch norm.
 
 use candle_core::{D, Result, Tensor};
-use noprop_method::ParameterError;
+use noprop_method::{ParameterError, Pass};
 
+use crate::Variant;
 use crate::image_branch::WIDTH;
+use crate::label_branch::{LabelBranch, LabelInput};
 use crate::layers::{Linear, Place};
 
 const NARROW: usize = 128;
@@ -14,7 +16,7 @@ const LENGTH: f64 = 1000.0;
 
 /// Label: FC 256, ReLU. Time: positional embedding 64, FC 256, ReLU. All side by side: FC 256, ReLU, FC 128, ReLU, FC classes.
 pub(crate) struct TimedHead {
-    label: Linear,
+    label: LabelBranch,
     time: Linear,
     wide: Linear,
     narrow: Linear,
@@ -22,15 +24,15 @@ pub(crate) struct TimedHead {
 }
 
 impl TimedHead {
-    /// `dimension` is d, the length of a label embedding.
     pub fn new(
         place: &Place<'_>,
-        dimension: usize,
+        input: LabelInput,
         classes: usize,
+        variant: Variant,
     ) -> std::result::Result<Self, ParameterError> {
         let linear = |name: &str, inputs, outputs| Linear::new(&place.at(name), inputs, outputs);
         Ok(Self {
-            label: linear("label.fc1", dimension, WIDTH)?,
+            label: LabelBranch::new(&place.at("label"), input, variant)?,
             time: linear("time.fc1", POSITIONS, WIDTH)?,
             wide: linear("joint.fc1", 3 * WIDTH, WIDTH)?,
             narrow: linear("joint.fc2", WIDTH, NARROW)?,
@@ -39,8 +41,14 @@ impl TimedHead {
     }
 
     /// Image features [N, 256], embedding [N, d] and times [N] → class logits [N, classes].
-    pub fn forward(&self, features: &Tensor, z: &Tensor, time: &Tensor) -> Result<Tensor> {
-        let label = self.label.forward_relu(&z.unsqueeze(0)?)?;
+    pub fn forward(
+        &self,
+        features: &Tensor,
+        z: &Tensor,
+        time: &Tensor,
+        pass: Pass,
+    ) -> Result<Tensor> {
+        let label = self.label.forward(z, pass)?;
         let time = self.time.forward_relu(&positions(time)?.unsqueeze(0)?)?;
         let rest = Tensor::cat(&[&label, &time], 2)?;
         let x = self.wide.forward_joined(&features.unsqueeze(0)?, &rest)?.relu()?;

@@ -306,7 +306,7 @@ impl Task<'_> {
     }
 
     /// One step of blocks that share an encoder, class embeddings or a noise schedule: the parts that several losses reach stand
-    /// first. All blocks read the same shared parameters; what each loss contributes to them is added in block order, and they
+    /// before the blocks. All blocks read the same shared parameters; what each loss contributes to them is added in block order, and they
     /// take one step at the end. Gradients of a shared encoder stop at the features, are added there, and go through it once.
     /// A block is done when its turn is over, its update included, so memory does not grow with the number of blocks.
     fn joint(
@@ -316,7 +316,9 @@ impl Task<'_> {
         draws: Draws,
         lr: f64,
     ) -> Result<Vec<PartLoss>, TrainError> {
-        let (shared, own) = parts.split_at_mut(parts.partition_point(PartState::is_shared));
+        let is_block = |state: &PartState| matches!(state.part, Part::Block(_));
+        let blocks = parts.iter().position(is_block).unwrap_or(parts.len());
+        let (shared, own) = parts.split_at_mut(blocks);
         let encoded = match shared.iter().any(|state| state.part == Part::Encoder) {
             true => Some(self.features(batch, Part::Encoder, draws)?),
             false => None,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use noprop_method::{Denoiser, EncoderKind, Objective, Part, Training};
+use noprop_method::{Denoiser, EncoderKind, Objective, Part, ReadoutTraining, Training};
 
 /// A set of parameters trained on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +20,8 @@ pub enum Unit {
     Joint {
         /// B, the number of blocks.
         blocks: usize,
+        /// Whether the readout has a loss of its own.
+        readout: ReadoutTraining,
     },
     /// Everything, by the gradient of the end of the chain.
     EndToEnd {
@@ -37,13 +39,13 @@ impl Unit {
         }
         let trained = |parts: &[Part]| network.parameters().trainable(parts).next().is_some();
         if trained(&[Part::Embedding, Part::Schedule]) {
-            return vec![Self::Joint { blocks }];
+            return vec![Self::Joint { blocks, readout: objective.readout_training() }];
         }
         let mut units = match network.encoder() {
             EncoderKind::Shared => vec![Self::SharedEncoder { blocks }],
             EncoderKind::PerBlock | EncoderKind::Frozen => (1..=blocks).map(Self::Block).collect(),
         };
-        // A method that answers with the nearest embedding has none.
+        // A method that answers with the nearest embedding has none, nor has a readout by Bayes' rule anything to train.
         if trained(&[Part::Readout]) {
             units.push(Self::Readout);
         }
@@ -53,7 +55,11 @@ impl Unit {
     /// The parts whose parameters the unit owns: those that its blocks share first.
     pub fn parts(self) -> Vec<Part> {
         match self {
-            Self::Joint { blocks } | Self::EndToEnd { blocks } => {
+            Self::Joint { blocks, readout: ReadoutTraining::WithBlocks } => {
+                let shared = [Part::Encoder, Part::Embedding, Part::Schedule, Part::Readout];
+                shared.into_iter().chain((1..=blocks).map(Part::Block)).collect()
+            }
+            Self::Joint { blocks, readout: ReadoutTraining::Own } | Self::EndToEnd { blocks } => {
                 let mut parts = vec![Part::Encoder, Part::Embedding, Part::Schedule];
                 parts.extend((1..=blocks).map(Part::Block));
                 parts.push(Part::Readout);
@@ -67,6 +73,15 @@ impl Unit {
             }
             Self::Readout => vec![Part::Readout],
         }
+    }
+}
+
+impl Unit {
+    /// Whether `part` has a loss of its own in this unit, even where it has no parameters: by Bayes' rule the readout trains the
+    /// class embeddings.
+    pub(crate) fn has_loss_without_parameters(self, part: Part) -> bool {
+        let joint = matches!(self, Self::Joint { readout: ReadoutTraining::Own, .. });
+        joint && part == Part::Readout
     }
 }
 

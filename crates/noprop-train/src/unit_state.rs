@@ -10,7 +10,7 @@ use crate::{OptimizerKind, TrainConfig, TrainError, Unit};
 /// A unit, and how far it is.
 pub(crate) struct UnitState {
     pub unit: Unit,
-    /// One for every part with something to train: of a shared encoder's unit the encoder first, then the blocks.
+    /// One for every part with something to train or a loss: what several losses reach stands first, then the blocks.
     pub parts: Vec<PartState>,
     /// Steps done since the beginning of training.
     pub position: u64,
@@ -22,11 +22,14 @@ impl UnitState {
         network: &dyn Denoiser,
         config: &TrainConfig,
     ) -> Result<Self, TrainError> {
-        let parts = unit
-            .parts()
-            .into_iter()
-            .map(|part| PartState::new(part, network, config))
-            .filter(|state| !state.as_ref().is_ok_and(|state| state.trained.is_empty()));
+        let parts =
+            unit.parts().into_iter().map(|part| PartState::new(part, network, config)).filter(
+                |state| {
+                    state.as_ref().map_or(true, |state| {
+                        !state.trained.is_empty() || unit.has_loss_without_parameters(state.part)
+                    })
+                },
+            );
         Ok(Self { unit, parts: parts.collect::<Result<_, _>>()?, position: 0 })
     }
 }
@@ -40,11 +43,6 @@ pub(crate) struct PartState {
 }
 
 impl PartState {
-    /// Whether several blocks' losses reach the part.
-    pub fn is_shared(&self) -> bool {
-        matches!(self.part, Part::Encoder | Part::Embedding | Part::Schedule)
-    }
-
     /// The part's learning rate as a multiple of the training's. The readout is one small linear layer on inputs of length
     /// about 1: at the blocks' rate it would still be unsure of everything when they are done.
     fn rate(&self) -> f64 {

@@ -9,7 +9,7 @@ use noprop_data::{Dataset, Split};
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching,
     Integration, LearnedSchedule, LossWeight, Objective, ParameterBuilder, ParameterKind, Part,
-    Pass, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
+    Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
@@ -36,32 +36,56 @@ struct Case {
     embedding: Embedding,
     /// Blocks that share time between them, where it is continuous.
     intervals: usize,
+    readout: Readout,
 }
 
 const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
 
 const ONEHOT: Embedding = Embedding::Onehot;
 
-/// One block where time is continuous.
 const fn case(variant: Variant, encoder: EncoderKind, embedding: Embedding) -> Case {
-    Case { variant, encoder, embedding, intervals: 1 }
+    Case { variant, encoder, embedding, intervals: 1, readout: Readout::Softmax }
 }
 
-const CASES: [Case; 13] = [
-    case(Variant::ContinuousTime, EncoderKind::PerBlock, ONEHOT),
-    case(Variant::ContinuousTime, EncoderKind::Shared, LEARNED),
-    Case { intervals: 2, ..case(Variant::ContinuousTime, EncoderKind::PerBlock, ONEHOT) },
-    Case { intervals: 2, ..case(Variant::ContinuousTime, EncoderKind::Shared, LEARNED) },
-    case(Variant::FlowMatching, EncoderKind::PerBlock, ONEHOT),
-    Case { intervals: 2, ..case(Variant::FlowMatching, EncoderKind::PerBlock, ONEHOT) },
-    Case { intervals: 2, ..case(Variant::FlowMatching, EncoderKind::Shared, ONEHOT) },
-    case(Variant::DiscreteTime, EncoderKind::Shared, LEARNED),
-    case(Variant::DiscreteTime, EncoderKind::PerBlock, LEARNED),
-    case(Variant::Backprop, EncoderKind::PerBlock, ONEHOT),
-    case(Variant::Backprop, EncoderKind::Shared, LEARNED),
-    case(Variant::Adjoint, EncoderKind::PerBlock, ONEHOT),
-    case(Variant::Adjoint, EncoderKind::Shared, LEARNED),
-];
+const fn by_bayes_rule(case: Case) -> Case {
+    Case { readout: Readout::Posterior, ..case }
+}
+
+const fn in_two(case: Case) -> Case {
+    Case { intervals: 2, ..case }
+}
+
+const CASES: [Case; 24] = {
+    use Embedding::{Onehot, Prototype};
+    use EncoderKind::{PerBlock, Shared};
+    use Variant::{Adjoint, Backprop, ContinuousTime, DiscreteTime, FlowMatching};
+    [
+        case(ContinuousTime, PerBlock, Onehot),
+        case(ContinuousTime, Shared, LEARNED),
+        case(ContinuousTime, PerBlock, Prototype),
+        in_two(case(ContinuousTime, PerBlock, Onehot)),
+        in_two(case(ContinuousTime, Shared, LEARNED)),
+        by_bayes_rule(case(ContinuousTime, PerBlock, Onehot)),
+        by_bayes_rule(case(ContinuousTime, PerBlock, LEARNED)),
+        case(FlowMatching, PerBlock, Onehot),
+        in_two(case(FlowMatching, PerBlock, Onehot)),
+        in_two(case(FlowMatching, Shared, Onehot)),
+        case(FlowMatching, Shared, LEARNED),
+        in_two(case(FlowMatching, PerBlock, LEARNED)),
+        case(FlowMatching, PerBlock, Prototype),
+        case(DiscreteTime, Shared, LEARNED),
+        case(DiscreteTime, PerBlock, LEARNED),
+        case(DiscreteTime, Shared, Prototype),
+        case(DiscreteTime, PerBlock, Prototype),
+        by_bayes_rule(case(DiscreteTime, Shared, LEARNED)),
+        by_bayes_rule(case(DiscreteTime, PerBlock, Onehot)),
+        case(Backprop, PerBlock, Onehot),
+        case(Backprop, Shared, LEARNED),
+        case(Backprop, Shared, Prototype),
+        case(Adjoint, PerBlock, Onehot),
+        case(Adjoint, Shared, LEARNED),
+    ]
+};
 
 impl Case {
     fn network(self) -> Network {
@@ -74,8 +98,15 @@ impl Case {
             .unwrap()
             .encoder(self.encoder)
             .embedding(self.embedding)
+            .readout(self.readout)
             .variant(self.variant);
-        Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
+        let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+        let network = Network::new(&config, source).unwrap();
+        if self.embedding == Embedding::Prototype {
+            let rows = few_images().images().unwrap().narrow(0, 0, 10).unwrap();
+            network.start_embeddings_from(&rows.flatten_from(1).unwrap()).unwrap();
+        }
+        network
     }
 
     fn objective(self) -> Box<dyn Objective> {
@@ -83,14 +114,15 @@ impl Case {
         match self.variant {
             Variant::DiscreteTime => {
                 let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
-                Box::new(DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap())
+                let objective = DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap();
+                Box::new(objective.readout(self.readout))
             }
             Variant::ContinuousTime => {
                 let weight = LossWeight::MinSnr(5.0);
                 let whole = ContinuousTime::new(1.0, weight, with(Solver::Posterior)).unwrap();
                 let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
                 let start = LearnedSchedule::new(&builder).unwrap();
-                Box::new(whole.divided(self.intervals, &start).unwrap())
+                Box::new(whole.divided(self.intervals, &start).unwrap().readout(self.readout))
             }
             Variant::Backprop => Box::new(Backprop),
             Variant::Adjoint => Box::new(Adjoint::new(with(Solver::Euler)).unwrap()),
@@ -165,6 +197,29 @@ fn blocks_with_an_interval_each_never_meet() {
         bits(&network)
     };
     assert!(train(&[0, 0, 0, 1, 1, 1]) == train(&[1, 0, 1, 1, 0, 0]));
+}
+
+/// In flow matching with trained embeddings the anchor alone holds the classes apart: the velocity's error is least where all
+/// embeddings are one.
+#[test]
+fn flow_matching_keeps_trained_embeddings_apart() {
+    let images = few_images();
+    let case = case(Variant::FlowMatching, EncoderKind::PerBlock, LEARNED);
+    let (network, objective) = (case.network(), case.objective());
+    let nearest = || {
+        let rows = network.class_embeddings().to_vec2::<f32>().unwrap();
+        let square = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum();
+        let pairs = (0..10).flat_map(|i| (0..i).map(move |j| (i, j)));
+        pairs.map(|(i, j)| square(&rows[i], &rows[j])).fold(f32::INFINITY, f32::min).sqrt()
+    };
+    let before = nearest();
+    let config = TrainConfig { epochs: 80, lr: 5e-3, ..CONFIG };
+    let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
+    for _ in 0..240 {
+        trainer.advance_all(1).unwrap();
+    }
+    let after = nearest();
+    assert!(after > 0.5 * before, "{before} {after}");
 }
 
 #[test]
