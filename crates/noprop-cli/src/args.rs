@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use noprop_data::DatasetName;
 use noprop_data::fetch::Mirror;
-use noprop_method::{EncoderKind, LossWeight, SamplerKind, ScheduleKind, Solver};
-use noprop_models::Embedding;
+use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind, Solver};
+use noprop_models::{Embedding, EmbeddingStart};
 
 use crate::config::Method;
 use crate::preset::Preset;
@@ -115,10 +115,16 @@ pub struct Train {
     /// Weight of the denoising term, for --loss-weight snr
     #[arg(long)]
     pub eta: Option<f64>,
-    /// Class embeddings: onehot, or learned:D for a matrix with D columns that is trained
+    /// Class embeddings: onehot, learned:D for a matrix with D columns that is trained, or prototype for one whose rows are images
     #[arg(long)]
     pub embedding: Option<Embedding>,
-    /// Length of every one-hot class embedding
+    /// What trained class embeddings start from: orthogonal, random, or prototype, the most typical image of each class
+    #[arg(long)]
+    pub embedding_start: Option<EmbeddingStart>,
+    /// How the last embedding becomes a class: softmax, a trained layer, or posterior, Bayes' rule over the class embeddings
+    #[arg(long)]
+    pub readout: Option<Readout>,
+    /// Length of every one-hot class embedding, and of orthogonal and random starts
     #[arg(long, value_name = "LENGTH")]
     pub embedding_scale: Option<f64>,
     /// Share of activations that training drops in the image branch

@@ -12,10 +12,10 @@ use clap::ValueEnum;
 use noprop_data::{BadPictures, Dataset, FolderOptions};
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
-    LearnedSchedule, LossWeight, Objective, ParameterBuilder, Partition, Sampler, SamplerKind,
-    Schedule, ScheduleKind, Seed, Solver,
+    LearnedSchedule, LossWeight, Objective, ParameterBuilder, Partition, Readout, Sampler,
+    SamplerKind, Schedule, ScheduleKind, Seed, Solver,
 };
-use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{Embedding, EmbeddingStart, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{Decay, OptimizerKind, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +93,11 @@ pub struct RunConfig {
     pub dropout: f64,
     #[serde(default)]
     pub embedding: Embedding,
+    /// Without it, what suits the embedding; a resolved config has it wherever embeddings are trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_start: Option<EmbeddingStart>,
+    #[serde(default)]
+    pub readout: Readout,
     /// The length of every class embedding.
     #[serde(default = "one")]
     pub embedding_scale: f64,
@@ -163,6 +168,7 @@ impl RunConfig {
             EncoderKind::Shared => LossWeight::Uniform,
             EncoderKind::PerBlock | EncoderKind::Frozen => LossWeight::Snr,
         });
+        config.embedding_start = config.embedding_start.or(config.embedding.usual_start());
         config.images = None;
         Ok(config)
     }
@@ -195,6 +201,7 @@ impl RunConfig {
         set(&mut self.eta, flags.eta);
         set(&mut self.dropout, flags.dropout);
         set(&mut self.embedding, flags.embedding);
+        set(&mut self.readout, flags.readout);
         set(&mut self.embedding_scale, flags.embedding_scale);
         set(&mut self.epochs, flags.epochs);
         set(&mut self.batch_size, flags.batch_size);
@@ -205,6 +212,9 @@ impl RunConfig {
         }
         if flags.solver.is_some() {
             self.solver = flags.solver;
+        }
+        if flags.embedding_start.is_some() {
+            self.embedding_start = flags.embedding_start;
         }
         self
     }
@@ -256,14 +266,15 @@ impl RunConfig {
         ensure!(self.solver.is_none(), "--solver is for the methods ct, fm and adjoint");
         self.refuse_intervals()?;
         let schedule = Schedule::new(self.schedule, self.steps)?;
-        Ok(DiscreteTime::new(schedule, self.eta, self.weight())?)
+        Ok(DiscreteTime::new(schedule, self.eta, self.weight())?.readout(self.readout))
     }
 
     /// The objective, if `method` is ct.
     pub fn continuous_time(&self) -> Result<ContinuousTime> {
         let whole = ContinuousTime::new(self.eta, self.weight(), self.integration(None, None)?)?;
         // The schedule that training starts from is a function of the seed, and so the intervals are as well.
-        Ok(whole.divided(self.intervals, &LearnedSchedule::new(&self.fresh())?)?)
+        let divided = whole.divided(self.intervals, &LearnedSchedule::new(&self.fresh())?)?;
+        Ok(divided.readout(self.readout))
     }
 
     fn flow_matching(&self) -> Result<FlowMatching> {
@@ -348,12 +359,16 @@ impl RunConfig {
             Method::Backprop => (Variant::Backprop, self.steps),
             Method::Adjoint => (Variant::Adjoint, 1),
         };
-        let config = NetworkConfig::new(shape, images.class_names.len(), blocks)?
+        let mut config = NetworkConfig::new(shape, images.class_names.len(), blocks)?
             .encoder(self.encoder)
             .variant(variant)
             .embedding(self.embedding)
+            .readout(self.readout)
             .embedding_scale(self.embedding_scale)?
             .dropout(self.dropout)?;
+        if let Some(start) = self.embedding_start {
+            config = config.embedding_start(start);
+        }
         Ok(Network::new(&config, source)?)
     }
 

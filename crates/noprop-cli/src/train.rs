@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use noprop_data::{Dataset, DatasetName, FolderOptions, Presence, Split, hold_out};
+use noprop_data::{Dataset, DatasetName, FolderOptions, Presence, Split, hold_out, prototypes};
 use noprop_method::{Denoiser, Objective, Seed};
+use noprop_models::EmbeddingStart;
 use noprop_train::{
     Evaluation, Event, Existing, FitReport, Fitting, MetricsLog, Outcome, Progress, RunDirectory,
     Trainer, evaluate, fit, peak_memory_bytes,
@@ -44,6 +45,8 @@ struct Job {
     train: Split,
     validation: Split,
     test: Split,
+    /// Training images that class embeddings start from, one a class, if they do.
+    prototypes: Option<Vec<u32>>,
     objective: Box<dyn Objective>,
     run: RunDirectory,
     start: Start,
@@ -96,22 +99,27 @@ impl Job {
         let Dataset { test, .. } = data;
         config.train().validate(train.len())?;
         let objective = config.objective()?;
-        let (run, start) = match run {
-            Some(run) => (run, Start::Resumed),
+        let (run, start, prototypes) = match run {
+            Some(run) => (run, Start::Resumed, None),
             None => {
                 let existing = if args.force { Existing::Replace } else { Existing::Refuse };
                 let out = args.out.clone().unwrap_or_else(|| next_run(&config));
                 // A network that cannot be built is refused before the directory is made.
                 config.network(config.fresh())?;
-                (RunDirectory::create(&out, existing, &config.to_toml()?)?, Start::Fresh)
+                let prototypes = find_prototypes(&config, &train)?;
+                let run = RunDirectory::create(&out, existing, &config.to_toml()?)?;
+                (run, Start::Fresh, prototypes)
             }
         };
-        Ok(Self { config, train, validation, test, objective, run, start })
+        Ok(Self { config, train, validation, test, prototypes, objective, run, start })
     }
 
     fn train(&self, args: &Train) -> Result<Outcome> {
         let config = &self.config;
         let network = config.network(config.fresh())?;
+        if let Some(rows) = &self.prototypes {
+            network.start_embeddings_from(&self.train.batch(rows)?.0.flatten_from(1)?)?;
+        }
         self.warn_of_a_label_in_the_noise(&network)?;
         let identity = config.to_json()?;
         let progress = match self.start {
@@ -198,6 +206,17 @@ impl Job {
             );
         }
         Ok(())
+    }
+}
+
+/// The training images that class embeddings start from, if they start from images.
+fn find_prototypes(config: &RunConfig, train: &Split) -> Result<Option<Vec<u32>>> {
+    match config.embedding_start {
+        Some(EmbeddingStart::Prototype) => {
+            let classes = config.images()?.class_names.len();
+            Ok(Some(prototypes(train, classes, config.seed)?))
+        }
+        Some(EmbeddingStart::Orthogonal | EmbeddingStart::Random) | None => Ok(None),
     }
 }
 

@@ -127,11 +127,43 @@ fn every_method_trains_and_evaluates() {
     assert_eq!(mixed.status.code(), Some(2), "{mixed:?}");
 }
 
+/// Embeddings that are images start as training images and are trained from there; the start is kept beside them. Both are the
+/// same bytes again from the run's own settings.
+#[test]
+fn prototypes_start_as_images_and_repeat() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["--embedding", "prototype", "--readout", "posterior", "--threads", "1"];
+    let sample = ["--dataset", "mnist-sample"];
+    let trained = noprop(dir.path(), &[&TINY[..], &["run"], &flags, &sample].concat());
+    assert!(trained.status.success(), "{trained:?}");
+    let result: serde_json::Value = serde_json::from_slice(&trained.stdout).unwrap();
+    assert!(result["test_accuracy"].as_f64().unwrap() > 0.3, "{result}");
+    let config = std::fs::read_to_string(dir.path().join("run/config.toml")).unwrap();
+    assert!(config.contains("embedding-start = \"prototype\""), "{config}");
+    let stored = noprop_train::read_weights(&dir.path().join("run/model.safetensors")).unwrap();
+    let values = |name: &str| stored.tensors[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (start, learned) = (values("embedding.start"), values("embedding.weight"));
+    assert_eq!(start.len(), 10 * 28 * 28);
+    assert!(start.iter().all(|pixel| (0.0..=1.0).contains(pixel)) && start.contains(&0.0));
+    assert!(start.chunks(28 * 28).all(|image| image.iter().sum::<f32>() > 10.0));
+    assert_ne!(start, learned);
+    let again = ["train", "--config", "run/config.toml", "--quiet", "--threads", "2", "--out", "b"];
+    assert!(noprop(dir.path(), &again).status.success());
+    let bytes = |run: &str| std::fs::read(dir.path().join(run).join("model.safetensors")).unwrap();
+    assert!(bytes("run") == bytes("b"));
+}
+
 #[test]
 fn bad_input_is_one_line_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("typo.toml"), "epoch = 3").unwrap();
-    let cases: [&[&str]; 16] = [
+    let cases: [&[&str]; 22] = [
+        &["train", "--embedding", "prototypes"],
+        &["train", "--embedding-start", "random"],
+        &["train", "--embedding", "learned:20", "--embedding-start", "prototype"],
+        &["train", "--method", "fm", "--readout", "posterior"],
+        &["train", "--method", "backprop", "--readout", "posterior"],
+        &["train", "--method", "adjoint", "--embedding", "prototype"],
         &["train", "--dataset", "folder:nowhere"],
         &["train", "--method", "fm", "--steps", "0"],
         &["train", "--method", "ct", "--loss-weight", "min-snr:0"],
