@@ -96,7 +96,8 @@ pub struct RunConfig {
     /// Without it, what suits the embedding; a resolved config has it wherever embeddings are trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_start: Option<EmbeddingStart>,
-    #[serde(default)]
+    /// The usual one is left out of the file, so that runs from before there was a choice can be resumed.
+    #[serde(default, skip_serializing_if = "is_usual_readout")]
     pub readout: Readout,
     /// The length of every class embedding.
     #[serde(default = "one")]
@@ -124,6 +125,11 @@ fn one_block() -> usize {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_one_block(intervals: &usize) -> bool {
     *intervals == one_block()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_usual_readout(readout: &Readout) -> bool {
+    *readout == Readout::default()
 }
 
 /// The images that a network takes and the classes that it tells apart.
