@@ -5,8 +5,8 @@ use candle_core::{Tensor, Var};
 use noprop_kernels::{Backend, cross_entropy, random};
 
 use crate::{
-    BlockInput, BlockLoss, Denoiser, Differentiated, Draws, Integration, MethodError, Noise,
-    Objective, ParameterKind, Part, Pass, Solver, Training, Trajectory,
+    BlockInput, Denoiser, Differentiated, Draws, Integration, MethodError, Noise, Objective,
+    ParameterKind, Part, Pass, Solver, Training, Trajectory,
 };
 
 /// The adjoint objective.
@@ -143,21 +143,6 @@ impl Objective for Adjoint {
 
     fn training(&self) -> Training {
         Training::EndToEnd
-    }
-
-    fn block_loss(
-        &self,
-        _: &dyn Denoiser,
-        _: usize,
-        _: &Tensor,
-        _: &Tensor,
-        _: Draws,
-    ) -> Result<BlockLoss, MethodError> {
-        Err(MethodError::EndToEnd)
-    }
-
-    fn readout_loss(&self, _: &dyn Denoiser, _: &Tensor, _: Draws) -> Result<Tensor, MethodError> {
-        Err(MethodError::EndToEnd)
     }
 
     fn end_to_end(

@@ -5,8 +5,8 @@ use noprop_kernels::{Backend, cross_entropy, random};
 
 use crate::discrete_time::softmax;
 use crate::{
-    BlockInput, BlockLoss, Denoiser, Differentiated, Draws, MethodError, Noise, Objective, Part,
-    Pass, Training, Trajectory,
+    BlockInput, Denoiser, Differentiated, Draws, MethodError, Noise, Objective, Part, Pass,
+    Training, Trajectory,
 };
 
 /// Back-propagation through all blocks.
@@ -41,21 +41,6 @@ impl Objective for Backprop {
 
     fn training(&self) -> Training {
         Training::EndToEnd
-    }
-
-    fn block_loss(
-        &self,
-        _: &dyn Denoiser,
-        _: usize,
-        _: &Tensor,
-        _: &Tensor,
-        _: Draws,
-    ) -> Result<BlockLoss, MethodError> {
-        Err(MethodError::EndToEnd)
-    }
-
-    fn readout_loss(&self, _: &dyn Denoiser, _: &Tensor, _: Draws) -> Result<Tensor, MethodError> {
-        Err(MethodError::EndToEnd)
     }
 
     fn end_to_end(

@@ -64,7 +64,8 @@ pub trait Objective: Sync {
     /// `features` is what the encoder made of the images, `labels` (N of them, u32).
     ///
     /// # Errors
-    /// [`MethodError`] if the network does not fit the objective.
+    /// [`MethodError`] if the network does not fit the objective; [`MethodError::EndToEnd`] where only the end of the chain has a
+    /// loss.
     fn block_loss(
         &self,
         network: &dyn Denoiser,
@@ -72,7 +73,10 @@ pub trait Objective: Sync {
         features: &Tensor,
         labels: &Tensor,
         draws: Draws,
-    ) -> Result<BlockLoss, MethodError>;
+    ) -> Result<BlockLoss, MethodError> {
+        let _ = (network, block, features, labels, draws);
+        Err(MethodError::EndToEnd)
+    }
 
     /// The readout's cross-entropy, a scalar; it depends on no block.
     ///
@@ -83,7 +87,10 @@ pub trait Objective: Sync {
         network: &dyn Denoiser,
         labels: &Tensor,
         draws: Draws,
-    ) -> Result<Tensor, MethodError>;
+    ) -> Result<Tensor, MethodError> {
+        let _ = (network, labels, draws);
+        Err(MethodError::EndToEnd)
+    }
 
     /// What gets a loss of its own.
     fn training(&self) -> Training {

@@ -306,8 +306,8 @@ impl Task<'_> {
     }
 
     /// One step of blocks that share an encoder, class embeddings or a noise schedule: the parts that several losses reach stand
-    /// before the blocks. All blocks read the same shared parameters; what each loss contributes to them is added in block order, and they
-    /// take one step at the end. Gradients of a shared encoder stop at the features, are added there, and go through it once.
+    /// before the blocks. All blocks read the same shared parameters; what each loss contributes to them is added in block
+    /// order, and they take one step at the end. Gradients of a shared encoder stop at the features, are added there, and go through it once.
     /// A block is done when its turn is over, its update included, so memory does not grow with the number of blocks.
     fn joint(
         &self,

@@ -22,15 +22,14 @@ impl UnitState {
         network: &dyn Denoiser,
         config: &TrainConfig,
     ) -> Result<Self, TrainError> {
-        let parts =
-            unit.parts().into_iter().map(|part| PartState::new(part, network, config)).filter(
-                |state| {
-                    state.as_ref().map_or(true, |state| {
-                        !state.trained.is_empty() || unit.has_loss_without_parameters(state.part)
-                    })
-                },
-            );
-        Ok(Self { unit, parts: parts.collect::<Result<_, _>>()?, position: 0 })
+        let mut parts = Vec::new();
+        for part in unit.parts() {
+            let state = PartState::new(part, network, config)?;
+            if !state.trained.is_empty() || unit.has_loss_without_parameters(part) {
+                parts.push(state);
+            }
+        }
+        Ok(Self { unit, parts, position: 0 })
     }
 }
 
