@@ -284,7 +284,8 @@ impl RunConfig {
     }
 
     fn flow_matching(&self) -> Result<FlowMatching> {
-        Ok(FlowMatching::new(self.integration(None, None)?)?.divided(self.intervals)?)
+        let whole = FlowMatching::new(self.weight(), self.integration(None, None)?)?;
+        Ok(whole.divided(self.intervals)?)
     }
 
     /// How time is divided among blocks, where it is continuous.

@@ -6,8 +6,8 @@ use noprop_kernels::{Backend, cross_entropy, random};
 use crate::continuous_time::{scaled_rows, times};
 use crate::discrete_time::softmax;
 use crate::{
-    BlockInput, BlockLoss, Denoiser, Draws, Integration, MethodError, Noise, Objective, Part,
-    Partition, Pass, ReadoutTraining, Trajectory, clean_embeddings,
+    BlockInput, BlockLoss, Denoiser, Draws, Integration, LossWeight, MethodError, Noise, Objective,
+    Part, Partition, Pass, ReadoutTraining, Trajectory, clean_embeddings,
 };
 
 /// The flow-matching objective.
@@ -18,10 +18,15 @@ use crate::{
 /// the end that the velocity points to, z_t + (1 − t) v, is added (the anchor). The answer is the class whose embedding is
 /// nearest to where the path ends.
 ///
+/// The velocity points at an embedding û = z_t + (1 − t) v, and ‖û − u_y‖² = (1 − t)² ‖v − (u_y − z_0)‖². So the paper's loss is
+/// 1/(1 − t)² ‖û − u_y‖², a weight that rises with the signal-to-noise ratio like those of the other methods, and
+/// [`LossWeight`] says what becomes of it.
+///
 /// With several blocks each draws its times in its own interval, and its loss is multiplied by the interval's length: the sum
 /// over blocks is the one block's expectation.
 #[derive(Debug, Clone)]
 pub struct FlowMatching {
+    loss_weight: LossWeight,
     integration: Integration,
     partition: Partition,
 }
@@ -31,18 +36,24 @@ impl FlowMatching {
     ///
     /// # Errors
     /// [`MethodError::Solver`] for the posterior, which belongs to diffusion.
-    pub fn new(integration: Integration) -> Result<Self, MethodError> {
-        Ok(Self { integration: integration.of_slopes()?, partition: Partition::whole() })
+    pub fn new(loss_weight: LossWeight, integration: Integration) -> Result<Self, MethodError> {
+        let integration = integration.of_slopes()?;
+        Ok(Self { loss_weight, integration, partition: Partition::whole() })
     }
 
-    /// The same with `intervals` blocks, each owning an interval of time. All times weigh the same in the loss
-    /// E_t ‖v − (u_y − z_0)‖² with t ~ U(0, 1), so intervals of equal loss mass are intervals of equal length.
+    /// The same with `intervals` blocks, each owning an interval of time, of equal loss mass ∫ w(t) dt with w the factor before
+    /// ‖v − (u_y − z_0)‖². The paper's is 1, and its intervals are of equal length.
     ///
     /// # Errors
     /// [`MethodError::OutOfRange`] for a number of intervals that cannot be, [`MethodError::FewSteps`] if the integration's
     /// steps are too few for all of them.
     pub fn divided(mut self, intervals: usize) -> Result<Self, MethodError> {
-        self.partition = Partition::equal_length(intervals)?;
+        self.partition = if self.loss_weight == LossWeight::Snr {
+            Partition::equal_length(intervals)?
+        } else {
+            let middles = (0..CELLS).map(|cell| (cell as f64 + 0.5) / CELLS as f64);
+            Partition::equal_mass(intervals, &middles.map(|t| self.weight(t)).collect::<Vec<_>>())?
+        };
         self.partition.check_steps(self.integration.steps.get())?;
         Ok(self)
     }
@@ -51,7 +62,31 @@ impl FlowMatching {
     pub fn partition(&self) -> &Partition {
         &self.partition
     }
+
+    /// The factor before ‖v − (u_y − z_0)‖² at time `t` in 0..=1: what [`LossWeight`] makes of 1/(1 − t)², times the (1 − t)²
+    /// that lies between a velocity's error and its embedding's.
+    pub fn weight(&self, t: f64) -> f64 {
+        let left = (1.0 - t).powi(2);
+        match self.loss_weight {
+            LossWeight::Snr => 1.0,
+            LossWeight::Uniform => left,
+            LossWeight::MinSnr(most) => (most * left).min(1.0),
+        }
+    }
+
+    /// The mean over the batch of the weighted errors [N] at `time` [N].
+    fn weighted(&self, errors: &Tensor, time: &Tensor) -> Result<Tensor, MethodError> {
+        if self.loss_weight == LossWeight::Snr {
+            return Ok(errors.mean_all()?);
+        }
+        let times = time.to_vec1::<f32>()?.into_iter();
+        let weights: Vec<f32> = times.map(|t| self.weight(f64::from(t)) as f32).collect();
+        Ok((Tensor::from_vec(weights, time.shape(), time.device())? * errors)?.mean_all()?)
+    }
 }
+
+/// Cells of 0..=1 over which the mass of the loss weight is added up.
+const CELLS: usize = 1000;
 
 /// Probabilities that fall with the squared distance to each class's embedding, [N, classes]: the nearest has the highest.
 fn nearness(z: &Tensor, embeddings: &Tensor) -> Result<Tensor, MethodError> {
@@ -88,8 +123,8 @@ impl Objective for FlowMatching {
         })?;
         let velocity = logits.matmul(embeddings)?;
         let errors = (&velocity - (clean - noise)?)?.sqr()?.sum(D::Minus1)?;
-        let flow = errors.mean_all()?;
-        let error = flow.detach();
+        let error = errors.detach().mean_all()?;
+        let flow = self.weighted(&errors, &time)?;
         let share = self.partition.share(block);
         if network.parameters().trainable(&[Part::Embedding]).next().is_none() {
             return Ok(BlockLoss { error, loss: (flow * share)? });
@@ -211,7 +246,7 @@ mod tests {
         let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
         let oracle = Oracle { field, embeddings, parameters: Parameters::default() };
         let integration = Integration { solver, steps: NonZeroU32::new(steps).unwrap() };
-        let objective = FlowMatching::new(integration).unwrap();
+        let objective = FlowMatching::new(LossWeight::Snr, integration).unwrap();
         let z = Tensor::new(&[[1f32, -2.], [0.5, 3.]], &Device::Cpu).unwrap();
         let sampler = Sampler::once(SamplerKind::Mean);
         let noise = Noise { sampler: &sampler, run: 0, rows: &[0, 1] };
@@ -242,9 +277,46 @@ mod tests {
         assert!((3.5..4.8).contains(&ratio), "Heun: {ratio}");
     }
 
+    /// In terms of the embedding that the velocity points at: the paper's rises without bound, `uniform` is 1 at every time,
+    /// and `min-snr:C` is the paper's until it reaches C.
+    #[test]
+    fn weights_are_of_the_embeddings_error() {
+        let integration = Integration { solver: Solver::Euler, steps: NonZeroU32::MIN };
+        let of_embedding = |weight: LossWeight, t: f64| {
+            FlowMatching::new(weight, integration).unwrap().weight(t) / (1.0 - t).powi(2)
+        };
+        for t in [0.0f64, 0.25, 0.5, 0.9] {
+            let paper = 1.0 / (1.0 - t).powi(2);
+            for (weight, wanted) in [
+                (LossWeight::Snr, paper),
+                (LossWeight::Uniform, 1.0),
+                (LossWeight::MinSnr(5.0), paper.min(5.0)),
+            ] {
+                let found = of_embedding(weight, t);
+                assert!((found / wanted - 1.0).abs() < 1e-12, "{weight} at {t}: {found} {wanted}");
+            }
+        }
+    }
+
+    /// ∫ (1 − t)² over [0, b] is half of the whole at b = 1 − 2^(−1/3).
+    #[test]
+    fn intervals_have_equal_mass_of_the_weight() {
+        let integration =
+            Integration { solver: Solver::Euler, steps: NonZeroU32::new(10).unwrap() };
+        let bound = |weight: LossWeight| {
+            let divided = FlowMatching::new(weight, integration).unwrap().divided(2).unwrap();
+            divided.partition().interval(1).end
+        };
+        assert!((bound(LossWeight::Snr) - 0.5).abs() < 1e-12);
+        assert!((bound(LossWeight::Uniform) - (1.0 - 0.5f64.cbrt())).abs() < 1e-3);
+    }
+
     #[test]
     fn the_posterior_is_not_for_flows() {
         let integration = Integration { solver: Solver::Posterior, steps: NonZeroU32::MIN };
-        assert!(matches!(FlowMatching::new(integration), Err(MethodError::Solver)));
+        assert!(matches!(
+            FlowMatching::new(LossWeight::Snr, integration),
+            Err(MethodError::Solver)
+        ));
     }
 }

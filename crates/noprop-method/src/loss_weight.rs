@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::MethodError;
 
 /// The factor before a block's mean ‖û − u_y‖².
+///
+/// Continuous time has ½ η SNR'(t) for [`LossWeight::Snr`] (Eq. 9), flow matching 1/(1 − t)², which makes all velocities count
+/// alike (Eq. 10).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]

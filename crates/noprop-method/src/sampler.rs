@@ -277,7 +277,7 @@ mod tests {
         let ct = ContinuousTime::new(1.0, LossWeight::MinSnr(5.0), euler).unwrap();
         check(&ct, own, 1, 1000);
         check(&ct.divided(3, &start).unwrap(), own, 3, 1000);
-        let fm = FlowMatching::new(integration(Solver::Heun, 1000)).unwrap();
+        let fm = FlowMatching::new(LossWeight::Snr, integration(Solver::Heun, 1000)).unwrap();
         check(&fm, own, 1, 2000);
         check(&fm.clone().divided(3).unwrap(), own, 3, 2000);
         check(&fm.divided(3).unwrap(), shared, 1, 2000);
@@ -291,7 +291,7 @@ mod tests {
         let thousand = integration(Solver::Euler, 1000);
         let ct = ContinuousTime::new(1.0, LossWeight::MinSnr(5.0), thousand).unwrap();
         let ct = ct.divided(3, &network.schedule).unwrap();
-        let fm = FlowMatching::new(thousand).unwrap().divided(3).unwrap();
+        let fm = FlowMatching::new(LossWeight::Snr, thousand).unwrap().divided(3).unwrap();
         let ask = |objective: &dyn Objective, solver, steps| {
             let integration = Some(integration(solver, steps));
             let sampler = Sampler { integration, ..Sampler::once(SamplerKind::Mean) };

@@ -127,7 +127,7 @@ impl Case {
             Variant::Backprop => Box::new(Backprop),
             Variant::Adjoint => Box::new(Adjoint::new(with(Solver::Euler)).unwrap()),
             Variant::FlowMatching => {
-                let whole = FlowMatching::new(with(Solver::Heun)).unwrap();
+                let whole = FlowMatching::new(LossWeight::Snr, with(Solver::Heun)).unwrap();
                 Box::new(whole.divided(self.intervals).unwrap())
             }
         }
