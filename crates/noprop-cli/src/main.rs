@@ -14,6 +14,7 @@ mod plot;
 mod predict;
 mod preset;
 mod progress;
+mod prototypes;
 mod source;
 mod train;
 mod trained;

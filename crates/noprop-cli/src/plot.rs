@@ -17,6 +17,7 @@ use noprop_train::{Evaluation, Event, accuracies, evaluate};
 
 use crate::args::Plot;
 use crate::config::Method;
+use crate::prototypes;
 use crate::trained::Trained;
 
 /// Images in the grid of random test samples.
@@ -61,6 +62,9 @@ pub fn draw(trained: &Trained, images: &Split, test: &Evaluation) -> Result<Vec<
     records(trained, test, &mut gallery)?;
     if let Some(figure) = schedule(trained)? {
         gallery.add("schedule", &figure)?;
+    }
+    if let Some(figure) = prototypes::figure(trained)? {
+        gallery.add("prototypes", &figure)?;
     }
     let chain = test.per_block.len() > 1;
     if chain {

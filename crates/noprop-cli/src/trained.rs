@@ -2,13 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use noprop_method::{Objective, ParameterBuilder};
 use noprop_models::Network;
 use noprop_train::{Event, MetricsLog, RunDirectory, read_weights};
 
 use crate::config::RunConfig;
+
+/// The method that weights were trained with, if they say so: their metadata hold the run's settings.
+fn method_of(metadata: &str) -> Option<String> {
+    let settings: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    Some(settings.get("method")?.as_str()?.to_owned())
+}
 
 /// A run's settings, network and objective.
 pub struct Trained {
@@ -25,6 +31,15 @@ impl Trained {
         let config = RunConfig::of_run(&run.config())?;
         let objective = config.objective()?;
         let weights = read_weights(&run.model())?;
+        if let Some(of) = weights.metadata.as_deref().and_then(method_of) {
+            ensure!(
+                of == config.method.name(),
+                "{} holds weights of the method {of}, but {} says {}: put the config.toml beside them that they were trained with",
+                run.model().display(),
+                run.config().display(),
+                config.method.name()
+            );
+        }
         let source = ParameterBuilder::stored(weights.tensors, &Device::Cpu);
         let network = config
             .network(source)

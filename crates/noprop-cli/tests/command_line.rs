@@ -57,6 +57,16 @@ fn trains_evaluates_and_never_overwrites() {
     assert!(noprop(dir.path(), &config).status.success());
     assert!(std::fs::read(dir.path().join("b/model.safetensors")).unwrap() == weights);
 
+    // The weights of one method under the settings of another.
+    let settings = dir.path().join("run/config.toml");
+    let own = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, own.replace("method = \"dt\"", "method = \"backprop\"")).unwrap();
+    let mixed = noprop(dir.path(), &eval);
+    assert_eq!(mixed.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&mixed.stderr);
+    assert!(said.contains("weights of the method dt") && said.contains("backprop"), "{said}");
+    std::fs::write(&settings, own).unwrap();
+
     std::fs::write(dir.path().join("run/model.safetensors"), b"not weights").unwrap();
     let broken = noprop(dir.path(), &eval);
     assert_eq!(broken.status.code(), Some(2));
@@ -147,6 +157,8 @@ fn prototypes_start_as_images_and_repeat() {
     assert!(start.iter().all(|pixel| (0.0..=1.0).contains(pixel)) && start.contains(&0.0));
     assert!(start.chunks(28 * 28).all(|image| image.iter().sum::<f32>() > 10.0));
     assert_ne!(start, learned);
+    let figure = std::fs::read_to_string(dir.path().join("run/figures/prototypes.svg")).unwrap();
+    assert!(figure.contains("learned") && figure.contains("mnist-sample"));
     let again = ["train", "--config", "run/config.toml", "--quiet", "--threads", "2", "--out", "b"];
     assert!(noprop(dir.path(), &again).status.success());
     let bytes = |run: &str| std::fs::read(dir.path().join(run).join("model.safetensors")).unwrap();

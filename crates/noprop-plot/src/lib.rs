@@ -8,6 +8,7 @@
 //! | `accuracy_curve.rs` | validation accuracy over epochs, the chosen epoch, the test accuracy |
 //! | `schedule_figure.rs` | a noise schedule: signal share, SNR, loss weights |
 //! | `sample_grid.rs` | images with predicted and true labels |
+//! | `prototypes.rs` | what each class's embedding was, became, and what changed |
 //! | `confusion_matrix.rs` | which classes are taken for which |
 //! | `per_block_accuracy.rs` | accuracy after each block |
 //! | `denoising_path.rs` | class probabilities along the chain of blocks |
@@ -42,6 +43,7 @@ mod loss_curves;
 mod panel;
 mod per_block_accuracy;
 mod picture;
+mod prototypes;
 mod ratio_bars;
 mod sample_grid;
 mod schedule_figure;
@@ -57,6 +59,7 @@ pub use figure::{Canvas, Figure, save};
 pub use loss_curves::{LossCurves, Series};
 pub use per_block_accuracy::PerBlockAccuracy;
 pub use picture::Picture;
+pub use prototypes::{Prototype, Prototypes};
 pub use ratio_bars::{RatioBar, RatioBars};
 pub use sample_grid::{Sample, SampleGrid};
 pub use schedule_figure::ScheduleFigure;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use noprop_plot::{
     AccuracyCurve, AccuracyOverSteps, ConfusionMatrix, DenoisingPath, ErrorOverTime, Figure,
-    LossCurves, PathSample, PerBlockAccuracy, Picture, PlotError, RatioBar, RatioBars, Sample,
-    SampleGrid, ScheduleFigure, Series, save,
+    LossCurves, PathSample, PerBlockAccuracy, Picture, PlotError, Prototype, Prototypes, RatioBar,
+    RatioBars, Sample, SampleGrid, ScheduleFigure, Series, save,
 };
 
 /// Draws into a fresh folder and returns the SVG's text; NOPROP_GALLERY=DIR keeps the figures for a person to look at.
@@ -135,6 +135,21 @@ fn schedule() {
     let weights = (1..=10).map(|t| f64::from(t).exp()).collect();
     let title = "A schedule".into();
     drawn("schedule", &ScheduleFigure { title, alpha_bar, snr, weights }).unwrap();
+}
+
+#[test]
+fn prototypes() {
+    let class =
+        |name: String| Prototype { name, start: picture(), learned: picture(), change: picture() };
+    let figure = |classes: usize| Prototypes {
+        title: "Class embeddings".into(),
+        note: "change: grey 0".into(),
+        classes: (0..classes).map(|c| class(format!("class {c}"))).collect(),
+    };
+    let svg = drawn("prototypes", &figure(10)).unwrap();
+    assert!(svg.contains("class 9") && svg.contains("learned") && svg.contains("grey 0"));
+    drawn("prototypes-many", &figure(103)).unwrap();
+    assert!(matches!(drawn("none", &figure(0)), Err(PlotError::Empty { .. })));
 }
 
 #[test]
