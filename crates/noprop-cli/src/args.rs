@@ -124,7 +124,8 @@ pub struct Train {
     /// How the last embedding becomes a class: softmax, a trained layer, or posterior, Bayes' rule over the class embeddings
     #[arg(long)]
     pub readout: Option<Readout>,
-    /// Length of every one-hot class embedding, and of orthogonal and random starts
+    /// Length of every one-hot class embedding, and of orthogonal and random starts; without it 1, but
+    /// for fm a tenth of their dimension where that is more
     #[arg(long, value_name = "LENGTH")]
     pub embedding_scale: Option<f64>,
     /// Share of activations that training drops in the image branch

@@ -99,9 +99,8 @@ pub struct RunConfig {
     /// The usual one is left out of the file, so that runs from before there was a choice can be resumed.
     #[serde(default, skip_serializing_if = "is_usual_readout")]
     pub readout: Readout,
-    /// The length of every class embedding.
-    #[serde(default = "one")]
-    pub embedding_scale: f64,
+    /// The length of every class embedding. Without it, what suits the method; a config with images has it.
+    pub embedding_scale: Option<f64>,
     pub epochs: u32,
     pub batch_size: usize,
     pub optimizer: OptimizerKind,
@@ -112,10 +111,6 @@ pub struct RunConfig {
     pub seed: u64,
     /// What the network was built for; written with the run.
     pub images: Option<Images>,
-}
-
-fn one() -> f64 {
-    1.0
 }
 
 fn one_block() -> usize {
@@ -208,7 +203,6 @@ impl RunConfig {
         set(&mut self.dropout, flags.dropout);
         set(&mut self.embedding, flags.embedding);
         set(&mut self.readout, flags.readout);
-        set(&mut self.embedding_scale, flags.embedding_scale);
         set(&mut self.epochs, flags.epochs);
         set(&mut self.batch_size, flags.batch_size);
         set(&mut self.lr, flags.lr);
@@ -219,10 +213,27 @@ impl RunConfig {
         if flags.solver.is_some() {
             self.solver = flags.solver;
         }
+        if flags.embedding_scale.is_some() {
+            self.embedding_scale = flags.embedding_scale;
+        }
         if flags.embedding_start.is_some() {
             self.embedding_start = flags.embedding_start;
         }
         self
+    }
+
+    /// The same for a network that takes `images`, with what depends on them settled.
+    pub fn with_images(&mut self, images: Images) {
+        // Embeddings that are images have a length of their own.
+        let dimension = match self.method {
+            Method::Fm => self.embedding.dimension(images.class_names.len()),
+            Method::Dt | Method::Ct | Method::Backprop | Method::Adjoint => None,
+        };
+        // The path of flow matching starts from noise of length √d, in which short embeddings of many classes drown. A tenth
+        // of d is what was measured to learn at d = 100 and to be best at d = 10 (docs/results.md).
+        let scale = dimension.map_or(1.0, |dimension| (dimension as f64 / 10.0).max(1.0));
+        self.embedding_scale.get_or_insert(scale);
+        self.images = Some(images);
     }
 
     /// The settings on one line: what a resume compares and the weights file carries.
@@ -371,7 +382,7 @@ impl RunConfig {
             .variant(variant)
             .embedding(self.embedding)
             .readout(self.readout)
-            .embedding_scale(self.embedding_scale)?
+            .embedding_scale(self.embedding_scale.unwrap_or(1.0))?
             .dropout(self.dropout)?;
         if let Some(start) = self.embedding_start {
             config = config.embedding_start(start);
@@ -418,5 +429,37 @@ impl Images {
             class_names: data.class_names.clone(),
             sha256: data.sha256.clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn scale(flags: &[&str], classes: usize) -> Option<f64> {
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            train: Train,
+        }
+        let line = Line::try_parse_from([&["train"], flags].concat()).unwrap();
+        let mut config = RunConfig::resolve(Preset::Mnist, &line.train).unwrap();
+        let class_names = vec![String::new(); classes];
+        let sha256 = String::new();
+        config.with_images(Images { channels: 1, height: 28, width: 28, class_names, sha256 });
+        config.embedding_scale
+    }
+
+    /// A unit vector among a hundred classes drowns in the noise of flow matching, and learns nothing.
+    #[test]
+    fn embeddings_of_many_classes_stand_out_of_the_noise() {
+        assert_eq!(scale(&["--method", "fm"], 10), Some(1.0));
+        assert_eq!(scale(&["--method", "fm"], 100), Some(10.0));
+        assert_eq!(scale(&["--method", "fm", "--embedding", "learned:20"], 100), Some(2.0));
+        assert_eq!(scale(&["--method", "fm", "--embedding", "prototype"], 100), Some(1.0));
+        assert_eq!(scale(&["--method", "fm", "--embedding-scale", "3"], 100), Some(3.0));
+        assert_eq!(scale(&["--method", "dt"], 100), Some(1.0));
     }
 }

@@ -94,7 +94,7 @@ impl Job {
                 args.data_dir.display()
             );
         }
-        config.images = Some(images);
+        config.with_images(images);
         let (train, validation) = hold_out(&data.train, config.validation, config.seed)?;
         let Dataset { test, .. } = data;
         config.train().validate(train.len())?;

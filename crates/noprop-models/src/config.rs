@@ -61,6 +61,15 @@ impl Embedding {
         }
     }
 
+    /// d for so many classes; none where it is the images' size.
+    pub fn dimension(self, classes: usize) -> Option<usize> {
+        match self {
+            Self::Onehot => Some(classes),
+            Self::Learned { dimension } => Some(dimension),
+            Self::Prototype => None,
+        }
+    }
+
     /// Where it starts unless one says otherwise; one-hot embeddings start as what they stay.
     pub fn usual_start(self) -> Option<EmbeddingStart> {
         match self {
@@ -302,11 +311,7 @@ impl NetworkConfig {
 
     /// d, the length of a class embedding as a vector.
     pub(crate) fn dimension(&self) -> usize {
-        match self.embedding {
-            Embedding::Onehot => self.classes,
-            Embedding::Learned { dimension } => dimension,
-            Embedding::Prototype => self.image.pixels(),
-        }
+        self.embedding.dimension(self.classes).unwrap_or_else(|| self.image.pixels())
     }
 
     /// Refuses settings that do not go together.
