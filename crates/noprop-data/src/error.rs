@@ -55,6 +55,14 @@ pub enum DataError {
         /// The images there are.
         max: usize,
     },
+    /// A change of training images that cannot be made.
+    #[error("augment must be {expected}, got {value}")]
+    Augment {
+        /// What was asked for.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
     /// A folder of pictures is not as it should be.
     #[error("{path} cannot be used: {reason}")]
     Folder {
