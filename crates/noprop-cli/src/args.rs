@@ -10,6 +10,7 @@ use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind,
 use noprop_models::{Embedding, EmbeddingStart};
 
 use crate::config::Method;
+use crate::images::Normalize;
 use crate::preset::Preset;
 use crate::source::Source;
 
@@ -71,6 +72,9 @@ pub struct Train {
     /// Leave files of a folder out that are no pictures, and name them, instead of refusing
     #[arg(long)]
     pub skip_bad: bool,
+    /// What is done to every image before the network sees it; without it none
+    #[arg(long)]
+    pub normalize: Option<Normalize>,
     /// Folder that holds the data sets, one folder each
     #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -130,6 +134,9 @@ pub struct Train {
     /// Share of activations that training drops in the image branch
     #[arg(long)]
     pub dropout: Option<f64>,
+    /// Rings of zeros round what each convolution of the image branch sees: 0, as in the paper, or 1, which loses no border
+    #[arg(long, value_name = "RINGS")]
+    pub padding: Option<usize>,
     /// Training images held out to choose the epoch
     #[arg(long)]
     pub validation: Option<usize>,

@@ -9,7 +9,6 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use clap::ValueEnum;
-use noprop_data::{BadPictures, Dataset, FolderOptions};
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
     LearnedSchedule, LossWeight, Objective, ParameterBuilder, Partition, Readout, Sampler,
@@ -20,12 +19,12 @@ use noprop_train::{Decay, OptimizerKind, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Train;
+use crate::images::{Images, Normalize};
 use crate::preset::Preset;
 use crate::source::Source;
 
 /// A config file is a page of text.
 const MAX_BYTES: u64 = 1 << 20;
-const MAX_CLASS_NAME: usize = 200;
 
 /// The variant of NoProp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -74,6 +73,15 @@ const MAX_SOLVER_STEPS: usize = 1000;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RunConfig {
     pub dataset: Source,
+    /// Side in pixels that a folder's pictures are scaled to; without it they must be of one size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// Whether a folder's files that are no pictures are left out instead of refused.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub skip_bad: bool,
+    /// What is done to every image before a network sees it.
+    #[serde(default, skip_serializing_if = "Normalize::is_none")]
+    pub normalize: Normalize,
     /// Training images held out to choose the epoch.
     pub validation: usize,
     pub method: Method,
@@ -91,6 +99,9 @@ pub struct RunConfig {
     pub loss_weight: Option<LossWeight>,
     pub encoder: EncoderKind,
     pub dropout: f64,
+    /// Rings of zeros round what each convolution of an image branch sees.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub padding: usize,
     #[serde(default)]
     pub embedding: Embedding,
     /// Without it, what suits the embedding; a resolved config has it wherever embeddings are trained.
@@ -114,6 +125,15 @@ pub struct RunConfig {
     pub images: Option<Images>,
 }
 
+/// Who says how many training images are held out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holdout {
+    /// A flag or a config file.
+    Asked,
+    /// The preset, for the data set that it was made for.
+    Usual,
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -128,25 +148,23 @@ fn is_one_block(intervals: &usize) -> bool {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_off(flag: &bool) -> bool {
+    !flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_usual_readout(readout: &Readout) -> bool {
     *readout == Readout::default()
 }
 
-/// The images that a network takes and the classes that it tells apart.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Images {
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-    pub class_names: Vec<String>,
-    /// SHA-256 over the uncompressed data files.
-    pub sha256: String,
-}
-
 impl RunConfig {
     /// Preset, config file and flags, in rising order of precedence.
-    pub fn resolve(preset: Preset, flags: &Train) -> Result<Self> {
+    pub fn resolve(preset: Preset, flags: &Train) -> Result<(Self, Holdout)> {
         let mut table: toml::Table = toml::from_str(preset.text())
             .with_context(|| format!("preset {preset} cannot be read"))?;
         let file: Option<(&Path, toml::Table)> = match &flags.config {
@@ -155,6 +173,11 @@ impl RunConfig {
                 Some((path, file))
             }
             None => None,
+        };
+        let in_file = file.as_ref().is_some_and(|(_, file)| file.contains_key("validation"));
+        let holdout = match flags.validation {
+            None if !in_file => Holdout::Usual,
+            _ => Holdout::Asked,
         };
         let named = file.as_ref().and_then(|(_, file)| file.get("method")?.as_str());
         let method = flags.method.or_else(|| Method::from_str(named?, false).ok());
@@ -176,7 +199,7 @@ impl RunConfig {
         });
         config.embedding_start = config.embedding_start.or(config.embedding.usual_start());
         config.images = None;
-        Ok(config)
+        Ok((config, holdout))
     }
 
     /// The config of a run.
@@ -198,6 +221,10 @@ impl RunConfig {
         if let Some(dataset) = &flags.dataset {
             self.dataset = dataset.clone();
         }
+        if flags.image_size.is_some() {
+            self.image_size = flags.image_size;
+        }
+        self.skip_bad |= flags.skip_bad;
         set(&mut self.validation, flags.validation);
         set(&mut self.method, flags.method);
         set(&mut self.encoder, flags.encoder);
@@ -205,6 +232,8 @@ impl RunConfig {
         set(&mut self.intervals, flags.intervals);
         set(&mut self.schedule, flags.schedule);
         set(&mut self.eta, flags.eta);
+        set(&mut self.normalize, flags.normalize);
+        set(&mut self.padding, flags.padding);
         set(&mut self.dropout, flags.dropout);
         set(&mut self.embedding, flags.embedding);
         set(&mut self.readout, flags.readout);
@@ -334,25 +363,6 @@ impl RunConfig {
         }
     }
 
-    /// How a folder's pictures are read again for this run.
-    pub fn folder_options(&self, bad: BadPictures) -> Result<FolderOptions> {
-        let images = self.images()?;
-        let size = Some((images.height, images.width));
-        Ok(FolderOptions { size, channels: Some(images.channels), bad })
-    }
-
-    /// What the network is built for.
-    pub fn images(&self) -> Result<&Images> {
-        let images = self.images.as_ref().context(
-            "config.toml lacks its [images] table, so it does not say what the network was built for",
-        )?;
-        ensure!(
-            images.class_names.iter().all(|name| name.len() <= MAX_CLASS_NAME),
-            "config.toml: a class name is longer than {MAX_CLASS_NAME} bytes"
-        );
-        Ok(images)
-    }
-
     /// Builds the network from fresh or stored parameters.
     pub fn network(&self, source: ParameterBuilder) -> Result<Network> {
         let images = self.images()?;
@@ -371,7 +381,8 @@ impl RunConfig {
             .embedding(self.embedding)
             .readout(self.readout)
             .embedding_scale(self.embedding_scale)?
-            .dropout(self.dropout)?;
+            .dropout(self.dropout)?
+            .padding(self.padding)?;
         if let Some(start) = self.embedding_start {
             config = config.embedding_start(start);
         }
@@ -404,18 +415,4 @@ fn read(path: &Path) -> Result<String> {
         bail!("{} is no config: it is larger than {MAX_BYTES} bytes", path.display());
     }
     Ok(text)
-}
-
-impl Images {
-    /// What `data` holds.
-    pub fn of(data: &Dataset) -> Result<Self> {
-        let (channels, height, width) = data.train.image_shape()?;
-        Ok(Self {
-            channels,
-            height,
-            width,
-            class_names: data.class_names.clone(),
-            sha256: data.sha256.clone(),
-        })
-    }
 }

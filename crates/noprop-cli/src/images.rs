@@ -1,0 +1,153 @@
+//! The images of a run: how they are read, what is done to them before a network sees them, and what the network was built for.
+
+use anyhow::{Context, Result, bail, ensure};
+use noprop_data::{BadPictures, Dataset, FolderOptions, Normalization, Split};
+use noprop_models::ImageShape;
+use serde::{Deserialize, Serialize};
+
+use crate::config::RunConfig;
+use crate::source::Source;
+
+const MAX_CLASS_NAME: usize = 200;
+
+/// What is done to every image before a network sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalize {
+    /// Nothing: pixels are 0 to 1
+    #[default]
+    None,
+    /// Each channel gets mean 0 and deviation 1, as measured on the training images
+    Channel,
+}
+
+impl Normalize {
+    /// Whether nothing is done.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// The images that a network takes and the classes that it tells apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Images {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub class_names: Vec<String>,
+    /// SHA-256 over the uncompressed data files.
+    pub sha256: String,
+    /// What was measured on the training images, if they are normalised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalization: Option<Measured>,
+}
+
+/// Mean and standard deviation of every channel, of pixels in 0..=1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    pub mean: Vec<f64>,
+    pub std: Vec<f64>,
+}
+
+impl Images {
+    /// What `data` holds; nothing is measured yet.
+    pub fn of(data: &Dataset) -> Result<Self> {
+        let (channels, height, width) = data.train.image_shape()?;
+        Ok(Self {
+            channels,
+            height,
+            width,
+            class_names: data.class_names.clone(),
+            sha256: data.sha256.clone(),
+            normalization: None,
+        })
+    }
+
+    /// Whether both come from the same data, whatever was measured on them.
+    pub fn same_data(&self, other: &Self) -> bool {
+        Self { normalization: None, ..self.clone() }
+            == Self { normalization: None, ..other.clone() }
+    }
+}
+
+impl RunConfig {
+    /// What the network is built for.
+    pub fn images(&self) -> Result<&Images> {
+        let images = self.images.as_ref().context(
+            "config.toml lacks its [images] table, so it does not say what the network was built for",
+        )?;
+        ensure!(
+            images.class_names.iter().all(|name| name.len() <= MAX_CLASS_NAME),
+            "config.toml: a class name is longer than {MAX_CLASS_NAME} bytes"
+        );
+        Ok(images)
+    }
+
+    /// How a folder's pictures are read: as the settings say, or again as the network was built for.
+    pub fn folder_options(&self) -> Result<FolderOptions> {
+        if let (Source::Known(name), Some(_)) = (&self.dataset, self.image_size) {
+            bail!("--image-size is for folder:PATH; the images of {name} have a size");
+        }
+        if let Some(side) = self.image_size.filter(|side| !ImageShape::SIDES.contains(side)) {
+            let (least, most) = (ImageShape::SIDES.start(), ImageShape::SIDES.end());
+            bail!("image-size must be between {least} and {most} pixels, got {side}");
+        }
+        let bad = bad_pictures(self.skip_bad);
+        Ok(match &self.images {
+            Some(images) => FolderOptions {
+                size: Some((images.height, images.width)),
+                channels: Some(images.channels),
+                bad,
+            },
+            None => FolderOptions {
+                size: self.image_size.map(|side| (side, side)),
+                channels: None,
+                bad,
+            },
+        })
+    }
+
+    /// Measures what normalisation needs on the images that the network learns from, and notes it; of a run that has it noted
+    /// already nothing is changed.
+    pub fn measure(&mut self, train: &Split) -> Result<()> {
+        if let (Normalize::Channel, Some(images @ Images { normalization: None, .. })) =
+            (self.normalize, &mut self.images)
+        {
+            let measured = Normalization::of(train)?;
+            let (mean, std) = (measured.mean().to_vec(), measured.std().to_vec());
+            images.normalization = Some(Measured { mean, std });
+        }
+        Ok(())
+    }
+
+    /// What is done to every image that the network is shown.
+    pub fn normalization(&self) -> Result<Option<Normalization>> {
+        match (self.normalize, &self.images()?.normalization) {
+            (Normalize::None, None) => Ok(None),
+            (Normalize::Channel, Some(Measured { mean, std })) => {
+                let found = Normalization::new(mean.clone(), std.clone());
+                Ok(Some(found.context("config.toml, [images.normalization]")?))
+            }
+            (Normalize::None, Some(_)) | (Normalize::Channel, None) => {
+                bail!(
+                    "config.toml: its key normalize and its table [images.normalization] contradict each other"
+                )
+            }
+        }
+    }
+
+    /// `images` as the network sees them.
+    pub fn seen(&self, images: &Split) -> Result<Split> {
+        match self.normalization()? {
+            Some(normalization) => Ok(images.normalised(&normalization)?),
+            None => Ok(images.clone()),
+        }
+    }
+}
+
+/// What a command line says of bad pictures.
+pub fn bad_pictures(skip: bool) -> BadPictures {
+    if skip { BadPictures::Skip } else { BadPictures::Refuse }
+}
