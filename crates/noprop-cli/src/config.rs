@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use clap::ValueEnum;
+use noprop_data::Augmentation;
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
     LearnedSchedule, LossWeight, Objective, ParameterBuilder, Partition, Readout, Sampler,
@@ -76,6 +77,9 @@ pub struct RunConfig {
     /// Side in pixels that a folder's pictures are scaled to; without it they must be of one size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
+    /// The share of a folder's pictures that are for testing, where it is not divided into train and test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<f64>,
     /// Whether a folder's files that are no pictures are left out instead of refused.
     #[serde(default, skip_serializing_if = "is_off")]
     pub skip_bad: bool,
@@ -120,6 +124,9 @@ pub struct RunConfig {
     pub lr_decay: Decay,
     pub warmup_steps: u32,
     pub weight_decay: f64,
+    /// How training images are changed at random.
+    #[serde(default, skip_serializing_if = "is_unchanged", with = "as_text")]
+    pub augment: Augmentation,
     pub seed: u64,
     /// What the network was built for; written with the run.
     pub images: Option<Images>,
@@ -150,6 +157,10 @@ fn is_one_block(intervals: &usize) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+fn is_unchanged(augment: &Augmentation) -> bool {
+    augment.is_none()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -224,6 +235,9 @@ impl RunConfig {
         if flags.image_size.is_some() {
             self.image_size = flags.image_size;
         }
+        if flags.split.is_some() {
+            self.split = flags.split;
+        }
         self.skip_bad |= flags.skip_bad;
         set(&mut self.validation, flags.validation);
         set(&mut self.method, flags.method);
@@ -241,6 +255,7 @@ impl RunConfig {
         set(&mut self.epochs, flags.epochs);
         set(&mut self.batch_size, flags.batch_size);
         set(&mut self.lr, flags.lr);
+        set(&mut self.augment, flags.augment);
         set(&mut self.seed, flags.seed);
         if flags.loss_weight.is_some() {
             self.loss_weight = flags.loss_weight;
@@ -272,6 +287,7 @@ impl RunConfig {
             lr_decay: self.lr_decay,
             warmup_steps: self.warmup_steps,
             weight_decay: self.weight_decay,
+            augment: self.augment,
         }
     }
 
@@ -396,6 +412,26 @@ impl RunConfig {
     /// How validation and test images are classified.
     pub fn sampler(&self) -> Sampler {
         Sampler { seed: Seed(self.seed), ..Sampler::once(SamplerKind::Mean) }
+    }
+}
+
+/// In files a value is written as in flags.
+mod as_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 

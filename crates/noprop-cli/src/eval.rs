@@ -13,6 +13,10 @@ pub fn run(args: &Eval) -> Result<()> {
     let trained = Trained::open(&args.run)?;
     let source = args.dataset.as_ref().unwrap_or(&trained.config.dataset);
     let mut options = trained.config.folder_options()?;
+    if *source != trained.config.dataset {
+        // The split is the run's own; other folders say for themselves what is for testing.
+        options.split = None;
+    }
     if args.skip_bad {
         options.bad = BadPictures::Skip;
     }

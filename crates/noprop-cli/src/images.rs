@@ -1,7 +1,7 @@
 //! The images of a run: how they are read, what is done to them before a network sees them, and what the network was built for.
 
 use anyhow::{Context, Result, bail, ensure};
-use noprop_data::{BadPictures, Dataset, FolderOptions, Normalization, Split};
+use noprop_data::{BadPictures, Dataset, FolderOptions, Normalization, Split, TestShare};
 use noprop_models::ImageShape;
 use serde::{Deserialize, Serialize};
 
@@ -90,21 +90,27 @@ impl RunConfig {
         if let (Source::Known(name), Some(_)) = (&self.dataset, self.image_size) {
             bail!("--image-size is for folder:PATH; the images of {name} have a size");
         }
+        if let (Source::Known(name), Some(_)) = (&self.dataset, self.split) {
+            bail!("--split is for folder:PATH; {name} has test images");
+        }
         if let Some(side) = self.image_size.filter(|side| !ImageShape::SIDES.contains(side)) {
             let (least, most) = (ImageShape::SIDES.start(), ImageShape::SIDES.end());
             bail!("image-size must be between {least} and {most} pixels, got {side}");
         }
         let bad = bad_pictures(self.skip_bad);
+        let split = self.split.map(TestShare::new).transpose()?;
         Ok(match &self.images {
             Some(images) => FolderOptions {
                 size: Some((images.height, images.width)),
                 channels: Some(images.channels),
                 bad,
+                split,
             },
             None => FolderOptions {
                 size: self.image_size.map(|side| (side, side)),
                 channels: None,
                 bad,
+                split,
             },
         })
     }
@@ -136,6 +142,32 @@ impl RunConfig {
                 )
             }
         }
+    }
+
+    /// What differs from pixels of 0 to 1 as they are in the files, and from the paper's convolutions, in words.
+    pub fn treatment(&self) -> Option<String> {
+        let mut words = Vec::new();
+        match self.normalize {
+            Normalize::None => {}
+            Normalize::Channel => words.push("normalised by channel".to_owned()),
+        }
+        if !self.augment.is_none() {
+            words.push(format!("changed by {}", self.augment));
+        }
+        if self.padding > 0 {
+            words.push(format!("padding {}", self.padding));
+        }
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
+    /// The settings without what follows from the seed: alike in runs that differ in their seed alone.
+    pub fn without_seed(&self) -> Self {
+        let mut config = Self { seed: 0, ..self.clone() };
+        if let Some(images) = &mut config.images {
+            // Measured on what the seed did not hold out.
+            images.normalization = None;
+        }
+        config
     }
 
     /// `images` as the network sees them.

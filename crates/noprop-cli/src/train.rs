@@ -102,6 +102,7 @@ impl Job {
         let (train, validation, test) =
             (config.seen(&train)?, config.seen(&validation)?, config.seen(&test)?);
         config.train().validate(train.len())?;
+        config.train().check_augmentation(&train, config.encoder)?;
         let objective = config.objective()?;
         let (run, start, prototypes) = match run {
             Some(run) => (run, Start::Resumed, None),

@@ -53,9 +53,12 @@ pub enum Mirrored {
 }
 
 impl Augmentation {
+    /// No change.
+    pub const NONE: Self = Self { mirror: Mirror::Never, shift: 0 };
+
     /// Whether nothing is changed.
     pub fn is_none(self) -> bool {
-        self == Self::default()
+        self == Self::NONE
     }
 
     /// Checks that something of every image stays in sight.

@@ -63,6 +63,12 @@ pub enum DataError {
         /// What is allowed.
         expected: String,
     },
+    /// A share that leaves nothing to train on, or nothing to test on.
+    #[error("split must be above 0 and below 1, got {share}")]
+    Share {
+        /// What was asked for.
+        share: f64,
+    },
     /// A folder of pictures is not as it should be.
     #[error("{path} cannot be used: {reason}")]
     Folder {

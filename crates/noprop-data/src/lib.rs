@@ -60,7 +60,7 @@ pub use catalogue::Presence;
 pub use dataset::{Dataset, load};
 pub use error::DataError;
 #[cfg(feature = "datasets")]
-pub use folder::{BadPictures, FolderOptions, open_folder};
+pub use folder::{BadPictures, FolderOptions, TestShare, open_folder};
 pub use name::{DatasetName, UnknownDataset};
 #[cfg(feature = "datasets")]
 pub use normalization::Normalization;
