@@ -4,12 +4,13 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use noprop_data::DatasetName;
 use noprop_data::fetch::Mirror;
+use noprop_data::{Augmentation, DatasetName};
 use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind, Solver};
 use noprop_models::{Embedding, EmbeddingStart};
 
 use crate::config::Method;
+use crate::images::Normalize;
 use crate::preset::Preset;
 use crate::source::Source;
 
@@ -62,15 +63,25 @@ pub struct Compute {
 #[derive(clap::Args)]
 pub struct Train {
     /// Images to train on: mnist, fashion-mnist, cifar10, cifar100, mnist-sample, or folder:PATH for pictures of your own in
-    /// PATH/train/CLASS and PATH/test/CLASS; without it MNIST if it is there, else the bundled sample
+    /// PATH/train/CLASS and PATH/test/CLASS, or in PATH/CLASS with --split; without it MNIST if it is there, else the bundled sample
     #[arg(long)]
     pub dataset: Option<Source>,
     /// Side in pixels that the pictures of a folder are scaled to; without it they must be of one size
     #[arg(long, value_name = "PIXELS")]
     pub image_size: Option<usize>,
+    /// Share of the pictures in PATH/CLASS to test on, for a folder without train and test; the same pictures whatever the seed
+    #[arg(long, value_name = "FRACTION")]
+    pub split: Option<f64>,
     /// Leave files of a folder out that are no pictures, and name them, instead of refusing
     #[arg(long)]
     pub skip_bad: bool,
+    /// What is done to every image before the network sees it; without it none
+    #[arg(long)]
+    pub normalize: Option<Normalize>,
+    /// Random changes of training images: none, flip, shift:N or flip+shift:N; flip mirrors half of them,
+    /// shift moves each by up to N pixels each way, and what comes in is black
+    #[arg(long)]
+    pub augment: Option<Augmentation>,
     /// Folder that holds the data sets, one folder each
     #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -131,6 +142,9 @@ pub struct Train {
     /// Share of activations that training drops in the image branch
     #[arg(long)]
     pub dropout: Option<f64>,
+    /// Rings of zeros round what each convolution of the image branch sees: 0, as in the paper, or 1, which loses no border
+    #[arg(long, value_name = "RINGS")]
+    pub padding: Option<usize>,
     /// Training images held out to choose the epoch
     #[arg(long)]
     pub validation: Option<usize>,

@@ -78,6 +78,8 @@ struct Group {
 struct Line {
     method: String,
     dataset: String,
+    /// What was done to images, if anything.
+    images: Option<String>,
     embedding: String,
     encoder: Option<String>,
     /// T in discrete time, else the solver's steps.
@@ -101,8 +103,7 @@ impl Group {
     fn of(runs: Vec<Run>) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for run in runs {
-            let settings = RunConfig { seed: 0, ..run.config.clone() };
-            let settings = format!("{settings:?}");
+            let settings = format!("{:?}", run.config.without_seed());
             match groups.iter_mut().find(|group| group.settings == settings) {
                 Some(group) => group.runs.push(run),
                 None => groups.push(Self { settings, runs: vec![run] }),
@@ -125,6 +126,7 @@ impl Group {
         Line {
             method: config.method.name().into(),
             dataset: config.dataset.name(),
+            images: config.treatment(),
             embedding: config.embedding.to_string(),
             encoder: blocks.then(|| encoder(config.encoder).into()),
             steps: config.steps,
@@ -145,13 +147,21 @@ impl Group {
         let encoder =
             line.encoder.as_ref().map_or_else(String::new, |encoder| format!(", {encoder}"));
         Series {
-            name: format!("{}, {}, {}{encoder}", line.dataset, method(&line), line.embedding),
+            name: format!("{}, {}, {}{encoder}", data(&line), method(&line), line.embedding),
             points: run
                 .course
                 .iter()
                 .map(|&(seconds, accuracy)| (seconds, 1.0 - accuracy))
                 .collect(),
         }
+    }
+}
+
+/// The data set, and what was done to its images.
+fn data(line: &Line) -> String {
+    match &line.images {
+        None => line.dataset.clone(),
+        Some(done) => format!("{} ({done})", line.dataset),
     }
 }
 
@@ -186,7 +196,7 @@ fn table(lines: &[Line]) -> String {
         format!(
             "| {} | {} | {} | {} | {} | {} | {:.2} %{spread} | {} | {} | {:.1} s | {peak} |",
             method(line),
-            line.dataset,
+            data(line),
             line.embedding,
             line.encoder.as_deref().unwrap_or("own"),
             line.steps,

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use clap::ValueEnum;
-use noprop_data::{BadPictures, Dataset, FolderOptions};
+use noprop_data::Augmentation;
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
     LearnedSchedule, LossWeight, Objective, ParameterBuilder, Partition, Readout, Sampler,
@@ -20,12 +20,12 @@ use noprop_train::{Decay, OptimizerKind, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Train;
+use crate::images::{Images, Normalize};
 use crate::preset::Preset;
 use crate::source::Source;
 
 /// A config file is a page of text.
 const MAX_BYTES: u64 = 1 << 20;
-const MAX_CLASS_NAME: usize = 200;
 
 /// The variant of NoProp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -74,6 +74,18 @@ const MAX_SOLVER_STEPS: usize = 1000;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RunConfig {
     pub dataset: Source,
+    /// Side in pixels that a folder's pictures are scaled to; without it they must be of one size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// The share of a folder's pictures that are for testing, where it is not divided into train and test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<f64>,
+    /// Whether a folder's files that are no pictures are left out instead of refused.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub skip_bad: bool,
+    /// What is done to every image before a network sees it.
+    #[serde(default, skip_serializing_if = "Normalize::is_none")]
+    pub normalize: Normalize,
     /// Training images held out to choose the epoch.
     pub validation: usize,
     pub method: Method,
@@ -91,6 +103,9 @@ pub struct RunConfig {
     pub loss_weight: Option<LossWeight>,
     pub encoder: EncoderKind,
     pub dropout: f64,
+    /// Rings of zeros round what each convolution of an image branch sees.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub padding: usize,
     #[serde(default)]
     pub embedding: Embedding,
     /// Without it, what suits the embedding; a resolved config has it wherever embeddings are trained.
@@ -108,9 +123,21 @@ pub struct RunConfig {
     pub lr_decay: Decay,
     pub warmup_steps: u32,
     pub weight_decay: f64,
+    /// How training images are changed at random.
+    #[serde(default, skip_serializing_if = "is_unchanged", with = "as_text")]
+    pub augment: Augmentation,
     pub seed: u64,
     /// What the network was built for; written with the run.
     pub images: Option<Images>,
+}
+
+/// Who says how many training images are held out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holdout {
+    /// A flag or a config file.
+    Asked,
+    /// The preset, for the data set that it was made for.
+    Usual,
 }
 
 fn one_block() -> usize {
@@ -123,25 +150,27 @@ fn is_one_block(intervals: &usize) -> bool {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+fn is_unchanged(augment: &Augmentation) -> bool {
+    augment.is_none()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_off(flag: &bool) -> bool {
+    !flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_usual_readout(readout: &Readout) -> bool {
     *readout == Readout::default()
 }
 
-/// The images that a network takes and the classes that it tells apart.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Images {
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-    pub class_names: Vec<String>,
-    /// SHA-256 over the uncompressed data files.
-    pub sha256: String,
-}
-
 impl RunConfig {
     /// Preset, config file and flags, in rising order of precedence.
-    pub fn resolve(preset: Preset, flags: &Train) -> Result<Self> {
+    pub fn resolve(preset: Preset, flags: &Train) -> Result<(Self, Holdout)> {
         let mut table: toml::Table = toml::from_str(preset.text())
             .with_context(|| format!("preset {preset} cannot be read"))?;
         let file: Option<(&Path, toml::Table)> = match &flags.config {
@@ -150,6 +179,11 @@ impl RunConfig {
                 Some((path, file))
             }
             None => None,
+        };
+        let in_file = file.as_ref().is_some_and(|(_, file)| file.contains_key("validation"));
+        let holdout = match flags.validation {
+            None if !in_file => Holdout::Usual,
+            _ => Holdout::Asked,
         };
         let named = file.as_ref().and_then(|(_, file)| file.get("method")?.as_str());
         let method = flags.method.or_else(|| Method::from_str(named?, false).ok());
@@ -171,7 +205,7 @@ impl RunConfig {
         });
         config.embedding_start = config.embedding_start.or(config.embedding.usual_start());
         config.images = None;
-        Ok(config)
+        Ok((config, holdout))
     }
 
     /// The config of a run.
@@ -193,6 +227,13 @@ impl RunConfig {
         if let Some(dataset) = &flags.dataset {
             self.dataset = dataset.clone();
         }
+        if flags.image_size.is_some() {
+            self.image_size = flags.image_size;
+        }
+        if flags.split.is_some() {
+            self.split = flags.split;
+        }
+        self.skip_bad |= flags.skip_bad;
         set(&mut self.validation, flags.validation);
         set(&mut self.method, flags.method);
         set(&mut self.encoder, flags.encoder);
@@ -200,12 +241,15 @@ impl RunConfig {
         set(&mut self.intervals, flags.intervals);
         set(&mut self.schedule, flags.schedule);
         set(&mut self.eta, flags.eta);
+        set(&mut self.normalize, flags.normalize);
+        set(&mut self.padding, flags.padding);
         set(&mut self.dropout, flags.dropout);
         set(&mut self.embedding, flags.embedding);
         set(&mut self.readout, flags.readout);
         set(&mut self.epochs, flags.epochs);
         set(&mut self.batch_size, flags.batch_size);
         set(&mut self.lr, flags.lr);
+        set(&mut self.augment, flags.augment);
         set(&mut self.seed, flags.seed);
         if flags.loss_weight.is_some() {
             self.loss_weight = flags.loss_weight;
@@ -220,20 +264,6 @@ impl RunConfig {
             self.embedding_start = flags.embedding_start;
         }
         self
-    }
-
-    /// The same for a network that takes `images`, with what depends on them settled.
-    pub fn with_images(&mut self, images: Images) {
-        // Embeddings that are images have a length of their own.
-        let dimension = match self.method {
-            Method::Fm => self.embedding.dimension(images.class_names.len()),
-            Method::Dt | Method::Ct | Method::Backprop | Method::Adjoint => None,
-        };
-        // The path of flow matching starts from noise of length √d, in which short embeddings of many classes drown. A tenth
-        // of d is what was measured to learn at d = 100 and to be best at d = 10 (docs/results.md).
-        let scale = dimension.map_or(1.0, |dimension| (dimension as f64 / 10.0).max(1.0));
-        self.embedding_scale.get_or_insert(scale);
-        self.images = Some(images);
     }
 
     /// The settings on one line: what a resume compares and the weights file carries.
@@ -254,6 +284,7 @@ impl RunConfig {
             lr_decay: self.lr_decay,
             warmup_steps: self.warmup_steps,
             weight_decay: self.weight_decay,
+            augment: self.augment,
         }
     }
 
@@ -346,25 +377,6 @@ impl RunConfig {
         }
     }
 
-    /// How a folder's pictures are read again for this run.
-    pub fn folder_options(&self, bad: BadPictures) -> Result<FolderOptions> {
-        let images = self.images()?;
-        let size = Some((images.height, images.width));
-        Ok(FolderOptions { size, channels: Some(images.channels), bad })
-    }
-
-    /// What the network is built for.
-    pub fn images(&self) -> Result<&Images> {
-        let images = self.images.as_ref().context(
-            "config.toml lacks its [images] table, so it does not say what the network was built for",
-        )?;
-        ensure!(
-            images.class_names.iter().all(|name| name.len() <= MAX_CLASS_NAME),
-            "config.toml: a class name is longer than {MAX_CLASS_NAME} bytes"
-        );
-        Ok(images)
-    }
-
     /// Builds the network from fresh or stored parameters.
     pub fn network(&self, source: ParameterBuilder) -> Result<Network> {
         let images = self.images()?;
@@ -383,7 +395,8 @@ impl RunConfig {
             .embedding(self.embedding)
             .readout(self.readout)
             .embedding_scale(self.embedding_scale.unwrap_or(1.0))?
-            .dropout(self.dropout)?;
+            .dropout(self.dropout)?
+            .padding(self.padding)?;
         if let Some(start) = self.embedding_start {
             config = config.embedding_start(start);
         }
@@ -397,6 +410,26 @@ impl RunConfig {
     /// How validation and test images are classified.
     pub fn sampler(&self) -> Sampler {
         Sampler { seed: Seed(self.seed), ..Sampler::once(SamplerKind::Mean) }
+    }
+}
+
+/// In files a value is written as in flags.
+mod as_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -416,50 +449,4 @@ fn read(path: &Path) -> Result<String> {
         bail!("{} is no config: it is larger than {MAX_BYTES} bytes", path.display());
     }
     Ok(text)
-}
-
-impl Images {
-    /// What `data` holds.
-    pub fn of(data: &Dataset) -> Result<Self> {
-        let (channels, height, width) = data.train.image_shape()?;
-        Ok(Self {
-            channels,
-            height,
-            width,
-            class_names: data.class_names.clone(),
-            sha256: data.sha256.clone(),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    fn scale(flags: &[&str], classes: usize) -> Option<f64> {
-        #[derive(Parser)]
-        struct Line {
-            #[command(flatten)]
-            train: Train,
-        }
-        let line = Line::try_parse_from([&["train"], flags].concat()).unwrap();
-        let mut config = RunConfig::resolve(Preset::Mnist, &line.train).unwrap();
-        let class_names = vec![String::new(); classes];
-        let sha256 = String::new();
-        config.with_images(Images { channels: 1, height: 28, width: 28, class_names, sha256 });
-        config.embedding_scale
-    }
-
-    /// A unit vector among a hundred classes drowns in the noise of flow matching, and learns nothing.
-    #[test]
-    fn embeddings_of_many_classes_stand_out_of_the_noise() {
-        assert_eq!(scale(&["--method", "fm"], 10), Some(1.0));
-        assert_eq!(scale(&["--method", "fm"], 100), Some(10.0));
-        assert_eq!(scale(&["--method", "fm", "--embedding", "learned:20"], 100), Some(2.0));
-        assert_eq!(scale(&["--method", "fm", "--embedding", "prototype"], 100), Some(1.0));
-        assert_eq!(scale(&["--method", "fm", "--embedding-scale", "3"], 100), Some(3.0));
-        assert_eq!(scale(&["--method", "dt"], 100), Some(1.0));
-    }
 }

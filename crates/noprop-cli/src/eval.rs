@@ -1,18 +1,25 @@
 //! `noprop eval`: how well a trained network classifies. Labels count hits and do nothing else.
 
 use anyhow::{Result, ensure};
+use noprop_data::BadPictures;
 use noprop_method::{Sampler, Seed};
 use noprop_train::evaluate;
 
 use crate::args::Eval;
-use crate::config::Images;
-use crate::source::bad_pictures;
+use crate::images::Images;
 use crate::trained::Trained;
 
 pub fn run(args: &Eval) -> Result<()> {
     let trained = Trained::open(&args.run)?;
     let source = args.dataset.as_ref().unwrap_or(&trained.config.dataset);
-    let options = trained.config.folder_options(bad_pictures(args.skip_bad))?;
+    let mut options = trained.config.folder_options()?;
+    if *source != trained.config.dataset {
+        // The split is the run's own; other folders say for themselves what is for testing.
+        options.split = None;
+    }
+    if args.skip_bad {
+        options.bad = BadPictures::Skip;
+    }
     let data = source.load(&args.data_dir, options)?;
     let name = source.name();
     let (built_for, given) = (trained.config.images()?, Images::of(&data)?);
@@ -22,10 +29,11 @@ pub fn run(args: &Eval) -> Result<()> {
         "{name} has other images or classes than the run was trained on ({})",
         trained.config.dataset.name()
     );
+    let test = trained.config.seen(&data.test)?;
     let integration = trained.config.integration_of(args.solver, args.steps)?;
     let sampler =
         Sampler { kind: args.sampler, runs: args.runs, seed: Seed(args.seed), integration };
-    let result = evaluate(&trained.network, &*trained.objective, &data.test, &sampler)?;
+    let result = evaluate(&trained.network, &*trained.objective, &test, &sampler)?;
     if args.json {
         println!(
             "{}",

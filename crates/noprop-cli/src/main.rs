@@ -8,6 +8,7 @@ mod compare;
 mod config;
 mod eval;
 mod fetch;
+mod images;
 mod info;
 mod model_card;
 mod plot;

@@ -17,6 +17,8 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
         0 | 1 => String::new(),
         _ => format!("| accuracy of each block alone | {} % |\n", blocks.join(", ")),
     };
+    let treated =
+        config.treatment().map_or_else(String::new, |done| format!("| images | {done} |\n"));
     let mut card = String::new();
     write!(
         card,
@@ -26,7 +28,7 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
          | trained with | noprop {version}, `noprop train --config config.toml` in this folder |\n\
          | method | {method} |\n\
          | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
-         {blocks}\
+         {treated}{blocks}\
          | training time | {seconds:.1} s, validation included |\n\
          | hardware | {processor}, {threads} threads, {system} |\n\
          | data | {dataset}, SHA-256 {hash} |\n\n\

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
-use noprop_data::{BadPictures, Split, picked};
+use noprop_data::{BadPictures, FolderOptions, Split, picked};
 use noprop_method::{
     Denoiser, Integration, Sampler, SamplerKind, Schedule, Seed, Solver, classify,
 };
@@ -32,12 +32,13 @@ const STEPS: [u32; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
 pub fn run(args: &Plot) -> Result<()> {
     let trained = Trained::open(&args.run)?;
-    let options = trained.config.folder_options(BadPictures::Skip)?;
+    let options = FolderOptions { bad: BadPictures::Skip, ..trained.config.folder_options()? };
     let data = trained.config.dataset.load(&args.data_dir, options)?;
+    let images = trained.config.seen(&data.test)?;
     let sampler = trained.config.sampler();
-    let test = evaluate(&trained.network, &*trained.objective, &data.test, &sampler)?;
-    let mut figures = draw(&trained, &data.test, &test)?;
-    if let Some(figure) = steps(&trained, &data.test)? {
+    let test = evaluate(&trained.network, &*trained.objective, &images, &sampler)?;
+    let mut figures = draw(&trained, &images, &test)?;
+    if let Some(figure) = steps(&trained, &images)? {
         figures.extend(save(&figure, &trained.run.figures().join("accuracy-by-steps"))?);
     }
     if args.json {
@@ -272,17 +273,12 @@ fn paths(
     })
 }
 
-/// An image of a split as bytes, channels of a pixel together.
+/// An image of a split as bytes, channels of a pixel together, as it was before normalisation.
 fn picture(images: &Split, row: u32) -> Result<Picture> {
-    let image = images.batch(&[row])?.0.squeeze(0)?;
-    let (channels, height, width) = image.dims3()?;
-    let bytes: Vec<u8> = image
-        .permute((1, 2, 0))?
-        .flatten_all()?
-        .to_vec1::<f32>()?
-        .into_iter()
-        .map(|value| (255.0 * value).round().clamp(0.0, 255.0) as u8)
-        .collect();
+    let (channels, height, width) = images.image_shape()?;
+    let planes = images.picture(row)?;
+    let plane = height * width;
+    let bytes = (0..plane).flat_map(|at| planes.iter().skip(at).step_by(plane)).copied().collect();
     Ok(Picture::new(
         u32::try_from(width)?,
         u32::try_from(height)?,

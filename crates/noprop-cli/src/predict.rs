@@ -15,6 +15,7 @@ pub fn run(args: &Predict) -> Result<()> {
     let trained = Trained::open(&args.run)?;
     let images = trained.config.images()?;
     let wanted = (images.channels, images.height, images.width);
+    let normalization = trained.config.normalization()?;
     let polarity = if args.invert { Polarity::Inverted } else { Polarity::AsIs };
     let (kind, runs, seed) = (args.sampler, args.runs, Seed(args.seed));
     let integration = trained.config.integration_of(args.solver, args.steps)?;
@@ -23,7 +24,14 @@ pub fn run(args: &Predict) -> Result<()> {
     let pictures = args
         .pictures
         .iter()
-        .map(|path| Ok((path, picture::open(path, wanted, polarity)?)))
+        .map(|path| {
+            let picture = picture::open(path, wanted, polarity)?;
+            let seen = match &normalization {
+                Some(normalization) => normalization.apply(&picture)?,
+                None => picture,
+            };
+            Ok((path, seen))
+        })
         .collect::<Result<Vec<_>>>()?;
     let name = |class: u32| images.class_names.get(class as usize).map_or("?", String::as_str);
     for (path, picture) in pictures {

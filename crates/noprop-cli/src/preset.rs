@@ -107,7 +107,7 @@ mod tests {
         let Command::Train(train) = Args::try_parse_from(line).unwrap().command else {
             panic!("not a training");
         };
-        RunConfig::resolve(train.preset.unwrap(), &train).unwrap()
+        RunConfig::resolve(train.preset.unwrap(), &train).unwrap().0
     }
 
     /// Every preset is found by its name and is a training that can begin; those of the paper hold Table 3's values.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Result;
-use noprop_data::{BadPictures, Dataset, DatasetName, FolderOptions, load, open_folder};
+use noprop_data::{Dataset, DatasetName, FolderOptions, load, open_folder};
 use serde::{Deserialize, Serialize};
 
 /// Bad pictures that are named one by one.
@@ -46,11 +46,6 @@ impl Source {
                 .map_or_else(|| "folder".into(), |name| name.to_string_lossy().into()),
         }
     }
-}
-
-/// What a command line says of bad pictures.
-pub fn bad_pictures(skip: bool) -> BadPictures {
-    if skip { BadPictures::Skip } else { BadPictures::Refuse }
 }
 
 impl fmt::Display for Source {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use noprop_data::{Dataset, DatasetName, FolderOptions, Presence, Split, hold_out, prototypes};
+use noprop_data::{BadPictures, Dataset, DatasetName, Presence, Split, hold_out, prototypes};
 use noprop_method::{Denoiser, Objective, Seed};
 use noprop_models::EmbeddingStart;
 use noprop_train::{
@@ -12,10 +12,11 @@ use noprop_train::{
 };
 
 use crate::args::Train;
-use crate::config::{Images, RunConfig};
+use crate::config::{Holdout, RunConfig};
+use crate::images::Images;
 use crate::preset::Preset;
 use crate::progress::{self, Verbosity};
-use crate::source::{Source, bad_pictures};
+use crate::source::Source;
 use crate::trained::Trained;
 use crate::{model_card, plot};
 
@@ -68,36 +69,40 @@ impl Job {
             }
             None => None,
         };
-        let (mut config, run) = match resumed {
-            Some((config, run)) => (config, Some(run)),
-            None => (RunConfig::resolve(preset(args), args)?, None),
-        };
-        let bad = bad_pictures(args.skip_bad);
-        let options = match &run {
-            Some(_) => config.folder_options(bad)?,
+        let (mut config, holdout, run) = match resumed {
+            Some((config, run)) => (config, Holdout::Asked, Some(run)),
             None => {
-                let size = args.image_size.map(|side| (side, side));
-                FolderOptions { size, channels: None, bad }
+                let (config, holdout) = RunConfig::resolve(preset(args), args)?;
+                (config, holdout, None)
             }
         };
+        let mut options = config.folder_options()?;
+        if args.skip_bad {
+            // Also where a run is resumed: it is then checked that the data are the same.
+            options.bad = BadPictures::Skip;
+        }
         let data = config.dataset.load(&args.data_dir, options)?;
-        if run.is_none() && matches!(config.dataset, Source::Folder(_)) {
+        if holdout == Holdout::Usual && matches!(config.dataset, Source::Folder(_)) {
             // The presets' number is MNIST's; a folder may be much smaller.
-            let tenth = data.train.len().div_ceil(10);
-            config.validation = args.validation.unwrap_or(config.validation.min(tenth));
+            config.validation = config.validation.min(data.train.len().div_ceil(10));
         }
         let images = Images::of(&data)?;
         if run.is_some() {
             ensure!(
-                config.images.as_ref() == Some(&images),
+                config.images()?.same_data(&images),
                 "the data under {} are not those that the run was started with",
                 args.data_dir.display()
             );
+        } else {
+            config.with_images(images);
         }
-        config.with_images(images);
         let (train, validation) = hold_out(&data.train, config.validation, config.seed)?;
+        config.measure(&train)?;
         let Dataset { test, .. } = data;
+        let (train, validation, test) =
+            (config.seen(&train)?, config.seen(&validation)?, config.seen(&test)?);
         config.train().validate(train.len())?;
+        config.train().check_augmentation(&train, config.encoder)?;
         let objective = config.objective()?;
         let (run, start, prototypes) = match run {
             Some(run) => (run, Start::Resumed, None),

@@ -55,6 +55,20 @@ pub enum DataError {
         /// The images there are.
         max: usize,
     },
+    /// A change of training images that cannot be made.
+    #[error("augment must be {expected}, got {value}")]
+    Augment {
+        /// What was asked for.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// A share that leaves nothing to train on, or nothing to test on.
+    #[error("split must be above 0 and below 1, got {share}")]
+    Share {
+        /// What was asked for.
+        share: f64,
+    },
     /// A folder of pictures is not as it should be.
     #[error("{path} cannot be used: {reason}")]
     Folder {

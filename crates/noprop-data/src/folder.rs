@@ -1,20 +1,24 @@
-//! A person's own pictures: `FOLDER/train/<class>/*.png|jpg` and `FOLDER/test/<class>/…`.
+//! A person's own pictures: `FOLDER/train/<class>/*.png|jpg` and `FOLDER/test/<class>/…`, or `FOLDER/<class>/…` and a share of
+//! each class to test on.
 //!
-//! Classes are the folders under `train`, in the order of their names, and `test` may have no others. Files whose names begin
-//! with a dot are not looked at. Pictures become bytes of one size; if none of them has colour, of one channel.
+//! Classes are folders, in the order of their names, and `test` may have none that `train` lacks. Files whose names begin with
+//! a dot are not looked at. Pictures become bytes of one size, of three channels if any of them has colour and of one if none
+//! has; 16 bits a channel become 8.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
 use crate::digest::Hasher;
+use crate::order::{Purpose, permutation};
 use crate::picture::{self, PictureFault};
 use crate::{DataError, Dataset, Split};
 
 /// Shorter sides are no picture, longer ones no classifier's.
 const SIDES: std::ops::RangeInclusive<usize> = 1..=1024;
+/// The seed of every split of a folder: runs of all seeds are tested on the same pictures.
+const SPLIT_SEED: u64 = 0;
 
 /// What becomes of a file that is no picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,8 +30,27 @@ pub enum BadPictures {
     Skip,
 }
 
+/// The share of each class's pictures that are for testing: above 0 and below 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TestShare(f64);
+
+impl TestShare {
+    /// # Errors
+    /// [`DataError::Share`] for a share of nothing, of everything or beyond.
+    pub fn new(share: f64) -> Result<Self, DataError> {
+        if share > 0.0 && share < 1.0 { Ok(Self(share)) } else { Err(DataError::Share { share }) }
+    }
+
+    /// How many of a class's `pictures` are for testing: rounded, but at least one and not all. None if it has fewer than two.
+    fn of(self, pictures: usize) -> Option<usize> {
+        // Between 0 and a count of files.
+        let nearest = (self.0 * pictures as f64).round() as usize;
+        (pictures >= 2).then(|| nearest.clamp(1, pictures - 1))
+    }
+}
+
 /// How pictures are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct FolderOptions {
     /// Height and width that all are scaled to; without it they must be of one size, and keep it.
     pub size: Option<(usize, usize)>,
@@ -35,9 +58,14 @@ pub struct FolderOptions {
     pub channels: Option<usize>,
     /// What becomes of files that are no pictures.
     pub bad: BadPictures,
+    /// For a folder of classes without `train` and `test`.
+    pub split: Option<TestShare>,
 }
 
 /// A data set from folders, and what was wrong with the files that were left out.
+///
+/// With [`FolderOptions::split`] each class is divided by a permutation of its pictures, in the order of their names, that
+/// depends on nothing but the number of the class and of its pictures. The data's hash covers which they are.
 ///
 /// # Errors
 /// [`DataError::Folder`] for fewer than two classes, a class without pictures, a class that only `test` has, a name that is not
@@ -47,53 +75,85 @@ pub fn open_folder(
     path: &Path,
     options: FolderOptions,
 ) -> Result<(Dataset, Vec<DataError>), DataError> {
-    for half in ["train", "test"] {
-        if !path.join(half).is_dir() {
-            let reason = format!(
-                "there is no folder {half} in it; pictures belong in train/<class> and test/<class>"
-            );
-            return Err(DataError::Folder { path: path.into(), reason });
-        }
+    let refuse = |reason: String| Err(DataError::Folder { path: path.into(), reason });
+    if let Some((height, width)) = options.size
+        && !(SIDES.contains(&height) && SIDES.contains(&width))
+    {
+        let (least, most) = (SIDES.start(), SIDES.end());
+        return refuse(format!(
+            "its pictures cannot be scaled to {height} x {width} pixels: a side has {least} to {most}"
+        ));
     }
-    let train = classes(&path.join("train"))?;
-    if train.len() < 2 {
-        let reason = "it needs a folder a class, and at least two".to_owned();
-        return Err(DataError::Folder { path: path.join("train"), reason });
+    if !matches!(options.channels, None | Some(1 | 3)) {
+        return refuse("pictures have 1 or 3 channels".into());
     }
-    let test = classes(&path.join("test"))?;
-    let class_names: Vec<String> = train.keys().cloned().collect();
+    if !path.is_dir() {
+        return refuse("there is no such folder".into());
+    }
+    let missing = ["train", "test"].into_iter().find(|half| !path.join(half).is_dir());
     let mut reader =
         Reader { options, size: options.size, hasher: Hasher::default(), bad: Vec::new() };
-    let train = reader.read(&train, &class_names, Emptiness::Refused)?;
-    let test = reader.read(&test, &class_names, Emptiness::Allowed)?;
-    if test.labels.is_empty() {
-        let reason = "it holds no pictures to test on".to_owned();
-        return Err(DataError::Folder { path: path.join("test"), reason });
-    }
-    let channels = match options.channels {
-        Some(channels @ (1 | 3)) => channels,
-        Some(_) => {
-            return Err(DataError::Folder {
-                path: path.into(),
-                reason: "pictures have 1 or 3 channels".into(),
-            });
+    let (train, test, names) = match (options.split, missing) {
+        (None, None) => {
+            let (train, test) = (classes(&path.join("train"))?, classes(&path.join("test"))?);
+            let names = names(&path.join("train"), &train)?;
+            for class in &test {
+                if !names.contains(&class.name) {
+                    let reason = "there is no class of this name in train".into();
+                    return Err(DataError::Folder { path: class.path.clone(), reason });
+                }
+            }
+            let train = reader.read(&train, &names, Emptiness::Refused)?;
+            let test = reader.read(&test, &names, Emptiness::Allowed)?;
+            if test.labels.is_empty() {
+                let reason = "it holds no pictures to test on".into();
+                return Err(DataError::Folder { path: path.join("test"), reason });
+            }
+            let channels = options.channels.unwrap_or(train.channels().max(test.channels()));
+            let size = reader.size.unwrap_or_default();
+            let split = |half: Half| half.split(channels, size, names.len());
+            (split(train)?, split(test)?, names)
         }
-        None if train.colour || test.colour => 3,
-        None => 1,
+        (Some(share), Some(_)) => {
+            let all = classes(path)?;
+            let names = names(path, &all)?;
+            let pictures = reader.read(&all, &names, Emptiness::Refused)?;
+            let (train, test) = divide(&pictures.labels, &all, share)?;
+            for row in &test {
+                reader.hasher.update(&row.to_le_bytes());
+            }
+            let channels = options.channels.unwrap_or(pictures.channels());
+            let size = reader.size.unwrap_or_default();
+            let pictures = pictures.split(channels, size, names.len())?;
+            (pictures.select(&train)?, pictures.select(&test)?, names)
+        }
+        (Some(_), None) => {
+            return refuse("it is divided into train and test already: leave out --split".into());
+        }
+        (None, Some(half)) => {
+            return refuse(format!(
+                "there is no folder {half} in it; pictures belong in train/<class> and test/<class>, or in <class> with \
+                 --split 0.2 to test on a fifth of them"
+            ));
+        }
     };
-    // Both read at least one picture, or it would have been an error.
-    let size = reader.size.unwrap_or_default();
-    let split = |half: Half| half.split(channels, size, class_names.len());
-    let (train, test) = (split(train)?, split(test)?);
     let name =
         path.file_name().map_or_else(|| "folder".into(), |name| name.to_string_lossy().into());
-    let (classes, sha256) = (class_names.len(), reader.hasher.finish());
-    Ok((Dataset { name, train, test, classes, class_names, sha256 }, reader.bad))
+    let (classes, sha256) = (names.len(), reader.hasher.finish());
+    Ok((Dataset { name, train, test, classes, class_names: names, sha256 }, reader.bad))
 }
 
-/// The folders in `path` with the files in each, both in the order of their names.
-fn classes(path: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
-    let mut classes = BTreeMap::new();
+/// A folder of pictures of one class.
+struct Class {
+    name: String,
+    path: PathBuf,
+    /// In the order of their names.
+    files: Vec<PathBuf>,
+}
+
+/// The folders in `path`, in the order of their names.
+fn classes(path: &Path) -> Result<Vec<Class>, DataError> {
+    let mut classes = Vec::new();
     for folder in entries(path)? {
         if !folder.is_dir() {
             continue;
@@ -106,9 +166,61 @@ fn classes(path: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
         let mut files: Vec<_> =
             entries(&folder)?.into_iter().filter(|file| !file.is_dir()).collect();
         files.sort();
-        classes.insert(name, files);
+        classes.push(Class { name, path: folder, files });
     }
+    classes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(classes)
+}
+
+/// What the classes of `folder` are called, if a classifier can be trained on them.
+fn names(folder: &Path, classes: &[Class]) -> Result<Vec<String>, DataError> {
+    if classes.len() < 2 {
+        let reason = "it needs a folder a class, and at least two".to_owned();
+        return Err(DataError::Folder { path: folder.into(), reason });
+    }
+    // Said before the first picture is read.
+    if let Some(class) = classes.iter().find(|class| class.files.is_empty()) {
+        return Err(class.is_empty());
+    }
+    Ok(classes.iter().map(|class| class.name.clone()).collect())
+}
+
+impl Class {
+    fn is_empty(&self) -> DataError {
+        let reason = format!("class {} has no pictures", self.name);
+        DataError::Folder { path: self.path.clone(), reason }
+    }
+}
+
+/// Rows to train on and rows to test on, both rising.
+fn divide(
+    labels: &[u32],
+    classes: &[Class],
+    share: TestShare,
+) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+    let (mut train, mut test) = (Vec::new(), Vec::new());
+    for (number, class) in (0u32..).zip(classes) {
+        let rows: Vec<u32> = (0u32..)
+            .zip(labels)
+            .filter(|(_, label)| **label == number)
+            .map(|(row, _)| row)
+            .collect();
+        let Some(count) = share.of(rows.len()) else {
+            let reason = format!(
+                "class {} has one picture: --split needs one to train on and one to test on",
+                class.name
+            );
+            return Err(DataError::Folder { path: class.path.clone(), reason });
+        };
+        let order = permutation(Purpose::Folder, SPLIT_SEED, number.into(), rows.len());
+        for (place, &pick) in order.iter().enumerate() {
+            let half = if place < count { &mut test } else { &mut train };
+            half.extend(rows.get(pick as usize));
+        }
+    }
+    train.sort_unstable();
+    test.sort_unstable();
+    Ok((train, test))
 }
 
 fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
@@ -139,7 +251,7 @@ struct Reader {
     bad: Vec<DataError>,
 }
 
-/// Pictures for training, or for testing.
+/// Pictures for training, or for testing, or for both.
 struct Half {
     /// Three planes a picture.
     pixels: Vec<u8>,
@@ -150,19 +262,16 @@ struct Half {
 impl Reader {
     fn read(
         &mut self,
-        classes: &BTreeMap<String, Vec<PathBuf>>,
+        classes: &[Class],
         names: &[String],
         emptiness: Emptiness,
     ) -> Result<Half, DataError> {
         let mut half = Half { pixels: Vec::new(), labels: Vec::new(), colour: false };
-        for (class, files) in classes {
-            let Some(label) = names.iter().position(|name| name == class) else {
-                let path = files.first().and_then(|file| file.parent()).unwrap_or(Path::new(class));
-                let reason = "there is no class of this name in train".to_owned();
-                return Err(DataError::Folder { path: path.into(), reason });
-            };
+        for class in classes {
+            // Every class was looked for among the names before.
+            let label = names.iter().position(|name| *name == class.name).unwrap_or(usize::MAX);
             let before = half.labels.len();
-            for file in files {
+            for file in &class.files {
                 match self.picture(file) {
                     Ok((pixels, colour)) => {
                         half.pixels.extend(pixels);
@@ -178,8 +287,7 @@ impl Reader {
                 }
             }
             if half.labels.len() == before && emptiness == Emptiness::Refused {
-                let reason = format!("class {class} has no pictures");
-                return Err(DataError::Folder { path: PathBuf::from(class), reason });
+                return Err(class.is_empty());
             }
         }
         Ok(half)
@@ -218,6 +326,11 @@ impl Reader {
 }
 
 impl Half {
+    /// 3 if any picture has colour.
+    fn channels(&self) -> usize {
+        if self.colour { 3 } else { 1 }
+    }
+
     fn split(
         self,
         channels: usize,
@@ -258,6 +371,9 @@ mod tests {
             grey(&root.join(file), 16, shade);
         }
     }
+
+    /// Of the test below: two cats, four dogs and an eel.
+    const SPLIT_SHADES: [u32; 7] = [11, 31, 16, 21, 31, 61, 6];
 
     fn open(root: &Path) -> Result<(Dataset, Vec<DataError>), DataError> {
         open_folder(root, FolderOptions::default())
@@ -313,6 +429,7 @@ mod tests {
         assert!(text.contains("at least two"), "{text}");
         let text = fault(&|root| fs::create_dir(root.join("train/bird")).unwrap());
         assert!(text.contains("class bird has no pictures"), "{text}");
+        assert!(text.contains("train/bird cannot be used"), "{text}");
         let text = fault(&|root| grey(&root.join("test/fish/1.png"), 16, 1));
         assert!(text.contains("fish") && text.contains("train"), "{text}");
         let text = fault(&|root| fs::remove_dir_all(root.join("test")).unwrap());
@@ -329,6 +446,62 @@ mod tests {
             let text = fault(&|root| fs::create_dir(root.join(name)).unwrap());
             assert!(text.contains("not UTF-8"), "{text}");
         }
+    }
+
+    /// The same pictures are for testing whoever asks, in the share that was asked for and from every class; another share is
+    /// other data.
+    #[test]
+    fn a_split_is_fixed_and_stratified() {
+        let dir = tempfile::tempdir().unwrap();
+        for (class, count) in [("cat", 10), ("dog", 20), ("eel", 2)] {
+            for number in 0..count {
+                grey(&dir.path().join(format!("{class}/{number:02}.png")), 16, 5 * number + 1);
+            }
+        }
+        let split = |share| {
+            let split = Some(TestShare::new(share).unwrap());
+            let options = FolderOptions { split, ..FolderOptions::default() };
+            open_folder(dir.path(), options).unwrap().0
+        };
+        let counts = |split: &Split| {
+            let labels = split.labels.to_vec1::<u32>().unwrap();
+            [0, 1, 2].map(|class| labels.iter().filter(|label| **label == class).count())
+        };
+        let fifth = split(0.2);
+        assert_eq!((counts(&fifth.train), counts(&fifth.test)), ([8, 16, 1], [2, 4, 1]));
+        let shades = |split: &Split| {
+            let images = split.images().unwrap().flatten_from(1).unwrap();
+            let images = images.to_vec2::<f32>().unwrap().into_iter();
+            images.map(|image| (255.0 * image[0]).round() as u32).collect::<Vec<_>>()
+        };
+        // Part of the promise that published accuracies rest on: the rule may not change unnoticed.
+        assert_eq!(shades(&fifth.test), SPLIT_SHADES);
+        assert_eq!(shades(&fifth.test), shades(&split(0.2).test));
+        let mut all = [shades(&fifth.train), shades(&fifth.test)].concat();
+        all.sort_unstable();
+        let mut expected: Vec<u32> = (0..10).chain(0..20).chain(0..2).map(|n| 5 * n + 1).collect();
+        expected.sort_unstable();
+        assert_eq!(all, expected, "every picture is in one half");
+        assert_ne!(fifth.sha256, split(0.5).sha256);
+        assert_eq!(counts(&split(0.01).test), [1, 1, 1]);
+        assert_eq!(counts(&split(0.99).train), [1, 1, 1]);
+        for share in [0.0, 1.0, -0.1, f64::NAN, f64::INFINITY] {
+            assert!(TestShare::new(share).is_err(), "{share}");
+        }
+    }
+
+    #[test]
+    fn a_split_needs_something_to_split() {
+        let dir = tempfile::tempdir().unwrap();
+        tiny(dir.path());
+        let split = Some(TestShare::new(0.5).unwrap());
+        let options = FolderOptions { split, ..FolderOptions::default() };
+        let refused = |path: &Path| open_folder(path, options).unwrap_err().to_string();
+        assert!(refused(dir.path()).contains("leave out --split"), "{}", refused(dir.path()));
+        let train = dir.path().join("train");
+        assert!(refused(&train).contains("class dog has one picture"), "{}", refused(&train));
+        let text = open(&train).unwrap_err().to_string();
+        assert!(text.contains("--split 0.2"), "{text}");
     }
 
     #[test]

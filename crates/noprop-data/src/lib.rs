@@ -26,6 +26,8 @@
 //! ```
 
 #[cfg(feature = "datasets")]
+mod augmentation;
+#[cfg(feature = "datasets")]
 mod batches;
 mod catalogue;
 pub mod cifar;
@@ -39,6 +41,8 @@ mod folder;
 pub mod idx;
 mod name;
 #[cfg(feature = "datasets")]
+mod normalization;
+#[cfg(feature = "datasets")]
 mod order;
 #[cfg(feature = "datasets")]
 pub mod picture;
@@ -48,14 +52,18 @@ mod prototype;
 mod split;
 
 #[cfg(feature = "datasets")]
+pub use augmentation::{Augmentation, Change, Mirror, Mirrored};
+#[cfg(feature = "datasets")]
 pub use batches::{Batch, Batches, LastBatch};
 pub use catalogue::Presence;
 #[cfg(feature = "datasets")]
 pub use dataset::{Dataset, load};
 pub use error::DataError;
 #[cfg(feature = "datasets")]
-pub use folder::{BadPictures, FolderOptions, open_folder};
+pub use folder::{BadPictures, FolderOptions, TestShare, open_folder};
 pub use name::{DatasetName, UnknownDataset};
+#[cfg(feature = "datasets")]
+pub use normalization::Normalization;
 #[cfg(feature = "datasets")]
 pub use order::{epoch_order, picked};
 #[cfg(feature = "datasets")]

@@ -11,6 +11,8 @@ pub(crate) enum Purpose {
     Sample = 3,
     Picked = 4,
     Prototype = 8,
+    // 9 is noprop-method's, for augmentation.
+    Folder = 10,
 }
 
 /// The order in which epoch number `epoch` (from 0) visits `n` images. It depends on nothing but its arguments.

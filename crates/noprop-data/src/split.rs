@@ -1,11 +1,13 @@
 //! Images with their labels, and the seeded split into training and validation.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use crate::DataError;
+use crate::augmentation::{self, Change};
 use crate::order::{Purpose, permutation};
+use crate::{DataError, Normalization};
 
 /// Images with their labels.
 ///
@@ -17,6 +19,8 @@ pub struct Split {
     pixels: Tensor,
     /// The images of this split, as rows of `pixels`.
     rows: Vec<u32>,
+    /// What is done to pixels when they are gathered.
+    normalization: Option<Arc<Normalization>>,
     /// `[N]`, u32, each below the number of classes.
     pub labels: Tensor,
 }
@@ -41,7 +45,17 @@ impl Split {
             return mismatch(format!("label {highest} is not below {classes} classes"));
         }
         let rows = (0..).zip(0..n).map(|(row, _)| row).collect();
-        Ok(Self { pixels: images, rows, labels })
+        Ok(Self { pixels: images, rows, normalization: None, labels })
+    }
+
+    /// The same images, which from now on are normalised when they are asked for. The pixels are shared.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] if it was measured on images with another number of channels.
+    pub fn normalised(&self, normalization: &Normalization) -> Result<Self, DataError> {
+        let (channels, ..) = self.image_shape()?;
+        normalization.check(channels)?;
+        Ok(Self { normalization: Some(Arc::new(normalization.clone())), ..self.clone() })
     }
 
     /// N, the number of images.
@@ -63,7 +77,7 @@ impl Split {
         Ok((channels, height, width))
     }
 
-    /// All images, `[N, C, H, W]`, f32 in 0..=1: four bytes a pixel, where the split itself may hold one.
+    /// All images, `[N, C, H, W]`, f32 in 0..=1 unless normalised: four bytes a pixel, where the split itself may hold one.
     ///
     /// # Errors
     /// candle's, if memory is short.
@@ -71,16 +85,31 @@ impl Split {
         self.gather(&self.rows)
     }
 
-    /// Images number `range`, `[n, C, H, W]`, f32 in 0..=1. What lies beyond the last is left out.
+    /// Images number `range`, `[n, C, H, W]`, f32 in 0..=1 unless normalised. What lies beyond the last is left out.
     ///
     /// # Errors
     /// candle's, if memory is short.
     pub fn range(&self, range: Range<usize>) -> Result<Tensor, DataError> {
-        let end = range.end.min(self.len());
-        self.gather(self.rows.get(range.start.min(end)..end).unwrap_or_default())
+        self.gather(self.rows_of(range))
     }
 
-    /// The images `chosen`, each below N, and their labels, in that order: `[n, C, H, W]`, f32 in 0..=1, and `[n]`.
+    /// The same images without normalisation.
+    pub(crate) fn raw_range(&self, range: Range<usize>) -> Result<Tensor, DataError> {
+        fractions(self.pixels_of(self.rows_of(range))?)
+    }
+
+    /// An image for a person's eye: C · H · W bytes, channel by channel, never normalised.
+    ///
+    /// # Errors
+    /// [`DataError::NoImage`] for an image that is not there.
+    pub fn picture(&self, image: u32) -> Result<Vec<u8>, DataError> {
+        let pixels = fractions(self.pixels_of(&self.chosen(&[image])?)?)?.flatten_all()?;
+        let byte = |value: f32| (255.0 * value).round().clamp(0.0, 255.0) as u8;
+        Ok(pixels.to_vec1::<f32>()?.into_iter().map(byte).collect())
+    }
+
+    /// The images `chosen`, each below N, and their labels, in that order: `[n, C, H, W]`, f32 in 0..=1
+    /// unless normalised, and `[n]`.
     ///
     /// # Errors
     /// [`DataError::NoImage`] for an image that is not there.
@@ -88,6 +117,26 @@ impl Split {
         let labels = Tensor::new(chosen, self.labels.device())?;
         let images = self.gather(&self.chosen(chosen)?)?;
         Ok((images, self.labels.index_select(&labels, 0)?))
+    }
+
+    /// As [`Self::batch`], each image with its own of the `changes`. What a shift brings in is black, before normalisation.
+    ///
+    /// # Errors
+    /// [`DataError::NoImage`] for an image that is not there, [`DataError::Mismatch`] if there are not as many changes.
+    pub fn changed_batch(
+        &self,
+        chosen: &[u32],
+        changes: &[Change],
+    ) -> Result<(Tensor, Tensor), DataError> {
+        if chosen.len() != changes.len() {
+            let reason =
+                format!("{} changes do not go with {} images", changes.len(), chosen.len());
+            return Err(DataError::Mismatch { reason });
+        }
+        let pixels = self.pixels_of(&self.chosen(chosen)?)?;
+        let indices = Tensor::new(chosen, self.labels.device())?;
+        let labels = self.labels.index_select(&indices, 0)?;
+        Ok((self.finished(augmentation::changed(&pixels, changes)?)?, labels))
     }
 
     /// A split of the images `chosen`, each below N, in that order. It shares their pixels with this one.
@@ -98,7 +147,8 @@ impl Split {
         let rows = self.chosen(chosen)?;
         let indices = Tensor::new(chosen, self.labels.device())?;
         let labels = self.labels.index_select(&indices, 0)?;
-        Ok(Self { pixels: self.pixels.clone(), rows, labels })
+        let normalization = self.normalization.clone();
+        Ok(Self { pixels: self.pixels.clone(), rows, normalization, labels })
     }
 
     fn chosen(&self, chosen: &[u32]) -> Result<Vec<u32>, DataError> {
@@ -109,15 +159,37 @@ impl Split {
         chosen.iter().map(row).collect()
     }
 
-    fn gather(&self, rows: &[u32]) -> Result<Tensor, DataError> {
-        let rows = Tensor::new(rows, self.pixels.device())?;
-        let images = self.pixels.index_select(&rows, 0)?;
-        Ok(match images.dtype() {
-            // The operations of candle-datasets, so that its users see the same bits.
-            DType::U8 => (images.to_dtype(DType::F32)? / 255.)?,
-            _ => images,
-        })
+    fn rows_of(&self, range: Range<usize>) -> &[u32] {
+        let end = range.end.min(self.len());
+        self.rows.get(range.start.min(end)..end).unwrap_or_default()
     }
+
+    fn gather(&self, rows: &[u32]) -> Result<Tensor, DataError> {
+        self.finished(self.pixels_of(rows)?)
+    }
+
+    /// Pixels as they are stored.
+    fn pixels_of(&self, rows: &[u32]) -> Result<Tensor, DataError> {
+        Ok(self.pixels.index_select(&Tensor::new(rows, self.pixels.device())?, 0)?)
+    }
+
+    /// Stored pixels as a network gets them.
+    fn finished(&self, pixels: Tensor) -> Result<Tensor, DataError> {
+        let images = fractions(pixels)?;
+        match &self.normalization {
+            Some(normalization) => normalization.apply(&images),
+            None => Ok(images),
+        }
+    }
+}
+
+/// f32 in 0..=1.
+fn fractions(pixels: Tensor) -> Result<Tensor, DataError> {
+    Ok(match pixels.dtype() {
+        // The operations of candle-datasets, so that its users see the same bits.
+        DType::U8 => (pixels.to_dtype(DType::F32)? / 255.)?,
+        _ => pixels,
+    })
 }
 
 /// Splits training images into (training, validation): a permutation seeded by `seed` is cut, its first `validation` images

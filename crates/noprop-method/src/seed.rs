@@ -18,6 +18,8 @@ enum Purpose {
     SamplerStart = 5,
     SamplerStep = 6,
     Time = 7,
+    // 8 is noprop-data's, for prototypes.
+    Augmentation = 9,
 }
 
 impl Seed {
@@ -35,6 +37,12 @@ impl Seed {
     /// The draws of one training step; both numbers count from 0.
     pub fn at(self, epoch: u32, step: u32) -> Draws {
         Draws { seed: self, epoch, step }
+    }
+
+    /// How training image number `image` is changed in `epoch`, both counted from 0: of the image and the epoch, whatever batch it
+    /// travels in.
+    pub fn augmentation(self, epoch: u32, image: u32) -> StreamKey {
+        self.key(Purpose::Augmentation, [epoch.into(), image.into(), 0])
     }
 
     /// z_0 of inference run `run`.
@@ -123,6 +131,9 @@ mod tests {
         };
         for seed in [Seed(0), Seed(1)] {
             for epoch in 0..3 {
+                for image in 0..20 {
+                    add(seed.augmentation(epoch, image));
+                }
                 for step in 0..5 {
                     let draws = seed.at(epoch, step);
                     add(draws.readout_noise());

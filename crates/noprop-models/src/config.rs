@@ -1,9 +1,10 @@
 //! What a network is built from.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use noprop_kernels::Backend;
+use noprop_kernels::{Backend, Padding};
 use noprop_method::{EncoderKind, ParameterError, Readout};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,9 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
+    /// Heights and widths that a network can be built for.
+    pub const SIDES: RangeInclusive<usize> = MIN_SIDE..=MAX_SIDE;
+
     /// C·H·W.
     pub fn pixels(self) -> usize {
         self.channels * self.height * self.width
@@ -212,6 +216,7 @@ pub struct NetworkConfig {
     pub(crate) blocks: usize,
     pub(crate) encoder: EncoderKind,
     pub(crate) dropout: f64,
+    pub(crate) padding: Padding,
     pub(crate) embedding: Embedding,
     pub(crate) embedding_start: Option<EmbeddingStart>,
     pub(crate) embedding_scale: f64,
@@ -249,6 +254,7 @@ impl NetworkConfig {
             blocks,
             encoder: EncoderKind::default(),
             dropout: 0.2,
+            padding: Padding::Valid,
             embedding: Embedding::default(),
             embedding_start: None,
             embedding_scale: 1.0,
@@ -353,6 +359,26 @@ impl NetworkConfig {
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
         self
+    }
+
+    /// Rings of zeros round what each convolution of the image branch sees, 0 as in the paper or 1: with 1 a convolution leaves
+    /// height and width as they are.
+    ///
+    /// # Errors
+    /// [`ModelError::OutOfRange`] for any other number.
+    pub fn padding(mut self, rings: usize) -> Result<Self, ModelError> {
+        self.padding = match rings {
+            0 => Padding::Valid,
+            1 => Padding::Same,
+            _ => {
+                return Err(ModelError::OutOfRange {
+                    name: "padding",
+                    expected: "0 or 1".into(),
+                    value: rings.to_string(),
+                });
+            }
+        };
+        Ok(self)
     }
 
     /// The share of activations that training drops in the image branch.

@@ -1,7 +1,7 @@
 //! The image branch of Fig. 6: three convolutions and a linear layer, image → 256 features.
 
 use candle_core::{Result, Tensor};
-use noprop_kernels::{Activation, Pool, conv3x3_stack};
+use noprop_kernels::{Activation, Padding, Pool, conv3x3_stack};
 use noprop_method::{ParameterError, Pass};
 
 use crate::layers::{BatchNorm, Conv, Linear, Place, Statistics};
@@ -10,6 +10,27 @@ use crate::{ImageShape, Variant};
 /// Features of an image, of a label, and of both: the paper's width.
 pub(crate) const WIDTH: usize = 256;
 const CHANNELS: [usize; 3] = [32, 64, 128];
+
+/// What an image branch is built for.
+#[derive(Clone, Copy)]
+pub(crate) struct ImageInput {
+    pub shape: ImageShape,
+    /// Of all three convolutions.
+    pub padding: Padding,
+    pub dropout: f64,
+}
+
+impl ImageInput {
+    /// Numbers that the three convolutions leave of an image.
+    fn flat(self) -> usize {
+        let [.., channels] = CHANNELS;
+        let side = |size: usize| match self.padding {
+            Padding::Valid => ((size - 2) / 2 - 4) / 2,
+            Padding::Same => size / 2 / 2,
+        };
+        channels * side(self.shape.height) * side(self.shape.width)
+    }
+}
 
 /// conv 3×3 → 32, ReLU, max pool 2, dropout; conv 3×3 → 64, ReLU, dropout; conv 3×3 → 128, ReLU, max pool 2 (floor),
 /// dropout; flatten; linear → 256; batch norm.
@@ -23,23 +44,23 @@ pub(crate) struct ImageBranch {
 impl ImageBranch {
     pub fn new(
         place: &Place<'_>,
-        image: ImageShape,
-        dropout: f64,
+        input: ImageInput,
         variant: Variant,
     ) -> std::result::Result<Self, ParameterError> {
         let [c1, c2, c3] = CHANNELS;
-        let side = |size: usize| ((size - 2) / 2 - 4) / 2;
-        let flat = c3 * side(image.height) * side(image.width);
-        let sizes =
-            [((image.channels, c1), Pool::Max2), ((c1, c2), Pool::None), ((c2, c3), Pool::Max2)];
+        let sizes = [
+            ((input.shape.channels, c1), Pool::Max2),
+            ((c1, c2), Pool::None),
+            ((c2, c3), Pool::Max2),
+        ];
         let conv = |layer: usize| {
             let (channels, pool) = sizes[layer];
             let place = place.at(&format!("conv{}", layer + 1));
-            Conv::new(&place, channels, pool, dropout, layer as u64)
+            Conv::new(&place, channels, pool, input, layer as u64)
         };
         Ok(Self {
             convs: [conv(0)?, conv(1)?, conv(2)?],
-            linear: Linear::new(&place.at("fc"), flat, WIDTH)?,
+            linear: Linear::new(&place.at("fc"), input.flat(), WIDTH)?,
             norm: match variant {
                 Variant::DiscreteTime | Variant::Backprop => {
                     Some(BatchNorm::new(&place.at("norm"), WIDTH, Activation::None)?)

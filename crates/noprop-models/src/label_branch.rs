@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use noprop_kernels::Activation;
 use noprop_method::{ParameterError, Pass, StreamKey};
 
-use crate::image_branch::{ImageBranch, WIDTH};
+use crate::image_branch::{ImageBranch, ImageInput, WIDTH};
 use crate::layers::{BatchNorm, Linear, Place};
 use crate::{ImageShape, Variant};
 
@@ -15,7 +15,7 @@ pub(crate) enum LabelInput {
     /// d numbers.
     Vector(usize),
     /// An image: d = C·H·W.
-    Image { shape: ImageShape, dropout: f64 },
+    Image(ImageInput),
 }
 
 /// Label embedding [N, d] → 256 features.
@@ -32,9 +32,9 @@ impl LabelBranch {
         variant: Variant,
     ) -> std::result::Result<Self, ParameterError> {
         Ok(match (input, variant) {
-            (LabelInput::Image { shape, dropout }, _) => {
-                let branch = ImageBranch::new(&place.at("image"), shape, dropout, variant)?;
-                Self::Image(Box::new(PrototypeBranch { branch, shape }))
+            (LabelInput::Image(input), _) => {
+                let branch = ImageBranch::new(&place.at("image"), input, variant)?;
+                Self::Image(Box::new(PrototypeBranch { branch, shape: input.shape }))
             }
             (LabelInput::Vector(d), Variant::DiscreteTime | Variant::Backprop) => {
                 Self::Residual(Box::new(Residual::new(place, d)?))

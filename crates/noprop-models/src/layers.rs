@@ -9,6 +9,8 @@ use noprop_kernels::{
 };
 use noprop_method::{Init, ParameterBuilder, ParameterError, ParameterKind, Part, Pass, StreamKey};
 
+use crate::image_branch::ImageInput;
+
 /// Where a layer's parameters are made and under which name.
 #[derive(Clone)]
 pub(crate) struct Place<'a> {
@@ -47,10 +49,11 @@ impl Place<'_> {
     }
 }
 
-/// A 3×3 convolution without padding, then ReLU, optional 2×2 max pool and dropout.
+/// A 3×3 convolution, then ReLU, optional 2×2 max pool and dropout.
 pub(crate) struct Conv {
     weight: Tensor,
     bias: Tensor,
+    padding: Padding,
     pool: Pool,
     dropout: f64,
     /// Tells this layer's dropout from the others' of its block.
@@ -63,15 +66,16 @@ impl Conv {
         place: &Place<'_>,
         (inputs, outputs): (usize, usize),
         pool: Pool,
-        dropout: f64,
+        image: ImageInput,
         layer: u64,
     ) -> std::result::Result<Self, ParameterError> {
         let init = Init::FanIn(inputs * 9);
         Ok(Self {
             weight: place.parameter("weight", &[1, outputs, inputs, 3, 3], init)?,
             bias: place.parameter("bias", &[1, outputs], init)?,
+            padding: image.padding,
             pool,
-            dropout,
+            dropout: image.dropout,
             layer,
             backend: place.backend,
         })
@@ -86,7 +90,7 @@ impl Conv {
             }
             Pass::Train(_) | Pass::Eval => None,
         };
-        Ok(Conv3x3 { padding: Padding::Valid, pool: self.pool, dropout, backend: self.backend })
+        Ok(Conv3x3 { padding: self.padding, pool: self.pool, dropout, backend: self.backend })
     }
 
     /// Weight [1, Co, Ci, 3, 3] and bias [1, Co].

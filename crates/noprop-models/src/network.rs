@@ -7,7 +7,7 @@ use noprop_method::{
 };
 
 use crate::block_head::BlockHead;
-use crate::image_branch::ImageBranch;
+use crate::image_branch::{ImageBranch, ImageInput};
 use crate::label_branch::LabelInput;
 use crate::layers::{Linear, Place};
 use crate::timed_head::TimedHead;
@@ -59,9 +59,11 @@ impl Network {
             prefix: String::new(),
             backend: config.backend,
         };
+        let image =
+            ImageInput { shape: config.image, padding: config.padding, dropout: config.dropout };
         let image_branch = |part, kind| {
             let place = place(part, kind).at("image");
-            ImageBranch::new(&place, config.image, config.dropout, config.variant)
+            ImageBranch::new(&place, image, config.variant)
         };
         let class_embeddings = class_embeddings(config, &source)?;
         let dimension = config.dimension();
@@ -73,7 +75,7 @@ impl Network {
                 if source.is_fresh() {
                     first.set(&class_embeddings.detach())?;
                 }
-                (Some(first), LabelInput::Image { shape: config.image, dropout: config.dropout })
+                (Some(first), LabelInput::Image(image))
             }
         };
         let mut image_branches = Vec::new();

@@ -1,5 +1,7 @@
 //! Settings of a training, checked once.
 
+use noprop_data::{Augmentation, Split};
+use noprop_method::EncoderKind;
 use serde::{Deserialize, Serialize};
 
 use crate::{Decay, LearningRate, TrainError};
@@ -32,6 +34,8 @@ pub struct TrainConfig {
     pub warmup_steps: u32,
     /// Weight decay.
     pub weight_decay: f64,
+    /// How training images are changed at random, anew in every epoch.
+    pub augment: Augmentation,
 }
 
 impl Default for TrainConfig {
@@ -44,6 +48,7 @@ impl Default for TrainConfig {
             lr_decay: Decay::Cosine,
             warmup_steps: 200,
             weight_decay: 1e-3,
+            augment: Augmentation::default(),
         }
     }
 }
@@ -79,6 +84,29 @@ impl TrainConfig {
             return out_of_range("weight-decay", "0 or a positive number", value);
         }
         Ok(())
+    }
+
+    /// Checks that the images of `train` can be changed as asked, and that `encoder` sees them anew in every epoch.
+    ///
+    /// # Errors
+    /// [`TrainError::OutOfRange`] for a frozen encoder, [`TrainError::Data`] for images that are too small.
+    pub fn check_augmentation(
+        &self,
+        train: &Split,
+        encoder: EncoderKind,
+    ) -> Result<(), TrainError> {
+        if self.augment.is_none() {
+            return Ok(());
+        }
+        if encoder == EncoderKind::Frozen {
+            return Err(TrainError::OutOfRange {
+                name: "augment",
+                expected: "none where the encoder is frozen: it sees every image once".into(),
+                value: self.augment.to_string(),
+            });
+        }
+        let (_, height, width) = train.image_shape()?;
+        Ok(self.augment.check(height, width)?)
     }
 
     /// Steps of one epoch over `images` images. A last batch of a single image is left out: it has no variance for a

@@ -45,6 +45,7 @@
 //! ```
 
 mod atomic_file;
+mod batches;
 mod config;
 mod error;
 mod evaluate;

@@ -1,22 +1,16 @@
 //! One step of one unit: batch, loss, gradients, update.
 
-use std::collections::VecDeque;
-
 use candle_core::{Tensor, Var};
-use noprop_data::{Split, epoch_order};
+use noprop_data::Split;
 use noprop_kernels::threads;
 use noprop_method::{BlockLoss, Denoiser, Draws, EncoderKind, Objective, Part, Pass, Seed};
 
+use crate::batches::{Batch, Batches, frozen_features};
 use crate::unit_state::{PartState, UnitState, add};
 use crate::{LearningRate, TrainConfig, TrainError, Unit};
 
-/// Images that go through a frozen encoder at a time.
-const FROZEN_CHUNK: usize = 512;
-
-/// Batches that are kept for the units that come next.
-const KEPT_BATCHES: usize = STRIDE as usize;
 /// Steps of a unit before the next unit's turn.
-const STRIDE: u32 = 8;
+pub(crate) const STRIDE: u32 = 8;
 
 /// Trains the units of a network. See the crate's documentation for what a unit is.
 pub struct Trainer<'a> {
@@ -44,28 +38,6 @@ enum Encoded {
     EachStep,
     /// Nobody: it is frozen, and its output was computed once.
     Once,
-}
-
-/// Gathers batches.
-struct Batches<'a> {
-    images: &'a Split,
-    /// What a frozen encoder makes of the images, computed once.
-    features: Option<Tensor>,
-    size: usize,
-    seed: Seed,
-    /// The last batches, which all units share.
-    last: VecDeque<Batch>,
-    /// The order of one epoch's images.
-    order: Option<(u32, Vec<u32>)>,
-}
-
-#[derive(Clone)]
-struct Batch {
-    epoch: u32,
-    step: u32,
-    /// Images, or the features of a frozen encoder.
-    inputs: Tensor,
-    labels: Tensor,
 }
 
 /// The loss of one part of the network in one step.
@@ -107,6 +79,7 @@ impl<'a> Trainer<'a> {
         seed: Seed,
     ) -> Result<Self, TrainError> {
         config.validate(train.len())?;
+        config.check_augmentation(train, network.encoder())?;
         let units = Unit::of(network, objective)
             .into_iter()
             .map(|unit| UnitState::new(unit, network, &config))
@@ -125,14 +98,7 @@ impl<'a> Trainer<'a> {
             steps_per_epoch: config.steps_per_epoch(train.len()),
             encoded,
         };
-        let batches = Batches {
-            images: train,
-            features,
-            size: config.batch_size,
-            seed,
-            last: VecDeque::new(),
-            order: None,
-        };
+        let batches = Batches::new(train, features, &config, seed);
         Ok(Self { task, units, batches })
     }
 
@@ -435,46 +401,4 @@ fn add_each(
     more: Vec<Option<Tensor>>,
 ) -> Result<Vec<Option<Tensor>>, TrainError> {
     sums.into_iter().zip(more).map(|(sum, more)| add(sum, more)).collect()
-}
-
-impl Batches<'_> {
-    /// The batch of a step; units of the same step get the same one without gathering it again.
-    fn at(&mut self, (epoch, step): (u32, u32)) -> Result<Batch, TrainError> {
-        if let Some(batch) = self.last.iter().find(|b| (b.epoch, b.step) == (epoch, step)) {
-            return Ok(batch.clone());
-        }
-        let order = match &self.order {
-            Some((cached, order)) if *cached == epoch => order,
-            _ => {
-                let order = epoch_order(self.seed.0, epoch.into(), self.images.len());
-                &self.order.insert((epoch, order)).1
-            }
-        };
-        let start = step as usize * self.size;
-        let end = (start + self.size).min(order.len());
-        let rows = order.get(start..end).unwrap_or_default();
-        let (inputs, labels) = match &self.features {
-            None => self.images.batch(rows)?,
-            Some(features) => {
-                let rows = Tensor::new(rows, features.device())?;
-                (features.index_select(&rows, 0)?, self.images.labels.index_select(&rows, 0)?)
-            }
-        };
-        let batch = Batch { epoch, step, inputs, labels };
-        if self.last.len() == KEPT_BATCHES {
-            self.last.pop_front();
-        }
-        self.last.push_back(batch.clone());
-        Ok(batch)
-    }
-}
-
-/// What a frozen encoder makes of all images.
-fn frozen_features(network: &dyn Denoiser, images: &Split) -> Result<Tensor, TrainError> {
-    let mut chunks = Vec::new();
-    for start in (0..images.len()).step_by(FROZEN_CHUNK) {
-        let chunk = images.range(start..start + FROZEN_CHUNK)?;
-        chunks.push(network.encode(Part::Encoder, &chunk, Pass::Eval)?.detach());
-    }
-    Ok(Tensor::cat(&chunks, 0)?)
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use candle_core::{Device, Tensor};
-use noprop_data::{Dataset, Split};
+use noprop_data::{Augmentation, Dataset, Split};
 use noprop_method::{
     DiscreteTime, EncoderKind, LossWeight, Objective, ParameterBuilder, ParameterKind, Part,
     Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
@@ -23,6 +23,7 @@ const CONFIG: TrainConfig = TrainConfig {
     lr_decay: noprop_train::Decay::Cosine,
     warmup_steps: 200,
     weight_decay: 1e-3,
+    augment: Augmentation::NONE,
 };
 
 fn network(encoder: EncoderKind) -> Network {
@@ -104,6 +105,23 @@ fn order_and_threads_do_not_change_a_bit() {
     assert_eq!(expected, two);
 }
 
+/// Features of a frozen encoder are computed once, so that changed images would never be seen; and what must fit the images is
+/// checked before a step.
+#[test]
+fn changes_that_cannot_be_made_are_refused() {
+    let (images, objective) = (few_images(), objective());
+    let refused = |encoder, augment: &str| {
+        let config = TrainConfig { augment: augment.parse().unwrap(), ..CONFIG };
+        let network = network(encoder);
+        let refused = Trainer::new(&network, &objective, &images, config, Seed(1)).err();
+        refused.unwrap().to_string()
+    };
+    let frozen = refused(EncoderKind::Frozen, "flip");
+    assert!(frozen.starts_with("augment must be none where the encoder is frozen"), "{frozen}");
+    let far = refused(EncoderKind::Shared, "shift:14");
+    assert!(far.contains("at most 13 pixels for images of 28 x 28"), "{far}");
+}
+
 fn rayon_pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
@@ -144,13 +162,14 @@ impl Observer for StopAfter {
 fn stopped_and_resumed_gives_the_same_bytes() {
     let (images, objective) = (few_images(), objective());
     let dir = tempfile::tempdir().unwrap();
-    for (encoder, batch_size, stop) in [
-        (EncoderKind::PerBlock, 8, 2),
-        (EncoderKind::Shared, 8, 2),
-        (EncoderKind::Frozen, 8, 2),
-        (EncoderKind::Frozen, 2, 3),
+    let changed: Augmentation = "flip+shift:2".parse().unwrap();
+    for (encoder, augment, batch_size, stop) in [
+        (EncoderKind::PerBlock, changed, 8, 2),
+        (EncoderKind::Shared, changed, 8, 2),
+        (EncoderKind::Frozen, Augmentation::NONE, 8, 2),
+        (EncoderKind::Frozen, Augmentation::NONE, 2, 3),
     ] {
-        let config = TrainConfig { batch_size, ..CONFIG };
+        let config = TrainConfig { batch_size, augment, ..CONFIG };
         let session = |run: &RunDirectory, progress: Progress, observer: &mut dyn Observer| {
             let network = network(encoder);
             let mut trainer = Trainer::new(&network, &objective, &images, config, Seed(1)).unwrap();

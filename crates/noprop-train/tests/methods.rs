@@ -5,7 +5,7 @@
 use std::num::NonZeroU32;
 
 use candle_core::{Device, Tensor};
-use noprop_data::{Dataset, Split};
+use noprop_data::{Augmentation, Dataset, Split};
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching,
     Integration, LearnedSchedule, LossWeight, Objective, ParameterBuilder, ParameterKind, Part,
@@ -26,6 +26,7 @@ const CONFIG: TrainConfig = TrainConfig {
     lr_decay: noprop_train::Decay::Cosine,
     warmup_steps: 2,
     weight_decay: 1e-3,
+    augment: Augmentation::NONE,
 };
 
 /// A method, and what its network looks like.

@@ -1,0 +1,238 @@
+//! The images of a run: how they are read, what is done to them before a network sees them, and what the network was built for.
+
+use anyhow::{Context, Result, bail, ensure};
+use noprop_data::{BadPictures, Dataset, FolderOptions, Normalization, Split, TestShare};
+use noprop_models::ImageShape;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Method, RunConfig};
+use crate::source::Source;
+
+const MAX_CLASS_NAME: usize = 200;
+
+/// What is done to every image before a network sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalize {
+    /// Nothing: pixels are 0 to 1
+    #[default]
+    None,
+    /// Each channel gets mean 0 and deviation 1, as measured on the training images
+    Channel,
+}
+
+impl Normalize {
+    /// Whether nothing is done.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// The images that a network takes and the classes that it tells apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Images {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub class_names: Vec<String>,
+    /// SHA-256 over the uncompressed data files.
+    pub sha256: String,
+    /// What was measured on the training images, if they are normalised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalization: Option<Measured>,
+}
+
+/// Mean and standard deviation of every channel, of pixels in 0..=1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    pub mean: Vec<f64>,
+    pub std: Vec<f64>,
+}
+
+impl Images {
+    /// What `data` holds; nothing is measured yet.
+    pub fn of(data: &Dataset) -> Result<Self> {
+        let (channels, height, width) = data.train.image_shape()?;
+        Ok(Self {
+            channels,
+            height,
+            width,
+            class_names: data.class_names.clone(),
+            sha256: data.sha256.clone(),
+            normalization: None,
+        })
+    }
+
+    /// Whether both come from the same data, whatever was measured on them.
+    pub fn same_data(&self, other: &Self) -> bool {
+        Self { normalization: None, ..self.clone() }
+            == Self { normalization: None, ..other.clone() }
+    }
+}
+
+impl RunConfig {
+    /// Settles the settings for a network that takes `images`.
+    pub fn with_images(&mut self, images: Images) {
+        // Embeddings that are images have a length of their own.
+        let dimension = match self.method {
+            Method::Fm => self.embedding.dimension(images.class_names.len()),
+            Method::Dt | Method::Ct | Method::Backprop | Method::Adjoint => None,
+        };
+        // The path of flow matching starts from noise of length √d, in which short embeddings of many classes drown. A tenth
+        // of d is what was measured to learn at d = 100 and to be best at d = 10 (docs/results.md).
+        let scale = dimension.map_or(1.0, |dimension| (dimension as f64 / 10.0).max(1.0));
+        self.embedding_scale.get_or_insert(scale);
+        self.images = Some(images);
+    }
+
+    /// What the network is built for.
+    pub fn images(&self) -> Result<&Images> {
+        let images = self.images.as_ref().context(
+            "config.toml lacks its [images] table, so it does not say what the network was built for",
+        )?;
+        ensure!(
+            images.class_names.iter().all(|name| name.len() <= MAX_CLASS_NAME),
+            "config.toml: a class name is longer than {MAX_CLASS_NAME} bytes"
+        );
+        Ok(images)
+    }
+
+    /// How a folder's pictures are read: as the settings say, or again as the network was built for.
+    pub fn folder_options(&self) -> Result<FolderOptions> {
+        if let (Source::Known(name), Some(_)) = (&self.dataset, self.image_size) {
+            bail!("--image-size is for folder:PATH; the images of {name} have a size");
+        }
+        if let (Source::Known(name), Some(_)) = (&self.dataset, self.split) {
+            bail!("--split is for folder:PATH; {name} has test images");
+        }
+        if let Some(side) = self.image_size.filter(|side| !ImageShape::SIDES.contains(side)) {
+            let (least, most) = (ImageShape::SIDES.start(), ImageShape::SIDES.end());
+            bail!("image-size must be between {least} and {most} pixels, got {side}");
+        }
+        let bad = bad_pictures(self.skip_bad);
+        let split = self.split.map(TestShare::new).transpose()?;
+        Ok(match &self.images {
+            Some(images) => FolderOptions {
+                size: Some((images.height, images.width)),
+                channels: Some(images.channels),
+                bad,
+                split,
+            },
+            None => FolderOptions {
+                size: self.image_size.map(|side| (side, side)),
+                channels: None,
+                bad,
+                split,
+            },
+        })
+    }
+
+    /// Measures what normalisation needs on the images that the network learns from, and notes it; of a run that has it noted
+    /// already nothing is changed.
+    pub fn measure(&mut self, train: &Split) -> Result<()> {
+        if let (Normalize::Channel, Some(images @ Images { normalization: None, .. })) =
+            (self.normalize, &mut self.images)
+        {
+            let measured = Normalization::of(train)?;
+            let (mean, std) = (measured.mean().to_vec(), measured.std().to_vec());
+            images.normalization = Some(Measured { mean, std });
+        }
+        Ok(())
+    }
+
+    /// What is done to every image that the network is shown.
+    pub fn normalization(&self) -> Result<Option<Normalization>> {
+        match (self.normalize, &self.images()?.normalization) {
+            (Normalize::None, None) => Ok(None),
+            (Normalize::Channel, Some(Measured { mean, std })) => {
+                let found = Normalization::new(mean.clone(), std.clone());
+                Ok(Some(found.context("config.toml, [images.normalization]")?))
+            }
+            (Normalize::None, Some(_)) | (Normalize::Channel, None) => {
+                bail!(
+                    "config.toml: its key normalize and its table [images.normalization] contradict each other"
+                )
+            }
+        }
+    }
+
+    /// What differs from pixels of 0 to 1 as they are in the files, and from the paper's convolutions, in words.
+    pub fn treatment(&self) -> Option<String> {
+        let mut words = Vec::new();
+        match self.normalize {
+            Normalize::None => {}
+            Normalize::Channel => words.push("normalised by channel".to_owned()),
+        }
+        if !self.augment.is_none() {
+            words.push(format!("changed by {}", self.augment));
+        }
+        if self.padding > 0 {
+            words.push(format!("padding {}", self.padding));
+        }
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
+    /// The settings without what follows from the seed: alike in runs that differ in their seed alone.
+    pub fn without_seed(&self) -> Self {
+        let mut config = Self { seed: 0, ..self.clone() };
+        if let Some(images) = &mut config.images {
+            // Measured on what the seed did not hold out.
+            images.normalization = None;
+        }
+        config
+    }
+
+    /// `images` as the network sees them.
+    pub fn seen(&self, images: &Split) -> Result<Split> {
+        match self.normalization()? {
+            Some(normalization) => Ok(images.normalised(&normalization)?),
+            None => Ok(images.clone()),
+        }
+    }
+}
+
+/// What a command line says of bad pictures.
+pub fn bad_pictures(skip: bool) -> BadPictures {
+    if skip { BadPictures::Skip } else { BadPictures::Refuse }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Train;
+    use crate::preset::Preset;
+
+    fn scale(flags: &[&str], classes: usize) -> Option<f64> {
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            train: Train,
+        }
+        let line = Line::try_parse_from([&["train"], flags].concat()).unwrap();
+        let (mut config, _) = RunConfig::resolve(Preset::Mnist, &line.train).unwrap();
+        config.with_images(Images {
+            channels: 1,
+            height: 28,
+            width: 28,
+            class_names: vec![String::new(); classes],
+            sha256: String::new(),
+            normalization: None,
+        });
+        config.embedding_scale
+    }
+
+    /// A unit vector among a hundred classes drowns in the noise of flow matching, and learns nothing.
+    #[test]
+    fn embeddings_of_many_classes_stand_out_of_the_noise() {
+        assert_eq!(scale(&["--method", "fm"], 10), Some(1.0));
+        assert_eq!(scale(&["--method", "fm"], 100), Some(10.0));
+        assert_eq!(scale(&["--method", "fm", "--embedding", "learned:20"], 100), Some(2.0));
+        assert_eq!(scale(&["--method", "fm", "--embedding", "prototype"], 100), Some(1.0));
+        assert_eq!(scale(&["--method", "fm", "--embedding-scale", "3"], 100), Some(3.0));
+        assert_eq!(scale(&["--method", "dt"], 100), Some(1.0));
+    }
+}

@@ -1,0 +1,244 @@
+//! Training images changed at random: mirrored and shifted, as a picture of the same thing might have been.
+//!
+//! This crate changes pixels; which change an image gets is for the caller to draw, so that a run's randomness stays in one
+//! place.
+
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::{DType, Tensor, WithDType};
+
+use crate::DataError;
+
+/// Whether images are mirrored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mirror {
+    /// Left stays left.
+    #[default]
+    Never,
+    /// Left and right change places in every second image, at random.
+    Random,
+}
+
+/// Which changes training images are given; by default none, as in the paper.
+///
+/// Written `none`, `flip`, `shift:N` or `flip+shift:N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Augmentation {
+    /// Left and right.
+    pub mirror: Mirror,
+    /// Images are moved by up to so many pixels up or down and left or right; what comes in is black.
+    pub shift: usize,
+}
+
+/// The change that one image is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Change {
+    /// Whether left and right change places, before it is moved.
+    pub mirrored: Mirrored,
+    /// Pixels that it is moved down by; up if negative.
+    pub down: isize,
+    /// Pixels that it is moved to the right by; to the left if negative.
+    pub right: isize,
+}
+
+/// Whether one image is mirrored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mirrored {
+    /// As it is.
+    #[default]
+    No,
+    /// Left and right have changed places.
+    Yes,
+}
+
+impl Augmentation {
+    /// No change.
+    pub const NONE: Self = Self { mirror: Mirror::Never, shift: 0 };
+
+    /// Whether nothing is changed.
+    pub fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    /// Checks that something of every image stays in sight.
+    ///
+    /// # Errors
+    /// [`DataError::Augment`] if a shift is half of `height` or `width`, or more.
+    pub fn check(self, height: usize, width: usize) -> Result<(), DataError> {
+        let most = height.min(width).saturating_sub(1) / 2;
+        if self.shift > most {
+            let value = self.to_string();
+            let expected =
+                format!("a shift of at most {most} pixels for images of {height} x {width}");
+            return Err(DataError::Augment { value, expected });
+        }
+        Ok(())
+    }
+
+    /// The change for three `draws`, each uniform in 0..1: one says whether to mirror, one how far down, one how far right.
+    pub fn change(self, draws: [f32; 3]) -> Change {
+        let [mirror, down, right] = draws;
+        let shift = self.shift.min(i16::MAX as usize) as isize;
+        let places = (2 * shift + 1) as f32;
+        let moved = |draw: f32| ((draw * places) as isize).min(2 * shift) - shift;
+        Change {
+            mirrored: match self.mirror {
+                Mirror::Random if mirror < 0.5 => Mirrored::Yes,
+                Mirror::Random | Mirror::Never => Mirrored::No,
+            },
+            down: moved(down),
+            right: moved(right),
+        }
+    }
+}
+
+impl fmt::Display for Augmentation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.mirror, self.shift) {
+            (Mirror::Never, 0) => f.write_str("none"),
+            (Mirror::Random, 0) => f.write_str("flip"),
+            (Mirror::Never, shift) => write!(f, "shift:{shift}"),
+            (Mirror::Random, shift) => write!(f, "flip+shift:{shift}"),
+        }
+    }
+}
+
+impl FromStr for Augmentation {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        let refused = || DataError::Augment {
+            value: text.into(),
+            expected: "none, flip, shift:N or flip+shift:N with N at least 1".into(),
+        };
+        let mut parsed = Self::default();
+        if text == "none" {
+            return Ok(parsed);
+        }
+        for change in text.split('+') {
+            let shift = change.strip_prefix("shift:").and_then(|shift| shift.parse().ok());
+            match (change, shift) {
+                ("flip", _) if parsed.mirror == Mirror::Never => parsed.mirror = Mirror::Random,
+                (_, Some(shift)) if shift > 0 && parsed.shift == 0 => parsed.shift = shift,
+                _ => return Err(refused()),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+/// Images [n, C, H, W], u8 or f32, each with its change applied.
+pub(crate) fn changed(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
+    match images.dtype() {
+        DType::U8 => apply::<u8>(images, changes),
+        _ => apply::<f32>(images, changes),
+    }
+}
+
+fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
+    let (n, channels, height, width) = images.dims4()?;
+    let pixels = images.flatten_all()?.to_vec1::<T>()?;
+    let mut moved = vec![T::default(); pixels.len()];
+    let planes = pixels.chunks_exact(height * width).zip(moved.chunks_exact_mut(height * width));
+    // Channels of an image change alike.
+    let changes = changes.iter().flat_map(|change| std::iter::repeat_n(change, channels));
+    for ((from, to), change) in planes.zip(changes) {
+        for (y, row) in to.chunks_exact_mut(width).enumerate() {
+            let Some(source) = y.checked_add_signed(-change.down).filter(|&y| y < height) else {
+                continue;
+            };
+            let source = &from[source * width..][..width];
+            for (x, pixel) in row.iter_mut().enumerate() {
+                let Some(x) = x.checked_add_signed(-change.right).filter(|&x| x < width) else {
+                    continue;
+                };
+                *pixel = match change.mirrored {
+                    Mirrored::No => source[x],
+                    Mirrored::Yes => source[width - 1 - x],
+                };
+            }
+        }
+    }
+    Ok(Tensor::from_vec(moved, (n, channels, height, width), images.device())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn is_written_as_it_is_read() {
+        for text in ["none", "flip", "shift:3", "flip+shift:12"] {
+            assert_eq!(text.parse::<Augmentation>().unwrap().to_string(), text);
+        }
+        assert_eq!("shift:2+flip".parse::<Augmentation>().unwrap().to_string(), "flip+shift:2");
+        for text in ["", "flop", "shift", "shift:", "shift:0", "shift:-1", "flip+flip", "flip+"] {
+            let error = text.parse::<Augmentation>().unwrap_err().to_string();
+            assert!(error.contains("flip+shift:N"), "{error}");
+        }
+    }
+
+    /// The pixels of two channels by hand: a mirror first, then one down and two to the left.
+    #[test]
+    fn pixels_move_and_black_comes_in() {
+        let first = [1u8, 2, 3, 4, 5, 6, 7, 8];
+        let pixels: Vec<u8> = first.iter().copied().chain(first.map(|p| 10 * p)).collect();
+        let images = Tensor::from_vec(pixels, (1, 2, 2, 4), &Device::Cpu).unwrap();
+        let moved = |change: Change| {
+            let values = changed(&images, &[change]).unwrap().flatten_all().unwrap();
+            let values = values.to_vec1::<u8>().unwrap();
+            assert_eq!(values[8..], values[..8].iter().map(|p| 10 * p).collect::<Vec<_>>());
+            values[..8].to_vec()
+        };
+        assert_eq!(moved(Change::default()), first);
+        let mirrored = Change { mirrored: Mirrored::Yes, ..Change::default() };
+        assert_eq!(moved(mirrored), [4, 3, 2, 1, 8, 7, 6, 5]);
+        let up = Change { down: -1, right: 1, ..Change::default() };
+        assert_eq!(moved(up), [0, 5, 6, 7, 0, 0, 0, 0]);
+        assert_eq!(moved(Change { down: 1, right: -2, ..mirrored }), [0, 0, 0, 0, 2, 1, 0, 0]);
+        let gone = Change { down: 9, right: -9, ..Change::default() };
+        assert_eq!(moved(gone), [0; 8]);
+    }
+
+    /// Images of one batch get changes of their own, and floats move as bytes do.
+    #[test]
+    fn every_image_has_its_own_change() {
+        let images = Tensor::arange(0f32, 4.0, &Device::Cpu).unwrap();
+        let images = images.reshape((2, 1, 1, 2)).unwrap();
+        let mirrored = Change { mirrored: Mirrored::Yes, ..Change::default() };
+        let changes = [mirrored, Change { right: 1, ..Change::default() }];
+        let values = changed(&images, &changes).unwrap().flatten_all().unwrap();
+        assert_eq!(values.to_vec1::<f32>().unwrap(), [1.0, 0.0, 0.0, 2.0]);
+    }
+
+    /// Every place must be reached, both ends included, and none beyond.
+    #[test]
+    fn draws_cover_all_changes_evenly() {
+        let both: Augmentation = "flip+shift:2".parse().unwrap();
+        let mut counts = std::collections::BTreeMap::new();
+        for step in 0..1000 {
+            let draw = step as f32 / 1000.0;
+            let change = both.change([draw, draw, 0.999_999_94]);
+            assert_eq!(change.right, 2);
+            assert_eq!(change.mirrored == Mirrored::Yes, draw < 0.5);
+            *counts.entry(change.down).or_insert(0) += 1;
+        }
+        assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [-2, -1, 0, 1, 2]);
+        assert!(counts.values().all(|count| (199..=201).contains(count)), "{counts:?}");
+        assert_eq!(Augmentation::default().change([0.0, 0.9, 0.1]), Change::default());
+    }
+
+    #[test]
+    fn a_shift_out_of_sight_is_refused() {
+        let shift = |n| Augmentation { shift: n, ..Augmentation::default() };
+        assert!(shift(7).check(16, 28).is_ok());
+        let error = shift(8).check(16, 28).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "augment must be a shift of at most 7 pixels for images of 16 x 28, got shift:8"
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! Which images a step is given: gathered in the epoch's order, changed at random if that was asked for, and kept for the units
+//! that come next.
+
+use std::collections::VecDeque;
+
+use candle_core::{Device, Tensor};
+use noprop_data::{Augmentation, Split, epoch_order};
+use noprop_kernels::random::uniform;
+use noprop_method::{Denoiser, Part, Pass, Seed};
+
+use crate::trainer::STRIDE;
+use crate::{TrainConfig, TrainError};
+
+/// Images that go through a frozen encoder at a time.
+const FROZEN_CHUNK: usize = 512;
+
+/// Batches that are kept for the units that come next.
+const KEPT_BATCHES: usize = STRIDE as usize;
+
+/// Gathers batches.
+pub(crate) struct Batches<'a> {
+    pub images: &'a Split,
+    /// What a frozen encoder makes of the images, computed once.
+    features: Option<Tensor>,
+    size: usize,
+    augment: Augmentation,
+    seed: Seed,
+    /// The last batches, which all units share.
+    last: VecDeque<Batch>,
+    /// The order of one epoch's images.
+    order: Option<(u32, Vec<u32>)>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Batch {
+    /// Counted from 0, as is the step.
+    pub epoch: u32,
+    pub step: u32,
+    /// Images, or the features of a frozen encoder.
+    pub inputs: Tensor,
+    pub labels: Tensor,
+}
+
+impl<'a> Batches<'a> {
+    pub fn new(
+        images: &'a Split,
+        features: Option<Tensor>,
+        config: &TrainConfig,
+        seed: Seed,
+    ) -> Self {
+        let (size, augment) = (config.batch_size, config.augment);
+        Self { images, features, size, augment, seed, last: VecDeque::new(), order: None }
+    }
+
+    /// The batch of a step; units of the same step get the same one without gathering it again.
+    pub fn at(&mut self, (epoch, step): (u32, u32)) -> Result<Batch, TrainError> {
+        if let Some(batch) = self.last.iter().find(|b| (b.epoch, b.step) == (epoch, step)) {
+            return Ok(batch.clone());
+        }
+        let order = match &self.order {
+            Some((cached, order)) if *cached == epoch => order,
+            _ => {
+                let order = epoch_order(self.seed.0, epoch.into(), self.images.len());
+                &self.order.insert((epoch, order)).1
+            }
+        };
+        let start = step as usize * self.size;
+        let end = (start + self.size).min(order.len());
+        let rows = order.get(start..end).unwrap_or_default();
+        let (inputs, labels) = match &self.features {
+            None if self.augment.is_none() => self.images.batch(rows)?,
+            None => {
+                let change = |&image: &u32| {
+                    let key = self.seed.augmentation(epoch, image);
+                    let draws = uniform(key, 3, &Device::Cpu).map_err(candle_core::Error::from)?;
+                    let draws = draws.to_vec1::<f32>()?;
+                    Ok(self.augment.change([draws[0], draws[1], draws[2]]))
+                };
+                let changes = rows.iter().map(change).collect::<Result<Vec<_>, TrainError>>()?;
+                self.images.changed_batch(rows, &changes)?
+            }
+            Some(features) => {
+                let rows = Tensor::new(rows, features.device())?;
+                (features.index_select(&rows, 0)?, self.images.labels.index_select(&rows, 0)?)
+            }
+        };
+        let batch = Batch { epoch, step, inputs, labels };
+        if self.last.len() == KEPT_BATCHES {
+            self.last.pop_front();
+        }
+        self.last.push_back(batch.clone());
+        Ok(batch)
+    }
+}
+
+/// What a frozen encoder makes of all images.
+pub(crate) fn frozen_features(
+    network: &dyn Denoiser,
+    images: &Split,
+) -> Result<Tensor, TrainError> {
+    let mut chunks = Vec::new();
+    for start in (0..images.len()).step_by(FROZEN_CHUNK) {
+        let chunk = images.range(start..start + FROZEN_CHUNK)?;
+        chunks.push(network.encode(Part::Encoder, &chunk, Pass::Eval)?.detach());
+    }
+    Ok(Tensor::cat(&chunks, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// How an image is changed is a function of seed, epoch and image: batches of another size must not change it.
+    #[test]
+    fn an_image_is_changed_alike_in_whatever_batch_it_travels() {
+        let images = Tensor::arange(0f32, 24.0 * 9.0, &Device::Cpu).unwrap();
+        let images = images.reshape((24, 1, 3, 3)).unwrap();
+        let labels = Tensor::arange(0u32, 24, &Device::Cpu).unwrap();
+        let split = Split::new(images, labels, 24).unwrap();
+        // Labels tell images apart.
+        let epoch = |seed, epoch, batch_size: usize| {
+            let augment = "flip+shift:1".parse().unwrap();
+            let config = TrainConfig { batch_size, augment, ..TrainConfig::default() };
+            let mut batches = Batches::new(&split, None, &config, Seed(seed));
+            let mut seen = BTreeMap::new();
+            for step in 0..24 / batch_size {
+                let batch = batches.at((epoch, u32::try_from(step).unwrap())).unwrap();
+                let labels = batch.labels.to_vec1::<u32>().unwrap();
+                let pixels = batch.inputs.flatten_from(1).unwrap().to_vec2::<f32>().unwrap();
+                seen.extend(labels.into_iter().zip(pixels));
+            }
+            seen
+        };
+        let first = epoch(1, 0, 8);
+        assert_eq!(first.len(), 24);
+        assert_eq!(first, epoch(1, 0, 4));
+        assert_ne!(first, epoch(1, 1, 8));
+        assert_ne!(first, epoch(2, 0, 8));
+    }
+}
