@@ -9,6 +9,7 @@ use noprop_data::{Augmentation, DatasetName};
 use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind, Solver};
 use noprop_models::{Embedding, EmbeddingStart};
 
+use crate::blocks::Blocks;
 use crate::config::Method;
 use crate::images::Normalize;
 use crate::preset::Preset;
@@ -36,6 +37,10 @@ pub enum Command {
     Compare(Compare),
     /// Download a data set, verify it and unpack it
     Fetch(Fetch),
+    /// Put the units together that `train --blocks` trained apart
+    Merge(Merge),
+    /// Say which units of a training by `train --blocks` are done
+    Status(Status),
     /// Say what a run is: parameters, settings, data, accuracy
     Info(Info),
 }
@@ -47,6 +52,20 @@ pub enum Device {
     Auto,
     /// The processor
     Cpu,
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Words,
+    Json,
+}
+
+impl Form {
+    /// What the flag `--json` says.
+    pub fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Words }
+    }
 }
 
 /// What every command that computes takes.
@@ -94,6 +113,10 @@ pub struct Train {
     /// Continue a stopped run; its own settings hold
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
+    /// Train these blocks alone, such as 3-5,8 or readout, for other processes to train the rest into the same --out; then
+    /// `noprop merge`. What was trained before is gone on with
+    #[arg(long, value_name = "LIST")]
+    pub blocks: Option<Blocks>,
     /// Named settings to start from: mnist, mnist-sample, paper-mnist, or a row of the paper's Table 3 such as paper-mnist-dt
     /// or paper-cifar10-ct: mnist, cifar10 or cifar100 with dt, ct, fm or backprop
     #[arg(long, conflicts_with = "resume")]
@@ -212,6 +235,34 @@ pub struct Info {
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
     /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Merge {
+    /// Run directory that all units were trained into
+    #[arg(value_name = "DIR")]
+    pub run: PathBuf,
+    /// Folder that holds the data sets
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Leave files of a folder out that are no pictures, and name them, instead of refusing
+    #[arg(long)]
+    pub skip_bad: bool,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Status {
+    /// Run directory that units are trained into
+    #[arg(value_name = "DIR")]
+    pub run: PathBuf,
+    /// Print a JSON list
     #[arg(long)]
     pub json: bool,
 }

@@ -4,12 +4,14 @@
 //! to do.
 
 mod args;
+mod blocks;
 mod compare;
 mod config;
 mod eval;
 mod fetch;
 mod images;
 mod info;
+mod merge;
 mod model_card;
 mod plot;
 mod predict;
@@ -17,6 +19,8 @@ mod preset;
 mod progress;
 mod prototypes;
 mod source;
+mod status;
+mod task;
 mod train;
 mod trained;
 
@@ -49,7 +53,8 @@ fn run(args: &Args) -> Result<()> {
         Command::Eval(args) => Some(args.compute),
         Command::Predict(args) => Some(args.compute),
         Command::Plot(args) => Some(args.compute),
-        Command::Fetch(_) | Command::Info(_) | Command::Compare(_) => None,
+        Command::Merge(args) => Some(args.compute),
+        Command::Fetch(_) | Command::Status(_) | Command::Info(_) | Command::Compare(_) => None,
     };
     if let Some(compute) = compute {
         let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -67,6 +72,8 @@ fn run(args: &Args) -> Result<()> {
         Command::Predict(args) => predict::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Fetch(args) => fetch::run(args),
+        Command::Merge(args) => merge::run(args),
+        Command::Status(args) => status::run(args),
         Command::Info(args) => info::run(args),
         Command::Compare(args) => compare::run(args),
     };

@@ -30,6 +30,11 @@ impl Trained {
         let run = RunDirectory::open(path)?;
         let config = RunConfig::of_run(&run.config())?;
         let objective = config.objective()?;
+        let path = path.display();
+        ensure!(
+            run.model().is_file() || !run.units().is_dir(),
+            "the units of {path} are not put together yet: see noprop status {path}, then noprop merge {path}"
+        );
         let weights = read_weights(&run.model())?;
         if let Some(of) = weights.metadata.as_deref().and_then(method_of) {
             ensure!(

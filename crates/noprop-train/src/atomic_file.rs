@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+/// What the names of files begin with that are not finished.
+pub(crate) const UNFINISHED: &str = ".unfinished-";
+
 /// Writes a file so that a kill at any moment leaves either the old content or the new: temporary file beside it,
 /// fsync, rename, fsync of the directory.
 ///
@@ -12,12 +15,31 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
+    written(path, write, |file| file.persist(path).map_err(|failed| failed.error))
+}
+
+/// [`write_atomically`] for a file that must not be there: of several processes that try, one writes it.
+///
+/// # Errors
+/// `AlreadyExists` if it is there, whole; else as [`write_atomically`].
+pub(crate) fn write_new(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    written(path, write, |file| file.persist_noclobber(path).map_err(|failed| failed.error))
+}
+
+fn written(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    persist: impl FnOnce(tempfile::NamedTempFile) -> io::Result<std::fs::File>,
+) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".unfinished-");
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -32,7 +54,7 @@ pub fn write_atomically(
         buffered.flush()?;
     }
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|failed| failed.error)?;
+    persist(file)?;
     sync_directory(directory)
 }
 

@@ -81,6 +81,17 @@ pub enum TrainError {
     /// The saved state could not be read or does not fit.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Units could not be trained apart or put together.
+    #[error(transparent)]
+    Unit(#[from] crate::UnitError),
+    /// The settings of a run that several processes write are not these.
+    #[error(
+        "{path} was begun with other settings: choose another --out, or repeat the settings in its config.toml"
+    )]
+    OtherSettings {
+        /// The run directory.
+        path: PathBuf,
+    },
     /// The method refused.
     #[error(transparent)]
     Method(#[from] MethodError),

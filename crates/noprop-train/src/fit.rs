@@ -29,6 +29,11 @@ impl Best {
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.total.max(1) as f64
     }
+
+    /// The better one of this epoch and an earlier one. Of two equals the later: it was trained for longer, at a lower rate.
+    pub(crate) fn or_better(self, earlier: Option<Self>) -> Self {
+        earlier.filter(|earlier| earlier.correct > self.correct).unwrap_or(self)
+    }
 }
 
 /// Whether to go on.
@@ -91,6 +96,8 @@ pub enum Outcome {
         /// Steps of the current epoch done.
         step: u32,
     },
+    /// These units are done, of a training that has more: nothing was validated, and no weights were chosen.
+    Trained,
 }
 
 /// A finished training.
@@ -119,7 +126,7 @@ pub struct Fitting<'a> {
 pub(crate) struct EpochSums(BTreeMap<String, (f64, f64, u32)>);
 
 impl EpochSums {
-    fn add(&mut self, loss: &PartLoss) {
+    pub(crate) fn add(&mut self, loss: &PartLoss) {
         let sum = self.0.entry(loss.part.to_string()).or_default();
         sum.0 += f64::from(loss.loss);
         sum.1 += f64::from(loss.error);
@@ -127,7 +134,7 @@ impl EpochSums {
     }
 
     /// Means in the order of `parts`.
-    fn means(&self, parts: impl Iterator<Item = String>) -> Vec<MeanLoss> {
+    pub(crate) fn means(&self, parts: impl Iterator<Item = String>) -> Vec<MeanLoss> {
         let mean = |part: String| {
             let &(loss, error, count) = self.0.get(&part)?;
             let count = f64::from(count);
@@ -226,19 +233,15 @@ fn end_epoch(
     let evaluation = evaluate(network, trainer.objective(), fitting.validation, &fitting.sampler)?;
     let epoch = progress.epoch + 1;
     let this = Best { epoch, correct: evaluation.correct, total: evaluation.total };
-    let best = match progress.best {
-        // Of two equals the later one: it was trained for longer, at a lower rate.
-        Some(best) if best.correct > this.correct => best,
-        _ => {
-            let tensors: Vec<_> = network
-                .parameters()
-                .iter()
-                .map(|parameter| (parameter.name.clone(), parameter.var.as_detached_tensor()))
-                .collect();
-            write_weights(&fitting.run.model(), &tensors, fitting.metadata)?;
-            this
-        }
-    };
+    let best = this.or_better(progress.best);
+    if best == this {
+        let tensors: Vec<_> = network
+            .parameters()
+            .iter()
+            .map(|parameter| (parameter.name.clone(), parameter.var.as_detached_tensor()))
+            .collect();
+        write_weights(&fitting.run.model(), &tensors, fitting.metadata)?;
+    }
     let images = trainer.images_per_epoch() as f64;
     let parts = (1..=network.blocks())
         .map(|t| noprop_method::Part::Block(t).to_string())
@@ -279,6 +282,6 @@ fn with_checkpoint(error: TrainError, progress: &Progress, run: &RunDirectory) -
     }
 }
 
-fn unix_time() -> u64 {
+pub(crate) fn unix_time() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

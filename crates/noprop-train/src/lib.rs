@@ -11,6 +11,7 @@
 //! | `evaluate.rs` | accuracy of the whole chain and after each block |
 //! | `weights.rs` | `model.safetensors`, written atomically and read with suspicion |
 //! | `state.rs` | all that a resume needs |
+//! | `units/` | a training spread over processes: each unit by itself, merged at the end |
 //! | `run_dir.rs` | the run directory: one process at a time, nothing overwritten by accident |
 //! | `metrics.rs` | `metrics.jsonl`, one event a line |
 //!
@@ -58,6 +59,7 @@ mod state;
 mod trainer;
 mod unit;
 mod unit_state;
+mod units;
 mod weights;
 
 pub use atomic_file::write_atomically;
@@ -72,4 +74,5 @@ pub use run_dir::{Existing, RunDirectory};
 pub use state::{Progress, StateError};
 pub use trainer::{PartLoss, StepReport, Trainer};
 pub use unit::Unit;
+pub use units::{Merging, UnitError, UnitStatus, fit_units, merge_units, unit_status};
 pub use weights::{StoredWeights, WeightsError, read_weights, write_weights};

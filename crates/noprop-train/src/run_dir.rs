@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::TrainError;
+use crate::atomic_file::{UNFINISHED, write_new};
 
 /// What to do with a run that is already there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct RunDirectory {
 const CONFIG: &str = "config.toml";
 const LOCK: &str = ".lock";
 const FILES: [&str; 4] = [CONFIG, "metrics.jsonl", "model.safetensors", "README.md"];
-const FOLDERS: [&str; 2] = ["state", "figures"];
+const FOLDERS: [&str; 3] = ["state", "figures", "units"];
 
 impl RunDirectory {
     /// Creates the directory, with `config` as its `config.toml`, and locks it.
@@ -57,6 +58,35 @@ impl RunDirectory {
         }
         run.write(CONFIG, config.as_bytes())?;
         Ok(run)
+    }
+
+    /// Takes part in a run that several processes write, each in folders of its own; the first makes it. The run itself is
+    /// not locked.
+    ///
+    /// # Errors
+    /// [`TrainError::OtherSettings`] if the run has another `config.toml` than `config`; [`TrainError::RunExists`] if what is there
+    /// is no run; [`TrainError::File`] if the disk refuses.
+    pub fn join(path: &Path, config: &str) -> Result<Self, TrainError> {
+        let file = path.join(CONFIG);
+        let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
+        let unfinished =
+            |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        if !file.is_file() && entries.any(|entry| !unfinished(&entry)) && !file.is_file() {
+            return Err(TrainError::RunExists { path: path.into() });
+        }
+        fs::create_dir_all(path).map_err(TrainError::writing(path))?;
+        let made = write_new(&file, |to| to.write_all(config.as_bytes()));
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(TrainError::writing(file)(error));
+            }
+            _ => {}
+        }
+        let there = fs::read(&file).map_err(TrainError::reading(&file))?;
+        if there != config.as_bytes() {
+            return Err(TrainError::OtherSettings { path: path.into() });
+        }
+        Ok(Self { path: path.into(), _lock: None })
     }
 
     /// Opens a run to read it.
@@ -107,6 +137,11 @@ impl RunDirectory {
     /// `state/`: all that a resume needs.
     pub fn state(&self) -> PathBuf {
         self.path.join("state")
+    }
+
+    /// `units/`: what processes leave that train some units each.
+    pub fn units(&self) -> PathBuf {
+        self.path.join("units")
     }
 
     /// `figures/`.

@@ -231,16 +231,16 @@ fn remove_others(state: &Path, current: u64) {
     }
 }
 
-fn moment(which: &str, name: &str) -> String {
+pub(crate) fn moment(which: &str, name: &str) -> String {
     format!("adam.{which}.{name}")
 }
 
-fn named(parameter: &Parameter) -> (String, Tensor) {
+pub(crate) fn named(parameter: &Parameter) -> (String, Tensor) {
     (parameter.name.clone(), parameter.var.as_detached_tensor())
 }
 
 /// Everything in the parts that a unit owns, buffers included.
-fn owned(trainer: &Trainer<'_>, state: &UnitState) -> Vec<Parameter> {
+pub(crate) fn owned(trainer: &Trainer<'_>, state: &UnitState) -> Vec<Parameter> {
     let parts: Vec<Part> = state.unit.parts();
     let all = trainer.network().parameters().iter();
     all.filter(|parameter| parts.contains(&parameter.part)).cloned().collect()
@@ -257,7 +257,7 @@ fn mismatch(path: &Path, reason: String) -> TrainError {
     crate::WeightsError::Mismatch { path: path.into(), reason }.into()
 }
 
-fn take(
+pub(crate) fn take(
     path: &Path,
     stored: &mut BTreeMap<String, Tensor>,
     name: &str,
@@ -265,7 +265,7 @@ fn take(
     stored.remove(name).ok_or_else(|| mismatch(path, format!("tensor `{name}` is missing")))
 }
 
-fn set(parameter: &Parameter, tensor: Tensor, path: &Path) -> Result<(), TrainError> {
+pub(crate) fn set(parameter: &Parameter, tensor: Tensor, path: &Path) -> Result<(), TrainError> {
     if tensor.shape() != parameter.var.shape() {
         let (name, found) = (&parameter.name, tensor.dims());
         let expected = parameter.var.dims();

@@ -102,6 +102,13 @@ impl<'a> Trainer<'a> {
         Ok(Self { task, units, batches })
     }
 
+    /// The same trainer for some of its units: the others are somebody else's.
+    #[must_use]
+    pub fn only(mut self, units: &[Unit]) -> Self {
+        self.units.retain(|state| units.contains(&state.unit));
+        self
+    }
+
     /// The units, in the order in which a step visits them.
     pub fn units(&self) -> Vec<Unit> {
         self.units.iter().map(|state| state.unit).collect()
@@ -174,10 +181,25 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As for [`Self::advance`]; of several, that of the first unit.
     pub fn advance_all(&mut self, steps: u32) -> Result<Vec<Vec<StepReport>>, TrainError> {
+        let all: Vec<usize> = (0..self.units.len()).collect();
+        self.advance_units(&all, steps)
+    }
+
+    /// [`Self::advance_all`] for the units with these numbers, in rising order; the others stay where they are.
+    ///
+    /// # Errors
+    /// As for [`Self::advance_all`].
+    pub fn advance_units(
+        &mut self,
+        chosen: &[usize],
+        steps: u32,
+    ) -> Result<Vec<Vec<StepReport>>, TrainError> {
         let Self { task, units, batches } = self;
         let jobs = units
             .iter_mut()
-            .map(|unit| {
+            .enumerate()
+            .filter(|(number, _)| chosen.contains(number))
+            .map(|(_, unit)| {
                 let places = (0..steps.into()).map(|ahead| task.place(unit.position + ahead));
                 let batches =
                     places.map(|place| batches.at(place)).collect::<Result<Vec<_>, _>>()?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::UnitError;
 use noprop_method::{Denoiser, EncoderKind, Objective, Part, ReadoutTraining, Training};
 
 /// A set of parameters trained on its own.
@@ -77,6 +78,24 @@ impl Unit {
 }
 
 impl Unit {
+    /// Refuses a unit whose blocks need each other in every step: it cannot be parted among processes.
+    ///
+    /// # Errors
+    /// [`UnitError::Tied`] with the reason.
+    pub fn stands_alone(self) -> Result<(), UnitError> {
+        let reason = match self {
+            Self::Block(_) | Self::Readout => return Ok(()),
+            Self::SharedEncoder { .. } => {
+                "they share an image encoder that the losses of all of them train; --encoder per-block and --encoder frozen have no such tie"
+            }
+            Self::Joint { .. } => {
+                "they share what is learned with them, class embeddings or a noise schedule, so every step needs the gradients of all"
+            }
+            Self::EndToEnd { .. } => "they are trained end to end, through each other",
+        };
+        Err(UnitError::Tied { reason })
+    }
+
     /// Whether `part` has a loss of its own in this unit, even where it has no parameters: by Bayes' rule the readout trains the
     /// class embeddings.
     pub(crate) fn has_loss_without_parameters(self, part: Part) -> bool {

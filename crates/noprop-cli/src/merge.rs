@@ -1,0 +1,28 @@
+//! `noprop merge`: from the units that processes trained apart to the run that a single process writes.
+
+use anyhow::Result;
+use noprop_train::{Merging, RunDirectory, merge_units};
+
+use crate::args::{Form, Merge};
+use crate::images::bad_pictures;
+use crate::task::Task;
+
+pub fn run(args: &Merge) -> Result<()> {
+    let run = RunDirectory::open_to_write(&args.run)?;
+    let task = Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad))?;
+    let network = task.network()?;
+    let config = &task.config;
+    let settings = config.train();
+    let visited = settings.steps_per_epoch(task.train.len()) as usize * settings.batch_size;
+    let merging = Merging {
+        network: &network,
+        objective: &*task.objective,
+        validation: &task.validation,
+        sampler: config.sampler(),
+        config: &config.to_json()?,
+        epochs: config.epochs,
+        images_per_epoch: visited.min(task.train.len()),
+    };
+    let report = merge_units(&run, &merging)?;
+    task.finish(&run, Form::of(args.json), &report)
+}

@@ -1,0 +1,44 @@
+//! `noprop status`: which units of a training that is spread over processes are done, running, stopped or missing.
+
+use anyhow::Result;
+use noprop_train::{RunDirectory, Unit, UnitStatus, unit_status};
+
+use crate::args::Status;
+use crate::config::RunConfig;
+
+pub fn run(args: &Status) -> Result<()> {
+    let run = RunDirectory::open(&args.run)?;
+    let config = RunConfig::of_run(&run.config())?;
+    let network = config.network(config.fresh())?;
+    let units = Unit::of(&network, &*config.objective()?);
+    let mut lines = Vec::new();
+    for unit in units {
+        unit.stands_alone()?;
+        let status = unit_status(&run, unit, config.epochs)?;
+        let (word, epochs) = match status {
+            UnitStatus::Missing => ("missing", 0),
+            UnitStatus::Running(done) => ("running", done),
+            UnitStatus::Stopped(done) => ("stopped", done),
+            UnitStatus::Done => ("done", config.epochs),
+        };
+        lines.push((unit.to_string(), word, epochs));
+    }
+    if args.json {
+        let line = |(unit, status, epochs): &(String, &str, u32)| serde_json::json!({ "unit": unit, "status": status, "epochs": epochs, "of": config.epochs });
+        println!("{}", serde_json::Value::from(lines.iter().map(line).collect::<Vec<_>>()));
+        return Ok(());
+    }
+    for (unit, word, epochs) in &lines {
+        println!("{unit:<10} {word:<8} {epochs} of {} epochs", config.epochs);
+    }
+    let path = run.path().display();
+    if lines.iter().any(|(_, word, _)| *word != "done") {
+        let left = lines.iter().filter(|(_, word, _)| *word != "done").count();
+        println!("{left} of {} units are not done", lines.len());
+    } else if run.model().is_file() {
+        println!("all are done, and merged");
+    } else {
+        println!("all are done: noprop merge {path}");
+    }
+    Ok(())
+}

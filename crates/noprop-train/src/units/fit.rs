@@ -1,0 +1,102 @@
+//! The loop over steps of the units that a process has.
+
+use std::time::Instant;
+
+use super::folder::{UnitEpoch, UnitFolder, UnitProgress};
+use crate::fit::{Control, EpochSums, Observer};
+use crate::{Existing, Outcome, RunDirectory, TrainError, Trainer};
+
+/// Trains the units of `trainer`, which are some of a training's, to the end, each from where it was saved; `Existing::Replace`
+/// begins anew. Each writes its weights after every epoch to `units/<unit>/` in `run`, for [`super::merge_units`]. Returns
+/// whether all are done.
+///
+/// `config` is the text of the settings: what is there must have been written with the same.
+///
+/// # Errors
+/// [`crate::UnitError::Tied`] if the training has units with several blocks, [`crate::UnitError::Locked`] if another process trains one of the
+/// units; those of [`crate::fit`].
+pub fn fit_units(
+    trainer: &mut Trainer<'_>,
+    run: &RunDirectory,
+    config: &str,
+    existing: Existing,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    for unit in trainer.units() {
+        unit.stands_alone()?;
+    }
+    let mut folders = Vec::new();
+    for (index, unit) in trainer.units().into_iter().enumerate() {
+        let folder = UnitFolder::open(run, unit)?;
+        if existing == Existing::Replace {
+            folder.clear()?;
+        }
+        let progress = folder.restore(trainer, index, config)?;
+        folders.push((folder, progress));
+    }
+    let steps = u64::from(trainer.steps_per_epoch());
+    let total = steps * u64::from(trainer.config().epochs);
+    // Units that are behind go first, until all go on together.
+    while let Some(front) = folders.iter().map(|(_, p)| p.position).filter(|&p| p < total).min() {
+        let turn: Vec<usize> =
+            (0..folders.len()).filter(|&index| folders[index].1.position == front).collect();
+        let others = folders.iter().map(|(_, p)| p.position).filter(|&position| position > front);
+        let next = others.min().unwrap_or(total).min(front + steps - front % steps);
+        let stride = u64::from(trainer.stride()).min(next - front);
+        let started = Instant::now();
+        let reports = trainer.advance_units(&turn, u32::try_from(stride).unwrap_or(1))?;
+        // Units that train side by side share the time.
+        let seconds = started.elapsed().as_secs_f64() / turn.len() as f64;
+        let mut control = Control::Continue;
+        let mut lr = 0.0;
+        for reports in &reports {
+            for (&index, report) in turn.iter().zip(reports) {
+                let progress = &mut folders[index].1;
+                report.losses.iter().for_each(|loss| progress.sums.add(loss));
+                progress.position += 1;
+                lr = report.lr;
+            }
+            if observer.step(reports) == Control::Stop {
+                control = Control::Stop;
+            }
+        }
+        for &index in &turn {
+            let (folder, progress) = &mut folders[index];
+            progress.seconds += seconds;
+            progress.epoch_seconds += seconds;
+            if progress.position.is_multiple_of(steps) {
+                end_epoch(trainer, index, folder, progress, (config, lr))?;
+            }
+        }
+        if control == Control::Stop && front + stride < total {
+            for (index, (folder, progress)) in folders.iter().enumerate() {
+                folder.save(trainer, index, progress)?;
+            }
+            let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+            let position = front + stride;
+            return Ok(Outcome::Stopped {
+                epoch: number(position / steps),
+                step: number(position % steps),
+            });
+        }
+    }
+    Ok(Outcome::Trained)
+}
+
+/// Writes a unit's weights after an epoch, then its state: killed between the two, it writes the same weights again.
+fn end_epoch(
+    trainer: &Trainer<'_>,
+    index: usize,
+    folder: &UnitFolder,
+    progress: &mut UnitProgress,
+    (config, lr): (&str, f64),
+) -> Result<(), TrainError> {
+    let epoch = progress.position / u64::from(trainer.steps_per_epoch());
+    let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
+    let parts = trainer.units[index].parts.iter().map(|part| part.part.to_string());
+    let notes = UnitEpoch::new(config, progress.epoch_seconds, lr, progress.sums.means(parts));
+    folder.save_epoch(trainer, index, epoch, &notes)?;
+    progress.sums = EpochSums::default();
+    progress.epoch_seconds = 0.0;
+    folder.save(trainer, index, progress)
+}

@@ -1,0 +1,134 @@
+//! From every unit's epochs to the weights that a single process writes.
+
+use std::time::Instant;
+
+use noprop_data::Split;
+use noprop_method::{Denoiser, Objective, Parameter, Part, Sampler};
+
+use super::folder::{UnitError, UnitStatus, load_epoch, unit_status};
+use crate::fit::unix_time;
+use crate::metrics::MeanLoss;
+use crate::{
+    Best, Event, FitReport, Hardware, MetricsLog, RunDirectory, TrainError, Unit, evaluate,
+    write_weights,
+};
+
+/// What [`merge_units`] needs beside the run.
+pub struct Merging<'a> {
+    /// The network as it was before training; its parameters are overwritten.
+    pub network: &'a dyn Denoiser,
+    /// What it was trained for.
+    pub objective: &'a dyn Objective,
+    /// Held-out training images.
+    pub validation: &'a Split,
+    /// How they are classified.
+    pub sampler: Sampler,
+    /// The text of the settings, which all units must have been trained with; it goes into the weights file.
+    pub config: &'a str,
+    /// Epochs of the training.
+    pub epochs: u32,
+    /// Training images that an epoch visits.
+    pub images_per_epoch: usize,
+}
+
+/// Chooses the epoch by the held-out images, as a single process does, and writes the run's `model.safetensors` and
+/// `metrics.jsonl`. Nothing is changed before every unit is known to be there. May be called again: it writes the same weights.
+///
+/// Training times are those of the unit that took longest, as if all had run at once.
+///
+/// # Errors
+/// [`UnitError::Unfinished`] naming every unit that is missing or not done; [`UnitError::OtherSettings`],
+/// [`UnitError::OtherVersion`] or [`crate::WeightsError`] for one that does not belong to the run.
+pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<FitReport, TrainError> {
+    let started = Instant::now();
+    let units = Unit::of(merging.network, merging.objective);
+    let mut unfinished = Vec::new();
+    for &unit in &units {
+        unit.stands_alone()?;
+        let how = match unit_status(run, unit, merging.epochs)? {
+            UnitStatus::Done => continue,
+            UnitStatus::Missing => "missing".to_owned(),
+            UnitStatus::Running(done) => {
+                format!("in training, {done} of {} epochs", merging.epochs)
+            }
+            UnitStatus::Stopped(done) => {
+                format!("stopped after {done} of {} epochs", merging.epochs)
+            }
+        };
+        unfinished.push(format!("{unit} is {how}"));
+    }
+    if !unfinished.is_empty() {
+        let units = unfinished.join(", ");
+        return Err(UnitError::Unfinished { path: run.path().into(), units }.into());
+    }
+    let owned: Vec<(Unit, Vec<Parameter>)> =
+        units.iter().map(|&unit| (unit, parameters(merging.network, unit))).collect();
+    let load = |epoch: u32| -> Result<Loaded, TrainError> {
+        let mut loaded = Loaded::default();
+        for (unit, parameters) in &owned {
+            let notes = load_epoch(run, *unit, epoch, merging.config, parameters)?;
+            loaded.losses.extend(notes.losses);
+            loaded.seconds = loaded.seconds.max(notes.seconds);
+            loaded.lr = notes.lr;
+        }
+        Ok(loaded)
+    };
+
+    let mut events = vec![Event::Start {
+        version: env!("CARGO_PKG_VERSION").into(),
+        hardware: Hardware::here(),
+        epoch: 0,
+        step: 0,
+        unix_time: unix_time(),
+    }];
+    let (mut best, mut trained) = (None::<Best>, 0.0);
+    for epoch in 1..=merging.epochs {
+        let Loaded { losses, seconds, lr } = load(epoch)?;
+        let found =
+            evaluate(merging.network, merging.objective, merging.validation, &merging.sampler)?;
+        let this = Best { epoch, correct: found.correct, total: found.total };
+        best = Some(this.or_better(best));
+        trained += seconds;
+        events.push(Event::Epoch {
+            epoch,
+            seconds,
+            total_seconds: trained,
+            images_per_second: merging.images_per_epoch as f64 / seconds.max(f64::MIN_POSITIVE),
+            lr,
+            losses,
+            validation_accuracy: found.accuracy(),
+            validation_per_block: found.per_block,
+            best_epoch: best.map_or(epoch, |best| best.epoch),
+        });
+    }
+    // A training has at least one epoch.
+    let best = best.unwrap_or(Best { epoch: 1, correct: 0, total: 0 });
+    load(best.epoch)?;
+    let tensors: Vec<_> = merging
+        .network
+        .parameters()
+        .iter()
+        .map(|parameter| (parameter.name.clone(), parameter.var.as_detached_tensor()))
+        .collect();
+    write_weights(&run.model(), &tensors, merging.config)?;
+    let mut log = MetricsLog::open(&run.metrics(), 0)?;
+    for event in &events {
+        log.append(event)?;
+    }
+    tracing::info!(seconds = started.elapsed().as_secs_f64(), units = units.len(), "merged");
+    Ok(FitReport { best, seconds: trained })
+}
+
+/// What an epoch's files say together.
+#[derive(Default)]
+struct Loaded {
+    losses: Vec<MeanLoss>,
+    seconds: f64,
+    lr: f64,
+}
+
+/// Everything that a unit owns, buffers included.
+fn parameters(network: &dyn Denoiser, unit: Unit) -> Vec<Parameter> {
+    let parts: Vec<Part> = unit.parts();
+    network.parameters().iter().filter(|p| parts.contains(&p.part)).cloned().collect()
+}
