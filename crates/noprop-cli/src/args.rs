@@ -117,6 +117,10 @@ pub struct Train {
     /// `noprop merge`. What was trained before is gone on with
     #[arg(long, value_name = "LIST")]
     pub blocks: Option<Blocks>,
+    /// Blocks in training at a time, with the threads split among them; without it as many as keep all threads busy. The result
+    /// does not depend on it
+    #[arg(long, value_name = "N")]
+    pub block_workers: Option<NonZeroUsize>,
     /// Named settings to start from: mnist, mnist-sample, paper-mnist, or a row of the paper's Table 3 such as paper-mnist-dt
     /// or paper-cifar10-ct: mnist, cifar10 or cifar100 with dt, ct, fm or backprop
     #[arg(long, conflicts_with = "resume")]

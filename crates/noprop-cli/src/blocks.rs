@@ -12,7 +12,7 @@ use crate::args::Train;
 use crate::images::bad_pictures;
 use crate::progress::Progress;
 use crate::task::Task;
-use crate::train::{existing, verbosity};
+use crate::train::{existing, verbosity, workers};
 
 /// Units as a person names them: blocks by number and in ranges, and the readout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,8 +111,9 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     task.warn_of_a_label_in_the_noise(&network)?;
     let config = &task.config;
     let (seed, identity) = (Seed(config.seed), config.to_json()?);
-    let mut trainer =
-        Trainer::new(&network, &*task.objective, &task.train, config.train(), seed)?.only(&chosen);
+    let mut trainer = Trainer::new(&network, &*task.objective, &task.train, config.train(), seed)?
+        .only(&chosen)
+        .block_workers(workers(args));
     let mut shown = Progress::new(verbosity(args), config.epochs, trainer.steps_per_epoch(), 0)?;
     let outcome = fit_units(&mut trainer, &run, &identity, existing(args), &mut shown)?;
     let done = outcome == Outcome::Trained;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use noprop_kernels::threads::Workers;
 use noprop_method::Seed;
 use noprop_models::Network;
 use noprop_train::{Existing, Fitting, Outcome, Progress, RunDirectory, Trainer, fit};
@@ -74,7 +75,8 @@ fn train(
         Start::Fresh => Progress::start(&identity),
     };
     let seed = Seed(config.seed);
-    let mut trainer = Trainer::new(network, &*task.objective, &task.train, config.train(), seed)?;
+    let mut trainer = Trainer::new(network, &*task.objective, &task.train, config.train(), seed)?
+        .block_workers(workers(args));
     if start == Start::Resumed {
         progress.restore(run, &mut trainer)?;
     }
@@ -88,6 +90,11 @@ fn train(
     let done = u64::from(progress.epoch) * u64::from(steps) + u64::from(progress.step);
     let mut shown = progress::Progress::new(verbosity(args), config.epochs, steps, done)?;
     Ok(fit(&mut trainer, &fitting, progress, &mut shown)?)
+}
+
+/// How many blocks train at a time.
+pub fn workers(args: &Train) -> Workers {
+    args.block_workers.map_or(Workers::Auto, Workers::Exactly)
 }
 
 pub fn verbosity(args: &Train) -> Verbosity {

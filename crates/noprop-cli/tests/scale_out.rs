@@ -157,6 +157,27 @@ fn wait_for(child: &mut Child, file: &Path) {
     }
 }
 
+/// With the threads split among workers, blocks with encoders of their own and behind a shared one, whose gradients meet.
+#[test]
+fn workers_do_not_change_a_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let train = ["train", "--dataset", "mnist-sample", "--steps", "3", "--epochs", "1", "--quiet"];
+    for encoder in ["frozen", "shared"] {
+        for (run, more) in [
+            ("one", &["--threads", "2", "--block-workers", "1"][..]),
+            ("two", &["--threads", "3", "--block-workers", "2"]),
+            ("default", &["--threads", "1"]),
+        ] {
+            let out = ["--force", "--out", run, "--encoder", encoder];
+            done(dir, &[&train[..], more, &out].concat());
+        }
+        assert!(model(dir, "one") == model(dir, "two"), "{encoder}");
+        assert!(model(dir, "one") == model(dir, "default"), "{encoder}");
+    }
+    assert!(refused(dir, &tiny(&["--block-workers", "0"])).contains("block-workers"));
+}
+
 #[test]
 fn what_cannot_be_parted_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();

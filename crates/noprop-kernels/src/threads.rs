@@ -14,7 +14,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why the number of threads could not be set.
 #[derive(Debug, thiserror::Error)]
@@ -71,42 +71,101 @@ thread_local! {
     static ON_ITS_OWN: Cell<bool> = const { Cell::new(false) };
 }
 
+/// How many tasks run at a time in [`side_by_side`]. Results do not depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Workers {
+    /// One a thread where there are tasks enough to keep all threads busy, else one.
+    #[default]
+    Auto,
+    /// So many, with the threads split among them; never more than there are threads.
+    Exactly(NonZeroUsize),
+}
+
+impl Workers {
+    /// How many for so many tasks on so many threads.
+    fn of(self, tasks: usize, threads: usize) -> usize {
+        match self {
+            Self::Auto => {
+                let rounds = tasks.div_ceil(threads);
+                // Four fifths of the threads' time in use.
+                if 5 * tasks < 4 * rounds * threads { 1 } else { threads }
+            }
+            Self::Exactly(workers) => workers.get().min(threads).min(tasks).max(1),
+        }
+    }
+}
+
 /// Runs `f` on every task and returns the results in the order of `tasks`. See [`fold_side_by_side`].
-pub fn side_by_side<T: Send, R: Send>(tasks: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
+pub fn side_by_side<T: Send, R: Send>(
+    workers: Workers,
+    tasks: Vec<T>,
+    f: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
     let mut results = Vec::with_capacity(tasks.len());
-    fold_side_by_side(tasks, f, |result| results.push(result));
+    fold_side_by_side(workers, tasks, f, |result| results.push(result));
     results
 }
 
 /// Runs `f` on every task and gives the results to `fold` one by one, in the order of `tasks`, each as soon as those before it
-/// are there: of tasks of like size hardly more results are ever held than there are threads.
+/// are there: of tasks of like size hardly more results are ever held than there are workers.
 ///
-/// With tasks enough to keep all threads of the pool busy each thread takes one at a time, and ops inside it do not share
-/// their work: no thread waits for another, and what a task touches stays in its core's cache. With fewer tasks they run one
-/// after another, each on all threads. Results do not depend on which. `fold` must not share its own work among threads.
+/// Each worker takes one task at a time. A worker with one thread does not share the loops of its ops: no thread waits for another,
+/// and what a task touches stays in its core's cache. A single worker has all threads. `fold` must not share its own work
+/// among threads.
 pub fn fold_side_by_side<T: Send, R: Send>(
+    workers: Workers,
     tasks: Vec<T>,
     f: impl Fn(T) -> R + Sync,
     mut fold: impl FnMut(R) + Send,
 ) {
     let threads = rayon::current_num_threads();
-    let rounds = tasks.len().div_ceil(threads);
-    // Four fifths of the threads' time in use.
-    if threads == 1 || ON_ITS_OWN.get() || 5 * tasks.len() < 4 * rounds * threads {
+    let workers = workers.of(tasks.len(), threads);
+    if workers == 1 || ON_ITS_OWN.get() {
         tasks.into_iter().map(f).for_each(fold);
         return;
     }
     let queue = Mutex::new(tasks.into_iter().enumerate());
     let results = Mutex::new(InOrder { next: 0, early: BTreeMap::new(), fold: &mut fold });
-    rayon::broadcast(|_| {
-        let _alone = Alone::begin();
+    let work = || {
         loop {
             let task = locked(&queue).next();
             let Some((number, task)) = task else { return };
             let result = f(task);
             locked(&results).take(number, result);
         }
-    });
+    };
+    match teams(workers, threads) {
+        None => {
+            rayon::broadcast(|_| {
+                let _alone = Alone::begin();
+                work();
+            });
+        }
+        Some(teams) => std::thread::scope(|scope| {
+            for team in teams.iter() {
+                scope.spawn(|| team.install(work));
+            }
+        }),
+    }
+}
+
+/// Pools of threads for `workers` workers that have more than one thread each; none where each has one, or where the system
+/// gives no more threads. Kept, since a step is over in milliseconds.
+fn teams(workers: usize, threads: usize) -> Option<Arc<Vec<rayon::ThreadPool>>> {
+    type Kept = BTreeMap<(usize, usize), Arc<Vec<rayon::ThreadPool>>>;
+    static KEPT: Mutex<Kept> = Mutex::new(BTreeMap::new());
+    if workers == threads {
+        return None;
+    }
+    let mut kept = locked(&KEPT);
+    if let Some(teams) = kept.get(&(workers, threads)) {
+        return Some(Arc::clone(teams));
+    }
+    let size = |worker: usize| threads / workers + usize::from(worker < threads % workers);
+    let team = |worker| rayon::ThreadPoolBuilder::new().num_threads(size(worker)).build();
+    let teams = Arc::new((0..workers).map(team).collect::<Result<Vec<_>, _>>().ok()?);
+    kept.insert((workers, threads), Arc::clone(&teams));
+    Some(teams)
 }
 
 /// Results on their way to `fold`.
@@ -163,15 +222,40 @@ mod tests {
     fn tasks_side_by_side_do_not_share_their_loops() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         pool.install(|| {
-            let grains = side_by_side(vec![1, 2, 3, 4], |task| (task, grain()));
+            let grains = side_by_side(Workers::Auto, vec![1, 2, 3, 4], |task| (task, grain()));
             assert_eq!(grains, [1, 2, 3, 4].map(|task| (task, usize::MAX)));
             assert_eq!(grain(), 1);
-            let panics = std::panic::catch_unwind(|| side_by_side(vec![1, 2], |_| panic!("task")));
+            let panics = std::panic::catch_unwind(|| {
+                side_by_side(Workers::Auto, vec![1, 2], |_| panic!("task"))
+            });
             assert!(panics.is_err());
             assert_eq!(grain(), 1);
             // One task for two threads: better all threads on it.
-            assert_eq!(side_by_side(vec![()], |()| grain()), [1]);
+            assert_eq!(side_by_side(Workers::Auto, vec![()], |()| grain()), [1]);
         });
+    }
+
+    /// Two workers of three threads: one has two threads to share loops among, and all tasks are done once.
+    #[test]
+    fn workers_split_the_threads_among_them() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let two = Workers::Exactly(NonZeroUsize::new(2).unwrap());
+        let task = |task: usize| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            (task, rayon::current_num_threads())
+        };
+        let done = pool.install(|| side_by_side(two, (0..20).collect(), task));
+        assert_eq!(
+            done.iter().map(|(task, _)| *task).collect::<Vec<_>>(),
+            (0..20).collect::<Vec<_>>()
+        );
+        let mut sizes: Vec<usize> = done.iter().map(|(_, threads)| *threads).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        assert_eq!(sizes, [1, 2]);
+        let counts = |workers, tasks, threads| Workers::of(workers, tasks, threads);
+        assert_eq!((counts(two, 10, 8), counts(two, 1, 8), counts(two, 10, 1)), (2, 1, 1));
+        assert_eq!((counts(Workers::Auto, 10, 2), counts(Workers::Auto, 1, 2)), (2, 1));
     }
 
     /// Sums in the order in which threads happen to finish would differ in their last bits from run to run.
@@ -184,7 +268,9 @@ mod tests {
                 std::thread::sleep(std::time::Duration::from_millis(20 - 2 * task));
                 task
             };
-            fold_side_by_side((0..9).collect(), late_first, |task| folded.push(task));
+            fold_side_by_side(Workers::Auto, (0..9).collect(), late_first, |task| {
+                folded.push(task)
+            });
         });
         assert_eq!(folded, (0..9).collect::<Vec<_>>());
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 use noprop_data::Split;
-use noprop_kernels::threads;
+use noprop_kernels::threads::{self, Workers};
 use noprop_method::{Denoiser, Encoded, Objective, Sampler, classify, classify_encoded};
 
 use crate::TrainError;
@@ -46,7 +46,7 @@ pub fn evaluate(
     sampler: &Sampler,
 ) -> Result<Evaluation, TrainError> {
     let chunks: Vec<usize> = (0..split.len()).step_by(CHUNK).collect();
-    let answers = threads::side_by_side(chunks, |start| {
+    let answers = threads::side_by_side(Workers::Auto, chunks, |start| {
         let images = split.range(start..start + CHUNK)?;
         let rows: Vec<u32> = (start..start + images.dim(0)?).map(row_id).collect();
         let answer = classify(network, objective, &images, &rows, sampler)?;
@@ -99,7 +99,7 @@ pub fn accuracies(
     samplers: &[Sampler],
 ) -> Result<Vec<f64>, TrainError> {
     let chunks: Vec<usize> = (0..split.len()).step_by(CHUNK).collect();
-    let answers = threads::side_by_side(chunks, |start| {
+    let answers = threads::side_by_side(Workers::Auto, chunks, |start| {
         let images = split.range(start..start + CHUNK)?;
         let rows: Vec<u32> = (start..start + images.dim(0)?).map(row_id).collect();
         let encoded = Encoded::new(network, &images)?;

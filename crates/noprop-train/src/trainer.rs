@@ -2,7 +2,7 @@
 
 use candle_core::{Tensor, Var};
 use noprop_data::Split;
-use noprop_kernels::threads;
+use noprop_kernels::threads::{self, Workers};
 use noprop_method::{BlockLoss, Denoiser, Draws, EncoderKind, Objective, Part, Pass, Seed};
 
 use crate::batches::{Batch, Batches, frozen_features};
@@ -29,6 +29,7 @@ struct Task<'a> {
     steps_per_epoch: u32,
     /// Whether batches hold features instead of images.
     encoded: Encoded,
+    workers: Workers,
 }
 
 /// Who runs the image branch.
@@ -97,9 +98,17 @@ impl<'a> Trainer<'a> {
             rate: config.learning_rate(train.len()),
             steps_per_epoch: config.steps_per_epoch(train.len()),
             encoded,
+            workers: Workers::Auto,
         };
         let batches = Batches::new(train, features, &config, seed);
         Ok(Self { task, units, batches })
+    }
+
+    /// The same trainer with so many blocks in training at a time.
+    #[must_use]
+    pub fn block_workers(mut self, workers: Workers) -> Self {
+        self.task.workers = workers;
+        self
     }
 
     /// The same trainer for some of its units: the others are somebody else's.
@@ -213,7 +222,7 @@ impl<'a> Trainer<'a> {
             batches.iter().map(|batch| task.advance(unit, batch)).collect::<Result<Vec<_>, _>>()
         };
         let mut done: Vec<_> = alone.into_iter().map(job).collect::<Result<_, _>>()?;
-        for reports in threads::side_by_side(together, job) {
+        for reports in threads::side_by_side(task.workers, together, job) {
             done.push(reports?);
         }
         let mut by_step = vec![Vec::with_capacity(done.len()); steps as usize];
@@ -341,7 +350,7 @@ impl Task<'_> {
             }
             Ok::<_, TrainError>(())
         };
-        threads::fold_side_by_side(own.iter_mut().collect(), turn, |done| {
+        threads::fold_side_by_side(self.workers, own.iter_mut().collect(), turn, |done| {
             if failed.is_none() {
                 failed = done.and_then(&mut add_up).err();
             }
