@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod fetch;
 mod sanitize;
+mod slurm;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Chore {
     Ci,
     /// Run the kernels' tests under AddressSanitizer (x86-64 Linux)
     Sanitize,
+    /// Run scripts/slurm on Slurm daemons of its own on this machine, and kill a task and a node (Linux, root)
+    TestSlurm,
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Chore::Bench(options) => bench::run(&options),
         Chore::Ci => ci::run(),
         Chore::Sanitize => sanitize::run(),
+        Chore::TestSlurm => slurm::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

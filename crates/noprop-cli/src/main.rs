@@ -118,13 +118,15 @@ fn one_line(message: &str) -> String {
 
 /// 1 for a training that failed, 2 for what the user can mend.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    use noprop_train::TrainError;
+    use noprop_train::{TrainError, UnitError};
     if let Some(error) = error.downcast_ref::<noprop_data::fetch::FetchError>() {
         return if error.is_bad_input() { 2 } else { 1 };
     }
     match error.downcast_ref::<TrainError>() {
         Some(
-            TrainError::Diverged { .. }
+            // Nobody's mistake: another process is at it, or was until its node was lost.
+            TrainError::Unit(UnitError::Locked { .. })
+            | TrainError::Diverged { .. }
             | TrainError::MissingGradient { .. }
             | TrainError::Tensor(_)
             | TrainError::Optimizer(_),

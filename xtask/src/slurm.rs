@@ -1,0 +1,315 @@
+//! `cargo xtask test-slurm`: the scripts of `scripts/slurm` on real daemons.
+//!
+//! Two nodes on this machine, listening on the loopback address alone. A task is killed with -9, then a node is lost with all that runs on
+//! it; what comes out must be the bytes of one process. Everything is stopped at the end, whatever happened.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Nothing here takes a minute; a hung daemon must not hang the caller.
+const PATIENCE: Duration = Duration::from_secs(300);
+const TRAINING: [&str; 12] = [
+    "--dataset",
+    "mnist-sample",
+    "--encoder",
+    "per-block",
+    "--steps",
+    "4",
+    "--epochs",
+    "3",
+    "--validation",
+    "500",
+    "--seed",
+    "3",
+];
+/// The readout and four blocks.
+const UNITS: usize = 5;
+
+pub fn run() -> Result<()> {
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    for program in ["munged", "slurmctld", "slurmd", "sbatch"] {
+        let mut version = Command::new(program);
+        version.arg("-V").stdout(Stdio::null()).stderr(Stdio::null());
+        version.status().with_context(|| {
+            format!(
+                "{program} is not installed: apt-get install slurmctld slurmd slurm-client munge"
+            )
+        })?;
+    }
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "-p", "noprop-cli"])
+        .current_dir(root)
+        .status()?;
+    ensure!(built.success(), "noprop does not build");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let noprop = target.join("debug/noprop");
+
+    let folder = Folder::new(&target.join("slurm"))?;
+    let cluster = Cluster::start(&folder.0)?;
+    let train = |out: &str| {
+        let mut train = Command::new(&noprop);
+        train.args(["train", "--quiet", "--threads", "1", "--out", out]).args(TRAINING);
+        train.current_dir(&folder.0);
+        train
+    };
+    ensure!(train("whole").stdout(Stdio::null()).status()?.success(), "the whole training failed");
+
+    let submit = root.join("scripts/slurm/submit.sh");
+    let submitted = cluster
+        .command(&submit)
+        .args(["apart", "0-4"])
+        .args(TRAINING)
+        .env("NOPROP", &noprop)
+        .status()?;
+    ensure!(submitted.success(), "submit.sh failed");
+    let started = Instant::now();
+    let units = folder.0.join("apart/units");
+    let epochs =
+        |unit: &str| fs::read_dir(units.join(unit).join("epochs")).map_or(0, Iterator::count);
+    wait("block 2 has an epoch", || epochs("block.2") > 0)?;
+    let victim =
+        processes("--blocks\u{0}2\u{0}").first().copied().context("block 2 does not run")?;
+    kill(victim)?;
+    println!("killed block 2 after {:.1} s", started.elapsed().as_secs_f64());
+    wait("block 2 is restarted", || !processes("--blocks\u{0}2\u{0}").is_empty())?;
+    println!("restarted after {:.1} s", started.elapsed().as_secs_f64());
+    let again =
+        processes("--blocks\u{0}2\u{0}").first().copied().context("block 2 does not run")?;
+    cluster.lose_node_of(again)?;
+    println!("lost a node after {:.1} s", started.elapsed().as_secs_f64());
+    let merged = folder.0.join("apart/README.md");
+    wait("the merge", || merged.is_file())?;
+    println!("merged after {:.1} s", started.elapsed().as_secs_f64());
+
+    let bytes = |run: &str| fs::read(folder.0.join(run).join("model.safetensors"));
+    ensure!(bytes("whole")? == bytes("apart")?, "the merged weights are not those of one process");
+    let logs: String = (0..UNITS)
+        .filter_map(|task| fs::read_to_string(folder.0.join(format!("apart.logs/{task}.txt"))).ok())
+        .collect();
+    ensure!(logs.contains("requeued"), "no task was requeued: nothing was tested\n{logs}");
+    println!("a killed task and a lost node: the bytes of one process");
+    Ok(())
+}
+
+/// Waits for something that somebody else does.
+fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
+    let started = Instant::now();
+    while !done() {
+        ensure!(started.elapsed() < PATIENCE, "{what}: did not happen");
+        sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Processes whose command line holds `words`, which are separated by NUL there.
+fn processes(words: &str) -> Vec<u32> {
+    all_processes()
+        .filter(|id| {
+            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(words)
+        })
+        .collect()
+}
+
+fn all_processes() -> impl Iterator<Item = u32> {
+    let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn kill(id: u32) -> Result<()> {
+    let done = Command::new("kill").args(["-9", &id.to_string()]).status()?;
+    ensure!(done.success(), "cannot kill {id}");
+    Ok(())
+}
+
+/// An empty folder that goes when it is done with.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(path: &Path) -> Result<Self> {
+        if path.exists() {
+            fs::remove_dir_all(path)?;
+        }
+        fs::create_dir_all(path)?;
+        Ok(Self(path.canonicalize()?))
+    }
+}
+
+/// The daemons; they end when this is dropped.
+struct Cluster {
+    folder: PathBuf,
+    config: PathBuf,
+    daemons: Vec<Child>,
+    nodes: Vec<Child>,
+}
+
+impl Cluster {
+    fn start(folder: &Path) -> Result<Self> {
+        let name = fs::read_to_string("/proc/sys/kernel/hostname")?;
+        let host = name.trim();
+        let ports = free_ports(3)?;
+        let [control, first, second] = ports[..] else { bail!("three ports were asked for") };
+        let config = folder.join("slurm.conf");
+        let key = folder.join("munge.key");
+        // Nobody but this test uses it.
+        fs::write(&key, [7; 1024])?;
+        private(&key)?;
+        for name in ["state", "spool-np1", "spool-np2"] {
+            fs::create_dir(folder.join(name))?;
+        }
+        let at = folder.display();
+        fs::write(
+            &config,
+            format!(
+                "ClusterName=noprop\n\
+                 SlurmctldHost={host}(127.0.0.1)\n\
+                 SlurmUser=root\n\
+                 SlurmdUser=root\n\
+                 SlurmctldPort={control}\n\
+                 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny\n\
+                 AuthType=auth/munge\n\
+                 CryptoType=crypto/munge\n\
+                 AuthInfo=socket={at}/munge.sock,cred_expire=5\n\
+                 StateSaveLocation={at}/state\n\
+                 SlurmdSpoolDir={at}/spool-%n\n\
+                 SlurmctldPidFile={at}/slurmctld.pid\n\
+                 SlurmdPidFile={at}/slurmd-%n.pid\n\
+                 SlurmctldLogFile={at}/slurmctld.log\n\
+                 SlurmdLogFile={at}/slurmd-%n.log\n\
+                 ProctrackType=proctrack/linuxproc\n\
+                 TaskPlugin=task/none\n\
+                 SelectType=select/cons_tres\n\
+                 SelectTypeParameters=CR_CPU\n\
+                 SlurmdParameters=config_overrides\n\
+                 MpiDefault=none\n\
+                 ReturnToService=2\n\
+                 JobRequeue=1\n\
+                 SlurmdTimeout=10\n\
+                 KillWait=2\n\
+                 MinJobAge=300\n\
+                 NodeName=np1 NodeHostname={host} NodeAddr=127.0.0.1 Port={first} CPUs=1\n\
+                 NodeName=np2 NodeHostname={host} NodeAddr=127.0.0.1 Port={second} CPUs=1\n\
+                 PartitionName=all Nodes=np[1-2] Default=YES MaxTime=INFINITE State=UP\n"
+            ),
+        )?;
+        let mut cluster =
+            Self { folder: folder.into(), config, daemons: Vec::new(), nodes: Vec::new() };
+        let file = |name: &str| folder.join(name).display().to_string();
+        let mut munged = Command::new("munged");
+        munged
+            .args(["--foreground", "--force"])
+            .args(["--key-file", &file("munge.key"), "--socket", &file("munge.sock")])
+            .args(["--pid-file", &file("munge.pid"), "--log-file", &file("munge.log")])
+            .args(["--seed-file", &file("munge.seed")]);
+        cluster.daemons.push(quiet(&mut munged)?);
+        wait("munged listens", || folder.join("munge.sock").exists())?;
+        let control = quiet(cluster.command("slurmctld").args(["-D", "-c"]))?;
+        cluster.daemons.push(control);
+        for node in ["np1", "np2"] {
+            let daemon = quiet(cluster.command("slurmd").args(["-D", "-N", node]))?;
+            cluster.nodes.push(daemon);
+        }
+        wait("both nodes are idle", || {
+            let answer = cluster.command("sinfo").args(["-h", "-o", "%T %D"]).output();
+            answer.is_ok_and(|answer| answer.stdout.starts_with(b"idle 2"))
+        })
+        .with_context(|| format!("see the logs in {}", folder.display()))?;
+        Ok(cluster)
+    }
+
+    /// A command that talks to these daemons.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env("SLURM_CONF", &self.config).current_dir(&self.folder);
+        command
+    }
+
+    /// Loses the node on which process `id` runs, with everything on it, as when its power goes.
+    fn lose_node_of(&self, id: u32) -> Result<()> {
+        let environment = |id: u32| fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        let node = (1..=self.nodes.len())
+            .map(|number| (number - 1, format!("SLURMD_NODENAME=np{number}\0").into_bytes()))
+            .find(|(_, words)| holds(&environment(id), words));
+        let (number, words) = node.context("the process runs on no node")?;
+        let running = all_processes().filter(|&id| holds(&environment(id), &words));
+        let running: Vec<u32> = running.collect();
+        kill(self.nodes.get(number).context("no such node")?.id())?;
+        // First those who would tell that a task has ended.
+        let leaders = running.iter().filter_map(|&id| parent(id)).filter(|&id| is_step_daemon(id));
+        let leaders: Vec<u32> = leaders.collect();
+        for id in leaders.into_iter().chain(running) {
+            // Some end by themselves when those above them do.
+            let _ = kill(id);
+        }
+        Ok(())
+    }
+}
+
+fn holds(text: &[u8], words: &[u8]) -> bool {
+    text.windows(words.len()).any(|here| here == words)
+}
+
+fn parent(id: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+fn is_step_daemon(id: u32) -> bool {
+    fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| line.starts_with(b"slurmstepd"))
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.command("scancel").args(["--me"]).status();
+        for daemon in self.nodes.iter_mut().chain(self.daemons.iter_mut().rev()) {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        for stepd in processes("slurmstepd") {
+            for id in descendants(stepd).into_iter().chain([stepd]) {
+                let _ = kill(id);
+            }
+        }
+    }
+}
+
+/// Processes under `id`, the deepest last.
+fn descendants(id: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    let mut found = Vec::new();
+    for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+        found.push(child);
+        found.extend(descendants(child));
+    }
+    found
+}
+
+fn quiet(command: &mut Command) -> Result<Child> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let spawned = command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn();
+    spawned.with_context(|| format!("cannot start {name}"))
+}
+
+/// Ports that nobody listens on, all different.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let bound: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
+    Ok(bound.iter().map(|port| Ok(port.local_addr()?.port())).collect::<std::io::Result<_>>()?)
+}
+
+/// For its owner's eyes only, or munge refuses it.
+fn private(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
