@@ -403,6 +403,17 @@ mod tests {
         assert_eq!(open(dir.path()).unwrap().0.image_shape().unwrap(), (3, 16, 16));
     }
 
+    /// Cutting 16 bits to their lower byte would be noise, and another scale another picture.
+    #[test]
+    fn sixteen_bits_become_eight() {
+        let dir = tempfile::tempdir().unwrap();
+        tiny(dir.path());
+        let deep = image::ImageBuffer::from_pixel(16, 16, Luma([257u16 * 77]));
+        deep.save(dir.path().join("test/dog/4.png")).unwrap();
+        let (data, _) = open(dir.path()).unwrap();
+        assert_eq!(data.test.picture(1).unwrap(), [77; 256]);
+    }
+
     #[test]
     fn other_sizes_need_a_size() {
         let dir = tempfile::tempdir().unwrap();
