@@ -35,6 +35,8 @@ pub enum BadPictures {
 pub struct TestShare(f64);
 
 impl TestShare {
+    /// 0.2 for a fifth.
+    ///
     /// # Errors
     /// [`DataError::Share`] for a share of nothing, of everything or beyond.
     pub fn new(share: f64) -> Result<Self, DataError> {
