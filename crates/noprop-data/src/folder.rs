@@ -35,6 +35,8 @@ pub enum BadPictures {
 pub struct TestShare(f64);
 
 impl TestShare {
+    /// 0.2 for a fifth.
+    ///
     /// # Errors
     /// [`DataError::Share`] for a share of nothing, of everything or beyond.
     pub fn new(share: f64) -> Result<Self, DataError> {
@@ -401,6 +403,17 @@ mod tests {
             .save(dir.path().join("train/dog/c.png"))
             .unwrap();
         assert_eq!(open(dir.path()).unwrap().0.image_shape().unwrap(), (3, 16, 16));
+    }
+
+    /// Cutting 16 bits to their lower byte would be noise, and another scale another picture.
+    #[test]
+    fn sixteen_bits_become_eight() {
+        let dir = tempfile::tempdir().unwrap();
+        tiny(dir.path());
+        let deep = image::ImageBuffer::from_pixel(16, 16, Luma([257u16 * 77]));
+        deep.save(dir.path().join("test/dog/4.png")).unwrap();
+        let (data, _) = open(dir.path()).unwrap();
+        assert_eq!(data.test.picture(1).unwrap(), [77; 256]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(crate) const WIDTH: usize = 256;
 const CHANNELS: [usize; 3] = [32, 64, 128];
 
 /// What an image branch is built for.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ImageInput {
     pub shape: ImageShape,
     /// Of all three convolutions.
@@ -95,5 +95,41 @@ impl ImageBranch {
         // One op for all three: images pass through the layers a few at a time, while they are in cache.
         let x = conv3x3_stack(&ops, &images.unsqueeze(0)?, &parameters)?;
         self.linear.forward(&x.flatten_from(2)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use noprop_kernels::Backend;
+    use noprop_method::{ParameterBuilder, ParameterKind, Part, Seed};
+
+    use super::*;
+
+    /// A flat size that forgets the padding, or rounds otherwise than the pools do, would be refused by the linear layer.
+    #[test]
+    fn every_size_goes_through_with_and_without_padding() {
+        let device = Device::Cpu;
+        for (padding, positions) in [
+            (Padding::Valid, [(16, 17, 1), (28, 31, 4 * 5), (32, 32, 5 * 5)]),
+            (Padding::Same, [(16, 17, 4 * 4), (28, 31, 7 * 7), (32, 32, 8 * 8)]),
+        ] {
+            for (height, width, positions) in positions {
+                let shape = ImageShape { channels: 3, height, width };
+                let input = ImageInput { shape, padding, dropout: 0.0 };
+                assert_eq!(input.flat(), 128 * positions, "{input:?}");
+                let builder = ParameterBuilder::seeded(Seed(1), &device);
+                let place = Place {
+                    builder: &builder,
+                    part: Part::Encoder,
+                    kind: ParameterKind::Trainable,
+                    prefix: String::new(),
+                    backend: Backend::Auto,
+                };
+                let branch = ImageBranch::new(&place, input, Variant::DiscreteTime).unwrap();
+                let images = Tensor::ones((2, 3, height, width), DType::F32, &device).unwrap();
+                assert_eq!(branch.forward(&images, Pass::Eval).unwrap().dims(), [2, WIDTH]);
+            }
+        }
     }
 }
