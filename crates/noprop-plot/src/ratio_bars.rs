@@ -31,6 +31,10 @@ pub struct RatioBar {
 pub struct RatioBars {
     /// Above the bars.
     pub title: String,
+    /// What all are divided by.
+    pub other: String,
+    /// What the bounds are.
+    pub bound: String,
     /// From top to bottom.
     pub bars: Vec<RatioBar>,
 }
@@ -82,10 +86,12 @@ impl Figure for RatioBars {
         }
         let equal = vec![(x(1.0), TOP), (x(1.0), end)];
         canvas.draw(&PathElement::new(equal, style::FAINT.stroke_width(1)))?;
+        let bounded = self.bars.iter().any(|bar| bar.bound.is_some());
+        let bound = if bounded { format!("; black: {}", self.bound) } else { String::new() };
         let words = [
-            (LEFT, "0", Anchor::Left),
-            (x(1.0), "1: as much as the other", Anchor::Right),
-            ((LEFT + x(1.0)) / 2, "shorter is better; black: the bound", Anchor::Centre),
+            (LEFT, "0".to_owned(), Anchor::Left),
+            (x(1.0), format!("1: as much as {}", self.other), Anchor::Right),
+            ((LEFT + x(1.0)) / 2, format!("shorter is better{bound}"), Anchor::Centre),
         ];
         for (at, word, anchor) in words {
             let place = (at, end + 18);

@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+/// What the names of files that are not whole yet begin with.
+pub(crate) const UNFINISHED: &str = ".unfinished-";
+
 /// Writes a file so that a kill at any moment leaves either the old content or the new: temporary file beside it,
 /// fsync, rename, fsync of the directory.
 ///
@@ -17,7 +20,7 @@ pub fn write_atomically(
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".unfinished-");
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
