@@ -35,6 +35,9 @@ pub enum Command {
     /// Several finished runs in one table; runs that differ in their seed alone share a line
     Compare(Compare),
     /// Make a table or a figure of the paper again, and say how far ours is from it
+    ///
+    /// Trains what is needed and not there yet, and writes a report with the paper's numbers beside ours. Ctrl-C stops it; the
+    /// same command goes on.
     Reproduce(Reproduce),
     /// Download a data set, verify it and unpack it
     Fetch(Fetch),
@@ -265,8 +268,6 @@ pub struct Compare {
     pub json: bool,
 }
 
-/// Trains what is needed and not there yet, and writes a report with the paper's numbers beside ours. Ctrl-C stops it; the same
-/// command goes on.
 #[derive(clap::Args)]
 pub struct Reproduce {
     /// What to reproduce

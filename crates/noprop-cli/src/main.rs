@@ -14,6 +14,7 @@ mod plot;
 mod predict;
 mod preset;
 mod progress;
+mod record;
 mod reproduce;
 mod source;
 mod spread;

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::child::{Children, Halt};
 use super::numbers::Numbers;
 use super::plan::{Item, Plan, Training};
-use super::run::{self, Record};
+use super::run;
+use crate::record::Record;
 use crate::source::Source;
 use crate::spread::Spread;
 

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use noprop_method::SamplerKind;
-use noprop_train::{
-    Event, Hardware, MetricsLog, Progress, RunDirectory, TrainError, write_atomically,
-};
+use noprop_train::{Progress, RunDirectory, TrainError, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
 use crate::reproduce::child::{Children, Halt};
 use crate::reproduce::plan::{Item, Plan, Training, typed};
+use crate::record::Record;
+use crate::source::Source;
 use crate::trained::Trained;
 
 /// How often it is looked whether another process has left a run.
@@ -27,20 +27,6 @@ enum Standing {
     /// There is a state to go on from.
     Saved,
     Finished(Record),
-}
-
-/// What a finished training recorded.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Record {
-    /// On the test images, with the mean sampler: 0..=1.
-    pub accuracy: f64,
-    /// Training time.
-    pub seconds: f64,
-    /// The most memory that its process had resident, in bytes, if that process trained.
-    pub peak: Option<u64>,
-    /// Seconds of training, and validation accuracy, after each epoch.
-    pub course: Vec<(f64, f64)>,
-    pub hardware: Option<Hardware>,
 }
 
 /// What `noprop eval` answered.
@@ -173,12 +159,7 @@ fn standing(training: &Training) -> Result<Standing> {
         .with_context(|| elsewhere(path, "cannot be understood"))?;
     compare(path, &found, &training.expected)?;
     let damaged = || elsewhere(path, "is damaged");
-    // A log is written by the first step; before it there is nothing to read.
-    let events = match run.metrics().exists() {
-        true => MetricsLog::read(&run.metrics()).with_context(damaged)?,
-        false => Vec::new(),
-    };
-    if let Some(record) = record(&events) {
+    if let Some(record) = Record::read(path).with_context(damaged)? {
         return Ok(Standing::Finished(record));
     }
     if !run.state().join("progress.json").exists() {
@@ -193,7 +174,7 @@ fn compare(path: &Path, found: &RunConfig, expected: &RunConfig) -> Result<()> {
     // `train` finds out what is in the images, and holds out fewer of a small folder.
     let known = |config: &RunConfig| -> Result<serde_json::Value> {
         let mut config = RunConfig { images: None, ..config.clone() };
-        if matches!(config.dataset, crate::source::Source::Folder(_)) {
+        if matches!(config.dataset, Source::Folder(_)) {
             config.validation = 0;
         }
         Ok(serde_json::to_value(config)?)
@@ -213,25 +194,4 @@ fn compare(path: &Path, found: &RunConfig, expected: &RunConfig) -> Result<()> {
 
 fn elsewhere(path: &Path, what: &str) -> String {
     format!("the run {} {what}; move it away, or choose another --out", path.display())
-}
-
-fn record(events: &[Event]) -> Option<Record> {
-    let (mut tested, mut course, mut began) = (None, Vec::new(), None);
-    for event in events {
-        match event {
-            Event::Start { epoch, hardware, .. } => began = Some((*epoch, hardware.clone())),
-            Event::Epoch { total_seconds, validation_accuracy, .. } => {
-                course.push((*total_seconds, *validation_accuracy));
-            }
-            Event::Test { accuracy, seconds, peak_memory_bytes, .. } => {
-                tested = Some((*accuracy, *seconds, *peak_memory_bytes));
-            }
-            Event::Stop { .. } => {}
-        }
-    }
-    let (accuracy, seconds, peak) = tested?;
-    // The process that made the test may have come when all epochs were done.
-    let trained = began.as_ref().is_some_and(|(epoch, _)| (*epoch as usize) < course.len());
-    let hardware = began.map(|(_, hardware)| hardware);
-    Some(Record { accuracy, seconds, peak: peak.filter(|_| trained), course, hardware })
 }
