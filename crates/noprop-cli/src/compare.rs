@@ -154,7 +154,7 @@ impl Group {
                 .record
                 .course
                 .iter()
-                .map(|&(seconds, accuracy)| (seconds, 1.0 - accuracy))
+                .map(|mark| (mark.seconds, 1.0 - mark.validation_accuracy))
                 .collect(),
         }
     }

@@ -14,10 +14,20 @@ pub struct Record {
     pub seconds: f64,
     /// The most memory that its process had resident, in bytes, where the system tells and if that process trained.
     pub peak: Option<u64>,
-    /// Seconds of training, and validation accuracy, after each epoch.
-    pub course: Vec<(f64, f64)>,
+    pub course: Vec<Mark>,
     /// What the last process of the training ran on.
     pub hardware: Option<Hardware>,
+}
+
+/// How far a training was after an epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mark {
+    /// Seconds since the beginning, stops left out.
+    pub seconds: f64,
+    /// The same without validation.
+    pub training_seconds: f64,
+    /// 0..=1.
+    pub validation_accuracy: f64,
 }
 
 impl Record {
@@ -33,11 +43,17 @@ impl Record {
 
     fn of(events: &[Event]) -> Option<Self> {
         let (mut tested, mut course, mut began) = (None, Vec::new(), None);
+        let mut training_seconds = 0.0;
         for event in events {
             match event {
                 Event::Start { epoch, hardware, .. } => began = Some((*epoch, hardware)),
-                Event::Epoch { total_seconds, validation_accuracy, .. } => {
-                    course.push((*total_seconds, *validation_accuracy));
+                Event::Epoch { seconds, total_seconds, validation_accuracy, .. } => {
+                    training_seconds += seconds;
+                    course.push(Mark {
+                        seconds: *total_seconds,
+                        training_seconds,
+                        validation_accuracy: *validation_accuracy,
+                    });
                 }
                 Event::Test { accuracy, seconds, peak_memory_bytes, .. } => {
                     tested = Some((*accuracy, *seconds, *peak_memory_bytes));
@@ -70,7 +86,7 @@ mod tests {
         let epoch = |epoch| Event::Epoch {
             epoch,
             seconds: 1.0,
-            total_seconds: f64::from(epoch),
+            total_seconds: 3.0 * f64::from(epoch),
             images_per_second: 1.0,
             lr: 1.0,
             losses: Vec::new(),
@@ -90,7 +106,9 @@ mod tests {
         };
         assert_eq!(Record::of(&[start(0), epoch(1), epoch(2)]), None);
         let whole = Record::of(&[start(0), epoch(1), start(1), epoch(2), test()]).unwrap();
-        assert_eq!((whole.peak, whole.course.as_slice()), (Some(7), &[(1.0, 0.5), (2.0, 0.5)][..]));
+        assert_eq!((whole.peak, whole.course.len()), (Some(7), 2));
+        let last = Mark { seconds: 6.0, training_seconds: 2.0, validation_accuracy: 0.5 };
+        assert_eq!(whole.course[1], last);
         let ended = Record::of(&[start(0), epoch(1), epoch(2), start(2), test()]).unwrap();
         assert_eq!((ended.peak, ended.accuracy), (None, 0.25));
     }

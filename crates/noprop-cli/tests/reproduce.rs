@@ -21,7 +21,9 @@ fn png(side: u32, pixel: impl Fn(u32, u32) -> u8) -> Vec<u8> {
         [&(data.len() as u32).to_be_bytes(), &body[..], &checksum(&body).to_be_bytes()].concat()
     };
     let rows: Vec<u8> = (0..side)
-        .flat_map(|y| std::iter::once(0).chain((0..side).map(move |x| (x, y)).map(|(x, y)| pixel(x, y))))
+        .flat_map(|y| {
+            std::iter::once(0).chain((0..side).map(move |x| (x, y)).map(|(x, y)| pixel(x, y)))
+        })
         .collect();
     let (low, high) = rows.iter().fold((1u32, 0u32), |(low, high), byte| {
         let low = (low + u32::from(*byte)) % 65521;
@@ -179,7 +181,8 @@ fn a_broken_data_set_stops_its_own_rows_alone() {
     pictures(&dir.path().join("stripes"));
     pictures(&dir.path().join("broken"));
     fs::write(dir.path().join("broken/train/level/3.png"), "no picture").unwrap();
-    let args = ["reproduce", "fig3", "--dataset", "folder:broken", "folder:stripes", "--epochs", "1"];
+    let args =
+        ["reproduce", "fig3", "--dataset", "folder:broken", "folder:stripes", "--epochs", "1"];
     let more = ["--rows", "adjoint-onehot", "--seeds", "1", "--runs", "1", "--quiet", "--out", "o"];
     let output = noprop(dir.path(), &[&args[..], &more].concat());
     assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -219,7 +222,8 @@ fn stopped_or_killed_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     pictures(&dir.path().join("stripes"));
     let args = |out: &'static str| {
-        let args = ["reproduce", "table2", "--dataset", "folder:stripes", "--rows", "adjoint-onehot"];
+        let args =
+            ["reproduce", "table2", "--dataset", "folder:stripes", "--rows", "adjoint-onehot"];
         [&args[..], &["--epochs", "12", "--seeds", "1", "--out", out]].concat()
     };
     assert!(noprop(dir.path(), &args("whole")).status.success());
@@ -236,7 +240,9 @@ fn stopped_or_killed_it_goes_on() {
             assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended too early");
         }
         let pid = child.id().to_string();
-        assert!(Command::new("sh").args(["-c", "kill $1 $0", &pid, signal]).status().unwrap().success());
+        assert!(
+            Command::new("sh").args(["-c", "kill $1 $0", &pid, signal]).status().unwrap().success()
+        );
         if signal == "-INT" {
             let mut rest = String::new();
             said.read_to_string(&mut rest).unwrap();

@@ -153,7 +153,11 @@ impl Axis {
         }
         let middle = (LEFT + WIDTH - RIGHT) / 2;
         let style = style::text(style::LABEL, style::INK, Anchor::Centre);
-        canvas.draw(&Text::new("test images classified correctly", (middle, bottom + 40), style))?;
+        canvas.draw(&Text::new(
+            "test images classified correctly",
+            (middle, bottom + 40),
+            style,
+        ))?;
         Ok(())
     }
 }

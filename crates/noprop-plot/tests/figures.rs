@@ -6,8 +6,8 @@ use std::path::Path;
 
 use noprop_plot::{
     AccuracyCurve, AccuracyDots, AccuracyOverSteps, AccuracyOverTime, ConfusionMatrix,
-    DenoisingPath, Dot, DotRow, ErrorOverTime, Figure, LossCurves, PathSample, PerBlockAccuracy, Picture, PlotError, RatioBar, RatioBars, Sample,
-    SampleGrid, ScheduleFigure, Series, save,
+    DenoisingPath, Dot, DotRow, ErrorOverTime, Figure, LossCurves, PathSample, PerBlockAccuracy,
+    Picture, PlotError, RatioBar, RatioBars, Sample, SampleGrid, ScheduleFigure, Series, save,
 };
 
 /// Draws into a fresh folder and returns the SVG's text; NOPROP_GALLERY=DIR keeps the figures for a person to look at.
@@ -117,8 +117,11 @@ fn accuracy_dots() {
         assert!(matches!(drawn("none", &figure(nothing)), Err(PlotError::Empty { .. })));
     }
     drawn("accuracy-dots-many", &figure(vec![rows[0].clone(); 50])).unwrap();
-    drawn("accuracy-dots-wide", &figure(vec![row("w", vec![dot(0.01, None), dot(1.0, None)], None)]))
-        .unwrap();
+    drawn(
+        "accuracy-dots-wide",
+        &figure(vec![row("w", vec![dot(0.01, None), dot(1.0, None)], None)]),
+    )
+    .unwrap();
 }
 
 #[test]

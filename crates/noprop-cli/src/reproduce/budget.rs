@@ -16,7 +16,8 @@ impl FromStr for Budget {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let refused = || "give a time above 0 such as 90s, 30m or 2h, a year at most".to_owned();
-        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(refused)?;
+        let (number, unit) =
+            text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(refused)?;
         let seconds = match unit {
             "s" => 1.0,
             "m" => 60.0,
@@ -62,7 +63,7 @@ impl Trial {
 /// Seconds, as a person would say it.
 pub fn duration(seconds: f64) -> String {
     match seconds {
-        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 600.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
         s => format!("{:.1} h", s / 3600.0),
     }

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use noprop_plot::{
-    AccuracyDots, AccuracyOverTime, Dot, DotRow, RatioBar, RatioBars, Series, save,
-};
+use noprop_plot::{AccuracyDots, AccuracyOverTime, Dot, DotRow, RatioBar, RatioBars, Series, save};
 
 use super::line::Line;
 use super::plan::{BASELINE, Plan, Target};
+use crate::record::Mark;
 use crate::spread::Spread;
 
 /// A figure that was drawn.
@@ -25,6 +24,7 @@ pub fn draw(plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<Vec<Drawn>> {
     let mut drawn = Vec::new();
     for of_data in lines.chunk_by(|a, b| a.data == b.data) {
         let Some(data) = of_data.first().map(|line| &line.item.data) else { continue };
+        let short = if of_data.iter().any(Line::is_short) { ", short runs" } else { "" };
         let stem = plan.args.out.join(format!("{}-{}", plan.args.what.name(), data.name()));
         let (title, files) = match plan.args.what {
             Target::Table2 => {
@@ -46,7 +46,8 @@ pub fn draw(plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<Vec<Drawn>> {
                 if series.is_empty() {
                     continue;
                 }
-                let title = format!("Validation accuracy against training time: {}", data.name());
+                let title =
+                    format!("Validation accuracy against training time: {}{short}", data.name());
                 (title.clone(), save(&AccuracyOverTime { title, series }, &stem)?)
             }
             Target::Table1 | Target::Fig4 | Target::Fig5 => {
@@ -54,7 +55,6 @@ pub fn draw(plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<Vec<Drawn>> {
                 if rows.iter().all(|row| row.dots.iter().all(Option::is_none)) {
                     continue;
                 }
-                let short = if of_data.iter().any(Line::is_short) { ", short runs" } else { "" };
                 let title = format!("Test accuracy: {}{short}", data.name());
                 let figure = AccuracyDots {
                     title: title.clone(),
@@ -79,15 +79,18 @@ fn dots(line: &Line<'_>) -> DotRow {
     }
 }
 
-/// The mean course over the seeds that are done.
+/// The mean course over the seeds that are done. Validation is no part of the time: it takes as many solver steps as classification
+/// does, which differ between methods.
 fn course(line: &Line<'_>) -> Option<Series> {
-    let courses: Vec<&Vec<(f64, f64)>> = line.records().map(|record| &record.course).collect();
+    let courses: Vec<&Vec<Mark>> = line.records().map(|record| &record.course).collect();
     let epochs = courses.iter().map(|course| course.len()).min()?;
-    let mean = |epoch: usize, value: fn(&(f64, f64)) -> f64| {
+    let mean = |epoch: usize, value: fn(&Mark) -> f64| {
         courses.iter().map(|course| value(&course[epoch])).sum::<f64>() / courses.len() as f64
     };
-    let points = (0..epochs).map(|epoch| (mean(epoch, |p| p.0), mean(epoch, |p| p.1)));
-    Some(Series { name: line.row.into(), points: points.collect() })
+    let point = |epoch| {
+        (mean(epoch, |mark| mark.training_seconds), mean(epoch, |mark| mark.validation_accuracy))
+    };
+    Some(Series { name: line.row.into(), points: (0..epochs).map(point).collect() })
 }
 
 /// Peaks as shares of the baseline's, and the paper's shares as their bounds.

@@ -275,9 +275,8 @@ fn chosen(args: &Reproduce) -> Result<Vec<&'static Recipe>> {
             names.join(", ")
         );
     }
-    let wanted = |recipe: &&Recipe| {
-        args.rows.is_empty() || args.rows.iter().any(|row| row == recipe.name)
-    };
+    let wanted =
+        |recipe: &&Recipe| args.rows.is_empty() || args.rows.iter().any(|row| row == recipe.name);
     Ok(all.iter().filter(wanted).collect())
 }
 

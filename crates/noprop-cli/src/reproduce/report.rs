@@ -63,9 +63,10 @@ fn opening(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()>
         ),
         Target::Fig3 => (
             "Figure 3: accuracy against training time",
-            "Methods in continuous time with one-hot embeddings. The paper's figure shows test accuracy after every epoch. \
-             Here the curve is the accuracy on held-out training images, the mean over seeds at each epoch, because the test \
-             images are read after training alone; the table has test accuracy, in %.",
+            "Methods in continuous time with one-hot embeddings. The paper's figure plots test accuracy \
+             against cumulative training time. Here the curve is the accuracy on held-out training images after every epoch, the \
+             mean over seeds, because the test images are read after training alone; its time leaves validation out. The table \
+             has test accuracy, in %.",
         ),
         Target::Fig4 => (
             "Ablation: the readout",
@@ -95,7 +96,7 @@ fn opening(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()>
             "Ours: mean ± standard deviation over seeds; of each seed the mean of {} of all test images, each from noise of its own. `stochastic` is the paper's sampler; `mean` leaves out the noise between steps. Methods \
              without noise between steps have one sampler, which stands under `stochastic`. Differences from the paper are in \
              percentage points. The weights are those of the epoch that did best on held-out training images; the paper holds \
-             none out.\n",
+             none out. Training times include the validation after every epoch.\n",
             counted(args.runs, "classification")
         )?;
     } else {
@@ -118,14 +119,18 @@ fn opening(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()>
         })
         .collect();
     let machines: Vec<String> = machines.into_iter().collect();
-    let seconds: f64 = lines.iter().flat_map(Line::records).map(|record| record.seconds).sum();
+    let mut on = if machines.is_empty() { "–".into() } else { machines.join("; ") };
+    if let Some(threads) = args.threads {
+        write!(on, "; {} a training", counted(threads.get(), "thread"))?;
+    }
+    let seconds: f64 =
+        lines.iter().flat_map(Line::records).map(|record| record.seconds).fold(0.0, |a, b| a + b);
     writeln!(
         text,
         "| | |\n| --- | --- |\n| budget | {budget}; {} |\n| training time, all rows and seeds | {} |\n\
-         | hardware | {} |\n| command | `{}` |",
+         | hardware | {on} |\n| command | `{}` |",
         counted(args.seeds, "seed"),
         duration(seconds),
-        if machines.is_empty() { "–".into() } else { machines.join("; ") },
         typed(&std::env::args_os().skip(1).collect::<Vec<_>>()),
     )?;
     let incomplete = lines.iter().any(|line| line.seeds < args.seeds as usize);
@@ -143,7 +148,12 @@ fn accuracy_table(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Res
     )?;
     for line in lines {
         let paper = line.paper_accuracy;
-        let cells = [line.stochastic, line.mean].map(|spread| {
+        let cells = [SamplerKind::Stochastic, SamplerKind::Mean].map(|sampler| {
+            let spread = match sampler {
+                SamplerKind::Stochastic => line.stochastic,
+                SamplerKind::Mean if line.item.samplers.contains(&sampler) => line.mean,
+                SamplerKind::Mean => return "(the same) | ".to_owned(),
+            };
             let Some(spread) = spread else { return "– | –".to_owned() };
             let difference = paper.map(|paper| signed(100.0 * (spread.mean - paper)));
             format!("{} | {}", spread.text(0.01, 2), difference.as_deref().unwrap_or("–"))
@@ -179,7 +189,9 @@ fn memory_table(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Resul
     )?;
     let baseline = lines.iter().find(|line| line.row == BASELINE);
     let share = |value: Option<f64>, whole: Option<f64>| {
-        value.zip(whole).map_or_else(|| "–".into(), |(value, whole)| format!("{:.2}", value / whole))
+        value
+            .zip(whole)
+            .map_or_else(|| "–".into(), |(value, whole)| format!("{:.2}", value / whole))
     };
     let peak = |line: &Line<'_>| line.peak_memory_bytes.map(|spread| spread.mean);
     for line in lines {
@@ -233,12 +245,7 @@ fn signed(points: f64) -> String {
     format!("{sign}{:.2}", points.abs())
 }
 
-fn remarks(
-    text: &mut String,
-    plan: &Plan<'_>,
-    numbers: &Numbers,
-    first: &Line<'_>,
-) -> Result<()> {
+fn remarks(text: &mut String, plan: &Plan<'_>, numbers: &Numbers, first: &Line<'_>) -> Result<()> {
     let of_paper = matches!(first.data.as_str(), "mnist" | "cifar10" | "cifar100");
     if !of_paper {
         let as_mnist = match first.item.data {
@@ -283,26 +290,30 @@ fn not_run(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()>
 }
 
 fn commands(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()> {
+    let Some(line) = lines.iter().find(|line| !line.trainings.is_empty()) else {
+        return Ok(());
+    };
     writeln!(text, "\n## The commands\n")?;
     let runs = plan.args.runs;
-    let example = lines.iter().find_map(|line| Some((line, &line.trainings.first()?.0)));
-    if let (true, Some((line, _))) = (plan.args.what.needs_accuracy(), example) {
+    if plan.args.what.needs_accuracy() {
         let run = std::path::Path::new("RUN");
         let eval = plan.evaluation(line.item, run, SamplerKind::Stochastic, "K");
         writeln!(
             text,
-            "Each RUN was then classified with by\n\n```sh\n{}\n```\n\nwith {}, and, where there are two samplers, with `--sampler mean` as \
+            "With each RUN the test images were then classified by\n\n```sh\n{}\n```\n\nwith {}, and, where there are two samplers, with `--sampler mean` as \
              well.\n",
             typed(&eval),
             if runs == 1 { "K = 0".to_owned() } else { format!("K from 0 to {}", runs - 1) }
         )?;
     }
-    for line in lines.iter().filter(|line| !line.trainings.is_empty()) {
-        writeln!(text, "{}, {}:\n\n```sh", line.data, line.row)?;
+    let listed: Vec<&Line<'_>> = lines.iter().filter(|line| !line.trainings.is_empty()).collect();
+    for (index, line) in listed.into_iter().enumerate() {
+        let gap = if index == 0 { "" } else { "\n" };
+        writeln!(text, "{gap}{}, {}:\n\n```sh", line.data, line.row)?;
         for (training, _) in &line.trainings {
             writeln!(text, "{}", typed(&training.command))?;
         }
-        writeln!(text, "```\n")?;
+        writeln!(text, "```")?;
     }
     Ok(())
 }
@@ -314,7 +325,7 @@ fn sources(
     lines: &[Line<'_>],
 ) -> Result<()> {
     let table = plan.args.what.name();
-    writeln!(text, "## Where the paper's numbers come from\n")?;
+    writeln!(text, "\n## Where the paper's numbers come from\n")?;
     let mut said = Vec::new();
     for line in lines {
         let (data, row) = (&line.data, line.row);
@@ -323,7 +334,8 @@ fn sources(
             _ => numbers.accuracy(data, row).map(|number| (&number.source, number.error)),
         };
         if let Some((source, error)) = number {
-            let error = error.map_or_else(String::new, |error| format!(" (± {error} in the source)"));
+            let error =
+                error.map_or_else(String::new, |error| format!(" (± {error} in the source)"));
             said.push(format!("{data}, {row}{error}: {}", numbers.source(source)));
         }
     }
@@ -336,12 +348,18 @@ fn sources(
         }
     }
     if said.is_empty() {
-        writeln!(text, "None of these rows has a number of the paper's that was found in a source.")?;
+        writeln!(
+            text,
+            "None of these rows has a number of the paper's that was found in a source."
+        )?;
     } else {
         for words in said {
             writeln!(text, "- {words}")?;
         }
-        writeln!(text, "\nA row without a number says nothing of the paper: none was found in a source.")?;
+        writeln!(
+            text,
+            "\nA row without a number says nothing of the paper: none was found in a source."
+        )?;
     }
     Ok(())
 }

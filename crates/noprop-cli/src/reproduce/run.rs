@@ -9,9 +9,9 @@ use noprop_train::{Progress, RunDirectory, TrainError, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
+use crate::record::Record;
 use crate::reproduce::child::{Children, Halt};
 use crate::reproduce::plan::{Item, Plan, Training, typed};
-use crate::record::Record;
 use crate::source::Source;
 use crate::trained::Trained;
 
