@@ -14,6 +14,8 @@ const ROW: i32 = 64;
 const BOTTOM: i32 = 46;
 const LEFT: i32 = 30;
 const RIGHT: i32 = 90;
+/// Where the line at 1 must be for the words before it to fit.
+const ROOMY: i32 = 700;
 
 /// One ratio.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,10 +90,15 @@ impl Figure for RatioBars {
         canvas.draw(&PathElement::new(equal, style::FAINT.stroke_width(1)))?;
         let bounded = self.bars.iter().any(|bar| bar.bound.is_some());
         let bound = if bounded { format!("; black: {}", self.bound) } else { String::new() };
+        // Where bars much longer than 1 leave no room before the line, there is some behind it.
+        let (place, anchor) = match x(1.0) {
+            one if one < ROOMY => (one + 14, Anchor::Left),
+            one => ((LEFT + one) / 2, Anchor::Centre),
+        };
         let words = [
             (LEFT, "0".to_owned(), Anchor::Left),
             (x(1.0), format!("1: as much as {}", self.other), Anchor::Right),
-            ((LEFT + x(1.0)) / 2, format!("shorter is better{bound}"), Anchor::Centre),
+            (place, format!("shorter is better{bound}"), anchor),
         ];
         for (at, word, anchor) in words {
             let place = (at, end + 18);

@@ -157,8 +157,8 @@ fn ratio_bars() {
     ];
     let figure = RatioBars {
         title: "Ours over theirs".into(),
-        other: "theirs".into(),
-        bound: "the most".into(),
+        other: "back-propagation".into(),
+        bound: "the paper's share, on a GPU".into(),
         bars,
     };
     let svg = drawn("ratio-bars", &figure).unwrap();

@@ -25,7 +25,9 @@ pub fn draw(plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<Vec<Drawn>> {
     for of_data in lines.chunk_by(|a, b| a.data == b.data) {
         let Some(data) = of_data.first().map(|line| &line.item.data) else { continue };
         let short = if of_data.iter().any(Line::is_short) { ", short runs" } else { "" };
-        let stem = plan.args.out.join(format!("{}-{}", plan.args.what.name(), data.name()));
+        // What follows a dot would be taken for an ending and replaced.
+        let name = data.name().replace('.', "-");
+        let stem = plan.args.out.join(format!("{}-{name}", plan.args.what.name()));
         let (title, files) = match plan.args.what {
             Target::Table2 => {
                 let bars = shares(of_data);

@@ -151,6 +151,11 @@ impl<'a> Plan<'a> {
             if wanted[..index].contains(data) {
                 continue;
             }
+            ensure!(
+                wanted[..index].iter().all(|other| other.name() != data.name()),
+                "two data sets are called `{}`, and runs are named after them: give each an --out of its own",
+                data.name()
+            );
             if let Some(reason) = absence(data, &args.data_dir) {
                 missing.push(Missing { data: data.to_string(), reason });
                 continue;
@@ -401,5 +406,7 @@ mod tests {
         assert!(plan.missing[0].reason.contains("noprop fetch cifar10 --data-dir /nowhere"));
         let args = reproduce(&["fig3", "--rows", "dt-onehot", "--dataset", "mnist-sample"]);
         assert!(Plan::new(&args).is_err());
+        let args = reproduce(&["fig3", "--dataset", "mnist-sample", "folder:a/mnist-sample"]);
+        assert!(Plan::new(&args).is_err(), "their runs would have the same names");
     }
 }

@@ -77,7 +77,11 @@ pub fn train(
     eprintln!("{}", typed(&command));
     children.run(&command)?;
     let record = finished(training)?;
-    Ok(record.with_context(|| format!("{} did not come to its end", training.run.display()))?)
+    let early = || {
+        let run = training.run.display();
+        format!("{run} was stopped before its end: the same command goes on with it")
+    };
+    Ok(record.with_context(early)?)
 }
 
 /// What a run answers with a sampler, from noise of its own for every seed. Asked once: the answer is kept beside the runs.
@@ -120,7 +124,8 @@ pub fn kept_answer(
     if changed(&path)? < changed(&training.run.join("model.safetensors"))? {
         return None;
     }
-    serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+    let answer: Answer = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    (0.0..=1.0).contains(&answer.accuracy).then_some(answer)
 }
 
 fn answer_path(plan: &Plan<'_>, training: &Training, sampler: SamplerKind, seed: u32) -> PathBuf {
