@@ -111,7 +111,11 @@ impl AccuracyDots {
         // About a letter's width at this size.
         let width = |words: &str| 40 + 8 * i32::try_from(words.chars().count()).unwrap_or(0);
         let mut x = LEFT;
-        for (name, colour) in self.series.iter().zip(COLOURS) {
+        for ((index, name), colour) in self.series.iter().enumerate().zip(COLOURS) {
+            // A mark that is nowhere to be seen needs no name.
+            if !self.rows.iter().any(|row| row.dots.get(index).is_some_and(Option::is_some)) {
+                continue;
+            }
             canvas.draw(&Circle::new((x, y), 5, colour.filled()))?;
             let style = style::text(style::TICK, style::INK, Anchor::Left);
             canvas.draw(&Text::new(name.clone(), (x + 12, y), style))?;

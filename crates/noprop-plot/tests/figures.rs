@@ -109,9 +109,10 @@ fn accuracy_dots() {
     for words in ["Ours beside theirs", "dt-onehot", "stochastic", "the paper", "99.0 %"] {
         assert!(svg.contains(words), "{words}");
     }
-    // Nothing is said of what nobody reports.
-    let ours = vec![row("dt-onehot", vec![dot(0.5, None), dot(0.5, None)], None)];
-    assert!(!drawn("accuracy-dots-ours", &figure(ours)).unwrap().contains("the paper"));
+    // Nothing is said of what nobody measured or reports.
+    let ours = vec![row("fm-onehot", vec![dot(0.5, None), None], None)];
+    let svg = drawn("accuracy-dots-ours", &figure(ours)).unwrap();
+    assert!(!svg.contains("the paper") && !svg.contains("mean") && svg.contains("stochastic"));
     let bad = vec![row("bad", vec![dot(f64::NAN, Some(f64::INFINITY))], Some(f64::NAN))];
     for nothing in [Vec::new(), bad] {
         assert!(matches!(drawn("none", &figure(nothing)), Err(PlotError::Empty { .. })));
