@@ -13,6 +13,7 @@ use crate::blocks::Blocks;
 use crate::config::Method;
 use crate::images::Normalize;
 use crate::preset::Preset;
+use crate::reproduce::{Budget, Target};
 use crate::source::Source;
 
 /// Train image classifiers without back-propagation across their blocks (NoProp).
@@ -35,6 +36,11 @@ pub enum Command {
     Plot(Plot),
     /// Several finished runs in one table; runs that differ in their seed alone share a line
     Compare(Compare),
+    /// Make a table or a figure of the paper again, and say how far ours is from it
+    ///
+    /// Trains what is needed and not there yet, and writes a report with the paper's numbers beside ours. Ctrl-C stops it; the
+    /// same command goes on.
+    Reproduce(Reproduce),
     /// Download a data set, verify it and unpack it
     Fetch(Fetch),
     /// Put the units together that `train --blocks` trained apart
@@ -328,6 +334,45 @@ pub struct Compare {
     #[arg(long, value_name = "PATH")]
     pub figure: Option<PathBuf>,
     /// Print a JSON list
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Reproduce {
+    /// What to reproduce
+    pub what: Target,
+    /// Images to train on, one or more data sets as in train; without it the paper's: mnist cifar10 cifar100
+    #[arg(long, value_name = "DATA", num_args = 1..)]
+    pub dataset: Vec<Source>,
+    /// Rows to make, separated by commas, such as dt-onehot,fm-onehot; without it all
+    #[arg(long, value_name = "ROW", value_delimiter = ',')]
+    pub rows: Vec<String>,
+    /// Trainings of each row: seeds 0, 1, …
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub seeds: u32,
+    /// Classifications of the test images with each training and sampler
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub runs: u32,
+    /// Epochs of every training; without it the paper's, which take days on a CPU, and one for table2
+    #[arg(long, value_name = "N", conflicts_with = "budget", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub epochs: Option<u32>,
+    /// Time for all of it, such as 90s, 30m or 2h, instead of epochs: each row has an equal share, and at least one epoch
+    #[arg(long, value_name = "TIME")]
+    pub budget: Option<Budget>,
+    /// Folder for the report, its figures and the runs; several reports may share it, and then share runs
+    #[arg(long, default_value = "reproduced", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Folder that holds the data sets, one folder each
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Threads of each training, all cores by default; accuracy does not depend on them, memory does
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Do not show how each training goes
+    #[arg(long)]
+    pub quiet: bool,
+    /// Print the files and the rows as one JSON object
     #[arg(long)]
     pub json: bool,
 }

@@ -1,19 +1,23 @@
 //! `noprop compare`: several runs in one table, runs that differ in their seed alone in one line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use noprop_method::{Denoiser, EncoderKind};
 use noprop_plot::{ErrorOverTime, Series, save};
-use noprop_train::Event;
+use noprop_train::RunDirectory;
 use serde::Serialize;
 
 use crate::args::Compare;
 use crate::config::{Method, RunConfig};
+use crate::record::Record;
+use crate::spread::Spread;
 use crate::trained::Trained;
 
 pub fn run(args: &Compare) -> Result<()> {
-    let runs = args.runs.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
+    let records = finished(&args.runs)?;
+    let runs = args.runs.iter().zip(records).map(|(path, record)| Run::open(path, record));
+    let runs = runs.collect::<Result<Vec<_>>>()?;
     let groups = Group::of(runs);
     let lines: Vec<Line> = groups.iter().map(Group::line).collect();
     if args.json {
@@ -30,40 +34,42 @@ pub fn run(args: &Compare) -> Result<()> {
     Ok(())
 }
 
+/// What all runs recorded. Those that have not come to their end are named together, each with what to do about it; they may have no
+/// weights yet.
+fn finished(paths: &[PathBuf]) -> Result<Vec<Record>> {
+    let (mut records, mut unfinished) = (Vec::new(), Vec::new());
+    for path in paths {
+        if let Some(record) = Record::read(path)? {
+            records.push(record);
+            continue;
+        }
+        let saved = RunDirectory::open(path)?.state().join("progress.json").exists();
+        let path = path.display();
+        unfinished.push(match saved {
+            true => format!("{path} (go on with noprop train --resume {path})"),
+            false => format!("{path} (nothing of it was saved: train it anew with --force)"),
+        });
+    }
+    match unfinished.as_slice() {
+        [] => Ok(records),
+        [one] => bail!("this run is not finished: {one}"),
+        several => bail!("these runs are not finished: {}", several.join("; ")),
+    }
+}
+
 /// A finished run, as far as it is compared.
 struct Run {
     config: RunConfig,
     parameters: usize,
-    accuracy: f64,
-    seconds: f64,
-    peak: Option<u64>,
-    /// Seconds of training, and validation accuracy, after each epoch.
-    course: Vec<(f64, f64)>,
+    record: Record,
 }
 
 impl Run {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path, record: Record) -> Result<Self> {
         let trained = Trained::open(path)?;
-        let (mut tested, mut course) = (None, Vec::new());
-        for event in trained.events()? {
-            match event {
-                Event::Epoch { total_seconds, validation_accuracy, .. } => {
-                    course.push((total_seconds, validation_accuracy));
-                }
-                Event::Test { accuracy, seconds, peak_memory_bytes, .. } => {
-                    tested = Some((accuracy, seconds, peak_memory_bytes));
-                }
-                _ => {}
-            }
-        }
-        let unfinished = || {
-            let path = path.display();
-            anyhow::anyhow!("{path} is not finished: go on with noprop train --resume {path}")
-        };
-        let (accuracy, seconds, peak) = tested.ok_or_else(unfinished)?;
         let all = trained.network.parameters();
         let parameters = all.parts().into_iter().map(|part| all.count(part)).sum();
-        Ok(Self { config: trained.config, parameters, accuracy, seconds, peak, course })
+        Ok(Self { config: trained.config, parameters, record })
     }
 }
 
@@ -119,9 +125,7 @@ impl Group {
     fn line(&self) -> Line {
         // A group has at least one run.
         let config = &self.runs[0].config;
-        let n = self.runs.len();
-        let accuracy = self.mean(|run| run.accuracy);
-        let squares: f64 = self.runs.iter().map(|run| (run.accuracy - accuracy).powi(2)).sum();
+        let accuracies: Vec<f64> = self.runs.iter().map(|run| run.record.accuracy).collect();
         let blocks = matches!(config.method, Method::Dt | Method::Backprop) || config.intervals > 1;
         Line {
             method: config.method.name().into(),
@@ -132,12 +136,12 @@ impl Group {
             steps: config.steps,
             intervals: config.intervals,
             epochs: config.epochs,
-            accuracy,
-            spread: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()),
-            n,
+            accuracy: self.mean(|run| run.record.accuracy),
+            spread: Spread::of(&accuracies).and_then(|spread| spread.deviation),
+            n: accuracies.len(),
             parameters: self.runs[0].parameters,
-            seconds: self.mean(|run| run.seconds),
-            peak_memory_bytes: self.runs.iter().filter_map(|run| run.peak).max(),
+            seconds: self.mean(|run| run.record.seconds),
+            peak_memory_bytes: self.runs.iter().filter_map(|run| run.record.peak).max(),
         }
     }
 
@@ -149,9 +153,10 @@ impl Group {
         Series {
             name: format!("{}, {}, {}{encoder}", data(&line), method(&line), line.embedding),
             points: run
+                .record
                 .course
                 .iter()
-                .map(|&(seconds, accuracy)| (seconds, 1.0 - accuracy))
+                .map(|mark| (mark.seconds, 1.0 - mark.validation_accuracy))
                 .collect(),
         }
     }

@@ -204,6 +204,10 @@ impl RunConfig {
             EncoderKind::PerBlock | EncoderKind::Frozen => LossWeight::Snr,
         });
         config.embedding_start = config.embedding_start.or(config.embedding.usual_start());
+        if config.method != Method::Fm {
+            // In flow matching it depends on the number of classes.
+            config.embedding_scale.get_or_insert(1.0);
+        }
         config.images = None;
         Ok((config, holdout))
     }

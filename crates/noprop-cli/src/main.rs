@@ -18,7 +18,10 @@ mod predict;
 mod preset;
 mod progress;
 mod prototypes;
+mod record;
+mod reproduce;
 mod source;
+mod spread;
 mod status;
 mod task;
 mod train;
@@ -54,7 +57,12 @@ fn run(args: &Args) -> Result<()> {
         Command::Predict(args) => Some(args.compute),
         Command::Plot(args) => Some(args.compute),
         Command::Merge(args) => Some(args.compute),
-        Command::Fetch(_) | Command::Status(_) | Command::Info(_) | Command::Compare(_) => None,
+        // A reproduction leaves computing to processes of its own.
+        Command::Fetch(_)
+        | Command::Status(_)
+        | Command::Info(_)
+        | Command::Compare(_)
+        | Command::Reproduce(_) => None,
     };
     if let Some(compute) = compute {
         let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -76,6 +84,7 @@ fn run(args: &Args) -> Result<()> {
         Command::Status(args) => status::run(args),
         Command::Info(args) => info::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Reproduce(args) => reproduce::run(args),
     };
     match compute {
         // On a thread of the pool an op hands work over at less cost.
@@ -121,6 +130,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     use noprop_train::{TrainError, UnitError};
     if let Some(error) = error.downcast_ref::<noprop_data::fetch::FetchError>() {
         return if error.is_bad_input() { 2 } else { 1 };
+    }
+    if let Some(error) = error.downcast_ref::<reproduce::RowsFailed>() {
+        return error.exit_code();
     }
     match error.downcast_ref::<TrainError>() {
         Some(

@@ -165,6 +165,26 @@ fn prototypes_start_as_images_and_repeat() {
     assert!(bytes("run") == bytes("b"));
 }
 
+/// Whoever compares many runs wants to know all that are missing, also those that have no weights yet.
+#[test]
+fn compare_names_every_unfinished_run() {
+    let dir = tempfile::tempdir().unwrap();
+    for run in ["a", "b"] {
+        std::fs::create_dir(dir.path().join(run)).unwrap();
+        std::fs::write(dir.path().join(run).join("config.toml"), "").unwrap();
+    }
+    std::fs::create_dir(dir.path().join("b/state")).unwrap();
+    std::fs::write(dir.path().join("b/state/progress.json"), "").unwrap();
+    let compared = noprop(dir.path(), &["compare", "a", "b"]);
+    assert_eq!(compared.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&compared.stderr);
+    assert_eq!(
+        said,
+        "error: these runs are not finished: a (nothing of it was saved: train it anew with --force); b (go on with noprop \
+         train --resume b)\n"
+    );
+}
+
 #[test]
 fn bad_input_is_one_line_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();

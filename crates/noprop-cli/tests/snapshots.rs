@@ -24,7 +24,7 @@ fn said(args: &[&str]) -> String {
 #[test]
 fn help() {
     insta::assert_snapshot!("help", said(&["--help"]));
-    for command in ["train", "eval", "predict", "plot", "info", "compare", "fetch"] {
+    for command in ["train", "eval", "predict", "plot", "info", "compare", "reproduce", "fetch"] {
         insta::assert_snapshot!(format!("help_{command}"), said(&[command, "--help"]));
     }
 }

@@ -5,6 +5,8 @@
 //! | `error_over_time.rs` | how the errors of several trainings fall with time |
 //! | `loss_curves.rs` | the loss of every block over epochs |
 //! | `accuracy_over_steps.rs` | what more steps of a solver are worth |
+//! | `accuracy_over_time.rs` | how the accuracies of several trainings rise with time |
+//! | `accuracy_dots.rs` | accuracies beside reported ones |
 //! | `accuracy_curve.rs` | validation accuracy over epochs, the chosen epoch, the test accuracy |
 //! | `schedule_figure.rs` | a noise schedule: signal share, SNR, loss weights |
 //! | `sample_grid.rs` | images with predicted and true labels |
@@ -33,7 +35,9 @@
 //! ```
 
 mod accuracy_curve;
+mod accuracy_dots;
 mod accuracy_over_steps;
+mod accuracy_over_time;
 mod confusion_matrix;
 mod denoising_path;
 mod error;
@@ -50,7 +54,9 @@ mod schedule_figure;
 mod style;
 
 pub use accuracy_curve::AccuracyCurve;
+pub use accuracy_dots::{AccuracyDots, Dot, DotRow};
 pub use accuracy_over_steps::AccuracyOverSteps;
+pub use accuracy_over_time::AccuracyOverTime;
 pub use confusion_matrix::ConfusionMatrix;
 pub use denoising_path::{DenoisingPath, PathSample};
 pub use error::PlotError;

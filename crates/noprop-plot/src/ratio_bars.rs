@@ -14,6 +14,8 @@ const ROW: i32 = 64;
 const BOTTOM: i32 = 46;
 const LEFT: i32 = 30;
 const RIGHT: i32 = 90;
+/// Where the line at 1 must be for the words before it to fit.
+const ROOMY: i32 = 700;
 
 /// One ratio.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +33,10 @@ pub struct RatioBar {
 pub struct RatioBars {
     /// Above the bars.
     pub title: String,
+    /// What all are divided by.
+    pub other: String,
+    /// What the bounds are.
+    pub bound: String,
     /// From top to bottom.
     pub bars: Vec<RatioBar>,
 }
@@ -82,10 +88,17 @@ impl Figure for RatioBars {
         }
         let equal = vec![(x(1.0), TOP), (x(1.0), end)];
         canvas.draw(&PathElement::new(equal, style::FAINT.stroke_width(1)))?;
+        let bounded = self.bars.iter().any(|bar| bar.bound.is_some());
+        let bound = if bounded { format!("; black: {}", self.bound) } else { String::new() };
+        // Where bars much longer than 1 leave no room before the line, there is some behind it.
+        let (place, anchor) = match x(1.0) {
+            one if one < ROOMY => (one + 14, Anchor::Left),
+            one => ((LEFT + one) / 2, Anchor::Centre),
+        };
         let words = [
-            (LEFT, "0", Anchor::Left),
-            (x(1.0), "1: as much as the other", Anchor::Right),
-            ((LEFT + x(1.0)) / 2, "shorter is better; black: the bound", Anchor::Centre),
+            (LEFT, "0".to_owned(), Anchor::Left),
+            (x(1.0), format!("1: as much as {}", self.other), Anchor::Right),
+            (place, format!("shorter is better{bound}"), anchor),
         ];
         for (at, word, anchor) in words {
             let place = (at, end + 18);

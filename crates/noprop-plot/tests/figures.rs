@@ -5,9 +5,10 @@
 use std::path::Path;
 
 use noprop_plot::{
-    AccuracyCurve, AccuracyOverSteps, ConfusionMatrix, DenoisingPath, ErrorOverTime, Figure,
-    LossCurves, PathSample, PerBlockAccuracy, Picture, PlotError, Prototype, Prototypes, RatioBar,
-    RatioBars, Sample, SampleGrid, ScheduleFigure, Series, save,
+    AccuracyCurve, AccuracyDots, AccuracyOverSteps, AccuracyOverTime, ConfusionMatrix,
+    DenoisingPath, Dot, DotRow, ErrorOverTime, Figure, LossCurves, PathSample, PerBlockAccuracy,
+    Picture, PlotError, Prototype, Prototypes, RatioBar, RatioBars, Sample, SampleGrid,
+    ScheduleFigure, Series, save,
 };
 
 /// Draws into a fresh folder and returns the SVG's text; NOPROP_GALLERY=DIR keeps the figures for a person to look at.
@@ -72,6 +73,60 @@ fn error_over_time() {
 }
 
 #[test]
+fn accuracy_over_time() {
+    let course = |name: &str, last: f64| Series {
+        name: name.into(),
+        points: (1..6).map(|e| (10.0 * f64::from(e), last - 0.1 / f64::from(e))).collect(),
+    };
+    let title = "Accuracy against time".to_owned();
+    let series = vec![course("ct-onehot", 0.98), course("fm-onehot", 0.99)];
+    let svg = drawn("accuracy-over-time", &AccuracyOverTime { title: title.clone(), series });
+    for words in ["training time in seconds", "ct-onehot"] {
+        assert!(svg.as_ref().unwrap().contains(words), "{words}");
+    }
+    let one = vec![Series { name: "one epoch".into(), points: vec![(3.0, 0.5)] }];
+    drawn("accuracy-over-time-one", &AccuracyOverTime { title: title.clone(), series: one })
+        .unwrap();
+    let empty = drawn("none", &AccuracyOverTime { title, series: Vec::new() });
+    assert!(matches!(empty, Err(PlotError::Empty { .. })));
+}
+
+#[test]
+fn accuracy_dots() {
+    let dot = |accuracy, spread| Some(Dot { accuracy, spread });
+    let row = |name: &str, dots, reported| DotRow { name: name.into(), dots, reported };
+    let figure = |rows| AccuracyDots {
+        title: "Ours beside theirs".into(),
+        series: vec!["stochastic".into(), "mean".into()],
+        reported: "the paper".into(),
+        rows,
+    };
+    let rows = vec![
+        row("dt-onehot", vec![dot(0.9906, Some(0.0004)), dot(0.9937, Some(0.0002))], Some(0.9947)),
+        row("fm-onehot", vec![dot(0.9916, None), None], Some(0.9921)),
+        row("adjoint-onehot", vec![None, None], None),
+    ];
+    let svg = drawn("accuracy-dots", &figure(rows.clone())).unwrap();
+    for words in ["Ours beside theirs", "dt-onehot", "stochastic", "the paper", "99.0 %"] {
+        assert!(svg.contains(words), "{words}");
+    }
+    // Nothing is said of what nobody measured or reports.
+    let ours = vec![row("fm-onehot", vec![dot(0.5, None), None], None)];
+    let svg = drawn("accuracy-dots-ours", &figure(ours)).unwrap();
+    assert!(!svg.contains("the paper") && !svg.contains("mean") && svg.contains("stochastic"));
+    let bad = vec![row("bad", vec![dot(f64::NAN, Some(f64::INFINITY))], Some(f64::NAN))];
+    for nothing in [Vec::new(), bad] {
+        assert!(matches!(drawn("none", &figure(nothing)), Err(PlotError::Empty { .. })));
+    }
+    drawn("accuracy-dots-many", &figure(vec![rows[0].clone(); 50])).unwrap();
+    drawn(
+        "accuracy-dots-wide",
+        &figure(vec![row("w", vec![dot(0.01, None), dot(1.0, None)], None)]),
+    )
+    .unwrap();
+}
+
+#[test]
 fn accuracy_over_steps() {
     let series = |name: &str, best: f64, order: i32| Series {
         name: name.into(),
@@ -102,12 +157,17 @@ fn ratio_bars() {
         bar("memory", 1.7, None),
         bar("awkward", f64::NAN, Some(1.0)),
     ];
-    let figure = RatioBars { title: "Ours over theirs".into(), bars };
+    let figure = RatioBars {
+        title: "Ours over theirs".into(),
+        other: "back-propagation".into(),
+        bound: "the paper's share, on a GPU".into(),
+        bars,
+    };
     let svg = drawn("ratio-bars", &figure).unwrap();
     for words in ["Ours over theirs", "one step", "0.20", "1.70"] {
         assert!(svg.contains(words), "{words}");
     }
-    let none = RatioBars { title: String::new(), bars: Vec::new() };
+    let none = RatioBars { bars: Vec::new(), ..figure };
     assert!(matches!(drawn("none", &none), Err(PlotError::Empty { .. })));
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-/// What the names of files begin with that are not finished.
+/// What the names of files that are not whole yet begin with.
 pub(crate) const UNFINISHED: &str = ".unfinished-";
 
 /// Writes a file so that a kill at any moment leaves either the old content or the new: temporary file beside it,

@@ -40,10 +40,8 @@ impl RunDirectory {
     pub fn create(path: &Path, existing: Existing, config: &str) -> Result<Self, TrainError> {
         let exists = || TrainError::RunExists { path: path.into() };
         if path.symlink_metadata().is_ok() {
-            let mut entries = fs::read_dir(path).map_err(|_| exists())?;
-            let is_empty = entries.next().is_none();
             let is_run = path.join(CONFIG).is_file();
-            if !(is_empty || is_run && existing == Existing::Replace) {
+            if !(Self::is_free(path) || is_run && existing == Existing::Replace) {
                 return Err(exists());
             }
         }
@@ -68,10 +66,8 @@ impl RunDirectory {
     /// is no run; [`TrainError::File`] if the disk refuses.
     pub fn join(path: &Path, config: &str) -> Result<Self, TrainError> {
         let file = path.join(CONFIG);
-        let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
-        let unfinished =
-            |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(UNFINISHED);
-        if !file.is_file() && entries.any(|entry| !unfinished(&entry)) && !file.is_file() {
+        // Looked at twice: another process may have made it in between.
+        if !file.is_file() && !Self::is_free(path) && !file.is_file() {
             return Err(TrainError::RunExists { path: path.into() });
         }
         fs::create_dir_all(path).map_err(TrainError::writing(path))?;
@@ -87,6 +83,23 @@ impl RunDirectory {
             return Err(TrainError::OtherSettings { path: path.into() });
         }
         Ok(Self { path: path.into(), _lock: None })
+    }
+
+    /// Whether a run could be created in `path` without replacing anything: nothing is there, or an empty folder. The lock and
+    /// the unfinished files of a process that was killed before it wrote its settings are nothing.
+    pub fn is_free(path: &Path) -> bool {
+        if path.symlink_metadata().is_err() {
+            return true;
+        }
+        let Ok(mut entries) = fs::read_dir(path) else {
+            return false;
+        };
+        entries.all(|entry| {
+            entry.is_ok_and(|entry| {
+                let name = entry.file_name();
+                name == LOCK || name.to_string_lossy().starts_with(UNFINISHED)
+            })
+        })
     }
 
     /// Opens a run to read it.
@@ -204,6 +217,13 @@ mod tests {
             Err(TrainError::RunExists { .. })
         ));
         assert!(matches!(RunDirectory::open(&foreign), Err(TrainError::NotARun { .. })));
+
+        // What a kill between the lock and the settings leaves behind is in nobody's way.
+        let killed = dir.path().join("killed");
+        fs::create_dir(&killed).unwrap();
+        fs::write(killed.join(LOCK), "").unwrap();
+        fs::write(killed.join(".unfinished-aB3"), "a =").unwrap();
+        drop(RunDirectory::create(&killed, Existing::Refuse, "a = 1").unwrap());
     }
 
     #[test]

@@ -75,8 +75,12 @@ fn figure(rows: &[Row], docs: &Path) -> Result<()> {
     if bars.is_empty() {
         return Ok(());
     }
-    let figure =
-        RatioBars { title: "noprop, as a share of PyTorch on the same machine".into(), bars };
+    let figure = RatioBars {
+        title: "noprop, as a share of PyTorch on the same machine".into(),
+        other: "the other".into(),
+        bound: "the bound".into(),
+        bars,
+    };
     save(&figure, &docs.join("figures/benchmarks"))?;
     Ok(())
 }

@@ -1,0 +1,294 @@
+//! `noprop reproduce` through the real binary, on a folder of a few tiny pictures: what it trains, what it trusts, what it refuses,
+//! and that stopping it in any way changes nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A grey PNG, its pixels stored without compression.
+fn png(side: u32, pixel: impl Fn(u32, u32) -> u8) -> Vec<u8> {
+    let checksum = |bytes: &[u8]| {
+        !bytes.iter().fold(!0u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 }
+            })
+        })
+    };
+    let chunk = |kind: &[u8], data: &[u8]| {
+        let body = [kind, data].concat();
+        [&(data.len() as u32).to_be_bytes(), &body[..], &checksum(&body).to_be_bytes()].concat()
+    };
+    let rows: Vec<u8> = (0..side)
+        .flat_map(|y| {
+            std::iter::once(0).chain((0..side).map(move |x| (x, y)).map(|(x, y)| pixel(x, y)))
+        })
+        .collect();
+    let (low, high) = rows.iter().fold((1u32, 0u32), |(low, high), byte| {
+        let low = (low + u32::from(*byte)) % 65521;
+        (low, (high + low) % 65521)
+    });
+    let length = rows.len() as u16;
+    let stored = [
+        &[0x78, 0x01, 1][..],
+        &length.to_le_bytes(),
+        &(!length).to_le_bytes(),
+        &rows,
+        &((high << 16) | low).to_be_bytes(),
+    ]
+    .concat();
+    let size = [&side.to_be_bytes()[..], &side.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
+    let image = [chunk(b"IHDR", &size), chunk(b"IDAT", &stored), chunk(b"IEND", b"")].concat();
+    [b"\x89PNG\r\n\x1a\n", &image[..]].concat()
+}
+
+/// Two classes, upright and level stripes; as many pictures as one step takes, and a few to hold out.
+fn pictures(folder: &Path) {
+    for (half, count) in [("train", 80), ("test", 10)] {
+        for class in ["level", "upright"] {
+            let place = folder.join(half).join(class);
+            fs::create_dir_all(&place).unwrap();
+            for index in 0..count {
+                let bytes = png(16, |x, y| {
+                    let along = if class == "level" { y } else { x };
+                    if (along + index) % 4 < 2 { 200 } else { (index * 5 % 100) as u8 }
+                });
+                fs::write(place.join(format!("{index}.png")), bytes).unwrap();
+            }
+        }
+    }
+}
+
+fn command(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_noprop"));
+    command.current_dir(folder).env_remove("NOPROP_DATA_DIR").args(args);
+    command
+}
+
+fn noprop(folder: &Path, args: &[&str]) -> Output {
+    command(folder, args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+const TABLE: [&str; 15] = [
+    "reproduce",
+    "table1",
+    "--dataset",
+    "folder:stripes",
+    "mnist",
+    "--rows",
+    "dt-onehot,adjoint-onehot",
+    "--epochs",
+    "1",
+    "--seeds",
+    "1",
+    "--runs",
+    "2",
+    "--out",
+    "out",
+];
+const DT: &str = "out/runs/stripes-dt-onehot-1-epochs-seed-0";
+
+/// What is there is trusted: a second call trains nothing and writes the same report, and another table takes over its runs. Whatever
+/// is not the run that would be made is refused by name, before anything is trained.
+#[test]
+fn made_once_shared_and_never_mixed_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path();
+    pictures(&here.join("stripes"));
+    let first = noprop(here, &TABLE);
+    assert!(first.status.success(), "{first:?}");
+    let report = fs::read_to_string(here.join("out/table1.md")).unwrap();
+    for words in [
+        "**These are short runs**",
+        "1 of 100",
+        "`noprop fetch mnist`",
+        "noprop train --preset paper-mnist-dt --dataset folder:stripes --epochs 1 --seed 0 --out out/runs/stripes-dt-onehot-1-",
+        "noprop reproduce table1 --dataset folder:stripes mnist --rows",
+        "| adjoint-onehot |",
+    ] {
+        assert!(report.contains(words), "{words}\n{report}");
+    }
+    assert!(here.join("out/table1-stripes.png").is_file());
+    assert!(report.contains("(table1-stripes.svg)"));
+
+    let again = noprop(here, &TABLE);
+    assert!(again.status.success() && !stderr(&again).contains("noprop train"), "{again:?}");
+    assert_eq!(fs::read_to_string(here.join("out/table1.md")).unwrap(), report);
+
+    // The reported accuracy is the mean over the chains' seeds, not that of averaged chains.
+    let json = noprop(here, &[&TABLE[..], &["--json"]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let eval = |seed: &str| {
+        let eval = ["eval", "--run", DT, "--sampler", "stochastic", "--seed", seed, "--json"];
+        let answer = noprop(here, &eval);
+        let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+        answer["accuracy"].as_f64().unwrap()
+    };
+    let mean = (eval("0") + eval("1")) / 2.0;
+    let row = |name: &str| {
+        json["rows"].as_array().unwrap().iter().find(|row| row["row"] == name).unwrap().clone()
+    };
+    assert!((row("dt-onehot")["stochastic"]["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+    assert!(row("dt-onehot")["mean"]["n"] == 1 && row("adjoint-onehot")["mean"].is_null());
+
+    // Memory of the run that is there, beside one that is not. No number is claimed for pictures that the paper did not have.
+    let memory = ["reproduce", "table2", "--dataset", "folder:stripes", "--seeds", "1"];
+    let rows = ["--rows", "backprop-onehot,dt-onehot", "--out", "out"];
+    let memory = noprop(here, &[&memory[..], &rows].concat());
+    assert!(memory.status.success(), "{memory:?}");
+    let said = stderr(&memory);
+    assert!(said.contains("stripes-backprop-onehot-1-") && !said.contains("stripes-dt-"), "{said}");
+    let memory = fs::read_to_string(here.join("out/table2.md")).unwrap();
+    assert!(memory.contains("| backprop-onehot |") && memory.contains(" MB | 1.00 |"), "{memory}");
+    assert!(!memory.contains("GB | "), "{memory}");
+
+    let run = here.join(DT);
+    let refused = |file: &str, content: &[u8], named: &str| {
+        let path = run.join(file);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, content).unwrap();
+        let output = noprop(here, &TABLE);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{file}: {said}");
+        assert_eq!(said.lines().count(), 1, "{file}: {said}");
+        assert!(said.contains(DT) && said.contains(named), "{file}: {said}");
+        fs::write(&path, whole).unwrap();
+    };
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    let other = config.replace("eta = 0.1", "eta = 0.2");
+    refused("config.toml", other.as_bytes(), "other settings: eta");
+    refused("config.toml", b"epochs = many", "cannot be understood");
+    refused("metrics.jsonl", b"no event\n", "damaged");
+    refused("model.safetensors", b"no weights", "model.safetensors");
+    fs::rename(&run, here.join("kept")).unwrap();
+    fs::create_dir(&run).unwrap();
+    fs::write(run.join("beach.jpg"), "").unwrap();
+    let foreign = noprop(here, &TABLE);
+    assert_eq!(foreign.status.code(), Some(2));
+    assert!(stderr(&foreign).contains("no run directory"), "{foreign:?}");
+    assert!(run.join("beach.jpg").is_file());
+}
+
+/// A row that fails is named with its reason, and the others are made all the same.
+#[test]
+fn a_broken_data_set_stops_its_own_rows_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    pictures(&dir.path().join("stripes"));
+    pictures(&dir.path().join("broken"));
+    fs::write(dir.path().join("broken/train/level/3.png"), "no picture").unwrap();
+    let args =
+        ["reproduce", "fig3", "--dataset", "folder:broken", "folder:stripes", "--epochs", "1"];
+    let more = ["--rows", "adjoint-onehot", "--seeds", "1", "--runs", "1", "--quiet", "--out", "o"];
+    let output = noprop(dir.path(), &[&args[..], &more].concat());
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let report = fs::read_to_string(dir.path().join("o/fig3.md")).unwrap();
+    assert!(report.contains("folder:broken, adjoint-onehot, 0 of 1 seed done"), "{report}");
+    assert!(report.contains("3.png"), "{report}");
+    assert!(!dir.path().join("o/fig3-broken.png").exists());
+    assert!(dir.path().join("o/fig3-stripes.png").is_file());
+}
+
+/// A budget is divided by a trial of each row, and the same command then does the same.
+#[test]
+fn a_budget_becomes_epochs() {
+    let dir = tempfile::tempdir().unwrap();
+    pictures(&dir.path().join("stripes"));
+    let args = ["reproduce", "table2", "--dataset", "folder:stripes", "--budget", "1s"];
+    let more = ["--rows", "adjoint-onehot", "--seeds", "1", "--out", "o"];
+    let args = [&args[..], &more].concat();
+    let first = noprop(dir.path(), &args);
+    assert!(first.status.success(), "{first:?}");
+    assert!(stderr(&first).contains("an epoch takes"), "{first:?}");
+    let report = fs::read_to_string(dir.path().join("o/table2.md")).unwrap();
+    assert!(report.contains("1 s of work in all"), "{report}");
+    let again = noprop(dir.path(), &args);
+    assert!(!stderr(&again).contains("noprop train"), "{again:?}");
+    assert_eq!(fs::read_to_string(dir.path().join("o/table2.md")).unwrap(), report);
+}
+
+/// Ctrl-C saves and the same command goes on; a kill loses no more than an epoch. Either way the weights are the same bytes as
+/// without an interruption.
+#[cfg(unix)]
+#[test]
+fn stopped_or_killed_it_goes_on() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::Stdio;
+
+    let dir = tempfile::tempdir().unwrap();
+    pictures(&dir.path().join("stripes"));
+    let args = |out: &'static str| {
+        let args =
+            ["reproduce", "table2", "--dataset", "folder:stripes", "--rows", "adjoint-onehot"];
+        [&args[..], &["--epochs", "12", "--seeds", "1", "--out", out]].concat()
+    };
+    assert!(noprop(dir.path(), &args("whole")).status.success());
+    for (signal, out) in [("-INT", "stopped"), ("-KILL", "killed")] {
+        let mut child = command(dir.path(), &args(out))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with("epoch 1/12 ") {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended too early");
+        }
+        let pid = child.id().to_string();
+        assert!(
+            Command::new("sh").args(["-c", "kill $1 $0", &pid, signal]).status().unwrap().success()
+        );
+        if signal == "-INT" {
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).unwrap();
+            assert!(rest.contains("the same command goes on"), "{rest}");
+        }
+        // A training whose reproduction was killed has nobody left to talk to, and ends at its next word.
+        drop(said);
+        assert_eq!(child.wait().unwrap().success(), signal == "-INT");
+        let run = "runs/stripes-adjoint-onehot-12-epochs-seed-0/model.safetensors";
+        let resumed = noprop(dir.path(), &args(out));
+        assert!(resumed.status.success(), "{resumed:?}");
+        if signal == "-INT" {
+            assert!(stderr(&resumed).contains("noprop train --resume"), "{resumed:?}");
+        }
+        let bytes = |out: &str| fs::read(dir.path().join(out).join(run)).unwrap();
+        assert!(bytes(out) == bytes("whole"), "{signal}");
+    }
+}
+
+#[test]
+fn hostile_values_are_one_line_and_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases: [&[&str]; 15] = [
+        &["--seeds", "0"],
+        &["--seeds", "-1"],
+        &["--seeds", "4000000000"],
+        &["--runs", "0"],
+        &["--epochs", "0"],
+        &["--epochs", "1e9"],
+        &["--budget", "0m"],
+        &["--budget", "banana"],
+        &["--budget", "1e999h"],
+        &["--epochs", "1", "--budget", "1m"],
+        &["--threads", "0"],
+        &["--rows", "dt-twohot"],
+        &["--rows", ""],
+        &["--dataset", "nmist"],
+        &["--dataset", "mnist", "folder:nowhere"],
+    ];
+    for case in cases {
+        let output = noprop(dir.path(), &[&["reproduce", "table1"][..], case].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{case:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{case:?}: {said}");
+        assert!(said.contains("error: "), "{case:?}: {said}");
+        assert!(!dir.path().join("reproduced").exists(), "{case:?} left something behind");
+    }
+    assert_eq!(noprop(dir.path(), &["reproduce", "table9"]).status.code(), Some(2));
+}
