@@ -66,6 +66,26 @@ impl Method {
     }
 }
 
+/// What the factors of dense layers' products are rounded to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Nothing
+    #[default]
+    F32,
+    /// bf16; sums and parameters stay f32
+    Bf16,
+}
+
+impl From<Precision> for noprop_kernels::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// The most steps of a solver.
 const MAX_SOLVER_STEPS: usize = 1000;
 
@@ -110,6 +130,9 @@ pub struct RunConfig {
     pub warmup_steps: u32,
     pub weight_decay: f64,
     pub seed: u64,
+    /// The usual one is left out of the file, so that runs from before there was a choice can be resumed.
+    #[serde(default, skip_serializing_if = "is_usual_precision")]
+    pub precision: Precision,
     /// What the network was built for; written with the run.
     pub images: Option<Images>,
 }
@@ -130,6 +153,11 @@ fn is_one_block(intervals: &usize) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_usual_readout(readout: &Readout) -> bool {
     *readout == Readout::default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_usual_precision(precision: &Precision) -> bool {
+    *precision == Precision::default()
 }
 
 /// The images that a network takes and the classes that it tells apart.
@@ -213,6 +241,7 @@ impl RunConfig {
         set(&mut self.batch_size, flags.batch_size);
         set(&mut self.lr, flags.lr);
         set(&mut self.seed, flags.seed);
+        set(&mut self.precision, flags.precision);
         if flags.loss_weight.is_some() {
             self.loss_weight = flags.loss_weight;
         }
@@ -370,6 +399,7 @@ impl RunConfig {
             .variant(variant)
             .embedding(self.embedding)
             .readout(self.readout)
+            .precision(self.precision.into())
             .embedding_scale(self.embedding_scale)?
             .dropout(self.dropout)?;
         if let Some(start) = self.embedding_start {
