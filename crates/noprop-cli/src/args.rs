@@ -145,7 +145,7 @@ pub struct Train {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<u64>,
-    /// What the factors of dense layers' products are rounded to; bf16 is faster where the processor has AVX-512 BF16
+    /// How dense layers multiply; without it f32
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
     #[command(flatten)]

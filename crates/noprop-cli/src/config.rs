@@ -70,10 +70,10 @@ impl Method {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// Nothing
+    /// Factors as they are
     #[default]
     F32,
-    /// bf16; sums and parameters stay f32
+    /// Factors rounded to bf16, sums and parameters f32: faster where the processor has AVX-512 BF16
     Bf16,
 }
 

@@ -153,8 +153,8 @@ fn prototypes_start_as_images_and_repeat() {
     assert!(bytes("run") == bytes("b"));
 }
 
-/// Rounded factors are a setting like any other: written with the run, repeated from there to the byte on any number of threads,
-/// and not to be changed half-way. The usual precision is left out, so that runs from before there was a choice can be resumed.
+/// Rounded factors are a setting like any other: written with the run, and repeated from there to the byte on any number of
+/// threads. The usual precision is left out, so that runs from before there was a choice can be resumed.
 #[test]
 fn precision_is_kept_with_the_run() {
     let dir = tempfile::tempdir().unwrap();

@@ -201,11 +201,11 @@ mod x86 {
         }
 
         pub(super) fn run(self, product: impl Product) {
-            // SAFETY: a `Dot` exists, so the processor has the instructions.
             #[expect(
                 unsafe_code,
                 reason = "a function compiled for instructions that were detected"
             )]
+            // SAFETY: a `Dot` exists, so the processor has the instructions.
             unsafe {
                 compiled(self, product);
             }
