@@ -10,7 +10,7 @@ use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind,
 use noprop_models::{Embedding, EmbeddingStart};
 
 use crate::blocks::Blocks;
-use crate::config::Method;
+use crate::config::{Method, Precision};
 use crate::images::Normalize;
 use crate::preset::Preset;
 use crate::reproduce::{Budget, Target};
@@ -193,6 +193,9 @@ pub struct Train {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<u64>,
+    /// How dense layers multiply; without it f32
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
     #[command(flatten)]
     pub compute: Compute,
     /// Say nothing until the end

@@ -66,6 +66,26 @@ impl Method {
     }
 }
 
+/// What the factors of dense layers' products are rounded to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Factors as they are
+    #[default]
+    F32,
+    /// Factors rounded to bf16, sums and parameters f32: faster where the processor has AVX-512 BF16
+    Bf16,
+}
+
+impl From<Precision> for noprop_kernels::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// The most steps of a solver.
 const MAX_SOLVER_STEPS: usize = 1000;
 
@@ -127,6 +147,9 @@ pub struct RunConfig {
     #[serde(default, skip_serializing_if = "is_unchanged", with = "as_text")]
     pub augment: Augmentation,
     pub seed: u64,
+    /// The usual one is left out of the file, so that runs from before there was a choice can be resumed.
+    #[serde(default, skip_serializing_if = "is_usual_precision")]
+    pub precision: Precision,
     /// What the network was built for; written with the run.
     pub images: Option<Images>,
 }
@@ -166,6 +189,11 @@ fn is_off(flag: &bool) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_usual_readout(readout: &Readout) -> bool {
     *readout == Readout::default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_usual_precision(precision: &Precision) -> bool {
+    *precision == Precision::default()
 }
 
 impl RunConfig {
@@ -255,6 +283,7 @@ impl RunConfig {
         set(&mut self.lr, flags.lr);
         set(&mut self.augment, flags.augment);
         set(&mut self.seed, flags.seed);
+        set(&mut self.precision, flags.precision);
         if flags.loss_weight.is_some() {
             self.loss_weight = flags.loss_weight;
         }
@@ -398,6 +427,7 @@ impl RunConfig {
             .variant(variant)
             .embedding(self.embedding)
             .readout(self.readout)
+            .precision(self.precision.into())
             .embedding_scale(self.embedding_scale.unwrap_or(1.0))?
             .dropout(self.dropout)?
             .padding(self.padding)?;

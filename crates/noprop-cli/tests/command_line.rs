@@ -185,12 +185,37 @@ fn compare_names_every_unfinished_run() {
     );
 }
 
+/// Rounded factors are a setting like any other: written with the run, and repeated from there to the byte on any number of
+/// threads. The usual precision is left out, so that runs from before there was a choice can be resumed.
+#[test]
+fn precision_is_kept_with_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = ["--dataset", "mnist-sample", "--encoder", "frozen"];
+    let train = |run: &'static str, flags: &[&'static str]| {
+        let trained = noprop(dir.path(), &[&TINY[..], &[run], &sample, flags].concat());
+        assert!(trained.status.success(), "{trained:?}");
+        let bytes = std::fs::read(dir.path().join(run).join("model.safetensors")).unwrap();
+        let config = std::fs::read_to_string(dir.path().join(run).join("config.toml")).unwrap();
+        (bytes, config)
+    };
+    let (rounded, config) = train("rounded", &["--precision", "bf16", "--threads", "1"]);
+    assert!(config.contains("precision = \"bf16\""), "{config}");
+    let again =
+        ["train", "--config", "rounded/config.toml", "--quiet", "--threads", "2", "--out", "b"];
+    assert!(noprop(dir.path(), &again).status.success());
+    assert!(rounded == std::fs::read(dir.path().join("b/model.safetensors")).unwrap());
+    let (usual, config) = train("usual", &[]);
+    assert!(!config.contains("precision"), "{config}");
+    assert!(usual != rounded);
+}
+
 #[test]
 fn bad_input_is_one_line_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("typo.toml"), "epoch = 3").unwrap();
-    let cases: [&[&str]; 22] = [
+    let cases: [&[&str]; 23] = [
         &["train", "--embedding", "prototypes"],
+        &["train", "--precision", "fp8"],
         &["train", "--embedding-start", "random"],
         &["train", "--embedding", "learned:20", "--embedding-start", "prototype"],
         &["train", "--method", "fm", "--readout", "posterior"],

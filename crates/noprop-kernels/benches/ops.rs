@@ -7,8 +7,8 @@ use divan::Bencher;
 use noprop_kernels::optim::{Adam, AdamConfig};
 use noprop_kernels::random::{StreamKey, normal};
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, conv3x3_stack,
-    denoise_loss, linear_act,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, batch_norm,
+    conv3x3_stack, denoise_loss, linear_act,
 };
 
 const BATCH: usize = 128;
@@ -107,7 +107,7 @@ fn linear_forward_backward(bencher: Bencher<'_, '_>, (inputs, outputs): (usize, 
     let x = var(1, &[1, BATCH, inputs]);
     let (w, b) = (var(2, &[1, outputs, inputs]), var(3, &[1, outputs]));
     time(bencher, || {
-        let y = linear_act(&x, &w, &b, Activation::None, Backend::Auto)?;
+        let y = linear_act(&x, &w, &b, Activation::None, Precision::F32, Backend::Auto)?;
         y.sum_all()?.backward().map(drop)
     });
 }
@@ -210,7 +210,7 @@ impl Block {
 
     fn layer(&self, index: usize, x: &Tensor, act: Activation) -> Result<Tensor> {
         let [w, b, gamma, beta] = &self.dense[index];
-        let y = linear_act(x, w, b, Activation::None, Backend::Auto)?;
+        let y = linear_act(x, w, b, Activation::None, Precision::F32, Backend::Auto)?;
         let mode = BatchNormMode::Train;
         Ok(batch_norm(&y, gamma, beta, 1e-5, mode, act, Backend::Auto)?.y)
     }
@@ -226,6 +226,6 @@ impl Block {
         let h = self.layer(4, &both, Activation::Relu)?;
         let h = self.layer(5, &h, Activation::Relu)?;
         let [w, b, ..] = &self.dense[6];
-        Ok(linear_act(&h, w, b, Activation::None, Backend::Auto)?)
+        Ok(linear_act(&h, w, b, Activation::None, Precision::F32, Backend::Auto)?)
     }
 }

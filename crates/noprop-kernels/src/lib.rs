@@ -19,12 +19,12 @@
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor, Var};
-//! use noprop_kernels::{Activation, Backend, denoise_loss, linear_act};
+//! use noprop_kernels::{Backend, Precision, denoise_loss, linear};
 //!
 //! let x = Tensor::ones((1, 4, 3), DType::F32, &Device::Cpu)?;
 //! let w = Var::zeros((2, 5, 3), DType::F32, &Device::Cpu)?;
 //! let b = Var::zeros((2, 5), DType::F32, &Device::Cpu)?;
-//! let logits = linear_act(&x, &w, &b, Activation::None, Backend::Auto)?;
+//! let logits = linear(&x, &w, &b, Precision::F32, Backend::Auto)?;
 //! let one_hot = Tensor::eye(5, DType::F32, &Device::Cpu)?;
 //! let labels = Tensor::new(&[0_u32, 1, 2, 3], &Device::Cpu)?;
 //! let losses = denoise_loss(&logits, &one_hot, &labels, Backend::Auto)?; // one a block
@@ -48,7 +48,7 @@ pub mod random;
 mod shape;
 pub mod threads;
 
-pub use backend::{Activation, Backend};
+pub use backend::{Activation, Backend, Precision};
 pub use batch_norm::{BatchNormMode, BatchNormOutput, batch_norm};
 pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
 pub use cpu::instruction_set::InstructionSet;

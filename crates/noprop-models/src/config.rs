@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use noprop_kernels::{Backend, Padding};
+use noprop_kernels::{Backend, Padding, Precision};
 use noprop_method::{EncoderKind, ParameterError, Readout};
 use serde::{Deserialize, Serialize};
 
@@ -222,6 +222,7 @@ pub struct NetworkConfig {
     pub(crate) embedding_scale: f64,
     pub(crate) readout: Readout,
     pub(crate) variant: Variant,
+    pub(crate) precision: Precision,
     pub(crate) backend: Backend,
 }
 
@@ -260,6 +261,7 @@ impl NetworkConfig {
             embedding_scale: 1.0,
             readout: Readout::default(),
             variant: Variant::default(),
+            precision: Precision::F32,
             backend: Backend::Auto,
         })
     }
@@ -352,6 +354,13 @@ impl NetworkConfig {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What the factors of dense layers' products are rounded to.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// Which kernels compute.

@@ -125,6 +125,7 @@ mod tests {
                     kind: ParameterKind::Trainable,
                     prefix: String::new(),
                     backend: Backend::Auto,
+                    precision: noprop_kernels::Precision::F32,
                 };
                 let branch = ImageBranch::new(&place, input, Variant::DiscreteTime).unwrap();
                 let images = Tensor::ones((2, 3, height, width), DType::F32, &device).unwrap();

@@ -4,8 +4,8 @@
 
 use candle_core::{Result, Tensor, Var};
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, linear,
-    linear_act, linear_joined,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, batch_norm,
+    linear, linear_act, linear_joined,
 };
 use noprop_method::{Init, ParameterBuilder, ParameterError, ParameterKind, Part, Pass, StreamKey};
 
@@ -18,6 +18,7 @@ pub(crate) struct Place<'a> {
     pub part: Part,
     pub kind: ParameterKind,
     pub prefix: String,
+    pub precision: Precision,
     pub backend: Backend,
 }
 
@@ -103,6 +104,7 @@ impl Conv {
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Tensor,
+    precision: Precision,
     backend: Backend,
 }
 
@@ -125,23 +127,25 @@ impl Linear {
         Ok(Self {
             weight: place.parameter("weight", &[1, outputs, inputs], init)?,
             bias: place.parameter("bias", &[1, outputs], init)?,
+            precision: place.precision,
             backend: place.backend,
         })
     }
 
     /// [1, N, I] → [1, N, O].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear(x, &self.weight, &self.bias, self.backend)?)
+        Ok(linear(x, &self.weight, &self.bias, self.precision, self.backend)?)
     }
 
     /// [1, N, I] → [1, N, O], then ReLU.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear_act(x, &self.weight, &self.bias, Activation::Relu, self.backend)?)
+        let act = Activation::Relu;
+        Ok(linear_act(x, &self.weight, &self.bias, act, self.precision, self.backend)?)
     }
 
     /// [1, N, I₁] and [1, N, I₂] side by side → [1, N, O]; no gradient is made for a `first` that is data.
     pub fn forward_joined(&self, first: &Tensor, x: &Tensor) -> Result<Tensor> {
-        Ok(linear_joined(first, x, &self.weight, &self.bias, self.backend)?)
+        Ok(linear_joined(first, x, &self.weight, &self.bias, self.precision, self.backend)?)
     }
 }
 

@@ -57,6 +57,7 @@ impl Network {
             part,
             kind,
             prefix: String::new(),
+            precision: config.precision,
             backend: config.backend,
         };
         let image =

@@ -4,6 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use super::epilogue::Frame;
 use super::geometry::Geometry;
+use crate::cpu::arithmetic::Plain;
 use crate::cpu::product::{Left, Right, Start, Walk, product};
 use crate::cpu::simd::Float;
 
@@ -56,7 +57,7 @@ impl<F: Float> WithSimd for Forward<'_, F> {
         let b = Right { data: self.weights, stride: g.c_out_whole };
         let (rows, width) = (self.starts.len(), g.c_out_whole);
         product(
-            s,
+            Plain::on(s),
             rows,
             width,
             a,
@@ -99,7 +100,7 @@ impl<F: Float> WithSimd for Weights<'_, F> {
         let b = Right { data: self.raw, stride: g.c_out_whole };
         let (rows, width) = (self.starts.len(), g.c_out_whole);
         product(
-            s,
+            Plain::on(s),
             rows,
             width,
             a,
@@ -149,7 +150,7 @@ impl<F: Float> WithSimd for Image<'_, F> {
         let b = Right { data: self.weights, stride: g.c_in_whole };
         let (rows, width) = (self.starts.len(), g.c_in_whole);
         product(
-            s,
+            Plain::on(s),
             rows,
             width,
             a,

@@ -2,13 +2,12 @@
 //!
 //! `C[i, j] (+)= Σ_k A_i[k] · B[k, j]`, where row `i` of A may start anywhere and its elements lie in evenly spaced runs.
 //! That one shape covers a plain product, a transposed one, and a convolution read straight from its image: the row is
-//! an output position, the runs are the rows of the 3×3 window. B has its columns side by side in whole vectors.
+//! an output position, the runs are the rows of the 3×3 window. B has its columns side by side in whole vectors. What an
+//! element of A and B is, one number or several terms of the sum, is the arithmetic's affair.
 //!
 //! The sum over k runs in order for each element, so the result does not depend on how the work is divided.
 
-use pulp::Simd;
-
-use super::simd::Float;
+use super::arithmetic::Arithmetic;
 
 /// How the elements of a row of A lie in memory: `runs` runs of `length` elements.
 #[derive(Clone, Copy, Debug)]
@@ -70,26 +69,26 @@ pub(crate) struct Right<'a, F> {
 /// Panics when an index would leave its slice; nothing is read or written outside.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a matrix product has many sizes")]
-pub(crate) fn product<F: Float, S: Simd>(
-    s: S,
+pub(crate) fn product<A: Arithmetic>(
+    s: A,
     rows: usize,
     width: usize,
-    a: Left<'_, F>,
+    a: Left<'_, A::Factor>,
     row_start: impl Fn(usize) -> usize,
-    b: Right<'_, F>,
-    c: &mut [F],
+    b: Right<'_, A::Factor>,
+    c: &mut [A::Sum],
     c_stride: usize,
     start: Start,
 ) {
-    let lanes = F::lanes::<S>();
+    let lanes = s.lanes();
     let mut column = 0;
     while column < width {
         let panel = Panel { a, b, c_stride, column, start };
         if width - column >= 2 * lanes {
-            panel.run::<S, 2>(s, rows, &row_start, c);
+            panel.run::<A, 2>(s, rows, &row_start, c);
             column += 2 * lanes;
         } else {
-            panel.run::<S, 1>(s, rows, &row_start, c);
+            panel.run::<A, 1>(s, rows, &row_start, c);
             column += lanes;
         }
     }
@@ -104,38 +103,38 @@ struct Panel<'a, F> {
     start: Start,
 }
 
-impl<F: Float> Panel<'_, F> {
+impl<F: Copy> Panel<'_, F> {
     /// All rows, in the tallest tiles that the registers hold.
     #[inline(always)]
-    fn run<S: Simd, const VECTORS: usize>(
+    fn run<A: Arithmetic<Factor = F>, const VECTORS: usize>(
         &self,
-        s: S,
+        s: A,
         rows: usize,
         row_start: &impl Fn(usize) -> usize,
-        c: &mut [F],
+        c: &mut [A::Sum],
     ) {
         let mut row = 0;
-        if S::REGISTER_COUNT >= 32 {
+        if A::REGISTERS >= 32 {
             while rows - row >= 12 {
-                self.tile::<S, 12, VECTORS>(s, row, row_start, c);
+                self.tile::<A, 12, VECTORS>(s, row, row_start, c);
                 row += 12;
             }
             if rows - row >= 8 {
-                self.tile::<S, 8, VECTORS>(s, row, row_start, c);
+                self.tile::<A, 8, VECTORS>(s, row, row_start, c);
                 row += 8;
             }
         } else {
             while rows - row >= 6 {
-                self.tile::<S, 6, VECTORS>(s, row, row_start, c);
+                self.tile::<A, 6, VECTORS>(s, row, row_start, c);
                 row += 6;
             }
         }
         while rows - row >= 4 {
-            self.tile::<S, 4, VECTORS>(s, row, row_start, c);
+            self.tile::<A, 4, VECTORS>(s, row, row_start, c);
             row += 4;
         }
         while row < rows {
-            self.tile::<S, 1, VECTORS>(s, row, row_start, c);
+            self.tile::<A, 1, VECTORS>(s, row, row_start, c);
             row += 1;
         }
     }
@@ -146,14 +145,14 @@ impl<F: Float> Panel<'_, F> {
         unsafe_code,
         reason = "bounds are checked once a tile: a check an element would halve the speed"
     )]
-    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    fn tile<A: Arithmetic<Factor = F>, const ROWS: usize, const VECTORS: usize>(
         &self,
-        s: S,
+        s: A,
         row: usize,
         row_start: &impl Fn(usize) -> usize,
-        c: &mut [F],
+        c: &mut [A::Sum],
     ) {
-        let lanes = F::lanes::<S>();
+        let lanes = s.lanes();
         let walk = self.a.walk;
         let starts: [usize; ROWS] = std::array::from_fn(|i| row_start(row + i));
         let reach = walk.reach();
@@ -168,13 +167,12 @@ impl<F: Float> Panel<'_, F> {
         let a: [*const F; ROWS] = std::array::from_fn(|i| self.a.data[starts[i]..].as_ptr());
         let mut b = self.b.data[self.column..].as_ptr();
         let c = c[row * self.c_stride + self.column..].as_mut_ptr();
-        let zero = F::splat(s, F::default());
-        let mut sums = [[zero; VECTORS]; ROWS];
+        let mut sums = [[s.zeros(); VECTORS]; ROWS];
         if self.start == Start::Kept {
             for (i, sums) in sums.iter_mut().enumerate() {
                 for (j, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: element (i, j) of the tile ends at or before `last_c`.
-                    *sum = unsafe { F::load_ptr(s, c.add(i * self.c_stride + j * lanes)) };
+                    *sum = unsafe { s.sums(c.add(i * self.c_stride + j * lanes)) };
                 }
             }
         }
@@ -182,15 +180,15 @@ impl<F: Float> Panel<'_, F> {
             let mut offset = run * walk.run_step;
             for _ in 0..walk.length {
                 // SAFETY: this is row `run · length + step` of B's `count` rows, whose last ends at `last_b`.
-                let right: [F::Reg<S>; VECTORS] = std::array::from_fn(
+                let right: [A::Factors; VECTORS] = std::array::from_fn(
                     #[inline(always)]
-                    |j| unsafe { F::load_ptr(s, b.add(j * lanes)) },
+                    |j| unsafe { s.factors(b.add(j * lanes)) },
                 );
                 for (a, sums) in a.iter().zip(&mut sums) {
                     // SAFETY: `offset` is at most `reach`, which was checked for every row.
-                    let left = F::splat(s, unsafe { *a.add(offset) });
+                    let left = s.splat(unsafe { *a.add(offset) });
                     for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = F::mul_add(s, left, right, *sum);
+                        *sum = s.multiply_add(left, right, *sum);
                     }
                 }
                 offset += walk.step;
@@ -200,7 +198,7 @@ impl<F: Float> Panel<'_, F> {
         for (i, sums) in sums.iter().enumerate() {
             for (j, sum) in sums.iter().enumerate() {
                 // SAFETY: element (i, j) of the tile ends at or before `last_c`.
-                unsafe { F::store_ptr(s, c.add(i * self.c_stride + j * lanes), *sum) };
+                unsafe { s.store(c.add(i * self.c_stride + j * lanes), *sum) };
             }
         }
     }
@@ -208,8 +206,10 @@ impl<F: Float> Panel<'_, F> {
 
 #[cfg(test)]
 mod tests {
+    use pulp::{Arch, Simd, WithSimd};
+
     use super::*;
-    use pulp::{Arch, WithSimd};
+    use crate::cpu::arithmetic::Plain;
 
     struct Case<'a> {
         rows: usize,
@@ -231,6 +231,7 @@ mod tests {
             let b = Right { data: self.b, stride: self.width };
             let row_step = self.row_step;
             let starts = |i| i * row_step;
+            let s = Plain::on(s);
             product(s, self.rows, self.width, a, starts, b, self.c, self.width, self.start);
         }
     }

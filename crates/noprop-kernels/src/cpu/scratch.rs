@@ -24,7 +24,7 @@ macro_rules! pooled {
     };
 }
 
-pooled!(f32, f64, u8);
+pooled!(f32, f64, u8, u32);
 
 /// The pool's shortest buffer of at least `len` elements, the latest returned among equals.
 fn take<F: Pooled>(len: usize) -> Option<Vec<F>> {

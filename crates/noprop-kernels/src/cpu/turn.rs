@@ -2,6 +2,9 @@
 
 use pulp::Arch;
 
+#[cfg(target_arch = "x86_64")]
+use super::simd::vectorised;
+
 /// Rows and columns that AVX-512 turns at a time.
 #[cfg(target_arch = "x86_64")]
 const TILE: usize = 16;
@@ -24,32 +27,42 @@ pub(crate) trait Turned: Copy + Default {
 
 impl Turned for f64 {}
 
-impl Turned for f32 {
-    #[cfg(target_arch = "x86_64")]
-    fn turn_tiles(
-        arch: Arch,
-        rows: &[Self],
-        length: usize,
-        width: usize,
-        turned: &mut [Self],
-    ) -> (usize, usize) {
-        let Arch::V4(v4) = arch else { return (0, 0) };
-        let count = rows.len() / length / TILE * TILE;
-        let whole = length / TILE * TILE;
-        v4.vectorize(
-            #[inline(always)]
-            || {
-                for column in (0..whole).step_by(TILE) {
-                    for row in (0..count).step_by(TILE) {
-                        let from = &rows[row * length + column..];
-                        x86::tile(v4, from, length, &mut turned[column * width + row..], width);
-                    }
+macro_rules! turned {
+    ($($element:ty),*) => {
+        $(
+            impl Turned for $element {
+                #[cfg(target_arch = "x86_64")]
+                fn turn_tiles(
+                    arch: Arch,
+                    rows: &[Self],
+                    length: usize,
+                    width: usize,
+                    turned: &mut [Self],
+                ) -> (usize, usize) {
+                    let Arch::V4(v4) = arch else { return (0, 0) };
+                    let count = rows.len() / length / TILE * TILE;
+                    let whole = length / TILE * TILE;
+                    vectorised(
+                        arch,
+                        #[inline(always)]
+                        || {
+                            for column in (0..whole).step_by(TILE) {
+                                for row in (0..count).step_by(TILE) {
+                                    let from = &rows[row * length + column..];
+                                    let to = &mut turned[column * width + row..];
+                                    x86::tile(v4, from, length, to, width);
+                                }
+                            }
+                        },
+                    );
+                    (count, whole)
                 }
-            },
-        );
-        (count, whole)
-    }
+            }
+        )*
+    };
 }
+
+turned!(f32, u32);
 
 /// Rows of `length` to `[length][width]`, zeros in the surplus columns: `turned[c][r] = rows[r][c]`. There are at most
 /// `width` rows.
@@ -78,14 +91,15 @@ pub(crate) fn turn<F: Turned>(
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use pulp::bytemuck::Pod;
     use pulp::cast;
     use pulp::x86::V4;
 
     use super::TILE;
 
-    /// Turns 16 rows of 16 that are `stride` apart into rows that are `to_stride` apart.
+    /// Turns 16 rows of 16 elements of 32 bits that are `stride` apart into rows that are `to_stride` apart.
     #[inline(always)]
-    pub(super) fn tile(v4: V4, from: &[f32], stride: usize, to: &mut [f32], to_stride: usize) {
+    pub(super) fn tile<E: Pod>(v4: V4, from: &[E], stride: usize, to: &mut [E], to_stride: usize) {
         let s = v4.avx512f;
         let mut rows = [s._mm512_setzero_ps(); TILE];
         for (row, values) in rows.iter_mut().zip(from.chunks(stride)) {

@@ -1,17 +1,17 @@
 //! The dense layer on the CPU: products in registers, a panel of columns at a time.
 
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::backend::Activation;
+use super::terms::{Bf16, Task, Terms};
+use crate::backend::{Activation, Precision};
 use crate::cpu::columns::Columns;
 use crate::cpu::instruction_set;
-use crate::cpu::product::{Left, Right, Start, Walk, product};
+use crate::cpu::product::{Start, Walk};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised, whole_vectors};
 use crate::cpu::storage::{contiguous, is_f32, with_elements};
-use crate::cpu::turn::turn;
 use crate::threads::grain;
 
 /// Columns of a panel: two of the widest vectors.
@@ -40,8 +40,9 @@ pub(super) fn apply(
     w: &Tensor,
     b: &Tensor,
     act: Activation,
+    precision: Precision,
 ) -> crate::Result<Tensor> {
-    let op = Dense { sizes, act, joined: None };
+    let op = Dense { sizes, act, precision, joined: None };
     Ok(x.contiguous()?.apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
 }
 
@@ -52,53 +53,24 @@ pub(super) fn apply_joined(
     x: &Tensor,
     w: &Tensor,
     b: &Tensor,
+    precision: Precision,
 ) -> crate::Result<Tensor> {
-    let op = Dense { sizes, act: Activation::None, joined: Some(joined.contiguous()?) };
+    let joined = Some(joined.contiguous()?);
+    let op = Dense { sizes, act: Activation::None, precision, joined };
     Ok(x.contiguous()?.apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
 }
 
 struct Dense {
     sizes: Sizes,
     act: Activation,
+    /// Of f32; f64 is never rounded.
+    precision: Precision,
     /// The whole input, where the op's argument is only its last columns: the others are data.
     joined: Option<Tensor>,
 }
 
-/// `C[.., panel] (+)= A · B` for rows of A that are `row_step` apart.
-struct Task<'a, F> {
-    rows: usize,
-    width: usize,
-    a: &'a [F],
-    row_step: usize,
-    walk: Walk,
-    panel: &'a [F],
-    panel_stride: usize,
-    c: &'a mut [F],
-    start: Start,
-}
-
-impl<F: Float> WithSimd for Task<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let a = Left { data: self.a, walk: self.walk };
-        let b = Right { data: self.panel, stride: self.panel_stride };
-        let step = self.row_step;
-        product(
-            s,
-            self.rows,
-            self.width,
-            a,
-            #[inline(always)]
-            |row| row * step,
-            b,
-            self.c,
-            self.width,
-            self.start,
-        );
-    }
-}
+/// The gradients of input, if wanted, weights and bias.
+type Gradients<F> = (Option<Vec<F>>, Vec<F>, Vec<F>);
 
 /// Runs `f` for every task number below `tasks`, on several threads when `work` multiplications are worth it.
 fn share(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
@@ -116,10 +88,15 @@ impl Dense {
         s.blocks * s.rows * s.inputs * s.outputs
     }
 
-    fn forward<F: Float>(&self, x: &[F], w: &[F], b: &[F]) -> Vec<F> {
+    fn forward<T: Terms>(
+        &self,
+        x: &[T::Number],
+        w: &[T::Number],
+        b: &[T::Number],
+    ) -> Vec<T::Number> {
         let s = self.sizes;
         let arch = instruction_set::current();
-        let mut y = vec![F::default(); s.blocks * s.rows * s.outputs];
+        let mut y = vec![T::Number::default(); s.blocks * s.rows * s.outputs];
         if y.is_empty() || s.inputs == 0 {
             for (row, y) in y.chunks_mut(s.outputs.max(1)).enumerate() {
                 let bias = &b[row / s.rows * s.outputs..][..s.outputs];
@@ -131,6 +108,8 @@ impl Dense {
         }
         let (panels, pieces) = (s.outputs.div_ceil(PANEL), s.rows.div_ceil(ROWS));
         let out = Columns::new(&mut y, s.outputs);
+        let x = T::along(x, s.inputs);
+        let elements = T::elements(s.inputs);
         share(s.blocks * panels * pieces, self.work(), |task| {
             let (piece, rest) = (task % pieces, task / pieces);
             let (panel, block) = (rest % panels, rest / panels);
@@ -139,23 +118,24 @@ impl Dense {
             let rows = ROWS.min(s.rows - first);
             let width = whole_vectors(columns);
             let x_block = if s.x_blocks == 1 { 0 } else { block };
-            let x = &x[(x_block * s.rows + first) * s.inputs..][..rows * s.inputs];
+            let x = &x[(x_block * s.rows + first) * elements..][..rows * elements];
             let w = &w[(block * s.outputs + column) * s.inputs..][..columns * s.inputs];
             let bias = &b[block * s.outputs + column..][..columns];
-            let mut packed = Scratch::any(s.inputs * width);
+            let mut packed = Scratch::any(elements * width);
             let mut c = Scratch::any(rows * width);
-            turn(arch, w, s.inputs, width, &mut packed);
-            arch.dispatch(Task {
+            T::turned(arch, w, s.inputs, width, &mut packed);
+            let task = Task {
                 rows,
                 width,
                 a: x,
-                row_step: s.inputs,
-                walk: Walk::straight(s.inputs, 1),
+                row_step: elements,
+                walk: Walk::straight(elements, 1),
                 panel: &packed,
                 panel_stride: width,
                 c: &mut c,
                 start: Start::Zero,
-            });
+            };
+            T::multiply(arch, task);
             for (row, c) in c.chunks_exact_mut(width).enumerate() {
                 let c = &mut c[..columns];
                 for (c, b) in c.iter_mut().zip(bias) {
@@ -179,20 +159,25 @@ impl Dense {
         }
     }
 
-    fn backward<F: Float>(
+    fn backward<T: Terms>(
         &self,
         // The first column that wants a gradient; none does from `inputs` on.
         wanted: usize,
-        [x, w, y, gradient]: [&[F]; 4],
-    ) -> (Option<Vec<F>>, Vec<F>, Vec<F>) {
+        [x, w, y, gradient]: [&[T::Number]; 4],
+    ) -> Gradients<T::Number> {
         let s = self.sizes;
         let arch = instruction_set::current();
         let any = wanted < s.inputs;
-        let mut dx = vec![F::default(); s.x_blocks * s.rows * (s.inputs - wanted)];
-        let mut dw = vec![F::default(); s.blocks * s.outputs * s.inputs];
-        let mut db = vec![F::default(); s.blocks * s.outputs];
+        let zero = T::Number::default();
+        let mut dx = vec![zero; s.x_blocks * s.rows * (s.inputs - wanted)];
+        let mut dw = vec![zero; s.blocks * s.outputs * s.inputs];
+        let mut db = vec![zero; s.blocks * s.outputs];
         if s.rows > 0 && s.inputs > 0 && s.outputs > 0 {
             let stopped = self.stopped(arch, y, gradient, &mut db);
+            let (by_row, by_output) = (T::elements(s.rows), T::elements(s.outputs));
+            // Summed over rows for the weights, over outputs for the input.
+            let across = T::across(&stopped, s.rows, s.outputs);
+            let along = T::along(if any { &stopped } else { &[] }, s.outputs);
             let panels = s.inputs.div_ceil(PANEL);
             let dw_out = Columns::new(&mut dw, s.inputs);
             let dx_out = Columns::new(&mut dx, s.inputs - wanted);
@@ -207,27 +192,27 @@ impl Dense {
                 let columns = PANEL.min(s.inputs - column);
                 let in_panel = column + columns > wanted;
                 let width = whole_vectors(columns);
-                let mut packed = Scratch::any(s.rows.max(s.outputs) * width);
+                let mut packed = Scratch::any(by_row.max(by_output) * width);
                 let mut weights = Scratch::any(s.outputs * width);
                 let mut sums = Scratch::any(s.rows * width);
                 let x_block = task / panels;
                 for index in 0..blocks_a_task {
                     let block = x_block * blocks_a_task + index;
-                    let stopped = &stopped[block * s.rows * s.outputs..][..s.rows * s.outputs];
                     let x = &x[x_block * s.rows * s.inputs..][..s.rows * s.inputs];
                     let (panel, panel_stride) =
-                        columns_of(x, s.inputs, column, columns, &mut packed);
-                    arch.dispatch(Task {
+                        T::panel(x, s.inputs, column, columns, &mut packed[..by_row * width]);
+                    let task = Task {
                         rows: s.outputs,
                         width,
-                        a: stopped,
+                        a: &across[block * by_row * s.outputs..][..by_row * s.outputs],
                         row_step: 1,
-                        walk: Walk::straight(s.rows, s.outputs),
+                        walk: Walk::straight(by_row, s.outputs),
                         panel,
                         panel_stride,
                         c: &mut weights,
                         start: Start::Zero,
-                    });
+                    };
+                    T::multiply(arch, task);
                     for (row, c) in weights.chunks_exact(width).enumerate() {
                         // SAFETY: this task alone has this block's columns.
                         #[expect(unsafe_code, reason = "columns shared out among tasks")]
@@ -237,19 +222,25 @@ impl Dense {
                     }
                     if in_panel {
                         let w = &w[block * s.outputs * s.inputs..][..s.outputs * s.inputs];
-                        let (panel, panel_stride) =
-                            columns_of(w, s.inputs, column, columns, &mut packed);
-                        arch.dispatch(Task {
+                        let (panel, panel_stride) = T::panel(
+                            w,
+                            s.inputs,
+                            column,
+                            columns,
+                            &mut packed[..by_output * width],
+                        );
+                        let task = Task {
                             rows: s.rows,
                             width,
-                            a: stopped,
-                            row_step: s.outputs,
-                            walk: Walk::straight(s.outputs, 1),
+                            a: &along[block * s.rows * by_output..][..s.rows * by_output],
+                            row_step: by_output,
+                            walk: Walk::straight(by_output, 1),
                             panel,
                             panel_stride,
                             c: &mut sums,
                             start: if index == 0 { Start::Zero } else { Start::Kept },
-                        });
+                        };
+                        T::multiply(arch, task);
                     }
                 }
                 if in_panel {
@@ -299,27 +290,6 @@ impl Dense {
     }
 }
 
-/// Columns `column..column + columns` of rows of `stride`, and the distance of their rows: where they lie if they are whole
-/// vectors, else copied to `packed` with zeros in the surplus.
-fn columns_of<'a, F: Float>(
-    from: &'a [F],
-    stride: usize,
-    column: usize,
-    columns: usize,
-    packed: &'a mut [F],
-) -> (&'a [F], usize) {
-    let width = whole_vectors(columns);
-    if width == columns {
-        return (&from[column..], stride);
-    }
-    for (to, from) in packed.chunks_exact_mut(width).zip(from.chunks_exact(stride)) {
-        let (used, surplus) = to.split_at_mut(columns);
-        used.copy_from_slice(&from[column..][..columns]);
-        surplus.fill(F::default());
-    }
-    (packed, width)
-}
-
 impl CustomOp3 for Dense {
     fn name(&self) -> &'static str {
         super::OP
@@ -336,10 +306,10 @@ impl CustomOp3 for Dense {
     ) -> Result<(CpuStorage, Shape)> {
         let s = self.sizes;
         let parts = [(x, x_layout), (w, w_layout), (b, b_layout)];
-        let y = if is_f32(x) {
-            CpuStorage::F32(self.forward_of(parts)?)
-        } else {
-            CpuStorage::F64(self.forward_of(parts)?)
+        let y = match (is_f32(x), self.precision) {
+            (true, Precision::F32) => CpuStorage::F32(self.forward_of::<f32>(parts)?),
+            (true, Precision::Bf16) => CpuStorage::F32(self.forward_of::<Bf16>(parts)?),
+            (false, _) => CpuStorage::F64(self.forward_of::<f64>(parts)?),
         };
         Ok((y, Shape::from((s.blocks, s.rows, s.outputs))))
     }
@@ -352,24 +322,27 @@ impl CustomOp3 for Dense {
         y: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        if x.dtype() == DType::F32 {
-            self.tensors::<f32>(x, w, b, y, gradient)
-        } else {
-            self.tensors::<f64>(x, w, b, y, gradient)
+        match (x.dtype(), self.precision) {
+            (DType::F32, Precision::F32) => self.tensors::<f32>(x, w, b, y, gradient),
+            (DType::F32, Precision::Bf16) => self.tensors::<Bf16>(x, w, b, y, gradient),
+            _ => self.tensors::<f64>(x, w, b, y, gradient),
         }
     }
 }
 
 impl Dense {
-    fn forward_of<F: Float>(&self, [x, w, b]: [(&CpuStorage, &Layout); 3]) -> Result<Vec<F>> {
+    fn forward_of<T: Terms>(
+        &self,
+        [x, w, b]: [(&CpuStorage, &Layout); 3],
+    ) -> Result<Vec<T::Number>> {
         let (w, b) = (contiguous(w.0, w.1)?, contiguous(b.0, b.1)?);
         match &self.joined {
-            None => Ok(self.forward(contiguous(x.0, x.1)?, w, b)),
-            Some(joined) => with_elements(joined, |x| Ok(self.forward(x, w, b))),
+            None => Ok(self.forward::<T>(contiguous(x.0, x.1)?, w, b)),
+            Some(joined) => with_elements(joined, |x| Ok(self.forward::<T>(x, w, b))),
         }
     }
 
-    fn tensors<F: Float>(
+    fn tensors<T: Terms>(
         &self,
         x: &Tensor,
         w: &Tensor,
@@ -385,11 +358,11 @@ impl Dense {
         };
         let whole = self.joined.as_ref().unwrap_or(x);
         let gradient = gradient.contiguous()?;
-        let (dx, dw, db) = with_elements::<F, _>(whole, |x| {
+        let (dx, dw, db) = with_elements::<T::Number, _>(whole, |x| {
             with_elements(w, |w| {
                 with_elements(y, |y| {
                     with_elements(&gradient, |gradient| {
-                        Ok(self.backward(wanted, [x, w, y, gradient]))
+                        Ok(self.backward::<T>(wanted, [x, w, y, gradient]))
                     })
                 })
             })

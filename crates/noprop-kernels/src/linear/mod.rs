@@ -1,11 +1,13 @@
 //! The dense layer.
 
 mod fused;
+mod reference;
+mod terms;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
-use crate::backend::{Activation, Backend, Chosen, reference_relu};
-use crate::error::Result;
+use crate::backend::{Activation, Backend, Chosen, Precision};
+use crate::error::{KernelError, Result};
 use crate::shape;
 
 const OP: &str = "linear";
@@ -14,23 +16,30 @@ const OP: &str = "linear";
 ///
 /// # Errors
 /// As [`linear_act`].
-pub fn linear(x: &Tensor, w: &Tensor, b: &Tensor, backend: Backend) -> Result<Tensor> {
-    linear_act(x, w, b, Activation::None, backend)
+pub fn linear(
+    x: &Tensor,
+    w: &Tensor,
+    b: &Tensor,
+    precision: Precision,
+    backend: Backend,
+) -> Result<Tensor> {
+    linear_act(x, w, b, Activation::None, precision, backend)
 }
 
 /// `y[t] = act(x[t] w[t]ᵀ + b[t])`: the dense layer of every block.
 ///
 /// `x` is `[Tx, N, I]` with `Tx` either `T` or 1 (one input for all blocks), `w` is `[T, O, I]`, `b` is `[T, O]`; the
-/// result is `[T, N, O]`. Gradients flow to all three.
+/// result is `[T, N, O]`. Gradients flow to all three; `precision` says what the factors of all three products are rounded to.
 ///
 /// # Errors
-/// [`KernelError::Shape`](crate::KernelError::Shape) or [`KernelError::DType`](crate::KernelError::DType) when the
-/// arguments do not fit together.
+/// [`KernelError::Shape`] or [`KernelError::DType`] when the arguments do not fit together, or are not f32 where factors are
+/// to be rounded.
 pub fn linear_act(
     x: &Tensor,
     w: &Tensor,
     b: &Tensor,
     act: Activation,
+    precision: Precision,
     backend: Backend,
 ) -> Result<Tensor> {
     let [blocks, outputs, inputs] = shape::dims(OP, "w", w, "[T, O, I]")?;
@@ -42,12 +51,13 @@ pub fn linear_act(
     shape::exactly(OP, "b", b, &[blocks, outputs])?;
     shape::same_dtype(OP, "w", w, x)?;
     shape::same_dtype(OP, "b", b, x)?;
+    roundable(precision, x)?;
     match backend.choose(OP, x)? {
         Chosen::Fused => {
             let sizes = fused::Sizes { x_blocks, blocks, rows, inputs, outputs };
-            fused::apply(sizes, x, w, b, act)
+            fused::apply(sizes, x, w, b, act, precision)
         }
-        Chosen::Reference => reference(x, w, b, act),
+        Chosen::Reference => reference::apply(x, w, b, act, precision),
     }
 }
 
@@ -63,10 +73,11 @@ pub fn linear_joined(
     x: &Tensor,
     w: &Tensor,
     b: &Tensor,
+    precision: Precision,
     backend: Backend,
 ) -> Result<Tensor> {
     if first.track_op() || !x.track_op() || backend.choose(OP, x)? == Chosen::Reference {
-        return linear(&Tensor::cat(&[first, x], 2)?, w, b, backend);
+        return linear(&Tensor::cat(&[first, x], 2)?, w, b, precision, backend);
     }
     let joined = Tensor::cat(&[first, &x.detach()], 2)?;
     let [blocks, outputs, inputs] = shape::dims(OP, "w", w, "[T, O, I]")?;
@@ -78,14 +89,18 @@ pub fn linear_joined(
     shape::exactly(OP, "b", b, &[blocks, outputs])?;
     shape::same_dtype(OP, "w", w, x)?;
     shape::same_dtype(OP, "b", b, x)?;
+    roundable(precision, x)?;
     let sizes = fused::Sizes { x_blocks, blocks, rows, inputs, outputs };
-    fused::apply_joined(sizes, joined, x, w, b)
+    fused::apply_joined(sizes, joined, x, w, b, precision)
 }
 
-fn reference(x: &Tensor, w: &Tensor, b: &Tensor, act: Activation) -> Result<Tensor> {
-    let y = x.broadcast_matmul(&w.transpose(1, 2)?)?.broadcast_add(&b.unsqueeze(1)?)?;
-    Ok(match act {
-        Activation::None => y,
-        Activation::Relu => reference_relu(&y)?,
-    })
+/// Only f32 is rounded to something narrower: whoever computes in f64 wants all of it.
+fn roundable(precision: Precision, x: &Tensor) -> Result<()> {
+    match (precision, x.dtype()) {
+        (Precision::F32, _) | (Precision::Bf16, DType::F32) => Ok(()),
+        (Precision::Bf16, got) => {
+            let expected = "F32, to round to bf16".to_owned();
+            Err(KernelError::DType { op: OP, argument: "x", expected, got })
+        }
+    }
 }

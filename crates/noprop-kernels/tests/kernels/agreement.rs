@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, InstructionSet, Padding, Pool,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, InstructionSet, Padding, Pool, Precision,
     batch_norm, cross_entropy, denoise_loss, linear, linear_act, linear_joined,
 };
 
@@ -142,7 +142,14 @@ fn views_are_read_by_their_strides() {
     agree("dense views", &shapes, &|a, backend| {
         let x = a[0].transpose(0, 1)?.narrow(2, 1, 3)?;
         let w = a[1].narrow(1, 2, 3)?.transpose(1, 2)?;
-        let y = linear_act(&x, &w, &a[2].broadcast_as((2, 5))?, Activation::Relu, backend)?;
+        let y = linear_act(
+            &x,
+            &w,
+            &a[2].broadcast_as((2, 5))?,
+            Activation::Relu,
+            Precision::F32,
+            backend,
+        )?;
         Ok(y.transpose(0, 2)?.sum(1)?)
     });
 }
@@ -164,7 +171,7 @@ fn dense_over_sizes() {
                 vec![blocks, outputs],
             ];
             agree(&format!("{shapes:?} {act:?}"), &shapes, &|a, backend| {
-                linear_act(&a[0], &a[1], &a[2], act, backend)
+                linear_act(&a[0], &a[1], &a[2], act, Precision::F32, backend)
             });
         }
     }
@@ -282,11 +289,12 @@ fn joined_inputs_are_their_concatenation() {
             let shapes = [vec![1, 9, second], vec![1, 6, first + second], vec![1, 6]];
             let arguments: Vec<Tensor> =
                 (4..).zip(&shapes).map(|(seed, shape)| values(seed, shape, dtype)).collect();
-            let joined =
-                |a: &[Tensor]| Ok(linear_joined(&data, &a[0], &a[1], &a[2], Backend::Auto)?);
+            let joined = |a: &[Tensor]| {
+                Ok(linear_joined(&data, &a[0], &a[1], &a[2], Precision::F32, Backend::Auto)?)
+            };
             let plain = |a: &[Tensor]| {
                 let x = Tensor::cat(&[&data, &a[0]], 2)?;
-                Ok(linear(&x, &a[1], &a[2], Backend::Reference)?)
+                Ok(linear(&x, &a[1], &a[2], Precision::F32, Backend::Reference)?)
             };
             let (value, gradients) = value_and_gradients(&joined, &arguments).unwrap();
             let (expected, expected_gradients) = value_and_gradients(&plain, &arguments).unwrap();
@@ -295,10 +303,96 @@ fn joined_inputs_are_their_concatenation() {
                 assert!(distance(a, b) < tolerance, "{first} + {second}");
             }
             let all: Vec<Tensor> = std::iter::once(data.clone()).chain(arguments).collect();
-            let joined =
-                |a: &[Tensor]| Ok(linear_joined(&a[0], &a[1], &a[2], &a[3], Backend::Auto)?);
+            let joined = |a: &[Tensor]| {
+                Ok(linear_joined(&a[0], &a[1], &a[2], &a[3], Precision::F32, Backend::Auto)?)
+            };
             let (_, gradients) = value_and_gradients(&joined, &all).unwrap();
             assert!(distance(&gradients[1], &expected_gradients[0]) < tolerance);
         }
+    }
+}
+
+/// The sizes of dense layers that rounded products are tested on: odd sums, ragged panels, several blocks.
+const ROUNDED: [(usize, usize, usize, usize, usize); 5] = [
+    (1, 1, 128, 256, 256),
+    (1, 3, 17, 33, 65),
+    (3, 3, 17, 256, 10),
+    (1, 1, 1, 1, 1),
+    (2, 2, 40, 7, 96),
+];
+
+/// Rounded factors on both backends, joined inputs included. The sums are f32's, so the two are as close as without rounding.
+/// With the test below this one also runs where there is no instruction for bf16.
+#[test]
+fn rounded_dense_layers_agree() {
+    for (x_blocks, blocks, rows, inputs, outputs) in ROUNDED {
+        let shapes =
+            [vec![x_blocks, rows, inputs], vec![blocks, outputs, inputs], vec![blocks, outputs]];
+        let arguments: Vec<Tensor> =
+            (60..).zip(&shapes).map(|(seed, shape)| values(seed, shape, DType::F32)).collect();
+        for act in [Activation::None, Activation::Relu] {
+            let on = |backend| {
+                let f = move |a: &[Tensor]| {
+                    Ok(linear_act(&a[0], &a[1], &a[2], act, Precision::Bf16, backend)?)
+                };
+                value_and_gradients(&f, &arguments).unwrap()
+            };
+            let (value, gradients) = on(Backend::Auto);
+            let (expected, expected_gradients) = on(Backend::Reference);
+            let name = format!("{shapes:?} {act:?}");
+            let error = distance(&value, &expected);
+            assert!(error < 3e-6, "{name}: values differ by {error:e}");
+            for (i, (a, b)) in gradients.iter().zip(&expected_gradients).enumerate() {
+                let error = distance(a, b);
+                assert!(error < 3e-6, "{name}: gradient {i} differs by {error:e}");
+            }
+        }
+        let data = values(70, &[x_blocks, rows, 5], DType::F32);
+        let wide = values(71, &[blocks, outputs, 5 + inputs], DType::F32);
+        let arguments = [arguments[0].clone(), wide, arguments[2].clone()];
+        let on = |backend| {
+            let f = |a: &[Tensor]| {
+                Ok(linear_joined(&data, &a[0], &a[1], &a[2], Precision::Bf16, backend)?)
+            };
+            value_and_gradients(&f, &arguments).unwrap()
+        };
+        let (joined, reference) = (on(Backend::Auto), on(Backend::Reference));
+        assert!(distance(&joined.0, &reference.0) < 3e-6, "{shapes:?}");
+        for (a, b) in joined.1.iter().zip(&reference.1) {
+            assert!(distance(a, b) < 3e-6, "{shapes:?}");
+        }
+    }
+}
+
+/// Rounded against f32: a factor is off by 2⁻⁹ at most, so a sum is by 2⁻⁸ Σ|a||b|, and by far more than f32's rounding: a
+/// precision that reached no product would pass as exact. The bias's gradient has no factors and stays as it is.
+#[test]
+fn rounding_is_within_the_bound_of_bf16() {
+    const ULP: f64 = 1.0 / 256.0;
+    for (x_blocks, blocks, rows, inputs, outputs) in ROUNDED {
+        let shapes =
+            [vec![x_blocks, rows, inputs], vec![blocks, outputs, inputs], vec![blocks, outputs]];
+        let arguments: Vec<Tensor> =
+            (80..).zip(&shapes).map(|(seed, shape)| values(seed, shape, DType::F32)).collect();
+        let with = |precision, arguments: &[Tensor]| {
+            let f = move |a: &[Tensor]| Ok(linear(&a[0], &a[1], &a[2], precision, Backend::Auto)?);
+            value_and_gradients(&f, arguments).unwrap()
+        };
+        let (value, gradients) = with(Precision::Bf16, &arguments);
+        let (exact, exact_gradients) = with(Precision::F32, &arguments);
+        // Values are below 1, and so are the weights of the loss: Σ|a||b| is at most the number of terms.
+        let shared = (blocks / x_blocks) as f64;
+        let bounds = [
+            (&value, &exact, inputs as f64),
+            (&gradients[0], &exact_gradients[0], outputs as f64 * shared),
+            (&gradients[1], &exact_gradients[1], rows as f64),
+        ];
+        for (i, (a, b, terms)) in bounds.into_iter().enumerate() {
+            let error = (a - b).unwrap().abs().unwrap().max_all().unwrap();
+            let error = f64::from(error.to_scalar::<f32>().unwrap());
+            assert!(error <= ULP * terms, "{shapes:?} {i}: off by {error:e}");
+            assert!(error > 1e-5 || terms < 2.0, "{shapes:?} {i}: not rounded");
+        }
+        assert_eq!(distance(&gradients[2], &exact_gradients[2]), 0.0, "{shapes:?}");
     }
 }

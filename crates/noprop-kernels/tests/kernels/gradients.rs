@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, batch_norm, cross_entropy,
-    denoise_loss, linear_act,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, batch_norm,
+    cross_entropy, denoise_loss, linear_act,
 };
 
 use crate::support::{check_central_differences, labels, values};
@@ -44,7 +44,9 @@ fn dense() {
         for act in [Activation::None, Activation::Relu] {
             for x_blocks in [1, 3] {
                 let arguments = tensors(&[&[x_blocks, 4, 7], &[3, 5, 7], &[3, 5]]);
-                let f = |a: &[Tensor]| Ok(linear_act(&a[0], &a[1], &a[2], act, backend)?);
+                let f = |a: &[Tensor]| {
+                    Ok(linear_act(&a[0], &a[1], &a[2], act, Precision::F32, backend)?)
+                };
                 check_central_differences(&format!("{backend:?} {act:?}"), &f, &arguments);
             }
         }

@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Pool, batch_norm, conv3x3_stack,
-    denoise_loss, linear_act,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Pool, Precision, batch_norm,
+    conv3x3_stack, denoise_loss, linear_act,
 };
 use rayon::ThreadPoolBuilder;
 
@@ -64,35 +64,27 @@ fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
 /// A sum whose order followed the threads would differ in its last bits.
 #[test]
 fn one_two_and_three_threads_give_the_same_bits() {
+    let head = |precision| {
+        let y = labels(130, 10);
+        let head = move |a: &[Tensor]| {
+            let linear = |x: &Tensor, w: &Tensor, b: &Tensor| {
+                linear_act(x, w, b, Activation::None, precision, Backend::Auto)
+            };
+            let h = linear(&a[0], &a[1], &a[2])?;
+            let mode = BatchNormMode::Train;
+            let h = batch_norm(&h, &a[3], &a[4], 1e-5, mode, Activation::Relu, Backend::Auto)?;
+            let logits = linear(&h.y, &a[5], &a[2].narrow(1, 0, 10)?)?;
+            Ok(denoise_loss(&logits, &a[6], &y, Backend::Auto)?)
+        };
+        let shapes: [&[usize]; 7] =
+            [&[1, 130, 700], &[3, 96, 700], &[3, 96], &[3, 96], &[3, 96], &[3, 10, 96], &[10, 12]];
+        let arguments: Vec<_> = shapes.iter().map(|s| values(4, s, DType::F32)).collect();
+        bits(value_and_gradients(&head, &arguments).unwrap())
+    };
     let run = |threads| {
         on_threads(threads, || {
             let conv = bits(run_branch(&branch(1, 2, 0), &branch_arguments(2, 70)));
-            let y = labels(130, 10);
-            let head = |a: &[Tensor]| {
-                let h = linear_act(&a[0], &a[1], &a[2], Activation::None, Backend::Auto)?;
-                let mode = BatchNormMode::Train;
-                let h = batch_norm(&h, &a[3], &a[4], 1e-5, mode, Activation::Relu, Backend::Auto)?;
-                let logits = linear_act(
-                    &h.y,
-                    &a[5],
-                    &a[2].narrow(1, 0, 10)?,
-                    Activation::None,
-                    Backend::Auto,
-                )?;
-                Ok(denoise_loss(&logits, &a[6], &y, Backend::Auto)?)
-            };
-            let shapes: [&[usize]; 7] = [
-                &[1, 130, 700],
-                &[3, 96, 700],
-                &[3, 96],
-                &[3, 96],
-                &[3, 96],
-                &[3, 10, 96],
-                &[10, 12],
-            ];
-            let arguments: Vec<_> = shapes.iter().map(|s| values(4, s, DType::F32)).collect();
-            let head = bits(value_and_gradients(&head, &arguments).unwrap());
-            (conv, head)
+            (conv, head(Precision::F32), head(Precision::Bf16))
         })
     };
     let one = run(1);

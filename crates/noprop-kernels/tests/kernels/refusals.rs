@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, KernelError, Pool, batch_norm,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, KernelError, Pool, Precision, batch_norm,
     conv3x3_stack, cross_entropy, denoise_loss, linear,
 };
 
@@ -48,9 +48,14 @@ fn convolution_names_the_misfit() {
 #[test]
 fn dense_and_norm_name_the_misfit() {
     let (x, w, b) = (v(&[1, 3, 4]), v(&[2, 5, 4]), v(&[2, 5]));
-    assert!(linear(&x, &w, &b, Backend::Auto).is_ok());
-    assert_eq!(blamed(linear(&v(&[3, 3, 4]), &w, &b, Backend::Auto)), "x");
-    assert_eq!(blamed(linear(&x, &w, &v(&[2]), Backend::Auto)), "b");
+    assert!(linear(&x, &w, &b, Precision::F32, Backend::Auto).is_ok());
+    assert_eq!(blamed(linear(&v(&[3, 3, 4]), &w, &b, Precision::F32, Backend::Auto)), "x");
+    assert_eq!(blamed(linear(&x, &w, &v(&[2]), Precision::F32, Backend::Auto)), "b");
+    let double = [&x, &w, &b].map(|t| t.to_dtype(DType::F64).unwrap());
+    for backend in [Backend::Auto, Backend::Reference] {
+        let rounded = linear(&double[0], &double[1], &double[2], Precision::Bf16, backend);
+        assert!(matches!(rounded, Err(KernelError::DType { got: DType::F64, .. })), "{rounded:?}");
+    }
     let mode = BatchNormMode::Train;
     let result =
         batch_norm(&v(&[2, 3, 5]), &b, &v(&[1, 5]), 1e-5, mode, Activation::None, Backend::Auto);
@@ -92,7 +97,7 @@ fn fused_by_name_where_there_is_none() {
     let half = |shape: &[usize]| v(shape).to_dtype(DType::BF16).unwrap();
     let (x, w, b) = (half(&[1, 3, 4]), half(&[1, 5, 4]), half(&[1, 5]));
     assert!(matches!(
-        linear(&x, &w, &b, Backend::Fused),
+        linear(&x, &w, &b, Precision::F32, Backend::Fused),
         Err(KernelError::FusedUnavailable { op: "linear" })
     ));
 }
@@ -103,6 +108,7 @@ fn no_images_no_results() {
     let layer = Conv3x3 { pool: Pool::Max2, ..Conv3x3::default() };
     let y = layer.forward(&v(&[1, 0, 4, 8, 8]), &v(&[2, 5, 4, 3, 3]), &v(&[2, 5])).unwrap();
     assert_eq!(y.dims(), [2, 0, 5, 3, 3]);
-    let y = linear(&v(&[1, 0, 4]), &v(&[2, 5, 4]), &v(&[2, 5]), Backend::Auto).unwrap();
+    let y =
+        linear(&v(&[1, 0, 4]), &v(&[2, 5, 4]), &v(&[2, 5]), Precision::F32, Backend::Auto).unwrap();
     assert_eq!(y.dims(), [2, 0, 5]);
 }

@@ -9,6 +9,7 @@ mod transforms;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::geometry::Geometry;
+use crate::cpu::arithmetic::Plain;
 use crate::cpu::product::{Left, Right, Start, Walk, product};
 use crate::cpu::simd::{Float, MOST_LANES};
 use transforms::both_ways;
@@ -411,7 +412,7 @@ impl<F: Float> WithSimd for Forward<'_, F> {
             let b = Right { data: right, stride: self.outer };
             let stride = self.stride;
             product(
-                s,
+                Plain::on(s),
                 self.tiles,
                 self.outer,
                 a,
@@ -454,7 +455,7 @@ impl<F: Float> WithSimd for Backward<'_, F> {
             let a = Left { data: left, walk: Walk::straight(self.tiles, self.stride) };
             let b = Right { data: right, stride: self.outer };
             product(
-                s,
+                Plain::on(s),
                 self.inner,
                 self.outer,
                 a,

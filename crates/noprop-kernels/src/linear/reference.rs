@@ -1,0 +1,56 @@
+//! The dense layer in plain candle ops.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+
+use crate::backend::{Activation, Precision, reference_relu};
+use crate::cpu::storage::{Stored, contiguous};
+
+/// See [`super::linear_act`].
+pub(super) fn apply(
+    x: &Tensor,
+    w: &Tensor,
+    b: &Tensor,
+    act: Activation,
+    precision: Precision,
+) -> crate::Result<Tensor> {
+    let product = match precision {
+        Precision::F32 => x.broadcast_matmul(&w.transpose(1, 2)?)?,
+        Precision::Bf16 => rounded(x)?
+            .broadcast_matmul(&rounded(w)?.transpose(1, 2)?)?
+            .contiguous()?
+            .apply_op1(RoundedGradient)?,
+    };
+    let y = product.broadcast_add(&b.unsqueeze(1)?)?;
+    Ok(match act {
+        Activation::None => y,
+        Activation::Relu => reference_relu(&y)?,
+    })
+}
+
+/// `x` rounded to bf16, with the gradient of `x` itself.
+fn rounded(x: &Tensor) -> Result<Tensor> {
+    // The difference of a number and its rounding is exact, and so is their sum.
+    x + (round(x)? - x)?.detach()
+}
+
+fn round(x: &Tensor) -> Result<Tensor> {
+    x.to_dtype(DType::BF16)?.to_dtype(x.dtype())
+}
+
+/// Nothing forward; backward the gradient is rounded, as the factor that it is of the products to come.
+struct RoundedGradient;
+
+impl CustomOp1 for RoundedGradient {
+    fn name(&self) -> &'static str {
+        super::OP
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x: &[f32] = contiguous(x, layout)?;
+        Ok((f32::storage(x.to_vec()), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _x: &Tensor, _y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        round(gradient).map(Some)
+    }
+}

@@ -1,0 +1,210 @@
+//! What the factors of a dense layer's products are made into before they are multiplied: nothing, or bf16.
+
+use std::ops::Deref;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::cpu::arithmetic::{Arithmetic, Plain};
+use crate::cpu::bf16;
+use crate::cpu::product::{Left, Right, Start, Walk, product};
+use crate::cpu::scratch::{Pooled, Scratch};
+use crate::cpu::simd::{Float, whole_vectors};
+use crate::cpu::turn::turn;
+
+/// `C[.., panel] (+)= A · B` for rows of A that are `row_step` apart.
+pub(super) struct Task<'a, E, F> {
+    pub rows: usize,
+    pub width: usize,
+    pub a: &'a [E],
+    pub row_step: usize,
+    pub walk: Walk,
+    pub panel: &'a [E],
+    pub panel_stride: usize,
+    pub c: &'a mut [F],
+    pub start: Start,
+}
+
+impl<E: Copy, F> Task<'_, E, F> {
+    #[inline(always)]
+    fn run<A: Arithmetic<Factor = E, Sum = F>>(self, arithmetic: A) {
+        let a = Left { data: self.a, walk: self.walk };
+        let b = Right { data: self.panel, stride: self.panel_stride };
+        let step = self.row_step;
+        product(
+            arithmetic,
+            self.rows,
+            self.width,
+            a,
+            #[inline(always)]
+            |row| row * step,
+            b,
+            self.c,
+            self.width,
+            self.start,
+        );
+    }
+}
+
+/// How sums are divided into factors. A matrix is row-major; `elements(n)` is what n terms of a sum take.
+pub(super) trait Terms {
+    /// What tensors and sums hold.
+    type Number: Float;
+    /// What a factor holds: one term, or several.
+    type Factor: Pooled;
+
+    /// Factors that `terms` terms make.
+    fn elements(terms: usize) -> usize;
+
+    /// A left factor whose sums run along rows of `length`: `[rows][elements(length)]`.
+    fn along(rows: &[Self::Number], length: usize) -> Factors<'_, Self::Factor>;
+
+    /// Left factors whose sums run down the columns of matrices of `rows` rows: `[elements(rows)][length]` each.
+    fn across(matrices: &[Self::Number], rows: usize, length: usize) -> Factors<'_, Self::Factor>;
+
+    /// A right factor whose sums run down `columns` columns from `column` on of rows of `stride`, and the distance of its
+    /// rows; `packed` is room for it. Surplus columns of the last vector are zero.
+    fn panel<'a>(
+        rows: &'a [Self::Number],
+        stride: usize,
+        column: usize,
+        columns: usize,
+        packed: &'a mut [Self::Factor],
+    ) -> (&'a [Self::Factor], usize);
+
+    /// A right factor whose sums run along rows of `length`: `[elements(length)][width]`, zeros in the surplus columns.
+    fn turned(
+        arch: Arch,
+        rows: &[Self::Number],
+        length: usize,
+        width: usize,
+        packed: &mut [Self::Factor],
+    );
+
+    /// Carries out a product.
+    fn multiply(arch: Arch, task: Task<'_, Self::Factor, Self::Number>);
+}
+
+/// Left factors where they lie, or made of what lies there.
+pub(super) enum Factors<'a, E: Pooled> {
+    Lent(&'a [E]),
+    Made(Scratch<E>),
+}
+
+impl<E: Pooled> Deref for Factors<'_, E> {
+    type Target = [E];
+
+    fn deref(&self) -> &[E] {
+        match self {
+            Self::Lent(factors) => factors,
+            Self::Made(factors) => factors,
+        }
+    }
+}
+
+/// Numbers as they are.
+impl<F: Float> Terms for F {
+    type Number = F;
+    type Factor = F;
+
+    fn elements(terms: usize) -> usize {
+        terms
+    }
+
+    fn along(rows: &[F], _length: usize) -> Factors<'_, F> {
+        Factors::Lent(rows)
+    }
+
+    fn across(matrices: &[F], _rows: usize, _length: usize) -> Factors<'_, F> {
+        Factors::Lent(matrices)
+    }
+
+    fn panel<'a>(
+        rows: &'a [F],
+        stride: usize,
+        column: usize,
+        columns: usize,
+        packed: &'a mut [F],
+    ) -> (&'a [F], usize) {
+        let width = whole_vectors(columns);
+        if width == columns {
+            return (&rows[column..], stride);
+        }
+        for (to, from) in packed.chunks_exact_mut(width).zip(rows.chunks_exact(stride)) {
+            let (used, surplus) = to.split_at_mut(columns);
+            used.copy_from_slice(&from[column..][..columns]);
+            surplus.fill(F::default());
+        }
+        (packed, width)
+    }
+
+    fn turned(arch: Arch, rows: &[F], length: usize, width: usize, packed: &mut [F]) {
+        turn(arch, rows, length, width, packed);
+    }
+
+    fn multiply(arch: Arch, task: Task<'_, F, F>) {
+        struct Plainly<'a, F>(Task<'a, F, F>);
+        impl<F: Float> WithSimd for Plainly<'_, F> {
+            type Output = ();
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, s: S) {
+                self.0.run(Plain::on(s));
+            }
+        }
+        arch.dispatch(Plainly(task));
+    }
+}
+
+/// f32 rounded to bf16.
+pub(super) struct Bf16;
+
+impl Terms for Bf16 {
+    type Number = f32;
+    type Factor = bf16::Pair;
+
+    fn elements(terms: usize) -> usize {
+        bf16::pairs(terms)
+    }
+
+    fn along(rows: &[f32], length: usize) -> Factors<'_, bf16::Pair> {
+        let mut made = Scratch::any(rows.len() / length * bf16::pairs(length));
+        bf16::along(rows, length, &mut made);
+        Factors::Made(made)
+    }
+
+    fn across(matrices: &[f32], rows: usize, length: usize) -> Factors<'_, bf16::Pair> {
+        let (from, to) = (rows * length, bf16::pairs(rows) * length);
+        let mut made = Scratch::any(matrices.len() / from * to);
+        for (made, matrix) in made.chunks_exact_mut(to).zip(matrices.chunks_exact(from)) {
+            bf16::across(matrix, length, 0, length, made, length);
+        }
+        Factors::Made(made)
+    }
+
+    fn panel<'a>(
+        rows: &'a [f32],
+        stride: usize,
+        column: usize,
+        columns: usize,
+        packed: &'a mut [bf16::Pair],
+    ) -> (&'a [bf16::Pair], usize) {
+        let width = whole_vectors(columns);
+        bf16::across(rows, stride, column, columns, packed, width);
+        (packed, width)
+    }
+
+    fn turned(arch: Arch, rows: &[f32], length: usize, width: usize, packed: &mut [bf16::Pair]) {
+        turn(arch, &Self::along(rows, length), bf16::pairs(length), width, packed);
+    }
+
+    fn multiply(arch: Arch, task: Task<'_, bf16::Pair, f32>) {
+        struct Rounded<'a>(Task<'a, bf16::Pair, f32>);
+        impl bf16::Product for Rounded<'_> {
+            #[inline(always)]
+            fn run<A: Arithmetic<Factor = bf16::Pair, Sum = f32>>(self, arithmetic: A) {
+                self.0.run(arithmetic);
+            }
+        }
+        bf16::multiply(arch, Rounded(task));
+    }
+}
