@@ -1,7 +1,8 @@
 //! `cargo xtask test-slurm`: the scripts of `scripts/slurm` on real daemons.
 //!
 //! Two nodes on this machine, listening on the loopback address alone. A task is killed with -9, then a node is lost with all that runs on
-//! it; what comes out must be the bytes of one process. Everything is stopped at the end, whatever happened.
+//! it; what comes out must be the bytes of one process. Everything is stopped at the end, whatever happened. NOPROP names a program that is
+//! built already.
 
 use std::fs;
 use std::net::TcpListener;
@@ -43,13 +44,16 @@ pub fn run() -> Result<()> {
             )
         })?;
     }
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "-p", "noprop-cli"])
-        .current_dir(root)
-        .status()?;
-    ensure!(built.success(), "noprop does not build");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let noprop = target.join("debug/noprop");
+    let noprop = match std::env::var_os("NOPROP") {
+        Some(path) => PathBuf::from(path).canonicalize().context("NOPROP names no program")?,
+        None => {
+            let build = ["build", "-p", "noprop-cli"];
+            let built = Command::new(env!("CARGO")).args(build).current_dir(root).status()?;
+            ensure!(built.success(), "noprop does not build");
+            target.join("debug/noprop")
+        }
+    };
 
     let folder = Folder::new(&target.join("slurm"))?;
     let cluster = Cluster::start(&folder.0)?;
