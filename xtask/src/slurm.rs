@@ -5,6 +5,7 @@
 //! built already.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+
+/// One line of what happened. With nobody to tell, the exit code has to do.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
 
 /// Nothing here takes a minute; a hung daemon must not hang the caller.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -81,16 +89,16 @@ pub fn run() -> Result<()> {
     let victim =
         processes("--blocks\u{0}2\u{0}").first().copied().context("block 2 does not run")?;
     kill(victim)?;
-    println!("killed block 2 after {:.1} s", started.elapsed().as_secs_f64());
+    say!("killed block 2 after {:.1} s", started.elapsed().as_secs_f64());
     let another = || processes("--blocks\u{0}2\u{0}").into_iter().find(|&id| id != victim);
     wait("block 2 is restarted", || another().is_some())?;
-    println!("restarted after {:.1} s", started.elapsed().as_secs_f64());
+    say!("restarted after {:.1} s", started.elapsed().as_secs_f64());
     let again = another().context("block 2 does not run")?;
     cluster.lose_node_of(again)?;
-    println!("lost a node after {:.1} s", started.elapsed().as_secs_f64());
+    say!("lost a node after {:.1} s", started.elapsed().as_secs_f64());
     let merged = folder.0.join("apart/README.md");
     wait("the merge", || merged.is_file())?;
-    println!("merged after {:.1} s", started.elapsed().as_secs_f64());
+    say!("merged after {:.1} s", started.elapsed().as_secs_f64());
 
     let bytes = |run: &str| fs::read(folder.0.join(run).join("model.safetensors"));
     ensure!(bytes("whole")? == bytes("apart")?, "the merged weights are not those of one process");
@@ -98,7 +106,7 @@ pub fn run() -> Result<()> {
         .filter_map(|task| fs::read_to_string(folder.0.join(format!("apart.logs/{task}.txt"))).ok())
         .collect();
     ensure!(logs.contains("requeued"), "no task was requeued: nothing was tested\n{logs}");
-    println!("a killed task and a lost node: the bytes of one process");
+    say!("a killed task and a lost node: the bytes of one process");
     Ok(())
 }
 
