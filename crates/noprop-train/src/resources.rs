@@ -18,10 +18,7 @@ impl Hardware {
     pub fn here() -> Self {
         let processor = std::fs::read_to_string("/proc/cpuinfo")
             .ok()
-            .and_then(|text| {
-                let line = text.lines().find(|line| line.starts_with("model name"))?;
-                Some(line.split_once(':')?.1.trim().to_owned())
-            })
+            .and_then(|text| processor(&text))
             .unwrap_or_else(|| "unknown".into());
         Self {
             processor,
@@ -31,10 +28,43 @@ impl Hardware {
     }
 }
 
+/// The first processor of `/proc/cpuinfo`, with its family and model where the system tells: a name alone, such as that of a rented
+/// machine, may stand for kinds that round differently.
+fn processor(cpuinfo: &str) -> Option<String> {
+    let value = |key: &str| {
+        cpuinfo.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            (name.trim() == key).then(|| value.trim())
+        })
+    };
+    let name = value("model name")?;
+    Some(match (value("cpu family"), value("model")) {
+        (Some(family), Some(model)) => format!("{name} (family {family}, model {model})"),
+        _ => name.to_owned(),
+    })
+}
+
 /// The most memory this process has had resident, in bytes, where the system tells (Linux).
 pub fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two generations of rented processors go by one name, and their bits may differ.
+    #[test]
+    fn processors_of_one_name_are_told_apart() {
+        let of = |model: &str| {
+            let lines = ["processor\t: 0", "cpu family\t: 25", model, "model name\t: AMD EPYC"];
+            processor(&lines.join("\n"))
+        };
+        assert_eq!(of("model\t\t: 17").unwrap(), "AMD EPYC (family 25, model 17)");
+        assert_eq!(processor("model name\t: Arm").unwrap(), "Arm");
+        assert_eq!(processor("Processor: 1"), None);
+    }
 }

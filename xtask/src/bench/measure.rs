@@ -398,7 +398,16 @@ fn output(mut command: Command) -> Result<Vec<u8>> {
 /// Processor, threads, system.
 fn machine(threads: usize) -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    let processor = model.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
+    let value = |key: &str| {
+        cpuinfo.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            (name.trim() == key).then(|| value.trim())
+        })
+    };
+    let mut processor = value("model name").unwrap_or(std::env::consts::ARCH).to_owned();
+    // Rented processors of several kinds go by one name.
+    if let (Some(family), Some(model)) = (value("cpu family"), value("model")) {
+        processor = format!("{processor} (family {family}, model {model})");
+    }
     format!("{processor}, {threads} threads, {}", std::env::consts::OS)
 }
