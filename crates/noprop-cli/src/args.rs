@@ -138,7 +138,7 @@ pub struct Train {
     #[arg(long)]
     pub method: Option<Method>,
     /// Who looks at the image: shared, per-block or frozen
-    #[arg(long, value_parser = encoder)]
+    #[arg(long)]
     pub encoder: Option<EncoderKind>,
     /// T, the number of blocks; for ct and fm the solver's steps when it classifies, for adjoint also in training
     #[arg(long)]
@@ -390,13 +390,4 @@ pub struct Fetch {
     /// Folder that holds the data sets, one folder each
     #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
-}
-
-fn encoder(name: &str) -> Result<EncoderKind, String> {
-    match name {
-        "shared" => Ok(EncoderKind::Shared),
-        "per-block" => Ok(EncoderKind::PerBlock),
-        "frozen" => Ok(EncoderKind::Frozen),
-        _ => Err("choose one of shared, per-block, frozen".into()),
-    }
 }

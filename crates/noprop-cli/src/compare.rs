@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use noprop_method::{Denoiser, EncoderKind};
+use noprop_method::Denoiser;
 use noprop_plot::{ErrorOverTime, Series, save};
 use noprop_train::RunDirectory;
 use serde::Serialize;
@@ -132,7 +132,7 @@ impl Group {
             dataset: config.dataset.name(),
             images: config.treatment(),
             embedding: config.embedding.to_string(),
-            encoder: blocks.then(|| encoder(config.encoder).into()),
+            encoder: blocks.then(|| config.encoder.to_string()),
             steps: config.steps,
             intervals: config.intervals,
             epochs: config.epochs,
@@ -175,15 +175,6 @@ fn method(line: &Line) -> String {
     match line.intervals {
         1 => line.method.clone(),
         intervals => format!("{}, {intervals} intervals", line.method),
-    }
-}
-
-/// As flags and files name it.
-fn encoder(kind: EncoderKind) -> &'static str {
-    match kind {
-        EncoderKind::PerBlock => "per-block",
-        EncoderKind::Shared => "shared",
-        EncoderKind::Frozen => "frozen",
     }
 }
 

@@ -23,6 +23,14 @@ pub fn run(args: &Merge) -> Result<()> {
         epochs: config.epochs,
         images_per_epoch: visited.min(task.train.len()),
     };
-    let report = merge_units(&run, &merging)?;
-    task.finish(&run, Form::of(args.json), &report)
+    let merged = merge_units(&run, &merging)?;
+    if merged.processors.len() > 1 {
+        let kinds: Vec<&str> = merged.processors.iter().map(String::as_str).collect();
+        eprintln!(
+            "warning: units were trained on several kinds of processor, so one process may not repeat the bytes: {}",
+            kinds.join("; ")
+        );
+    }
+    // What this process took is not what training did.
+    task.finish(&run, Form::of(args.json), &merged.report, None)
 }

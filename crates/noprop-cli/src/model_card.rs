@@ -63,14 +63,14 @@ fn method(config: &RunConfig) -> String {
     };
     match config.method {
         Method::Dt => format!(
-            "NoProp-DT, T = {steps}, encoder {:?}, schedule {}",
+            "NoProp-DT, T = {steps}, encoder {}, schedule {}",
             config.encoder, config.schedule
         ),
         Method::Ct => format!("NoProp-CT, learned schedule, {steps} steps{blocks}"),
         Method::Fm => format!("NoProp-FM, {steps} steps{blocks}"),
         Method::Adjoint => format!("neural ODE, adjoint method, {steps} steps"),
         Method::Backprop => {
-            format!("back-propagation through T = {steps} blocks, encoder {:?}", config.encoder)
+            format!("back-propagation through T = {steps} blocks, encoder {}", config.encoder)
         }
     }
 }

@@ -6,9 +6,7 @@ use anyhow::{Result, ensure};
 use noprop_data::{BadPictures, Dataset, DatasetName, Presence, Split, hold_out, prototypes};
 use noprop_method::{Denoiser, Objective};
 use noprop_models::{EmbeddingStart, Network};
-use noprop_train::{
-    Evaluation, Event, FitReport, MetricsLog, RunDirectory, evaluate, peak_memory_bytes,
-};
+use noprop_train::{Evaluation, Event, FitReport, MetricsLog, RunDirectory, evaluate};
 
 use crate::args::{Form, Train};
 use crate::config::{Holdout, RunConfig};
@@ -80,8 +78,15 @@ impl Task {
         Ok(network)
     }
 
-    /// The only place where a training reads the test images: once, with the weights that validation chose.
-    pub fn finish(&self, run: &RunDirectory, form: Form, report: &FitReport) -> Result<()> {
+    /// The only place where a training reads the test images: once, with the weights that validation chose. `peak` is the most memory
+    /// that training had resident, if this process trained.
+    pub fn finish(
+        &self,
+        run: &RunDirectory,
+        form: Form,
+        report: &FitReport,
+        peak: Option<u64>,
+    ) -> Result<()> {
         let trained = Trained::open(run.path())?;
         let sampler = self.config.sampler();
         let test = evaluate(&trained.network, &*trained.objective, &self.test, &sampler)?;
@@ -93,12 +98,12 @@ impl Task {
             total: test.total as u64,
             per_block: test.per_block.clone(),
             seconds: report.seconds,
-            peak_memory_bytes: peak_memory_bytes(),
+            peak_memory_bytes: peak,
         })?;
         let card = model_card::text(&self.config, report, &test)?;
         run.write("README.md", card.as_bytes())?;
         plot::draw(&trained, &self.test, &test)?;
-        print(run, form, report, &test);
+        print(run, form, report, &test, peak);
         Ok(())
     }
 
@@ -116,7 +121,7 @@ impl Task {
 }
 
 /// The answer of a training.
-fn print(run: &RunDirectory, form: Form, report: &FitReport, test: &Evaluation) {
+fn print(run: &RunDirectory, form: Form, report: &FitReport, test: &Evaluation, peak: Option<u64>) {
     if form == Form::Json {
         println!(
             "{}",
@@ -126,7 +131,7 @@ fn print(run: &RunDirectory, form: Form, report: &FitReport, test: &Evaluation) 
                 "validation_accuracy": report.best.accuracy(),
                 "best_epoch": report.best.epoch,
                 "seconds": report.seconds,
-                "peak_memory_bytes": peak_memory_bytes(),
+                "peak_memory_bytes": peak,
             })
         );
     } else {

@@ -6,7 +6,9 @@ use anyhow::Result;
 use noprop_kernels::threads::Workers;
 use noprop_method::Seed;
 use noprop_models::Network;
-use noprop_train::{Existing, Fitting, Outcome, Progress, RunDirectory, Trainer, fit};
+use noprop_train::{
+    Existing, Fitting, Outcome, Progress, RunDirectory, Trainer, fit, peak_memory_bytes,
+};
 
 use crate::args::{Form, Train};
 use crate::blocks;
@@ -36,7 +38,9 @@ pub fn run(args: &Train) -> Result<()> {
         }
     };
     match train(&task, &network, &run, start, args)? {
-        Outcome::Finished(report) => task.finish(&run, Form::of(args.json), &report),
+        Outcome::Finished(report) => {
+            task.finish(&run, Form::of(args.json), &report, peak_memory_bytes())
+        }
         Outcome::Stopped { epoch, step } => {
             let path = run.path().display();
             eprintln!(

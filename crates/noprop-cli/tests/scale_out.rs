@@ -81,6 +81,7 @@ fn parts_merge_to_the_bytes_of_one_process() {
     let whole: serde_json::Value =
         serde_json::from_str(&done(dir, &["eval", "--run", "whole", "--json"])).unwrap();
     assert_eq!(merged["test_accuracy"], whole["accuracy"]);
+    assert!(merged["peak_memory_bytes"].is_null(), "a merge's memory is not a training's");
 
     // Again, and after a unit was trained again: the same.
     done(dir, &["merge", "apart"]);
@@ -113,6 +114,18 @@ fn parts_merge_to_the_bytes_of_one_process() {
     std::fs::write(&epoch, [&bytes[..at], older.as_bytes(), &bytes[at + older.len()..]].concat())
         .unwrap();
     assert!(refused(dir, &["merge", "apart"]).contains("0.0.9"));
+    std::fs::write(&epoch, &bytes).unwrap();
+    let silent = noprop(dir, &["merge", "apart"]);
+    assert!(silent.status.success() && silent.stderr.is_empty(), "{silent:?}");
+
+    // Bits are promised for one kind of processor: of several kinds somebody should know.
+    let key = b"\\\"processor\\\":\\\"";
+    let name = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    let mut another = bytes.clone();
+    another[name] = b'?';
+    std::fs::write(&epoch, another).unwrap();
+    let warned = noprop(dir, &["merge", "apart"]);
+    assert!(String::from_utf8_lossy(&warned.stderr).contains("several kinds of processor"));
     std::fs::write(&epoch, bytes).unwrap();
     done(dir, &["merge", "apart"]);
     assert!(model(dir, "whole") == model(dir, "apart"));
@@ -127,25 +140,25 @@ fn copy(from: &Path, to: &Path) {
         .unwrap();
 }
 
-/// Killed with the signal that nobody can catch, after its first epoch.
+/// Killed with the signal that nobody can catch, after its first epoch of many.
 #[test]
 #[cfg(unix)]
 fn a_killed_part_goes_on_where_it_was_saved() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    done(dir, &tiny(&["--out", "whole"]));
-    let all = tiny(&["--out", "apart", "--blocks", "1-4,readout"]);
+    let train = ["train", "--dataset", "mnist-sample", "--encoder", "frozen", "--steps", "4"];
+    let long = |more: &[&'static str]| [&train[..], &["--epochs", "12", "--quiet"], more].concat();
+    done(dir, &long(&["--out", "whole"]));
+    let all = long(&["--out", "apart", "--blocks", "1-4,readout", "--threads", "1"]);
     let mut killed = command(dir, &all).stderr(Stdio::null()).spawn().unwrap();
     wait_for(&mut killed, &dir.join("apart/units/block.3/epochs/0001.safetensors"));
     // Another process cannot spoil what this one writes.
-    let locked = noprop(dir, &tiny(&["--out", "apart", "--blocks", "2"]));
-    if killed.try_wait().unwrap().is_none() {
-        let said = String::from_utf8_lossy(&locked.stderr).into_owned();
-        assert_eq!(locked.status.code(), Some(1), "{said}");
-        assert!(said.contains("block.2 is in training"), "{said}");
-    }
+    let locked = noprop(dir, &long(&["--out", "apart", "--blocks", "2"]));
+    let said = String::from_utf8_lossy(&locked.stderr).into_owned();
+    assert_eq!(locked.status.code(), Some(1), "{said}");
+    assert!(said.contains("block.2 is in training"), "{said}");
     killed.kill().unwrap();
-    killed.wait().unwrap();
+    assert!(!killed.wait().unwrap().success(), "it was done before it was killed");
     done(dir, &["train", "--resume", "apart", "--blocks", "1-4,readout", "--quiet"]);
     done(dir, &["merge", "apart"]);
     assert!(model(dir, "whole") == model(dir, "apart"));

@@ -11,14 +11,11 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 
 use crate::digest::Hasher;
-use crate::order::{Purpose, permutation};
 use crate::picture::{self, PictureFault};
-use crate::{DataError, Dataset, Split};
+use crate::{DataError, Dataset, Split, TestShare};
 
 /// Shorter sides are no picture, longer ones no classifier's.
 const SIDES: std::ops::RangeInclusive<usize> = 1..=1024;
-/// The seed of every split of a folder: runs of all seeds are tested on the same pictures.
-const SPLIT_SEED: u64 = 0;
 
 /// What becomes of a file that is no picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,27 +25,6 @@ pub enum BadPictures {
     Refuse,
     /// It is left out, and named.
     Skip,
-}
-
-/// The share of each class's pictures that are for testing: above 0 and below 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TestShare(f64);
-
-impl TestShare {
-    /// 0.2 for a fifth.
-    ///
-    /// # Errors
-    /// [`DataError::Share`] for a share of nothing, of everything or beyond.
-    pub fn new(share: f64) -> Result<Self, DataError> {
-        if share > 0.0 && share < 1.0 { Ok(Self(share)) } else { Err(DataError::Share { share }) }
-    }
-
-    /// How many of a class's `pictures` are for testing: rounded, but at least one and not all. None if it has fewer than two.
-    fn of(self, pictures: usize) -> Option<usize> {
-        // Between 0 and a count of files.
-        let nearest = (self.0 * pictures as f64).round() as usize;
-        (pictures >= 2).then(|| nearest.clamp(1, pictures - 1))
-    }
 }
 
 /// How pictures are read.
@@ -120,7 +96,15 @@ pub fn open_folder(
             let all = classes(path)?;
             let names = names(path, &all)?;
             let pictures = reader.read(&all, &names, Emptiness::Refused)?;
-            let (train, test) = divide(&pictures.labels, &all, share)?;
+            let (train, test) = share.divide(&pictures.labels, all.len()).map_err(|number| {
+                let class = all.get(number);
+                let name = class.map(|class| class.name.as_str()).unwrap_or_default();
+                let reason = format!(
+                    "class {name} has one picture: --split needs one to train on and one to test on"
+                );
+                let path = class.map_or(path, |class| &class.path).into();
+                DataError::Folder { path, reason }
+            })?;
             for row in &test {
                 reader.hasher.update(&row.to_le_bytes());
             }
@@ -134,8 +118,8 @@ pub fn open_folder(
         }
         (None, Some(half)) => {
             return refuse(format!(
-                "there is no folder {half} in it; pictures belong in train/<class> and test/<class>, or in <class> with \
-                 --split 0.2 to test on a fifth of them"
+                "there is no folder {half} in it; pictures belong in train/<class> and test/<class>, or, to train on them, in \
+                 <class> with --split 0.2 to test on a fifth"
             ));
         }
     };
@@ -192,37 +176,6 @@ impl Class {
         let reason = format!("class {} has no pictures", self.name);
         DataError::Folder { path: self.path.clone(), reason }
     }
-}
-
-/// Rows to train on and rows to test on, both rising.
-fn divide(
-    labels: &[u32],
-    classes: &[Class],
-    share: TestShare,
-) -> Result<(Vec<u32>, Vec<u32>), DataError> {
-    let (mut train, mut test) = (Vec::new(), Vec::new());
-    for (number, class) in (0u32..).zip(classes) {
-        let rows: Vec<u32> = (0u32..)
-            .zip(labels)
-            .filter(|(_, label)| **label == number)
-            .map(|(row, _)| row)
-            .collect();
-        let Some(count) = share.of(rows.len()) else {
-            let reason = format!(
-                "class {} has one picture: --split needs one to train on and one to test on",
-                class.name
-            );
-            return Err(DataError::Folder { path: class.path.clone(), reason });
-        };
-        let order = permutation(Purpose::Folder, SPLIT_SEED, number.into(), rows.len());
-        for (place, &pick) in order.iter().enumerate() {
-            let half = if place < count { &mut test } else { &mut train };
-            half.extend(rows.get(pick as usize));
-        }
-    }
-    train.sort_unstable();
-    test.sort_unstable();
-    Ok((train, test))
 }
 
 fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {

@@ -50,6 +50,8 @@ pub mod picture;
 mod prototype;
 #[cfg(feature = "datasets")]
 mod split;
+#[cfg(feature = "datasets")]
+mod test_share;
 
 #[cfg(feature = "datasets")]
 pub use augmentation::{Augmentation, Change, Mirror, Mirrored};
@@ -60,7 +62,7 @@ pub use catalogue::Presence;
 pub use dataset::{Dataset, load};
 pub use error::DataError;
 #[cfg(feature = "datasets")]
-pub use folder::{BadPictures, FolderOptions, TestShare, open_folder};
+pub use folder::{BadPictures, FolderOptions, open_folder};
 pub use name::{DatasetName, UnknownDataset};
 #[cfg(feature = "datasets")]
 pub use normalization::Normalization;
@@ -70,3 +72,5 @@ pub use order::{epoch_order, picked};
 pub use prototype::prototypes;
 #[cfg(feature = "datasets")]
 pub use split::{Split, hold_out};
+#[cfg(feature = "datasets")]
+pub use test_share::TestShare;

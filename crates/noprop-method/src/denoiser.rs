@@ -1,9 +1,12 @@
 //! The interface between the method and a network.
 
+use std::fmt;
+use std::str::FromStr;
+
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{LearnedSchedule, Parameters, Part, StreamKey};
+use crate::{LearnedSchedule, MethodError, Parameters, Part, StreamKey};
 
 /// Who looks at the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -16,6 +19,31 @@ pub enum EncoderKind {
     Shared,
     /// One image branch for all blocks that keeps its initial weights.
     Frozen,
+}
+
+impl fmt::Display for EncoderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PerBlock => "per-block",
+            Self::Shared => "shared",
+            Self::Frozen => "frozen",
+        })
+    }
+}
+
+impl FromStr for EncoderKind {
+    type Err = MethodError;
+
+    fn from_str(name: &str) -> std::result::Result<Self, MethodError> {
+        let all = [Self::PerBlock, Self::Shared, Self::Frozen];
+        all.into_iter().find(|kind| kind.to_string() == name).ok_or_else(|| {
+            MethodError::UnknownName {
+                what: "encoder",
+                name: name.into(),
+                known: "shared, per-block, frozen",
+            }
+        })
+    }
 }
 
 /// Whether a network is being trained.

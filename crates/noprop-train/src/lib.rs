@@ -74,5 +74,5 @@ pub use run_dir::{Existing, RunDirectory};
 pub use state::{Progress, StateError};
 pub use trainer::{PartLoss, StepReport, Trainer};
 pub use unit::Unit;
-pub use units::{Merging, UnitError, UnitStatus, fit_units, merge_units, unit_status};
+pub use units::{Merged, Merging, UnitError, UnitStatus, fit_units, merge_units, unit_status};
 pub use weights::{StoredWeights, WeightsError, read_weights, write_weights};

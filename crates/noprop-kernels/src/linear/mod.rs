@@ -42,21 +42,9 @@ pub fn linear_act(
     precision: Precision,
     backend: Backend,
 ) -> Result<Tensor> {
-    let [blocks, outputs, inputs] = shape::dims(OP, "w", w, "[T, O, I]")?;
-    let [x_blocks, rows, x_inputs] = shape::dims(OP, "x", x, "[T or 1, N, I]")?;
-    if x_inputs != inputs || (x_blocks != blocks && x_blocks != 1) {
-        let expected = format!("[{blocks} or 1, N, {inputs}] to go with the weights");
-        return Err(shape::mismatch(OP, "x", x, &expected));
-    }
-    shape::exactly(OP, "b", b, &[blocks, outputs])?;
-    shape::same_dtype(OP, "w", w, x)?;
-    shape::same_dtype(OP, "b", b, x)?;
-    roundable(precision, x)?;
+    let sizes = checked(x, w, b, precision)?;
     match backend.choose(OP, x)? {
-        Chosen::Fused => {
-            let sizes = fused::Sizes { x_blocks, blocks, rows, inputs, outputs };
-            fused::apply(sizes, x, w, b, act, precision)
-        }
+        Chosen::Fused => fused::apply(sizes, x, w, b, act, precision),
         Chosen::Reference => reference::apply(x, w, b, act, precision),
     }
 }
@@ -80,18 +68,23 @@ pub fn linear_joined(
         return linear(&Tensor::cat(&[first, x], 2)?, w, b, precision, backend);
     }
     let joined = Tensor::cat(&[first, &x.detach()], 2)?;
+    let sizes = checked(&joined, w, b, precision)?;
+    fused::apply_joined(sizes, joined, x, w, b, precision)
+}
+
+/// The sizes of `x` [T or 1, N, I], `w` [T, O, I] and `b` [T, O], if they go together.
+fn checked(x: &Tensor, w: &Tensor, b: &Tensor, precision: Precision) -> Result<fused::Sizes> {
     let [blocks, outputs, inputs] = shape::dims(OP, "w", w, "[T, O, I]")?;
-    let [x_blocks, rows, joined_inputs] = shape::dims(OP, "x", &joined, "[T or 1, N, I]")?;
-    if joined_inputs != inputs || (x_blocks != blocks && x_blocks != 1) {
+    let [x_blocks, rows, x_inputs] = shape::dims(OP, "x", x, "[T or 1, N, I]")?;
+    if x_inputs != inputs || (x_blocks != blocks && x_blocks != 1) {
         let expected = format!("[{blocks} or 1, N, {inputs}] to go with the weights");
-        return Err(shape::mismatch(OP, "x", &joined, &expected));
+        return Err(shape::mismatch(OP, "x", x, &expected));
     }
     shape::exactly(OP, "b", b, &[blocks, outputs])?;
     shape::same_dtype(OP, "w", w, x)?;
     shape::same_dtype(OP, "b", b, x)?;
     roundable(precision, x)?;
-    let sizes = fused::Sizes { x_blocks, blocks, rows, inputs, outputs };
-    fused::apply_joined(sizes, joined, x, w, b, precision)
+    Ok(fused::Sizes { x_blocks, blocks, rows, inputs, outputs })
 }
 
 /// Only f32 is rounded to something narrower: whoever computes in f64 wants all of it.

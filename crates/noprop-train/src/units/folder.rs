@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::fit::EpochSums;
 use crate::metrics::MeanLoss;
 use crate::state::{moment, named, owned, set, take};
-use crate::{RunDirectory, TrainError, Trainer, Unit, read_weights, write_weights};
+use crate::{Hardware, RunDirectory, TrainError, Trainer, Unit, read_weights, write_weights};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Somebody who asks for the status holds a lock for a moment.
@@ -128,6 +128,8 @@ impl Notes for UnitProgress {
 pub(super) struct UnitEpoch {
     version: String,
     config: String,
+    /// What it ran on: bits are promised per kind of processor.
+    pub hardware: Hardware,
     /// Training time of the epoch.
     pub seconds: f64,
     /// The learning rate of its last step.
@@ -137,7 +139,8 @@ pub(super) struct UnitEpoch {
 
 impl UnitEpoch {
     pub fn new(config: &str, seconds: f64, lr: f64, losses: Vec<MeanLoss>) -> Self {
-        Self { version: VERSION.into(), config: config.into(), seconds, lr, losses }
+        let hardware = Hardware::here();
+        Self { version: VERSION.into(), config: config.into(), hardware, seconds, lr, losses }
     }
 }
 

@@ -1,5 +1,6 @@
 //! From every unit's epochs to the weights that a single process writes.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use noprop_data::Split;
@@ -31,6 +32,15 @@ pub struct Merging<'a> {
     pub images_per_epoch: usize,
 }
 
+/// What came of a merge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merged {
+    /// As of one process.
+    pub report: FitReport,
+    /// The kinds of processor that units were trained on: of more than one, no single process writes these bytes.
+    pub processors: BTreeSet<String>,
+}
+
 /// Chooses the epoch by the held-out images, as a single process does, and writes the run's `model.safetensors` and
 /// `metrics.jsonl`. Nothing is changed before every unit is known to be there. May be called again: it writes the same weights.
 ///
@@ -39,7 +49,7 @@ pub struct Merging<'a> {
 /// # Errors
 /// [`UnitError::Unfinished`] naming every unit that is missing or not done; [`UnitError::OtherSettings`],
 /// [`UnitError::OtherVersion`] or [`crate::WeightsError`] for one that does not belong to the run.
-pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<FitReport, TrainError> {
+pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, TrainError> {
     let started = Instant::now();
     let units = Unit::of(merging.network, merging.objective);
     let mut unfinished = Vec::new();
@@ -70,6 +80,7 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<FitRepor
             loaded.losses.extend(notes.losses);
             loaded.seconds = loaded.seconds.max(notes.seconds);
             loaded.lr = notes.lr;
+            loaded.processors.insert(notes.hardware.processor);
         }
         Ok(loaded)
     };
@@ -81,9 +92,10 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<FitRepor
         step: 0,
         unix_time: unix_time(),
     }];
-    let (mut best, mut trained) = (None::<Best>, 0.0);
+    let (mut best, mut trained, mut processors) = (None::<Best>, 0.0, BTreeSet::new());
     for epoch in 1..=merging.epochs {
-        let Loaded { losses, seconds, lr } = load(epoch)?;
+        let Loaded { losses, seconds, lr, processors: used } = load(epoch)?;
+        processors.extend(used);
         let found =
             evaluate(merging.network, merging.objective, merging.validation, &merging.sampler)?;
         let this = Best { epoch, correct: found.correct, total: found.total };
@@ -116,7 +128,7 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<FitRepor
         log.append(event)?;
     }
     tracing::info!(seconds = started.elapsed().as_secs_f64(), units = units.len(), "merged");
-    Ok(FitReport { best, seconds: trained })
+    Ok(Merged { report: FitReport { best, seconds: trained }, processors })
 }
 
 /// What an epoch's files say together.
@@ -125,6 +137,7 @@ struct Loaded {
     losses: Vec<MeanLoss>,
     seconds: f64,
     lr: f64,
+    processors: BTreeSet<String>,
 }
 
 /// Everything that a unit owns, buffers included.

@@ -15,4 +15,4 @@ mod merge;
 
 pub use fit::fit_units;
 pub use folder::{UnitError, UnitStatus, unit_status};
-pub use merge::{Merging, merge_units};
+pub use merge::{Merged, Merging, merge_units};

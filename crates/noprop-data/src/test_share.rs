@@ -1,0 +1,57 @@
+//! Which pictures of a folder are for testing, where it does not say so itself.
+
+use crate::DataError;
+use crate::order::{Purpose, permutation};
+
+/// The seed of every split of a folder: runs of all seeds are tested on the same pictures.
+const SEED: u64 = 0;
+
+/// The share of each class's pictures that are for testing: above 0 and below 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TestShare(f64);
+
+impl TestShare {
+    /// 0.2 for a fifth.
+    ///
+    /// # Errors
+    /// [`DataError::Share`] for a share of nothing, of everything or beyond.
+    pub fn new(share: f64) -> Result<Self, DataError> {
+        if share > 0.0 && share < 1.0 { Ok(Self(share)) } else { Err(DataError::Share { share }) }
+    }
+
+    /// How many of a class's `pictures` are for testing: rounded, but at least one and not all. None if it has fewer than two.
+    fn of(self, pictures: usize) -> Option<usize> {
+        // Between 0 and a count of files.
+        let nearest = (self.0 * pictures as f64).round() as usize;
+        (pictures >= 2).then(|| nearest.clamp(1, pictures - 1))
+    }
+
+    /// Rows to train on and rows to test on, both rising, of pictures with these `labels` below `classes`: in each class a
+    /// permutation decides that depends on the number of the class and of its pictures alone.
+    ///
+    /// # Errors
+    /// The number of the first class that has too few pictures to be divided.
+    pub(crate) fn divide(
+        self,
+        labels: &[u32],
+        classes: usize,
+    ) -> Result<(Vec<u32>, Vec<u32>), usize> {
+        let (mut train, mut test) = (Vec::new(), Vec::new());
+        for class in 0..classes {
+            let rows: Vec<u32> = (0u32..)
+                .zip(labels)
+                .filter(|(_, label)| **label as usize == class)
+                .map(|(row, _)| row)
+                .collect();
+            let count = self.of(rows.len()).ok_or(class)?;
+            let order = permutation(Purpose::Folder, SEED, class as u64, rows.len());
+            for (place, &pick) in order.iter().enumerate() {
+                let half = if place < count { &mut test } else { &mut train };
+                half.extend(rows.get(pick as usize));
+            }
+        }
+        train.sort_unstable();
+        test.sort_unstable();
+        Ok((train, test))
+    }
+}
