@@ -7,25 +7,38 @@ use crate::error::{KernelError, Result};
 /// Selects the implementation of an op. Values and gradients agree whatever is chosen; only speed and memory differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
-    /// [`Backend::Fused`] on the CPU in f32 or f64, [`Backend::Reference`] anywhere else.
+    /// [`Backend::Fused`] on the CPU in f32 or f64 and on CUDA in f32, [`Backend::Reference`] anywhere else.
     #[default]
     Auto,
     /// One pass over the data in our own kernels. An error where there are none.
     Fused,
     /// Plain candle ops, the yardstick of the fused ones. Runs on every device candle supports.
     Reference,
+    /// The GPU's ops on the CPU, beside whose own they are tested.
+    #[cfg(test)]
+    Gpu,
 }
 
-/// What the factors of a dense layer's products are rounded to, forward and backward. Sums, parameters and everything else
-/// are in the tensors' own type whatever is chosen.
+/// What the factors of products are rounded to, forward and backward: of dense layers, and on GPUs of convolutions too. Sums,
+/// parameters and everything else are in the tensors' own type whatever is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Nothing: f32 is multiplied as it is, and so is f64.
     #[default]
     F32,
     /// bf16, f32 with 8 bits of precision, to nearest, ties to even: about half the time of f32 where the processor has
-    /// AVX-512 BF16. For f32 only.
+    /// AVX-512 BF16, and on GPUs. For f32 only.
     Bf16,
+    /// TF32, f32 with 11 bits of precision: the fast products of NVIDIA's GPUs, on which alone it says anything. The
+    /// process must have been told by [`crate::tf32_products`].
+    Tf32,
+}
+
+/// Lets every f32 product of the process on CUDA round its factors to TF32, or no longer: [`Precision::Tf32`] asks for it.
+pub fn tf32_products(precision: Precision) {
+    let _ = precision;
+    #[cfg(feature = "cuda")]
+    candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
 }
 
 /// The implementation that was settled on.
@@ -33,16 +46,24 @@ pub enum Precision {
 pub(crate) enum Chosen {
     Fused,
     Reference,
+    #[cfg(any(test, feature = "cuda"))]
+    Gpu,
 }
 
 impl Backend {
     /// Settles on an implementation for tensors like `x`.
     pub(crate) fn choose(self, op: &'static str, x: &Tensor) -> Result<Chosen> {
+        #[cfg(feature = "cuda")]
+        if self != Self::Reference && x.device().is_cuda() && x.dtype() == DType::F32 {
+            return Ok(Chosen::Gpu);
+        }
         let available = x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64);
         match (self, available) {
             (Self::Auto | Self::Fused, true) => Ok(Chosen::Fused),
             (Self::Auto, false) | (Self::Reference, _) => Ok(Chosen::Reference),
             (Self::Fused, false) => Err(KernelError::FusedUnavailable { op }),
+            #[cfg(test)]
+            (Self::Gpu, _) => Ok(Chosen::Gpu),
         }
     }
 }

@@ -54,6 +54,24 @@ impl Dropout {
         1.0 / (1.0 - self.rate())
     }
 
+    /// What a 16-bit draw is compared with.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn threshold(&self) -> u16 {
+        self.threshold
+    }
+
+    /// One stream a block.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn keys(&self) -> &[StreamKey] {
+        &self.keys
+    }
+
+    /// The number of the batch's first row.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn first_image(&self) -> u64 {
+        self.first_image
+    }
+
     /// Refuses a number of streams other than `blocks`.
     pub(crate) fn check(&self, blocks: usize) -> Result<()> {
         if self.keys.len() == blocks {

@@ -70,7 +70,7 @@ pub enum KernelError {
     },
     /// The fused path was asked for by name where there is none.
     #[error(
-        "{op}: the fused kernel runs on the CPU in f32 or f64; use Backend::Auto or Backend::Reference here"
+        "{op}: the fused kernel runs on the CPU in f32 or f64, and on CUDA in f32; use Backend::Auto or Backend::Reference here"
     )]
     FusedUnavailable {
         /// The op that was called.

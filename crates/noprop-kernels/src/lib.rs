@@ -40,6 +40,8 @@ mod conv;
 mod cpu;
 mod dropout;
 mod error;
+#[cfg(any(test, feature = "cuda"))]
+mod gpu;
 mod linear;
 mod loss;
 pub mod memory;
@@ -48,7 +50,7 @@ pub mod random;
 mod shape;
 pub mod threads;
 
-pub use backend::{Activation, Backend, Precision};
+pub use backend::{Activation, Backend, Precision, tf32_products};
 pub use batch_norm::{BatchNormMode, BatchNormOutput, batch_norm};
 pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
 pub use cpu::instruction_set::InstructionSet;

@@ -59,6 +59,7 @@ pub(crate) struct Conv {
     dropout: f64,
     /// Tells this layer's dropout from the others' of its block.
     layer: u64,
+    precision: Precision,
     backend: Backend,
 }
 
@@ -78,6 +79,7 @@ impl Conv {
             pool,
             dropout: image.dropout,
             layer,
+            precision: place.precision,
             backend: place.backend,
         })
     }
@@ -91,7 +93,13 @@ impl Conv {
             }
             Pass::Train(_) | Pass::Eval => None,
         };
-        Ok(Conv3x3 { padding: self.padding, pool: self.pool, dropout, backend: self.backend })
+        Ok(Conv3x3 {
+            padding: self.padding,
+            pool: self.pool,
+            dropout,
+            precision: self.precision,
+            backend: self.backend,
+        })
     }
 
     /// Weight [1, Co, Ci, 3, 3] and bias [1, Co].

@@ -72,7 +72,11 @@ pub fn batch_norm(
             };
             fused::apply(y, gamma, beta, eps, given, act)
         }
-        Chosen::Reference => reference(y, gamma, beta, eps, mode, act),
+        #[cfg(any(test, feature = "cuda"))]
+        Chosen::Gpu if matches!(mode, BatchNormMode::Train) => {
+            Ok(crate::gpu::batch_norm::train(y, gamma, beta, eps, act)?)
+        }
+        _ => reference(y, gamma, beta, eps, mode, act),
     }
 }
 

@@ -13,7 +13,7 @@ mod winograd;
 
 use candle_core::{Shape, Tensor};
 
-use crate::backend::{Backend, Chosen};
+use crate::backend::{Backend, Chosen, Precision};
 use crate::dropout::Dropout;
 use crate::error::{KernelError, Result};
 use crate::shape;
@@ -76,6 +76,8 @@ pub struct Conv3x3 {
     pub pool: Pool,
     /// Dropout of the result; `None` outside training.
     pub dropout: Option<Dropout>,
+    /// What the factors of products are rounded to on a GPU; on the CPU convolution is in the tensors' own type.
+    pub precision: Precision,
     /// Which implementation runs.
     pub backend: Backend,
 }
@@ -115,6 +117,10 @@ impl Conv3x3 {
         match self.backend.choose(OP, x)? {
             Chosen::Fused => stack::apply(std::slice::from_ref(self), &[sizes], x, &[(w, b)]),
             Chosen::Reference => reference::forward(self, &sizes, x, w, b),
+            #[cfg(any(test, feature = "cuda"))]
+            Chosen::Gpu => {
+                Ok(crate::gpu::conv::stack(std::slice::from_ref(self), &[sizes], x, &[(w, b)])?)
+            }
         }
     }
 
@@ -212,11 +218,10 @@ pub fn conv3x3_stack(
             parameters: parameters.len(),
         });
     }
-    let mut fused = true;
-    for layer in layers {
-        fused &= layer.backend.choose(OP, x)? == Chosen::Fused;
-    }
-    if !fused {
+    let chosen = layers.iter().map(|layer| layer.backend.choose(OP, x));
+    let chosen = chosen.collect::<Result<Vec<_>>>()?;
+    let first = chosen.first().copied().filter(|first| chosen.iter().all(|next| next == first));
+    if first.is_none_or(|first| first == Chosen::Reference) {
         let mut y = x.clone();
         for (layer, (w, b)) in layers.iter().zip(parameters) {
             y = layer.forward(&y, w, b)?;
@@ -234,5 +239,9 @@ pub fn conv3x3_stack(
         sizes.push(s);
         refs.push((w, b));
     }
-    stack::apply(layers, &sizes, x, &refs)
+    match first {
+        #[cfg(any(test, feature = "cuda"))]
+        Some(Chosen::Gpu) => Ok(crate::gpu::conv::stack(layers, &sizes, x, &refs)?),
+        _ => stack::apply(layers, &sizes, x, &refs),
+    }
 }

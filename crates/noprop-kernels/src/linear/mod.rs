@@ -46,6 +46,8 @@ pub fn linear_act(
     match backend.choose(OP, x)? {
         Chosen::Fused => fused::apply(sizes, x, w, b, act, precision),
         Chosen::Reference => reference::apply(x, w, b, act, precision),
+        #[cfg(any(test, feature = "cuda"))]
+        Chosen::Gpu => Ok(crate::gpu::linear::apply(x, w, b, act, precision)?),
     }
 }
 
@@ -64,8 +66,14 @@ pub fn linear_joined(
     precision: Precision,
     backend: Backend,
 ) -> Result<Tensor> {
-    if first.track_op() || !x.track_op() || backend.choose(OP, x)? == Chosen::Reference {
-        return linear(&Tensor::cat(&[first, x], 2)?, w, b, precision, backend);
+    if first.track_op() || !x.track_op() || backend.choose(OP, x)? != Chosen::Fused {
+        let (blocks, rows, inputs) = first.dims3()?;
+        // What all blocks share stands beside what each has of its own.
+        let first = match x.dim(0)? {
+            more if blocks == 1 && more > 1 => first.broadcast_as((more, rows, inputs))?,
+            _ => first.clone(),
+        };
+        return linear(&Tensor::cat(&[&first, x], 2)?, w, b, precision, backend);
     }
     let joined = Tensor::cat(&[first, &x.detach()], 2)?;
     let sizes = checked(&joined, w, b, precision)?;
@@ -90,7 +98,7 @@ fn checked(x: &Tensor, w: &Tensor, b: &Tensor, precision: Precision) -> Result<f
 /// Only f32 is rounded to something narrower: whoever computes in f64 wants all of it.
 fn roundable(precision: Precision, x: &Tensor) -> Result<()> {
     match (precision, x.dtype()) {
-        (Precision::F32, _) | (Precision::Bf16, DType::F32) => Ok(()),
+        (Precision::F32 | Precision::Tf32, _) | (Precision::Bf16, DType::F32) => Ok(()),
         (Precision::Bf16, got) => {
             let expected = "F32, to round to bf16".to_owned();
             Err(KernelError::DType { op: OP, argument: "x", expected, got })

@@ -14,7 +14,7 @@ pub(super) fn apply(
     precision: Precision,
 ) -> crate::Result<Tensor> {
     let product = match precision {
-        Precision::F32 => x.broadcast_matmul(&w.transpose(1, 2)?)?,
+        Precision::F32 | Precision::Tf32 => x.broadcast_matmul(&w.transpose(1, 2)?)?,
         Precision::Bf16 => rounded(x)?
             .broadcast_matmul(&rounded(w)?.transpose(1, 2)?)?
             .contiguous()?

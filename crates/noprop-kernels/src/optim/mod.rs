@@ -304,6 +304,12 @@ impl Slot {
 }
 
 impl AdamConfig {
+    /// What the GPU's kernel multiplies by in this step.
+    #[cfg(test)]
+    pub(crate) fn factors(&self, step: u64, lr: f64) -> [f64; 7] {
+        Coefficients::new(self, step, lr).factors()
+    }
+
     fn check(&self) -> Result<(), OptimError> {
         let unit = |v: f64| (0.0..1.0).contains(&v);
         in_range("beta1", self.beta1, unit(self.beta1), "at least 0 and below 1")?;

@@ -51,6 +51,18 @@ impl Coefficients {
     }
 }
 
+#[cfg(any(test, feature = "cuda"))]
+impl Coefficients {
+    /// In the order in which the GPU's kernel takes them.
+    pub(super) fn factors(&self) -> [f64; 7] {
+        let penalty = match self.rule {
+            Rule::AdamW => 0.0,
+            Rule::Adam => self.weight_decay,
+        };
+        [self.beta1, self.beta2, self.eps, self.rate, self.root_scale, self.shrink, penalty]
+    }
+}
+
 /// Updates `var`, `m` and `v`, which have one shape, type and device.
 pub(super) fn apply(
     var: &Var,
@@ -60,6 +72,10 @@ pub(super) fn apply(
     c: &Coefficients,
 ) -> Result<()> {
     let grad = grad.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if var.device().is_cuda() && var.dtype() == candle_core::DType::F32 {
+        return crate::gpu::adam::step(var.as_tensor(), m, v, &grad, c.factors());
+    }
     let in_place = var.device().is_cpu()
         && matches!(var.dtype(), candle_core::DType::F32 | candle_core::DType::F64);
     if in_place { var.inplace_op2(&grad, &Step { m, v, c }) } else { plain(var, m, v, &grad, c) }

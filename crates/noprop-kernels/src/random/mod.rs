@@ -77,9 +77,31 @@ fn splitmix(x: u64) -> u64 {
 /// When the tensor cannot be made on `device`.
 pub fn normal(key: StreamKey, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(crate::gpu::random::normal(&[key], &shape, device)?.squeeze(0)?);
+    }
     let mut values = vec![0_f32; shape.elem_count()];
     fill_normal(key, 0, Kind::Normal, &mut values);
     Ok(Tensor::from_vec(values, shape, device)?)
+}
+
+/// [`normal`] for every one of `keys` at once: `[T, shape]`.
+///
+/// # Errors
+/// As [`normal`].
+pub fn normal_blocks(
+    keys: &[StreamKey],
+    shape: impl Into<Shape>,
+    device: &Device,
+) -> Result<Tensor> {
+    let shape = shape.into();
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(crate::gpu::random::normal(keys, &shape, device)?);
+    }
+    let draws = keys.iter().map(|&key| normal(key, shape.clone(), device));
+    Ok(Tensor::stack(&draws.collect::<Result<Vec<_>>>()?, 0)?)
 }
 
 /// Standard normal draws `[rows, width]`, f32, where a row's draws depend on `(key, row id)` alone, so a sample gets the
@@ -88,6 +110,10 @@ pub fn normal(key: StreamKey, shape: impl Into<Shape>, device: &Device) -> Resul
 /// # Errors
 /// When the tensor cannot be made on `device`.
 pub fn normal_rows(key: StreamKey, rows: &[u32], width: usize, device: &Device) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(crate::gpu::random::normal_rows(key, rows, width, device)?);
+    }
     let mut values = vec![0_f32; rows.len() * width];
     if width > 0 {
         for (row, values) in rows.iter().zip(values.chunks_exact_mut(width)) {
@@ -103,6 +129,10 @@ pub fn normal_rows(key: StreamKey, rows: &[u32], width: usize, device: &Device) 
 /// When the tensor cannot be made on `device`.
 pub fn uniform(key: StreamKey, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(crate::gpu::random::uniform(&[key], &shape, device)?.squeeze(0)?);
+    }
     let mut values = vec![0_f32; shape.elem_count()];
     for (index, four) in values.chunks_mut(4).enumerate() {
         let bits = philox::block(counter(index, 0, Kind::Uniform), key.words());

@@ -40,7 +40,7 @@ fn agree(
 }
 
 fn conv(padding: Padding, pool: Pool, dropout: Option<Dropout>, backend: Backend) -> Conv3x3 {
-    Conv3x3 { padding, pool, dropout, backend }
+    Conv3x3 { padding, pool, dropout, backend, ..Conv3x3::default() }
 }
 
 /// Every image size of the networks, both paddings, pooled or not, with few channels (computed directly) and with more

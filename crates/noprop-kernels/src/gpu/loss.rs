@@ -1,0 +1,108 @@
+//! The losses of every block. Labels are not looked at on the host: one that is no class makes the loss not a number.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::launch::{Fresh, Grid, Numbers, Operand, launch, room};
+use super::node::node;
+use super::product::product;
+use crate::backend::Precision;
+
+/// softmax p, p − onehot(y), and −log p_y of every row.
+struct Softmax {
+    p: Tensor,
+    error: Tensor,
+    surprise: Tensor,
+}
+
+impl Softmax {
+    fn new(logits: &Tensor, labels: &Tensor) -> Result<Self> {
+        let (blocks, rows, classes) = logits.dims3()?;
+        let device = logits.device();
+        let full = || room((blocks, rows, classes), DType::F32, device);
+        let (p, error) = (full()?, full()?);
+        let surprise = room((blocks, rows), DType::F32, device)?;
+        let logits = logits.detach().contiguous()?;
+        let labels = labels.contiguous()?;
+        let operands: [&dyn Operand; 5] = [&logits, &labels, &p, &error, &surprise];
+        let numbers = Numbers { sizes: &[blocks, rows, classes], ..Numbers::default() };
+        launch(device, "softmax_error", &operands, &numbers, Grid::Elements(blocks * rows))?;
+        Ok(Self { p, error, surprise })
+    }
+}
+
+/// A block's sum of what `x` holds for it, squared or not, times `factor`.
+fn sum_of_block(x: &Tensor, squared: Squared, factor: f64) -> Result<Fresh> {
+    let blocks = x.dim(0)?;
+    let sums = Fresh::new(blocks, x.device())?;
+    let sizes = [blocks, x.elem_count() / blocks.max(1), usize::from(squared == Squared::Yes)];
+    let numbers = Numbers { sizes: &sizes, factors: &[factor], ..Numbers::default() };
+    launch(x.device(), "sum_of_block", &[x, &sums], &numbers, Grid::Groups(blocks))?;
+    Ok(sums)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Squared {
+    Yes,
+    No,
+}
+
+/// `x` times each block's factor and `factor`.
+fn scale_blocks(x: &Tensor, factors: &Tensor, factor: f64) -> Result<Tensor> {
+    let out = room(x.shape(), DType::F32, x.device())?;
+    let blocks = x.dim(0)?;
+    let numbers = Numbers {
+        sizes: &[blocks, x.elem_count() / blocks.max(1)],
+        factors: &[factor],
+        ..Numbers::default()
+    };
+    let operands: [&dyn Operand; 3] = [x, &factors.contiguous()?, &out];
+    launch(x.device(), "scale_blocks", &operands, &numbers, Grid::Elements(x.elem_count()))?;
+    Ok(out)
+}
+
+/// See [`crate::denoise_loss`]. û − u_y = (p − onehot(y)) E, so the error is one product away from softmax.
+pub(crate) fn denoise_loss(
+    logits: &Tensor,
+    embeddings: &Tensor,
+    labels: &Tensor,
+) -> Result<Tensor> {
+    let (blocks, rows, classes) = logits.dims3()?;
+    let dimension = embeddings.dim(1)?;
+    let softmax = Softmax::new(logits, labels)?;
+    let kept = embeddings.detach().contiguous()?.unsqueeze(0)?;
+    let error = softmax.error;
+    let distance = product(&error, &kept, Precision::F32)?;
+    let loss = sum_of_block(&distance, Squared::Yes, 1.0 / rows as f64)?;
+    let needs_embeddings = embeddings.track_op();
+    let p = softmax.p;
+    let backward = Box::new(move |_: &Tensor, gradient: &Tensor| {
+        let g = scale_blocks(&distance, gradient, 2.0 / rows as f64)?;
+        let dp = product(&g, &kept.transpose(1, 2)?, Precision::F32)?;
+        let out = room(p.shape(), DType::F32, p.device())?;
+        let numbers = Numbers { sizes: &[blocks * rows, classes], ..Numbers::default() };
+        let grid = Grid::Elements(blocks * rows);
+        launch(p.device(), "softmax_back", &[&p, &dp, &out], &numbers, grid)?;
+        let at_embeddings = match needs_embeddings {
+            false => None,
+            true => {
+                let error = error.reshape((1, blocks * rows, classes))?;
+                let g = g.reshape((1, blocks * rows, dimension))?;
+                Some(product(&error.transpose(1, 2)?, &g, Precision::F32)?.squeeze(0)?)
+            }
+        };
+        Ok([Some(out), at_embeddings, None])
+    });
+    node("denoise_loss", &[logits, embeddings], loss, backward)
+}
+
+/// See [`crate::cross_entropy`].
+pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    let rows = logits.dim(1)?;
+    let softmax = Softmax::new(logits, labels)?;
+    let loss = sum_of_block(&softmax.surprise, Squared::No, 1.0 / rows as f64)?;
+    let error = softmax.error;
+    let backward = Box::new(move |_: &Tensor, gradient: &Tensor| {
+        Ok([Some(scale_blocks(&error, gradient, 1.0 / rows as f64)?), None, None])
+    });
+    node("cross_entropy", &[logits], loss, backward)
+}

@@ -1,0 +1,234 @@
+//! The GPU's ops on the host beside the CPU's: values and every gradient, several blocks in one call.
+
+use candle_core::{DType, Device, Shape, Tensor, Var};
+
+use super::{adam, batch_norm as norm, random};
+use crate::random::{StreamKey, normal, normal_rows, uniform};
+use crate::{
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, Result,
+    batch_norm, conv3x3_stack, cross_entropy, denoise_loss, linear_act, linear_joined,
+};
+
+/// Blocks in a call.
+const T: usize = 3;
+
+fn draws(key: u64, shape: &[usize]) -> Tensor {
+    normal(StreamKey(key), shape, &Device::Cpu).unwrap()
+}
+
+fn distance(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    let most = |x: &Tensor| {
+        let all = x.abs().unwrap().flatten_all().unwrap();
+        all.max(0).unwrap().to_scalar::<f32>().unwrap()
+    };
+    most(&(a - b).unwrap()) / most(b).max(1.0)
+}
+
+/// `f` of variables of these shapes: its value, and the gradients of its product with fixed numbers. A shape that starts with 0
+/// is data without a gradient, of the shape behind it.
+fn agree(
+    name: &str,
+    shapes: &[&[usize]],
+    tolerance: f32,
+    f: &dyn Fn(&[Tensor], Backend) -> Result<Tensor>,
+) {
+    let run = |backend| {
+        let mut variables = Vec::new();
+        let arguments: Vec<Tensor> = shapes
+            .iter()
+            .enumerate()
+            .map(|(i, shape)| match shape {
+                [0, shape @ ..] => draws(i as u64, shape),
+                shape => {
+                    let variable = Var::from_tensor(&draws(i as u64, shape)).unwrap();
+                    variables.push(variable.clone());
+                    variable.into_inner()
+                }
+            })
+            .collect();
+        let y = f(&arguments, backend).unwrap();
+        let weights = draws(99, y.dims());
+        let gradients = (&y * weights).unwrap().sum_all().unwrap().backward().unwrap();
+        let gradients: Vec<Tensor> =
+            variables.iter().map(|variable| gradients.get(variable).unwrap().clone()).collect();
+        (y, gradients)
+    };
+    let (expected, expected_gradients) = run(Backend::Auto);
+    let (found, gradients) = run(Backend::Gpu);
+    let error = distance(&found, &expected);
+    assert!(error < tolerance, "{name}: values differ by {error:e}");
+    for (i, (found, expected)) in gradients.iter().zip(&expected_gradients).enumerate() {
+        let error = distance(found, expected);
+        assert!(error < tolerance, "{name}: gradient {i} differs by {error:e}");
+    }
+}
+
+/// Pools and paddings, odd sizes, blocks that share their images and blocks that do not, with dropout.
+#[test]
+fn convolution_layers() {
+    for (padding, pool, size) in [
+        (Padding::Valid, Pool::Max2, 9),
+        (Padding::Valid, Pool::None, 6),
+        (Padding::Same, Pool::Max2, 7),
+        (Padding::Same, Pool::None, 5),
+    ] {
+        for shared in [1, T] {
+            let keys: Vec<_> = (0..T as u64).map(|t| StreamKey(70 + t)).collect();
+            let dropout = Dropout::new(0.3, keys).unwrap().with_first_image(5);
+            agree(
+                &format!("{padding:?} {pool:?} {size} {shared}"),
+                &[&[shared, 2, 3, size, size + 1], &[T, 4, 3, 3, 3], &[T, 4]],
+                1e-4,
+                &|a, backend| {
+                    let dropout = Some(dropout.clone());
+                    let layer =
+                        Conv3x3 { padding, pool, dropout, backend, ..Conv3x3::default() };
+                    layer.forward(&a[0], &a[1], &a[2])
+                },
+            );
+        }
+    }
+}
+
+/// Between layers images lie in another order, and the images themselves get no gradient.
+#[test]
+fn convolution_stack_on_data() {
+    let key = |layer: u64| (0..T as u64).map(|t| StreamKey(10 * layer + t)).collect();
+    agree(
+        "stack",
+        &[
+            &[0, 1, 2, 3, 16, 15],
+            &[T, 5, 3, 3, 3],
+            &[T, 5],
+            &[T, 6, 5, 3, 3],
+            &[T, 6],
+            &[T, 9, 6, 3, 3],
+            &[T, 9],
+        ],
+        1e-4,
+        &|a, backend| {
+            let pools = [Pool::Max2, Pool::None, Pool::Max2];
+            let layers = [0, 1, 2].map(|layer: usize| Conv3x3 {
+                pool: pools[layer],
+                dropout: Some(Dropout::new(0.2, key(layer as u64)).unwrap()),
+                backend,
+                ..Conv3x3::default()
+            });
+            let pair = |i: usize| (a[i].clone(), a[i + 1].clone());
+            conv3x3_stack(&layers, &a[0], &[pair(1), pair(3), pair(5)])
+        },
+    );
+}
+
+#[test]
+fn dense_layers() {
+    for shared in [1, T] {
+        for act in [Activation::None, Activation::Relu] {
+            agree(
+                &format!("{shared} {act:?}"),
+                &[&[shared, 5, 7], &[T, 37, 7], &[T, 37]],
+                1e-4,
+                &|a, backend| linear_act(&a[0], &a[1], &a[2], act, Precision::F32, backend),
+            );
+        }
+    }
+    agree(
+        "joined",
+        &[&[0, 1, 5, 3], &[T, 5, 4], &[T, 6, 7], &[T, 6]],
+        1e-4,
+        &|a, backend| {
+            // The CPU's op wants as many blocks of both.
+            let first = a[0].broadcast_as((T, 5, 3))?.contiguous()?;
+            let first = if backend == Backend::Gpu { &a[0] } else { &first };
+            linear_joined(first, &a[1], &a[2], &a[3], Precision::F32, backend)
+        },
+    );
+}
+
+/// Rounded products are the CPU's rounded products but for the last place of bf16, in which results come back.
+#[test]
+fn dense_layer_in_bf16() {
+    agree("bf16", &[&[1, 5, 40], &[1, 9, 40], &[1, 9]], 2e-2, &|a, backend| {
+        linear_act(&a[0], &a[1], &a[2], Activation::None, Precision::Bf16, backend)
+    });
+}
+
+#[test]
+fn batch_norm_and_its_statistics() {
+    for act in [Activation::None, Activation::Relu] {
+        agree("batch norm", &[&[T, 11, 37], &[T, 37], &[T, 37]], 1e-4, &|a, backend| {
+            let mode = BatchNormMode::Train;
+            Ok(batch_norm(&a[0], &a[1], &a[2], 1e-5, mode, act, backend)?.y)
+        });
+    }
+    let [mean, var, batch_mean, batch_var] = [1, 2, 3, 4].map(|key| draws(key, &[T, 37]));
+    let (expected_mean, expected_var) = (
+        ((&mean * 0.9).unwrap() + (&batch_mean * 0.1).unwrap()).unwrap(),
+        ((&var * 0.9).unwrap() + ((&batch_var * 1.25).unwrap() * 0.1).unwrap()).unwrap(),
+    );
+    norm::follow((&mean, &var), (&batch_mean, &batch_var), 0.1, 1.25).unwrap();
+    assert!(distance(&mean, &expected_mean) < 1e-6);
+    assert!(distance(&var, &expected_var) < 1e-6);
+}
+
+#[test]
+fn losses() {
+    let labels = Tensor::new(&[2u32, 0, 3, 1, 3], &Device::Cpu).unwrap();
+    agree("trained embeddings", &[&[T, 5, 4], &[4, 6]], 1e-4, &|a, backend| {
+        denoise_loss(&a[0], &a[1], &labels, backend)
+    });
+    agree("fixed embeddings", &[&[T, 5, 4], &[0, 4, 4]], 1e-4, &|a, backend| {
+        denoise_loss(&a[0], &a[1], &labels, backend)
+    });
+    agree("cross-entropy", &[&[T, 5, 4]], 1e-4, &|a, backend| {
+        cross_entropy(&a[0], &labels, backend)
+    });
+}
+
+/// A label that is no class cannot be refused without a word from the GPU, but must not pass for learning.
+#[test]
+fn a_label_that_is_no_class_makes_the_loss_not_a_number() {
+    let labels = Tensor::new(&[2u32, 4], &Device::Cpu).unwrap();
+    let loss = cross_entropy(&draws(1, &[1, 2, 4]), &labels, Backend::Gpu).unwrap();
+    assert!(loss.to_vec1::<f32>().unwrap()[0].is_nan());
+}
+
+/// The draws are the CPU's, position by position: a run on a GPU sees the same noise.
+#[test]
+fn draws_are_those_of_the_cpu() {
+    let cpu = &Device::Cpu;
+    let keys: Vec<_> = (0..70).map(|t| StreamKey::derive(5, &[t])).collect();
+    let shape = Shape::from((3, 7));
+    let blocks = |draw: &dyn Fn(StreamKey) -> Tensor| {
+        Tensor::stack(&keys.iter().map(|&key| draw(key)).collect::<Vec<_>>(), 0).unwrap()
+    };
+    let expected = blocks(&|key| normal(key, shape.clone(), cpu).unwrap());
+    assert!(distance(&random::normal(&keys, &shape, cpu).unwrap(), &expected) < 1e-6);
+    let expected = blocks(&|key| uniform(key, shape.clone(), cpu).unwrap());
+    assert_eq!(distance(&random::uniform(&keys, &shape, cpu).unwrap(), &expected), 0.0);
+    let rows = [4, 900, 17];
+    let expected = normal_rows(keys[0], &rows, 6, cpu).unwrap();
+    let found = random::normal_rows(keys[0], &rows, 6, cpu).unwrap();
+    assert!(distance(&found, &expected) < 1e-6);
+}
+
+/// Twenty steps of both rules beside the CPU's.
+#[test]
+fn optimizer_steps() {
+    use crate::optim::{Adam, AdamConfig, Rule};
+    for rule in [Rule::AdamW, Rule::Adam] {
+        let config = AdamConfig { rule, weight_decay: 0.1, ..AdamConfig::default() };
+        let variable = Var::from_tensor(&draws(1, &[300])).unwrap();
+        let theta = variable.as_detached_tensor().copy().unwrap();
+        let (m, v) = (theta.zeros_like().unwrap(), theta.zeros_like().unwrap());
+        let mut cpu = Adam::new(vec![("theta".into(), variable.clone())], config).unwrap();
+        for step in 1..=20 {
+            let gradient = draws(100 + step, &[300]);
+            cpu.step_with(std::slice::from_ref(&gradient), 0.01).unwrap();
+            adam::step(&theta, &m, &v, &gradient, config.factors(step, 0.01)).unwrap();
+        }
+        assert!(distance(&theta, variable.as_tensor()) < 1e-5, "{rule:?}");
+        assert_eq!(theta.dtype(), DType::F32);
+    }
+}
