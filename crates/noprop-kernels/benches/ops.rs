@@ -54,6 +54,7 @@ impl Layer {
             pool: self.pool,
             dropout: Dropout::new(0.2, vec![StreamKey(5)]).ok(),
             backend,
+            ..Conv3x3::default()
         }
     }
 

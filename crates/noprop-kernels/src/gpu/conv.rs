@@ -49,8 +49,7 @@ pub(crate) fn stack(
     let mut y = x.clone();
     let mut from = Order::ImagesFirst;
     for (index, ((layer, sizes), (w, b))) in layers.iter().zip(sizes).zip(parameters).enumerate() {
-        let to =
-            if index + 1 == layers.len() { Order::ImagesFirst } else { Order::ChannelsFirst };
+        let to = if index + 1 == layers.len() { Order::ImagesFirst } else { Order::ChannelsFirst };
         y = apply(layer, sizes, &y, w, b, (from, to))?;
         from = to;
     }
@@ -134,11 +133,8 @@ fn apply(
     let end = End::new(layer, &s, to);
     let out = [s.out_height, s.out_width];
     let y = Fresh::new(to.shape(s.blocks, s.c_out, s.images, out).to_vec(), &device)?;
-    let winner = room(
-        (s.blocks, s.c_out, s.images, s.out_height, s.out_width),
-        DType::U8,
-        &device,
-    )?;
+    let winner =
+        room((s.blocks, s.c_out, s.images, s.out_height, s.out_width), DType::U8, &device)?;
     end.forward(&device, layer, [&sum, &bias, &y, &winner])?;
     let needs_x = x.track_op();
     let w_shape = w.dims().to_vec();
@@ -204,12 +200,7 @@ impl End {
         }
     }
 
-    fn forward(
-        &self,
-        device: &Device,
-        layer: &Conv3x3,
-        operands: [&dyn Operand; 4],
-    ) -> Result<()> {
+    fn forward(&self, device: &Device, layer: &Conv3x3, operands: [&dyn Operand; 4]) -> Result<()> {
         let keys = layer.dropout.as_ref().map_or(&[][..], |dropout| dropout.keys());
         let [blocks, channels, images, .., height, width, _, _, _] = self.sizes;
         if keys.len() > STREAMS {

@@ -170,7 +170,10 @@ mod cuda {
     unsafe impl DeviceRepr for Args {}
 
     /// Memory for f32, not cleared.
-    #[expect(unsafe_code, reason = "clearing memory that is written next would take another launch")]
+    #[expect(
+        unsafe_code,
+        reason = "clearing memory that is written next would take another launch"
+    )]
     pub fn room(device: &CudaDevice, elements: usize) -> Result<CudaStorage> {
         // SAFETY: every kernel writes each element of its results, and nobody has them before.
         let slice = unsafe { device.alloc::<f32>(elements) }?;
@@ -201,7 +204,12 @@ mod cuda {
     }
 
     #[expect(unsafe_code, reason = "what runs on a GPU is beyond the compiler")]
-    pub fn launch(device: &CudaDevice, kernel: &'static str, args: Args, groups: u32) -> Result<()> {
+    pub fn launch(
+        device: &CudaDevice,
+        kernel: &'static str,
+        args: Args,
+        groups: u32,
+    ) -> Result<()> {
         let function = device.get_or_load_custom_func(kernel, "noprop", program(device)?)?;
         let mut builder = function.builder();
         builder.arg(&args);
@@ -220,12 +228,9 @@ mod cuda {
     fn program(device: &CudaDevice) -> Result<&'static str> {
         static PROGRAMS: OnceLock<Mutex<HashMap<(i32, i32), &'static str>>> = OnceLock::new();
         let stream = device.cuda_stream();
-        let capability =
-            stream.context().compute_capability().map_err(candle_core::Error::wrap)?;
-        let mut programs = PROGRAMS
-            .get_or_init(Mutex::default)
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let capability = stream.context().compute_capability().map_err(candle_core::Error::wrap)?;
+        let mut programs =
+            PROGRAMS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(program) = programs.get(&capability) {
             return Ok(program);
         }

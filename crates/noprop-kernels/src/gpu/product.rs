@@ -13,6 +13,8 @@ pub(super) fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Te
         Precision::F32 | Precision::Tf32 => (a.clone(), b.clone()),
         Precision::Bf16 => (a.to_dtype(DType::BF16)?, b.to_dtype(DType::BF16)?),
     };
+    // candle's CPU product with one right factor for all stacks the left ones row by row even where they are transposed.
+    let a = if b.dim(0)? < blocks { a.contiguous()? } else { a };
     spread(&a, blocks)?.matmul(&spread(&b, blocks)?)?.to_dtype(DType::F32)
 }
 

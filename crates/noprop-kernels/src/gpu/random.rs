@@ -49,8 +49,7 @@ pub(crate) fn normal_rows(
 ) -> Result<Tensor> {
     let out = room((rows.len(), width), DType::F32, device)?;
     let names = Tensor::new(rows, device)?;
-    let numbers =
-        Numbers { sizes: &[rows.len(), width], keys: &[key], ..Numbers::default() };
+    let numbers = Numbers { sizes: &[rows.len(), width], keys: &[key], ..Numbers::default() };
     let grid = Grid::Elements(rows.len() * width.div_ceil(4));
     launch(device, "normal_rows", &[&out, &names], &numbers, grid)?;
     Ok(out)

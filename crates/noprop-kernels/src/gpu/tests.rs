@@ -82,8 +82,7 @@ fn convolution_layers() {
                 1e-4,
                 &|a, backend| {
                     let dropout = Some(dropout.clone());
-                    let layer =
-                        Conv3x3 { padding, pool, dropout, backend, ..Conv3x3::default() };
+                    let layer = Conv3x3 { padding, pool, dropout, backend, ..Conv3x3::default() };
                     layer.forward(&a[0], &a[1], &a[2])
                 },
             );
@@ -133,17 +132,12 @@ fn dense_layers() {
             );
         }
     }
-    agree(
-        "joined",
-        &[&[0, 1, 5, 3], &[T, 5, 4], &[T, 6, 7], &[T, 6]],
-        1e-4,
-        &|a, backend| {
-            // The CPU's op wants as many blocks of both.
-            let first = a[0].broadcast_as((T, 5, 3))?.contiguous()?;
-            let first = if backend == Backend::Gpu { &a[0] } else { &first };
-            linear_joined(first, &a[1], &a[2], &a[3], Precision::F32, backend)
-        },
-    );
+    agree("joined", &[&[0, 1, 5, 3], &[T, 5, 4], &[T, 6, 7], &[T, 6]], 1e-4, &|a, backend| {
+        // The CPU's op wants as many blocks of both.
+        let first = a[0].broadcast_as((T, 5, 3))?.contiguous()?;
+        let first = if backend == Backend::Gpu { &a[0] } else { &first };
+        linear_joined(first, &a[1], &a[2], &a[3], Precision::F32, backend)
+    });
 }
 
 /// Rounded products are the CPU's rounded products but for the last place of bf16, in which results come back.

@@ -307,7 +307,9 @@ impl CustomOp3 for Dense {
         let s = self.sizes;
         let parts = [(x, x_layout), (w, w_layout), (b, b_layout)];
         let y = match (is_f32(x), self.precision) {
-            (true, Precision::F32) => CpuStorage::F32(self.forward_of::<f32>(parts)?),
+            (true, Precision::F32 | Precision::Tf32) => {
+                CpuStorage::F32(self.forward_of::<f32>(parts)?)
+            }
             (true, Precision::Bf16) => CpuStorage::F32(self.forward_of::<Bf16>(parts)?),
             (false, _) => CpuStorage::F64(self.forward_of::<f64>(parts)?),
         };
@@ -323,7 +325,9 @@ impl CustomOp3 for Dense {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         match (x.dtype(), self.precision) {
-            (DType::F32, Precision::F32) => self.tensors::<f32>(x, w, b, y, gradient),
+            (DType::F32, Precision::F32 | Precision::Tf32) => {
+                self.tensors::<f32>(x, w, b, y, gradient)
+            }
             (DType::F32, Precision::Bf16) => self.tensors::<Bf16>(x, w, b, y, gradient),
             _ => self.tensors::<f64>(x, w, b, y, gradient),
         }

@@ -32,9 +32,7 @@ pub fn denoise_loss(
     }
     shape::same_dtype(OP, "embeddings", embeddings, logits)?;
     match backend.choose(OP, logits)? {
-        Chosen::Fused => {
-            fused::denoise_loss(logits, embeddings, indices(OP, labels, classes)?)
-        }
+        Chosen::Fused => fused::denoise_loss(logits, embeddings, indices(OP, labels, classes)?),
         Chosen::Reference => {
             indices(OP, labels, classes)?;
             reference::denoise_loss(logits, embeddings, labels)

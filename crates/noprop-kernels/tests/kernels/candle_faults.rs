@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use crate::support::values;
+use crate::support::{distance, values};
 
 /// The gradient of a maximum must sum to that of the result. candle's `max_pool2d` loses three quarters of it, and more
 /// where the size is no multiple of the window.
@@ -36,4 +36,14 @@ fn relu_still_has_slope_one_at_zero() {
 fn cpu_generator_still_cannot_be_seeded() {
     assert!(Device::Cpu.set_seed(1).is_err());
     assert!(Tensor::rand(0_f32, 1.0, 3, &Device::Cpu).is_ok());
+}
+
+/// With one right factor for all blocks, candle's CPU product stacks the left ones as if they lay row by row, transposed ones too.
+#[test]
+fn product_with_a_shared_factor_still_misreads_transposed_blocks() {
+    let a = values(1, &[3, 5, 4], DType::F32).transpose(1, 2).unwrap();
+    let b = values(2, &[1, 5, 6], DType::F32).broadcast_as((3, 5, 6)).unwrap();
+    let wrong = a.matmul(&b).unwrap();
+    let right = a.contiguous().unwrap().matmul(&b.contiguous().unwrap()).unwrap();
+    assert!(distance(&wrong, &right) > 0.1, "mended: product.rs need not copy any more");
 }

@@ -28,6 +28,7 @@ fn convolution() {
                         pool,
                         dropout: rate.map(|rate| Dropout::new(rate, keys).unwrap()),
                         backend,
+                        ..Conv3x3::default()
                     };
                     let arguments = tensors(&[&[1, 3, 2, 7, 9], &[2, 5, 2, 3, 3], &[2, 5]]);
                     let f = |a: &[Tensor]| Ok(layer.forward(&a[0], &a[1], &a[2])?);
