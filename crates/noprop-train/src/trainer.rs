@@ -9,7 +9,7 @@ use crate::batches::{Batch, Batches, frozen_features};
 use crate::contribution::{Contribution, SharedSum, add_each};
 use crate::peers::share;
 use crate::unit_state::{PartState, UnitState};
-use crate::{Alone, LearningRate, Peers, PeersError, TrainConfig, TrainError, Unit};
+use crate::{Alone, LearningRate, Peers, TrainConfig, TrainError, Unit};
 
 /// Steps of a unit before the next unit's turn.
 pub(crate) const STRIDE: u32 = 8;
@@ -22,7 +22,7 @@ pub struct Trainer<'a> {
 }
 
 /// What the units have in common and none of them changes.
-struct Task<'a> {
+pub(crate) struct Task<'a> {
     network: &'a dyn Denoiser,
     objective: &'a dyn Objective,
     config: TrainConfig,
@@ -31,8 +31,8 @@ struct Task<'a> {
     steps_per_epoch: u32,
     /// Whether batches hold features instead of images.
     encoded: Encoded,
-    workers: Workers,
-    peers: &'a dyn Peers,
+    pub(crate) workers: Workers,
+    pub(crate) peers: &'a dyn Peers,
 }
 
 /// Who runs the image branch.
@@ -246,60 +246,15 @@ impl<'a> Trainer<'a> {
 }
 
 /// A unit, and the batches of its next steps.
-type Job<'a> = (&'a mut UnitState, Vec<Batch>);
+pub(crate) type Job<'a> = (&'a mut UnitState, Vec<Batch>);
 
 impl Task<'_> {
     /// The next steps of a unit.
-    fn advance_by(&self, (unit, batches): Job<'_>) -> Result<Vec<StepReport>, TrainError> {
-        batches.iter().map(|batch| self.advance(unit, batch)).collect()
-    }
-
-    /// The next steps of units that share nothing: this process makes those of its share, and hears of the others.
-    fn advance_apart(&self, mut jobs: Vec<Job<'_>>) -> Result<Vec<Vec<StepReport>>, TrainError> {
-        let share = share(jobs.len(), self.peers.rank(), self.peers.size());
-        let after = jobs.split_off(share.end);
-        let mine = jobs.split_off(share.start);
-        let before = jobs;
-        let done = threads::side_by_side(self.workers, mine, |job| self.advance_by(job));
-        let done = done.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if self.peers.is_alone() {
-            return Ok(done);
-        }
-        let losses = done.iter().flatten().flat_map(|report| &report.losses);
-        let said = self.peers.gather(losses.flat_map(|loss| [loss.loss, loss.error]).collect())?;
-        let said = said.concat();
-        let mut losses = said.chunks_exact(2);
-        let mut all = Vec::with_capacity(before.len() + done.len() + after.len());
-        for job in before {
-            all.push(self.hear(job, &mut losses)?);
-        }
-        // What this process said itself comes back between the others' words.
-        losses.by_ref().take(done.iter().flatten().map(|report| report.losses.len()).sum()).count();
-        all.extend(done);
-        for job in after {
-            all.push(self.hear(job, &mut losses)?);
-        }
-        Ok(all)
-    }
-
-    /// The reports of steps that another process made, from the losses that it told.
-    fn hear<'m>(
+    pub(crate) fn advance_by(
         &self,
         (unit, batches): Job<'_>,
-        losses: &mut impl Iterator<Item = &'m [f32]>,
     ) -> Result<Vec<StepReport>, TrainError> {
-        let mut report = |batch: &Batch| {
-            let mut told = Vec::with_capacity(unit.parts.len());
-            for state in &unit.parts {
-                let Some(&[loss, error]) = losses.next() else {
-                    let rank = self.peers.size() - 1;
-                    return Err(PeersError::Malformed { rank, reason: "too few losses" }.into());
-                };
-                told.push(PartLoss { part: state.part, loss, error });
-            }
-            self.report(unit, batch, told)
-        };
-        batches.iter().map(&mut report).collect()
+        batches.iter().map(|batch| self.advance(unit, batch)).collect()
     }
 
     /// Epoch and step, both from 0, of a unit that has made `position` steps.
@@ -333,7 +288,7 @@ impl Task<'_> {
     }
 
     /// Counts a step that was made, here or elsewhere.
-    fn report(
+    pub(crate) fn report(
         &self,
         state: &mut UnitState,
         batch: &Batch,
