@@ -26,10 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// All on this machine, on the loopback address; SIGHUP goes on to the ranks.
-const MPIRUN: [&str; 13] = [
+const MPIRUN: [&str; 14] = [
     "--allow-run-as-root",
     "--oversubscribe",
-    "--forward-signals",
+    "--mca",
+    "ess_base_forward_signals",
     "SIGHUP",
     "--mca",
     "btl",
