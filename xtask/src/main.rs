@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod fetch;
+mod mpi;
 mod sanitize;
 mod slurm;
 
@@ -41,6 +42,8 @@ enum Chore {
     Sanitize,
     /// Run scripts/slurm on Slurm daemons of its own on this machine, and kill a task and a node (Linux, root)
     TestSlurm,
+    /// Run `train --distributed mpi` under mpirun on this machine, and end a rank by a panic and a kill (Linux, Open MPI)
+    TestMpi,
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Chore::Ci => ci::run(),
         Chore::Sanitize => sanitize::run(),
         Chore::TestSlurm => slurm::run(),
+        Chore::TestMpi => mpi::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

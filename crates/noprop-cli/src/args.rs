@@ -60,6 +60,13 @@ pub enum Device {
     Cpu,
 }
 
+/// What carries a training over several processes that need each other in every step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Distributed {
+    /// The Message Passing Interface
+    Mpi,
+}
+
 /// How an answer is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -123,6 +130,10 @@ pub struct Train {
     /// `noprop merge`. What was trained before is gone on with
     #[arg(long, value_name = "LIST")]
     pub blocks: Option<Blocks>,
+    /// Train as one of the processes that mpirun started, each with its share of the blocks; needs --out or --resume, and a
+    /// noprop that was built with the feature mpi. The result does not depend on their number
+    #[arg(long, value_enum, conflicts_with = "blocks")]
+    pub distributed: Option<Distributed>,
     /// Blocks in training at a time, with the threads split among them; without it as many as keep all threads busy. The result
     /// does not depend on it
     #[arg(long, value_name = "N")]

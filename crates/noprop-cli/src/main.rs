@@ -7,12 +7,15 @@ mod args;
 mod blocks;
 mod compare;
 mod config;
+mod distributed;
 mod eval;
 mod fetch;
 mod images;
 mod info;
 mod merge;
 mod model_card;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod plot;
 mod predict;
 mod preset;
@@ -31,8 +34,9 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use args::{Args, Command};
+use args::{Args, Command, Compute};
 use clap::Parser;
+use distributed::Job;
 
 fn main() -> ExitCode {
     // Tensors of one step are the next step's: memory handed back to the system would have to be asked for again.
@@ -41,17 +45,30 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(refusal) => return refuse(&refusal),
     };
-    match run(&args) {
+    // Held until the end: where others train along, their MPI ends with ours.
+    let job = match prepare(&args.command) {
+        Ok(job) => job,
+        Err(error) => return fail(&error),
+    };
+    match run(&args, &job) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", one_line(&chain(&error)));
-            ExitCode::from(exit_code(&error))
+            job.before_failing();
+            let code = fail(&error);
+            job.abort(exit_code(&error));
+            code
         }
     }
 }
 
-fn run(args: &Args) -> Result<()> {
-    let compute = match &args.command {
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {}", one_line(&chain(error)));
+    ExitCode::from(exit_code(error))
+}
+
+/// What every command that computes is given to compute with.
+fn compute(command: &Command) -> Option<Compute> {
+    match command {
         Command::Train(args) => Some(args.compute),
         Command::Eval(args) => Some(args.compute),
         Command::Predict(args) => Some(args.compute),
@@ -63,8 +80,12 @@ fn run(args: &Args) -> Result<()> {
         | Command::Info(_)
         | Command::Compare(_)
         | Command::Reproduce(_) => None,
-    };
-    if let Some(compute) = compute {
+    }
+}
+
+/// Threads, diagnostics, and the processes that train along, in this order: MPI starts threads of its own.
+fn prepare(command: &Command) -> Result<Job> {
+    if let Some(compute) = compute(command) {
         let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         // Before anything else may have started a thread.
         noprop_kernels::threads::configure(compute.threads.unwrap_or_else(all))?;
@@ -74,8 +95,12 @@ fn run(args: &Args) -> Result<()> {
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("NOPROP_LOG"))
         .with_writer(std::io::stderr)
         .init();
+    Job::start(command)
+}
+
+fn run(args: &Args, job: &Job) -> Result<()> {
     let command = || match &args.command {
-        Command::Train(args) => train::run(args),
+        Command::Train(args) => train::run(args, job.peers()),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Plot(args) => plot::run(args),
@@ -86,7 +111,7 @@ fn run(args: &Args) -> Result<()> {
         Command::Compare(args) => compare::run(args),
         Command::Reproduce(args) => reproduce::run(args),
     };
-    match compute {
+    match compute(&args.command) {
         // On a thread of the pool an op hands work over at less cost.
         Some(_) => rayon::scope(|_| command()),
         None => command(),
@@ -141,7 +166,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | TrainError::Diverged { .. }
             | TrainError::MissingGradient { .. }
             | TrainError::Tensor(_)
-            | TrainError::Optimizer(_),
+            | TrainError::Optimizer(_)
+            | TrainError::Peers(_),
         ) => 1,
         _ => 2,
     }

@@ -7,40 +7,53 @@ use noprop_kernels::threads::Workers;
 use noprop_method::Seed;
 use noprop_models::Network;
 use noprop_train::{
-    Existing, Fitting, Outcome, Progress, RunDirectory, Trainer, fit, peak_memory_bytes,
+    Existing, Fitting, Outcome, Peers, Progress, RunDirectory, Trainer, fit, peak_memory_bytes,
 };
 
 use crate::args::{Form, Train};
 use crate::blocks;
 use crate::config::RunConfig;
+use crate::distributed;
 use crate::images::bad_pictures;
 use crate::progress::{self, Verbosity};
 use crate::task::Task;
 
-pub fn run(args: &Train) -> Result<()> {
+pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
     if let Some(blocks) = &args.blocks {
         return blocks::run(args, blocks);
     }
     // Everything is checked before a directory is made, so that a mistake leaves nothing behind.
     let (task, network, run, start) = match &args.resume {
         Some(path) => {
-            let run = RunDirectory::open_to_write(path)?;
+            let run = match peers.is_first() {
+                true => RunDirectory::open_to_write(path)?,
+                false => RunDirectory::open(path)?,
+            };
             let task = Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad))?;
             let network = task.config.network(task.config.fresh())?;
+            distributed::check(args, &network, &*task.objective)?;
             (task, network, run, Start::Resumed)
         }
         None => {
             let task = Task::asked(args)?;
             let network = task.network()?;
-            let out = args.out.clone().unwrap_or_else(|| next_run(&task.config));
-            let run = RunDirectory::create(&out, existing(args), &task.config.to_toml()?)?;
+            distributed::check(args, &network, &*task.objective)?;
+            let config = task.config.to_toml()?;
+            let run = match args.distributed {
+                Some(_) => distributed::create(args, peers, &config, existing(args))?,
+                None => {
+                    let out = args.out.clone().unwrap_or_else(|| next_run(&task.config));
+                    RunDirectory::create(&out, existing(args), &config)?
+                }
+            };
             (task, network, run, Start::Fresh)
         }
     };
-    match train(&task, &network, &run, start, args)? {
+    match train(&task, &network, (&run, start), args, peers)? {
         Outcome::Finished(report) => {
             task.finish(&run, Form::of(args.json), &report, peak_memory_bytes())
         }
+        Outcome::Stopped { .. } if !peers.is_first() => Ok(()),
         Outcome::Stopped { epoch, step } => {
             let path = run.path().display();
             eprintln!(
@@ -48,7 +61,7 @@ pub fn run(args: &Train) -> Result<()> {
             );
             Ok(())
         }
-        // Of all units together weights are chosen.
+        // The first process has all the weights.
         Outcome::Trained => Ok(()),
     }
 }
@@ -67,12 +80,14 @@ pub fn existing(args: &Train) -> Existing {
 fn train(
     task: &Task,
     network: &Network,
-    run: &RunDirectory,
-    start: Start,
+    (run, start): (&RunDirectory, Start),
     args: &Train,
+    peers: &dyn Peers,
 ) -> Result<Outcome> {
     let config = &task.config;
-    task.warn_of_a_label_in_the_noise(network)?;
+    if peers.is_first() {
+        task.warn_of_a_label_in_the_noise(network)?;
+    }
     let identity = config.to_json()?;
     let progress = match start {
         Start::Resumed => Progress::read(run, &identity)?,
@@ -80,7 +95,8 @@ fn train(
     };
     let seed = Seed(config.seed);
     let mut trainer = Trainer::new(network, &*task.objective, &task.train, config.train(), seed)?
-        .block_workers(workers(args));
+        .block_workers(workers(args))
+        .among(peers);
     if start == Start::Resumed {
         progress.restore(run, &mut trainer)?;
     }
@@ -92,7 +108,8 @@ fn train(
     };
     let steps = trainer.steps_per_epoch();
     let done = u64::from(progress.epoch) * u64::from(steps) + u64::from(progress.step);
-    let mut shown = progress::Progress::new(verbosity(args), config.epochs, steps, done)?;
+    let verbosity = if peers.is_first() { verbosity(args) } else { Verbosity::Quiet };
+    let mut shown = progress::Progress::new(verbosity, config.epochs, steps, done)?;
     Ok(fit(&mut trainer, &fitting, progress, &mut shown)?)
 }
 

@@ -217,3 +217,16 @@ fn what_cannot_be_parted_is_refused_with_the_reason() {
     assert!(other.contains("other settings"), "{other}");
     assert!(refused(dir, &["eval", "--run", "run"]).contains("noprop merge run"));
 }
+
+/// What was not built in is named, and nothing is begun.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn training_over_mpi_needs_its_feature() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = refused(dir.path(), &tiny(&["--out", "run", "--distributed", "mpi"]));
+    assert!(said.contains("feature mpi"), "{said}");
+    let said =
+        refused(dir.path(), &tiny(&["--out", "run", "--distributed", "mpi", "--blocks", "1"]));
+    assert!(said.contains("--blocks"), "{said}");
+    assert!(!dir.path().join("run").exists());
+}

@@ -92,6 +92,9 @@ pub enum TrainError {
         /// The run directory.
         path: PathBuf,
     },
+    /// Processes that train together could not go on.
+    #[error(transparent)]
+    Peers(#[from] crate::PeersError),
     /// The method refused.
     #[error(transparent)]
     Method(#[from] MethodError),

@@ -7,6 +7,7 @@ use noprop_data::Split;
 use noprop_method::Sampler;
 use serde::{Deserialize, Serialize};
 
+use crate::collect::collect;
 use crate::metrics::MeanLoss;
 use crate::{
     Event, Hardware, MetricsLog, PartLoss, Progress, RunDirectory, StepReport, TrainError, Trainer,
@@ -96,7 +97,7 @@ pub enum Outcome {
         /// Steps of the current epoch done.
         step: u32,
     },
-    /// These units are done, of a training that has more: nothing was validated, and no weights were chosen.
+    /// This process has done its part of a training in which others have one too: it validated nothing, and chose no weights.
     Trained,
 }
 
@@ -149,6 +150,9 @@ impl EpochSums {
 /// After every epoch the held-out images are classified, the weights are written to `model.safetensors` if no epoch was
 /// better, and the state is saved. The test set has no part in this.
 ///
+/// Of several processes that train together the first one validates, writes and tells how it ended; the others need the run only
+/// for its state, and end with [`Outcome::Trained`]. What one of their observers says holds for all.
+///
 /// # Errors
 /// [`TrainError::Diverged`] with the last good state named; [`TrainError::File`] if the disk refuses.
 pub fn fit(
@@ -158,8 +162,13 @@ pub fn fit(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     let run = fitting.run;
-    let mut log = MetricsLog::open(&run.metrics(), progress.metrics_bytes)?;
-    progress.metrics_bytes = log.append(&Event::Start {
+    let peers = trainer.peers();
+    let mut log = match peers.is_first() {
+        true => Some(MetricsLog::open(&run.metrics(), progress.metrics_bytes)?),
+        false => None,
+    };
+    let mut record = |event: Event| log.as_mut().map_or(Ok(0), |log| log.append(&event));
+    progress.metrics_bytes = record(Event::Start {
         version: env!("CARGO_PKG_VERSION").into(),
         hardware: Hardware::here(),
         epoch: progress.epoch,
@@ -171,6 +180,7 @@ pub fn fit(
     while progress.epoch < epochs {
         let started = Instant::now();
         let mut lr = 0.0;
+        let (first_step, traffic) = (progress.step, peers.traffic());
         while progress.step < steps {
             let stride = trainer.stride().min(steps - progress.step);
             let done = trainer
@@ -187,20 +197,36 @@ pub fn fit(
                     control = Control::Stop;
                 }
             }
-            if control == Control::Stop && progress.step < steps {
+            // The same on all, or some would wait for the others' next step.
+            let stop = peers.any(control == Control::Stop)?;
+            if stop && progress.step < steps {
                 let elapsed = started.elapsed().as_secs_f64();
                 progress.seconds += elapsed;
                 progress.epoch_seconds += elapsed;
                 let (epoch, step) = (progress.epoch, progress.step);
-                progress.metrics_bytes = log.append(&Event::Stop { epoch, step })?;
-                progress.save(run, trainer)?;
+                progress.metrics_bytes = record(Event::Stop { epoch, step })?;
+                collect(trainer)?;
+                if peers.is_first() {
+                    progress.save(run, trainer)?;
+                }
                 return Ok(Outcome::Stopped { epoch, step });
             }
         }
         let seconds = progress.epoch_seconds + started.elapsed().as_secs_f64();
+        if !peers.is_alone() {
+            let steps = u64::from(steps - first_step).max(1);
+            let sent = (peers.traffic().sent - traffic.sent) / steps;
+            let received = (peers.traffic().received - traffic.received) / steps;
+            tracing::debug!(rank = peers.rank(), sent, received, "bytes exchanged a step");
+        }
+        collect(trainer)?;
+        if !peers.is_first() {
+            progress.next_epoch();
+            continue;
+        }
         let report = end_epoch(trainer, fitting, &mut progress, seconds)?;
         progress.seconds += started.elapsed().as_secs_f64();
-        progress.metrics_bytes = log.append(&Event::Epoch {
+        progress.metrics_bytes = record(Event::Epoch {
             epoch: report.epoch,
             seconds: report.seconds,
             total_seconds: progress.seconds,
@@ -215,10 +241,10 @@ pub fn fit(
         progress.save(run, trainer)?;
         observer.epoch(&report);
     }
-    match progress.best {
+    match progress.best.filter(|_| peers.is_first()) {
         Some(best) => Ok(Outcome::Finished(FitReport { best, seconds: progress.seconds })),
-        // Every epoch sets it, and there is at least one.
-        None => Ok(Outcome::Stopped { epoch: 0, step: 0 }),
+        // The process that validates sets it in every epoch.
+        None => Ok(Outcome::Trained),
     }
 }
 
@@ -255,10 +281,7 @@ fn end_epoch(
         images_per_second: images / seconds.max(f64::MIN_POSITIVE),
         seconds,
     };
-    progress.epoch = epoch;
-    progress.step = 0;
-    progress.epoch_seconds = 0.0;
-    progress.sums = EpochSums::default();
+    progress.next_epoch();
     progress.best = Some(best);
     Ok(report)
 }

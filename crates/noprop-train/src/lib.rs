@@ -7,6 +7,9 @@
 //! | `unit.rs` | which parameters are trained together, and which never meet |
 //! | `unit_state.rs` | a unit's parts and their optimizers |
 //! | `trainer.rs` | one step of one unit: batch, loss, gradients, update |
+//! | `peers.rs` | processes that train one network together: what they ask of each other |
+//! | `contribution.rs` | what one loss gives to shared parameters, and how it travels |
+//! | `collect.rs` | what every process trained, brought to the first |
 //! | `fit.rs` | the loop over epochs: validation, best weights, checkpoints, interruption |
 //! | `evaluate.rs` | accuracy of the whole chain and after each block |
 //! | `weights.rs` | `model.safetensors`, written atomically and read with suspicion |
@@ -45,14 +48,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod apart;
 mod atomic_file;
 mod batches;
+mod collect;
 mod config;
+mod contribution;
 mod error;
 mod evaluate;
 mod fit;
 mod learning_rate;
 mod metrics;
+mod peers;
 mod resources;
 mod run_dir;
 mod state;
@@ -69,6 +76,7 @@ pub use evaluate::{Evaluation, accuracies, evaluate};
 pub use fit::{Best, Control, EpochReport, FitReport, Fitting, Observer, Outcome, Silent, fit};
 pub use learning_rate::{Decay, LearningRate};
 pub use metrics::{Event, MeanLoss, MetricsLog};
+pub use peers::{Alone, Peers, PeersError, Traffic};
 pub use resources::{Hardware, peak_memory_bytes};
 pub use run_dir::{Existing, RunDirectory};
 pub use state::{Progress, StateError};

@@ -100,6 +100,14 @@ impl Progress {
         }
     }
 
+    /// To the beginning of the next epoch.
+    pub(crate) fn next_epoch(&mut self) {
+        self.epoch += 1;
+        self.step = 0;
+        self.epoch_seconds = 0.0;
+        self.sums = EpochSums::default();
+    }
+
     /// Epochs and steps done when the state was last saved, if it was.
     pub(crate) fn saved_at(&self) -> Option<(u32, u32)> {
         self.saved

@@ -6,8 +6,10 @@ use noprop_kernels::threads::{self, Workers};
 use noprop_method::{BlockLoss, Denoiser, Draws, EncoderKind, Objective, Part, Pass, Seed};
 
 use crate::batches::{Batch, Batches, frozen_features};
-use crate::unit_state::{PartState, UnitState, add};
-use crate::{LearningRate, TrainConfig, TrainError, Unit};
+use crate::contribution::{Contribution, SharedSum, add_each};
+use crate::peers::share;
+use crate::unit_state::{PartState, UnitState};
+use crate::{Alone, LearningRate, Peers, TrainConfig, TrainError, Unit};
 
 /// Steps of a unit before the next unit's turn.
 pub(crate) const STRIDE: u32 = 8;
@@ -20,7 +22,7 @@ pub struct Trainer<'a> {
 }
 
 /// What the units have in common and none of them changes.
-struct Task<'a> {
+pub(crate) struct Task<'a> {
     network: &'a dyn Denoiser,
     objective: &'a dyn Objective,
     config: TrainConfig,
@@ -29,7 +31,8 @@ struct Task<'a> {
     steps_per_epoch: u32,
     /// Whether batches hold features instead of images.
     encoded: Encoded,
-    workers: Workers,
+    pub(crate) workers: Workers,
+    pub(crate) peers: &'a dyn Peers,
 }
 
 /// Who runs the image branch.
@@ -99,6 +102,7 @@ impl<'a> Trainer<'a> {
             steps_per_epoch: config.steps_per_epoch(train.len()),
             encoded,
             workers: Workers::Auto,
+            peers: &Alone,
         };
         let batches = Batches::new(train, features, &config, seed);
         Ok(Self { task, units, batches })
@@ -109,6 +113,19 @@ impl<'a> Trainer<'a> {
     pub fn block_workers(mut self, workers: Workers) -> Self {
         self.task.workers = workers;
         self
+    }
+
+    /// The same trainer as one of several that train together, each its share of the blocks. All need the same network, data
+    /// and settings, and must be asked for the same steps. What is trained end to end has no shares: every process does it all.
+    #[must_use]
+    pub fn among(mut self, peers: &'a dyn Peers) -> Self {
+        self.task.peers = peers;
+        self
+    }
+
+    /// Those who train together.
+    pub fn peers(&self) -> &'a dyn Peers {
+        self.task.peers
     }
 
     /// The same trainer for some of its units: the others are somebody else's.
@@ -152,7 +169,7 @@ impl<'a> Trainer<'a> {
     /// How many steps at a time [`Self::advance_all`] is best given: more than one only where no unit has to wait for another
     /// within a step, and never much of an epoch, since a training stops between two calls.
     pub fn stride(&self) -> u32 {
-        if self.units.iter().any(|unit| unit.parts.len() > 1) {
+        if self.units.iter().any(UnitState::shares) {
             return 1;
         }
         STRIDE.min(self.task.steps_per_epoch / 4).max(1)
@@ -216,15 +233,10 @@ impl<'a> Trainer<'a> {
             })
             .collect::<Result<Vec<_>, TrainError>>()?;
         // A shared encoder's unit has blocks of its own to run side by side.
-        let (alone, together) =
-            jobs.into_iter().partition::<Vec<_>, _>(|(unit, _)| unit.parts.len() > 1);
-        let job = |(unit, batches): (&mut UnitState, Vec<Batch>)| {
-            batches.iter().map(|batch| task.advance(unit, batch)).collect::<Result<Vec<_>, _>>()
-        };
-        let mut done: Vec<_> = alone.into_iter().map(job).collect::<Result<_, _>>()?;
-        for reports in threads::side_by_side(task.workers, together, job) {
-            done.push(reports?);
-        }
+        let (alone, together) = jobs.into_iter().partition::<Vec<_>, _>(|(unit, _)| unit.shares());
+        let alone = alone.into_iter().map(|job| task.advance_by(job));
+        let mut done = alone.collect::<Result<Vec<_>, _>>()?;
+        done.extend(task.advance_apart(together)?);
         let mut by_step = vec![Vec::with_capacity(done.len()); steps as usize];
         for (step, report) in done.into_iter().flat_map(|reports| reports.into_iter().enumerate()) {
             by_step[step].push(report);
@@ -233,7 +245,18 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// A unit, and the batches of its next steps.
+pub(crate) type Job<'a> = (&'a mut UnitState, Vec<Batch>);
+
 impl Task<'_> {
+    /// The next steps of a unit.
+    pub(crate) fn advance_by(
+        &self,
+        (unit, batches): Job<'_>,
+    ) -> Result<Vec<StepReport>, TrainError> {
+        batches.iter().map(|batch| self.advance(unit, batch)).collect()
+    }
+
     /// Epoch and step, both from 0, of a unit that has made `position` steps.
     fn place(&self, position: u64) -> (u32, u32) {
         let steps = u64::from(self.steps_per_epoch);
@@ -247,7 +270,7 @@ impl Task<'_> {
         let lr = self.rate.at(state.position);
         let losses = match state.unit {
             Unit::SharedEncoder { .. } | Unit::Joint { .. } => {
-                self.joint(&mut state.parts, batch, draws, lr)?
+                self.joint(state, batch, draws, lr)?
             }
             Unit::EndToEnd { .. } => vec![self.end_to_end(&mut state.parts, batch, draws, lr)?],
             Unit::Block(_) | Unit::Readout => state
@@ -261,6 +284,17 @@ impl Task<'_> {
                 })
                 .collect::<Result<_, TrainError>>()?,
         };
+        self.report(state, batch, losses)
+    }
+
+    /// Counts a step that was made, here or elsewhere.
+    pub(crate) fn report(
+        &self,
+        state: &mut UnitState,
+        batch: &Batch,
+        losses: Vec<PartLoss>,
+    ) -> Result<StepReport, TrainError> {
+        let lr = self.rate.at(state.position);
         state.position += 1;
         let (epoch, step) = (batch.epoch + 1, batch.step + 1);
         Ok(StepReport { epoch, step, lr, images: batch.labels.dim(0)?, losses })
@@ -306,16 +340,18 @@ impl Task<'_> {
     /// before the blocks. All blocks read the same shared parameters; what each loss contributes to them is added in block
     /// order, and they take one step at the end. Gradients of a shared encoder stop at the features, are added there, and go through it once.
     /// A block is done when its turn is over, its update included, so memory does not grow with the number of blocks.
+    ///
+    /// Of several processes each has the turns of its share; what they contribute goes to all, and every one takes the shared
+    /// parts' step.
     fn joint(
         &self,
-        parts: &mut [PartState],
+        state: &mut UnitState,
         batch: &Batch,
         draws: Draws,
         lr: f64,
     ) -> Result<Vec<PartLoss>, TrainError> {
-        let is_block = |state: &PartState| matches!(state.part, Part::Block(_));
-        let blocks = parts.iter().position(is_block).unwrap_or(parts.len());
-        let (shared, own) = parts.split_at_mut(blocks);
+        let blocks = state.own().start;
+        let (shared, own) = state.parts.split_at_mut(blocks);
         let encoded = match shared.iter().any(|state| state.part == Part::Encoder) {
             true => Some(self.features(batch, Part::Encoder, draws)?),
             false => None,
@@ -333,31 +369,33 @@ impl Task<'_> {
             let pass = loss.loss.backward()?;
             state.step(&pass, lr)?;
             let at_features = leaf.as_ref().and_then(|leaf| pass.get(leaf).cloned());
-            let direct: Vec<_> = shared.iter().map(|state| state.gradients(&pass)).collect();
-            Ok::<_, TrainError>((values, at_features, direct))
+            let direct = shared.iter().map(|state| state.gradients(&pass)).collect();
+            Ok::<_, TrainError>(Contribution { loss: values, direct, at_features })
         };
-        let mut losses = Vec::with_capacity(own.len());
-        let mut at_features = None;
-        let mut gradients: Vec<_> =
-            shared.iter().map(|state| vec![None; state.trained.len()]).collect();
+        let (count, ranks) = (own.len(), self.peers.size());
+        let mut sum = SharedSum::new(shared, leaf.as_deref());
+        let mut message = Vec::new();
         let mut failed = None;
-        // Added as they come, so that no more than a few blocks' gradients are held at a time.
-        let mut add_up = |(values, feature_gradient, direct): (PartLoss, _, Vec<_>)| {
-            losses.push(values);
-            at_features = add(at_features.take(), feature_gradient)?;
-            for (sum, more) in gradients.iter_mut().zip(direct) {
-                *sum = add_each(std::mem::take(sum), more)?;
-            }
-            Ok::<_, TrainError>(())
+        // Taken as they come, so that no more than a few blocks' gradients are held at a time.
+        let mut take = |contribution: Contribution| match ranks {
+            1 => sum.add(contribution),
+            _ => contribution.write(&mut message),
         };
-        threads::fold_side_by_side(self.workers, own.iter_mut().collect(), turn, |done| {
+        let mine = own[share(count, self.peers.rank(), ranks)].iter_mut().collect();
+        threads::fold_side_by_side(self.workers, mine, turn, |done| {
             if failed.is_none() {
-                failed = done.and_then(&mut add_up).err();
+                failed = done.and_then(&mut take).err();
             }
         });
         if let Some(error) = failed {
             return Err(error);
         }
+        if !self.peers.is_alone() {
+            for (rank, message) in self.peers.gather(message)?.iter().enumerate() {
+                sum.add_message(rank, &own[share(count, rank, ranks)], message)?;
+            }
+        }
+        let SharedSum { losses, direct: mut gradients, at_features, .. } = sum;
         if let (Some(gradient), Some(encoded)) = (at_features, encoded) {
             // The gradient of Σ f·g with g held constant is the encoder's gradient for dL/df = g.
             let pass = (encoded * gradient.detach())?.sum_all()?.backward()?;
@@ -425,11 +463,4 @@ fn read(part: Part, loss: &BlockLoss, draws: Draws) -> Result<PartLoss, TrainErr
         value: values.loss,
         checkpoint: "nothing was saved yet".into(),
     })
-}
-
-fn add_each(
-    sums: Vec<Option<Tensor>>,
-    more: Vec<Option<Tensor>>,
-) -> Result<Vec<Option<Tensor>>, TrainError> {
-    sums.into_iter().zip(more).map(|(sum, more)| add(sum, more)).collect()
 }

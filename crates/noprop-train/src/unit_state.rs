@@ -31,6 +31,18 @@ impl UnitState {
         }
         Ok(Self { unit, parts, position: 0 })
     }
+
+    /// Whether a step of its parts needs what all of them found.
+    pub fn shares(&self) -> bool {
+        self.parts.len() > 1
+    }
+
+    /// The indices of those parts that no loss but their own reaches.
+    pub fn own(&self) -> std::ops::Range<usize> {
+        let is_block = |state: &PartState| matches!(state.part, Part::Block(_));
+        let blocks = self.parts.iter().position(is_block).unwrap_or(self.parts.len());
+        blocks..self.parts.len()
+    }
 }
 
 /// One part of a network with an optimizer of its own. A part is updated as soon as its gradients are there, so that they

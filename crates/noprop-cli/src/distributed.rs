@@ -1,0 +1,120 @@
+//! `noprop train --distributed`: this process among those that train with it.
+
+use anyhow::{Context, Result, ensure};
+use noprop_method::{Denoiser, Objective};
+use noprop_train::{Alone, Existing, Peers, RunDirectory, Unit};
+
+use crate::args::{Command, Distributed, Train};
+#[cfg(feature = "mpi")]
+use crate::mpi::Mpi;
+
+/// The processes that were started together: one, unless `--distributed` says otherwise.
+pub struct Job {
+    #[cfg(feature = "mpi")]
+    mpi: Option<Mpi>,
+}
+
+impl Job {
+    /// Finds the others, if the command has any.
+    pub fn start(command: &Command) -> Result<Self> {
+        let distributed = match command {
+            Command::Train(args) => args.distributed,
+            _ => None,
+        };
+        Self::over(distributed)
+    }
+
+    #[cfg(feature = "mpi")]
+    fn over(distributed: Option<Distributed>) -> Result<Self> {
+        let mpi = match distributed {
+            Some(Distributed::Mpi) => Some(Mpi::start()?),
+            None => None,
+        };
+        Ok(Self { mpi })
+    }
+
+    #[cfg(not(feature = "mpi"))]
+    fn over(distributed: Option<Distributed>) -> Result<Self> {
+        match distributed {
+            Some(Distributed::Mpi) => anyhow::bail!(
+                "this noprop was built without the feature mpi, which --distributed mpi needs: build it with cargo build --release --features mpi (docs/scale-out.md)"
+            ),
+            None => Ok(Self {}),
+        }
+    }
+
+    /// Those who train together.
+    pub fn peers(&self) -> &dyn Peers {
+        #[cfg(feature = "mpi")]
+        if let Some(mpi) = &self.mpi {
+            return mpi;
+        }
+        &Alone
+    }
+
+    /// Lets rank 0 speak: what is wrong for all, such as a setting, is then said once, since its abort ends the others.
+    pub fn before_failing(&self) {
+        if !self.peers().is_first() {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            eprint!("rank {}: ", self.peers().rank());
+        }
+    }
+
+    /// Ends every process of the job, if there are others: they would wait for this one for ever.
+    pub fn abort(&self, exit_code: u8) {
+        #[cfg(feature = "mpi")]
+        if let Some(mpi) = &self.mpi {
+            mpi.abort(exit_code);
+        }
+        let _ = exit_code;
+    }
+}
+
+/// Refuses a training that has no shares to give.
+pub fn check(args: &Train, network: &dyn Denoiser, objective: &dyn Objective) -> Result<()> {
+    if args.distributed.is_some() {
+        for unit in Unit::of(network, objective) {
+            if matches!(unit, Unit::EndToEnd { .. }) {
+                unit.stands_alone()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The run that is to be written. Of several processes the first makes it, once all are known to want the same.
+pub fn create(
+    args: &Train,
+    peers: &dyn Peers,
+    config: &str,
+    existing: Existing,
+) -> Result<RunDirectory> {
+    let out = args.out.as_ref().context(
+        "--distributed needs --out DIR, the run that all processes share, or --resume RUN",
+    )?;
+    agree(peers, config)?;
+    let made = match peers.is_first() {
+        true => Some(RunDirectory::create(out, existing, config)?),
+        false => None,
+    };
+    // It is there for the others from here on.
+    peers.any(false)?;
+    match made {
+        Some(run) => Ok(run),
+        None => Ok(RunDirectory::open(out)?),
+    }
+}
+
+/// Checks that all processes were given the same settings.
+fn agree(peers: &dyn Peers, config: &str) -> Result<()> {
+    let mine: Vec<f32> = config.bytes().map(f32::from).collect();
+    let all = peers.gather(mine.clone())?;
+    let other = all.iter().position(|theirs| *theirs != mine);
+    ensure!(
+        other.is_none(),
+        "rank {} was started with other settings or data than rank {}: all need the same",
+        other.unwrap_or_default(),
+        peers.rank()
+    );
+    Ok(())
+}

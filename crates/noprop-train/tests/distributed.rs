@@ -1,0 +1,289 @@
+//! Processes that train together give the bytes of one, however many they are, stopped or not. Here they are threads.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use candle_core::Device;
+use noprop_data::{Augmentation, Dataset, Split};
+use noprop_kernels::threads::Workers;
+use noprop_method::{
+    ContinuousTime, DiscreteTime, EncoderKind, Integration, LearnedSchedule, LossWeight, Objective,
+    ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
+};
+use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
+use noprop_train::{
+    Alone, Control, Decay, Existing, Fitting, Observer, OptimizerKind, Outcome, Peers, PeersError,
+    Progress, RunDirectory, StepReport, Traffic, TrainConfig, Trainer, fit,
+};
+
+const BLOCKS: usize = 3;
+const CONFIG: TrainConfig = TrainConfig {
+    epochs: 2,
+    batch_size: 8,
+    optimizer: OptimizerKind::Adamw,
+    lr: 2e-3,
+    lr_decay: Decay::Cosine,
+    warmup_steps: 200,
+    weight_decay: 1e-3,
+    augment: Augmentation::NONE,
+};
+
+/// A thread among threads: a channel from each to each.
+struct Thread {
+    rank: usize,
+    to: Vec<Sender<Vec<f32>>>,
+    from: Vec<Mutex<Receiver<Vec<f32>>>>,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Thread {
+    fn among(size: usize) -> Vec<Self> {
+        let mut threads: Vec<Self> = (0..size)
+            .map(|rank| Self {
+                rank,
+                to: Vec::new(),
+                from: Vec::new(),
+                sent: AtomicU64::new(0),
+                received: AtomicU64::new(0),
+            })
+            .collect();
+        for from in 0..size {
+            for to in 0..size {
+                let (sender, receiver) = channel();
+                threads[from].to.push(sender);
+                threads[to].from.push(Mutex::new(receiver));
+            }
+        }
+        threads
+    }
+
+    fn send(&self, to: usize, numbers: Vec<f32>) -> Result<(), PeersError> {
+        self.to[to].send(numbers).map_err(|_| PeersError::Gone { rank: to })
+    }
+
+    fn hear(&self) -> Result<Vec<Vec<f32>>, PeersError> {
+        let hear = |(rank, from): (usize, &Mutex<Receiver<Vec<f32>>>)| {
+            let heard = from.lock().unwrap().recv().map_err(|_| PeersError::Gone { rank })?;
+            let bytes = if rank == self.rank { 0 } else { 4 * heard.len() as u64 };
+            self.received.fetch_add(bytes, Ordering::Relaxed);
+            Ok(heard)
+        };
+        self.from.iter().enumerate().map(hear).collect()
+    }
+}
+
+impl Peers for Thread {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.to.len()
+    }
+
+    fn gather(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, PeersError> {
+        self.sent.fetch_add(4 * mine.len() as u64, Ordering::Relaxed);
+        (0..self.size()).try_for_each(|to| self.send(to, mine.clone()))?;
+        self.hear()
+    }
+
+    fn gather_first(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, PeersError> {
+        self.sent.fetch_add(4 * mine.len() as u64, Ordering::Relaxed);
+        self.send(0, mine)?;
+        if self.is_first() { self.hear() } else { Ok(Vec::new()) }
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            sent: self.sent.load(Ordering::Relaxed),
+            received: self.received.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Copy)]
+enum Training {
+    /// Blocks share class embeddings, and each has an encoder: nothing else couples them.
+    LearnedEmbeddings,
+    /// They share an encoder as well.
+    SharedEncoder,
+    /// They share an encoder and nothing else; the readout is a unit of its own.
+    OneHot,
+    /// They share nothing.
+    Apart,
+    /// They share a noise schedule, and the readout learns with them.
+    ContinuousTime,
+}
+
+impl Training {
+    const ALL: [Self; 5] = [
+        Self::LearnedEmbeddings,
+        Self::SharedEncoder,
+        Self::OneHot,
+        Self::Apart,
+        Self::ContinuousTime,
+    ];
+
+    fn network(self) -> Network {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        let config = NetworkConfig::new(image, 10, BLOCKS).unwrap();
+        let learned = Embedding::Learned { dimension: 6 };
+        let config = match self {
+            Self::LearnedEmbeddings => config.encoder(EncoderKind::PerBlock).embedding(learned),
+            Self::SharedEncoder => config.encoder(EncoderKind::Shared).embedding(learned),
+            Self::OneHot => config.encoder(EncoderKind::Shared),
+            Self::Apart => config.encoder(EncoderKind::Frozen),
+            Self::ContinuousTime => {
+                config.encoder(EncoderKind::PerBlock).variant(Variant::ContinuousTime)
+            }
+        };
+        Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
+    }
+
+    fn objective(self) -> Box<dyn Objective> {
+        if let Self::ContinuousTime = self {
+            let steps = NonZeroU32::new(5).unwrap();
+            let integration = Integration { solver: Solver::Posterior, steps };
+            let whole = ContinuousTime::new(1.0, LossWeight::MinSnr(5.0), integration).unwrap();
+            let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+            let start = LearnedSchedule::new(&builder).unwrap();
+            return Box::new(whole.divided(BLOCKS, &start).unwrap());
+        }
+        let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
+        Box::new(DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap())
+    }
+}
+
+fn few_images() -> Split {
+    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
+    Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
+}
+
+/// Asks to stop after a number of steps.
+struct StopAfter(u32);
+
+impl Observer for StopAfter {
+    fn step(&mut self, _: &[StepReport]) -> Control {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 { Control::Stop } else { Control::Continue }
+    }
+}
+
+/// One process's part of a training: from the run's state if it has one, for so many steps if it is told to stop.
+fn take_part(training: Training, run: &RunDirectory, peers: &dyn Peers, stop: u32) -> Outcome {
+    let (images, network, objective) = (few_images(), training.network(), training.objective());
+    let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1))
+        .unwrap()
+        .block_workers(Workers::Exactly(std::num::NonZeroUsize::MIN))
+        .among(peers);
+    let progress = match Progress::read(run, "c") {
+        Ok(progress) => {
+            progress.restore(run, &mut trainer).unwrap();
+            progress
+        }
+        Err(_) => Progress::start("c"),
+    };
+    let sampler = Sampler::once(SamplerKind::Mean);
+    let fitting = Fitting { run, validation: &images, sampler, metadata: "{}" };
+    fit(&mut trainer, &fitting, progress, &mut StopAfter(stop)).unwrap()
+}
+
+/// Every rank on a thread of its own; what the first one ended with, and what it heard.
+fn together(
+    training: Training,
+    run: &RunDirectory,
+    size: usize,
+    stop_of_last: u32,
+) -> (Outcome, Traffic) {
+    let ranks = Thread::among(size);
+    thread::scope(|scope| {
+        let start = |rank: Thread| {
+            scope.spawn(move || {
+                let stop = if rank.rank + 1 == rank.size() { stop_of_last } else { NEVER };
+                let outcome = take_part(training, run, &rank, stop);
+                assert!(rank.is_first() || !matches!(outcome, Outcome::Finished(_)));
+                (outcome, rank.traffic())
+            })
+        };
+        let running: Vec<_> = ranks.into_iter().map(start).collect();
+        let mut ended = running.into_iter().map(|rank| rank.join().unwrap());
+        let first = ended.next().unwrap();
+        ended.for_each(drop);
+        first
+    })
+}
+
+const NEVER: u32 = u32::MAX;
+
+fn new_run(folder: &Path, name: &str) -> RunDirectory {
+    RunDirectory::create(&folder.join(name), Existing::Refuse, "").unwrap()
+}
+
+fn model(run: &RunDirectory) -> Vec<u8> {
+    std::fs::read(run.model()).unwrap()
+}
+
+/// A sum that depended on how blocks are spread would have other bits.
+#[test]
+fn any_number_of_processes_gives_the_bytes_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for training in Training::ALL {
+        let run = |name: &str| new_run(dir.path(), &format!("{training:?}-{name}"));
+        let whole = run("whole");
+        assert!(matches!(take_part(training, &whole, &Alone, NEVER), Outcome::Finished(_)));
+        for size in [1, 2, 4] {
+            let spread = run(&size.to_string());
+            let (outcome, traffic) = together(training, &spread, size, NEVER);
+            assert!(matches!(outcome, Outcome::Finished(_)), "{training:?}: {outcome:?}");
+            assert!(model(&whole) == model(&spread), "{training:?}, {size} ranks");
+            let last_state = |run: &RunDirectory| state_files(run);
+            assert_eq!(last_state(&whole), last_state(&spread), "{training:?}, {size} ranks");
+            assert!((traffic.received > 0) == (size > 1));
+        }
+    }
+}
+
+/// Weights and moments as they were saved last.
+fn state_files(run: &RunDirectory) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for generation in std::fs::read_dir(run.state()).unwrap() {
+        let path = generation.unwrap().path();
+        if !path.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(path).unwrap() {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            files.push((name, std::fs::read(file.path()).unwrap()));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Stopped because one of them was asked to, at the same step on all, and gone on with by another number of processes.
+#[test]
+fn a_stopped_training_goes_on_with_another_number_of_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    for training in [Training::LearnedEmbeddings, Training::Apart] {
+        let run = |name: &str| new_run(dir.path(), &format!("{training:?}-{name}"));
+        let whole = run("whole");
+        take_part(training, &whole, &Alone, NEVER);
+        for (before, after) in [(4, 2), (1, 3), (3, 1)] {
+            let halves = run(&format!("{before}-{after}"));
+            let (stopped, _) = together(training, &halves, before, 2);
+            assert_eq!(stopped, Outcome::Stopped { epoch: 0, step: 2 }, "{training:?}");
+            let (finished, _) = together(training, &halves, after, NEVER);
+            assert!(matches!(finished, Outcome::Finished(_)));
+            assert!(model(&whole) == model(&halves), "{training:?}: {before}, then {after}");
+        }
+    }
+}
