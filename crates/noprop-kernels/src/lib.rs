@@ -51,7 +51,7 @@ mod shape;
 pub mod threads;
 
 pub use backend::{Activation, Backend, Precision, tf32_products};
-pub use batch_norm::{BatchNormMode, BatchNormOutput, batch_norm};
+pub use batch_norm::{BatchNormMode, BatchNormOutput, batch_norm, follow_statistics};
 pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
 pub use cpu::instruction_set::InstructionSet;
 pub use dropout::Dropout;

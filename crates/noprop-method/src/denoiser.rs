@@ -6,7 +6,7 @@ use std::str::FromStr;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{LearnedSchedule, MethodError, Parameters, Part, StreamKey};
+use crate::{LearnedSchedule, MethodError, Parameters, Part, StackedBlocks, StreamKey};
 
 /// Who looks at the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -123,6 +123,14 @@ pub trait Denoiser: Sync {
     fn mix(&self, block: usize) -> Option<&Tensor> {
         let _ = block;
         None
+    }
+
+    /// A copy of all blocks side by side, for training them in one call; none where the network has no such form.
+    ///
+    /// # Errors
+    /// candle's.
+    fn stacked(&self) -> Result<Option<Box<dyn StackedBlocks>>> {
+        Ok(None)
     }
 
     /// The part whose image branch block `block` listens to.

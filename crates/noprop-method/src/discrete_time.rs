@@ -1,14 +1,14 @@
 //! NoProp-DT: T blocks, one noise level each (Eqs. 3, 5-8, Algorithm 1).
 
 use candle_core::D;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use noprop_kernels::{Backend, cross_entropy, denoise_loss, random};
 use noprop_schedule::{Posterior, Schedule, kl_to_prior};
 
 use crate::readout::posterior_logits;
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, LossWeight, MethodError, Noise, Objective, Part, Pass,
-    Readout, SamplerKind, Trajectory, clean_embeddings, noised,
+    Readout, SamplerKind, StackedBlocks, StackedLosses, Trajectory, clean_embeddings, noised,
 };
 
 /// The discrete-time objective.
@@ -83,6 +83,43 @@ impl DiscreteTime {
     }
 }
 
+/// [`DiscreteTime`] for all blocks in one call. What is the same in every step is on the device before the first.
+struct Stacked<'a> {
+    objective: &'a DiscreteTime,
+    /// √ᾱ of each block's input, [T, 1, 1].
+    signal: Tensor,
+    /// √(1 − ᾱ), [T, 1, 1].
+    noise: Tensor,
+    /// The factors before the errors, [T].
+    weights: Tensor,
+}
+
+impl StackedLosses for Stacked<'_> {
+    fn losses(
+        &self,
+        network: &dyn Denoiser,
+        blocks: &dyn StackedBlocks,
+        features: &Tensor,
+        labels: &Tensor,
+        draws: Draws,
+    ) -> Result<BlockLoss, MethodError> {
+        self.objective.check(network)?;
+        let embeddings = network.class_embeddings();
+        let clean = clean_embeddings(embeddings, labels)?;
+        let steps = 1..=self.objective.schedule.steps();
+        let noise: Vec<_> = steps.clone().map(|block| draws.noise(block)).collect();
+        let dropout: Vec<_> = steps.map(|block| draws.dropout(Part::Block(block))).collect();
+        let epsilon = random::normal_blocks(&noise, clean.shape(), clean.device())?;
+        let z = clean
+            .unsqueeze(0)?
+            .broadcast_mul(&self.signal)?
+            .broadcast_add(&epsilon.broadcast_mul(&self.noise)?)?;
+        let logits = blocks.logits(features, &z, &dropout)?;
+        let error = denoise_loss(&logits, embeddings, labels, Backend::Auto)?;
+        Ok(BlockLoss { loss: (&error * &self.weights)?, error: error.detach() })
+    }
+}
+
 impl Objective for DiscreteTime {
     fn blocks(&self) -> usize {
         self.schedule.steps()
@@ -111,6 +148,22 @@ impl Objective for DiscreteTime {
         let error =
             denoise_loss(&logits.unsqueeze(0)?, embeddings, labels, Backend::Auto)?.squeeze(0)?;
         Ok(BlockLoss { loss: (&error * self.weight(block))?, error: error.detach() })
+    }
+
+    fn stacked(&self, device: &Device) -> Result<Option<Box<dyn StackedLosses + '_>>, MethodError> {
+        let blocks = self.schedule.steps();
+        let column = |value: &dyn Fn(usize) -> f64| {
+            let values: Vec<f32> = (1..=blocks).map(|block| value(block) as f32).collect();
+            Tensor::from_vec(values, blocks, device)
+        };
+        let signal = column(&|block| self.schedule.alpha_bar(block - 1).sqrt())?;
+        let noise = column(&|block| (1.0 - self.schedule.alpha_bar(block - 1)).sqrt())?;
+        Ok(Some(Box::new(Stacked {
+            objective: self,
+            signal: signal.reshape((blocks, 1, 1))?,
+            noise: noise.reshape((blocks, 1, 1))?,
+            weights: column(&|block| self.weight(block))?,
+        })))
     }
 
     fn readout_loss(

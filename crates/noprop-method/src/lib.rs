@@ -58,6 +58,7 @@ mod partition;
 mod readout;
 mod sampler;
 mod seed;
+mod stacked;
 
 pub use adjoint::Adjoint;
 pub use backprop::Backprop;
@@ -80,6 +81,7 @@ pub use partition::Partition;
 pub use readout::Readout;
 pub use sampler::{Classification, Encoded, Sampler, SamplerKind, classify, classify_encoded};
 pub use seed::{Draws, Seed};
+pub use stacked::{StackedBlocks, StackedLosses, StackedParameter, row_of};
 
 pub use noprop_kernels::random::StreamKey;
 pub use noprop_schedule::{Schedule, ScheduleKind};

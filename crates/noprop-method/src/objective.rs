@@ -1,10 +1,10 @@
 //! What every variant of NoProp has in common: a loss for each block, and a chain that classifies.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use candle_core::backprop::GradStore;
 
 use crate::discrete_time::softmax;
-use crate::{Denoiser, Draws, MethodError, Sampler, Seed};
+use crate::{Denoiser, Draws, MethodError, Sampler, Seed, StackedLosses};
 
 /// One block's loss over a batch.
 #[derive(Debug, Clone)]
@@ -90,6 +90,15 @@ pub trait Objective: Sync {
     ) -> Result<Tensor, MethodError> {
         let _ = (network, labels, draws);
         Err(MethodError::EndToEnd)
+    }
+
+    /// The losses of all blocks in one call, on `device`; none where a method takes blocks one by one.
+    ///
+    /// # Errors
+    /// candle's.
+    fn stacked(&self, device: &Device) -> Result<Option<Box<dyn StackedLosses + '_>>, MethodError> {
+        let _ = device;
+        Ok(None)
     }
 
     /// What gets a loss of its own.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use noprop_kernels::random;
 
-use crate::Seed;
+use crate::{Seed, StackedParameter};
 
 /// The part of a network that a parameter belongs to. Its name is the first word of the parameter's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,11 +132,14 @@ impl From<ParameterError> for candle_core::Error {
 enum Source {
     Seeded(Seed),
     Stored(BTreeMap<String, Tensor>),
+    /// The parameters of so many blocks, to be stacked.
+    Blocks(Parameters, usize),
 }
 
 struct Store {
     source: Source,
     built: Vec<Parameter>,
+    stacked: Vec<StackedParameter>,
 }
 
 /// Hands out variables by name while a network is being built.
@@ -160,9 +163,25 @@ impl ParameterBuilder {
         Self::new(Source::Stored(tensors), device)
     }
 
+    /// For every parameter that is asked for in the name of block 1, a copy of those of blocks 1..=`blocks` side by side:
+    /// [T, …] where [1, …] was asked for.
+    pub fn stacking(parameters: &Parameters, blocks: usize, device: &Device) -> Self {
+        Self::new(Source::Blocks(parameters.clone(), blocks), device)
+    }
+
+    /// What was stacked.
+    pub fn into_stacked(self) -> Vec<StackedParameter> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut store.stacked)
+    }
+
     fn new(source: Source, device: &Device) -> Self {
         Self {
-            store: Arc::new(Mutex::new(Store { source, built: Vec::new() })),
+            store: Arc::new(Mutex::new(Store {
+                source,
+                built: Vec::new(),
+                stacked: Vec::new(),
+            })),
             device: device.clone(),
         }
     }
@@ -238,6 +257,20 @@ impl ParameterBuilder {
                     });
                 }
                 tensor.to_device(&self.device)?
+            }
+            Source::Blocks(parameters, blocks) => {
+                let first = Part::Block(1).to_string();
+                let rest = name.strip_prefix(&first).unwrap_or(&name);
+                let row = |block: usize| {
+                    let name = format!("{}{rest}", Part::Block(block));
+                    let row = parameters.iter().find(|parameter| parameter.name == name).cloned();
+                    row.ok_or(ParameterError::Missing { name })
+                };
+                let rows = (1..=*blocks).map(row).collect::<Result<Vec<_>, _>>()?;
+                let values: Vec<_> = rows.iter().map(|row| row.var.as_detached_tensor()).collect();
+                let var = Var::from_tensor(&Tensor::cat(&values, 0)?)?;
+                store.stacked.push(StackedParameter { var: var.clone(), rows });
+                return Ok(var);
             }
         };
         let var = Var::from_tensor(&tensor)?;

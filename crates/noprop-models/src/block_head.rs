@@ -7,7 +7,7 @@ use noprop_method::{ParameterError, Pass};
 use crate::Variant;
 use crate::image_branch::WIDTH;
 use crate::label_branch::{LabelBranch, LabelInput};
-use crate::layers::{BatchNorm, Linear, Place};
+use crate::layers::{BatchNorm, Linear, Passes, Place};
 
 const NARROW: usize = 128;
 
@@ -42,12 +42,23 @@ impl BlockHead {
 
     /// Image features [N, 256] and noised embedding [N, d] → class logits [N, classes].
     pub fn forward(&self, features: &Tensor, z: &Tensor, pass: Pass) -> Result<Tensor> {
-        let label = self.label.forward(z, pass)?;
+        let (features, z) = (features.unsqueeze(0)?, z.unsqueeze(0)?);
+        self.forward_stacked(&features, &z, (&pass).into())?.squeeze(0)
+    }
+
+    /// Image features [T or 1, N, 256] and noised embeddings [T, N, d] → class logits [T, N, classes].
+    pub fn forward_stacked(
+        &self,
+        features: &Tensor,
+        z: &Tensor,
+        passes: Passes<'_>,
+    ) -> Result<Tensor> {
+        let label = self.label.forward(z, passes)?;
         let (wide, wide_norm) = &self.wide;
         let (narrow, narrow_norm) = &self.narrow;
-        let x = wide.forward_joined(&features.unsqueeze(0)?, &label)?;
-        let x = wide_norm.forward(&x, pass.into())?;
-        let x = narrow_norm.forward(&narrow.forward(&x)?, pass.into())?;
-        self.logits.forward(&x)?.squeeze(0)
+        let x = wide.forward_joined(features, &label)?;
+        let x = wide_norm.forward(&x, passes.into())?;
+        let x = narrow_norm.forward(&narrow.forward(&x)?, passes.into())?;
+        self.logits.forward(&x)
     }
 }

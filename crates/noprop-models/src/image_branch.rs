@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use noprop_kernels::{Activation, Padding, Pool, conv3x3_stack};
 use noprop_method::{ParameterError, Pass};
 
-use crate::layers::{BatchNorm, Conv, Linear, Place, Statistics};
+use crate::layers::{BatchNorm, Conv, Linear, Passes, Place, Statistics};
 use crate::{ImageShape, Variant};
 
 /// Features of an image, of a label, and of both: the paper's width.
@@ -72,28 +72,33 @@ impl ImageBranch {
 
     /// [N, C, H, W] → [N, 256].
     pub fn forward(&self, images: &Tensor, pass: Pass) -> Result<Tensor> {
-        let features = self.before_norm(images, pass)?;
+        self.forward_stacked(&images.unsqueeze(0)?, (&pass).into())?.squeeze(0)
+    }
+
+    /// [T or 1, N, C, H, W] → [T, N, 256].
+    pub fn forward_stacked(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
+        let features = self.before_norm(images, passes)?;
         match &self.norm {
-            Some(norm) => norm.forward(&features, pass.into())?.squeeze(0),
-            None => features.squeeze(0),
+            Some(norm) => norm.forward(&features, passes.into()),
+            None => Ok(features),
         }
     }
 
     /// Sets the running statistics to those of `images`, for a branch that is never trained.
     pub fn calibrate(&self, images: &Tensor) -> Result<()> {
         if let Some(norm) = &self.norm {
-            let features = self.before_norm(images, Pass::Eval)?;
+            let features = self.before_norm(&images.unsqueeze(0)?, Passes::Eval)?;
             norm.forward(&features, Statistics::Batch { momentum: 1.0 })?;
         }
         Ok(())
     }
 
-    fn before_norm(&self, images: &Tensor, pass: Pass) -> Result<Tensor> {
-        let ops = self.convs.iter().map(|conv| conv.op(pass));
+    fn before_norm(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
+        let ops = self.convs.iter().map(|conv| conv.op(passes));
         let ops = ops.collect::<Result<Vec<_>>>()?;
         let parameters: Vec<_> = self.convs.iter().map(Conv::parameters).collect();
         // One op for all three: images pass through the layers a few at a time, while they are in cache.
-        let x = conv3x3_stack(&ops, &images.unsqueeze(0)?, &parameters)?;
+        let x = conv3x3_stack(&ops, images, &parameters)?;
         self.linear.forward(&x.flatten_from(2)?)
     }
 }

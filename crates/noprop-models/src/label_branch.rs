@@ -3,10 +3,10 @@
 
 use candle_core::{Result, Tensor};
 use noprop_kernels::Activation;
-use noprop_method::{ParameterError, Pass, StreamKey};
+use noprop_method::{ParameterError, StreamKey};
 
 use crate::image_branch::{ImageBranch, ImageInput, WIDTH};
-use crate::layers::{BatchNorm, Linear, Place};
+use crate::layers::{BatchNorm, Linear, Passes, Place};
 use crate::{ImageShape, Variant};
 
 /// What a label embedding is.
@@ -46,12 +46,12 @@ impl LabelBranch {
         })
     }
 
-    /// [N, d] → [1, N, 256].
-    pub fn forward(&self, z: &Tensor, pass: Pass) -> Result<Tensor> {
+    /// [T, N, d] → [T, N, 256].
+    pub fn forward(&self, z: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
         match self {
-            Self::Residual(branch) => branch.forward(z, pass),
-            Self::Dense(linear) => linear.forward_relu(&z.unsqueeze(0)?),
-            Self::Image(branch) => branch.forward(z, pass),
+            Self::Residual(branch) => branch.forward(z, passes),
+            Self::Dense(linear) => linear.forward_relu(z),
+            Self::Image(branch) => branch.forward(z, passes),
         }
     }
 }
@@ -79,12 +79,12 @@ impl Residual {
         })
     }
 
-    fn forward(&self, z: &Tensor, pass: Pass) -> Result<Tensor> {
+    fn forward(&self, z: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
         let layer = |i: usize, x: &Tensor| {
             let x = self.linears[i].forward(x)?;
-            self.norms[i].forward(&x, pass.into())
+            self.norms[i].forward(&x, passes.into())
         };
-        let h = layer(0, &z.unsqueeze(0)?)?;
+        let h = layer(0, z)?;
         let refined = layer(2, &layer(1, &h)?)?;
         h + refined
     }
@@ -100,13 +100,17 @@ pub(crate) struct PrototypeBranch {
 const DROPOUT_KEY: [u64; 2] = [1, 0];
 
 impl PrototypeBranch {
-    fn forward(&self, z: &Tensor, pass: Pass) -> Result<Tensor> {
+    fn forward(&self, z: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
         let ImageShape { channels, height, width } = self.shape;
-        let images = z.reshape((z.dim(0)?, channels, height, width))?;
-        let pass = match pass {
-            Pass::Train(key) => Pass::Train(StreamKey::derive(key.0, &DROPOUT_KEY)),
-            Pass::Eval => Pass::Eval,
-        };
-        self.branch.forward(&images, pass)?.unsqueeze(0)
+        let (blocks, rows, _) = z.dims3()?;
+        let images = z.reshape((blocks, rows, channels, height, width))?;
+        match passes {
+            Passes::Train(keys) => {
+                let own = |key: &StreamKey| StreamKey::derive(key.0, &DROPOUT_KEY);
+                let keys: Vec<_> = keys.iter().map(own).collect();
+                self.branch.forward_stacked(&images, Passes::Train(&keys))
+            }
+            Passes::Eval => self.branch.forward_stacked(&images, Passes::Eval),
+        }
     }
 }

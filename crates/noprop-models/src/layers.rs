@@ -1,11 +1,12 @@
 //! Layers with named, seeded parameters, each a thin wrapper over one fused op.
 //!
-//! The ops take a leading block dimension; a layer here belongs to one block, so it adds and removes a 1.
+//! The ops take a leading block dimension T, and so do the layers: 1 for a block alone, as many as there are for all blocks side by
+//! side.
 
 use candle_core::{Result, Tensor, Var};
 use noprop_kernels::{
     Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, batch_norm,
-    linear, linear_act, linear_joined,
+    follow_statistics, linear, linear_act, linear_joined,
 };
 use noprop_method::{Init, ParameterBuilder, ParameterError, ParameterKind, Part, Pass, StreamKey};
 
@@ -50,6 +51,23 @@ impl Place<'_> {
     }
 }
 
+/// [`Pass`] for several blocks.
+#[derive(Clone, Copy)]
+pub(crate) enum Passes<'a> {
+    /// Training, with a stream of dropout a block.
+    Train(&'a [StreamKey]),
+    Eval,
+}
+
+impl<'a> From<&'a Pass> for Passes<'a> {
+    fn from(pass: &'a Pass) -> Self {
+        match pass {
+            Pass::Train(key) => Self::Train(std::slice::from_ref(key)),
+            Pass::Eval => Self::Eval,
+        }
+    }
+}
+
 /// A 3×3 convolution, then ReLU, optional 2×2 max pool and dropout.
 pub(crate) struct Conv {
     weight: Tensor,
@@ -85,13 +103,13 @@ impl Conv {
     }
 
     /// The layer as an op of one pass.
-    pub fn op(&self, pass: Pass) -> Result<Conv3x3> {
-        let dropout = match pass {
-            Pass::Train(key) if self.dropout > 0.0 => {
-                let key = StreamKey::derive(key.0, &[self.layer]);
-                Some(Dropout::new(self.dropout, vec![key])?)
+    pub fn op(&self, passes: Passes<'_>) -> Result<Conv3x3> {
+        let dropout = match passes {
+            Passes::Train(keys) if self.dropout > 0.0 => {
+                let own = |key: &StreamKey| StreamKey::derive(key.0, &[self.layer]);
+                Some(Dropout::new(self.dropout, keys.iter().map(own).collect())?)
             }
-            Pass::Train(_) | Pass::Eval => None,
+            Passes::Train(_) | Passes::Eval => None,
         };
         Ok(Conv3x3 {
             padding: self.padding,
@@ -102,7 +120,7 @@ impl Conv {
         })
     }
 
-    /// Weight [1, Co, Ci, 3, 3] and bias [1, Co].
+    /// Weight [T, Co, Ci, 3, 3] and bias [T, Co].
     pub fn parameters(&self) -> (Tensor, Tensor) {
         (self.weight.clone(), self.bias.clone())
     }
@@ -140,18 +158,18 @@ impl Linear {
         })
     }
 
-    /// [1, N, I] → [1, N, O].
+    /// [T or 1, N, I] → [T, N, O].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(linear(x, &self.weight, &self.bias, self.precision, self.backend)?)
     }
 
-    /// [1, N, I] → [1, N, O], then ReLU.
+    /// [T or 1, N, I] → [T, N, O], then ReLU.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
         let act = Activation::Relu;
         Ok(linear_act(x, &self.weight, &self.bias, act, self.precision, self.backend)?)
     }
 
-    /// [1, N, I₁] and [1, N, I₂] side by side → [1, N, O]; no gradient is made for a `first` that is data.
+    /// [T or 1, N, I₁] and [T, N, I₂] side by side → [T, N, O]; no gradient is made for a `first` that is data.
     pub fn forward_joined(&self, first: &Tensor, x: &Tensor) -> Result<Tensor> {
         Ok(linear_joined(first, x, &self.weight, &self.bias, self.precision, self.backend)?)
     }
@@ -180,11 +198,11 @@ pub(crate) enum Statistics {
     Running,
 }
 
-impl From<Pass> for Statistics {
-    fn from(pass: Pass) -> Self {
-        match pass {
-            Pass::Train(_) => Self::Batch { momentum: MOMENTUM },
-            Pass::Eval => Self::Running,
+impl From<Passes<'_>> for Statistics {
+    fn from(passes: Passes<'_>) -> Self {
+        match passes {
+            Passes::Train(_) => Self::Batch { momentum: MOMENTUM },
+            Passes::Eval => Self::Running,
         }
     }
 }
@@ -210,7 +228,7 @@ impl BatchNorm {
         })
     }
 
-    /// [1, N, F] → [1, N, F].
+    /// [T, N, F] → [T, N, F].
     pub fn forward(&self, x: &Tensor, statistics: Statistics) -> Result<Tensor> {
         let mode = match statistics {
             Statistics::Batch { .. } => BatchNormMode::Train,
@@ -219,17 +237,8 @@ impl BatchNorm {
         let out =
             batch_norm(x, &self.gamma, &self.beta, EPSILON, mode, self.activation, self.backend)?;
         if let Statistics::Batch { momentum } = statistics {
-            let rows = x.dim(1)? as f64;
-            // The running variance is the unbiased one, as in PyTorch; one row has none.
-            let unbiased = if rows > 1.0 { rows / (rows - 1.0) } else { 1.0 };
-            follow(&self.mean, &out.mean, momentum)?;
-            follow(&self.var, &(out.var * unbiased)?, momentum)?;
+            follow_statistics((&self.mean, &self.var), &out, x.dim(1)?, momentum)?;
         }
         Ok(out.y)
     }
-}
-
-fn follow(running: &Var, batch: &Tensor, momentum: f64) -> Result<()> {
-    let kept = (running.as_detached_tensor() * (1.0 - momentum))?;
-    running.set(&(kept + (batch.detach() * momentum)?)?)
 }

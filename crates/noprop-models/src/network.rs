@@ -3,13 +3,14 @@
 use candle_core::{DType, Result, Tensor, Var};
 use noprop_method::{
     BlockInput, Denoiser, EncoderKind, Init, LearnedSchedule, ParameterBuilder, ParameterKind,
-    Parameters, Part, Pass, Readout,
+    Parameters, Part, Pass, Readout, StackedBlocks,
 };
 
 use crate::block_head::BlockHead;
 use crate::image_branch::{ImageBranch, ImageInput};
 use crate::label_branch::LabelInput;
 use crate::layers::{Linear, Place};
+use crate::stacked::Stacked;
 use crate::timed_head::TimedHead;
 use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig, Variant};
 
@@ -30,6 +31,8 @@ pub struct Network {
     /// What prototypes were before training.
     first_embeddings: Option<Var>,
     parameters: Parameters,
+    /// What it was built by.
+    config: NetworkConfig,
 }
 
 /// w_t before training: a block's guess makes tanh(0.5) = 0.46 of what goes on.
@@ -157,6 +160,7 @@ impl Network {
             class_embeddings,
             first_embeddings,
             parameters: source.finish()?,
+            config: config.clone(),
         })
     }
 
@@ -273,5 +277,15 @@ impl Denoiser for Network {
 
     fn schedule(&self) -> Option<&LearnedSchedule> {
         self.schedule.as_ref()
+    }
+
+    fn stacked(&self) -> Result<Option<Box<dyn StackedBlocks>>> {
+        match self.config.variant {
+            Variant::DiscreteTime => Ok(Some(Box::new(Stacked::new(&self.config, &self.parameters)?))),
+            Variant::ContinuousTime
+            | Variant::FlowMatching
+            | Variant::Backprop
+            | Variant::Adjoint => Ok(None),
+        }
     }
 }

@@ -48,7 +48,7 @@ impl TimedHead {
         time: &Tensor,
         pass: Pass,
     ) -> Result<Tensor> {
-        let label = self.label.forward(z, pass)?;
+        let label = self.label.forward(&z.unsqueeze(0)?, (&pass).into())?;
         let time = self.time.forward_relu(&positions(time)?.unsqueeze(0)?)?;
         let rest = Tensor::cat(&[&label, &time], 2)?;
         let x = self.wide.forward_joined(&features.unsqueeze(0)?, &rest)?.relu()?;

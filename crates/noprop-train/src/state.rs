@@ -183,6 +183,7 @@ impl Progress {
             }
             state.position = position;
         }
+        trainer.forget_copies();
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use noprop_method::{BlockLoss, Denoiser, Draws, EncoderKind, Objective, Part, Pa
 use crate::batches::{Batch, Batches, frozen_features};
 use crate::contribution::{Contribution, SharedSum, add_each};
 use crate::peers::share;
+use crate::stacked::{Grouping, Stack};
 use crate::unit_state::{PartState, UnitState};
 use crate::{Alone, LearningRate, Peers, TrainConfig, TrainError, Unit};
 
@@ -19,15 +20,18 @@ pub struct Trainer<'a> {
     task: Task<'a>,
     pub(crate) units: Vec<UnitState>,
     batches: Batches<'a>,
+    grouping: Grouping,
+    /// The blocks side by side, once they have made a step so.
+    stack: Option<Stack<'a>>,
 }
 
 /// What the units have in common and none of them changes.
 pub(crate) struct Task<'a> {
-    network: &'a dyn Denoiser,
-    objective: &'a dyn Objective,
-    config: TrainConfig,
-    seed: Seed,
-    rate: LearningRate,
+    pub(crate) network: &'a dyn Denoiser,
+    pub(crate) objective: &'a dyn Objective,
+    pub(crate) config: TrainConfig,
+    pub(crate) seed: Seed,
+    pub(crate) rate: LearningRate,
     steps_per_epoch: u32,
     /// Whether batches hold features instead of images.
     encoded: Encoded,
@@ -105,7 +109,8 @@ impl<'a> Trainer<'a> {
             peers: &Alone,
         };
         let batches = Batches::new(train, features, &config, seed);
-        Ok(Self { task, units, batches })
+        let grouping = Grouping::OneByOne;
+        Ok(Self { task, units, batches, grouping, stack: None })
     }
 
     /// The same trainer with so many blocks in training at a time.
@@ -120,6 +125,14 @@ impl<'a> Trainer<'a> {
     #[must_use]
     pub fn among(mut self, peers: &'a dyn Peers) -> Self {
         self.task.peers = peers;
+        self
+    }
+
+    /// The same trainer with its blocks one by one or side by side. Blocks are one by one anyhow where not all of them are
+    /// trained here, or where network or method have no other form.
+    #[must_use]
+    pub fn grouping(mut self, grouping: Grouping) -> Self {
+        self.grouping = grouping;
         self
     }
 
@@ -169,6 +182,10 @@ impl<'a> Trainer<'a> {
     /// How many steps at a time [`Self::advance_all`] is best given: more than one only where no unit has to wait for another
     /// within a step, and never much of an epoch, since a training stops between two calls.
     pub fn stride(&self) -> u32 {
+        if self.grouping == Grouping::SideBySide {
+            // Losses are read, and blocks written back, once an epoch.
+            return self.task.steps_per_epoch;
+        }
         if self.units.iter().any(UnitState::shares) {
             return 1;
         }
@@ -220,7 +237,10 @@ impl<'a> Trainer<'a> {
         chosen: &[usize],
         steps: u32,
     ) -> Result<Vec<Vec<StepReport>>, TrainError> {
-        let Self { task, units, batches } = self;
+        if let Some(reports) = self.advance_side_by_side(chosen, steps)? {
+            return Ok(reports);
+        }
+        let Self { task, units, batches, .. } = self;
         let jobs = units
             .iter_mut()
             .enumerate()
@@ -245,6 +265,37 @@ impl<'a> Trainer<'a> {
     }
 }
 
+impl<'a> Trainer<'a> {
+    /// [`Self::advance_units`] with all blocks in one call, if that was asked for and can be.
+    fn advance_side_by_side(
+        &mut self,
+        chosen: &[usize],
+        steps: u32,
+    ) -> Result<Option<Vec<Vec<StepReport>>>, TrainError> {
+        let whole = chosen.len() == self.units.len() && self.blocks_here() == self.task.network.blocks();
+        if self.grouping == Grouping::OneByOne || !whole || !self.task.peers.is_alone() {
+            return Ok(None);
+        }
+        if self.stack.is_none() {
+            self.stack = Stack::new(&self.task, &self.units)?;
+        }
+        let Self { task, units, batches, stack, .. } = self;
+        let Some(stack) = stack else { return Ok(None) };
+        stack.advance(task, units, batches, steps).map(Some)
+    }
+
+    /// How many blocks are trained here.
+    fn blocks_here(&self) -> usize {
+        let parts = self.units.iter().flat_map(|unit| &unit.parts);
+        parts.filter(|state| matches!(state.part, Part::Block(_))).count()
+    }
+
+    /// Forgets copies of the blocks, which were changed from outside.
+    pub(crate) fn forget_copies(&mut self) {
+        self.stack = None;
+    }
+}
+
 /// A unit, and the batches of its next steps.
 pub(crate) type Job<'a> = (&'a mut UnitState, Vec<Batch>);
 
@@ -258,7 +309,7 @@ impl Task<'_> {
     }
 
     /// Epoch and step, both from 0, of a unit that has made `position` steps.
-    fn place(&self, position: u64) -> (u32, u32) {
+    pub(crate) fn place(&self, position: u64) -> (u32, u32) {
         let steps = u64::from(self.steps_per_epoch);
         let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
         (number(position / steps), number(position % steps))
@@ -439,7 +490,7 @@ impl Task<'_> {
     }
 
     /// What the encoder of `part` makes of the batch.
-    fn features(&self, batch: &Batch, part: Part, draws: Draws) -> Result<Tensor, TrainError> {
+    pub(crate) fn features(&self, batch: &Batch, part: Part, draws: Draws) -> Result<Tensor, TrainError> {
         match self.encoded {
             Encoded::Once => Ok(batch.inputs.clone()),
             Encoded::EachStep => {

@@ -69,15 +69,7 @@ impl PartState {
             .iter()
             .map(|parameter| (parameter.name.clone(), parameter.var.clone()))
             .collect();
-        let adam = AdamConfig {
-            rule: match config.optimizer {
-                OptimizerKind::Adamw => Rule::AdamW,
-                OptimizerKind::Adam => Rule::Adam,
-            },
-            weight_decay: config.weight_decay,
-            ..AdamConfig::default()
-        };
-        Ok(Self { part, adam: Adam::new(vars, adam)?, trained })
+        Ok(Self { part, adam: Adam::new(vars, adam_config(config))?, trained })
     }
 
     /// One optimizer step at the training's rate `lr` with the gradients of one backward pass.
@@ -101,6 +93,18 @@ impl PartState {
     /// What a backward pass found for this part, a place a parameter.
     pub fn gradients(&self, pass: &GradStore) -> Vec<Option<Tensor>> {
         self.trained.iter().map(|parameter| pass.get(&parameter.var).cloned()).collect()
+    }
+}
+
+/// The optimizer's constants.
+pub(crate) fn adam_config(config: &TrainConfig) -> AdamConfig {
+    AdamConfig {
+        rule: match config.optimizer {
+            OptimizerKind::Adamw => Rule::AdamW,
+            OptimizerKind::Adam => Rule::Adam,
+        },
+        weight_decay: config.weight_decay,
+        ..AdamConfig::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod fused;
 
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 
 use crate::backend::{Activation, Backend, Chosen, reference_relu};
 use crate::error::Result;
@@ -78,6 +78,34 @@ pub fn batch_norm(
         }
         _ => reference(y, gamma, beta, eps, mode, act),
     }
+}
+
+/// Moves running statistics, `[T, F]` each, towards those of a batch of `rows` rows: θ ← (1 − momentum) θ + momentum · batch's, in
+/// place. The running variance is the unbiased one, as in PyTorch; a batch of one row has none and gives its own.
+///
+/// # Errors
+/// candle's, for other shapes.
+pub fn follow_statistics(
+    (mean, var): (&Var, &Var),
+    batch: &BatchNormOutput,
+    rows: usize,
+    momentum: f64,
+) -> Result<()> {
+    let rows = rows as f64;
+    let unbiased = if rows > 1.0 { rows / (rows - 1.0) } else { 1.0 };
+    #[cfg(feature = "cuda")]
+    if mean.device().is_cuda() && mean.dtype() == candle_core::DType::F32 {
+        let running = (mean.as_tensor(), var.as_tensor());
+        let batch = (&batch.mean, &batch.var);
+        return Ok(crate::gpu::batch_norm::follow(running, batch, momentum, unbiased)?);
+    }
+    follow(mean, &batch.mean, momentum)?;
+    follow(var, &(&batch.var * unbiased)?, momentum)
+}
+
+fn follow(running: &Var, batch: &Tensor, momentum: f64) -> Result<()> {
+    let kept = (running.as_detached_tensor() * (1.0 - momentum))?;
+    Ok(running.set(&(kept + (batch.detach() * momentum)?)?)?)
 }
 
 fn reference(

@@ -1,0 +1,203 @@
+//! All blocks of a network in one call a step, for devices where a launch costs more than its work.
+//!
+//! The blocks' parameters and moments are copied side by side before the first step and written back after the last, so that
+//! whoever looks between two calls of [`crate::Trainer::advance_all`] sees what he would have seen anyhow. Losses stay on the
+//! device until then.
+
+use candle_core::{Tensor, Var};
+use noprop_kernels::optim::{Adam, Moments};
+use noprop_method::{
+    Part, ParameterKind, StackedBlocks, StackedLosses, StackedParameter, row_of,
+};
+
+use crate::batches::{Batch, Batches};
+use crate::trainer::{Task};
+use crate::unit_state::{PartState, UnitState, adam_config};
+use crate::{PartLoss, StepReport, TrainError};
+
+/// Whether blocks are trained one by one or side by side. The weights are the same but for rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Grouping {
+    /// Each block by calls of its own: what a CPU likes.
+    #[default]
+    OneByOne,
+    /// All blocks in one call, where network and method have such a form: what a GPU likes.
+    SideBySide,
+}
+
+/// The blocks side by side.
+pub(crate) struct Stack<'a> {
+    blocks: Box<dyn StackedBlocks>,
+    losses: Box<dyn StackedLosses + 'a>,
+    adam: Adam,
+}
+
+impl<'a> Stack<'a> {
+    /// A copy of the blocks as they are now; none where the network or the method takes them one by one.
+    pub fn new(task: &Task<'a>, units: &[UnitState]) -> Result<Option<Self>, TrainError> {
+        let Some(blocks) = task.network.stacked()? else { return Ok(None) };
+        let device = task.network.class_embeddings().device();
+        let Some(losses) = task.objective.stacked(device)? else { return Ok(None) };
+        let trained: Vec<&StackedParameter> = trained(blocks.as_ref()).collect();
+        let vars: Vec<(String, Var)> = trained
+            .iter()
+            .map(|parameter| (name(parameter).to_owned(), parameter.var.clone()))
+            .collect();
+        let mut adam = Adam::new(vars, adam_config(&task.config))?;
+        let moments = trained
+            .iter()
+            .map(|parameter| {
+                let rows = parameter.rows.iter().map(|row| moments_of(units, &row.name));
+                let (first, second): (Vec<_>, Vec<_>) = rows.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+                Some((first, second))
+            })
+            .zip(&trained)
+            .map(|(moments, parameter)| {
+                let name = name(parameter).to_owned();
+                let Some((first, second)) = moments else {
+                    return Err(TrainError::MissingGradient { name });
+                };
+                Ok(Moments { name, first: Tensor::cat(&first, 0)?, second: Tensor::cat(&second, 0)? })
+            })
+            .collect::<Result<Vec<_>, TrainError>>()?;
+        adam.restore(units.first().map_or(0, |unit| unit.position), moments)?;
+        Ok(Some(Self { blocks, losses, adam }))
+    }
+
+    /// The next `steps` steps of all `units`.
+    pub fn advance(
+        &mut self,
+        task: &Task<'_>,
+        units: &mut [UnitState],
+        batches: &mut Batches<'_>,
+        steps: u32,
+    ) -> Result<Vec<Vec<StepReport>>, TrainError> {
+        let mut done = Vec::with_capacity(steps as usize);
+        for _ in 0..steps {
+            let position = units.first().map_or(0, |unit| unit.position);
+            let batch = batches.at(task.place(position))?;
+            let losses = self.step(task, units, &batch)?;
+            let (epoch, step, images) = (batch.epoch + 1, batch.step + 1, batch.labels.dim(0)?);
+            let lr = task.rate.at(position);
+            done.push((losses, StepReport { epoch, step, lr, images, losses: Vec::new() }));
+        }
+        self.write_back(units)?;
+        read(done, task.network.blocks())
+    }
+
+    /// One step. What it was graded, on the device still: loss of each block and of the readout, then error of each block.
+    fn step(
+        &mut self,
+        task: &Task<'_>,
+        units: &mut [UnitState],
+        batch: &Batch,
+    ) -> Result<Tensor, TrainError> {
+        let network = task.network;
+        let draws = task.seed.at(batch.epoch, batch.step);
+        let position = units.first().map_or(0, |unit| unit.position);
+        let lr = task.rate.at(position);
+        let features = match network.encoder_part(1) {
+            Part::Encoder => task.features(batch, Part::Encoder, draws)?.unsqueeze(0)?,
+            _ => {
+                let keys: Vec<_> =
+                    (1..=network.blocks()).map(|t| draws.dropout(Part::Block(t))).collect();
+                self.blocks.encode(&batch.inputs, &keys)?
+            }
+        };
+        let blocks = self.blocks.as_ref();
+        let done = self.losses.losses(network, blocks, &features, &batch.labels, draws)?;
+        let mut others: Vec<&mut PartState> = units
+            .iter_mut()
+            .flat_map(|unit| &mut unit.parts)
+            .filter(|state| !matches!(state.part, Part::Block(_)))
+            .collect();
+        let mut total = done.loss.sum_all()?;
+        let mut losses = vec![done.loss.detach()];
+        if others.iter().any(|state| state.part == Part::Readout) {
+            let readout = task.objective.readout_loss(network, &batch.labels, draws)?;
+            losses.push(readout.detach().reshape(1)?);
+            total = (total + readout)?;
+        }
+        losses.push(done.error);
+        let pass = total.backward()?;
+        self.adam.step(&pass, lr)?;
+        for state in &mut others {
+            state.step(&pass, lr)?;
+        }
+        for unit in units {
+            unit.position += 1;
+        }
+        Ok(Tensor::cat(&losses, 0)?)
+    }
+
+    /// Gives the blocks what was trained for them.
+    fn write_back(&self, units: &mut [UnitState]) -> Result<(), TrainError> {
+        for parameter in self.blocks.parameters() {
+            parameter.write_back()?;
+        }
+        let parts = units.iter_mut().flat_map(|unit| &mut unit.parts);
+        for (block, state) in parts.filter_map(|state| match state.part {
+            Part::Block(t) => Some((t, state)),
+            _ => None,
+        }) {
+            let moments = trained(self.blocks.as_ref()).zip(self.adam.moments());
+            let own = moments.map(|(parameter, (_, first, second))| {
+                let row = block - 1;
+                let name = parameter.rows.get(row).map(|row| row.name.clone()).unwrap_or_default();
+                Ok(Moments { name, first: row_of(first, row)?, second: row_of(second, row)? })
+            });
+            let own = own.collect::<Result<Vec<_>, TrainError>>()?;
+            state.adam.restore(self.adam.steps(), own)?;
+        }
+        Ok(())
+    }
+}
+
+fn trained(blocks: &dyn StackedBlocks) -> impl Iterator<Item = &StackedParameter> {
+    let all = blocks.parameters().iter();
+    all.filter(|parameter| parameter.kind() == ParameterKind::Trainable)
+}
+
+/// Block 1's name stands for all blocks'.
+fn name(parameter: &StackedParameter) -> &str {
+    parameter.rows.first().map_or("", |row| row.name.as_str())
+}
+
+fn moments_of(units: &[UnitState], name: &str) -> Option<(Tensor, Tensor)> {
+    let parts = units.iter().flat_map(|unit| &unit.parts);
+    let mut moments = parts.flat_map(|part| part.adam.moments());
+    let (_, first, second) = moments.find(|(known, ..)| *known == name)?;
+    Some((first.clone(), second.clone()))
+}
+
+/// The reports of steps with their losses, which are read here, all at once.
+fn read(
+    done: Vec<(Tensor, StepReport)>,
+    blocks: usize,
+) -> Result<Vec<Vec<StepReport>>, TrainError> {
+    let (losses, mut reports): (Vec<Tensor>, Vec<StepReport>) = done.into_iter().unzip();
+    if losses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = Tensor::stack(&losses, 0)?.to_vec2::<f32>()?;
+    for (values, report) in values.iter().zip(&mut reports) {
+        let (losses, errors) = values.split_at(values.len().saturating_sub(blocks));
+        let parts = (1..=blocks).map(Part::Block).chain([Part::Readout]);
+        // The readout's error is its loss.
+        let errors = errors.iter().chain(losses.get(blocks));
+        report.losses = parts
+            .zip(losses.iter().zip(errors))
+            .map(|(part, (&loss, &error))| PartLoss { part, loss, error })
+            .collect();
+        if let Some(wrong) = report.losses.iter().find(|loss| !loss.loss.is_finite()) {
+            return Err(TrainError::Diverged {
+                part: wrong.part.to_string(),
+                epoch: report.epoch,
+                step: report.step,
+                value: wrong.loss,
+                checkpoint: "nothing was saved yet".into(),
+            });
+        }
+    }
+    Ok(reports.into_iter().map(|report| vec![report]).collect())
+}
