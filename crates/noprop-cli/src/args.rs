@@ -11,6 +11,7 @@ use noprop_models::{Embedding, EmbeddingStart};
 
 use crate::blocks::Blocks;
 use crate::config::{Method, Precision};
+use crate::device::Device;
 use crate::images::Normalize;
 use crate::preset::Preset;
 use crate::reproduce::{Budget, Target};
@@ -51,15 +52,6 @@ pub enum Command {
     Info(Info),
 }
 
-/// Where tensors live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// The fastest that this build supports
-    Auto,
-    /// The processor
-    Cpu,
-}
-
 /// What carries a training over several processes that need each other in every step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Distributed {
@@ -84,8 +76,8 @@ impl Form {
 /// What every command that computes takes.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Compute {
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    /// Where to compute: cpu, cuda, cuda:N or metal; auto takes a GPU if this noprop was built for one and it is there
+    #[arg(long, default_value_t = Device::Auto)]
     pub device: Device,
     /// Threads to use, all cores by default; the result does not depend on them
     #[arg(long)]
@@ -204,7 +196,7 @@ pub struct Train {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<u64>,
-    /// How dense layers multiply; without it f32
+    /// What factors of products are rounded to; without it nothing: f32
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
     #[command(flatten)]

@@ -95,7 +95,7 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     let (task, path) = match (&args.resume, &args.out) {
         (Some(path), _) => {
             let run = RunDirectory::open(path)?;
-            (Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad))?, path)
+            (Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad), args.compute)?, path)
         }
         (None, out) => {
             let out = out.as_ref().context(

@@ -66,7 +66,7 @@ struct Run {
 
 impl Run {
     fn open(path: &Path, record: Record) -> Result<Self> {
-        let trained = Trained::open(path)?;
+        let trained = Trained::open(path, &candle_core::Device::Cpu)?;
         let all = trained.network.parameters();
         let parameters = all.parts().into_iter().map(|part| all.count(part)).sum();
         Ok(Self { config: trained.config, parameters, record })

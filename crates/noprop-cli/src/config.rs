@@ -66,15 +66,17 @@ impl Method {
     }
 }
 
-/// What the factors of dense layers' products are rounded to.
+/// What the factors of products are rounded to: of dense layers, and on GPUs of convolutions too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// Factors as they are
     #[default]
     F32,
-    /// Factors rounded to bf16, sums and parameters f32: faster where the processor has AVX-512 BF16
+    /// Factors rounded to bf16, sums and parameters f32: faster on GPUs, and where the processor has AVX-512 BF16
     Bf16,
+    /// On CUDA factors rounded to TF32, f32 with 11 bits; anywhere else as f32
+    Tf32,
 }
 
 impl From<Precision> for noprop_kernels::Precision {
@@ -82,6 +84,7 @@ impl From<Precision> for noprop_kernels::Precision {
         match precision {
             Precision::F32 => Self::F32,
             Precision::Bf16 => Self::Bf16,
+            Precision::Tf32 => Self::Tf32,
         }
     }
 }
@@ -354,7 +357,8 @@ impl RunConfig {
     pub fn continuous_time(&self) -> Result<ContinuousTime> {
         let whole = ContinuousTime::new(self.eta, self.weight(), self.integration(None, None)?)?;
         // The schedule that training starts from is a function of the seed, and so the intervals are as well.
-        let divided = whole.divided(self.intervals, &LearnedSchedule::new(&self.fresh())?)?;
+        let divided =
+            whole.divided(self.intervals, &LearnedSchedule::new(&self.fresh(&Device::Cpu))?)?;
         Ok(divided.readout(self.readout))
     }
 
@@ -434,11 +438,13 @@ impl RunConfig {
         if let Some(start) = self.embedding_start {
             config = config.embedding_start(start);
         }
+        noprop_kernels::tf32_products(self.precision.into());
         Ok(Network::new(&config, source)?)
     }
 
-    pub fn fresh(&self) -> ParameterBuilder {
-        ParameterBuilder::seeded(Seed(self.seed), &Device::Cpu)
+    /// Initial parameters on `device`.
+    pub fn fresh(&self, device: &Device) -> ParameterBuilder {
+        ParameterBuilder::seeded(Seed(self.seed), device)
     }
 
     /// How validation and test images are classified.

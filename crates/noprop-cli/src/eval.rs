@@ -10,7 +10,7 @@ use crate::images::Images;
 use crate::trained::Trained;
 
 pub fn run(args: &Eval) -> Result<()> {
-    let trained = Trained::open(&args.run)?;
+    let trained = Trained::open(&args.run, &args.compute.device.open()?)?;
     let source = args.dataset.as_ref().unwrap_or(&trained.config.dataset);
     let mut options = trained.config.folder_options()?;
     if *source != trained.config.dataset {

@@ -8,7 +8,7 @@ use crate::args::Info;
 use crate::trained::Trained;
 
 pub fn run(args: &Info) -> Result<()> {
-    let trained = Trained::open(&args.run)?;
+    let trained = Trained::open(&args.run, &candle_core::Device::Cpu)?;
     let parameters = trained.network.parameters();
     let parts: Vec<(Part, usize)> =
         parameters.parts().into_iter().map(|part| (part, parameters.count(part))).collect();

@@ -7,6 +7,7 @@ mod args;
 mod blocks;
 mod compare;
 mod config;
+mod device;
 mod distributed;
 mod eval;
 mod fetch;
@@ -62,7 +63,11 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {}", one_line(&chain(error)));
+    let said = one_line(&chain(error));
+    match device::advice(&said) {
+        Some(advice) => eprintln!("error: {advice} ({said})"),
+        None => eprintln!("error: {said}"),
+    }
     ExitCode::from(exit_code(error))
 }
 

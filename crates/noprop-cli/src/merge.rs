@@ -9,7 +9,7 @@ use crate::task::Task;
 
 pub fn run(args: &Merge) -> Result<()> {
     let run = RunDirectory::open_to_write(&args.run)?;
-    let task = Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad))?;
+    let task = Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad), args.compute)?;
     let network = task.network()?;
     let config = &task.config;
     let settings = config.train();

@@ -12,7 +12,7 @@ use crate::trained::Trained;
 const CLASSES_SHOWN: usize = 3;
 
 pub fn run(args: &Predict) -> Result<()> {
-    let trained = Trained::open(&args.run)?;
+    let trained = Trained::open(&args.run, &args.compute.device.open()?)?;
     let images = trained.config.images()?;
     let wanted = (images.channels, images.height, images.width);
     let normalization = trained.config.normalization()?;

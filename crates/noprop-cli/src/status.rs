@@ -9,7 +9,7 @@ use crate::config::RunConfig;
 pub fn run(args: &Status) -> Result<()> {
     let run = RunDirectory::open(&args.run)?;
     let config = RunConfig::of_run(&run.config())?;
-    let network = config.network(config.fresh())?;
+    let network = config.network(config.fresh(&candle_core::Device::Cpu))?;
     let units = Unit::of(&network, &*config.objective()?);
     let mut lines = Vec::new();
     for unit in units {

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use candle_core::Device;
 use noprop_data::{BadPictures, Dataset, DatasetName, Presence, Split, hold_out, prototypes};
 use noprop_method::{Denoiser, Objective};
 use noprop_models::{EmbeddingStart, Network};
 use noprop_train::{Evaluation, Event, FitReport, MetricsLog, RunDirectory, evaluate};
 
-use crate::args::{Form, Train};
+use crate::args::{Compute, Form, Train};
 use crate::config::{Holdout, RunConfig};
 use crate::images::{Images, bad_pictures};
 use crate::preset::Preset;
@@ -28,11 +29,14 @@ pub struct Task {
     pub validation: Split,
     pub test: Split,
     pub objective: Box<dyn Objective>,
+    /// Where images and network are.
+    pub device: Device,
 }
 
 impl Task {
     /// What a command line asks for.
     pub fn asked(args: &Train) -> Result<Self> {
+        let device = args.compute.device.open()?;
         let (mut config, holdout) = RunConfig::resolve(preset(args), args)?;
         let data = load(&config, &args.data_dir, bad_pictures(args.skip_bad))?;
         if holdout == Holdout::Usual && matches!(config.dataset, Source::Folder(_)) {
@@ -40,11 +44,17 @@ impl Task {
             config.validation = config.validation.min(data.train.len().div_ceil(10));
         }
         config.with_images(Images::of(&data)?);
-        Self::of(config, data)
+        Self::of(config, data, device)
     }
 
     /// What a run was started with.
-    pub fn of_run(run: &RunDirectory, data_dir: &Path, bad: BadPictures) -> Result<Self> {
+    pub fn of_run(
+        run: &RunDirectory,
+        data_dir: &Path,
+        bad: BadPictures,
+        compute: Compute,
+    ) -> Result<Self> {
+        let device = compute.device.open()?;
         let config = RunConfig::of_run(&run.config())?;
         let data = load(&config, data_dir, bad)?;
         ensure!(
@@ -52,25 +62,27 @@ impl Task {
             "the data under {} are not those that the run was started with",
             data_dir.display()
         );
-        Self::of(config, data)
+        Self::of(config, data, device)
     }
 
-    fn of(mut config: RunConfig, data: Dataset) -> Result<Self> {
+    fn of(mut config: RunConfig, data: Dataset, device: Device) -> Result<Self> {
         let (train, validation) = hold_out(&data.train, config.validation, config.seed)?;
         config.measure(&train)?;
         let Dataset { test, .. } = data;
         let (train, validation, test) =
             (config.seen(&train)?, config.seen(&validation)?, config.seen(&test)?);
+        let here = |split: Split| split.to_device(&device);
+        let (train, validation, test) = (here(train)?, here(validation)?, here(test)?);
         config.train().validate(train.len())?;
         config.train().check_augmentation(&train, config.encoder)?;
         let objective = config.objective()?;
-        Ok(Self { config, train, validation, test, objective })
+        Ok(Self { config, train, validation, test, objective, device })
     }
 
     /// The network as it is before training.
     pub fn network(&self) -> Result<Network> {
         let config = &self.config;
-        let network = config.network(config.fresh())?;
+        let network = config.network(config.fresh(&self.device))?;
         if let Some(rows) = find_prototypes(config, &self.train)? {
             network.start_embeddings_from(&self.train.batch(&rows)?.0.flatten_from(1)?)?;
         }
@@ -87,7 +99,7 @@ impl Task {
         report: &FitReport,
         peak: Option<u64>,
     ) -> Result<()> {
-        let trained = Trained::open(run.path())?;
+        let trained = Trained::open(run.path(), &self.device)?;
         let sampler = self.config.sampler();
         let test = evaluate(&trained.network, &*trained.objective, &self.test, &sampler)?;
         MetricsLog::open(&run.metrics(), u64::MAX)?.append(&Event::Test {

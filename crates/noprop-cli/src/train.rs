@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use candle_core::Device;
 use noprop_kernels::threads::Workers;
 use noprop_method::Seed;
 use noprop_models::Network;
 use noprop_train::{
-    Existing, Fitting, Outcome, Peers, Progress, RunDirectory, Trainer, fit, peak_memory_bytes,
+    Existing, Fitting, Grouping, Outcome, Peers, Progress, RunDirectory, Trainer, fit,
+    peak_memory_bytes,
 };
 
 use crate::args::{Form, Train};
@@ -29,8 +31,9 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
                 true => RunDirectory::open_to_write(path)?,
                 false => RunDirectory::open(path)?,
             };
-            let task = Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad))?;
-            let network = task.config.network(task.config.fresh())?;
+            let task =
+                Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad), args.compute)?;
+            let network = task.config.network(task.config.fresh(&task.device))?;
             distributed::check(args, &network, &*task.objective)?;
             (task, network, run, Start::Resumed)
         }
@@ -96,6 +99,7 @@ fn train(
     let seed = Seed(config.seed);
     let mut trainer = Trainer::new(network, &*task.objective, &task.train, config.train(), seed)?
         .block_workers(workers(args))
+        .grouping(grouping(&task.device))
         .among(peers);
     if start == Start::Resumed {
         progress.restore(run, &mut trainer)?;
@@ -111,6 +115,14 @@ fn train(
     let verbosity = if peers.is_first() { verbosity(args) } else { Verbosity::Quiet };
     let mut shown = progress::Progress::new(verbosity, config.epochs, steps, done)?;
     Ok(fit(&mut trainer, &fitting, progress, &mut shown)?)
+}
+
+/// On a GPU a launch costs as much as its work.
+fn grouping(device: &Device) -> Grouping {
+    match device {
+        Device::Cpu => Grouping::OneByOne,
+        Device::Cuda(_) | Device::Metal(_) => Grouping::SideBySide,
+    }
 }
 
 /// How many blocks train at a time.

@@ -25,8 +25,8 @@ pub struct Trained {
 }
 
 impl Trained {
-    /// Opens the run in `path` with the weights of its best epoch.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens the run in `path` with the weights of its best epoch, on `device`.
+    pub fn open(path: &Path, device: &Device) -> Result<Self> {
         let run = RunDirectory::open(path)?;
         let config = RunConfig::of_run(&run.config())?;
         let objective = config.objective()?;
@@ -45,7 +45,7 @@ impl Trained {
                 config.method.name()
             );
         }
-        let source = ParameterBuilder::stored(weights.tensors, &Device::Cpu);
+        let source = ParameterBuilder::stored(weights.tensors, device);
         let network = config
             .network(source)
             .with_context(|| format!("{} does not fit its config.toml", run.model().display()))?;

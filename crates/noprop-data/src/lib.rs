@@ -71,6 +71,6 @@ pub use order::{epoch_order, picked};
 #[cfg(feature = "datasets")]
 pub use prototype::prototypes;
 #[cfg(feature = "datasets")]
-pub use split::{Split, hold_out};
+pub use split::{Placed, Split, hold_out};
 #[cfg(feature = "datasets")]
 pub use test_share::TestShare;

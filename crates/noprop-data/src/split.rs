@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::augmentation::{self, Change};
 use crate::order::{Purpose, permutation};
@@ -23,6 +23,14 @@ pub struct Split {
     normalization: Option<Arc<Normalization>>,
     /// `[N]`, u32, each below the number of classes.
     pub labels: Tensor,
+}
+
+/// Names of images of a [`Split`], on its device.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// Rows of the pixels.
+    pixels: Tensor,
+    labels: Tensor,
 }
 
 impl Split {
@@ -149,6 +157,40 @@ impl Split {
         let labels = self.labels.index_select(&indices, 0)?;
         let normalization = self.normalization.clone();
         Ok(Self { pixels: self.pixels.clone(), rows, normalization, labels })
+    }
+
+    /// The same images on `device`, where everything that is asked of them is then made.
+    ///
+    /// # Errors
+    /// candle's, if they do not fit there.
+    pub fn to_device(&self, device: &Device) -> Result<Self, DataError> {
+        let (pixels, labels) = (self.pixels.to_device(device)?, self.labels.to_device(device)?);
+        Ok(Self { pixels, labels, ..self.clone() })
+    }
+
+    /// The images `chosen`, each below N, named where they are, so that [`Self::placed_batch`] copies nothing from the host.
+    ///
+    /// # Errors
+    /// [`DataError::NoImage`] for an image that is not there.
+    pub fn place(&self, chosen: &[u32]) -> Result<Placed, DataError> {
+        let device = self.pixels.device();
+        let pixels = Tensor::new(self.chosen(chosen)?, device)?;
+        Ok(Placed { pixels, labels: Tensor::new(chosen, device)? })
+    }
+
+    /// [`Self::batch`] of the images `range` of those that were placed.
+    ///
+    /// # Errors
+    /// candle's, for a range that is not there.
+    pub fn placed_batch(
+        &self,
+        placed: &Placed,
+        range: Range<usize>,
+    ) -> Result<(Tensor, Tensor), DataError> {
+        let (start, count) = (range.start, range.len());
+        let pixels = self.pixels.index_select(&placed.pixels.narrow(0, start, count)?, 0)?;
+        let labels = self.labels.index_select(&placed.labels.narrow(0, start, count)?, 0)?;
+        Ok((self.finished(pixels)?, labels))
     }
 
     fn chosen(&self, chosen: &[u32]) -> Result<Vec<u32>, DataError> {

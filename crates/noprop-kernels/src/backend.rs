@@ -34,6 +34,23 @@ pub enum Precision {
     Tf32,
 }
 
+/// GPU number `ordinal` by NVIDIA, ready for the ops of this crate. All its work goes through one stream, whatever thread asks for
+/// it, so nothing has to wait for events.
+///
+/// # Errors
+/// candle's, when there is no such GPU, or a driver that does not fit.
+#[cfg(feature = "cuda")]
+#[expect(
+    unsafe_code,
+    reason = "candle leaves the order of streams to whoever turns its events off"
+)]
+pub fn cuda_device(ordinal: usize) -> Result<candle_core::Device> {
+    let device = candle_core::Device::new_cuda_with_stream(ordinal)?;
+    // SAFETY: there is no second stream that the events would keep in order.
+    unsafe { device.as_cuda_device()?.disable_event_tracking() };
+    Ok(device)
+}
+
 /// Lets every f32 product of the process on CUDA round its factors to TF32, or no longer: [`Precision::Tf32`] asks for it.
 pub fn tf32_products(precision: Precision) {
     let _ = precision;

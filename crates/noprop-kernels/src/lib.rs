@@ -50,6 +50,8 @@ pub mod random;
 mod shape;
 pub mod threads;
 
+#[cfg(feature = "cuda")]
+pub use backend::cuda_device;
 pub use backend::{Activation, Backend, Precision, tf32_products};
 pub use batch_norm::{BatchNormMode, BatchNormOutput, batch_norm, follow_statistics};
 pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};

@@ -1,7 +1,7 @@
 //! What every variant of NoProp has in common: a loss for each block, and a chain that classifies.
 
-use candle_core::{Device, Tensor};
 use candle_core::backprop::GradStore;
+use candle_core::{Device, Tensor};
 
 use crate::discrete_time::softmax;
 use crate::{Denoiser, Draws, MethodError, Sampler, Seed, StackedLosses};

@@ -177,11 +177,7 @@ impl ParameterBuilder {
 
     fn new(source: Source, device: &Device) -> Self {
         Self {
-            store: Arc::new(Mutex::new(Store {
-                source,
-                built: Vec::new(),
-                stacked: Vec::new(),
-            })),
+            store: Arc::new(Mutex::new(Store { source, built: Vec::new(), stacked: Vec::new() })),
             device: device.clone(),
         }
     }

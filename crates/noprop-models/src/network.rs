@@ -281,7 +281,9 @@ impl Denoiser for Network {
 
     fn stacked(&self) -> Result<Option<Box<dyn StackedBlocks>>> {
         match self.config.variant {
-            Variant::DiscreteTime => Ok(Some(Box::new(Stacked::new(&self.config, &self.parameters)?))),
+            Variant::DiscreteTime => {
+                Ok(Some(Box::new(Stacked::new(&self.config, &self.parameters)?)))
+            }
             Variant::ContinuousTime
             | Variant::FlowMatching
             | Variant::Backprop

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use candle_core::{Device, Tensor};
-use noprop_data::{Augmentation, Split, epoch_order};
+use noprop_data::{Augmentation, Placed, Split, epoch_order};
 use noprop_kernels::random::uniform;
 use noprop_method::{Denoiser, Part, Pass, Seed};
 
@@ -28,7 +28,14 @@ pub(crate) struct Batches<'a> {
     /// The last batches, which all units share.
     last: VecDeque<Batch>,
     /// The order of one epoch's images.
-    order: Option<(u32, Vec<u32>)>,
+    order: Option<Order>,
+}
+
+struct Order {
+    epoch: u32,
+    rows: Vec<u32>,
+    /// The same on a GPU, so that a step copies nothing there.
+    placed: Option<Placed>,
 }
 
 #[derive(Clone)]
@@ -58,18 +65,25 @@ impl<'a> Batches<'a> {
             return Ok(batch.clone());
         }
         let order = match &self.order {
-            Some((cached, order)) if *cached == epoch => order,
+            Some(order) if order.epoch == epoch => order,
             _ => {
-                let order = epoch_order(self.seed.0, epoch.into(), self.images.len());
-                &self.order.insert((epoch, order)).1
+                let rows = epoch_order(self.seed.0, epoch.into(), self.images.len());
+                let placed = match self.images.labels.device() {
+                    Device::Cpu => None,
+                    Device::Cuda(_) | Device::Metal(_) => Some(self.images.place(&rows)?),
+                };
+                self.order.insert(Order { epoch, rows, placed })
             }
         };
         let start = step as usize * self.size;
-        let end = (start + self.size).min(order.len());
-        let rows = order.get(start..end).unwrap_or_default();
-        let (inputs, labels) = match &self.features {
-            None if self.augment.is_none() => self.images.batch(rows)?,
-            None => {
+        let end = (start + self.size).min(order.rows.len());
+        let rows = order.rows.get(start..end).unwrap_or_default();
+        let (inputs, labels) = match (&self.features, &order.placed) {
+            (None, Some(placed)) if self.augment.is_none() => {
+                self.images.placed_batch(placed, start..end)?
+            }
+            (None, _) if self.augment.is_none() => self.images.batch(rows)?,
+            (None, _) => {
                 let change = |&image: &u32| {
                     let key = self.seed.augmentation(epoch, image);
                     let draws = uniform(key, 3, &Device::Cpu).map_err(candle_core::Error::from)?;
@@ -79,7 +93,7 @@ impl<'a> Batches<'a> {
                 let changes = rows.iter().map(change).collect::<Result<Vec<_>, TrainError>>()?;
                 self.images.changed_batch(rows, &changes)?
             }
-            Some(features) => {
+            (Some(features), _) => {
                 let rows = Tensor::new(rows, features.device())?;
                 (features.index_select(&rows, 0)?, self.images.labels.index_select(&rows, 0)?)
             }

@@ -1,6 +1,8 @@
 //! How well the whole chain classifies, and how well each block alone would have.
 
-use candle_core::{D, Tensor};
+use std::num::NonZeroUsize;
+
+use candle_core::{D, Device, Tensor};
 use noprop_data::Split;
 use noprop_kernels::threads::{self, Workers};
 use noprop_method::{Denoiser, Encoded, Objective, Sampler, classify, classify_encoded};
@@ -9,6 +11,17 @@ use crate::TrainError;
 
 /// Images that a thread classifies at a time: few enough for what lies between two layers to stay in its cache.
 const CHUNK: usize = 128;
+
+/// Images that a GPU classifies at a time.
+const GPU_CHUNK: usize = 2000;
+
+/// Images at a time, and how many chunks at once. A GPU has one queue.
+fn chunks(device: &Device) -> (usize, Workers) {
+    match device {
+        Device::Cpu => (CHUNK, Workers::Auto),
+        Device::Cuda(_) | Device::Metal(_) => (GPU_CHUNK, Workers::Exactly(NonZeroUsize::MIN)),
+    }
+}
 
 /// The outcome of classifying a whole split. Labels were used to count, and for nothing else.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,9 +58,10 @@ pub fn evaluate(
     split: &Split,
     sampler: &Sampler,
 ) -> Result<Evaluation, TrainError> {
-    let chunks: Vec<usize> = (0..split.len()).step_by(CHUNK).collect();
-    let answers = threads::side_by_side(Workers::Auto, chunks, |start| {
-        let images = split.range(start..start + CHUNK)?;
+    let (chunk, workers) = chunks(split.labels.device());
+    let starts: Vec<usize> = (0..split.len()).step_by(chunk).collect();
+    let answers = threads::side_by_side(workers, starts, |start| {
+        let images = split.range(start..start + chunk)?;
         let rows: Vec<u32> = (start..start + images.dim(0)?).map(row_id).collect();
         let answer = classify(network, objective, &images, &rows, sampler)?;
         let by_block = answer.per_block.iter().map(top).collect::<Result<Vec<_>, _>>()?;
@@ -98,9 +112,10 @@ pub fn accuracies(
     split: &Split,
     samplers: &[Sampler],
 ) -> Result<Vec<f64>, TrainError> {
-    let chunks: Vec<usize> = (0..split.len()).step_by(CHUNK).collect();
-    let answers = threads::side_by_side(Workers::Auto, chunks, |start| {
-        let images = split.range(start..start + CHUNK)?;
+    let (chunk, workers) = chunks(split.labels.device());
+    let starts: Vec<usize> = (0..split.len()).step_by(chunk).collect();
+    let answers = threads::side_by_side(workers, starts, |start| {
+        let images = split.range(start..start + chunk)?;
         let rows: Vec<u32> = (start..start + images.dim(0)?).map(row_id).collect();
         let encoded = Encoded::new(network, &images)?;
         samplers

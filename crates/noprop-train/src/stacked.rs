@@ -6,12 +6,10 @@
 
 use candle_core::{Tensor, Var};
 use noprop_kernels::optim::{Adam, Moments};
-use noprop_method::{
-    Part, ParameterKind, StackedBlocks, StackedLosses, StackedParameter, row_of,
-};
+use noprop_method::{ParameterKind, Part, StackedBlocks, StackedLosses, StackedParameter, row_of};
 
 use crate::batches::{Batch, Batches};
-use crate::trainer::{Task};
+use crate::trainer::Task;
 use crate::unit_state::{PartState, UnitState, adam_config};
 use crate::{PartLoss, StepReport, TrainError};
 
@@ -48,7 +46,8 @@ impl<'a> Stack<'a> {
             .iter()
             .map(|parameter| {
                 let rows = parameter.rows.iter().map(|row| moments_of(units, &row.name));
-                let (first, second): (Vec<_>, Vec<_>) = rows.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+                let (first, second): (Vec<_>, Vec<_>) =
+                    rows.collect::<Option<Vec<_>>>()?.into_iter().unzip();
                 Some((first, second))
             })
             .zip(&trained)
@@ -57,7 +56,11 @@ impl<'a> Stack<'a> {
                 let Some((first, second)) = moments else {
                     return Err(TrainError::MissingGradient { name });
                 };
-                Ok(Moments { name, first: Tensor::cat(&first, 0)?, second: Tensor::cat(&second, 0)? })
+                Ok(Moments {
+                    name,
+                    first: Tensor::cat(&first, 0)?,
+                    second: Tensor::cat(&second, 0)?,
+                })
             })
             .collect::<Result<Vec<_>, TrainError>>()?;
         adam.restore(units.first().map_or(0, |unit| unit.position), moments)?;

@@ -1,6 +1,8 @@
 //! One step of one unit: batch, loss, gradients, update.
 
-use candle_core::{Tensor, Var};
+use std::num::NonZeroUsize;
+
+use candle_core::{Device, Tensor, Var};
 use noprop_data::Split;
 use noprop_kernels::threads::{self, Workers};
 use noprop_method::{BlockLoss, Denoiser, Draws, EncoderKind, Objective, Part, Pass, Seed};
@@ -105,7 +107,11 @@ impl<'a> Trainer<'a> {
             rate: config.learning_rate(train.len()),
             steps_per_epoch: config.steps_per_epoch(train.len()),
             encoded,
-            workers: Workers::Auto,
+            workers: match network.class_embeddings().device() {
+                Device::Cpu => Workers::Auto,
+                // A GPU has one queue.
+                Device::Cuda(_) | Device::Metal(_) => Workers::Exactly(NonZeroUsize::MIN),
+            },
             peers: &Alone,
         };
         let batches = Batches::new(train, features, &config, seed);
@@ -113,10 +119,12 @@ impl<'a> Trainer<'a> {
         Ok(Self { task, units, batches, grouping, stack: None })
     }
 
-    /// The same trainer with so many blocks in training at a time.
+    /// The same trainer with so many blocks in training at a time; on a GPU, which has one queue, it stays one.
     #[must_use]
     pub fn block_workers(mut self, workers: Workers) -> Self {
-        self.task.workers = workers;
+        if self.task.network.class_embeddings().device().is_cpu() {
+            self.task.workers = workers;
+        }
         self
     }
 
@@ -272,7 +280,8 @@ impl<'a> Trainer<'a> {
         chosen: &[usize],
         steps: u32,
     ) -> Result<Option<Vec<Vec<StepReport>>>, TrainError> {
-        let whole = chosen.len() == self.units.len() && self.blocks_here() == self.task.network.blocks();
+        let whole =
+            chosen.len() == self.units.len() && self.blocks_here() == self.task.network.blocks();
         if self.grouping == Grouping::OneByOne || !whole || !self.task.peers.is_alone() {
             return Ok(None);
         }
@@ -490,7 +499,12 @@ impl Task<'_> {
     }
 
     /// What the encoder of `part` makes of the batch.
-    pub(crate) fn features(&self, batch: &Batch, part: Part, draws: Draws) -> Result<Tensor, TrainError> {
+    pub(crate) fn features(
+        &self,
+        batch: &Batch,
+        part: Part,
+        draws: Draws,
+    ) -> Result<Tensor, TrainError> {
         match self.encoded {
             Encoded::Once => Ok(batch.inputs.clone()),
             Encoded::EachStep => {

@@ -42,7 +42,7 @@ pub struct Answer {
 /// Refuses a run that is there and is not the one that `training` would make, or that cannot be used.
 pub fn check(training: &Training) -> Result<()> {
     if let Standing::Finished(_) = standing(training)? {
-        Trained::open(&training.run)
+        Trained::open(&training.run, &candle_core::Device::Cpu)
             .with_context(|| elsewhere(&training.run, "has weights that cannot be used"))?;
     }
     Ok(())

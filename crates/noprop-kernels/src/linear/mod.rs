@@ -66,14 +66,15 @@ pub fn linear_joined(
     precision: Precision,
     backend: Backend,
 ) -> Result<Tensor> {
+    let [first_blocks, rows, inputs] = shape::dims(OP, "first", first, "[T or 1, N, I₁]")?;
+    let [blocks, ..] = shape::dims::<3>(OP, "x", x, "[T or 1, N, I₂]")?;
+    // What all blocks share stands beside what each has of its own.
+    let first = match first_blocks == 1 && blocks > 1 {
+        true => &first.broadcast_as((blocks, rows, inputs))?,
+        false => first,
+    };
     if first.track_op() || !x.track_op() || backend.choose(OP, x)? != Chosen::Fused {
-        let (blocks, rows, inputs) = first.dims3()?;
-        // What all blocks share stands beside what each has of its own.
-        let first = match x.dim(0)? {
-            more if blocks == 1 && more > 1 => first.broadcast_as((more, rows, inputs))?,
-            _ => first.clone(),
-        };
-        return linear(&Tensor::cat(&[&first, x], 2)?, w, b, precision, backend);
+        return linear(&Tensor::cat(&[first, x], 2)?, w, b, precision, backend);
     }
     let joined = Tensor::cat(&[first, &x.detach()], 2)?;
     let sizes = checked(&joined, w, b, precision)?;

@@ -1,0 +1,137 @@
+//! Blocks side by side in one call take the steps that they take one by one, but for rounding: the form in which a GPU trains
+//! them, here on the CPU.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use candle_core::Device;
+use noprop_data::{Augmentation, Dataset, Split};
+use noprop_method::{
+    DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Schedule, ScheduleKind, Seed,
+};
+use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
+use noprop_train::{Decay, Grouping, OptimizerKind, TrainConfig, Trainer};
+
+const BLOCKS: usize = 3;
+/// Few enough that rounding has not grown far.
+const STEPS: u32 = 20;
+const TOLERANCE: f32 = 1e-4;
+const CONFIG: TrainConfig = TrainConfig {
+    epochs: 8,
+    batch_size: 8,
+    optimizer: OptimizerKind::Adamw,
+    lr: 1e-3,
+    lr_decay: Decay::Cosine,
+    warmup_steps: 20,
+    weight_decay: 1e-3,
+    augment: Augmentation::NONE,
+};
+
+fn images() -> Split {
+    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
+    Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
+}
+
+fn config() -> NetworkConfig {
+    let image = ImageShape { channels: 1, height: 28, width: 28 };
+    NetworkConfig::new(image, 10, BLOCKS).unwrap()
+}
+
+fn objective() -> DiscreteTime {
+    let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
+    DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap()
+}
+
+fn fresh(config: &NetworkConfig) -> Network {
+    Network::new(config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
+}
+
+/// The network after steps in these groupings, one after the other, and the losses of every step by part.
+fn trained(config: &NetworkConfig, plan: &[(Grouping, u32)]) -> (Network, Vec<Vec<(String, f32)>>) {
+    let (images, network, objective) = (images(), fresh(config), objective());
+    let mut losses = Vec::new();
+    {
+        let mut trainer = Trainer::new(&network, &objective, &images, CONFIG, Seed(1)).unwrap();
+        for &(grouping, steps) in plan {
+            trainer = trainer.grouping(grouping);
+            // Several calls: what one wrote back the next begins with.
+            for _ in 0..steps / 5 {
+                for reports in trainer.advance_all(5).unwrap() {
+                    let parts = reports.iter().flat_map(|report| &report.losses);
+                    let mut step: Vec<_> =
+                        parts.map(|loss| (loss.part.to_string(), loss.loss)).collect();
+                    step.sort_by(|a, b| a.0.cmp(&b.0));
+                    losses.push(step);
+                }
+            }
+        }
+    }
+    (network, losses)
+}
+
+fn distance(a: &Network, b: &Network) -> (String, f32) {
+    use noprop_method::Denoiser as _;
+    let pairs = a.parameters().iter().zip(b.parameters().iter());
+    pairs
+        .map(|(a, b)| {
+            let difference = (a.var.as_tensor() - b.var.as_tensor()).unwrap().abs().unwrap();
+            let most = difference.flatten_all().unwrap().max(0).unwrap();
+            (a.name.clone(), most.to_scalar::<f32>().unwrap())
+        })
+        .fold((String::new(), 0.0), |most, next| if next.1 > most.1 { next } else { most })
+}
+
+#[test]
+fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
+    let learned = Embedding::Learned { dimension: 6 };
+    for (name, config) in [
+        ("per-block", config().encoder(EncoderKind::PerBlock)),
+        ("shared", config().encoder(EncoderKind::Shared)),
+        ("frozen", config().encoder(EncoderKind::Frozen)),
+        ("learned", config().encoder(EncoderKind::Shared).embedding(learned)),
+        ("prototype", config().encoder(EncoderKind::Shared).embedding(Embedding::Prototype)),
+    ] {
+        let (expected, expected_losses) = trained(&config, &[(Grouping::OneByOne, STEPS)]);
+        let (found, losses) = trained(&config, &[(Grouping::SideBySide, STEPS)]);
+        let (parameter, most) = distance(&found, &expected);
+        assert!(most < TOLERANCE, "{name}: {parameter} differs by {most:e}");
+        assert_ne!(distance(&found, &fresh(&config)).1, 0.0, "{name} was trained");
+        assert_eq!(losses.len(), STEPS as usize);
+        for (losses, expected) in losses.iter().zip(&expected_losses) {
+            assert_eq!(losses.len(), expected.len(), "{name}: {losses:?} {expected:?}");
+            for ((part, loss), (_, expected)) in losses.iter().zip(expected) {
+                let error = (loss - expected).abs() / expected.abs().max(1.0);
+                assert!(error < 1e-3, "{name}: {part} has loss {loss}, one by one {expected}");
+            }
+        }
+    }
+}
+
+/// Weights and moments go both ways: a training may change between the forms, as one does that moves from a GPU to a CPU.
+#[test]
+fn a_training_may_change_between_the_forms() {
+    let config = config().encoder(EncoderKind::PerBlock);
+    let (expected, _) = trained(&config, &[(Grouping::OneByOne, STEPS)]);
+    for plan in [
+        [(Grouping::SideBySide, 10), (Grouping::OneByOne, 10)],
+        [(Grouping::OneByOne, 10), (Grouping::SideBySide, 10)],
+    ] {
+        let (found, _) = trained(&config, &plan);
+        let (parameter, most) = distance(&found, &expected);
+        assert!(most < TOLERANCE, "{plan:?}: {parameter} differs by {most:e}");
+    }
+}
+
+/// A process that trains some blocks has nothing to put beside them.
+#[test]
+fn a_part_of_the_blocks_is_trained_one_by_one() {
+    let config = config().encoder(EncoderKind::PerBlock);
+    let (images, network, objective) = (images(), fresh(&config), objective());
+    let only = {
+        let trainer = Trainer::new(&network, &objective, &images, CONFIG, Seed(1)).unwrap();
+        let units: Vec<_> = trainer.units().into_iter().take(1).collect();
+        let mut trainer = trainer.only(&units).grouping(Grouping::SideBySide);
+        trainer.advance_all(5).unwrap()
+    };
+    assert_eq!(only.len(), 5);
+    assert!(only.iter().flatten().all(|report| report.losses.len() == 1), "one block's losses");
+}
