@@ -17,9 +17,9 @@ const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
 /// Few enough that rounding has not grown far.
 const STEPS: u32 = 20;
 const TOLERANCE: f32 = 1e-4;
-/// Of a loss: with one-hot embeddings losses agree to the bit, with learned ones to 1e-6, with prototypes of 784 numbers to 1e-4 after
-/// 20 steps. A gradient that was wrong or left out shows in the second step, in the second place.
-const LOSS_TOLERANCE: f32 = 1e-3;
+/// Of a loss: with one-hot embeddings losses agree to the bit, with learned ones to 1e-6. A gradient that was wrong or left out shows
+/// in the second step, in the second place.
+const LOSS_TOLERANCE: f32 = 1e-5;
 const CONFIG: TrainConfig = TrainConfig {
     epochs: 8,
     batch_size: 8,
@@ -94,12 +94,14 @@ fn distance(a: &Network, b: &Network) -> (String, f32) {
 /// as well; where they are trained, a gradient that ought to be zero is another rounding of it, of which Adam makes whole steps.
 #[test]
 fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
-    for (name, config) in [
-        ("per-block", config().encoder(EncoderKind::PerBlock)),
-        ("shared", config().encoder(EncoderKind::Shared)),
-        ("frozen", config().encoder(EncoderKind::Frozen)),
-        ("learned", config().encoder(EncoderKind::Shared).embedding(LEARNED)),
-        ("prototype", config().encoder(EncoderKind::Shared).embedding(Embedding::Prototype)),
+    // With prototypes, which are images, rounding grows about tenfold a step from the third on: there only the beginning is compared.
+    let all = STEPS as usize;
+    for (name, compared, config) in [
+        ("per-block", all, config().encoder(EncoderKind::PerBlock)),
+        ("shared", all, config().encoder(EncoderKind::Shared)),
+        ("frozen", all, config().encoder(EncoderKind::Frozen)),
+        ("learned", all, config().encoder(EncoderKind::Shared).embedding(LEARNED)),
+        ("prototype", 4, config().encoder(EncoderKind::Shared).embedding(Embedding::Prototype)),
     ] {
         let (expected, expected_losses) = trained(&config, &[(Grouping::OneByOne, STEPS)]);
         let (found, losses) = trained(&config, &[(Grouping::SideBySide, STEPS)]);
@@ -108,7 +110,7 @@ fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
             assert!(most < TOLERANCE, "{name}: {parameter} is {most:e} apart");
         }
         assert_eq!(losses.len(), STEPS as usize);
-        for (losses, expected) in losses.iter().zip(&expected_losses) {
+        for (losses, expected) in losses.iter().zip(&expected_losses).take(compared) {
             assert_eq!(losses.len(), expected.len(), "{name}: {losses:?} {expected:?}");
             for ((part, loss), (_, expected)) in losses.iter().zip(expected) {
                 let error = (loss - expected).abs() / expected.abs().max(1.0);
