@@ -4,6 +4,7 @@
 //! 2 bad usage or bad input.
 
 mod bench;
+mod check_cuda;
 mod ci;
 mod fetch;
 mod mpi;
@@ -42,6 +43,8 @@ enum Chore {
     Sanitize,
     /// Run scripts/slurm on Slurm daemons of its own on this machine, and kill a task and a node (Linux, root)
     TestSlurm,
+    /// Type-check the CUDA build and compile its kernels, with or without a GPU (Linux; without nvcc 1 GB is downloaded once)
+    CheckCuda,
     /// Run `train --distributed mpi` under mpirun on this machine, and end a rank by a panic and a kill (Linux, Open MPI)
     TestMpi,
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Chore::Ci => ci::run(),
         Chore::Sanitize => sanitize::run(),
         Chore::TestSlurm => slurm::run(),
+        Chore::CheckCuda => check_cuda::run(),
         Chore::TestMpi => mpi::run(),
     };
     match done {

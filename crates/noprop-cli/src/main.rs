@@ -151,8 +151,18 @@ fn chain(error: &anyhow::Error) -> String {
 
 /// Joins the lines of a message, so that a script finds an error in one place.
 fn one_line(message: &str) -> String {
-    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.collect::<Vec<_>>().join("; ")
+    let lines = message.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !is_backtrace(line)).collect::<Vec<_>>().join("; ")
+}
+
+/// Whether a line is of a backtrace, which candle puts into its errors where RUST_BACKTRACE asks for one: `3: function`, or
+/// `at file.rs:5:6`.
+fn is_backtrace(line: &str) -> bool {
+    let is_frame = line.split_once(": ").is_some_and(|(number, function)| {
+        number.parse::<u16>().is_ok() && (function.contains("::") || !function.contains(' '))
+    });
+    let is_place = line.strip_prefix("at ").is_some_and(|place| place.matches(':').count() == 2);
+    is_frame || is_place
 }
 
 /// 1 for a training that failed, 2 for what the user can mend.
@@ -175,5 +185,18 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | TrainError::Peers(_),
         ) => 1,
         _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_without_a_backtrace() {
+        let message = "no GPU: see\n  nvidia-smi\n\n   0: candle_core::error::Error::bt\n  \
+                       16: start_thread\n             at ./nptl/pthread_create.c:442:8\n";
+        assert_eq!(one_line(message), "no GPU: see; nvidia-smi");
+        assert_eq!(one_line("row 3: is wrong\nat x"), "row 3: is wrong; at x");
     }
 }

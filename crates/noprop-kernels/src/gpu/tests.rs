@@ -1,4 +1,5 @@
-//! The GPU's ops on the host beside the CPU's: values and every gradient, several blocks in one call.
+//! The GPU's ops beside the CPU's: values and every gradient, several blocks in one call. On the host always, and on a GPU where the
+//! feature cuda is on and there is one.
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
 
@@ -25,6 +26,27 @@ fn distance(a: &Tensor, b: &Tensor) -> f32 {
     most(&(a - b).unwrap()) / most(b).max(1.0)
 }
 
+/// The host, and the GPU if there is one.
+fn devices() -> Vec<(Backend, Device)> {
+    std::iter::once((Backend::Gpu, Device::Cpu)).chain(gpu()).collect()
+}
+
+#[cfg(feature = "cuda")]
+fn gpu() -> Option<(Backend, Device)> {
+    match crate::cuda_device(0) {
+        Ok(device) => Some((Backend::Auto, device)),
+        Err(error) => {
+            eprintln!("skipped on CUDA, tested on the host alone: {error}");
+            None
+        }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu() -> Option<(Backend, Device)> {
+    None
+}
+
 /// `f` of variables of these shapes: its value, and the gradients of its product with fixed numbers. A shape that starts with 0
 /// is data without a gradient, of the shape behind it.
 fn agree(
@@ -33,7 +55,8 @@ fn agree(
     tolerance: f32,
     f: &dyn Fn(&[Tensor], Backend) -> Result<Tensor>,
 ) {
-    let run = |backend| {
+    let run = |backend, device: &Device| {
+        let draws = |key, shape: &[usize]| draws(key, shape).to_device(device).unwrap();
         let mut variables = Vec::new();
         let arguments: Vec<Tensor> = shapes
             .iter()
@@ -50,17 +73,21 @@ fn agree(
         let y = f(&arguments, backend).unwrap();
         let weights = draws(99, y.dims());
         let gradients = (&y * weights).unwrap().sum_all().unwrap().backward().unwrap();
+        let host = |x: &Tensor| x.to_device(&Device::Cpu).unwrap();
         let gradients: Vec<Tensor> =
-            variables.iter().map(|variable| gradients.get(variable).unwrap().clone()).collect();
-        (y, gradients)
+            variables.iter().map(|variable| host(gradients.get(variable).unwrap())).collect();
+        (host(&y), gradients)
     };
-    let (expected, expected_gradients) = run(Backend::Auto);
-    let (found, gradients) = run(Backend::Gpu);
-    let error = distance(&found, &expected);
-    assert!(error < tolerance, "{name}: values differ by {error:e}");
-    for (i, (found, expected)) in gradients.iter().zip(&expected_gradients).enumerate() {
-        let error = distance(found, expected);
-        assert!(error < tolerance, "{name}: gradient {i} differs by {error:e}");
+    let (expected, expected_gradients) = run(Backend::Auto, &Device::Cpu);
+    for (backend, device) in devices() {
+        let name = format!("{name} on {:?}", device.location());
+        let (found, gradients) = run(backend, &device);
+        let error = distance(&found, &expected);
+        assert!(error < tolerance, "{name}: values differ by {error:e}");
+        for (i, (found, expected)) in gradients.iter().zip(&expected_gradients).enumerate() {
+            let error = distance(found, expected);
+            assert!(error < tolerance, "{name}: gradient {i} differs by {error:e}");
+        }
     }
 }
 
@@ -156,27 +183,30 @@ fn batch_norm_and_its_statistics() {
             Ok(batch_norm(&a[0], &a[1], &a[2], 1e-5, mode, act, backend)?.y)
         });
     }
-    let [mean, var, batch_mean, batch_var] = [1, 2, 3, 4].map(|key| draws(key, &[T, 37]));
-    let (expected_mean, expected_var) = (
-        ((&mean * 0.9).unwrap() + (&batch_mean * 0.1).unwrap()).unwrap(),
-        ((&var * 0.9).unwrap() + ((&batch_var * 1.25).unwrap() * 0.1).unwrap()).unwrap(),
-    );
-    norm::follow((&mean, &var), (&batch_mean, &batch_var), 0.1, 1.25).unwrap();
-    assert!(distance(&mean, &expected_mean) < 1e-6);
-    assert!(distance(&var, &expected_var) < 1e-6);
+    for (_, device) in devices() {
+        let [mean, var, batch_mean, batch_var] =
+            [1, 2, 3, 4].map(|key| draws(key, &[T, 37]).to_device(&device).unwrap());
+        let towards = |running: &Tensor, batch: &Tensor, unbiased: f64| {
+            ((running * 0.9).unwrap() + (batch * (0.1 * unbiased)).unwrap()).unwrap()
+        };
+        let expected = (towards(&mean, &batch_mean, 1.0), towards(&var, &batch_var, 1.25));
+        norm::follow((&mean, &var), (&batch_mean, &batch_var), 0.1, 1.25).unwrap();
+        assert!(distance(&mean, &expected.0) < 1e-6);
+        assert!(distance(&var, &expected.1) < 1e-6);
+    }
 }
 
 #[test]
 fn losses() {
     let labels = Tensor::new(&[2u32, 0, 3, 1, 3], &Device::Cpu).unwrap();
     agree("trained embeddings", &[&[T, 5, 4], &[4, 6]], 1e-4, &|a, backend| {
-        denoise_loss(&a[0], &a[1], &labels, backend)
+        denoise_loss(&a[0], &a[1], &labels.to_device(a[0].device())?, backend)
     });
     agree("fixed embeddings", &[&[T, 5, 4], &[0, 4, 4]], 1e-4, &|a, backend| {
-        denoise_loss(&a[0], &a[1], &labels, backend)
+        denoise_loss(&a[0], &a[1], &labels.to_device(a[0].device())?, backend)
     });
     agree("cross-entropy", &[&[T, 5, 4]], 1e-4, &|a, backend| {
-        cross_entropy(&a[0], &labels, backend)
+        cross_entropy(&a[0], &labels.to_device(a[0].device())?, backend)
     });
 }
 
@@ -197,14 +227,19 @@ fn draws_are_those_of_the_cpu() {
     let blocks = |draw: &dyn Fn(StreamKey) -> Tensor| {
         Tensor::stack(&keys.iter().map(|&key| draw(key)).collect::<Vec<_>>(), 0).unwrap()
     };
-    let expected = blocks(&|key| normal(key, shape.clone(), cpu).unwrap());
-    assert!(distance(&random::normal(&keys, &shape, cpu).unwrap(), &expected) < 1e-6);
-    let expected = blocks(&|key| uniform(key, shape.clone(), cpu).unwrap());
-    assert_eq!(distance(&random::uniform(&keys, &shape, cpu).unwrap(), &expected), 0.0);
     let rows = [4, 900, 17];
-    let expected = normal_rows(keys[0], &rows, 6, cpu).unwrap();
-    let found = random::normal_rows(keys[0], &rows, 6, cpu).unwrap();
-    assert!(distance(&found, &expected) < 1e-6);
+    for (_, device) in devices() {
+        let host = |x: Tensor| x.to_device(cpu).unwrap();
+        let expected = blocks(&|key| normal(key, shape.clone(), cpu).unwrap());
+        let found = host(random::normal(&keys, &shape, &device).unwrap());
+        assert!(distance(&found, &expected) < 1e-6);
+        let expected = blocks(&|key| uniform(key, shape.clone(), cpu).unwrap());
+        let found = host(random::uniform(&keys, &shape, &device).unwrap());
+        assert_eq!(distance(&found, &expected), 0.0);
+        let expected = normal_rows(keys[0], &rows, 6, cpu).unwrap();
+        let found = host(random::normal_rows(keys[0], &rows, 6, &device).unwrap());
+        assert!(distance(&found, &expected) < 1e-6);
+    }
 }
 
 /// Twenty steps of both rules beside the CPU's.

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# All that a GPU is needed for, on a machine that has one: tests, times, and the paper's MNIST run. Under ten minutes on an H100 or H200.
+#
+#     scripts/gpu/check.sh BINARIES OUT [DATA]
+#
+# BINARIES: what scripts/gpu/build.sh made, on this machine or on another of its kind. OUT: a folder for what was measured.
+# DATA: the folder that holds mnist; without it the bundled sample.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+[ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+bin=$(cd "$1" && pwd) out=$2 data=${3:-}
+mkdir -p "$out"
+# CUDA's run-time libraries: on the path already, in CUDA_HOME, or in PyTorch's packages.
+for place in "${CUDA_HOME:-/usr/local/cuda}/lib64" \
+    $(python3 -c 'import sysconfig, glob; print(*glob.glob(sysconfig.get_path("purelib") + "/nvidia/*/lib"))' 2>/dev/null || true); do
+    [ -d "$place" ] && LD_LIBRARY_PATH=$place:${LD_LIBRARY_PATH:-}
+done
+export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$out/gpu.csv"
+status=0
+step() { # name, command...
+    local name=$1 started=$SECONDS
+    shift
+    if "$@" >"$out/$name.txt" 2>&1; then echo "ok      $name ($((SECONDS - started)) s)"; else
+        echo "FAILED  $name: see $out/$name.txt"; status=1
+    fi
+}
+# A library that skips its tests here would pass them without a word.
+step kernels "$bin/kernels" gpu --nocapture
+step training "$bin/training" --nocapture
+if grep -q skipped "$out/kernels.txt" "$out/training.txt"; then echo "FAILED  tests were skipped: no GPU was found"; status=1; fi
+dataset=(--dataset mnist-sample)
+[ -n "$data" ] && dataset=(--dataset mnist --data-dir "$data")
+train() { # name, flags...
+    local name=$1
+    shift
+    step "$name" "$bin/noprop" train "${dataset[@]}" --device cuda --json --quiet --force --out "$out/runs/$name" "$@"
+    tail -n 1 "$out/$name.txt"
+    # Seconds of each epoch, and memory of the device while it runs is sampled by the driver.
+    python3 - "$out/runs/$name/metrics.jsonl" <<'END' || true
+import json, statistics, sys
+epochs = [e["seconds"] for e in map(json.loads, open(sys.argv[1])) if e["event"] == "epoch"]
+if epochs:
+    print(f"        epoch: median {statistics.median(epochs):.3f} s, {min(epochs):.3f} to {max(epochs):.3f}, n = {len(epochs)}")
+END
+}
+# The issue's measure: one epoch of all ten per-block encoders, in each precision. The first epoch compiles the kernels.
+for precision in f32 tf32 bf16; do train "epoch-$precision" --encoder per-block --epochs 4 --precision "$precision"; done
+# The same weights must come of both devices, but for rounding.
+train shared-f32 --epochs 3
+step eval-cpu "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cpu --json
+step eval-cuda "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cuda --json
+grep -ho '"accuracy":[0-9.]*' "$out/eval-cpu.txt" "$out/eval-cuda.txt" || true
+# The rival: the same network in PyTorch, eager, block by block, and as fast as it knows how.
+if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+    step torch python3 "$here/torch_epoch.py"
+    cat "$out/torch.txt"
+else
+    echo "left out: PyTorch with CUDA is not installed here"
+fi
+# The paper's run.
+[ -n "$data" ] && train paper --encoder per-block --epochs 100 --precision bf16
+exit $status

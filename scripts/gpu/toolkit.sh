@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Prints the environment that a CUDA build needs, for eval:
+#
+#     eval "$(scripts/gpu/toolkit.sh)"
+#     cargo build --release -p noprop-cli --features cuda
+#
+# Where nvcc is on the PATH, or CUDA_HOME says where it is, that toolkit is used. Elsewhere NVIDIA's own packages on PyPI (CUDA 13.0;
+# their licence: https://docs.nvidia.com/cuda/eula) are installed into NOPROP_CUDA_DIR, once, about 1 GB: no GPU and no driver are needed
+# to build. CUDA_COMPUTE_CAP names the GPU to build for, 90 (H100, H200) unless set.
+set -euo pipefail
+cap=${CUDA_COMPUTE_CAP:-90}
+if command -v nvcc >/dev/null || [ -n "${CUDA_HOME:-}" ]; then
+    home=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")}
+    echo "export CUDA_HOME='$home' PATH='$home/bin':\$PATH CUDA_COMPUTE_CAP=$cap"
+    exit
+fi
+dir=${NOPROP_CUDA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/noprop-cuda}
+if [ ! -e "$dir/complete" ]; then
+    {
+        rm -rf "$dir"
+        python3 -m venv "$dir"
+        "$dir/bin/pip" install --quiet "cuda-toolkit[nvcc,cudart,cublas,curand,nvrtc,cccl]==13.0.*"
+        packages=$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+        mkdir "$dir/lib-link"
+        # The linker wants names without a version.
+        for library in "$packages"/nvidia/cu13/lib/lib*.so.*; do
+            name=$(basename "$library")
+            ln -sf "$library" "$dir/lib-link/$name"
+            ln -sf "$library" "$dir/lib-link/${name%%.so.*}.so"
+        done
+        # The driver's library comes with the driver. An empty one of its name satisfies the linker.
+        echo | cc -shared -x c - -Wl,-soname,libcuda.so.1 -o "$dir/lib-link/libcuda.so"
+        touch "$dir/complete"
+    } >&2
+fi
+home=$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/cu13
+cat <<END
+export CUDA_HOME='$home' CUDA_PATH='$home' CUDA_ROOT='$home' CUDA_TOOLKIT_ROOT_DIR='$home' NVCC='$home/bin/nvcc' PATH='$home/bin':\$PATH
+export CUDA_COMPUTE_CAP=$cap
+# A folder and a target of their own: the flags are then not for build scripts, and the CPU's build stays as it is.
+export CARGO_TARGET_DIR=\${CARGO_TARGET_DIR:-target-cuda} CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu
+export RUSTFLAGS="\${RUSTFLAGS:-} -L native=$dir/lib-link -C link-arg=-Wl,--unresolved-symbols=ignore-in-object-files -C link-arg=-Wl,--no-as-needed -C link-arg=-lcuda"
+END

@@ -1,0 +1,50 @@
+//! `cargo xtask check-cuda`: the CUDA build on a machine that need not have a GPU.
+//!
+//! The kernels go through nvcc, and the crates with the feature cuda through clippy, tests included. What the kernels compute is tested
+//! without CUDA by `cargo test -p noprop-kernels`; what they compute on a GPU by `scripts/gpu/check.sh`.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// The kernels' sources in the order in which the program joins them.
+const KERNELS: [&str; 5] = ["prelude.cu", "random.cu", "conv.cu", "dense.cu", "loss.cu"];
+/// The oldest GPU that CUDA 13 compiles for (Turing), and the H100's and H200's.
+const ARCHITECTURES: [&str; 2] = ["compute_75", "compute_90"];
+
+pub fn run() -> Result<()> {
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    let folder = root.join("crates/noprop-kernels/src/gpu/kernels");
+    let mut source = String::new();
+    for name in KERNELS {
+        let path = folder.join(name);
+        source += &std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+    }
+    let target = root.join("target-cuda");
+    std::fs::create_dir_all(&target)?;
+    let joined = target.join("kernels.cu");
+    std::fs::write(&joined, source)?;
+    for architecture in ARCHITECTURES {
+        let compile = format!(
+            "nvcc -ptx -arch={architecture} -Werror all-warnings -o '{}' '{}'",
+            target.join("kernels.ptx").display(),
+            joined.display()
+        );
+        shell(root, &compile).with_context(|| format!("the kernels for {architecture}"))?;
+    }
+    shell(
+        root,
+        "cargo clippy -p noprop-cli -p noprop-train -p noprop-kernels --all-targets --features noprop-cli/cuda,noprop-train/cuda,noprop-kernels/cuda -- -D warnings",
+    )
+}
+
+/// Runs a command with CUDA's compiler and libraries: the machine's, or those that the script brings.
+fn shell(root: &Path, command: &str) -> Result<()> {
+    let script = format!("set -e; eval \"$(scripts/gpu/toolkit.sh)\"; {command}");
+    let status = Command::new("bash").args(["-c", &script]).current_dir(root).status()?;
+    ensure!(status.success(), "failed: {command}");
+    Ok(())
+}
