@@ -74,7 +74,7 @@ fn objective(variant: Variant) -> Box<dyn Objective> {
             Box::new(ContinuousTime::new(1.0, weight, posterior).unwrap())
         }
         Variant::FlowMatching => Box::new(FlowMatching::new(weight, euler).unwrap()),
-        Variant::Backprop => Box::new(Backprop::new(BLOCKS).unwrap()),
+        Variant::Backprop => Box::new(Backprop),
         Variant::Adjoint => Box::new(Adjoint::new(euler).unwrap()),
     }
 }

@@ -32,6 +32,7 @@ fn devices() -> Vec<(Backend, Device)> {
 }
 
 #[cfg(feature = "cuda")]
+#[expect(clippy::print_stderr, reason = "says what was skipped")]
 fn gpu() -> Option<(Backend, Device)> {
     match crate::cuda_device(0) {
         Ok(device) => Some((Backend::Auto, device)),
