@@ -4,9 +4,13 @@ The same network, batch, optimizer and thread count as ours, written the way a P
 `backward` over the sum of the block losses where blocks share an encoder, the fused AdamW. One JSON request a line, one JSON
 object a line in answer; the requests are those of `bench_worker.rs`.
 
+On a GPU there are three ways for blocks that share nothing: "eager" and "compiled" (torch.compile with CUDA graphs) take them one
+after another, "vmap" all at once.
+
     python torch_peer.py 2        # threads
 """
 
+import copy
 import json
 import math
 import resource
@@ -18,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
+from torch.func import functional_call, grad_and_value, stack_module_state
 
 BATCH = 128
 COMPARED = 128
@@ -95,14 +100,41 @@ def named(module, prefix, tensors):
     module.load_state_dict(state)
 
 
+class Block(nn.Module):
+    """An encoder and a head of its own, for the ways that take a block as one function."""
+
+    def __init__(self, encoder, head):
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, images, z, clean):
+        guess = F.softmax(self.head(self.encoder(images), z), 1)
+        return ((guess - clean) ** 2).sum(1).mean()
+
+
+def forget_statistics(module):
+    """vmap cannot follow running statistics."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm1d):
+            norm.track_running_stats = False
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+
+
 class Peer:
     def __init__(self, setup):
+        self.device = torch.device(setup.get("device") or "cpu")
+        self.way = setup.get("way") or "eager"
+        precision = setup.get("precision") or "f32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        self.bf16 = precision == "bf16"
         self.steps = setup["blocks"]
         self.kind = setup["encoder"]
         folder = Path(setup["share"])
         data = load_file(folder / "data.safetensors")
         self.images, self.labels = data["train.images"], data["train.labels"].long()
         self.test, self.test_labels = data["test.images"], data["test.labels"].long()
+        self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
+        self.test, self.test_labels = self.test.to(self.device), self.test_labels.to(self.device)
         channels, side = self.images.shape[1], self.images.shape[2]
         self.classes = 10
         encoders = self.steps if self.kind == "per-block" else 1
@@ -117,6 +149,8 @@ class Peer:
             prefix = f"block.{t}.image." if self.kind == "per-block" else "encoder.image."
             named(encoder, prefix, weights)
         del weights
+        for module in [*self.encoders, *self.heads, self.readout]:
+            module.to(self.device)
         settings = dict(lr=1e-3, weight_decay=1e-3, fused=True)
         if self.kind == "per-block":
             units = [[e, h] for e, h in zip(self.encoders, self.heads)]
@@ -129,12 +163,47 @@ class Peer:
         ]
         self.readout_optimizer = torch.optim.AdamW(self.readout.parameters(), **settings)
         self.order, self.at = None, 0
+        self.prepare()
         self.features = None
         if self.kind == "frozen":
             with torch.inference_mode():
                 self.encoders[0].eval()
                 parts = [self.encoders[0](self.batch_of(chunk)) for chunk in self.images.split(512)]
                 self.features = torch.cat(parts).clone()
+
+    def prepare(self):
+        """What the ways but the eager one need."""
+        if self.way == "compiled":
+            blocks = [Block(e, h) for e, h in zip(self.encoders, self.heads)]
+            self.compiled = [torch.compile(block, mode="reduce-overhead") for block in blocks]
+        elif self.way == "vmap":
+            copies = [Block(copy.deepcopy(e), copy.deepcopy(h)) for e, h in zip(self.encoders, self.heads)]
+            for block in copies:
+                forget_statistics(block)
+            parameters, buffers = stack_module_state(copies)
+            template = copies[0].to("meta")
+            self.stacked = parameters
+            self.stacked_optimizer = torch.optim.AdamW(
+                parameters.values(), lr=1e-3, weight_decay=1e-3, fused=True
+            )
+            shares = torch.tensor([alpha_bar(t, self.steps) for t in range(self.steps)], device=self.device)
+            self.signal, self.noise = shares.sqrt().view(-1, 1, 1), (1 - shares).sqrt().view(-1, 1, 1)
+
+            def loss(parameters, buffers, images, z, clean):
+                return functional_call(template, (parameters, buffers), (images, z, clean))
+
+            found = torch.vmap(
+                grad_and_value(loss), in_dims=(0, 0, None, 0, None), randomness="different"
+            )
+            self.gradients = lambda *arguments: found(parameters, buffers, *arguments)
+
+    def step_stacked(self, inputs, labels):
+        clean = F.one_hot(labels, self.classes).float()
+        z = self.signal * clean + self.noise * torch.randn(self.steps, *clean.shape, device=self.device)
+        gradients, _ = self.gradients(inputs, z, clean)
+        for name, parameter in self.stacked.items():
+            parameter.grad = gradients[name]
+        self.stacked_optimizer.step()
 
     @staticmethod
     def batch_of(images):
@@ -143,7 +212,7 @@ class Peer:
     def batch(self):
         count = len(self.labels)
         if self.order is None or self.at >= count:
-            self.order, self.at = torch.randperm(count), 0
+            self.order, self.at = torch.randperm(count, device=self.device), 0
         rows = self.order[self.at:self.at + BATCH]
         self.at += BATCH
         inputs = self.images[rows] if self.features is None else self.features[rows]
@@ -160,12 +229,24 @@ class Peer:
         return ((guess - clean) ** 2).sum(1).mean()
 
     def step_block(self, t, inputs, labels):
-        features = inputs if self.features is not None else self.encoder(t)(inputs)
-        loss = self.block_loss(t, features, labels)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            if self.way == "compiled":
+                clean = F.one_hot(labels, self.classes).float()
+                share = alpha_bar(t, self.steps)
+                z = math.sqrt(share) * clean + math.sqrt(1 - share) * torch.randn_like(clean)
+                loss = self.compiled[t](inputs, z, clean)
+            else:
+                features = inputs if self.features is not None else self.encoder(t)(inputs)
+                loss = self.block_loss(t, features, labels)
         self.optimizers[t].zero_grad()
         loss.backward()
         self.optimizers[t].step()
-        return loss.item()
+        self.read(loss)
+
+    def read(self, loss):
+        """On the CPU a loss is read every step; a GPU would have to wait for that."""
+        if self.device.type == "cpu":
+            loss.item()
 
     def step_all(self):
         inputs, labels = self.batch()
@@ -175,7 +256,11 @@ class Peer:
             self.optimizers[0].zero_grad()
             sum(losses).backward()
             self.optimizers[0].step()
-            [loss.item() for loss in losses]
+            for loss in losses:
+                self.read(loss)
+        elif self.way == "vmap":
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                self.step_stacked(inputs, labels)
         else:
             for t in range(self.steps):
                 self.step_block(t, inputs, labels)
@@ -198,7 +283,7 @@ class Peer:
         with torch.inference_mode():
             images = self.batch_of(self.test[:COMPARED])
             z = torch.tensor([(i * 37 % 101) / 50 - 1 for i in range(COMPARED * self.classes)])
-            z = z.view(COMPARED, self.classes)
+            z = z.view(COMPARED, self.classes).to(self.device)
             return [
                 self.heads[t](self.encoder(t)(images), z).flatten().tolist() for t in range(self.steps)
             ]
@@ -209,7 +294,7 @@ class Peer:
             for images, labels in zip(self.test.split(500), self.test_labels.split(500)):
                 images = self.batch_of(images)
                 features = None if self.kind == "per-block" else self.encoders[0](images)
-                z = torch.randn(len(images), self.classes)
+                z = torch.randn(len(images), self.classes, device=self.device)
                 for t in range(self.steps):
                     seen = self.encoder(t)(images) if features is None else features
                     guess = F.softmax(self.heads[t](seen, z), 1)
@@ -238,6 +323,8 @@ def times(count, work):
     for _ in range(count):
         begun = time.perf_counter()
         work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begun)
     return {"seconds": seconds}
 

@@ -16,13 +16,15 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use noprop_data::{Dataset, DatasetName, Split, hold_out, load};
-use noprop_kernels::Backend;
+use noprop_kernels::{Backend, Precision, tf32_products};
 use noprop_method::{
     BlockInput, Denoiser, DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, ParameterKind,
     Pass, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
-use noprop_train::{TrainConfig, Trainer, Unit, evaluate, peak_memory_bytes, write_weights};
+use noprop_train::{
+    Grouping, TrainConfig, Trainer, Unit, evaluate, peak_memory_bytes, write_weights,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -55,6 +57,10 @@ struct Setup {
     encoder: EncoderKind,
     blocks: usize,
     backend: Option<String>,
+    /// `cpu`, unless said, or `cuda`.
+    device: Option<String>,
+    /// `f32`, unless said, `tf32` or `bf16`.
+    precision: Option<String>,
     /// A data directory with MNIST; without it the bundled sample.
     data: Option<PathBuf>,
     /// Where a peer finds weights and data: `weights.safetensors`, `data.safetensors`.
@@ -111,23 +117,34 @@ impl Worker {
             Some("reference") => Backend::Reference,
             _ => Backend::Auto,
         };
+        let device = device(setup.device.as_deref())?;
+        let precision = match setup.precision.as_deref() {
+            None | Some("f32") => Precision::F32,
+            Some("tf32") => Precision::Tf32,
+            Some("bf16") => Precision::Bf16,
+            Some(other) => return Err(format!("no precision {other}").into()),
+        };
+        tf32_products(precision);
         let config =
             NetworkConfig::new(ImageShape { channels, height, width }, data.classes, setup.blocks)?
                 .encoder(setup.encoder)
+                .precision(precision)
                 .backend(backend);
-        let source = ParameterBuilder::seeded(Seed(0), &Device::Cpu);
+        let source = ParameterBuilder::seeded(Seed(0), &device);
         let network: &Network = Box::leak(Box::new(Network::new(&config, source)?));
+        let (train, test) = (train.to_device(&device)?, data.test.to_device(&device)?);
         network.calibrate_frozen_encoder(&train.range(0..1024)?)?;
         let schedule = Schedule::new(ScheduleKind::Cosine, setup.blocks)?;
         let objective = DiscreteTime::new(schedule, 0.1, LossWeight::Uniform)?;
         let objective: &DiscreteTime = Box::leak(Box::new(objective));
         if let Some(folder) = &setup.share {
-            share(folder, network, &train, &data.test)?;
+            share(folder, network, &train, &test)?;
         }
         let train: &Split = Box::leak(Box::new(train));
         let config = TrainConfig { epochs: 1000, ..TrainConfig::default() };
-        let trainer = Trainer::new(network, objective, train, config, Seed(0))?;
-        Ok(Self { network, objective, test: data.test, trainer })
+        let grouping = if device.is_cpu() { Grouping::OneByOne } else { Grouping::SideBySide };
+        let trainer = Trainer::new(network, objective, train, config, Seed(0))?.grouping(grouping);
+        Ok(Self { network, objective, test, trainer })
     }
 
     /// Numbers that training changes.
@@ -178,17 +195,27 @@ impl Worker {
         // Any noise will do that both sides can write down.
         let noise = |i: usize| (i * 37 % 101) as f32 / 50.0 - 1.0;
         let z: Vec<f32> = (0..COMPARED * width).map(noise).collect();
-        let z = Tensor::from_vec(z, (COMPARED, width), &Device::Cpu)?;
+        let device = images.device();
+        let z = Tensor::from_vec(z, (COMPARED, width), device)?;
         (1..=self.network.blocks())
             .map(|block| {
                 let part = self.network.encoder_part(block);
                 let features = self.network.encode(part, &images, Pass::Eval)?;
-                let time = Tensor::zeros(COMPARED, DType::F32, &Device::Cpu)?;
+                let time = Tensor::zeros(COMPARED, DType::F32, device)?;
                 let pass = Pass::Eval;
                 let input = BlockInput { block, features: &features, z: &z, time: &time, pass };
                 Ok(self.network.logits(input)?.flatten_all()?.to_vec1()?)
             })
             .collect()
+    }
+}
+
+fn device(name: Option<&str>) -> Result<Device> {
+    match name {
+        None | Some("cpu") => Ok(Device::Cpu),
+        #[cfg(feature = "cuda")]
+        Some("cuda") => Ok(noprop_kernels::cuda_device(0)?),
+        Some(other) => Err(format!("not built for {other}").into()),
     }
 }
 
@@ -207,17 +234,20 @@ fn share(folder: &std::path::Path, network: &Network, train: &Split, test: &Spli
     let tensors: Vec<_> = network
         .parameters()
         .iter()
-        .map(|parameter| (parameter.name.clone(), parameter.var.as_detached_tensor()))
-        .collect();
+        .map(|parameter| {
+            let values = parameter.var.as_detached_tensor().to_device(&Device::Cpu)?;
+            Ok((parameter.name.clone(), values))
+        })
+        .collect::<Result<_>>()?;
     write_weights(&folder.join("weights.safetensors"), &tensors, "")?;
     let bytes = |split: &Split| -> Result<Tensor> {
-        Ok(((split.images()? * 255.0)?.round()?).to_dtype(DType::U8)?)
+        Ok(((split.images()? * 255.0)?.round()?).to_dtype(DType::U8)?.to_device(&Device::Cpu)?)
     };
     let data = std::collections::HashMap::from([
         ("train.images", bytes(train)?),
-        ("train.labels", train.labels.clone()),
+        ("train.labels", train.labels.to_device(&Device::Cpu)?),
         ("test.images", bytes(test)?),
-        ("test.labels", test.labels.clone()),
+        ("test.labels", test.labels.to_device(&Device::Cpu)?),
     ]);
     Ok(candle_core::safetensors::save(&data, folder.join("data.safetensors"))?)
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use noprop_data::{DatasetName, Presence};
 use serde_json::{Value, json};
 
+use super::Device;
 use super::row::{Row, Target, Unit, say};
 use super::side::Side;
 use super::torch::Torch;
@@ -18,6 +19,8 @@ const BLOCKS: usize = 10;
 const STEPS: usize = 5;
 /// Logits may differ by this much: rounding, and nothing else.
 const TOLERANCE: f64 = 1e-4;
+/// The same where both round factors of products to TF32 or bf16, each in its own places.
+const ROUNDED_TOLERANCE: f64 = 5e-2;
 /// Seeds of trainings.
 const SEEDS: [u32; 3] = [0, 1, 2];
 
@@ -57,11 +60,21 @@ impl Peer {
 struct Network {
     encoder: &'static str,
     blocks: usize,
+    device: Device,
+    precision: &'static str,
+    /// How a peer trains blocks that share nothing.
+    way: &'static str,
 }
 
-const PER_BLOCK: Network = Network { encoder: "per-block", blocks: BLOCKS };
-const SHARED: Network = Network { encoder: "shared", blocks: BLOCKS };
-const FROZEN: Network = Network { encoder: "frozen", blocks: BLOCKS };
+const PER_BLOCK: Network = Network {
+    encoder: "per-block",
+    blocks: BLOCKS,
+    device: Device::Cpu,
+    precision: "f32",
+    way: "eager",
+};
+const SHARED: Network = Network { encoder: "shared", ..PER_BLOCK };
+const FROZEN: Network = Network { encoder: "frozen", ..PER_BLOCK };
 
 impl Bench {
     pub fn new(
@@ -72,7 +85,7 @@ impl Bench {
         torch: Option<Torch>,
         candle: bool,
     ) -> Result<Self> {
-        let built = root.join("target/debug");
+        let built = built(root);
         let suffix = std::env::consts::EXE_SUFFIX;
         let folder = root.join("target/bench");
         std::fs::create_dir_all(&folder)?;
@@ -148,6 +161,32 @@ impl Bench {
         let what = "one epoch of MNIST, frozen encoder, features cached";
         let target = Target::Ours { must: 3.0, aim: 1.5 };
         rows.push(self.row("frozen epoch", what, Unit::Seconds, seconds, None, Some(target)));
+        Ok(rows)
+    }
+
+    /// An epoch of MNIST on a GPU, all ten per-block encoders, in each precision, against each way of the peer.
+    pub fn gpu_epoch(&self) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for precision in ["f32", "tf32", "bf16"] {
+            for (way, must, aim) in
+                [("eager", 0.25, 0.10), ("compiled", 0.8, 0.5), ("vmap", 0.8, 0.5)]
+            {
+                let network = Network { device: Device::Cuda, precision, way, ..PER_BLOCK };
+                let what = format!(
+                    "one epoch of {}, per-block encoders, T = 10, on CUDA in {precision}, the peer's way: {way}",
+                    if self.mnist.is_some() { "MNIST" } else { "the bundled sample" }
+                );
+                let name = format!("cuda epoch {precision} {way}");
+                let target = Target::Ratio { must, aim };
+                match self
+                    .against_all(&name, &what, network, target, |side| side.seconds("epoch", 1))
+                {
+                    Ok(measured) => rows.extend(measured),
+                    // A way that this version of the peer does not know says nothing about the others.
+                    Err(error) => say(&format!("left out: {what}: {error:#}")),
+                }
+            }
+        }
         Ok(rows)
     }
 
@@ -286,7 +325,8 @@ impl Bench {
             difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(difference, f64::max);
         }
         // A NaN is not within any tolerance.
-        if difference.is_nan() || difference > TOLERANCE {
+        let tolerance = if network.precision == "f32" { TOLERANCE } else { ROUNDED_TOLERANCE };
+        if difference.is_nan() || difference > tolerance {
             bail!(
                 "{name} computes other logits than we do (by {difference:.1e}): its times mean nothing"
             );
@@ -382,9 +422,22 @@ fn setup(
         "encoder": network.encoder,
         "blocks": network.blocks,
         "backend": backend,
+        "device": network.device.name(),
+        "precision": network.precision,
+        "way": network.way,
         "data": data,
         "share": share,
     }})
+}
+
+/// Where cargo puts what it builds.
+fn built(root: &Path) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |dir| root.join(dir));
+    match std::env::var_os("CARGO_BUILD_TARGET") {
+        Some(triple) => target.join(triple).join("debug"),
+        None => target.join("debug"),
+    }
 }
 
 /// What a command that must succeed printed.

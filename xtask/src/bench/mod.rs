@@ -55,6 +55,24 @@ pub enum Against {
     Candle,
 }
 
+/// Where both sides compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The processor
+    Cpu,
+    /// The first GPU by NVIDIA: an epoch of all ten blocks, in each precision; CUDA's compiler is needed (docs/gpu.md)
+    Cuda,
+}
+
+impl Device {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
 #[derive(Args)]
 pub struct Options {
     /// What to measure
@@ -63,6 +81,9 @@ pub struct Options {
     /// Peers, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     against: Vec<Against>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
     /// Threads of each side
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -82,8 +103,14 @@ pub fn run(options: &Options) -> Result<()> {
         return ops(root, options.threads);
     }
     say("building the program and the benchmark's worker");
-    cargo(root, &["build", "--quiet", "-p", "noprop-cli"])?;
-    cargo(root, &["build", "--quiet", "-p", "noprop-train", "--example", "bench_worker"])?;
+    let mut program = vec!["build", "--quiet", "-p", "noprop-cli"];
+    let mut worker = vec!["build", "--quiet", "-p", "noprop-train", "--example", "bench_worker"];
+    if options.device == Device::Cuda {
+        program.extend(["--features", "cuda"]);
+        worker.extend(["--features", "cuda"]);
+    }
+    cargo(root, &program)?;
+    cargo(root, &worker)?;
     let torch = match options.against.contains(&Against::Torch) {
         true => match torch::install(root) {
             Ok(command) => Some(command),
@@ -97,6 +124,15 @@ pub fn run(options: &Options) -> Result<()> {
     let candle = options.against.contains(&Against::Candle);
     let bench =
         Bench::new(root, options.threads, options.rounds, &options.data_dir, torch, candle)?;
+    if options.device == Device::Cuda {
+        ensure!(
+            matches!(options.what, What::All | What::Epoch),
+            "on CUDA an epoch is what is measured: cargo xtask bench epoch --device cuda"
+        );
+        let rows = bench.gpu_epoch()?;
+        rows.iter().for_each(|row| say(&row.line()));
+        return report::write(root, rows, bench.machine());
+    }
     let all = options.what == What::All;
     type Measure = fn(&Bench) -> Result<Vec<row::Row>>;
     let measures: [(What, Measure); 6] = [
