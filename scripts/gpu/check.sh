@@ -34,8 +34,13 @@ dataset=(--dataset mnist-sample)
 train() { # name, flags...
     local name=$1
     shift
+    # The most that the driver saw in use, once a second.
+    nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits -l 1 >"$out/$name.memory" 2>/dev/null &
+    local watcher=$!
     step "$name" "$bin/noprop" train "${dataset[@]}" --device cuda --json --quiet --force --out "$out/runs/$name" "$@"
+    kill "$watcher" 2>/dev/null || true
     tail -n 1 "$out/$name.txt"
+    echo "        device memory in use: $(sort -n "$out/$name.memory" | tail -n 1) MiB at most"
     # Seconds of each epoch, and memory of the device while it runs is sampled by the driver.
     python3 - "$out/runs/$name/metrics.jsonl" <<'END' || true
 import json, statistics, sys
