@@ -10,7 +10,8 @@ use crate::images::Images;
 use crate::trained::Trained;
 
 pub fn run(args: &Eval) -> Result<()> {
-    let trained = Trained::open(&args.run, &args.compute.device.open()?)?;
+    let device = args.compute.device.open()?;
+    let trained = Trained::open(&args.run, &device)?;
     let source = args.dataset.as_ref().unwrap_or(&trained.config.dataset);
     let mut options = trained.config.folder_options()?;
     if *source != trained.config.dataset {
@@ -29,7 +30,7 @@ pub fn run(args: &Eval) -> Result<()> {
         "{name} has other images or classes than the run was trained on ({})",
         trained.config.dataset.name()
     );
-    let test = trained.config.seen(&data.test)?;
+    let test = trained.config.seen(&data.test)?.to_device(&device)?;
     let integration = trained.config.integration_of(args.solver, args.steps)?;
     let sampler =
         Sampler { kind: args.sampler, runs: args.runs, seed: Seed(args.seed), integration };

@@ -31,10 +31,11 @@ const STEPS_IMAGES: usize = 1000;
 const STEPS: [u32; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
 pub fn run(args: &Plot) -> Result<()> {
-    let trained = Trained::open(&args.run, &args.compute.device.open()?)?;
+    let device = args.compute.device.open()?;
+    let trained = Trained::open(&args.run, &device)?;
     let options = FolderOptions { bad: BadPictures::Skip, ..trained.config.folder_options()? };
     let data = trained.config.dataset.load(&args.data_dir, options)?;
-    let images = trained.config.seen(&data.test)?;
+    let images = trained.config.seen(&data.test)?.to_device(&device)?;
     let sampler = trained.config.sampler();
     let test = evaluate(&trained.network, &*trained.objective, &images, &sampler)?;
     let mut figures = draw(&trained, &images, &test)?;

@@ -12,7 +12,8 @@ use crate::trained::Trained;
 const CLASSES_SHOWN: usize = 3;
 
 pub fn run(args: &Predict) -> Result<()> {
-    let trained = Trained::open(&args.run, &args.compute.device.open()?)?;
+    let device = args.compute.device.open()?;
+    let trained = Trained::open(&args.run, &device)?;
     let images = trained.config.images()?;
     let wanted = (images.channels, images.height, images.width);
     let normalization = trained.config.normalization()?;
@@ -30,7 +31,7 @@ pub fn run(args: &Predict) -> Result<()> {
                 Some(normalization) => normalization.apply(&picture)?,
                 None => picture,
             };
-            Ok((path, seen))
+            Ok((path, seen.to_device(&device)?))
         })
         .collect::<Result<Vec<_>>>()?;
     let name = |class: u32| images.class_names.get(class as usize).map_or("?", String::as_str);

@@ -14,6 +14,9 @@ use crate::digest::Hasher;
 use crate::picture::{self, PictureFault};
 use crate::{DataError, Dataset, Split, TestShare};
 
+/// Pixels that all pictures of a half may take, three planes each, while they are read.
+const MAX_BYTES: usize = 16 << 30;
+
 /// Shorter sides are no picture, longer ones no classifier's.
 const SIDES: std::ops::RangeInclusive<usize> = 1..=1024;
 
@@ -229,6 +232,7 @@ impl Reader {
             for file in &class.files {
                 match self.picture(file) {
                     Ok((pixels, colour)) => {
+                        within_memory(file, half.pixels.len() + pixels.len())?;
                         half.pixels.extend(pixels);
                         half.labels.push(u32::try_from(label).unwrap_or(u32::MAX));
                         half.colour |= colour;
@@ -280,6 +284,18 @@ impl Reader {
     }
 }
 
+/// Refuses a folder that would need so many `bytes` of pixels.
+fn within_memory(path: &Path, bytes: usize) -> Result<(), DataError> {
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    let reason = format!(
+        "with it the pictures need more than {} GiB of memory: scale them down with --image-size, or take fewer",
+        MAX_BYTES >> 30
+    );
+    Err(DataError::Folder { path: path.into(), reason })
+}
+
 impl Half {
     /// 3 if any picture has colour.
     fn channels(&self) -> usize {
@@ -308,6 +324,15 @@ mod tests {
     use image::{GrayImage, Luma, Rgb, RgbImage};
 
     use super::*;
+
+    /// A folder must not take all of the machine's memory before anybody is told.
+    #[test]
+    fn a_folder_that_is_too_large_is_refused_with_what_to_do() {
+        let path = Path::new("train/cat/1.png");
+        within_memory(path, MAX_BYTES).unwrap();
+        let error = within_memory(path, MAX_BYTES + 1).unwrap_err().to_string();
+        assert!(error.contains("train/cat/1.png") && error.contains("--image-size"), "{error}");
+    }
 
     fn grey(path: &Path, side: u32, shade: u8) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -109,7 +109,7 @@ impl ContinuousTime {
         steps: usize,
     ) -> Result<Vec<f64>, MethodError> {
         let times: Vec<f32> = (0..steps).map(|i| (i as f32 + 0.5) / steps as f32).collect();
-        let times = Tensor::from_vec(times, steps, &candle_core::Device::Cpu)?;
+        let times = Tensor::from_vec(times, steps, schedule.device())?;
         let weights = self.weights(&schedule.at(&times)?.snr_rate()?)?;
         Ok(weights.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
     }

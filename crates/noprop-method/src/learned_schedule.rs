@@ -89,6 +89,11 @@ impl LearnedSchedule {
         })
     }
 
+    /// Where its parameters are.
+    pub(crate) fn device(&self) -> &Device {
+        self.clean_end.device()
+    }
+
     /// The schedule at times `t` `[N]` in 0..=1 (0 is noise).
     ///
     /// # Errors
@@ -122,8 +127,7 @@ impl LearnedSchedule {
     /// candle's.
     pub fn alpha_bars(&self, steps: usize) -> Result<Vec<f64>> {
         let times: Vec<f32> = (0..=steps).map(|i| i as f32 / steps as f32).collect();
-        let times = Tensor::from_vec(times, steps + 1, &Device::Cpu)?;
-        let times = times.to_device(self.clean_end.device())?;
+        let times = Tensor::from_vec(times, steps + 1, self.device())?;
         let gamma = self.at(&times)?.gamma.to_vec1::<f32>()?;
         Ok(gamma.into_iter().map(|gamma| 1.0 / (1.0 + f64::from(gamma).exp())).collect())
     }
