@@ -8,13 +8,15 @@ cd "$(dirname "$0")/../.."
 mkdir -p "$1"
 eval "$(scripts/gpu/toolkit.sh)"
 built() { # what cargo says it made, as paths
-    cargo build --release --message-format json "$@" |
+    cargo build --message-format json "$@" |
         python3 -c 'import json, sys
 for line in map(json.loads, sys.stdin):
     if line.get("executable"): print(line["target"]["name"], line["executable"])'
 }
 cp "$(built -p noprop-cli --features cuda | awk '$1 == "noprop" { print $2 }')" "$1/noprop"
-cp "$(built -p noprop-kernels --features cuda --lib --profile release --tests | awk '$1 == "noprop_kernels" { print $2 }')" "$1/kernels"
-cp "$(built -p noprop-train --features cuda --test cuda | awk '$1 == "cuda" { print $2 }')" "$1/training"
+cp "$(built -p noprop-kernels --features cuda --lib --tests | awk '$1 == "noprop_kernels" { print $2 }')" "$1/kernels"
+cp "$(built -p noprop-train --features cuda --test side_by_side | awk '$1 == "side_by_side" { print $2 }')" "$1/training"
+cp "$(built -p noprop-train --features cuda --example bench_worker | awk '$1 == "bench_worker" { print $2 }')" "$1/bench_worker"
+cp "$(built -p xtask | awk '$1 == "xtask" { print $2 }')" "$1/xtask"
 strip "$1"/*
 ls -l "$1"

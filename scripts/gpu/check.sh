@@ -8,8 +8,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-bin=$(cd "$1" && pwd) out=$2 data=${3:-}
-mkdir -p "$out"
+mkdir -p "$2"
+bin=$(cd "$1" && pwd) out=$(cd "$2" && pwd) data=${3:+$(cd "$3" && pwd)}
 # CUDA's run-time libraries: on the path already, in CUDA_HOME, or in PyTorch's packages.
 for place in "${CUDA_HOME:-/usr/local/cuda}/lib64" \
     $(python3 -c 'import sysconfig, glob; print(*glob.glob(sysconfig.get_path("purelib") + "/nvidia/*/lib"))' 2>/dev/null || true); do
@@ -56,12 +56,14 @@ train shared-f32 --epochs 3
 step eval-cpu "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cpu --json
 step eval-cuda "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cuda --json
 grep -ho '"accuracy":[0-9.]*' "$out/eval-cpu.txt" "$out/eval-cuda.txt" || true
-# The rival: the same network in PyTorch, eager, block by block, and as fast as it knows how.
-if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-    step torch python3 "$here/torch_epoch.py"
-    cat "$out/torch.txt"
+# The rival on the same GPU, after the same logits: eager, block by block, and as fast as it knows how.
+if python3 -c 'import torch, safetensors, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+    cd "$here/../.."
+    step bench "$bin/xtask" bench epoch --device cuda --built "$bin" --python python3 --rounds 3 ${data:+--data-dir "$data"}
+    cat "$out/bench.txt"
+    cp docs/benchmarks.* "$out"
 else
-    echo "left out: PyTorch with CUDA is not installed here"
+    echo "left out: PyTorch with CUDA, and safetensors, are not installed here"
 fi
 # The paper's run.
 [ -n "$data" ] && train paper --encoder per-block --epochs 100 --precision bf16

@@ -438,7 +438,6 @@ impl RunConfig {
         if let Some(start) = self.embedding_start {
             config = config.embedding_start(start);
         }
-        noprop_kernels::tf32_products(self.precision.into());
         Ok(Network::new(&config, source)?)
     }
 

@@ -8,9 +8,13 @@ use noprop_train::{Evaluation, FitReport, Hardware};
 use crate::config::{Method, RunConfig};
 
 /// The card as Markdown.
-pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<String> {
+pub fn text(
+    config: &RunConfig,
+    fit: &FitReport,
+    test: &Evaluation,
+    hardware: &Hardware,
+) -> Result<String> {
     let images = config.images()?;
-    let hardware = Hardware::here();
     let blocks: Vec<String> =
         test.per_block.iter().map(|accuracy| format!("{:.2}", 100.0 * accuracy)).collect();
     let blocks = match blocks.len() {
@@ -30,7 +34,7 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
          | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
          {treated}{blocks}\
          | training time | {seconds:.1} s, validation included |\n\
-         | hardware | {processor}, {threads} threads, {system} |\n\
+         | hardware | {hardware} |\n\
          | data | {dataset}, SHA-256 {hash} |\n\n\
          The test images were read once, after training; no choice depended on them. The same settings on the same kind of\n\
          processor give the same weights, bit for bit.\n",
@@ -46,9 +50,6 @@ pub fn text(config: &RunConfig, fit: &FitReport, test: &Evaluation) -> Result<St
         validation = 100.0 * fit.best.accuracy(),
         held = fit.best.total,
         seconds = fit.seconds,
-        processor = hardware.processor,
-        threads = hardware.threads,
-        system = hardware.system,
         hash = images.sha256,
     )?;
     Ok(card)

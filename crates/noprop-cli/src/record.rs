@@ -78,7 +78,7 @@ mod tests {
     fn a_peak_belongs_to_a_process_that_trained() {
         let start = |epoch| Event::Start {
             version: String::new(),
-            hardware: Hardware { processor: "p".into(), threads: 2, system: "s".into() },
+            hardware: Hardware { processor: "p".into(), threads: 2, system: "s".into(), gpu: None },
             epoch,
             step: 0,
             unix_time: 0,

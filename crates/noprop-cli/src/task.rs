@@ -7,7 +7,7 @@ use candle_core::Device;
 use noprop_data::{BadPictures, Dataset, DatasetName, Presence, Split, hold_out, prototypes};
 use noprop_method::{Denoiser, Objective};
 use noprop_models::{EmbeddingStart, Network};
-use noprop_train::{Evaluation, Event, FitReport, MetricsLog, RunDirectory, evaluate};
+use noprop_train::{Evaluation, Event, FitReport, Hardware, MetricsLog, RunDirectory, evaluate};
 
 use crate::args::{Compute, Form, Train};
 use crate::config::{Holdout, RunConfig};
@@ -112,7 +112,7 @@ impl Task {
             seconds: report.seconds,
             peak_memory_bytes: peak,
         })?;
-        let card = model_card::text(&self.config, report, &test)?;
+        let card = model_card::text(&self.config, report, &test, &Hardware::with(&self.device))?;
         run.write("README.md", card.as_bytes())?;
         plot::draw(&trained, &self.test, &test)?;
         print(run, form, report, &test, peak);

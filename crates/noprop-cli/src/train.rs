@@ -99,8 +99,8 @@ fn train(
     let seed = Seed(config.seed);
     let mut trainer = Trainer::new(network, &*task.objective, &task.train, config.train(), seed)?
         .block_workers(workers(args))
-        .grouping(grouping(&task.device))
-        .among(peers);
+        .among(peers)
+        .grouping(grouping(&task.device))?;
     if start == Start::Resumed {
         progress.restore(run, &mut trainer)?;
     }

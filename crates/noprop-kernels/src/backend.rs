@@ -29,8 +29,7 @@ pub enum Precision {
     /// bf16, f32 with 8 bits of precision, to nearest, ties to even: about half the time of f32 where the processor has
     /// AVX-512 BF16, and on GPUs. For f32 only.
     Bf16,
-    /// TF32, f32 with 11 bits of precision: the fast products of NVIDIA's GPUs, on which alone it says anything. The
-    /// process must have been told by [`crate::tf32_products`].
+    /// TF32, f32 with 11 bits of precision: the fast products of NVIDIA's GPUs, on which alone it says anything.
     Tf32,
 }
 
@@ -49,13 +48,6 @@ pub fn cuda_device(ordinal: usize) -> Result<candle_core::Device> {
     // SAFETY: there is no second stream that the events would keep in order.
     unsafe { device.as_cuda_device()?.disable_event_tracking() };
     Ok(device)
-}
-
-/// Lets every f32 product of the process on CUDA round its factors to TF32, or no longer: [`Precision::Tf32`] asks for it.
-pub fn tf32_products(precision: Precision) {
-    let _ = precision;
-    #[cfg(feature = "cuda")]
-    candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
 }
 
 /// The implementation that was settled on.

@@ -52,7 +52,7 @@ pub mod threads;
 
 #[cfg(feature = "cuda")]
 pub use backend::cuda_device;
-pub use backend::{Activation, Backend, Precision, tf32_products};
+pub use backend::{Activation, Backend, Precision};
 pub use batch_norm::{BatchNormMode, BatchNormOutput, batch_norm, follow_statistics};
 pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
 pub use cpu::instruction_set::InstructionSet;

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use noprop_data::{Dataset, DatasetName, Split, hold_out, load};
-use noprop_kernels::{Backend, Precision, tf32_products};
+use noprop_kernels::{Backend, Precision};
 use noprop_method::{
     BlockInput, Denoiser, DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, ParameterKind,
     Pass, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
@@ -124,7 +124,6 @@ impl Worker {
             Some("bf16") => Precision::Bf16,
             Some(other) => return Err(format!("no precision {other}").into()),
         };
-        tf32_products(precision);
         let config =
             NetworkConfig::new(ImageShape { channels, height, width }, data.classes, setup.blocks)?
                 .encoder(setup.encoder)
@@ -143,7 +142,8 @@ impl Worker {
         let train: &Split = Box::leak(Box::new(train));
         let config = TrainConfig { epochs: 1000, ..TrainConfig::default() };
         let grouping = if device.is_cpu() { Grouping::OneByOne } else { Grouping::SideBySide };
-        let trainer = Trainer::new(network, objective, train, config, Seed(0))?.grouping(grouping);
+        let trainer =
+            Trainer::new(network, objective, train, config, Seed(0))?.grouping(grouping)?;
         Ok(Self { network, objective, test, trainer })
     }
 

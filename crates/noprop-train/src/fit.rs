@@ -170,7 +170,7 @@ pub fn fit(
     let mut record = |event: Event| log.as_mut().map_or(Ok(0), |log| log.append(&event));
     progress.metrics_bytes = record(Event::Start {
         version: env!("CARGO_PKG_VERSION").into(),
-        hardware: Hardware::here(),
+        hardware: Hardware::with(trainer.network().class_embeddings().device()),
         epoch: progress.epoch,
         step: progress.step,
         unix_time: unix_time(),

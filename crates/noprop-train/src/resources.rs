@@ -1,5 +1,8 @@
 //! What a run used and what it ran on, as far as the system tells.
 
+use std::fmt;
+
+use candle_core::{Device, DeviceLocation};
 use serde::{Deserialize, Serialize};
 
 /// The machine a run took place on. Bits are promised per kind of processor, so it belongs to the record.
@@ -11,10 +14,23 @@ pub struct Hardware {
     pub threads: usize,
     /// Operating system and architecture.
     pub system: String,
+    /// The GPU that tensors were on, such as `cuda:0`, if they were on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
 }
 
 impl Hardware {
-    /// This machine.
+    /// This machine, with tensors on `device`.
+    pub fn with(device: &Device) -> Self {
+        let gpu = match device.location() {
+            DeviceLocation::Cpu => None,
+            DeviceLocation::Cuda { gpu_id } => Some(format!("cuda:{gpu_id}")),
+            DeviceLocation::Metal { gpu_id } => Some(format!("metal:{gpu_id}")),
+        };
+        Self { gpu, ..Self::here() }
+    }
+
+    /// This machine, with tensors on its processor.
     pub fn here() -> Self {
         let processor = std::fs::read_to_string("/proc/cpuinfo")
             .ok()
@@ -24,7 +40,18 @@ impl Hardware {
             processor,
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            gpu: None,
         }
+    }
+}
+
+impl fmt::Display for Hardware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(gpu) = &self.gpu {
+            write!(f, "{gpu} beside ")?;
+        }
+        let plural = if self.threads == 1 { "" } else { "s" };
+        write!(f, "{}, {} thread{plural}, {}", self.processor, self.threads, self.system)
     }
 }
 

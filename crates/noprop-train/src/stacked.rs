@@ -11,7 +11,7 @@ use noprop_method::{ParameterKind, Part, StackedBlocks, StackedLosses, StackedPa
 use crate::batches::{Batch, Batches};
 use crate::trainer::Task;
 use crate::unit_state::{PartState, UnitState, adam_config};
-use crate::{PartLoss, StepReport, TrainError};
+use crate::{PartLoss, StepReport, TrainError, Trainer};
 
 /// Whether blocks are trained one by one or side by side. The weights are the same but for rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +28,51 @@ pub(crate) struct Stack<'a> {
     blocks: Box<dyn StackedBlocks>,
     losses: Box<dyn StackedLosses + 'a>,
     adam: Adam,
+}
+
+impl<'a> Trainer<'a> {
+    /// The same trainer with its blocks one by one or side by side; to be said last. They stay one by one where several processes or
+    /// not all of the blocks train here, or where network or method have no other form.
+    ///
+    /// # Errors
+    /// candle's, if there is no room for the copies.
+    pub fn grouping(mut self, grouping: Grouping) -> Result<Self, TrainError> {
+        let parts = self.units.iter().flat_map(|unit| &unit.parts);
+        let here = parts.filter(|state| matches!(state.part, Part::Block(_))).count();
+        let all_here = here == self.task.network.blocks() && self.task.peers.is_alone();
+        self.stack = match grouping {
+            Grouping::SideBySide if all_here => Stack::new(&self.task, &self.units)?,
+            Grouping::SideBySide | Grouping::OneByOne => None,
+        };
+        self.grouping =
+            if self.stack.is_some() { Grouping::SideBySide } else { Grouping::OneByOne };
+        Ok(self)
+    }
+
+    /// The next steps of all units, with all blocks in one call.
+    pub(crate) fn advance_side_by_side(
+        &mut self,
+        steps: u32,
+    ) -> Result<Vec<Vec<StepReport>>, TrainError> {
+        let Self { task, units, batches, stack, .. } = self;
+        let made = match stack.take() {
+            Some(stack) => Some(stack),
+            None => Stack::new(task, units)?,
+        };
+        let Some(mut made) = made else {
+            return Err(
+                candle_core::Error::Msg("the blocks have no form side by side".into()).into()
+            );
+        };
+        let reports = made.advance(task, units, batches, steps)?;
+        *stack = Some(made);
+        Ok(reports)
+    }
+
+    /// Forgets copies of the blocks, which are about to change on their own.
+    pub(crate) fn forget_copies(&mut self) {
+        self.stack = None;
+    }
 }
 
 impl<'a> Stack<'a> {
@@ -54,7 +99,8 @@ impl<'a> Stack<'a> {
             .map(|(moments, parameter)| {
                 let name = name(parameter).to_owned();
                 let Some((first, second)) = moments else {
-                    return Err(TrainError::MissingGradient { name });
+                    let reason = format!("there are no moments of {name} and its like");
+                    return Err(candle_core::Error::Msg(reason).into());
                 };
                 Ok(Moments {
                     name,

@@ -19,12 +19,12 @@ pub(crate) const STRIDE: u32 = 8;
 
 /// Trains the units of a network. See the crate's documentation for what a unit is.
 pub struct Trainer<'a> {
-    task: Task<'a>,
+    pub(crate) task: Task<'a>,
     pub(crate) units: Vec<UnitState>,
-    batches: Batches<'a>,
-    grouping: Grouping,
-    /// The blocks side by side, once they have made a step so.
-    stack: Option<Stack<'a>>,
+    pub(crate) batches: Batches<'a>,
+    pub(crate) grouping: Grouping,
+    /// Copies of the blocks side by side, as long as they are what the blocks are.
+    pub(crate) stack: Option<Stack<'a>>,
 }
 
 /// What the units have in common and none of them changes.
@@ -136,14 +136,6 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// The same trainer with its blocks one by one or side by side. Blocks are one by one anyhow where not all of them are
-    /// trained here, or where network or method have no other form.
-    #[must_use]
-    pub fn grouping(mut self, grouping: Grouping) -> Self {
-        self.grouping = grouping;
-        self
-    }
-
     /// Those who train together.
     pub fn peers(&self) -> &'a dyn Peers {
         self.task.peers
@@ -219,6 +211,7 @@ impl<'a> Trainer<'a> {
     /// # Panics
     /// If there is no such unit.
     pub fn advance(&mut self, unit: usize) -> Result<StepReport, TrainError> {
+        self.forget_copies();
         let unit = &mut self.units[unit];
         let batch = self.batches.at(self.task.place(unit.position))?;
         self.task.advance(unit, &batch)
@@ -245,9 +238,10 @@ impl<'a> Trainer<'a> {
         chosen: &[usize],
         steps: u32,
     ) -> Result<Vec<Vec<StepReport>>, TrainError> {
-        if let Some(reports) = self.advance_side_by_side(chosen, steps)? {
-            return Ok(reports);
+        if self.grouping == Grouping::SideBySide && chosen.len() == self.units.len() {
+            return self.advance_side_by_side(steps);
         }
+        self.forget_copies();
         let Self { task, units, batches, .. } = self;
         let jobs = units
             .iter_mut()
@@ -270,38 +264,6 @@ impl<'a> Trainer<'a> {
             by_step[step].push(report);
         }
         Ok(by_step)
-    }
-}
-
-impl<'a> Trainer<'a> {
-    /// [`Self::advance_units`] with all blocks in one call, if that was asked for and can be.
-    fn advance_side_by_side(
-        &mut self,
-        chosen: &[usize],
-        steps: u32,
-    ) -> Result<Option<Vec<Vec<StepReport>>>, TrainError> {
-        let whole =
-            chosen.len() == self.units.len() && self.blocks_here() == self.task.network.blocks();
-        if self.grouping == Grouping::OneByOne || !whole || !self.task.peers.is_alone() {
-            return Ok(None);
-        }
-        if self.stack.is_none() {
-            self.stack = Stack::new(&self.task, &self.units)?;
-        }
-        let Self { task, units, batches, stack, .. } = self;
-        let Some(stack) = stack else { return Ok(None) };
-        stack.advance(task, units, batches, steps).map(Some)
-    }
-
-    /// How many blocks are trained here.
-    fn blocks_here(&self) -> usize {
-        let parts = self.units.iter().flat_map(|unit| &unit.parts);
-        parts.filter(|state| matches!(state.part, Part::Block(_))).count()
-    }
-
-    /// Forgets copies of the blocks, which were changed from outside.
-    pub(crate) fn forget_copies(&mut self) {
-        self.stack = None;
     }
 }
 

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use noprop_data::{DatasetName, Presence};
 use serde_json::{Value, json};
 
-use super::Device;
 use super::row::{Row, Target, Unit, say};
 use super::side::Side;
 use super::torch::Torch;
+use super::{Built, Device};
 
 /// Blocks of the networks, unless their number is what is measured.
 const BLOCKS: usize = 10;
@@ -79,14 +79,13 @@ const FROZEN: Network = Network { encoder: "frozen", ..PER_BLOCK };
 impl Bench {
     pub fn new(
         root: &Path,
+        built: Built,
         threads: usize,
         rounds: usize,
         data_dir: &Path,
         torch: Option<Torch>,
         candle: bool,
     ) -> Result<Self> {
-        let built = built(root);
-        let suffix = std::env::consts::EXE_SUFFIX;
         let folder = root.join("target/bench");
         std::fs::create_dir_all(&folder)?;
         let mnist = match DatasetName::Mnist.presence(data_dir) {
@@ -100,8 +99,8 @@ impl Bench {
         };
         let peers = torch.map(Peer::Torch).into_iter().chain(candle.then_some(Peer::Candle));
         Ok(Self {
-            worker: built.join(format!("examples/bench_worker{suffix}")),
-            program: built.join(format!("noprop{suffix}")),
+            worker: built.worker,
+            program: built.program,
             folder,
             threads,
             rounds,
@@ -428,16 +427,6 @@ fn setup(
         "data": data,
         "share": share,
     }})
-}
-
-/// Where cargo puts what it builds.
-fn built(root: &Path) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root.join("target"), |dir| root.join(dir));
-    match std::env::var_os("CARGO_BUILD_TARGET") {
-        Some(triple) => target.join(triple).join("debug"),
-        None => target.join("debug"),
-    }
 }
 
 /// What a command that must succeed printed.

@@ -84,6 +84,12 @@ pub struct Options {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
+    /// Folder with the programs noprop and bench_worker, built on another machine: nothing is built then
+    #[arg(long, value_name = "DIR")]
+    built: Option<PathBuf>,
+    /// A Python with PyTorch, NumPy and safetensors, instead of one that is installed for this
+    #[arg(long, value_name = "PROGRAM")]
+    python: Option<PathBuf>,
     /// Threads of each side
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -96,23 +102,22 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let root =
+    let built_in =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    // A program from another machine is started in a checkout.
+    let root = if built_in.is_dir() { built_in } else { Path::new(".") };
     ensure!(options.threads > 0 && options.rounds > 0, "--threads and --rounds must be at least 1");
     if options.what == What::Ops {
         return ops(root, options.threads);
     }
-    say("building the program and the benchmark's worker");
-    let mut program = vec!["build", "--quiet", "-p", "noprop-cli"];
-    let mut worker = vec!["build", "--quiet", "-p", "noprop-train", "--example", "bench_worker"];
-    if options.device == Device::Cuda {
-        program.extend(["--features", "cuda"]);
-        worker.extend(["--features", "cuda"]);
-    }
-    cargo(root, &program)?;
-    cargo(root, &worker)?;
+    let built = match &options.built {
+        Some(folder) => {
+            Built { program: folder.join("noprop"), worker: folder.join("bench_worker") }
+        }
+        None => build(root, options.device)?,
+    };
     let torch = match options.against.contains(&Against::Torch) {
-        true => match torch::install(root) {
+        true => match torch::find(root, options.python.as_deref()) {
             Ok(command) => Some(command),
             Err(error) => {
                 say(&format!("left out: everything against PyTorch ({error:#})"));
@@ -123,7 +128,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let candle = options.against.contains(&Against::Candle);
     let bench =
-        Bench::new(root, options.threads, options.rounds, &options.data_dir, torch, candle)?;
+        Bench::new(root, built, options.threads, options.rounds, &options.data_dir, torch, candle)?;
     if options.device == Device::Cuda {
         ensure!(
             matches!(options.what, What::All | What::Epoch),
@@ -154,6 +159,35 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The programs that are measured.
+struct Built {
+    program: PathBuf,
+    worker: PathBuf,
+}
+
+fn build(root: &Path, device: Device) -> Result<Built> {
+    say("building the program and the benchmark's worker");
+    let mut program = vec!["build", "--quiet", "-p", "noprop-cli"];
+    let mut worker = vec!["build", "--quiet", "-p", "noprop-train", "--example", "bench_worker"];
+    if device == Device::Cuda {
+        program.extend(["--features", "cuda"]);
+        worker.extend(["--features", "cuda"]);
+    }
+    cargo(root, &program)?;
+    cargo(root, &worker)?;
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |dir| root.join(dir));
+    let folder = match std::env::var_os("CARGO_BUILD_TARGET") {
+        Some(triple) => target.join(triple).join("debug"),
+        None => target.join("debug"),
+    };
+    let suffix = std::env::consts::EXE_SUFFIX;
+    Ok(Built {
+        program: folder.join(format!("noprop{suffix}")),
+        worker: folder.join(format!("examples/bench_worker{suffix}")),
+    })
 }
 
 fn ops(root: &Path, threads: usize) -> Result<()> {

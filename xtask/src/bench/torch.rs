@@ -23,8 +23,19 @@ impl Torch {
     }
 }
 
+/// The peer in `python`, or in an environment that is made for it.
+pub fn find(root: &Path, python: Option<&Path>) -> Result<Torch> {
+    match python {
+        Some(python) => {
+            let script = root.join("xtask/peers/torch_peer.py");
+            Ok(Torch { python: python.into(), script })
+        }
+        None => install(root),
+    }
+}
+
 /// Makes sure that the peer can be started.
-pub fn install(root: &Path) -> Result<Torch> {
+fn install(root: &Path) -> Result<Torch> {
     let peers = root.join("xtask/peers");
     let requirements = peers.join("requirements.txt");
     let folder = root.join("target/peers/torch");

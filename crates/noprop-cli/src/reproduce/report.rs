@@ -110,14 +110,8 @@ fn opening(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()>
         (None, None) if args.what == Target::Table2 => "one epoch a training".into(),
         (None, None) => "the paper's epochs".into(),
     };
-    let machines: BTreeSet<String> = lines
-        .iter()
-        .flat_map(Line::hardware)
-        .map(|on| {
-            let cores = counted(on.threads, "core");
-            format!("{}, {cores}, {}", on.processor, on.system)
-        })
-        .collect();
+    let machines: BTreeSet<String> =
+        lines.iter().flat_map(Line::hardware).map(ToString::to_string).collect();
     let machines: Vec<String> = machines.into_iter().collect();
     let mut on = if machines.is_empty() { "–".into() } else { machines.join("; ") };
     if let Some(threads) = args.threads {

@@ -3,8 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage,
-    Tensor, bail,
+    CpuStorage, CudaStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail,
 };
 
 use super::launch::Fresh;
@@ -32,12 +31,11 @@ pub(super) fn node(
         return Ok(value.tensor());
     }
     let node = Node { name, value: Mutex::new(Some(value.into_parts())), backward };
-    match arguments {
-        [a] => a.apply_op1(node),
-        [a, b] => a.apply_op2(b, node),
-        [a, b, c] => a.apply_op3(b, c, node),
-        _ => bail!("{name}: a node has one to three arguments"),
-    }
+    let Some(first) = arguments.first() else { bail!("{name}: a node has one to three arguments") };
+    // What stands in for an argument that is not there has no gradient.
+    let none = first.detach();
+    let argument = |index: usize| arguments.get(index).copied().unwrap_or(&none);
+    first.apply_op3(argument(1), argument(2), node)
 }
 
 impl Node {
@@ -45,76 +43,6 @@ impl Node {
         let value = self.value.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(value) = value else { bail!("{}: computed twice", self.name) };
         Ok(value)
-    }
-
-    fn cpu(&self) -> Result<(CpuStorage, Shape)> {
-        match self.take()? {
-            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
-            _ => bail!("{}: arguments on different devices", self.name),
-        }
-    }
-
-    fn cuda(&self) -> Result<(CudaStorage, Shape)> {
-        match self.take()? {
-            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
-            _ => bail!("{}: arguments on different devices", self.name),
-        }
-    }
-}
-
-impl CustomOp1 for Node {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.cpu()
-    }
-
-    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.cuda()
-    }
-
-    fn bwd(&self, _: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let [a, _, _] = (self.backward)(result, gradient)?;
-        Ok(a)
-    }
-}
-
-impl CustomOp2 for Node {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.cpu()
-    }
-
-    fn cuda_fwd(
-        &self,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.cuda()
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        result: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [a, b, _] = (self.backward)(result, gradient)?;
-        Ok((a, b))
     }
 }
 
@@ -132,7 +60,10 @@ impl CustomOp3 for Node {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.cpu()
+        match self.take()? {
+            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
+            _ => bail!("{}: arguments on different devices", self.name),
+        }
     }
 
     fn cuda_fwd(
@@ -144,7 +75,10 @@ impl CustomOp3 for Node {
         _: &CudaStorage,
         _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        self.cuda()
+        match self.take()? {
+            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
+            _ => bail!("{}: arguments on different devices", self.name),
+        }
     }
 
     fn bwd(

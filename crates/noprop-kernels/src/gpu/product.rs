@@ -5,8 +5,6 @@ use candle_core::{DType, Result, Tensor};
 use crate::backend::Precision;
 
 /// `a[t] b[t]`, f32: `a` is `[T, M, K]`, `b` is `[T, K, N]`; either may have a leading 1 instead of T.
-///
-/// Under [`Precision::Tf32`] the rounding is the library's, by a switch of the whole process ([`crate::tf32_products`]).
 pub(super) fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Tensor> {
     let blocks = a.dim(0)?.max(b.dim(0)?);
     let (a, b) = match precision {
@@ -15,7 +13,24 @@ pub(super) fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Te
     };
     // candle's CPU product with one right factor for all stacks the left ones row by row even where they are transposed.
     let a = if b.dim(0)? < blocks { a.contiguous()? } else { a };
-    spread(&a, blocks)?.matmul(&spread(&b, blocks)?)?.to_dtype(DType::F32)
+    let (a, b) = (spread(&a, blocks)?, spread(&b, blocks)?);
+    rounding_to_tf32(precision, || a.matmul(&b))?.to_dtype(DType::F32)
+}
+
+/// Runs `multiply`, with f32 rounded to TF32 if that was asked for. candle's switch is of the whole process, but a product is on its way
+/// when the call returns.
+fn rounding_to_tf32(
+    precision: Precision,
+    multiply: impl FnOnce() -> Result<Tensor>,
+) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
+    let product = multiply();
+    #[cfg(feature = "cuda")]
+    candle_core::cuda::set_gemm_reduced_precision_f32(false);
+    #[cfg(not(feature = "cuda"))]
+    let _ = precision;
+    product
 }
 
 /// `x` for every block, without a copy.

@@ -1,0 +1,121 @@
+//! On a GPU: a training follows the CPU's, step by step, for every method; and its state goes on on a CPU. Without a GPU these tests
+//! say that they were skipped.
+
+#![expect(clippy::print_stderr, reason = "says what was skipped")]
+
+use candle_core::Device;
+use noprop_method::{EncoderKind, Sampler, SamplerKind, Seed};
+use noprop_models::Variant;
+use noprop_train::{
+    Control, Existing, Fitting, Grouping, Observer, Outcome, Progress, RunDirectory, StepReport,
+    TrainConfig, Trainer, evaluate, fit,
+};
+
+use crate::support::{CONFIG, CPU, config, images, losses_by_part, network, objective};
+
+/// Rounding of f32, grown over 20 steps.
+const TOLERANCE: f32 = 1e-3;
+
+fn gpu() -> Option<Device> {
+    match noprop_kernels::cuda_device(0) {
+        Ok(device) => Some(device),
+        Err(error) => {
+            eprintln!("skipped, for there is no GPU: {error}");
+            None
+        }
+    }
+}
+
+/// Part and loss of every part in every one of 20 steps.
+fn losses(
+    variant: Variant,
+    encoder: EncoderKind,
+    device: &Device,
+    grouping: Grouping,
+) -> Vec<Vec<(String, f32)>> {
+    let images = images(device);
+    let network = network(&config(variant).encoder(encoder), device);
+    let objective = objective(variant);
+    let trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
+    let mut trainer = trainer.grouping(grouping).unwrap();
+    (0..4).flat_map(|_| losses_by_part(&mut trainer, 5)).collect()
+}
+
+#[test]
+fn every_method_follows_the_cpu_over_20_steps() {
+    let Some(gpu) = gpu() else { return };
+    let (shared, per_block) = (EncoderKind::Shared, EncoderKind::PerBlock);
+    for (variant, encoder, grouping) in [
+        (Variant::DiscreteTime, per_block, Grouping::SideBySide),
+        (Variant::DiscreteTime, shared, Grouping::SideBySide),
+        (Variant::DiscreteTime, EncoderKind::Frozen, Grouping::SideBySide),
+        (Variant::DiscreteTime, per_block, Grouping::OneByOne),
+        (Variant::ContinuousTime, shared, Grouping::SideBySide),
+        (Variant::FlowMatching, shared, Grouping::SideBySide),
+        (Variant::Backprop, shared, Grouping::SideBySide),
+        (Variant::Adjoint, shared, Grouping::SideBySide),
+    ] {
+        let expected = losses(variant, encoder, &CPU, Grouping::OneByOne);
+        let found = losses(variant, encoder, &gpu, grouping);
+        for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            for ((part, found), (_, expected)) in found.iter().zip(expected) {
+                let error = (found - expected).abs() / expected.abs().max(1.0);
+                let step = step + 1;
+                assert!(
+                    error < TOLERANCE,
+                    "{variant:?} {encoder:?} {grouping:?}: step {step} has {part} loss {found}, on the CPU {expected}"
+                );
+            }
+        }
+    }
+}
+
+struct StopAfter(u32);
+
+impl Observer for StopAfter {
+    fn step(&mut self, _: &[StepReport]) -> Control {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 { Control::Stop } else { Control::Continue }
+    }
+}
+
+fn take_part(run: &RunDirectory, device: &Device, stop: u32) -> Outcome {
+    let (variant, encoder) = (Variant::DiscreteTime, EncoderKind::PerBlock);
+    let images = images(device);
+    let network = network(&config(variant).encoder(encoder), device);
+    let objective = objective(variant);
+    let config = TrainConfig { epochs: 4, ..CONFIG };
+    let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1))
+        .unwrap()
+        .grouping(if device.is_cpu() { Grouping::OneByOne } else { Grouping::SideBySide })
+        .unwrap();
+    let progress = match Progress::read(run, "c") {
+        Ok(progress) => {
+            progress.restore(run, &mut trainer).unwrap();
+            progress
+        }
+        Err(_) => Progress::start("c"),
+    };
+    let sampler = Sampler::once(SamplerKind::Mean);
+    let fitting = Fitting { run, validation: &images, sampler, metadata: "{}" };
+    let outcome = fit(&mut trainer, &fitting, progress, &mut StopAfter(stop)).unwrap();
+    let found = evaluate(&network, &*objective, &images, &sampler).unwrap();
+    assert_eq!(found.total, images.len());
+    outcome
+}
+
+/// A state is the same files wherever it was made: begun on a GPU, gone on with on a CPU, and finished on the GPU.
+#[test]
+fn a_state_goes_from_one_device_to_the_other() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run =
+        RunDirectory::create(&folder.path().join("run"), Existing::Refuse, "a = 1\n").unwrap();
+    let steps = 3;
+    assert!(matches!(
+        take_part(&run, &gpu, steps + 1),
+        Outcome::Stopped { .. } | Outcome::Finished(_)
+    ));
+    assert!(matches!(take_part(&run, &CPU, 1), Outcome::Stopped { .. } | Outcome::Finished(_)));
+    assert!(matches!(take_part(&run, &gpu, u32::MAX), Outcome::Finished(_)));
+}
