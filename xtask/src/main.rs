@@ -8,6 +8,7 @@ mod check_cuda;
 mod ci;
 mod fetch;
 mod mpi;
+mod program;
 mod sanitize;
 mod slurm;
 

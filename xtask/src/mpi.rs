@@ -5,7 +5,6 @@
 //! NOPROP names a program with the feature `mpi` that is built already.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -13,12 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-/// One line of what happened. With nobody to tell, the exit code has to do.
-macro_rules! say {
-    ($($words:tt)*) => {{
-        let _ = writeln!(std::io::stdout(), $($words)*);
-    }};
-}
+use crate::program::{self, say};
 
 /// Nothing here takes a minute; a hung job must not hang the caller.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -60,17 +54,7 @@ pub fn run() -> Result<()> {
     Command::new("mpirun").arg("--version").stdout(Stdio::null()).status().context(
         "mpirun is not installed: apt-get install --no-install-recommends openmpi-bin libopenmpi-dev libclang-dev",
     )?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let noprop = match std::env::var_os("NOPROP") {
-        Some(path) => PathBuf::from(path),
-        None => {
-            // Beside the usual build, with which it shares all dependencies.
-            let build = ["build", "-p", "noprop-cli", "--features", "mpi"];
-            let built = Command::new(env!("CARGO")).args(build).current_dir(root).status()?;
-            ensure!(built.success(), "noprop does not build with the feature mpi");
-            target.join("debug/noprop")
-        }
-    };
+    let (target, noprop) = (program::target(root), program::noprop(root, "mpi")?);
     let folder = target.join("mpi");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -163,7 +147,7 @@ impl Bench {
             let same = whole == self.model(&out(ranks))?;
             ensure!(same, "{name}: {ranks} ranks gave other weights than one process");
         }
-        say!("{name}: {SIZES:?} ranks gave the bytes of one process, in {seconds:.1?} s");
+        say(&format!("{name}: {SIZES:?} ranks gave the bytes of one process, in {seconds:.1?} s"));
         Ok(())
     }
 
@@ -180,7 +164,7 @@ impl Bench {
         self.train(Some(2), "stopped-again", "--resume stopped")?;
         let same = self.model("stopped")? == self.model("learned-embeddings-0")?;
         ensure!(same, "four ranks and then two gave other weights than one process");
-        say!("stopped with 4 ranks, resumed with 2: the bytes of one process");
+        say("stopped with 4 ranks, resumed with 2: the bytes of one process");
         Ok(())
     }
 
@@ -223,7 +207,10 @@ impl Bench {
             ensure!(killed.elapsed() < AT_ONCE, "ranks live on after one was killed");
             sleep(TICK);
         }
-        say!("a rank that is killed ends the job in {:.1} s", killed.elapsed().as_secs_f64());
+        say(&format!(
+            "a rank that is killed ends the job in {:.1} s",
+            killed.elapsed().as_secs_f64()
+        ));
         Ok(())
     }
 
@@ -287,7 +274,10 @@ impl Job {
         }
         let told = Instant::now();
         ensure!(!self.wait(AT_ONCE)?.success(), "{what}: the job succeeded");
-        say!("{what} ends the job {:.1} s after its message", told.elapsed().as_secs_f64());
+        say(&format!(
+            "{what} ends the job {:.1} s after its message",
+            told.elapsed().as_secs_f64()
+        ));
         Ok(())
     }
 

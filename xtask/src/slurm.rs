@@ -5,7 +5,6 @@
 //! built already.
 
 use std::fs;
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,12 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// One line of what happened. With nobody to tell, the exit code has to do.
-macro_rules! say {
-    ($($words:tt)*) => {{
-        let _ = writeln!(std::io::stdout(), $($words)*);
-    }};
-}
+use crate::program::{self, say};
 
 /// Nothing here takes a minute; a hung daemon must not hang the caller.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -52,17 +46,7 @@ pub fn run() -> Result<()> {
             )
         })?;
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let noprop = match std::env::var_os("NOPROP") {
-        Some(path) => PathBuf::from(path).canonicalize().context("NOPROP names no program")?,
-        None => {
-            let build = ["build", "-p", "noprop-cli"];
-            let built = Command::new(env!("CARGO")).args(build).current_dir(root).status()?;
-            ensure!(built.success(), "noprop does not build");
-            target.join("debug/noprop")
-        }
-    };
-
+    let (target, noprop) = (program::target(root), program::noprop(root, "")?);
     let folder = Folder::new(&target.join("slurm"))?;
     let cluster = Cluster::start(&folder.0)?;
     let train = |out: &str| {
@@ -89,16 +73,16 @@ pub fn run() -> Result<()> {
     let victim =
         processes("--blocks\u{0}2\u{0}").first().copied().context("block 2 does not run")?;
     kill(victim)?;
-    say!("killed block 2 after {:.1} s", started.elapsed().as_secs_f64());
+    say(&format!("killed block 2 after {:.1} s", started.elapsed().as_secs_f64()));
     let another = || processes("--blocks\u{0}2\u{0}").into_iter().find(|&id| id != victim);
     wait("block 2 is restarted", || another().is_some())?;
-    say!("restarted after {:.1} s", started.elapsed().as_secs_f64());
+    say(&format!("restarted after {:.1} s", started.elapsed().as_secs_f64()));
     let again = another().context("block 2 does not run")?;
     cluster.lose_node_of(again)?;
-    say!("lost a node after {:.1} s", started.elapsed().as_secs_f64());
+    say(&format!("lost a node after {:.1} s", started.elapsed().as_secs_f64()));
     let merged = folder.0.join("apart/README.md");
     wait("the merge", || merged.is_file())?;
-    say!("merged after {:.1} s", started.elapsed().as_secs_f64());
+    say(&format!("merged after {:.1} s", started.elapsed().as_secs_f64()));
 
     let bytes = |run: &str| fs::read(folder.0.join(run).join("model.safetensors"));
     ensure!(bytes("whole")? == bytes("apart")?, "the merged weights are not those of one process");
@@ -106,7 +90,7 @@ pub fn run() -> Result<()> {
         .filter_map(|task| fs::read_to_string(folder.0.join(format!("apart.logs/{task}.txt"))).ok())
         .collect();
     ensure!(logs.contains("requeued"), "no task was requeued: nothing was tested\n{logs}");
-    say!("a killed task and a lost node: the bytes of one process");
+    say("a killed task and a lost node: the bytes of one process");
     Ok(())
 }
 

@@ -8,10 +8,11 @@ use anyhow::{Context, Result, bail, ensure};
 use noprop_data::{DatasetName, Presence};
 use serde_json::{Value, json};
 
-use super::row::{Row, Target, Unit, say};
+use super::row::{Row, Target, Unit};
 use super::side::Side;
 use super::torch::Torch;
 use super::{Built, Device};
+use crate::program::say;
 
 /// Blocks of the networks, unless their number is what is measured.
 const BLOCKS: usize = 10;

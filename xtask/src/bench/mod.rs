@@ -22,8 +22,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
+use crate::program::{self, say};
 use measure::Bench;
-use row::say;
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -169,16 +169,15 @@ struct Built {
 
 fn build(root: &Path, device: Device) -> Result<Built> {
     say("building the program and the benchmark's worker");
-    let mut program = vec!["build", "--quiet", "-p", "noprop-cli"];
+    let mut build = vec!["build", "--quiet", "-p", "noprop-cli"];
     let mut worker = vec!["build", "--quiet", "-p", "noprop-train", "--example", "bench_worker"];
     if device == Device::Cuda {
-        program.extend(["--features", "cuda"]);
+        build.extend(["--features", "cuda"]);
         worker.extend(["--features", "cuda"]);
     }
-    cargo(root, &program)?;
+    cargo(root, &build)?;
     cargo(root, &worker)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root.join("target"), |dir| root.join(dir));
+    let target = program::target(root);
     let folder = match std::env::var_os("CARGO_BUILD_TARGET") {
         Some(triple) => target.join(triple).join("debug"),
         None => target.join("debug"),

@@ -1,7 +1,5 @@
 //! One result: what was measured, on both sides, and what it was to reach.
 
-use std::io::Write;
-
 use serde::{Deserialize, Serialize};
 
 /// What numbers mean.
@@ -126,12 +124,6 @@ pub fn median(samples: &[f64]) -> f64 {
         (Some(upper), _) => f64::midpoint(*upper, sorted[middle - 1]),
         (None, _) => f64::NAN,
     }
-}
-
-/// A line for the person who waits.
-pub fn say(line: &str) {
-    // With nobody to read it, the report has to do.
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 #[cfg(test)]

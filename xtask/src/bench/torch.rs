@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::row::say;
+use crate::program::say;
 
 /// Where the peer's Python and script are.
 #[derive(Debug, Clone)]
