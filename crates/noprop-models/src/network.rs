@@ -19,7 +19,6 @@ use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig, Variant};
 /// Parameters are named after the part they belong to: `block.3.image.conv1.weight`, `encoder.image.conv1.weight`,
 /// `readout.weight`.
 pub struct Network {
-    encoder: EncoderKind,
     /// One for a shared or frozen encoder, else one a block.
     image_branches: Vec<ImageBranch>,
     heads: Vec<Head>,
@@ -151,7 +150,6 @@ impl Network {
             | Variant::Adjoint => None,
         };
         Ok(Self {
-            encoder: config.encoder,
             image_branches,
             heads,
             readout,
@@ -191,7 +189,7 @@ impl Network {
     /// # Errors
     /// candle's, for images of the wrong shape.
     pub fn calibrate_frozen_encoder(&self, images: &Tensor) -> Result<()> {
-        match (self.encoder, self.image_branches.first()) {
+        match (self.config.encoder, self.image_branches.first()) {
             (EncoderKind::Frozen, Some(branch)) => branch.calibrate(images),
             _ => Ok(()),
         }
@@ -232,11 +230,11 @@ impl Denoiser for Network {
     }
 
     fn encoder(&self) -> EncoderKind {
-        self.encoder
+        self.config.encoder
     }
 
     fn encode(&self, part: Part, images: &Tensor, pass: Pass) -> Result<Tensor> {
-        let (branch, pass) = match (self.encoder, part) {
+        let (branch, pass) = match (self.config.encoder, part) {
             (EncoderKind::Frozen, _) => (0, Pass::Eval),
             (EncoderKind::Shared, _) => (0, pass),
             (EncoderKind::PerBlock, Part::Block(t)) => (t.wrapping_sub(1), pass),
