@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds what scripts/gpu/check.sh runs, with or without a GPU here: the program and the tests that need a GPU.
+# Builds what scripts/gpu/check.sh runs, with or without a GPU here: the program, the tests that need a GPU, the benchmark. Packs it into
+# FOLDER.tar.xz as well.
 #
 #     scripts/gpu/build.sh FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-[ $# -eq 1 ] || { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -eq 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1"
 eval "$(scripts/gpu/toolkit.sh)"
 built() { # what cargo says it made, as paths
@@ -19,4 +20,6 @@ cp "$(built -p noprop-train --features cuda --test side_by_side | awk '$1 == "si
 cp "$(built -p noprop-train --features cuda --example bench_worker | awk '$1 == "bench_worker" { print $2 }')" "$1/bench_worker"
 cp "$(built -p xtask | awk '$1 == "xtask" { print $2 }')" "$1/xtask"
 strip "$1"/*
-ls -l "$1"
+# To carry elsewhere: about 32 MB.
+tar -C "$1" -cJf "$1.tar.xz" .
+ls -l "$1" "$1.tar.xz"

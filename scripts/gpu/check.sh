@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that a GPU is needed for, on a machine that has one: tests, times, and the paper's MNIST run. Under ten minutes on an H100 or H200.
+# All that a GPU is needed for, on a machine that has one: tests, times, and the paper's MNIST run. Meant for under ten minutes on an H100 or H200.
 #
 #     scripts/gpu/check.sh BINARIES OUT [DATA]
 #
@@ -23,11 +23,12 @@ step() { # name, command...
     shift
     if "$@" >"$out/$name.txt" 2>&1; then echo "ok      $name ($((SECONDS - started)) s)"; else
         echo "FAILED  $name: see $out/$name.txt"; status=1
+        return 1
     fi
 }
 # A library that skips its tests here would pass them without a word.
-step kernels "$bin/kernels" gpu --nocapture
-step training "$bin/training" --nocapture
+step kernels "$bin/kernels" gpu --nocapture || true
+step training "$bin/training" --nocapture || true
 if grep -q skipped "$out/kernels.txt" "$out/training.txt"; then echo "FAILED  tests were skipped: no GPU was found"; status=1; fi
 dataset=(--dataset mnist-sample)
 [ -n "$data" ] && dataset=(--dataset mnist --data-dir "$data")
@@ -37,12 +38,14 @@ train() { # name, flags...
     # The most that the driver saw in use, once a second.
     nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits -l 1 >"$out/$name.memory" 2>/dev/null &
     local watcher=$!
-    step "$name" "$bin/noprop" train "${dataset[@]}" --device cuda --json --quiet --force --out "$out/runs/$name" "$@"
+    local done=0
+    step "$name" "$bin/noprop" train "${dataset[@]}" --device cuda --json --quiet --force --out "$out/runs/$name" "$@" || done=1
     kill "$watcher" 2>/dev/null || true
+    [ $done -eq 0 ] || return 0
     tail -n 1 "$out/$name.txt"
     echo "        device memory in use: $(sort -n "$out/$name.memory" | tail -n 1) MiB at most"
     # Seconds of each epoch, and memory of the device while it runs is sampled by the driver.
-    python3 - "$out/runs/$name/metrics.jsonl" <<'END' || true
+    python3 - "$out/runs/$name/metrics.jsonl" <<'END'
 import json, statistics, sys
 epochs = [e["seconds"] for e in map(json.loads, open(sys.argv[1])) if e["event"] == "epoch"]
 if epochs:
@@ -53,13 +56,13 @@ END
 for precision in f32 tf32 bf16; do train "epoch-$precision" --encoder per-block --epochs 4 --precision "$precision"; done
 # The same weights must come of both devices, but for rounding.
 train shared-f32 --epochs 3
-step eval-cpu "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cpu --json
-step eval-cuda "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cuda --json
+step eval-cpu "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cpu --json || true
+step eval-cuda "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cuda --json || true
 grep -ho '"accuracy":[0-9.]*' "$out/eval-cpu.txt" "$out/eval-cuda.txt" || true
 # The rival on the same GPU, after the same logits: eager, block by block, and as fast as it knows how.
 if python3 -c 'import torch, safetensors, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
     cd "$here/../.."
-    step bench "$bin/xtask" bench epoch --device cuda --built "$bin" --python python3 --rounds 3 ${data:+--data-dir "$data"}
+    step bench "$bin/xtask" bench epoch --device cuda --built "$bin" --python python3 --rounds 3 ${data:+--data-dir "$data"} || true
     cat "$out/bench.txt"
     cp docs/benchmarks.* "$out"
 else
