@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::{DType, Tensor, WithDType};
+use candle_core::{DType, Device, Tensor, WithDType};
 
 use crate::DataError;
 
@@ -136,6 +136,52 @@ pub(crate) fn changed(images: &Tensor, changes: &[Change]) -> Result<Tensor, Dat
     }
 }
 
+/// The changes of many images on a device, so that images which lie there are changed there.
+#[derive(Debug, Clone)]
+pub(crate) struct PlacedChanges {
+    /// How far any image is moved in either direction.
+    reach: usize,
+    /// `[N, 3]`: the row and the column that the pixel above on the left comes from, in an image with a frame of `reach` pixels,
+    /// and from column to column 1, or -1 if it is mirrored.
+    sources: Tensor,
+}
+
+impl PlacedChanges {
+    /// `changes` of images that are `width` pixels wide.
+    pub fn new(changes: &[Change], width: usize, device: &Device) -> Result<Self, DataError> {
+        let moves = changes.iter().flat_map(|change| [change.down, change.right]);
+        let reach = moves.map(isize::unsigned_abs).max().unwrap_or(0);
+        let source = |change: &Change| {
+            let (first, step) = match change.mirrored {
+                Mirrored::No => (-change.right, 1.0),
+                Mirrored::Yes => (change.right + width as isize - 1, -1.0),
+            };
+            [reach as f32 - change.down as f32, reach as f32 + first as f32, step]
+        };
+        let sources: Vec<f32> = changes.iter().flat_map(source).collect();
+        Ok(Self { reach, sources: Tensor::from_vec(sources, (changes.len(), 3), device)? })
+    }
+
+    /// [`changed`] by the changes number `first` and following.
+    pub fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
+        let (n, channels, height, width) = images.dims4()?;
+        let device = images.device();
+        let sources = self.sources.narrow(0, first, n)?.reshape((n, 3, 1, 1))?;
+        let number = |index| sources.narrow(1, index, 1);
+        let along = |count: usize| Tensor::arange(0f32, count as f32, device);
+        let rows = number(0)?.broadcast_add(&along(height)?.reshape((1, 1, height, 1))?)?;
+        let columns = along(width)?.reshape((1, 1, 1, width))?;
+        let columns = number(1)?.broadcast_add(&number(2)?.broadcast_mul(&columns)?)?;
+        let index = |of: Tensor, width: usize| {
+            of.to_dtype(DType::U32)?.broadcast_as((n, channels, height, width))?.contiguous()
+        };
+        let (reach, framed) = (self.reach, width + 2 * self.reach);
+        let images = images.pad_with_zeros(2, reach, reach)?.pad_with_zeros(3, reach, reach)?;
+        let moved = images.contiguous()?.gather(&index(rows, framed)?, 2)?;
+        Ok(moved.gather(&index(columns, width)?, 3)?)
+    }
+}
+
 fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
     let (n, channels, height, width) = images.dims4()?;
     let pixels = images.flatten_all()?.to_vec1::<T>()?;
@@ -165,8 +211,6 @@ fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     #[test]
@@ -212,6 +256,35 @@ mod tests {
         let changes = [mirrored, Change { right: 1, ..Change::default() }];
         let values = changed(&images, &changes).unwrap().flatten_all().unwrap();
         assert_eq!(values.to_vec1::<f32>().unwrap(), [1.0, 0.0, 0.0, 2.0]);
+    }
+
+    /// On a GPU images are changed by other means, to the same pixels.
+    #[test]
+    fn placed_changes_are_the_same_changes() {
+        let shape = (30, 2, 4, 5);
+        let images = Tensor::arange(0u32, 30 * 2 * 4 * 5, &Device::Cpu).unwrap();
+        let images = images.reshape(shape).unwrap();
+        for dtype in [DType::U8, DType::F32] {
+            let images = images.to_dtype(dtype).unwrap();
+            let changes: Vec<Change> = (0..40)
+                .map(|i| Change {
+                    mirrored: if i % 3 == 0 { Mirrored::Yes } else { Mirrored::No },
+                    down: i % 7 - 3,
+                    right: i % 5 - 2,
+                })
+                .collect();
+            let placed = PlacedChanges::new(&changes, 5, &Device::Cpu).unwrap();
+            let found = placed.apply(&images, 10).unwrap();
+            let expected = changed(&images, &changes[10..]).unwrap();
+            let bits = |x: &Tensor| {
+                x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            };
+            assert_eq!(bits(&found), bits(&expected));
+        }
+        let unmoved = PlacedChanges::new(&[Change::default()], 5, &Device::Cpu).unwrap();
+        let one = images.narrow(0, 3, 1).unwrap();
+        let same = unmoved.apply(&one, 0).unwrap();
+        assert_eq!(same.flatten_all().unwrap().to_vec1::<u32>().unwrap()[0], 3 * 2 * 4 * 5);
     }
 
     /// Every place must be reached, both ends included, and none beyond.

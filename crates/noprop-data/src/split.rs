@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::augmentation::{self, Change};
+use crate::augmentation::{self, Change, PlacedChanges};
 use crate::order::{Purpose, permutation};
 use crate::{DataError, Normalization};
 
@@ -30,7 +30,20 @@ pub struct Split {
 pub struct Placed {
     /// Rows of the pixels.
     pixels: Tensor,
-    labels: Tensor,
+    /// Rows of the labels: the images' numbers.
+    numbers: Tensor,
+    /// What is changed in each.
+    changes: Option<PlacedChanges>,
+}
+
+impl Placed {
+    /// The numbers of the images `range` of those that were placed, `[n]`, u32.
+    ///
+    /// # Errors
+    /// candle's, for a range that is not there.
+    pub fn numbers(&self, range: Range<usize>) -> Result<Tensor, DataError> {
+        Ok(self.numbers.narrow(0, range.start, range.len())?)
+    }
 }
 
 impl Split {
@@ -136,11 +149,7 @@ impl Split {
         chosen: &[u32],
         changes: &[Change],
     ) -> Result<(Tensor, Tensor), DataError> {
-        if chosen.len() != changes.len() {
-            let reason =
-                format!("{} changes do not go with {} images", changes.len(), chosen.len());
-            return Err(DataError::Mismatch { reason });
-        }
+        one_each(chosen, changes)?;
         let pixels = self.pixels_of(&self.chosen(chosen)?)?;
         let indices = Tensor::new(chosen, self.labels.device())?;
         let labels = self.labels.index_select(&indices, 0)?;
@@ -175,7 +184,18 @@ impl Split {
     pub fn place(&self, chosen: &[u32]) -> Result<Placed, DataError> {
         let device = self.pixels.device();
         let pixels = Tensor::new(self.chosen(chosen)?, device)?;
-        Ok(Placed { pixels, labels: Tensor::new(chosen, device)? })
+        Ok(Placed { pixels, numbers: Tensor::new(chosen, device)?, changes: None })
+    }
+
+    /// The same, and [`Self::placed_batch`] is then what [`Self::changed_batch`] is with these `changes`.
+    ///
+    /// # Errors
+    /// As for [`Self::changed_batch`].
+    pub fn place_changed(&self, chosen: &[u32], changes: &[Change]) -> Result<Placed, DataError> {
+        one_each(chosen, changes)?;
+        let (.., width) = self.image_shape()?;
+        let changes = PlacedChanges::new(changes, width, self.pixels.device())?;
+        Ok(Placed { changes: Some(changes), ..self.place(chosen)? })
     }
 
     /// [`Self::batch`] of the images `range` of those that were placed.
@@ -189,7 +209,11 @@ impl Split {
     ) -> Result<(Tensor, Tensor), DataError> {
         let (start, count) = (range.start, range.len());
         let pixels = self.pixels.index_select(&placed.pixels.narrow(0, start, count)?, 0)?;
-        let labels = self.labels.index_select(&placed.labels.narrow(0, start, count)?, 0)?;
+        let pixels = match &placed.changes {
+            Some(changes) => changes.apply(&pixels, start)?,
+            None => pixels,
+        };
+        let labels = self.labels.index_select(&placed.numbers(range)?, 0)?;
         Ok((self.finished(pixels)?, labels))
     }
 
@@ -223,6 +247,15 @@ impl Split {
             None => Ok(images),
         }
     }
+}
+
+/// Refuses another number of changes than images.
+fn one_each(chosen: &[u32], changes: &[Change]) -> Result<(), DataError> {
+    if chosen.len() == changes.len() {
+        return Ok(());
+    }
+    let reason = format!("{} changes do not go with {} images", changes.len(), chosen.len());
+    Err(DataError::Mismatch { reason })
 }
 
 /// f32 in 0..=1.

@@ -47,7 +47,19 @@ pub fn cuda_device(ordinal: usize) -> Result<candle_core::Device> {
     let device = candle_core::Device::new_cuda_with_stream(ordinal)?;
     // SAFETY: there is no second stream that the events would keep in order.
     unsafe { device.as_cuda_device()?.disable_event_tracking() };
+    #[cfg(feature = "cuda")]
+    crate::gpu::keep_freed_memory(device.as_cuda_device()?)?;
     Ok(device)
+}
+
+/// Does `work` with what candle copies to a GPU for its kernels, shapes and small constants, kept there: a step that is repeated
+/// copies nothing. What differs from step to step must not be copied in `work`, or what is kept grows.
+pub fn keeping_copies<R>(device: &candle_core::Device, work: impl FnOnce() -> R) -> R {
+    #[cfg(feature = "cuda")]
+    let _kept = device.as_cuda_device().ok().map(|device| device.enable_cuda_graph_htod_cache());
+    #[cfg(not(feature = "cuda"))]
+    let _ = device;
+    work()
 }
 
 /// The implementation that was settled on.

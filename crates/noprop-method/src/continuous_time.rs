@@ -125,8 +125,7 @@ fn constant(gamma: &Tensor) -> candle_core::Result<ScheduleAt> {
     Ok(ScheduleAt { gamma: gamma.clone(), rate: gamma.zeros_like()? })
 }
 
-/// Times in block `block`'s interval, [N]: each uniform, together spread evenly (one draw shifts a grid), which makes the mean
-/// loss less noisy.
+/// Times in block `block`'s interval, [N]: each uniform, together spread evenly.
 pub(crate) fn times(
     draws: Draws,
     block: usize,
@@ -134,11 +133,8 @@ pub(crate) fn times(
     labels: &Tensor,
 ) -> Result<Tensor, MethodError> {
     let count = labels.dim(0)?;
-    let shift = random::uniform(draws.time(block), 1, labels.device())?.to_vec1::<f32>()?;
-    let shift = shift.first().copied().unwrap_or_default();
-    let spread = (0..count).map(|i| (i as f32 / count as f32 + shift).fract());
-    let spread = spread.map(|unit| partition.place(block, unit)).collect();
-    Ok(Tensor::from_vec::<_, f32>(spread, count, labels.device())?)
+    let spread = random::spread(draws.time(block), count, labels.device())?;
+    partition.place(block, &spread)
 }
 
 /// Scales row n of `rows` [N, d] by element n of `factors` [N].

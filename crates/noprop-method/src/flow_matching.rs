@@ -74,14 +74,22 @@ impl FlowMatching {
         }
     }
 
+    /// [`Self::weight`] at each of `times`.
+    fn weights(&self, times: &Tensor) -> Result<Tensor, MethodError> {
+        let left = times.affine(-1.0, 1.0)?.sqr()?;
+        Ok(match self.loss_weight {
+            LossWeight::Snr => left.ones_like()?,
+            LossWeight::Uniform => left,
+            LossWeight::MinSnr(most) => (left * most)?.minimum(1f32)?,
+        })
+    }
+
     /// The mean over the batch of the weighted errors [N] at `time` [N].
     fn weighted(&self, errors: &Tensor, time: &Tensor) -> Result<Tensor, MethodError> {
         if self.loss_weight == LossWeight::Snr {
             return Ok(errors.mean_all()?);
         }
-        let times = time.to_vec1::<f32>()?.into_iter();
-        let weights: Vec<f32> = times.map(|t| self.weight(f64::from(t)) as f32).collect();
-        Ok((Tensor::from_vec(weights, time.shape(), time.device())? * errors)?.mean_all()?)
+        Ok((self.weights(time)? * errors)?.mean_all()?)
     }
 }
 
@@ -294,6 +302,21 @@ mod tests {
             ] {
                 let found = of_embedding(weight, t);
                 assert!((found / wanted - 1.0).abs() < 1e-12, "{weight} at {t}: {found} {wanted}");
+            }
+        }
+    }
+
+    /// What training multiplies by is the weight that figures and intervals are made of.
+    #[test]
+    fn weights_of_a_batch_are_the_weight_at_its_times() {
+        let integration = Integration { solver: Solver::Euler, steps: NonZeroU32::MIN };
+        let times = [0f32, 0.25, 0.5, 0.9];
+        for weight in [LossWeight::Snr, LossWeight::Uniform, LossWeight::MinSnr(5.0)] {
+            let objective = FlowMatching::new(weight, integration).unwrap();
+            let found = objective.weights(&Tensor::new(&times, &Device::Cpu).unwrap()).unwrap();
+            for (found, t) in found.to_vec1::<f32>().unwrap().into_iter().zip(times) {
+                let wanted = objective.weight(f64::from(t));
+                assert!((f64::from(found) - wanted).abs() < 1e-6, "{weight} at {t}: {found}");
             }
         }
     }

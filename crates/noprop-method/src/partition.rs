@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use candle_core::Tensor;
+
 use crate::MethodError;
 
 /// The most blocks that share time.
@@ -89,9 +91,12 @@ impl Partition {
         self.bounds.partition_point(|&bound| bound <= time).clamp(1, self.blocks())
     }
 
-    /// The time in block `block`'s interval that a uniform draw `unit` in 0..1 stands for.
-    pub fn place(&self, block: usize, unit: f32) -> f32 {
-        self.interval(block).start as f32 + unit * self.share(block) as f32
+    /// The times in block `block`'s interval that uniform draws `units` in 0..1 stand for, whatever their shape.
+    ///
+    /// # Errors
+    /// candle's.
+    pub fn place(&self, block: usize, units: &Tensor) -> Result<Tensor, MethodError> {
+        Ok(units.affine(self.share(block), self.interval(block).start)?)
     }
 
     /// Refuses a network with another number of blocks.
@@ -135,11 +140,18 @@ fn check(intervals: usize) -> Result<(), MethodError> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     /// Weights as steep as those of an unclipped signal-to-noise ratio.
     fn steep(cells: usize) -> Vec<f64> {
         (0..cells).map(|cell| (11.0 * (cell as f64 + 0.5) / cells as f64).exp()).collect()
+    }
+
+    fn placed<const N: usize>(partition: &Partition, block: usize, units: &[f32; N]) -> [f32; N] {
+        let times = partition.place(block, &Tensor::new(units, &Device::Cpu).unwrap()).unwrap();
+        times.to_vec1().unwrap().try_into().unwrap()
     }
 
     #[test]
@@ -160,8 +172,8 @@ mod tests {
                         assert_eq!(interval.end, partition.interval(block + 1).start);
                         assert_eq!(partition.owner_of(interval.end), block + 1);
                     }
-                    for unit in [0.0, 0.3, 1.0 - f32::EPSILON] {
-                        let time = f64::from(partition.place(block, unit));
+                    for time in placed(&partition, block, &[0.0, 0.3, 1.0 - f32::EPSILON]) {
+                        let time = f64::from(time);
                         let slack = f64::from(f32::EPSILON);
                         assert!(time >= interval.start - slack && time <= interval.end + slack);
                     }
@@ -199,9 +211,8 @@ mod tests {
         ];
         for partition in whole {
             assert_eq!(partition, Partition::whole());
-            for unit in [0.0, 1e-30, 0.1, 0.999_999_94] {
-                assert_eq!(partition.place(1, unit).to_bits(), f32::to_bits(unit));
-            }
+            let units = [0.0, 1e-30, 0.1, 0.999_999_94];
+            assert_eq!(placed(&partition, 1, &units).map(f32::to_bits), units.map(f32::to_bits));
             assert_eq!(partition.share(1), 1.0);
         }
     }

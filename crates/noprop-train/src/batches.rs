@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use candle_core::{Device, Tensor};
-use noprop_data::{Augmentation, Placed, Split, epoch_order};
+use noprop_data::{Augmentation, Change, Placed, Split, epoch_order};
 use noprop_kernels::random::uniform;
 use noprop_method::{Denoiser, Part, Pass, Seed};
 
@@ -64,46 +64,60 @@ impl<'a> Batches<'a> {
         if let Some(batch) = self.last.iter().find(|b| (b.epoch, b.step) == (epoch, step)) {
             return Ok(batch.clone());
         }
-        let order = match &self.order {
+        let order = match self.order.take() {
             Some(order) if order.epoch == epoch => order,
-            _ => {
-                let rows = epoch_order(self.seed.0, epoch.into(), self.images.len());
-                let placed = match self.images.labels.device() {
-                    Device::Cpu => None,
-                    Device::Cuda(_) | Device::Metal(_) => Some(self.images.place(&rows)?),
-                };
-                self.order.insert(Order { epoch, rows, placed })
-            }
+            _ => self.order_of(epoch)?,
         };
-        let start = step as usize * self.size;
-        let end = (start + self.size).min(order.rows.len());
-        let rows = order.rows.get(start..end).unwrap_or_default();
-        let (inputs, labels) = match (&self.features, &order.placed) {
-            (None, Some(placed)) if self.augment.is_none() => {
-                self.images.placed_batch(placed, start..end)?
-            }
-            (None, _) if self.augment.is_none() => self.images.batch(rows)?,
-            (None, _) => {
-                let change = |&image: &u32| {
-                    let key = self.seed.augmentation(epoch, image);
-                    let draws = uniform(key, 3, &Device::Cpu).map_err(candle_core::Error::from)?;
-                    let draws = draws.to_vec1::<f32>()?;
-                    Ok(self.augment.change([draws[0], draws[1], draws[2]]))
-                };
-                let changes = rows.iter().map(change).collect::<Result<Vec<_>, TrainError>>()?;
-                self.images.changed_batch(rows, &changes)?
-            }
-            (Some(features), _) => {
-                let rows = Tensor::new(rows, features.device())?;
-                (features.index_select(&rows, 0)?, self.images.labels.index_select(&rows, 0)?)
-            }
-        };
-        let batch = Batch { epoch, step, inputs, labels };
+        let batch = self.gather(&order, step)?;
+        self.order = Some(order);
         if self.last.len() == KEPT_BATCHES {
             self.last.pop_front();
         }
         self.last.push_back(batch.clone());
         Ok(batch)
+    }
+
+    fn order_of(&self, epoch: u32) -> Result<Order, TrainError> {
+        let rows = epoch_order(self.seed.0, epoch.into(), self.images.len());
+        let placed = match (self.images.labels.device(), self.augment.is_none()) {
+            (Device::Cpu, _) => None,
+            // candle has no gather of bytes for Metal.
+            (Device::Metal(_), false) => None,
+            (_, true) => Some(self.images.place(&rows)?),
+            (_, false) => Some(self.images.place_changed(&rows, &self.changes(epoch, &rows)?)?),
+        };
+        Ok(Order { epoch, rows, placed })
+    }
+
+    fn gather(&self, order: &Order, step: u32) -> Result<Batch, TrainError> {
+        let epoch = order.epoch;
+        let start = step as usize * self.size;
+        let end = (start + self.size).min(order.rows.len());
+        let rows = order.rows.get(start..end).unwrap_or_default();
+        let (inputs, labels) = match (&self.features, &order.placed) {
+            (None, Some(placed)) => self.images.placed_batch(placed, start..end)?,
+            (None, None) if self.augment.is_none() => self.images.batch(rows)?,
+            (None, None) => self.images.changed_batch(rows, &self.changes(epoch, rows)?)?,
+            (Some(features), placed) => {
+                let rows = match placed {
+                    Some(placed) => placed.numbers(start..end)?,
+                    None => Tensor::new(rows, features.device())?,
+                };
+                (features.index_select(&rows, 0)?, self.images.labels.index_select(&rows, 0)?)
+            }
+        };
+        Ok(Batch { epoch, step, inputs, labels })
+    }
+
+    /// How each of the images `rows` is changed in `epoch`.
+    fn changes(&self, epoch: u32, rows: &[u32]) -> Result<Vec<Change>, TrainError> {
+        let change = |&image: &u32| {
+            let key = self.seed.augmentation(epoch, image);
+            let draws = uniform(key, 3, &Device::Cpu).map_err(candle_core::Error::from)?;
+            let draws = draws.to_vec1::<f32>()?;
+            Ok(self.augment.change([draws[0], draws[1], draws[2]]))
+        };
+        rows.iter().map(change).collect()
     }
 }
 

@@ -2,12 +2,13 @@
 
 use candle_core::{Device, Shape, Tensor};
 
+use crate::losses::{Graded, PartLoss};
 use crate::unit_state::{PartState, add};
-use crate::{PartLoss, PeersError, TrainError};
+use crate::{PeersError, TrainError};
 
 /// A loss's value and its gradients outside its own part.
 pub(crate) struct Contribution {
-    pub loss: PartLoss,
+    pub loss: Graded,
     /// One for every shared part, a place a parameter.
     pub direct: Vec<Vec<Option<Tensor>>>,
     /// At the features of a shared encoder, where the gradient stops for now.
@@ -17,7 +18,9 @@ pub(crate) struct Contribution {
 impl Contribution {
     /// Appends the numbers that [`SharedSum::add_message`] reads: loss, error, then each gradient behind a 1, or a 0 where there is none.
     pub fn write(&self, message: &mut Vec<f32>) -> Result<(), TrainError> {
-        message.extend([self.loss.loss, self.loss.error]);
+        for PartLoss { loss, error, .. } in self.loss.read()? {
+            message.extend([loss, error]);
+        }
         for gradient in self.direct.iter().flatten().chain([&self.at_features]) {
             let Some(gradient) = gradient else {
                 message.push(0.0);
@@ -32,7 +35,7 @@ impl Contribution {
 
 /// Contributions, added in the order in which they are given: that must be the order of blocks, or bits differ.
 pub(crate) struct SharedSum {
-    pub losses: Vec<PartLoss>,
+    pub losses: Vec<Graded>,
     pub direct: Vec<Vec<Option<Tensor>>>,
     pub at_features: Option<Tensor>,
     /// What a gradient is shaped like, as `direct` has them.
@@ -91,7 +94,7 @@ impl SharedSum {
                     None
                 }
             };
-            let loss = PartLoss { part: part.part, loss, error };
+            let loss = Graded::told(part.part, loss, error)?;
             self.add(Contribution { loss, direct, at_features })?;
         }
         match message.rest {

@@ -7,6 +7,8 @@
 //! | `unit.rs` | which parameters are trained together, and which never meet |
 //! | `unit_state.rs` | a unit's parts and their optimizers |
 //! | `trainer.rs` | one step of one unit: batch, loss, gradients, update |
+//! | `stacked.rs` | all blocks in one call, for GPUs |
+//! | `losses.rs` | what steps were graded, and when it is read |
 //! | `peers.rs` | processes that train one network together: what they ask of each other |
 //! | `contribution.rs` | what one loss gives to shared parameters, and how it travels |
 //! | `collect.rs` | what every process trained, brought to the first |
@@ -58,6 +60,7 @@ mod error;
 mod evaluate;
 mod fit;
 mod learning_rate;
+mod losses;
 mod metrics;
 mod peers;
 mod resources;
@@ -76,13 +79,14 @@ pub use error::TrainError;
 pub use evaluate::{Evaluation, accuracies, evaluate};
 pub use fit::{Best, Control, EpochReport, FitReport, Fitting, Observer, Outcome, Silent, fit};
 pub use learning_rate::{Decay, LearningRate};
+pub use losses::{PartLoss, StepReport};
 pub use metrics::{Event, MeanLoss, MetricsLog};
 pub use peers::{Alone, Peers, PeersError, Traffic};
 pub use resources::{Hardware, peak_memory_bytes};
 pub use run_dir::{Existing, RunDirectory};
 pub use stacked::Grouping;
 pub use state::{Progress, StateError};
-pub use trainer::{PartLoss, StepReport, Trainer};
+pub use trainer::Trainer;
 pub use unit::Unit;
 pub use units::{Merged, Merging, UnitError, UnitStatus, fit_units, merge_units, unit_status};
 pub use weights::{StoredWeights, WeightsError, read_weights, write_weights};

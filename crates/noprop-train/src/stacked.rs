@@ -9,9 +9,10 @@ use noprop_kernels::optim::{Adam, Moments};
 use noprop_method::{ParameterKind, Part, StackedBlocks, StackedLosses, StackedParameter, row_of};
 
 use crate::batches::{Batch, Batches};
+use crate::losses::{Graded, Made, Reading, StepReport};
 use crate::trainer::Task;
 use crate::unit_state::{PartState, UnitState, adam_config};
-use crate::{PartLoss, StepReport, TrainError, Trainer};
+use crate::{TrainError, Trainer};
 
 /// Whether blocks are trained one by one or side by side. The weights are the same but for rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,7 +20,8 @@ pub enum Grouping {
     /// Each block by calls of its own: what a CPU likes.
     #[default]
     OneByOne,
-    /// All blocks in one call, where network and method have such a form: what a GPU likes.
+    /// All blocks in one call, where network and method have such a form, and losses read once for all steps of a call: what a GPU
+    /// likes.
     SideBySide,
 }
 
@@ -39,7 +41,12 @@ impl<'a> Trainer<'a> {
     pub fn grouping(mut self, grouping: Grouping) -> Result<Self, TrainError> {
         let parts = self.units.iter().flat_map(|unit| &unit.parts);
         let here = parts.filter(|state| matches!(state.part, Part::Block(_))).count();
-        let all_here = here == self.task.network.blocks() && self.task.peers.is_alone();
+        let alone = self.task.peers.is_alone();
+        let all_here = here == self.task.network.blocks() && alone;
+        self.task.reading = match grouping {
+            Grouping::SideBySide if alone => Reading::Later,
+            Grouping::SideBySide | Grouping::OneByOne => Reading::AtOnce,
+        };
         self.stack = match grouping {
             Grouping::SideBySide if all_here => Stack::new(&self.task, &self.units)?,
             Grouping::SideBySide | Grouping::OneByOne => None,
@@ -50,10 +57,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The next steps of all units, with all blocks in one call.
-    pub(crate) fn advance_side_by_side(
-        &mut self,
-        steps: u32,
-    ) -> Result<Vec<Vec<StepReport>>, TrainError> {
+    pub(crate) fn advance_side_by_side(&mut self, steps: u32) -> Result<Vec<Made>, TrainError> {
         let Self { task, units, batches, stack, .. } = self;
         let made = match stack.take() {
             Some(stack) => Some(stack),
@@ -64,9 +68,9 @@ impl<'a> Trainer<'a> {
                 candle_core::Error::Msg("the blocks have no form side by side".into()).into()
             );
         };
-        let reports = made.advance(task, units, batches, steps)?;
+        let done = made.advance(task, units, batches, steps)?;
         *stack = Some(made);
-        Ok(reports)
+        Ok(done)
     }
 
     /// Forgets copies of the blocks, which are about to change on their own.
@@ -120,27 +124,28 @@ impl<'a> Stack<'a> {
         units: &mut [UnitState],
         batches: &mut Batches<'_>,
         steps: u32,
-    ) -> Result<Vec<Vec<StepReport>>, TrainError> {
+    ) -> Result<Vec<Made>, TrainError> {
         let mut done = Vec::with_capacity(steps as usize);
         for _ in 0..steps {
             let position = units.first().map_or(0, |unit| unit.position);
             let batch = batches.at(task.place(position))?;
-            let losses = self.step(task, units, &batch)?;
+            let graded = self.step(task, units, &batch)?;
             let (epoch, step, images) = (batch.epoch + 1, batch.step + 1, batch.labels.dim(0)?);
             let lr = task.rate.at(position);
-            done.push((losses, StepReport { epoch, step, lr, images, losses: Vec::new() }));
+            let report = StepReport { epoch, step, lr, images, losses: Vec::new() };
+            done.push((report, vec![graded]));
         }
         self.write_back(units)?;
-        read(done, task.network.blocks())
+        Ok(done)
     }
 
-    /// One step. What it was graded, on the device still: loss of each block and of the readout, then error of each block.
+    /// One step.
     fn step(
         &mut self,
         task: &Task<'_>,
         units: &mut [UnitState],
         batch: &Batch,
-    ) -> Result<Tensor, TrainError> {
+    ) -> Result<Graded, TrainError> {
         let network = task.network;
         let draws = task.seed.at(batch.epoch, batch.step);
         let position = units.first().map_or(0, |unit| unit.position);
@@ -161,13 +166,16 @@ impl<'a> Stack<'a> {
             .filter(|state| !matches!(state.part, Part::Block(_)))
             .collect();
         let mut total = done.loss.sum_all()?;
-        let mut losses = vec![done.loss.detach()];
+        let mut parts: Vec<Part> = (1..=network.blocks()).map(Part::Block).collect();
+        // The readout's error is its loss.
+        let (mut losses, mut errors) = (vec![done.loss.detach()], vec![done.error]);
         if others.iter().any(|state| state.part == Part::Readout) {
             let readout = task.objective.readout_loss(network, &batch.labels, draws)?;
+            parts.push(Part::Readout);
             losses.push(readout.detach().reshape(1)?);
+            errors.push(readout.detach().reshape(1)?);
             total = (total + readout)?;
         }
-        losses.push(done.error);
         let pass = total.backward()?;
         self.adam.step(&pass, lr)?;
         for state in &mut others {
@@ -176,7 +184,8 @@ impl<'a> Stack<'a> {
         for unit in units {
             unit.position += 1;
         }
-        Ok(Tensor::cat(&losses, 0)?)
+        losses.extend(errors);
+        Ok(Graded::new(parts, Tensor::cat(&losses, 0)?))
     }
 
     /// Gives the blocks what was trained for them.
@@ -217,36 +226,4 @@ fn moments_of(units: &[UnitState], name: &str) -> Option<(Tensor, Tensor)> {
     let mut moments = parts.flat_map(|part| part.adam.moments());
     let (_, first, second) = moments.find(|(known, ..)| *known == name)?;
     Some((first.clone(), second.clone()))
-}
-
-/// The reports of steps with their losses, which are read here, all at once.
-fn read(
-    done: Vec<(Tensor, StepReport)>,
-    blocks: usize,
-) -> Result<Vec<Vec<StepReport>>, TrainError> {
-    let (losses, mut reports): (Vec<Tensor>, Vec<StepReport>) = done.into_iter().unzip();
-    if losses.is_empty() {
-        return Ok(Vec::new());
-    }
-    let values = Tensor::stack(&losses, 0)?.to_vec2::<f32>()?;
-    for (values, report) in values.iter().zip(&mut reports) {
-        let (losses, errors) = values.split_at(values.len().saturating_sub(blocks));
-        let parts = (1..=blocks).map(Part::Block).chain([Part::Readout]);
-        // The readout's error is its loss.
-        let errors = errors.iter().chain(losses.get(blocks));
-        report.losses = parts
-            .zip(losses.iter().zip(errors))
-            .map(|(part, (&loss, &error))| PartLoss { part, loss, error })
-            .collect();
-        if let Some(wrong) = report.losses.iter().find(|loss| !loss.loss.is_finite()) {
-            return Err(TrainError::Diverged {
-                part: wrong.part.to_string(),
-                epoch: report.epoch,
-                step: report.step,
-                value: wrong.loss,
-                checkpoint: "nothing was saved yet".into(),
-            });
-        }
-    }
-    Ok(reports.into_iter().map(|report| vec![report]).collect())
 }

@@ -4,11 +4,13 @@ use std::num::NonZeroUsize;
 
 use candle_core::{Device, Tensor, Var};
 use noprop_data::Split;
+use noprop_kernels::keeping_copies;
 use noprop_kernels::threads::{self, Workers};
 use noprop_method::{BlockLoss, Denoiser, Draws, EncoderKind, Objective, Part, Pass, Seed};
 
 use crate::batches::{Batch, Batches, frozen_features};
 use crate::contribution::{Contribution, SharedSum, add_each};
+use crate::losses::{Graded, Made, PartLoss, Reading, StepReport, read, read_one};
 use crate::peers::share;
 use crate::stacked::{Grouping, Stack};
 use crate::unit_state::{PartState, UnitState};
@@ -39,6 +41,7 @@ pub(crate) struct Task<'a> {
     encoded: Encoded,
     pub(crate) workers: Workers,
     pub(crate) peers: &'a dyn Peers,
+    pub(crate) reading: Reading,
 }
 
 /// Who runs the image branch.
@@ -48,32 +51,6 @@ enum Encoded {
     EachStep,
     /// Nobody: it is frozen, and its output was computed once.
     Once,
-}
-
-/// The loss of one part of the network in one step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PartLoss {
-    /// A block or the readout.
-    pub part: Part,
-    /// What was minimised.
-    pub loss: f32,
-    /// Mean ‖û − u_y‖² of a block, cross-entropy of the readout: comparable between blocks.
-    pub error: f32,
-}
-
-/// What one step of one unit did.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepReport {
-    /// Epoch, counted from 1.
-    pub epoch: u32,
-    /// Step of the epoch, counted from 1.
-    pub step: u32,
-    /// The learning rate.
-    pub lr: f64,
-    /// Images in the batch.
-    pub images: usize,
-    /// The losses of the unit's blocks, or of the readout.
-    pub losses: Vec<PartLoss>,
 }
 
 impl<'a> Trainer<'a> {
@@ -113,6 +90,7 @@ impl<'a> Trainer<'a> {
                 Device::Cuda(_) | Device::Metal(_) => Workers::Exactly(NonZeroUsize::MIN),
             },
             peers: &Alone,
+            reading: Reading::AtOnce,
         };
         let batches = Batches::new(train, features, &config, seed);
         let grouping = Grouping::OneByOne;
@@ -182,8 +160,8 @@ impl<'a> Trainer<'a> {
     /// How many steps at a time [`Self::advance_all`] is best given: more than one only where no unit has to wait for another
     /// within a step, and never much of an epoch, since a training stops between two calls.
     pub fn stride(&self) -> u32 {
-        if self.grouping == Grouping::SideBySide {
-            // Losses are read, and blocks written back, once an epoch.
+        if self.task.reading == Reading::Later {
+            // Losses are read once an epoch, and blocks that were copied are written back.
             return self.task.steps_per_epoch;
         }
         if self.units.iter().any(UnitState::shares) {
@@ -205,16 +183,19 @@ impl<'a> Trainer<'a> {
     /// What the step does depends on the unit, its position and the data, and on nothing that other units did.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] if a loss is NaN or infinite (the part it belongs to is then as before the step),
+    /// [`TrainError::Diverged`] if a loss is NaN or infinite (one by one, the part it belongs to is then as before the step),
     /// [`TrainError::MissingGradient`] if a trainable variable received none.
     ///
     /// # Panics
     /// If there is no such unit.
     pub fn advance(&mut self, unit: usize) -> Result<StepReport, TrainError> {
         self.forget_copies();
-        let unit = &mut self.units[unit];
-        let batch = self.batches.at(self.task.place(unit.position))?;
-        self.task.advance(unit, &batch)
+        let Self { task, units, batches, .. } = self;
+        let unit = &mut units[unit];
+        keeping_copies(task.device(), || {
+            let batch = batches.at(task.place(unit.position))?;
+            read_one(task.advance(unit, &batch)?)
+        })
     }
 
     /// Makes the next `steps` steps of every unit, with several units at a time where that keeps all threads busy; the
@@ -238,10 +219,46 @@ impl<'a> Trainer<'a> {
         chosen: &[usize],
         steps: u32,
     ) -> Result<Vec<Vec<StepReport>>, TrainError> {
-        if self.grouping == Grouping::SideBySide && chosen.len() == self.units.len() {
-            return self.advance_side_by_side(steps);
+        let side_by_side =
+            self.grouping == Grouping::SideBySide && chosen.len() == self.units.len();
+        if !side_by_side {
+            self.forget_copies();
         }
-        self.forget_copies();
+        match self.task.reading {
+            Reading::Later => {
+                let device = self.task.device().clone();
+                let made = keeping_copies(&device, || match side_by_side {
+                    true => self.advance_side_by_side(steps),
+                    false => self.advance_in_step(chosen, steps),
+                })?;
+                let units = if side_by_side { 1 } else { chosen.len() };
+                Ok(read(made)?.chunks(units.max(1)).map(<[_]>::to_vec).collect())
+            }
+            Reading::AtOnce => self.advance_by_unit(chosen, steps),
+        }
+    }
+
+    /// The next `steps` steps of the `chosen` units, each step of all before the next of any: one batch at a time.
+    fn advance_in_step(&mut self, chosen: &[usize], steps: u32) -> Result<Vec<Made>, TrainError> {
+        let Self { task, units, batches, .. } = self;
+        let mut made = Vec::with_capacity(steps as usize * chosen.len());
+        for _ in 0..steps {
+            for (_, unit) in
+                units.iter_mut().enumerate().filter(|(number, _)| chosen.contains(number))
+            {
+                let batch = batches.at(task.place(unit.position))?;
+                made.push(task.advance(unit, &batch)?);
+            }
+        }
+        Ok(made)
+    }
+
+    /// The next `steps` steps of the `chosen` units, all of a unit before the next unit, several units at a time.
+    fn advance_by_unit(
+        &mut self,
+        chosen: &[usize],
+        steps: u32,
+    ) -> Result<Vec<Vec<StepReport>>, TrainError> {
         let Self { task, units, batches, .. } = self;
         let jobs = units
             .iter_mut()
@@ -276,7 +293,12 @@ impl Task<'_> {
         &self,
         (unit, batches): Job<'_>,
     ) -> Result<Vec<StepReport>, TrainError> {
-        batches.iter().map(|batch| self.advance(unit, batch)).collect()
+        read(batches.iter().map(|batch| self.advance(unit, batch)).collect::<Result<_, _>>()?)
+    }
+
+    /// Where the network is.
+    pub(crate) fn device(&self) -> &Device {
+        self.network.class_embeddings().device()
     }
 
     /// Epoch and step, both from 0, of a unit that has made `position` steps.
@@ -287,7 +309,7 @@ impl Task<'_> {
     }
 
     /// The next step of a unit.
-    fn advance(&self, state: &mut UnitState, batch: &Batch) -> Result<StepReport, TrainError> {
+    fn advance(&self, state: &mut UnitState, batch: &Batch) -> Result<Made, TrainError> {
         let draws = self.seed.at(batch.epoch, batch.step);
         let lr = self.rate.at(state.position);
         let losses = match state.unit {
@@ -300,13 +322,13 @@ impl Task<'_> {
                 .iter_mut()
                 .map(|part| {
                     let features = self.own_features(part.part, batch, draws)?;
-                    let (loss, values) = self.loss(part.part, features.as_ref(), batch, draws)?;
+                    let (loss, graded) = self.loss(part.part, features.as_ref(), batch, draws)?;
                     part.step(&loss.loss.backward()?, lr)?;
-                    Ok(values)
+                    Ok(graded)
                 })
                 .collect::<Result<_, TrainError>>()?,
         };
-        self.report(state, batch, losses)
+        Ok((self.report(state, batch, Vec::new())?, losses))
     }
 
     /// Counts a step that was made, here or elsewhere.
@@ -344,7 +366,7 @@ impl Task<'_> {
         features: Option<&Tensor>,
         batch: &Batch,
         draws: Draws,
-    ) -> Result<(BlockLoss, PartLoss), TrainError> {
+    ) -> Result<(BlockLoss, Graded), TrainError> {
         let loss = match (part, features) {
             (Part::Block(t), Some(features)) => {
                 self.objective.block_loss(self.network, t, features, &batch.labels, draws)?
@@ -354,8 +376,8 @@ impl Task<'_> {
                 BlockLoss { error: loss.detach(), loss }
             }
         };
-        let values = read(part, &loss, draws)?;
-        Ok((loss, values))
+        let graded = Graded::of(part, &loss, self.reading, draws)?;
+        Ok((loss, graded))
     }
 
     /// One step of blocks that share an encoder, class embeddings or a noise schedule: the parts that several losses reach stand
@@ -371,7 +393,7 @@ impl Task<'_> {
         batch: &Batch,
         draws: Draws,
         lr: f64,
-    ) -> Result<Vec<PartLoss>, TrainError> {
+    ) -> Result<Vec<Graded>, TrainError> {
         let blocks = state.own().start;
         let (shared, own) = state.parts.split_at_mut(blocks);
         let encoded = match shared.iter().any(|state| state.part == Part::Encoder) {
@@ -387,12 +409,12 @@ impl Task<'_> {
                 Some(leaf) => Some(leaf.as_tensor().clone()),
                 None => self.own_features(state.part, batch, draws)?,
             };
-            let (loss, values) = self.loss(state.part, features.as_ref(), batch, draws)?;
+            let (loss, graded) = self.loss(state.part, features.as_ref(), batch, draws)?;
             let pass = loss.loss.backward()?;
             state.step(&pass, lr)?;
             let at_features = leaf.as_ref().and_then(|leaf| pass.get(leaf).cloned());
             let direct = shared.iter().map(|state| state.gradients(&pass)).collect();
-            Ok::<_, TrainError>(Contribution { loss: values, direct, at_features })
+            Ok::<_, TrainError>(Contribution { loss: graded, direct, at_features })
         };
         let (count, ranks) = (own.len(), self.peers.size());
         let mut sum = SharedSum::new(shared, leaf.as_deref());
@@ -438,7 +460,7 @@ impl Task<'_> {
         batch: &Batch,
         draws: Draws,
         lr: f64,
-    ) -> Result<PartLoss, TrainError> {
+    ) -> Result<Graded, TrainError> {
         let network = self.network;
         let shared = match network.encoder_part(1) {
             Part::Encoder => Some(self.features(batch, Part::Encoder, draws)?),
@@ -453,11 +475,11 @@ impl Task<'_> {
         };
         let done = self.objective.end_to_end(network, &features, &batch.labels, draws)?;
         let loss = BlockLoss { error: done.loss.clone(), loss: done.loss };
-        let values = read(Part::Readout, &loss, draws)?;
+        let graded = Graded::of(Part::Readout, &loss, self.reading, draws)?;
         for part in parts {
             part.step(&done.gradients, lr)?;
         }
-        Ok(values)
+        Ok(graded)
     }
 
     /// What the encoder of `part` makes of the batch.
@@ -475,19 +497,4 @@ impl Task<'_> {
             }
         }
     }
-}
-
-/// The values of a loss, which must be finite.
-fn read(part: Part, loss: &BlockLoss, draws: Draws) -> Result<PartLoss, TrainError> {
-    let values = PartLoss { part, loss: loss.loss.to_scalar()?, error: loss.error.to_scalar()? };
-    if values.loss.is_finite() {
-        return Ok(values);
-    }
-    Err(TrainError::Diverged {
-        part: part.to_string(),
-        epoch: draws.epoch() + 1,
-        step: draws.step() + 1,
-        value: values.loss,
-        checkpoint: "nothing was saved yet".into(),
-    })
 }

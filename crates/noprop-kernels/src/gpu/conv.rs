@@ -3,7 +3,7 @@
 //! Between layers images lie `[T, C, N, H, W]`: windows become the columns of one matrix a block, and one product a block
 //! serves all its images.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::launch::{Fresh, Grid, Numbers, Operand, STREAMS, launch, room};
 use super::node::node;
@@ -201,16 +201,22 @@ impl End {
     }
 
     fn forward(&self, device: &Device, layer: &Conv3x3, operands: [&dyn Operand; 4]) -> Result<()> {
-        let keys = layer.dropout.as_ref().map_or(&[][..], |dropout| dropout.keys());
         let [blocks, channels, images, .., height, width, _, _, _] = self.sizes;
-        if keys.len() > STREAMS {
-            bail!("conv3x3: {blocks} blocks with dropout in one call, {STREAMS} at most");
+        let keys = layer.dropout.as_ref().map_or(&[][..], |dropout| dropout.keys());
+        // A launch holds a limited number of streams.
+        let stride = if keys.is_empty() { blocks.max(1) } else { STREAMS };
+        for first in (0..blocks).step_by(stride) {
+            let end = blocks.min(first + stride);
+            let mut sizes = [0; 13];
+            sizes[..10].copy_from_slice(&self.sizes);
+            sizes[0] = end;
+            sizes[10..].copy_from_slice(&[self.threshold, self.first_image, first]);
+            let keys = keys.get(first..end).unwrap_or_default();
+            let numbers = Numbers { sizes: &sizes, factors: &[self.scale], keys };
+            let grid = Grid::Elements((end - first) * channels * images * height * width);
+            launch(device, "conv_end", &operands, &numbers, grid)?;
         }
-        let sizes: Vec<usize> =
-            self.sizes.into_iter().chain([self.threshold, self.first_image]).collect();
-        let numbers = Numbers { sizes: &sizes, factors: &[self.scale], keys };
-        let grid = Grid::Elements(blocks * channels * images * height * width);
-        launch(device, "conv_end", &operands, &numbers, grid)
+        Ok(())
     }
 
     /// `operands`: the gradient of the result, the winners, and the gradient of the product, f32.

@@ -14,7 +14,7 @@ pub(super) const STREAMS: usize = 64;
 #[derive(Clone, Copy)]
 pub(super) struct Args {
     p: [u64; 8],
-    n: [i64; 12],
+    n: [i64; 13],
     f: [f64; 8],
     key: [u64; STREAMS],
 }
@@ -125,9 +125,9 @@ pub(super) fn launch(
     if groups == 0 {
         return Ok(());
     }
-    let mut args = Args { p: [0; 8], n: [0; 12], f: [0.0; 8], key: [0; STREAMS] };
+    let mut args = Args { p: [0; 8], n: [0; 13], f: [0.0; 8], key: [0; STREAMS] };
     let given = [operands.len(), numbers.sizes.len(), numbers.factors.len(), numbers.keys.len()];
-    if given.iter().zip([8, 12, 8, STREAMS]).any(|(&given, most)| given > most) {
+    if given.iter().zip([8, 13, 8, STREAMS]).any(|(&given, most)| given > most) {
         bail!("{kernel}: too many arguments");
     }
     for (place, operand) in args.p.iter_mut().zip(operands) {

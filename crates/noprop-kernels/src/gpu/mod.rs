@@ -12,9 +12,14 @@ pub(crate) mod conv;
 pub(crate) mod launch;
 pub(crate) mod linear;
 pub(crate) mod loss;
+#[cfg(feature = "cuda")]
+mod memory;
 mod node;
 mod product;
 pub(crate) mod random;
+
+#[cfg(feature = "cuda")]
+pub(crate) use memory::keep_freed_memory;
 
 #[cfg(test)]
 mod host;

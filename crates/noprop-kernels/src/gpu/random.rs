@@ -40,6 +40,14 @@ pub(crate) fn uniform(keys: &[StreamKey], shape: &Shape, device: &Device) -> Res
     draws("uniform", keys, shape, device)
 }
 
+/// A grid shifted by one draw, see [`crate::random::spread`]; `[count]`.
+pub(crate) fn spread(key: StreamKey, count: usize, device: &Device) -> Result<Tensor> {
+    let out = room(count, DType::F32, device)?;
+    let numbers = Numbers { sizes: &[count], keys: &[key], ..Numbers::default() };
+    launch(device, "spread", &[&out], &numbers, Grid::Elements(count))?;
+    Ok(out)
+}
+
 /// Standard normal draws by row, see [`crate::random::normal_rows`]; `[rows, width]`.
 pub(crate) fn normal_rows(
     key: StreamKey,

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Shape, Tensor, Var};
 
 use super::{adam, batch_norm as norm, random};
-use crate::random::{StreamKey, normal, normal_rows, uniform};
+use crate::random::{StreamKey, normal, normal_rows, spread, uniform};
 use crate::{
     Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, Result,
     batch_norm, conv3x3_stack, cross_entropy, denoise_loss, linear_act, linear_joined,
@@ -116,6 +116,24 @@ fn convolution_layers() {
             );
         }
     }
+}
+
+/// A launch holds 64 streams of dropout: more blocks take several.
+#[test]
+fn a_hundred_blocks_with_dropout() {
+    const MANY: usize = 100;
+    let keys: Vec<_> = (0..MANY as u64).map(|t| StreamKey(70 + t)).collect();
+    let dropout = Dropout::new(0.3, keys).unwrap();
+    agree(
+        "a hundred blocks",
+        &[&[0, 1, 2, 1, 4, 4], &[MANY, 2, 1, 3, 3], &[MANY, 2]],
+        1e-4,
+        &|a, backend| {
+            let dropout = Some(dropout.clone());
+            let layer = Conv3x3 { dropout, backend, ..Conv3x3::default() };
+            layer.forward(&a[0], &a[1], &a[2])
+        },
+    );
 }
 
 /// Between layers images lie in another order, and the images themselves get no gradient.
@@ -240,6 +258,11 @@ fn draws_are_those_of_the_cpu() {
         let expected = normal_rows(keys[0], &rows, 6, cpu).unwrap();
         let found = host(random::normal_rows(keys[0], &rows, 6, &device).unwrap());
         assert!(distance(&found, &expected) < 1e-6);
+        for count in [1, 7, 300] {
+            let expected = spread(keys[0], count, cpu).unwrap();
+            let found = host(random::spread(keys[0], count, &device).unwrap());
+            assert_eq!(distance(&found, &expected), 0.0);
+        }
     }
 }
 

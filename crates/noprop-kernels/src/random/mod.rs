@@ -143,6 +143,22 @@ pub fn uniform(key: StreamKey, shape: impl Into<Shape>, device: &Device) -> Resu
     Ok(Tensor::from_vec(values, shape, device)?)
 }
 
+/// `count` draws that are each uniform in `[0, 1)` and together lie evenly, f32: one draw shifts a grid, so a mean over them is less
+/// noisy than one over independent draws. Element `i` depends on `(key, i, count)` alone.
+///
+/// # Errors
+/// When the tensor cannot be made on `device`.
+pub fn spread(key: StreamKey, count: usize, device: &Device) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(crate::gpu::random::spread(key, count, device)?);
+    }
+    let shift = uniform(key, 1, &Device::Cpu)?.to_vec1::<f32>()?;
+    let shift = shift.first().copied().unwrap_or_default();
+    let places = (0..count).map(|i| (i as f32 / count as f32 + shift).fract()).collect();
+    Ok(Tensor::from_vec::<_, f32>(places, count, device)?)
+}
+
 /// The counter of the `index`-th block of four draws.
 fn counter(index: usize, row: u32, kind: Kind) -> [u32; 4] {
     let index = index as u64;
@@ -215,6 +231,26 @@ mod tests {
         let (mean, variance, _) = moments(&draws);
         assert!((mean - 0.5).abs() < 5.0 * (1.0_f64 / 12.0 / n as f64).sqrt());
         assert!((variance - 1.0 / 12.0).abs() < 1e-3);
+        Ok(())
+    }
+
+    /// Every draw lies in `[0, 1)`, and one in every step of the grid, however many there are.
+    #[test]
+    fn spread_draws_have_one_in_every_step() -> Result<()> {
+        for count in [1, 7, 128] {
+            let mut steps: Vec<u32> = spread(StreamKey(count as u64), count, &Device::Cpu)?
+                .to_vec1::<f32>()?
+                .into_iter()
+                .map(|draw| {
+                    assert!((0.0..1.0).contains(&draw));
+                    (draw * count as f32) as u32
+                })
+                .collect();
+            steps.sort_unstable();
+            steps.dedup();
+            // Rounding may put two neighbours of a bound into one step.
+            assert!(steps.len() + 1 >= count, "{count}: {steps:?}");
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use noprop_method::{Denoiser as _, EncoderKind, Part, Seed};
 use noprop_models::{Embedding, Network, NetworkConfig, Variant};
-use noprop_train::{Grouping, Trainer};
+use noprop_train::{Grouping, TrainConfig, TrainError, Trainer};
 
 use crate::support::{CONFIG, CPU, config, images, losses_by_part, network, objective};
 
@@ -16,8 +16,17 @@ const LOSS_TOLERANCE: f32 = 1e-5;
 
 /// The network after steps in these groupings, one after the other, and the losses of every step by part.
 fn trained(config: &NetworkConfig, plan: &[(Grouping, u32)]) -> (Network, Vec<Vec<(String, f32)>>) {
+    trained_by(Variant::DiscreteTime, config, plan)
+}
+
+/// The same by any method.
+fn trained_by(
+    variant: Variant,
+    config: &NetworkConfig,
+    plan: &[(Grouping, u32)],
+) -> (Network, Vec<Vec<(String, f32)>>) {
     let (images, network) = (images(&CPU), network(config, &CPU));
-    let objective = objective(Variant::DiscreteTime);
+    let objective = objective(variant);
     let mut losses = Vec::new();
     {
         let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
@@ -83,6 +92,39 @@ fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
                     "{name}: {part} has loss {loss}, one by one {expected}"
                 );
             }
+        }
+    }
+}
+
+/// Methods that have no such form keep theirs, to the bit: all that changes is that losses are read later.
+#[test]
+fn other_methods_take_the_same_steps() {
+    for variant in [Variant::ContinuousTime, Variant::FlowMatching, Variant::Backprop] {
+        let config = config(variant).encoder(EncoderKind::Shared);
+        let (expected, expected_losses) =
+            trained_by(variant, &config, &[(Grouping::OneByOne, STEPS)]);
+        let (found, losses) = trained_by(variant, &config, &[(Grouping::SideBySide, STEPS)]);
+        assert_eq!(losses, expected_losses, "{variant:?}");
+        assert_eq!(distance(&found, &expected), (String::new(), 0.0), "{variant:?}");
+    }
+}
+
+/// Losses that are read late are looked at no less.
+#[test]
+fn a_loss_that_is_no_number_ends_a_training_in_either_form() {
+    for variant in [Variant::DiscreteTime, Variant::ContinuousTime] {
+        for grouping in [Grouping::OneByOne, Grouping::SideBySide] {
+            let config = config(variant).encoder(EncoderKind::Shared);
+            let (images, network) = (images(&CPU), network(&config, &CPU));
+            let objective = objective(variant);
+            let steep = TrainConfig { lr: 1e30, warmup_steps: 0, ..CONFIG };
+            let trainer = Trainer::new(&network, &*objective, &images, steep, Seed(1)).unwrap();
+            let mut trainer = trainer.grouping(grouping).unwrap();
+            let error = trainer.advance_all(STEPS).unwrap_err();
+            assert!(
+                matches!(error, TrainError::Diverged { .. }),
+                "{variant:?} {grouping:?}: {error}"
+            );
         }
     }
 }

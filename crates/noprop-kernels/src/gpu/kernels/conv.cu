@@ -37,16 +37,18 @@ KERNEL(columns_back) {
 
 // y = dropout(relu(max(sum) + b)). p: sum [T, C, N CH CW], b [T, C], y, winner (u8, as y [T, C, N, OH, OW]: which value of the window
 // the gradient goes to, 4 for none). n: T, C, N, CH, CW, OH, OW, side of the window (1 or 2), stride of y from channel to channel and
-// from image to image, dropout's threshold (0: none), number of the first image. f: what survivors are multiplied by. key: a block's
-// stream of dropout.
+// from image to image, dropout's threshold (0: none), number of the first image, number of the first
+// block: T is of those before the end of this launch. f: what survivors are multiplied by. key: a block's stream of dropout, the
+// first block's first.
 KERNEL(conv_end) {
     const float *sum = (const float *)a.p[0], *b = (const float *)a.p[1];
     float *y = (float *)a.p[2];
     u8 *winner = (u8 *)a.p[3];
     i64 C = a.n[1], N = a.n[2], CH = a.n[3], CW = a.n[4], OH = a.n[5], OW = a.n[6], side = a.n[7];
-    if (ELEMENT >= a.n[0] * C * N * OH * OW) return;
-    i64 ox = ELEMENT % OW, oy = ELEMENT / OW % OH, image = ELEMENT / (OW * OH) % N;
-    i64 row = ELEMENT / (OW * OH * N), channel = row % C, block = row / C;
+    i64 at = a.n[12] * C * N * OH * OW + ELEMENT;
+    if (at >= a.n[0] * C * N * OH * OW) return;
+    i64 ox = at % OW, oy = at / OW % OH, image = at / (OW * OH) % N;
+    i64 row = at / (OW * OH * N), channel = row % C, block = row / C;
     const float *window = sum + ((row * N + image) * CH + oy * side) * CW + ox * side;
     float best = window[0];
     u8 from = 0;
@@ -65,14 +67,14 @@ KERNEL(conv_end) {
     }
     if (a.n[10]) {
         i64 element = (oy * OW + ox) * C + channel;
-        if (kept(a.key[block], (u64)(a.n[11] + image), element, (u32)a.n[10])) best *= (float)a.f[0];
+        if (kept(a.key[block - a.n[12]], (u64)(a.n[11] + image), element, (u32)a.n[10])) best *= (float)a.f[0];
         else {
             best = 0;
             from = 4;
         }
     }
     y[block * C * N * OH * OW + channel * a.n[8] + image * a.n[9] + oy * OW + ox] = best;
-    winner[ELEMENT] = from;
+    winner[at] = from;
 }
 
 // The gradient at the sum. p: gradient of y, winner, dsum [T, C, N CH CW]. n: as for `conv_end` up to the strides (of the gradient

@@ -13,7 +13,7 @@ typedef long long i64;
 // All arguments of any kernel: tensors, sizes, factors, and one random stream a block.
 typedef struct {
     void *p[8];
-    i64 n[12];
+    i64 n[13];
     double f[8];
     u64 key[STREAMS];
 } Args;

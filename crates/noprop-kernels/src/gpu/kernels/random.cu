@@ -72,6 +72,15 @@ KERNEL(uniform) {
         out[block * count + four * 4 + i] = (float)(w.w[i] >> 8) * (1.0f / 16777216.0f);
 }
 
+// A grid of `count` equal steps of [0, 1), shifted by one uniform draw, what leaves it at 1 coming in at 0. p: out [count]. n: count.
+KERNEL(spread) {
+    i64 count = a.n[0];
+    if (ELEMENT >= count) return;
+    float shift = (float)(philox(0, 0, 0, KIND_UNIFORM, a.key[0]).w[0] >> 8) * (1.0f / 16777216.0f);
+    float place = (float)ELEMENT / (float)count + shift;
+    ((float *)a.p[0])[ELEMENT] = place - (float)(int)place;
+}
+
 // Whether dropout keeps element `element` of image number `image`: the order of draws is the host's.
 DEVICE int kept(u64 key, u64 image, i64 element, u32 threshold) {
     u32 counter = (u32)(16 * (element / 128) + element % 16);
