@@ -3,7 +3,8 @@
 
 #![expect(clippy::print_stderr, reason = "says what was skipped")]
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
+use noprop_data::{Change, Mirrored};
 use noprop_method::{EncoderKind, Sampler, SamplerKind, Seed};
 use noprop_models::Variant;
 use noprop_train::{
@@ -68,6 +69,30 @@ fn every_method_follows_the_cpu_over_20_steps() {
             }
         }
     }
+}
+
+/// Augmentation is by other means there.
+#[test]
+fn images_are_changed_as_on_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let rows: Vec<u32> = (0..24).rev().collect();
+    let change = |i: isize| Change {
+        mirrored: if i % 3 == 0 { Mirrored::Yes } else { Mirrored::No },
+        down: i % 7 - 3,
+        right: i % 5 - 2,
+    };
+    let changes: Vec<Change> = (0..24).map(change).collect();
+    let there = images(&gpu);
+    let placed = there.place_changed(&rows, &changes).unwrap();
+    let (found, labels) = there.placed_batch(&placed, 8..24).unwrap();
+    let (expected, expected_labels) =
+        images(&CPU).changed_batch(&rows[8..], &changes[8..]).unwrap();
+    let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    // A GPU divides by 255 in its own way.
+    for (found, expected) in values(&found).into_iter().zip(values(&expected)) {
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
+    assert_eq!(labels.to_vec1::<u32>().unwrap(), expected_labels.to_vec1::<u32>().unwrap());
 }
 
 struct StopAfter(u32);
