@@ -8,17 +8,21 @@ cd "$(dirname "$0")/../.."
 [ $# -eq 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1"
 eval "$(scripts/gpu/toolkit.sh)"
-built() { # what cargo says it made, as paths
-    cargo build --message-format json "$@" |
-        python3 -c 'import json, sys
+# One call for all, so that what they have in common, candle's kernels above all, is compiled once.
+cuda=noprop-cli/cuda,noprop-kernels/cuda,noprop-train/cuda
+built=$(cargo test --no-run --message-format json -p noprop-cli -p noprop-kernels -p noprop-train -p xtask --features "$cuda" \
+    --lib --test side_by_side --example bench_worker --test command_line --test command |
+    python3 -c 'import json, sys
 for line in map(json.loads, sys.stdin):
-    if line.get("executable"): print(line["target"]["name"], line["executable"])'
+    if line.get("executable"): print(line["target"]["name"], "test" if line["profile"]["test"] else "program", line["executable"])')
+take() { # what, kind, name here
+    cp "$(awk -v what="$1" -v kind="$2" '$1 == what && $2 == kind { print $3 }' <<<"$built")" "$3"
 }
-cp "$(built -p noprop-cli --features cuda | awk '$1 == "noprop" { print $2 }')" "$1/noprop"
-cp "$(built -p noprop-kernels --features cuda --lib --tests | awk '$1 == "noprop_kernels" { print $2 }')" "$1/kernels"
-cp "$(built -p noprop-train --features cuda --test side_by_side | awk '$1 == "side_by_side" { print $2 }')" "$1/training"
-cp "$(built -p noprop-train --features cuda --example bench_worker | awk '$1 == "bench_worker" { print $2 }')" "$1/bench_worker"
-cp "$(built -p xtask | awk '$1 == "xtask" { print $2 }')" "$1/xtask"
+take noprop program "$1/noprop"
+take noprop_kernels test "$1/kernels"
+take side_by_side test "$1/training"
+take bench_worker program "$1/bench_worker"
+take xtask program "$1/xtask"
 strip "$1"/*
 # To carry elsewhere: about 32 MB.
 tar -C "$1" -cJf "$1.tar.xz" .

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
 # All that a GPU is needed for, on a machine that has one: tests, times, and the paper's MNIST run. Meant for under ten minutes on an H100 or H200.
 #
-#     scripts/gpu/check.sh BINARIES OUT [DATA]
+#     scripts/gpu/check.sh BINARIES OUT [DATA [PART...]]
 #
 # BINARIES: what scripts/gpu/build.sh made, on this machine or on another of its kind. OUT: a folder for what was measured.
-# DATA: the folder that holds mnist; without it the bundled sample.
+# DATA: the folder that holds mnist; without it, or where it is -, the bundled sample. PART: tests, epochs, devices, torch, paper (all of
+# these if none is named), or cifar, which wants the folder DATA/cifar with train/CLASS and test/CLASS and takes longer.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$2"
-bin=$(cd "$1" && pwd) out=$(cd "$2" && pwd) data=${3:+$(cd "$3" && pwd)}
+bin=$(cd "$1" && pwd) out=$(cd "$2" && pwd) data=
+[ "${3:--}" = - ] || data=$(cd "$3" && pwd)
+parts=" ${*:4} "
+[ $# -gt 3 ] || parts=" tests epochs devices torch paper "
+wanted() { [[ $parts == *" $1 "* ]]; }
 # CUDA's run-time libraries: on the path already, in CUDA_HOME, or in PyTorch's packages.
 for place in "${CUDA_HOME:-/usr/local/cuda}/lib64" \
     $(python3 -c 'import sysconfig, glob; print(*glob.glob(sysconfig.get_path("purelib") + "/nvidia/*/lib"))' 2>/dev/null || true); do
@@ -26,25 +31,20 @@ step() { # name, command...
         return 1
     fi
 }
-# A library that skips its tests here would pass them without a word.
-step kernels "$bin/kernels" gpu --nocapture || true
-step training "$bin/training" --nocapture || true
-if grep -q skipped "$out/kernels.txt" "$out/training.txt"; then echo "FAILED  tests were skipped: no GPU was found"; status=1; fi
+if wanted tests; then
+    step kernels "$bin/kernels" gpu --nocapture || true
+    step training "$bin/training" --nocapture || true
+    # They skip without a GPU, and would pass.
+    if grep -q skipped "$out/kernels.txt" "$out/training.txt"; then echo "FAILED  tests were skipped: no GPU was found"; status=1; fi
+fi
 dataset=(--dataset mnist-sample)
 [ -n "$data" ] && dataset=(--dataset mnist --data-dir "$data")
 train() { # name, flags...
     local name=$1
     shift
-    # The most that the driver saw in use, once a second.
-    nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits -l 1 >"$out/$name.memory" 2>/dev/null &
-    local watcher=$!
-    local done=0
-    step "$name" "$bin/noprop" train "${dataset[@]}" --device cuda --json --quiet --force --out "$out/runs/$name" "$@" || done=1
-    kill "$watcher" 2>/dev/null || true
-    [ $done -eq 0 ] || return 0
+    step "$name" "$bin/noprop" train "${dataset[@]}" --device cuda --json --quiet --force --out "$out/runs/$name" "$@" || return 0
+    # Accuracy, and the most memory that tensors held on the GPU.
     tail -n 1 "$out/$name.txt"
-    echo "        device memory in use: $(sort -n "$out/$name.memory" | tail -n 1) MiB at most"
-    # Seconds of each epoch, and memory of the device while it runs is sampled by the driver.
     python3 - "$out/runs/$name/metrics.jsonl" <<'END'
 import json, statistics, sys
 epochs = [e["seconds"] for e in map(json.loads, open(sys.argv[1])) if e["event"] == "epoch"]
@@ -53,14 +53,24 @@ if epochs:
 END
 }
 # The issue's measure: one epoch of all ten per-block encoders, in each precision. The first epoch compiles the kernels.
-for precision in f32 tf32 bf16; do train "epoch-$precision" --encoder per-block --epochs 4 --precision "$precision"; done
-# The same weights must come of both devices, but for rounding.
-train shared-f32 --epochs 3
-step eval-cpu "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cpu --json || true
-step eval-cuda "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cuda --json || true
-grep -ho '"accuracy":[0-9.]*' "$out/eval-cpu.txt" "$out/eval-cuda.txt" || true
+if wanted epochs; then
+    for precision in f32 tf32 bf16; do train "epoch-$precision" --encoder per-block --epochs 4 --precision "$precision"; done
+    # One block after the other, which is what takes the least memory.
+    train epoch-one-by-one --encoder per-block --epochs 2 --block-workers 1
+    # The other methods, two epochs each.
+    for method in ct fm backprop; do train "epoch-$method" --method "$method" --epochs 2; done
+fi
+# Both devices must read the same of the same weights, but for rounding.
+if wanted devices; then
+    train shared-f32 --epochs 3
+    step eval-cpu "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cpu --json || true
+    step eval-cuda "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cuda --json || true
+    grep -ho '"accuracy":[0-9.]*' "$out/eval-cpu.txt" "$out/eval-cuda.txt" || true
+fi
 # The rival on the same GPU, after the same logits: eager, block by block, and as fast as it knows how.
-if python3 -c 'import torch, safetensors, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+if ! wanted torch; then
+    :
+elif python3 -c 'import torch, safetensors, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
     cd "$here/../.."
     step bench "$bin/xtask" bench epoch --device cuda --built "$bin" --python python3 --rounds 3 ${data:+--data-dir "$data"} || true
     cat "$out/bench.txt"
@@ -68,6 +78,10 @@ if python3 -c 'import torch, safetensors, sys; sys.exit(not torch.cuda.is_availa
 else
     echo "left out: PyTorch with CUDA, and safetensors, are not installed here"
 fi
-# The paper's run.
-[ -n "$data" ] && train paper --encoder per-block --epochs 100 --precision bf16
+# The paper's runs: a hundred epochs of MNIST, a hundred and fifty of CIFAR-10 (pictures after JPEG compression).
+if wanted paper && [ -n "$data" ]; then train paper --encoder per-block --epochs 100 --precision bf16; fi
+if wanted cifar; then
+    dataset=(--dataset "folder:${data:?the part cifar needs DATA}/cifar")
+    train cifar --encoder per-block --epochs 150 --precision bf16 --normalize channel --padding 1
+fi
 exit $status

@@ -1,7 +1,7 @@
 //! `noprop merge`: from the units that processes trained apart to the run that a single process writes.
 
 use anyhow::Result;
-use noprop_train::{Merging, RunDirectory, merge_units};
+use noprop_train::{Merging, PeakMemory, RunDirectory, merge_units};
 
 use crate::args::{Form, Merge};
 use crate::images::bad_pictures;
@@ -32,5 +32,5 @@ pub fn run(args: &Merge) -> Result<()> {
         );
     }
     // What this process took is not what training did.
-    task.finish(&run, Form::of(args.json), &merged.report, None)
+    task.finish(&run, Form::of(args.json), &merged.report, PeakMemory::default())
 }

@@ -103,6 +103,7 @@ mod tests {
             per_block: Vec::new(),
             seconds: 2.0,
             peak_memory_bytes: Some(7),
+            peak_device_bytes: None,
         };
         assert_eq!(Record::of(&[start(0), epoch(1), epoch(2)]), None);
         let whole = Record::of(&[start(0), epoch(1), start(1), epoch(2), test()]).unwrap();

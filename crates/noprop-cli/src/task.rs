@@ -7,7 +7,9 @@ use candle_core::Device;
 use noprop_data::{BadPictures, Dataset, DatasetName, Presence, Split, hold_out, prototypes};
 use noprop_method::{Denoiser, Objective};
 use noprop_models::{EmbeddingStart, Network};
-use noprop_train::{Evaluation, Event, FitReport, Hardware, MetricsLog, RunDirectory, evaluate};
+use noprop_train::{
+    Evaluation, Event, FitReport, Hardware, MetricsLog, PeakMemory, RunDirectory, evaluate,
+};
 
 use crate::args::{Compute, Form, Train};
 use crate::config::{Holdout, RunConfig};
@@ -91,13 +93,13 @@ impl Task {
     }
 
     /// The only place where a training reads the test images: once, with the weights that validation chose. `peak` is the most memory
-    /// that training had resident, if this process trained.
+    /// that training used, if this process trained.
     pub fn finish(
         &self,
         run: &RunDirectory,
         form: Form,
         report: &FitReport,
-        peak: Option<u64>,
+        peak: PeakMemory,
     ) -> Result<()> {
         let trained = Trained::open(run.path(), &self.device)?;
         let sampler = self.config.sampler();
@@ -110,7 +112,8 @@ impl Task {
             total: test.total as u64,
             per_block: test.per_block.clone(),
             seconds: report.seconds,
-            peak_memory_bytes: peak,
+            peak_memory_bytes: peak.process,
+            peak_device_bytes: peak.device,
         })?;
         let card = model_card::text(&self.config, report, &test, &Hardware::with(&self.device))?;
         run.write("README.md", card.as_bytes())?;
@@ -133,19 +136,20 @@ impl Task {
 }
 
 /// The answer of a training.
-fn print(run: &RunDirectory, form: Form, report: &FitReport, test: &Evaluation, peak: Option<u64>) {
+fn print(run: &RunDirectory, form: Form, report: &FitReport, test: &Evaluation, peak: PeakMemory) {
     if form == Form::Json {
-        println!(
-            "{}",
-            serde_json::json!({
-                "run": run.path().to_string_lossy(),
-                "test_accuracy": test.accuracy(),
-                "validation_accuracy": report.best.accuracy(),
-                "best_epoch": report.best.epoch,
-                "seconds": report.seconds,
-                "peak_memory_bytes": peak,
-            })
-        );
+        let mut answer = serde_json::json!({
+            "run": run.path().to_string_lossy(),
+            "test_accuracy": test.accuracy(),
+            "validation_accuracy": report.best.accuracy(),
+            "best_epoch": report.best.epoch,
+            "seconds": report.seconds,
+            "peak_memory_bytes": peak.process,
+        });
+        if let Some(bytes) = peak.device {
+            answer["peak_device_bytes"] = bytes.into();
+        }
+        println!("{answer}");
     } else {
         println!(
             "test accuracy {:.2} % ({} of {}), weights of epoch {}, trained in {:.1} s\nrun {}, figures in its folder figures",

@@ -1,5 +1,6 @@
 //! `noprop train`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -8,8 +9,7 @@ use noprop_kernels::threads::Workers;
 use noprop_method::Seed;
 use noprop_models::Network;
 use noprop_train::{
-    Existing, Fitting, Grouping, Outcome, Peers, Progress, RunDirectory, Trainer, fit,
-    peak_memory_bytes,
+    Existing, Fitting, Grouping, Outcome, PeakMemory, Peers, Progress, RunDirectory, Trainer, fit,
 };
 
 use crate::args::{Form, Train};
@@ -54,7 +54,8 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
     };
     match train(&task, &network, (&run, start), args, peers)? {
         Outcome::Finished(report) => {
-            task.finish(&run, Form::of(args.json), &report, peak_memory_bytes())
+            let peak = PeakMemory::until_now(&task.device);
+            task.finish(&run, Form::of(args.json), &report, peak)
         }
         Outcome::Stopped { .. } if !peers.is_first() => Ok(()),
         Outcome::Stopped { epoch, step } => {
@@ -100,7 +101,7 @@ fn train(
     let mut trainer = Trainer::new(network, &*task.objective, &task.train, config.train(), seed)?
         .block_workers(workers(args))
         .among(peers)
-        .grouping(grouping(&task.device))?;
+        .grouping(grouping(&task.device, args))?;
     if start == Start::Resumed {
         progress.restore(run, &mut trainer)?;
     }
@@ -117,11 +118,11 @@ fn train(
     Ok(fit(&mut trainer, &fitting, progress, &mut shown)?)
 }
 
-/// On a GPU a launch costs as much as its work.
-fn grouping(device: &Device) -> Grouping {
-    match device {
-        Device::Cpu => Grouping::OneByOne,
-        Device::Cuda(_) | Device::Metal(_) => Grouping::SideBySide,
+/// On a GPU a launch costs as much as its work, so there all blocks share them, unless one at a time was asked for.
+fn grouping(device: &Device, args: &Train) -> Grouping {
+    match (device, args.block_workers.map(NonZeroUsize::get)) {
+        (Device::Cpu, _) | (_, Some(1)) => Grouping::OneByOne,
+        (Device::Cuda(_) | Device::Metal(_), _) => Grouping::SideBySide,
     }
 }
 

@@ -52,6 +52,18 @@ pub fn cuda_device(ordinal: usize) -> Result<candle_core::Device> {
     Ok(device)
 }
 
+/// The most bytes that tensors held on `device` at a time, in this process; none on a CPU, or where the system does not tell.
+pub fn peak_device_memory(device: &candle_core::Device) -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    let peak = device.as_cuda_device().ok().and_then(|device| crate::gpu::peak(device).ok()?);
+    #[cfg(not(feature = "cuda"))]
+    let peak = {
+        let _ = device;
+        None
+    };
+    peak
+}
+
 /// Does `work` with what candle copies to a GPU for its kernels, shapes and small constants, kept there: a step that is repeated
 /// copies nothing. What differs from step to step must not be copied in `work`, or what is kept grows.
 pub fn keeping_copies<R>(device: &candle_core::Device, work: impl FnOnce() -> R) -> R {

@@ -52,7 +52,7 @@ pub mod threads;
 
 #[cfg(feature = "cuda")]
 pub use backend::cuda_device;
-pub use backend::{Activation, Backend, Precision, keeping_copies};
+pub use backend::{Activation, Backend, Precision, keeping_copies, peak_device_memory};
 pub use batch_norm::{BatchNormMode, BatchNormOutput, batch_norm, follow_statistics};
 pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
 pub use cpu::instruction_set::InstructionSet;

@@ -85,6 +85,9 @@ pub enum Event {
         seconds: f64,
         /// Most memory resident, where the system tells.
         peak_memory_bytes: Option<u64>,
+        /// Most memory of a GPU in tensors, if training was on one that tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peak_device_bytes: Option<u64>,
     },
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use candle_core::{Device, DeviceLocation};
+use noprop_kernels::peak_device_memory;
 use serde::{Deserialize, Serialize};
 
 /// The machine a run took place on. Bits are promised per kind of processor, so it belongs to the record.
@@ -69,6 +70,22 @@ fn processor(cpuinfo: &str) -> Option<String> {
         (Some(family), Some(model)) => format!("{name} (family {family}, model {model})"),
         _ => name.to_owned(),
     })
+}
+
+/// The most memory that was in use at a time, in bytes, as far as the system tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeakMemory {
+    /// Resident in this process.
+    pub process: Option<u64>,
+    /// In tensors on the GPU, if they were on one.
+    pub device: Option<u64>,
+}
+
+impl PeakMemory {
+    /// Of this process, with tensors on `device`, until now.
+    pub fn until_now(device: &Device) -> Self {
+        Self { process: peak_memory_bytes(), device: peak_device_memory(device) }
+    }
 }
 
 /// The most memory this process has had resident, in bytes, where the system tells (Linux).

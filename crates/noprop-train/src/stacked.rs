@@ -43,10 +43,10 @@ impl<'a> Trainer<'a> {
         let here = parts.filter(|state| matches!(state.part, Part::Block(_))).count();
         let alone = self.task.peers.is_alone();
         let all_here = here == self.task.network.blocks() && alone;
-        self.task.reading = match grouping {
-            Grouping::SideBySide if alone => Reading::Later,
-            Grouping::SideBySide | Grouping::OneByOne => Reading::AtOnce,
-        };
+        // A GPU would wait for the host at every read.
+        let later = grouping == Grouping::SideBySide || !self.task.device().is_cpu();
+        self.task.reading = if later && alone { Reading::Later } else { Reading::AtOnce };
+
         self.stack = match grouping {
             Grouping::SideBySide if all_here => Stack::new(&self.task, &self.units)?,
             Grouping::SideBySide | Grouping::OneByOne => None,

@@ -19,7 +19,7 @@ mod product;
 pub(crate) mod random;
 
 #[cfg(feature = "cuda")]
-pub(crate) use memory::keep_freed_memory;
+pub(crate) use memory::{keep_freed_memory, peak};
 
 #[cfg(test)]
 mod host;

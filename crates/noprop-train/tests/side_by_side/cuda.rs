@@ -5,6 +5,7 @@
 
 use candle_core::{Device, Tensor};
 use noprop_data::{Change, Mirrored};
+use noprop_kernels::peak_device_memory;
 use noprop_method::{EncoderKind, Sampler, SamplerKind, Seed};
 use noprop_models::Variant;
 use noprop_train::{
@@ -126,6 +127,8 @@ fn take_part(run: &RunDirectory, device: &Device, stop: u32) -> Outcome {
     let outcome = fit(&mut trainer, &fitting, progress, &mut StopAfter(stop)).unwrap();
     let found = evaluate(&network, &*objective, &images, &sampler).unwrap();
     assert_eq!(found.total, images.len());
+    // Parameters alone are more than nothing.
+    assert_eq!(peak_device_memory(device).is_some_and(|bytes| bytes > 0), !device.is_cpu());
     outcome
 }
 
