@@ -159,6 +159,9 @@ fn a_killed_part_goes_on_where_it_was_saved() {
     assert!(said.contains("block.2 is in training"), "{said}");
     killed.kill().unwrap();
     assert!(!killed.wait().unwrap().success(), "it was done before it was killed");
+    // Nobody can know which unit is meant.
+    let unnamed = refused(dir, &["train", "--resume", "apart", "--quiet"]);
+    assert!(unnamed.contains("--blocks"), "{unnamed}");
     done(dir, &["train", "--resume", "apart", "--blocks", "1-4,readout", "--quiet"]);
     done(dir, &["merge", "apart"]);
     assert!(model(dir, "whole") == model(dir, "apart"));

@@ -38,6 +38,14 @@ pub enum StateError {
         /// The run directory.
         path: PathBuf,
     },
+    /// There is none of a whole training, but units of it were trained apart.
+    #[error(
+        "{path} holds a training in units: go on with one by naming it as --blocks does, or see noprop status {path}"
+    )]
+    InUnits {
+        /// The run directory.
+        path: PathBuf,
+    },
     /// `progress.json` cannot be understood.
     #[error("{path} cannot be understood: {reason}")]
     Malformed {
@@ -129,7 +137,11 @@ impl Progress {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let path = run.path().into();
-                return Err(StateError::Missing { path }.into());
+                return Err(match run.units().is_dir() {
+                    true => StateError::InUnits { path },
+                    false => StateError::Missing { path },
+                }
+                .into());
             }
             Err(error) => return Err(TrainError::reading(&path)(error)),
         }
