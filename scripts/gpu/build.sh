@@ -8,21 +8,24 @@ cd "$(dirname "$0")/../.."
 [ $# -eq 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1"
 eval "$(scripts/gpu/toolkit.sh)"
-# One call for all, so that what they have in common, candle's kernels above all, is compiled once.
-cuda=noprop-cli/cuda,noprop-kernels/cuda,noprop-train/cuda
-built=$(cargo test --no-run --message-format json -p noprop-cli -p noprop-kernels -p noprop-train -p xtask --features "$cuda" \
-    --lib --test side_by_side --example bench_worker --test command_line --test command |
-    python3 -c 'import json, sys
+# Every call names the same packages and what needs the tests' dependencies, so that candle's kernels are compiled once.
+built() { # cargo's arguments; prints names and paths of programs
+    cargo "$@" --message-format json -p noprop-cli -p noprop-kernels -p noprop-train -p xtask \
+        --features noprop-cli/cuda,noprop-kernels/cuda,noprop-train/cuda |
+        python3 -c 'import json, sys
 for line in map(json.loads, sys.stdin):
-    if line.get("executable"): print(line["target"]["name"], "test" if line["profile"]["test"] else "program", line["executable"])')
-take() { # what, kind, name here
-    cp "$(awk -v what="$1" -v kind="$2" '$1 == what && $2 == kind { print $3 }' <<<"$built")" "$3"
+    if line.get("executable"): print(line["target"]["name"], line["executable"])'
 }
-take noprop program "$1/noprop"
-take noprop_kernels test "$1/kernels"
-take side_by_side test "$1/training"
-take bench_worker program "$1/bench_worker"
-take xtask program "$1/xtask"
+programs=$(built build --bins --example bench_worker)
+tests=$(built test --no-run --lib --test side_by_side)
+take() { # list, name there, name here
+    cp "$(awk -v name="$2" '$1 == name { print $2 }' <<<"$1")" "$3"
+}
+take "$programs" noprop "$1/noprop"
+take "$programs" bench_worker "$1/bench_worker"
+take "$programs" xtask "$1/xtask"
+take "$tests" noprop_kernels "$1/kernels"
+take "$tests" side_by_side "$1/training"
 strip "$1"/*
 # To carry elsewhere: about 32 MB.
 tar -C "$1" -cJf "$1.tar.xz" .
