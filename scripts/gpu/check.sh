@@ -14,6 +14,13 @@ bin=$(cd "$1" && pwd) out=$(cd "$2" && pwd) data=
 [ "${3:--}" = - ] || data=$(cd "$3" && pwd)
 parts=" ${*:4} "
 [ $# -gt 3 ] || parts=" tests epochs devices torch paper "
+for part in $parts; do
+    case $part in
+    tests | epochs | devices | torch | paper) ;;
+    cifar) [ -n "$data" ] || { echo "the part cifar needs DATA" >&2; exit 2; } ;;
+    *) echo "there is no part $part" >&2; exit 2 ;;
+    esac
+done
 wanted() { [[ $parts == *" $1 "* ]]; }
 # CUDA's run-time libraries: on the path already, in CUDA_HOME, or in PyTorch's packages.
 for place in "${CUDA_HOME:-/usr/local/cuda}/lib64" \
@@ -79,9 +86,11 @@ else
     echo "left out: PyTorch with CUDA, and safetensors, are not installed here"
 fi
 # The paper's runs: a hundred epochs of MNIST, a hundred and fifty of CIFAR-10 (pictures after JPEG compression).
-if wanted paper && [ -n "$data" ]; then train paper --encoder per-block --epochs 100 --precision bf16; fi
+if wanted paper; then
+    if [ -n "$data" ]; then train paper --encoder per-block --epochs 100 --precision bf16; else echo "left out: the paper's run needs DATA"; fi
+fi
 if wanted cifar; then
-    dataset=(--dataset "folder:${data:?the part cifar needs DATA}/cifar")
+    dataset=(--dataset "folder:$data/cifar")
     train cifar --encoder per-block --epochs 150 --precision bf16 --normalize channel --padding 1
 fi
 exit $status

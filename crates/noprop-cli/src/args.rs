@@ -127,7 +127,8 @@ pub struct Train {
     #[arg(long, value_enum, conflicts_with = "blocks")]
     pub distributed: Option<Distributed>,
     /// Blocks in training at a time, with the threads split among them; without it as many as keep all threads busy. The result
-    /// does not depend on it. A GPU trains all in one call, and with 1 one after the other, in less memory
+    /// does not depend on it. A GPU trains all blocks of dt in one call; with 1 one after the other, in less memory and with
+    /// other rounding
     #[arg(long, value_name = "N")]
     pub block_workers: Option<NonZeroUsize>,
     /// Named settings to start from: mnist, mnist-sample, paper-mnist, or a row of the paper's Table 3 such as paper-mnist-dt

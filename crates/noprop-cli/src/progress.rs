@@ -84,7 +84,7 @@ fn bar(total: u64, done: u64) -> View {
     View::Bar(bar)
 }
 
-/// The first Ctrl-C asks to stop after the step; the second stops at once, with the last saved state whole.
+/// The first Ctrl-C asks to stop after the step, on a GPU after the epoch; the second stops at once, with the last saved state whole.
 fn listen() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
@@ -92,7 +92,7 @@ fn listen() -> Result<Arc<AtomicBool>> {
         if asked.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("\nfinishing the step and saving; press Ctrl-C again to stop at once");
+        eprintln!("\nfinishing what is under way and saving; press Ctrl-C again to stop at once");
     })?;
     Ok(stop)
 }

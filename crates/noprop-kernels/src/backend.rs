@@ -65,7 +65,7 @@ pub fn peak_device_memory(device: &candle_core::Device) -> Option<u64> {
 }
 
 /// Does `work` with what candle copies to a GPU for its kernels, shapes and small constants, kept there: a step that is repeated
-/// copies nothing. What differs from step to step must not be copied in `work`, or what is kept grows.
+/// copies nothing. candle keeps every copy of up to 4 KiB for ever, so what differs from step to step must not be copied in `work`.
 pub fn keeping_copies<R>(device: &candle_core::Device, work: impl FnOnce() -> R) -> R {
     #[cfg(feature = "cuda")]
     let _kept = device.as_cuda_device().ok().map(|device| device.enable_cuda_graph_htod_cache());

@@ -2,13 +2,13 @@
 
 use candle_core::{Device, Shape, Tensor};
 
-use crate::losses::{Graded, PartLoss};
+use crate::losses::{PartLoss, UnreadLosses};
 use crate::unit_state::{PartState, add};
 use crate::{PeersError, TrainError};
 
 /// A loss's value and its gradients outside its own part.
 pub(crate) struct Contribution {
-    pub loss: Graded,
+    pub loss: UnreadLosses,
     /// One for every shared part, a place a parameter.
     pub direct: Vec<Vec<Option<Tensor>>>,
     /// At the features of a shared encoder, where the gradient stops for now.
@@ -35,7 +35,7 @@ impl Contribution {
 
 /// Contributions, added in the order in which they are given: that must be the order of blocks, or bits differ.
 pub(crate) struct SharedSum {
-    pub losses: Vec<Graded>,
+    pub losses: Vec<UnreadLosses>,
     pub direct: Vec<Vec<Option<Tensor>>>,
     pub at_features: Option<Tensor>,
     /// What a gradient is shaped like, as `direct` has them.
@@ -94,7 +94,7 @@ impl SharedSum {
                     None
                 }
             };
-            let loss = Graded::told(part.part, loss, error)?;
+            let loss = UnreadLosses::told(part.part, loss, error)?;
             self.add(Contribution { loss, direct, at_features })?;
         }
         match message.rest {

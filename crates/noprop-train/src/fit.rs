@@ -180,6 +180,7 @@ pub fn fit(
     while progress.epoch < epochs {
         let started = Instant::now();
         let mut lr = 0.0;
+        let mut stop = false;
         let (first_step, traffic) = (progress.step, peers.traffic());
         while progress.step < steps {
             let stride = trainer.stride().min(steps - progress.step);
@@ -198,7 +199,7 @@ pub fn fit(
                 }
             }
             // The same on all, or some would wait for the others' next step.
-            let stop = peers.any(control == Control::Stop)?;
+            stop = peers.any(control == Control::Stop)?;
             if stop && progress.step < steps {
                 let elapsed = started.elapsed().as_secs_f64();
                 progress.seconds += elapsed;
@@ -222,6 +223,9 @@ pub fn fit(
         collect(trainer)?;
         if !peers.is_first() {
             progress.next_epoch();
+            if stop && progress.epoch < epochs {
+                return Ok(Outcome::Stopped { epoch: progress.epoch, step: 0 });
+            }
             continue;
         }
         let report = end_epoch(trainer, fitting, &mut progress, seconds)?;
@@ -238,8 +242,16 @@ pub fn fit(
             best_epoch: report.best.epoch,
         })?;
         tracing::info!(epoch = report.epoch, seconds, lr, "epoch done");
+        // A GPU makes the steps of an epoch in one go, and stops after them.
+        let stop = stop && progress.epoch < epochs;
+        if stop {
+            progress.metrics_bytes = record(Event::Stop { epoch: progress.epoch, step: 0 })?;
+        }
         progress.save(run, trainer)?;
         observer.epoch(&report);
+        if stop {
+            return Ok(Outcome::Stopped { epoch: progress.epoch, step: 0 });
+        }
     }
     match progress.best.filter(|_| peers.is_first()) {
         Some(best) => Ok(Outcome::Finished(FitReport { best, seconds: progress.seconds })),

@@ -43,13 +43,13 @@ pub(crate) enum Reading {
 }
 
 /// The losses of some parts in one step, not yet read.
-pub(crate) struct Graded {
+pub(crate) struct UnreadLosses {
     parts: Vec<Part>,
     /// The parts' losses, then their errors: `[2 parts]`.
     values: Tensor,
 }
 
-impl Graded {
+impl UnreadLosses {
     /// `values` are the losses of `parts`, then their errors.
     pub fn new(parts: Vec<Part>, values: Tensor) -> Self {
         Self { parts, values }
@@ -89,13 +89,13 @@ impl Graded {
 }
 
 /// A step that was made, and its losses.
-pub(crate) type Made = (StepReport, Vec<Graded>);
+pub(crate) type UnreadStep = (StepReport, Vec<UnreadLosses>);
 
 /// The reports of `steps` with their losses, all of which are read in one go.
 ///
 /// # Errors
 /// [`TrainError::Diverged`] for the first loss that is NaN or infinite.
-pub(crate) fn read(steps: Vec<Made>) -> Result<Vec<StepReport>, TrainError> {
+pub(crate) fn read(steps: Vec<UnreadStep>) -> Result<Vec<StepReport>, TrainError> {
     let all: Vec<&Tensor> =
         steps.iter().flat_map(|(_, graded)| graded).map(|graded| &graded.values).collect();
     let values = match all.is_empty() {
@@ -120,7 +120,7 @@ pub(crate) fn read(steps: Vec<Made>) -> Result<Vec<StepReport>, TrainError> {
 ///
 /// # Errors
 /// As for [`read`].
-pub(crate) fn read_one((mut report, graded): Made) -> Result<StepReport, TrainError> {
+pub(crate) fn read_one((mut report, graded): UnreadStep) -> Result<StepReport, TrainError> {
     for graded in graded {
         report.losses.extend(graded.read()?);
     }

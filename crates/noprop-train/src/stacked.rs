@@ -9,7 +9,7 @@ use noprop_kernels::optim::{Adam, Moments};
 use noprop_method::{ParameterKind, Part, StackedBlocks, StackedLosses, StackedParameter, row_of};
 
 use crate::batches::{Batch, Batches};
-use crate::losses::{Graded, Made, Reading, StepReport};
+use crate::losses::{Reading, StepReport, UnreadLosses, UnreadStep};
 use crate::trainer::Task;
 use crate::unit_state::{PartState, UnitState, adam_config};
 use crate::{TrainError, Trainer};
@@ -57,7 +57,10 @@ impl<'a> Trainer<'a> {
     }
 
     /// The next steps of all units, with all blocks in one call.
-    pub(crate) fn advance_side_by_side(&mut self, steps: u32) -> Result<Vec<Made>, TrainError> {
+    pub(crate) fn advance_side_by_side(
+        &mut self,
+        steps: u32,
+    ) -> Result<Vec<UnreadStep>, TrainError> {
         let Self { task, units, batches, stack, .. } = self;
         let made = match stack.take() {
             Some(stack) => Some(stack),
@@ -71,6 +74,12 @@ impl<'a> Trainer<'a> {
         let done = made.advance(task, units, batches, steps)?;
         *stack = Some(made);
         Ok(done)
+    }
+
+    /// From now on no two blocks are in one call.
+    pub(crate) fn train_one_by_one(&mut self) {
+        self.grouping = Grouping::OneByOne;
+        self.forget_copies();
     }
 
     /// Forgets copies of the blocks, which are about to change on their own.
@@ -124,7 +133,7 @@ impl<'a> Stack<'a> {
         units: &mut [UnitState],
         batches: &mut Batches<'_>,
         steps: u32,
-    ) -> Result<Vec<Made>, TrainError> {
+    ) -> Result<Vec<UnreadStep>, TrainError> {
         let mut done = Vec::with_capacity(steps as usize);
         for _ in 0..steps {
             let position = units.first().map_or(0, |unit| unit.position);
@@ -145,7 +154,7 @@ impl<'a> Stack<'a> {
         task: &Task<'_>,
         units: &mut [UnitState],
         batch: &Batch,
-    ) -> Result<Graded, TrainError> {
+    ) -> Result<UnreadLosses, TrainError> {
         let network = task.network;
         let draws = task.seed.at(batch.epoch, batch.step);
         let position = units.first().map_or(0, |unit| unit.position);
@@ -185,7 +194,7 @@ impl<'a> Stack<'a> {
             unit.position += 1;
         }
         losses.extend(errors);
-        Ok(Graded::new(parts, Tensor::cat(&losses, 0)?))
+        Ok(UnreadLosses::new(parts, Tensor::cat(&losses, 0)?))
     }
 
     /// Gives the blocks what was trained for them.

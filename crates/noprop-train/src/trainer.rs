@@ -10,7 +10,7 @@ use noprop_method::{BlockLoss, Denoiser, Draws, EncoderKind, Objective, Part, Pa
 
 use crate::batches::{Batch, Batches, frozen_features};
 use crate::contribution::{Contribution, SharedSum, add_each};
-use crate::losses::{Graded, Made, PartLoss, Reading, StepReport, read, read_one};
+use crate::losses::{PartLoss, Reading, StepReport, UnreadLosses, UnreadStep, read, read_one};
 use crate::peers::share;
 use crate::stacked::{Grouping, Stack};
 use crate::unit_state::{PartState, UnitState};
@@ -158,7 +158,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// How many steps at a time [`Self::advance_all`] is best given: more than one only where no unit has to wait for another
-    /// within a step, and never much of an epoch, since a training stops between two calls.
+    /// within a step, and never much of an epoch, since a training stops between two calls. Where losses are read
+    /// late, as on a GPU, it is an epoch.
     pub fn stride(&self) -> u32 {
         if self.task.reading == Reading::Later {
             // Losses are read once an epoch, and blocks that were copied are written back.
@@ -183,7 +184,8 @@ impl<'a> Trainer<'a> {
     /// What the step does depends on the unit, its position and the data, and on nothing that other units did.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] if a loss is NaN or infinite (one by one, the part it belongs to is then as before the step),
+    /// [`TrainError::Diverged`] if a loss is NaN or infinite (where losses are read at once, the part it belongs to is
+    /// then as before the step),
     /// [`TrainError::MissingGradient`] if a trainable variable received none.
     ///
     /// # Panics
@@ -204,7 +206,7 @@ impl<'a> Trainer<'a> {
     /// Several steps at once are faster where blocks share nothing: a block's weights and moments then stay in the cache.
     ///
     /// # Errors
-    /// As for [`Self::advance`]; of several, that of the first unit.
+    /// As for [`Self::advance`]; of several, that of the first unit, or of the first step where losses are read late.
     pub fn advance_all(&mut self, steps: u32) -> Result<Vec<Vec<StepReport>>, TrainError> {
         let all: Vec<usize> = (0..self.units.len()).collect();
         self.advance_units(&all, steps)
@@ -219,8 +221,11 @@ impl<'a> Trainer<'a> {
         chosen: &[usize],
         steps: u32,
     ) -> Result<Vec<Vec<StepReport>>, TrainError> {
-        let side_by_side =
-            self.grouping == Grouping::SideBySide && chosen.len() == self.units.len();
+        // In one call all blocks make the same step.
+        let first = self.units.first().map(|unit| unit.position);
+        let side_by_side = self.grouping == Grouping::SideBySide
+            && chosen.len() == self.units.len()
+            && self.units.iter().all(|unit| Some(unit.position) == first);
         if !side_by_side {
             self.forget_copies();
         }
@@ -239,7 +244,11 @@ impl<'a> Trainer<'a> {
     }
 
     /// The next `steps` steps of the `chosen` units, each step of all before the next of any: one batch at a time.
-    fn advance_in_step(&mut self, chosen: &[usize], steps: u32) -> Result<Vec<Made>, TrainError> {
+    fn advance_in_step(
+        &mut self,
+        chosen: &[usize],
+        steps: u32,
+    ) -> Result<Vec<UnreadStep>, TrainError> {
         let Self { task, units, batches, .. } = self;
         let mut made = Vec::with_capacity(steps as usize * chosen.len());
         for _ in 0..steps {
@@ -309,7 +318,7 @@ impl Task<'_> {
     }
 
     /// The next step of a unit.
-    fn advance(&self, state: &mut UnitState, batch: &Batch) -> Result<Made, TrainError> {
+    fn advance(&self, state: &mut UnitState, batch: &Batch) -> Result<UnreadStep, TrainError> {
         let draws = self.seed.at(batch.epoch, batch.step);
         let lr = self.rate.at(state.position);
         let losses = match state.unit {
@@ -366,7 +375,7 @@ impl Task<'_> {
         features: Option<&Tensor>,
         batch: &Batch,
         draws: Draws,
-    ) -> Result<(BlockLoss, Graded), TrainError> {
+    ) -> Result<(BlockLoss, UnreadLosses), TrainError> {
         let loss = match (part, features) {
             (Part::Block(t), Some(features)) => {
                 self.objective.block_loss(self.network, t, features, &batch.labels, draws)?
@@ -376,7 +385,7 @@ impl Task<'_> {
                 BlockLoss { error: loss.detach(), loss }
             }
         };
-        let graded = Graded::of(part, &loss, self.reading, draws)?;
+        let graded = UnreadLosses::of(part, &loss, self.reading, draws)?;
         Ok((loss, graded))
     }
 
@@ -393,7 +402,7 @@ impl Task<'_> {
         batch: &Batch,
         draws: Draws,
         lr: f64,
-    ) -> Result<Vec<Graded>, TrainError> {
+    ) -> Result<Vec<UnreadLosses>, TrainError> {
         let blocks = state.own().start;
         let (shared, own) = state.parts.split_at_mut(blocks);
         let encoded = match shared.iter().any(|state| state.part == Part::Encoder) {
@@ -460,7 +469,7 @@ impl Task<'_> {
         batch: &Batch,
         draws: Draws,
         lr: f64,
-    ) -> Result<Graded, TrainError> {
+    ) -> Result<UnreadLosses, TrainError> {
         let network = self.network;
         let shared = match network.encoder_part(1) {
             Part::Encoder => Some(self.features(batch, Part::Encoder, draws)?),
@@ -475,7 +484,7 @@ impl Task<'_> {
         };
         let done = self.objective.end_to_end(network, &features, &batch.labels, draws)?;
         let loss = BlockLoss { error: done.loss.clone(), loss: done.loss };
-        let graded = Graded::of(Part::Readout, &loss, self.reading, draws)?;
+        let graded = UnreadLosses::of(Part::Readout, &loss, self.reading, draws)?;
         for part in parts {
             part.step(&done.gradients, lr)?;
         }

@@ -25,6 +25,8 @@ pub fn fit_units(
     for unit in trainer.units() {
         unit.stands_alone()?;
     }
+    // A unit has files and a position of its own.
+    trainer.train_one_by_one();
     let mut folders = Vec::new();
     for (index, unit) in trainer.units().into_iter().enumerate() {
         let folder = UnitFolder::open(run, unit)?;

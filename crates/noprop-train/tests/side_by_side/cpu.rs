@@ -2,9 +2,12 @@
 
 use noprop_method::{Denoiser as _, EncoderKind, Part, Seed};
 use noprop_models::{Embedding, Network, NetworkConfig, Variant};
-use noprop_train::{Grouping, TrainConfig, TrainError, Trainer};
+use noprop_train::{Grouping, Outcome, RunDirectory, TrainConfig, TrainError, Trainer};
 
-use crate::support::{CONFIG, CPU, config, images, losses_by_part, network, objective};
+use crate::support::{
+    CONFIG, CPU, STEPS_PER_EPOCH, config, images, losses_by_part, network, new_run, objective,
+    take_part,
+};
 
 const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
 /// Few enough that rounding has not grown far.
@@ -127,6 +130,21 @@ fn a_loss_that_is_no_number_ends_a_training_in_either_form() {
             );
         }
     }
+}
+
+/// Where an epoch is made in one go, a training that is asked to stop stops after it, and goes on from there to the same weights.
+#[test]
+fn a_training_stops_after_an_epoch_and_goes_on() {
+    let (_kept, whole) = new_run();
+    let done = take_part(&whole, &CPU, Grouping::SideBySide, u32::MAX);
+    assert!(matches!(done, Outcome::Finished(_)), "{done:?}");
+    let (_kept, parted) = new_run();
+    let stopped = take_part(&parted, &CPU, Grouping::SideBySide, STEPS_PER_EPOCH + 1);
+    assert_eq!(stopped, Outcome::Stopped { epoch: 2, step: 0 });
+    let done = take_part(&parted, &CPU, Grouping::SideBySide, u32::MAX);
+    assert!(matches!(done, Outcome::Finished(_)), "{done:?}");
+    let bytes = |run: &RunDirectory| std::fs::read(run.model()).unwrap();
+    assert!(bytes(&whole) == bytes(&parted));
 }
 
 /// Weights and moments go both ways: a training may change between the forms, as one does that moves from a GPU to a CPU.

@@ -6,14 +6,14 @@
 use candle_core::{Device, Tensor};
 use noprop_data::{Change, Mirrored};
 use noprop_kernels::peak_device_memory;
-use noprop_method::{EncoderKind, Sampler, SamplerKind, Seed};
+use noprop_method::{EncoderKind, Seed};
 use noprop_models::Variant;
-use noprop_train::{
-    Control, Existing, Fitting, Grouping, Observer, Outcome, Progress, RunDirectory, StepReport,
-    TrainConfig, Trainer, evaluate, fit,
-};
+use noprop_train::{Grouping, Outcome, Trainer};
 
-use crate::support::{CONFIG, CPU, config, images, losses_by_part, network, objective};
+use crate::support::{
+    CONFIG, CPU, STEPS_PER_EPOCH, config, images, losses_by_part, network, new_run, objective,
+    take_part,
+};
 
 /// Rounding of f32, grown over 20 steps.
 const TOLERANCE: f32 = 1e-3;
@@ -96,54 +96,18 @@ fn images_are_changed_as_on_the_cpu() {
     assert_eq!(labels.to_vec1::<u32>().unwrap(), expected_labels.to_vec1::<u32>().unwrap());
 }
 
-struct StopAfter(u32);
-
-impl Observer for StopAfter {
-    fn step(&mut self, _: &[StepReport]) -> Control {
-        self.0 = self.0.saturating_sub(1);
-        if self.0 == 0 { Control::Stop } else { Control::Continue }
-    }
-}
-
-fn take_part(run: &RunDirectory, device: &Device, stop: u32) -> Outcome {
-    let (variant, encoder) = (Variant::DiscreteTime, EncoderKind::PerBlock);
-    let images = images(device);
-    let network = network(&config(variant).encoder(encoder), device);
-    let objective = objective(variant);
-    let config = TrainConfig { epochs: 4, ..CONFIG };
-    let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1))
-        .unwrap()
-        .grouping(if device.is_cpu() { Grouping::OneByOne } else { Grouping::SideBySide })
-        .unwrap();
-    let progress = match Progress::read(run, "c") {
-        Ok(progress) => {
-            progress.restore(run, &mut trainer).unwrap();
-            progress
-        }
-        Err(_) => Progress::start("c"),
-    };
-    let sampler = Sampler::once(SamplerKind::Mean);
-    let fitting = Fitting { run, validation: &images, sampler, metadata: "{}" };
-    let outcome = fit(&mut trainer, &fitting, progress, &mut StopAfter(stop)).unwrap();
-    let found = evaluate(&network, &*objective, &images, &sampler).unwrap();
-    assert_eq!(found.total, images.len());
-    // Parameters alone are more than nothing.
-    assert_eq!(peak_device_memory(device).is_some_and(|bytes| bytes > 0), !device.is_cpu());
-    outcome
-}
-
 /// A state is the same files wherever it was made: begun on a GPU, gone on with on a CPU, and finished on the GPU.
 #[test]
 fn a_state_goes_from_one_device_to_the_other() {
     let Some(gpu) = gpu() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let run =
-        RunDirectory::create(&folder.path().join("run"), Existing::Refuse, "a = 1\n").unwrap();
-    let steps = 3;
-    assert!(matches!(
-        take_part(&run, &gpu, steps + 1),
-        Outcome::Stopped { .. } | Outcome::Finished(_)
-    ));
-    assert!(matches!(take_part(&run, &CPU, 1), Outcome::Stopped { .. } | Outcome::Finished(_)));
-    assert!(matches!(take_part(&run, &gpu, u32::MAX), Outcome::Finished(_)));
+    let (folder, run) = new_run();
+    let stopped = take_part(&run, &gpu, Grouping::SideBySide, STEPS_PER_EPOCH + 1);
+    assert_eq!(stopped, Outcome::Stopped { epoch: 2, step: 0 });
+    let stopped = take_part(&run, &CPU, Grouping::OneByOne, 1);
+    assert_eq!(stopped, Outcome::Stopped { epoch: 2, step: 1 });
+    let done = take_part(&run, &gpu, Grouping::SideBySide, u32::MAX);
+    assert!(matches!(done, Outcome::Finished(_)), "{done:?}");
+    // Parameters alone are more than nothing.
+    assert!(peak_device_memory(&gpu).is_some_and(|bytes| bytes > 0));
+    drop(folder);
 }

@@ -5,14 +5,20 @@ use std::num::NonZeroU32;
 use candle_core::Device;
 use noprop_data::{Augmentation, Dataset, Split};
 use noprop_method::{
-    Adjoint, Backprop, ContinuousTime, DiscreteTime, FlowMatching, Integration, LossWeight,
-    Objective, ParameterBuilder, Schedule, ScheduleKind, Seed, Solver,
+    Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
+    LossWeight, Objective, ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
+    Solver,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
-use noprop_train::{Decay, OptimizerKind, TrainConfig, Trainer};
+use noprop_train::{
+    Control, Decay, Existing, Fitting, Grouping, Observer, OptimizerKind, Outcome, Progress,
+    RunDirectory, StepReport, TrainConfig, Trainer, evaluate, fit,
+};
 
 pub const CPU: Device = Device::Cpu;
 const BLOCKS: usize = 3;
+/// Of [`images`] in batches of [`CONFIG`].
+pub const STEPS_PER_EPOCH: u32 = 3;
 pub const CONFIG: TrainConfig = TrainConfig {
     epochs: 8,
     batch_size: 8,
@@ -70,10 +76,53 @@ pub fn objective(variant: Variant) -> Box<dyn Objective> {
 pub fn losses_by_part(trainer: &mut Trainer<'_>, steps: u32) -> Vec<Vec<(String, f32)>> {
     let reports = trainer.advance_all(steps).unwrap();
     let of_step = |reports: &Vec<_>| {
-        let parts = reports.iter().flat_map(|report: &noprop_train::StepReport| &report.losses);
+        let parts = reports.iter().flat_map(|report: &StepReport| &report.losses);
         let mut losses: Vec<_> = parts.map(|loss| (loss.part.to_string(), loss.loss)).collect();
         losses.sort_by(|a, b| a.0.cmp(&b.0));
         losses
     };
     reports.iter().map(of_step).collect()
+}
+
+/// An empty run, in a folder that goes with the first of the two.
+pub fn new_run() -> (tempfile::TempDir, RunDirectory) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let run = RunDirectory::create(&path, Existing::Refuse, "a = 1\n").unwrap();
+    (folder, run)
+}
+
+struct StopAfter(u32);
+
+impl Observer for StopAfter {
+    fn step(&mut self, _: &[StepReport]) -> Control {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 { Control::Stop } else { Control::Continue }
+    }
+}
+
+/// Trains from the run's state, or from the beginning, until the observer has seen `stop` steps.
+pub fn take_part(run: &RunDirectory, device: &Device, grouping: Grouping, stop: u32) -> Outcome {
+    let (variant, encoder) = (Variant::DiscreteTime, EncoderKind::PerBlock);
+    let images = images(device);
+    let network = network(&config(variant).encoder(encoder), device);
+    let objective = objective(variant);
+    let config = TrainConfig { epochs: 4, ..CONFIG };
+    let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1))
+        .unwrap()
+        .grouping(grouping)
+        .unwrap();
+    let progress = match Progress::read(run, "c") {
+        Ok(progress) => {
+            progress.restore(run, &mut trainer).unwrap();
+            progress
+        }
+        Err(_) => Progress::start("c"),
+    };
+    let sampler = Sampler::once(SamplerKind::Mean);
+    let fitting = Fitting { run, validation: &images, sampler, metadata: "{}" };
+    let outcome = fit(&mut trainer, &fitting, progress, &mut StopAfter(stop)).unwrap();
+    let found = evaluate(&network, &*objective, &images, &sampler).unwrap();
+    assert_eq!(found.total, images.len());
+    outcome
 }

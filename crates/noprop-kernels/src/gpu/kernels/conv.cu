@@ -37,9 +37,8 @@ KERNEL(columns_back) {
 
 // y = dropout(relu(max(sum) + b)). p: sum [T, C, N CH CW], b [T, C], y, winner (u8, as y [T, C, N, OH, OW]: which value of the window
 // the gradient goes to, 4 for none). n: T, C, N, CH, CW, OH, OW, side of the window (1 or 2), stride of y from channel to channel and
-// from image to image, dropout's threshold (0: none), number of the first image, number of the first
-// block: T is of those before the end of this launch. f: what survivors are multiplied by. key: a block's stream of dropout, the
-// first block's first.
+// from image to image, dropout's threshold (0: none), number of the first image, first block of this
+// launch; T is here the end of its blocks. f: what survivors are multiplied by. key: these blocks' streams of dropout.
 KERNEL(conv_end) {
     const float *sum = (const float *)a.p[0], *b = (const float *)a.p[1];
     float *y = (float *)a.p[2];
