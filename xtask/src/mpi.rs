@@ -39,9 +39,10 @@ const SMALL: &str = "--dataset mnist-sample --batch-size 250 --validation 1000 -
 /// Blocks that share class embeddings and an encoder.
 const LEARNED: &str = "--embedding learned:20 --steps 4 --epochs 2";
 /// Name and settings of the others that must not depend on the number of ranks.
-const TRAININGS: [(&str, &str); 3] = [
+const TRAININGS: [(&str, &str); 4] = [
     ("prototype embeddings", "--embedding prototype --encoder per-block --steps 4 --epochs 1"),
     ("ct", "--method ct --intervals 2 --epochs 1"),
+    ("back-propagation", "--method backprop --steps 2 --epochs 1"),
     ("blocks that share nothing", "--encoder per-block --steps 4 --epochs 1"),
 ];
 const SIZES: [usize; 3] = [1, 2, 4];

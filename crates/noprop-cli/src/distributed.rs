@@ -70,16 +70,15 @@ impl Job {
     }
 }
 
-/// Refuses a training that has no shares to give.
-pub fn check(args: &Train, network: &dyn Denoiser, objective: &dyn Objective) -> Result<()> {
-    if args.distributed.is_some() {
-        for unit in Unit::of(network, objective) {
-            if matches!(unit, Unit::EndToEnd { .. }) {
-                unit.stands_alone()?;
-            }
-        }
+/// Says so if a training has no shares to give: any number of processes makes it no faster than one.
+pub fn warn_of_no_shares(network: &dyn Denoiser, objective: &dyn Objective, peers: &dyn Peers) {
+    let whole = |unit: &Unit| matches!(unit, Unit::EndToEnd { .. });
+    if !peers.is_alone() && peers.is_first() && Unit::of(network, objective).iter().any(whole) {
+        eprintln!(
+            "warning: these blocks are trained through each other, so each of the {} processes makes every step whole: one alone is as fast",
+            peers.size()
+        );
     }
-    Ok(())
 }
 
 /// The run that is to be written. Of several processes the first makes it, once all are known to want the same.

@@ -34,13 +34,11 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
             let task =
                 Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad), args.compute)?;
             let network = task.config.network(task.config.fresh(&task.device))?;
-            distributed::check(args, &network, &*task.objective)?;
             (task, network, run, Start::Resumed)
         }
         None => {
             let task = Task::asked(args)?;
             let network = task.network()?;
-            distributed::check(args, &network, &*task.objective)?;
             let config = task.config.to_toml()?;
             let run = match args.distributed {
                 Some(_) => distributed::create(args, peers, &config, existing(args))?,
@@ -52,6 +50,7 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
             (task, network, run, Start::Fresh)
         }
     };
+    distributed::warn_of_no_shares(&network, &*task.objective, peers);
     match train(&task, &network, (&run, start), args, peers)? {
         Outcome::Finished(report) => {
             let peak = PeakMemory::until_now(&task.device);
