@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use noprop_method::Seed;
-use noprop_train::{Grouping, Outcome, RunDirectory, Trainer, Unit, fit_units};
+use noprop_train::{Outcome, RunDirectory, Trainer, Unit, fit_units};
 
 use crate::args::Train;
 use crate::images::bad_pictures;
@@ -113,8 +113,7 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     let (seed, identity) = (Seed(config.seed), config.to_json()?);
     let mut trainer = Trainer::new(&network, &*task.objective, &task.train, config.train(), seed)?
         .only(&chosen)
-        .block_workers(workers(args))
-        .grouping(Grouping::OneByOne)?;
+        .block_workers(workers(args));
     let mut shown = Progress::new(verbosity(args), config.epochs, trainer.steps_per_epoch(), 0)?;
     let outcome = fit_units(&mut trainer, &run, &identity, existing(args), &mut shown)?;
     let done = outcome == Outcome::Trained;

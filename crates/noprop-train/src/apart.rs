@@ -4,7 +4,7 @@ use noprop_kernels::threads;
 
 use crate::batches::Batch;
 use crate::peers::share;
-use crate::trainer::{Job, Task};
+use crate::step::{Job, Task};
 use crate::{PartLoss, PeersError, StepReport, TrainError};
 
 impl Task<'_> {

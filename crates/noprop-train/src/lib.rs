@@ -6,7 +6,8 @@
 //! | `learning_rate.rs` | warm-up and decay as a function of the step |
 //! | `unit.rs` | which parameters are trained together, and which never meet |
 //! | `unit_state.rs` | a unit's parts and their optimizers |
-//! | `trainer.rs` | one step of one unit: batch, loss, gradients, update |
+//! | `trainer.rs` | who makes the next steps, in which order |
+//! | `step.rs` | one step of one unit: loss, gradients, update |
 //! | `stacked.rs` | all blocks in one call, for GPUs |
 //! | `losses.rs` | what steps were graded, and when it is read |
 //! | `peers.rs` | processes that train one network together: what they ask of each other |
@@ -67,6 +68,7 @@ mod resources;
 mod run_dir;
 mod stacked;
 mod state;
+mod step;
 mod trainer;
 mod unit;
 mod unit_state;

@@ -1,4 +1,4 @@
-//! What steps were graded. Losses stay where they were computed until they are read: on a GPU a read waits for all that was
+//! What steps were losses. Losses stay where they were computed until they are read: on a GPU a read waits for all that was
 //! asked of it, so there it is done once for many steps.
 
 use candle_core::{Device, Tensor};
@@ -35,7 +35,7 @@ pub struct StepReport {
 /// When losses are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Reading {
-    /// Before the parameters that they are of change, which they do not if a loss is no number.
+    /// Before the parameters they belong to change: a loss that is no number leaves these as they were.
     #[default]
     AtOnce,
     /// When all steps of a call were made.
@@ -63,11 +63,11 @@ impl UnreadLosses {
         draws: Draws,
     ) -> Result<Self, TrainError> {
         let values = Tensor::stack(&[loss.loss.detach(), loss.error.detach()], 0)?;
-        let graded = Self::new(vec![part], values);
+        let losses = Self::new(vec![part], values);
         if reading == Reading::AtOnce {
-            finite(&graded.read()?, (draws.epoch() + 1, draws.step() + 1))?;
+            finite(&losses.read()?, (draws.epoch() + 1, draws.step() + 1))?;
         }
-        Ok(graded)
+        Ok(losses)
     }
 
     /// What another process read.
@@ -77,10 +77,10 @@ impl UnreadLosses {
 
     /// The numbers.
     pub fn read(&self) -> Result<Vec<PartLoss>, TrainError> {
-        Ok(self.with(&self.values.to_vec1()?))
+        Ok(self.numbered(&self.values.to_vec1()?))
     }
 
-    fn with(&self, values: &[f32]) -> Vec<PartLoss> {
+    fn numbered(&self, values: &[f32]) -> Vec<PartLoss> {
         let (losses, errors) = values.split_at(values.len() / 2);
         let values = losses.iter().zip(errors);
         let parts = self.parts.iter().zip(values);
@@ -97,35 +97,23 @@ pub(crate) type UnreadStep = (StepReport, Vec<UnreadLosses>);
 /// [`TrainError::Diverged`] for the first loss that is NaN or infinite.
 pub(crate) fn read(steps: Vec<UnreadStep>) -> Result<Vec<StepReport>, TrainError> {
     let all: Vec<&Tensor> =
-        steps.iter().flat_map(|(_, graded)| graded).map(|graded| &graded.values).collect();
+        steps.iter().flat_map(|(_, losses)| losses).map(|losses| &losses.values).collect();
     let values = match all.is_empty() {
         true => Vec::new(),
         false => Tensor::cat(&all, 0)?.to_vec1::<f32>()?,
     };
     let mut rest = values.as_slice();
     let mut reports = Vec::with_capacity(steps.len());
-    for (mut report, graded) in steps {
-        for graded in graded {
-            let (values, after) = rest.split_at(2 * graded.parts.len());
+    for (mut report, losses) in steps {
+        for unread in losses {
+            let (values, after) = rest.split_at(2 * unread.parts.len());
             rest = after;
-            report.losses.extend(graded.with(values));
+            report.losses.extend(unread.numbered(values));
         }
         finite(&report.losses, (report.epoch, report.step))?;
         reports.push(report);
     }
     Ok(reports)
-}
-
-/// The report of one step with its losses.
-///
-/// # Errors
-/// As for [`read`].
-pub(crate) fn read_one((mut report, graded): UnreadStep) -> Result<StepReport, TrainError> {
-    for graded in graded {
-        report.losses.extend(graded.read()?);
-    }
-    finite(&report.losses, (report.epoch, report.step))?;
-    Ok(report)
 }
 
 /// Refuses a loss that is no number. Epoch and step count from 1.

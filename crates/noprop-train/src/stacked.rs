@@ -9,8 +9,8 @@ use noprop_kernels::optim::{Adam, Moments};
 use noprop_method::{ParameterKind, Part, StackedBlocks, StackedLosses, StackedParameter, row_of};
 
 use crate::batches::{Batch, Batches};
-use crate::losses::{Reading, StepReport, UnreadLosses, UnreadStep};
-use crate::trainer::Task;
+use crate::losses::{StepReport, UnreadLosses, UnreadStep};
+use crate::step::Task;
 use crate::unit_state::{PartState, UnitState, adam_config};
 use crate::{TrainError, Trainer};
 
@@ -41,12 +41,8 @@ impl<'a> Trainer<'a> {
     pub fn grouping(mut self, grouping: Grouping) -> Result<Self, TrainError> {
         let parts = self.units.iter().flat_map(|unit| &unit.parts);
         let here = parts.filter(|state| matches!(state.part, Part::Block(_))).count();
-        let alone = self.task.peers.is_alone();
-        let all_here = here == self.task.network.blocks() && alone;
-        // A GPU would wait for the host at every read.
-        let later = grouping == Grouping::SideBySide || !self.task.device().is_cpu();
-        self.task.reading = if later && alone { Reading::Later } else { Reading::AtOnce };
-
+        let all_here = here == self.task.network.blocks() && self.task.peers.is_alone();
+        self.task.reading = self.task.reading_of(grouping);
         self.stack = match grouping {
             Grouping::SideBySide if all_here => Stack::new(&self.task, &self.units)?,
             Grouping::SideBySide | Grouping::OneByOne => None,
@@ -138,11 +134,11 @@ impl<'a> Stack<'a> {
         for _ in 0..steps {
             let position = units.first().map_or(0, |unit| unit.position);
             let batch = batches.at(task.place(position))?;
-            let graded = self.step(task, units, &batch)?;
+            let losses = self.step(task, units, &batch)?;
             let (epoch, step, images) = (batch.epoch + 1, batch.step + 1, batch.labels.dim(0)?);
             let lr = task.rate.at(position);
             let report = StepReport { epoch, step, lr, images, losses: Vec::new() };
-            done.push((report, vec![graded]));
+            done.push((report, vec![losses]));
         }
         self.write_back(units)?;
         Ok(done)

@@ -10,17 +10,20 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use candle_core::Device;
-use noprop_data::{Augmentation, Dataset, Split};
+use noprop_data::Augmentation;
 use noprop_kernels::threads::Workers;
 use noprop_method::{
     ContinuousTime, DiscreteTime, EncoderKind, Integration, LearnedSchedule, LossWeight, Objective,
-    ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
+    ParameterBuilder, Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
-    Alone, Control, Decay, Existing, Fitting, Observer, OptimizerKind, Outcome, Peers, PeersError,
-    Progress, RunDirectory, StepReport, Traffic, TrainConfig, Trainer, fit,
+    Alone, Decay, Existing, OptimizerKind, Outcome, Peers, PeersError, RunDirectory, Traffic,
+    TrainConfig, Trainer,
 };
+use parts_of_a_run::{few_images, go_on};
+
+mod parts_of_a_run;
 
 const BLOCKS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig {
@@ -162,21 +165,6 @@ impl Training {
     }
 }
 
-fn few_images() -> Split {
-    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
-    Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
-}
-
-/// Asks to stop after a number of steps.
-struct StopAfter(u32);
-
-impl Observer for StopAfter {
-    fn step(&mut self, _: &[StepReport]) -> Control {
-        self.0 = self.0.saturating_sub(1);
-        if self.0 == 0 { Control::Stop } else { Control::Continue }
-    }
-}
-
 /// One process's part of a training: from the run's state if it has one, for so many steps if it is told to stop.
 fn take_part(training: Training, run: &RunDirectory, peers: &dyn Peers, stop: u32) -> Outcome {
     let (images, network, objective) = (few_images(), training.network(), training.objective());
@@ -184,16 +172,7 @@ fn take_part(training: Training, run: &RunDirectory, peers: &dyn Peers, stop: u3
         .unwrap()
         .block_workers(Workers::Exactly(std::num::NonZeroUsize::MIN))
         .among(peers);
-    let progress = match Progress::read(run, "c") {
-        Ok(progress) => {
-            progress.restore(run, &mut trainer).unwrap();
-            progress
-        }
-        Err(_) => Progress::start("c"),
-    };
-    let sampler = Sampler::once(SamplerKind::Mean);
-    let fitting = Fitting { run, validation: &images, sampler, metadata: "{}" };
-    fit(&mut trainer, &fitting, progress, &mut StopAfter(stop)).unwrap()
+    go_on(&mut trainer, run, &images, stop)
 }
 
 /// Every rank on a thread of its own; what the first one ended with, and what it heard.

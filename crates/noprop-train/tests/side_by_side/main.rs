@@ -5,4 +5,6 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[path = "../parts_of_a_run/mod.rs"]
+mod parts_of_a_run;
 mod support;

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use candle_core::Device;
-use noprop_data::{Augmentation, Dataset, Split};
+use noprop_data::{Augmentation, Split};
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
     LossWeight, Objective, ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
@@ -11,9 +11,11 @@ use noprop_method::{
 };
 use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
-    Control, Decay, Existing, Fitting, Grouping, Observer, OptimizerKind, Outcome, Progress,
-    RunDirectory, StepReport, TrainConfig, Trainer, evaluate, fit,
+    Decay, Existing, Grouping, OptimizerKind, Outcome, RunDirectory, StepReport, TrainConfig,
+    Trainer, evaluate,
 };
+
+use crate::parts_of_a_run::{few_images, go_on};
 
 pub const CPU: Device = Device::Cpu;
 const BLOCKS: usize = 3;
@@ -31,9 +33,7 @@ pub const CONFIG: TrainConfig = TrainConfig {
 };
 
 pub fn images(device: &Device) -> Split {
-    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
-    let split = Dataset::mnist_sample().unwrap().train.select(&rows).unwrap();
-    split.to_device(device).unwrap()
+    few_images().to_device(device).unwrap()
 }
 
 pub fn config(variant: Variant) -> NetworkConfig {
@@ -92,15 +92,6 @@ pub fn new_run() -> (tempfile::TempDir, RunDirectory) {
     (folder, run)
 }
 
-struct StopAfter(u32);
-
-impl Observer for StopAfter {
-    fn step(&mut self, _: &[StepReport]) -> Control {
-        self.0 = self.0.saturating_sub(1);
-        if self.0 == 0 { Control::Stop } else { Control::Continue }
-    }
-}
-
 /// Trains from the run's state, or from the beginning, until the observer has seen `stop` steps.
 pub fn take_part(run: &RunDirectory, device: &Device, grouping: Grouping, stop: u32) -> Outcome {
     let (variant, encoder) = (Variant::DiscreteTime, EncoderKind::PerBlock);
@@ -112,16 +103,8 @@ pub fn take_part(run: &RunDirectory, device: &Device, grouping: Grouping, stop: 
         .unwrap()
         .grouping(grouping)
         .unwrap();
-    let progress = match Progress::read(run, "c") {
-        Ok(progress) => {
-            progress.restore(run, &mut trainer).unwrap();
-            progress
-        }
-        Err(_) => Progress::start("c"),
-    };
+    let outcome = go_on(&mut trainer, run, &images, stop);
     let sampler = Sampler::once(SamplerKind::Mean);
-    let fitting = Fitting { run, validation: &images, sampler, metadata: "{}" };
-    let outcome = fit(&mut trainer, &fitting, progress, &mut StopAfter(stop)).unwrap();
     let found = evaluate(&network, &*objective, &images, &sampler).unwrap();
     assert_eq!(found.total, images.len());
     outcome
