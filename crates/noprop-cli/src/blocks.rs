@@ -10,6 +10,7 @@ use noprop_train::{Outcome, RunDirectory, Trainer, Unit, fit_units};
 
 use crate::args::Train;
 use crate::images::bad_pictures;
+use crate::output::{answer, note};
 use crate::progress::Progress;
 use crate::task::Task;
 use crate::train::{existing, verbosity, workers};
@@ -121,12 +122,12 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     if args.json {
         let units: Vec<String> = chosen.iter().map(ToString::to_string).collect();
         let run = run.path().to_string_lossy();
-        println!("{}", serde_json::json!({ "run": run, "units": units, "done": done }));
+        answer!("{}", serde_json::json!({ "run": run, "units": units, "done": done }))?;
     } else if done {
-        println!("{blocks} done in {shown}; once all units are: noprop merge {shown}");
+        answer!("{blocks} done in {shown}; once all units are: noprop merge {shown}")?;
     }
     if let Outcome::Stopped { epoch, step } = outcome {
-        eprintln!(
+        note!(
             "stopped after {epoch} epoch(s) and {step} step(s); go on with: noprop train --resume {shown} --blocks {blocks}"
         );
     }

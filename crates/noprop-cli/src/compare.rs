@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::Compare;
 use crate::config::{Method, RunConfig};
+use crate::output::{answer, note};
 use crate::record::Record;
 use crate::spread::Spread;
 use crate::trained::Trained;
@@ -21,15 +22,15 @@ pub fn run(args: &Compare) -> Result<()> {
     let groups = Group::of(runs);
     let lines: Vec<Line> = groups.iter().map(Group::line).collect();
     if args.json {
-        println!("{}", serde_json::to_string(&lines)?);
+        answer!("{}", serde_json::to_string(&lines)?)?;
     } else {
-        println!("{}", table(&lines));
+        answer!("{}", table(&lines))?;
     }
     if let Some(stem) = &args.figure {
         let series = groups.iter().map(Group::curve).collect();
         let title = "Wrong answers on held-out training images, while training".into();
         let [png, svg] = save(&ErrorOverTime { title, series }, stem)?;
-        eprintln!("{}, {}", png.display(), svg.display());
+        note!("{}, {}", png.display(), svg.display());
     }
     Ok(())
 }

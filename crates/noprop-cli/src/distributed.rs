@@ -1,5 +1,7 @@
 //! `noprop train --distributed`: this process among those that train with it.
 
+use std::io::Write;
+
 use anyhow::{Context, Result, ensure};
 use noprop_method::{Denoiser, Objective};
 use noprop_train::{Alone, Existing, Peers, RunDirectory, Unit};
@@ -7,6 +9,7 @@ use noprop_train::{Alone, Existing, Peers, RunDirectory, Unit};
 use crate::args::{Command, Distributed, Train};
 #[cfg(feature = "mpi")]
 use crate::mpi::Mpi;
+use crate::output::note;
 
 /// The processes that were started together: one, unless `--distributed` says otherwise.
 pub struct Job {
@@ -56,7 +59,7 @@ impl Job {
     pub fn before_failing(&self) {
         if !self.peers().is_first() {
             std::thread::sleep(std::time::Duration::from_millis(500));
-            eprint!("rank {}: ", self.peers().rank());
+            let _ = write!(std::io::stderr(), "rank {}: ", self.peers().rank());
         }
     }
 
@@ -74,7 +77,7 @@ impl Job {
 pub fn warn_of_no_shares(network: &dyn Denoiser, objective: &dyn Objective, peers: &dyn Peers) {
     let whole = |unit: &Unit| matches!(unit, Unit::EndToEnd { .. });
     if !peers.is_alone() && peers.is_first() && Unit::of(network, objective).iter().any(whole) {
-        eprintln!(
+        note!(
             "warning: these blocks are trained through each other, so each of the {} processes makes every step whole: one alone is as fast",
             peers.size()
         );

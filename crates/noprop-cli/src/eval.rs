@@ -7,6 +7,7 @@ use noprop_train::evaluate;
 
 use crate::args::Eval;
 use crate::images::Images;
+use crate::output::answer;
 use crate::trained::Trained;
 
 pub fn run(args: &Eval) -> Result<()> {
@@ -36,7 +37,7 @@ pub fn run(args: &Eval) -> Result<()> {
         Sampler { kind: args.sampler, runs: args.runs, seed: Seed(args.seed), integration };
     let result = evaluate(&trained.network, &*trained.objective, &test, &sampler)?;
     if args.json {
-        println!(
+        answer!(
             "{}",
             serde_json::json!({
                 "accuracy": result.accuracy(),
@@ -49,7 +50,7 @@ pub fn run(args: &Eval) -> Result<()> {
                 "steps": sampler.integration.map(|integration| integration.steps),
                 "solver": sampler.integration.map(|integration| integration.solver),
             })
-        );
+        )?;
         return Ok(());
     }
     let averaged = match sampler.runs.get() {
@@ -60,19 +61,19 @@ pub fn run(args: &Eval) -> Result<()> {
         Some(path) => format!(", {} steps of {}", path.steps, path.solver),
         None => String::new(),
     };
-    println!(
+    answer!(
         "accuracy {:.2} % ({} of {} images of {name}), sampler {}{path}, {averaged}",
         100.0 * result.accuracy(),
         result.correct,
         result.total,
         sampler.kind,
-    );
+    )?;
     if result.per_block.len() <= 1 {
         return Ok(());
     }
-    println!("what each block alone would have answered:");
+    answer!("what each block alone would have answered:")?;
     for (block, accuracy) in (1..).zip(&result.per_block) {
-        println!("  block {block:>3}  {:.2} %", 100.0 * accuracy);
+        answer!("  block {block:>3}  {:.2} %", 100.0 * accuracy)?;
     }
     Ok(())
 }

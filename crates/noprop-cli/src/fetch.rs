@@ -5,6 +5,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use noprop_data::fetch::{Event, Progress, fetch};
 
 use crate::args::Fetch;
+use crate::output::{answer, note};
 
 pub fn run(args: &Fetch) -> Result<()> {
     let mut display = Display(ProgressBar::no_length());
@@ -14,7 +15,7 @@ pub fn run(args: &Fetch) -> Result<()> {
     let fetched = fetch(args.dataset, &args.data_dir, args.mirror.as_ref(), &mut display);
     display.0.finish_and_clear();
     let fetched = fetched?;
-    println!("{} is complete in {}", args.dataset, fetched.folder.display());
+    answer!("{} is complete in {}", args.dataset, fetched.folder.display())?;
     Ok(())
 }
 
@@ -31,7 +32,7 @@ impl Progress for Display {
             }
             Event::Advance { bytes } => self.0.inc(bytes),
             Event::Failed { file, from, fault } => {
-                self.0.suspend(|| eprintln!("{file}: {from}: {fault}"));
+                self.0.suspend(|| note!("{file}: {from}: {fault}"));
             }
             _ => {}
         }

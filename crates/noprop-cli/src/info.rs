@@ -5,6 +5,7 @@ use noprop_method::{Denoiser, Part};
 use noprop_train::Event;
 
 use crate::args::Info;
+use crate::output::answer;
 use crate::trained::Trained;
 
 pub fn run(args: &Info) -> Result<()> {
@@ -21,7 +22,7 @@ pub fn run(args: &Info) -> Result<()> {
     if args.json {
         let parts: serde_json::Map<String, serde_json::Value> =
             parts.iter().map(|(part, count)| (part.to_string(), (*count).into())).collect();
-        println!(
+        answer!(
             "{}",
             serde_json::json!({
                 "run": trained.run.path().to_string_lossy(),
@@ -33,30 +34,30 @@ pub fn run(args: &Info) -> Result<()> {
                 "best_epoch": test.map(|(_, epoch, _)| epoch),
                 "seconds": test.map(|(.., seconds)| seconds),
             })
-        );
+        )?;
         return Ok(());
     }
-    println!("run         {}", trained.run.path().display());
+    answer!("run         {}", trained.run.path().display())?;
     match test {
-        Some((accuracy, epoch, seconds)) => println!(
+        Some((accuracy, epoch, seconds)) => answer!(
             "accuracy    {:.2} % on the test images, weights of epoch {epoch}, trained in {seconds:.1} s",
             100.0 * accuracy
-        ),
-        None => println!("accuracy    not tested yet: the training has not come to its end"),
+        )?,
+        None => answer!("accuracy    not tested yet: the training has not come to its end")?,
     }
-    println!(
+    answer!(
         "images      {} x {} pixels, {} channel(s), {} classes: {}",
         images.height,
         images.width,
         images.channels,
         images.class_names.len(),
         images.class_names.join(", ")
-    );
-    println!("data        sha256 {}", images.sha256);
-    println!("parameters  {total}");
+    )?;
+    answer!("data        sha256 {}", images.sha256)?;
+    answer!("parameters  {total}")?;
     for (part, count) in parts {
-        println!("  {:<10} {count}", part.to_string());
+        answer!("  {:<10} {count}", part.to_string())?;
     }
-    println!("\nconfig.toml\n{}", trained.config.to_toml()?);
+    answer!("\nconfig.toml\n{}", trained.config.to_toml()?)?;
     Ok(())
 }

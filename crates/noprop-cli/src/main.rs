@@ -17,6 +17,7 @@ mod merge;
 mod model_card;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod output;
 mod plot;
 mod predict;
 mod preset;
@@ -27,6 +28,7 @@ mod reproduce;
 mod source;
 mod spread;
 mod status;
+mod stop;
 mod task;
 mod train;
 mod trained;
@@ -38,6 +40,8 @@ use anyhow::Result;
 use args::{Args, Command, Compute};
 use clap::Parser;
 use distributed::Job;
+
+use crate::output::{ReaderGone, note};
 
 fn main() -> ExitCode {
     // Tensors of one step are the next step's: memory handed back to the system would have to be asked for again.
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
     };
     match run(&args, &job) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             job.before_failing();
             let code = fail(&error);
@@ -65,8 +70,8 @@ fn main() -> ExitCode {
 fn fail(error: &anyhow::Error) -> ExitCode {
     let said = one_line(&chain(error));
     match device::advice(&said) {
-        Some(advice) => eprintln!("error: {advice} ({said})"),
-        None => eprintln!("error: {said}"),
+        Some(advice) => note!("error: {advice} ({said})"),
+        None => note!("error: {said}"),
     }
     ExitCode::from(exit_code(error))
 }
@@ -99,6 +104,8 @@ fn prepare(command: &Command) -> Result<Job> {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("NOPROP_LOG"))
         .with_writer(std::io::stderr)
+        // It would be said on stderr, which is what cannot be written.
+        .log_internal_errors(false)
         .init();
     Job::start(command)
 }
@@ -134,7 +141,7 @@ fn refuse(refusal: &clap::Error) -> ExitCode {
         let _ = refusal.print();
         return ExitCode::from(2);
     }
-    eprintln!("{}", one_line(&refusal.render().to_string()));
+    note!("{}", one_line(&refusal.render().to_string()));
     ExitCode::from(2)
 }
 

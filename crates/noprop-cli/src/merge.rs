@@ -5,6 +5,7 @@ use noprop_train::{Merging, PeakMemory, RunDirectory, merge_units};
 
 use crate::args::{Form, Merge};
 use crate::images::bad_pictures;
+use crate::output::note;
 use crate::task::Task;
 
 pub fn run(args: &Merge) -> Result<()> {
@@ -26,7 +27,7 @@ pub fn run(args: &Merge) -> Result<()> {
     let merged = merge_units(&run, &merging)?;
     if merged.processors.len() > 1 {
         let kinds: Vec<&str> = merged.processors.iter().map(String::as_str).collect();
-        eprintln!(
+        note!(
             "warning: units were trained on several kinds of processor, so one process may not repeat the bytes: {}",
             kinds.join("; ")
         );

@@ -1,5 +1,6 @@
 //! MPI: the processes that mpirun started. All that is particular to it stands here.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
@@ -40,7 +41,7 @@ impl Mpi {
         let (rank, size) = (number(world.rank())?, number(world.size())?);
         let said = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            eprint!("rank {rank}: ");
+            let _ = write!(std::io::stderr(), "rank {rank}: ");
             said(panic);
             SimpleCommunicator::world().abort(1);
         }));

@@ -17,6 +17,7 @@ use noprop_train::{Evaluation, Event, accuracies, evaluate};
 
 use crate::args::Plot;
 use crate::config::Method;
+use crate::output::answer;
 use crate::prototypes;
 use crate::trained::Trained;
 
@@ -45,11 +46,11 @@ pub fn run(args: &Plot) -> Result<()> {
     if args.json {
         let figures: Vec<_> = figures.iter().map(|path| path.to_string_lossy()).collect();
         let run = args.run.to_string_lossy();
-        println!("{}", serde_json::json!({ "run": run, "figures": figures }));
+        answer!("{}", serde_json::json!({ "run": run, "figures": figures }))?;
         return Ok(());
     }
     for path in figures {
-        println!("{}", path.display());
+        answer!("{}", path.display())?;
     }
     Ok(())
 }

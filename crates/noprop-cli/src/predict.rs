@@ -6,6 +6,7 @@ use noprop_data::picture::{self, Polarity};
 use noprop_method::{Sampler, Seed, classify};
 
 use crate::args::Predict;
+use crate::output::answer;
 use crate::trained::Trained;
 
 /// Blocks named one by one in the readable answer; the JSON has them all.
@@ -42,7 +43,7 @@ pub fn run(args: &Predict) -> Result<()> {
         let label = top(&answer.probabilities)?;
         let per_block = answer.per_block.iter().map(top).collect::<Result<Vec<_>>>()?;
         if args.json {
-            println!(
+            answer!(
                 "{}",
                 serde_json::json!({
                     "path": path.to_string_lossy(),
@@ -51,7 +52,7 @@ pub fn run(args: &Predict) -> Result<()> {
                     "probabilities": probabilities,
                     "per_block": per_block,
                 })
-            );
+            )?;
             continue;
         }
         let mut ranked: Vec<(u32, f32)> = (0..).zip(probabilities).collect();
@@ -62,10 +63,10 @@ pub fn run(args: &Predict) -> Result<()> {
             .map(|&(class, p)| format!("{} {:.1} %", name(class), 100.0 * p))
             .collect();
         let blocks: Vec<&str> = per_block.iter().map(|&label| name(label)).collect();
-        println!("{}: {}", path.display(), name(label));
-        println!("  probabilities {}", ranked.join(", "));
+        answer!("{}: {}", path.display(), name(label))?;
+        answer!("  probabilities {}", ranked.join(", "))?;
         if blocks.len() > 1 {
-            println!("  blocks 1 to {}: {}", blocks.len(), blocks.join(" "));
+            answer!("  blocks 1 to {}: {}", blocks.len(), blocks.join(" "))?;
         }
     }
     Ok(())

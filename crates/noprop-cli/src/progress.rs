@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::output::note;
+use crate::stop;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noprop_method::Part;
@@ -84,16 +86,20 @@ fn bar(total: u64, done: u64) -> View {
     View::Bar(bar)
 }
 
-/// The first Ctrl-C asks to stop after the step, on a GPU after the epoch; the second stops at once, with the last saved state whole.
+/// The first request asks to stop after the step, on a GPU after the epoch; the next one stops at once, with the last saved state
+/// whole.
 fn listen() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::SeqCst) {
+    stop::on_request(move |number| {
+        if number > 1 {
             std::process::exit(130);
         }
-        eprintln!("\nfinishing what is under way and saving; press Ctrl-C again to stop at once");
+        asked.store(true, Ordering::SeqCst);
+        note!("\nfinishing what is under way and saving; press Ctrl-C again to stop at once");
     })?;
+    let asked = Arc::clone(&stop);
+    stop::on_end_of_stdin(move || asked.store(true, Ordering::SeqCst));
     Ok(stop)
 }
 
@@ -151,7 +157,7 @@ impl Observer for Progress {
             }
             View::Plain { last } => {
                 if last.elapsed() > PLAIN_EVERY {
-                    eprintln!("{}", line());
+                    note!("{}", line());
                     self.view = View::Plain { last: Instant::now() };
                 }
             }
@@ -172,7 +178,7 @@ impl Observer for Progress {
         );
         match &self.view {
             View::Quiet => {}
-            View::Plain { .. } => eprintln!("{line}"),
+            View::Plain { .. } => note!("{line}"),
             View::Bar(bar) => bar.println(line),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::output::note;
 use anyhow::Result;
 use noprop_data::{Dataset, DatasetName, FolderOptions, load, open_folder};
 use serde::{Deserialize, Serialize};
@@ -27,10 +28,10 @@ impl Source {
             Self::Folder(path) => {
                 let (data, bad) = open_folder(path, options)?;
                 for bad in bad.iter().take(NAMED) {
-                    eprintln!("skipped: {bad}");
+                    note!("skipped: {bad}");
                 }
                 if bad.len() > NAMED {
-                    eprintln!("skipped: {} more", bad.len() - NAMED);
+                    note!("skipped: {} more", bad.len() - NAMED);
                 }
                 Ok(data)
             }

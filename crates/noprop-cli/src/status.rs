@@ -5,6 +5,7 @@ use noprop_train::{RunDirectory, Unit, UnitStatus, unit_status};
 
 use crate::args::Status;
 use crate::config::RunConfig;
+use crate::output::answer;
 
 pub fn run(args: &Status) -> Result<()> {
     let run = RunDirectory::open(&args.run)?;
@@ -25,20 +26,20 @@ pub fn run(args: &Status) -> Result<()> {
     }
     if args.json {
         let line = |(unit, status, epochs): &(String, &str, u32)| serde_json::json!({ "unit": unit, "status": status, "epochs": epochs, "of": config.epochs });
-        println!("{}", serde_json::Value::from(lines.iter().map(line).collect::<Vec<_>>()));
+        answer!("{}", serde_json::Value::from(lines.iter().map(line).collect::<Vec<_>>()))?;
         return Ok(());
     }
     for (unit, word, epochs) in &lines {
-        println!("{unit:<10} {word:<8} {epochs} of {} epochs", config.epochs);
+        answer!("{unit:<10} {word:<8} {epochs} of {} epochs", config.epochs)?;
     }
     let path = run.path().display();
     if lines.iter().any(|(_, word, _)| *word != "done") {
         let left = lines.iter().filter(|(_, word, _)| *word != "done").count();
-        println!("{left} of {} units are not done", lines.len());
+        answer!("{left} of {} units are not done", lines.len())?;
     } else if run.model().is_file() {
-        println!("all are done, and merged");
+        answer!("all are done, and merged")?;
     } else {
-        println!("all are done: noprop merge {path}");
+        answer!("all are done: noprop merge {path}")?;
     }
     Ok(())
 }

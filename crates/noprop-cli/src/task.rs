@@ -14,6 +14,7 @@ use noprop_train::{
 use crate::args::{Compute, Form, Train};
 use crate::config::{Holdout, RunConfig};
 use crate::images::{Images, bad_pictures};
+use crate::output::{answer, note};
 use crate::preset::Preset;
 use crate::source::Source;
 use crate::trained::Trained;
@@ -118,14 +119,14 @@ impl Task {
         let card = model_card::text(&self.config, report, &test, &Hardware::with(&self.device))?;
         run.write("README.md", card.as_bytes())?;
         plot::draw(&trained, &self.test, &test)?;
-        print(run, form, report, &test, peak);
+        print(run, form, report, &test, peak)?;
         Ok(())
     }
 
     pub fn warn_of_a_label_in_the_noise(&self, network: &dyn Denoiser) -> Result<()> {
         let kl = self.objective.kl_to_prior(network)?;
         if kl > KL_WARNING {
-            eprintln!(
+            note!(
                 "warning: KL(q(z_0|y) || N(0, I)) is {kl:.2} nats with schedule {}: training starts from noise that still \
                  tells the label, classification does not; --schedule cosine has no such gap (docs/method.md)",
                 self.config.schedule
@@ -136,7 +137,13 @@ impl Task {
 }
 
 /// The answer of a training.
-fn print(run: &RunDirectory, form: Form, report: &FitReport, test: &Evaluation, peak: PeakMemory) {
+fn print(
+    run: &RunDirectory,
+    form: Form,
+    report: &FitReport,
+    test: &Evaluation,
+    peak: PeakMemory,
+) -> Result<()> {
     if form == Form::Json {
         let mut answer = serde_json::json!({
             "run": run.path().to_string_lossy(),
@@ -149,9 +156,9 @@ fn print(run: &RunDirectory, form: Form, report: &FitReport, test: &Evaluation, 
         if let Some(bytes) = peak.device {
             answer["peak_device_bytes"] = bytes.into();
         }
-        println!("{answer}");
+        answer!("{answer}")?;
     } else {
-        println!(
+        answer!(
             "test accuracy {:.2} % ({} of {}), weights of epoch {}, trained in {:.1} s\nrun {}, figures in its folder figures",
             100.0 * test.accuracy(),
             test.correct,
@@ -159,8 +166,9 @@ fn print(run: &RunDirectory, form: Form, report: &FitReport, test: &Evaluation, 
             report.best.epoch,
             report.seconds,
             run.path().display()
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// The data, where `bad` may be more lenient than the settings: it is checked that they are the same.
@@ -207,7 +215,7 @@ fn find(data_dir: &Path) -> DatasetName {
     match DatasetName::Mnist.presence(data_dir) {
         Presence::Complete { .. } | Presence::Bundled => DatasetName::Mnist,
         Presence::Incomplete { folder, .. } => {
-            eprintln!(
+            note!(
                 "NOTICE: there is no MNIST in {}: this trains on the bundled sample of 5,000 images.\n\
                  NOTICE: for the real thing run `cargo xtask fetch-mnist` first.",
                 folder.display()

@@ -17,6 +17,7 @@ use crate::blocks;
 use crate::config::RunConfig;
 use crate::distributed;
 use crate::images::bad_pictures;
+use crate::output::note;
 use crate::progress::{self, Verbosity};
 use crate::task::Task;
 
@@ -59,7 +60,7 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
         Outcome::Stopped { .. } if !peers.is_first() => Ok(()),
         Outcome::Stopped { epoch, step } => {
             let path = run.path().display();
-            eprintln!(
+            note!(
                 "stopped after {epoch} epoch(s) and {step} step(s); go on with: noprop train --resume {path}"
             );
             Ok(())

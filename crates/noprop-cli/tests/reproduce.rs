@@ -248,7 +248,7 @@ fn stopped_or_killed_it_goes_on() {
             said.read_to_string(&mut rest).unwrap();
             assert!(rest.contains("the same command goes on"), "{rest}");
         }
-        // A training whose reproduction was killed has nobody left to talk to, and ends at its next word.
+        // A training whose reproduction was killed sees its stdin end, and stops.
         drop(said);
         assert_eq!(child.wait().unwrap().success(), signal == "-INT");
         let run = "runs/stripes-adjoint-onehot-12-epochs-seed-0/model.safetensors";

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::output::note;
 use crate::progress::Verbosity;
+use crate::stop;
 
 /// How often it is looked whether a child is done and whether somebody wants to stop.
 const POLL: Duration = Duration::from_millis(50);
@@ -57,9 +59,7 @@ impl Children {
     pub fn new(verbosity: Verbosity) -> Result<Self> {
         let interrupts = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&interrupts);
-        ctrlc::set_handler(move || {
-            counted.fetch_add(1, Ordering::SeqCst);
-        })?;
+        stop::on_request(move |number| counted.store(number, Ordering::SeqCst))?;
         let program = std::env::current_exe().context("cannot find the program itself")?;
         Ok(Self { program, verbosity, interrupts })
     }
@@ -75,7 +75,9 @@ impl Children {
         }
         let mut command = Command::new(&self.program);
         command.args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A training whose reproduction was killed is asked to stop: its stdin ends.
+        command.stdin(Stdio::piped()).env(stop::WITH_STDIN, "1");
         // In a group of its own a terminal's Ctrl-C reaches the child through `wait` alone; twice would make it stop at once.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -147,7 +149,7 @@ fn pass_on(pipe: impl Read, verbosity: Verbosity) -> String {
     for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         if verbosity == Verbosity::Normal {
-            eprintln!("{line}");
+            note!("{line}");
         }
         if line.starts_with("error: ") || !line.is_empty() && !last.starts_with("error: ") {
             last = line;

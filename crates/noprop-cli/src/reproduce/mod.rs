@@ -28,6 +28,7 @@ use self::line::Line;
 use self::numbers::Numbers;
 use self::plan::{Item, Plan};
 use crate::args::Reproduce;
+use crate::output::{answer, note};
 use crate::progress::Verbosity;
 
 pub fn run(args: &Reproduce) -> Result<()> {
@@ -38,7 +39,7 @@ pub fn run(args: &Reproduce) -> Result<()> {
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot create {}", args.out.display()))?;
     for gap in &plan.missing {
-        eprintln!("left out: {}: {}", gap.data, gap.reason);
+        note!("left out: {}: {}", gap.data, gap.reason);
     }
     let stopped = match book.fill(&children) {
         Ok(()) => false,
@@ -49,16 +50,16 @@ pub fn run(args: &Reproduce) -> Result<()> {
     };
     let written = book.write()?;
     if args.json {
-        println!("{}", report::json(&book.lines(&plan)?, &written)?);
+        answer!("{}", report::json(&book.lines(&plan)?, &written)?)?;
     } else {
         for path in &written {
-            println!("{}", path.display());
+            answer!("{}", path.display())?;
         }
     }
     let refusals: Vec<&Refusal> =
         book.entries.iter().filter_map(|entry| entry.refusal.as_ref()).collect();
     if stopped {
-        eprintln!("stopped; the same command goes on from here");
+        note!("stopped; the same command goes on from here");
     } else if !refusals.is_empty() {
         return Err(RowsFailed::of(&refusals).into());
     }
@@ -128,7 +129,7 @@ impl<'a> Book<'a> {
                 if line::is_complete(self.plan, entry.item, epochs, seed)? {
                     continue;
                 }
-                eprintln!(
+                note!(
                     "[{} of {}] {}, {}, seed {seed}, {}",
                     seed as usize * rows + index + 1,
                     seeds as usize * rows,
@@ -153,7 +154,7 @@ impl<'a> Book<'a> {
             let trial = self.trial(children, item);
             if let Some(trial) = self.note(index, trial)? {
                 let epochs = trial.epochs(share, args.seeds, args.runs, item.usual_epochs);
-                eprintln!(
+                note!(
                     "{}, {}: an epoch takes {}, so {} a seed",
                     item.data,
                     item.recipe.name,

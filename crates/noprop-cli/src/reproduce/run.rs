@@ -9,6 +9,7 @@ use noprop_train::{Progress, RunDirectory, TrainError, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
+use crate::output::note;
 use crate::record::Record;
 use crate::reproduce::child::{Children, Halt};
 use crate::reproduce::plan::{Item, Plan, Training, typed};
@@ -74,7 +75,7 @@ pub fn train(
         }
         Standing::Saved => plan.resumption(item, &training.run),
     };
-    eprintln!("{}", typed(&command));
+    note!("{}", typed(&command));
     children.run(&command)?;
     let record = finished(training)?;
     let early = || {
@@ -142,7 +143,7 @@ fn wait_for_another(children: &Children, run: &Path) -> Result<(), Halt> {
         }
         match RunDirectory::open_to_write(run) {
             Err(TrainError::RunLocked { .. }) if !told => {
-                eprintln!("{} is being written by another process: waiting for it", run.display());
+                note!("{} is being written by another process: waiting for it", run.display());
                 told = true;
             }
             Err(TrainError::RunLocked { .. }) => {}

@@ -1,0 +1,40 @@
+//! Words to a person or a script. A reader that goes away ends neither a training nor a command with a panic, as `println!` would.
+
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
+
+/// The reader of stdout is gone: `noprop info RUN | head -1`. The command ends quietly.
+#[derive(Debug, thiserror::Error)]
+#[error("the reader of the output is gone")]
+pub struct ReaderGone;
+
+/// Writes a line of an answer to stdout; to be followed by `?`.
+///
+/// # Errors
+/// [`ReaderGone`] if nobody reads it any more; the operating system's reason if it cannot be written.
+macro_rules! answer {
+    ($($word:tt)*) => {
+        $crate::output::answer_line(format_args!($($word)*))
+    };
+}
+
+/// Writes a line to stderr. What is running does not depend on whether anybody reads it.
+macro_rules! note {
+    ($($word:tt)*) => {
+        $crate::output::note_line(format_args!($($word)*))
+    };
+}
+
+pub(crate) use {answer, note};
+
+pub fn answer_line(words: Arguments<'_>) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_fmt(format_args!("{words}\n")).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        other => Ok(other.map_err(|error| anyhow::anyhow!("cannot write the answer: {error}"))?),
+    }
+}
+
+pub fn note_line(words: Arguments<'_>) {
+    let _ = std::io::stderr().lock().write_fmt(format_args!("{words}\n"));
+}
