@@ -9,9 +9,9 @@ use noprop_method::Seed;
 use noprop_train::{Outcome, RunDirectory, Trainer, Unit, fit_units};
 
 use crate::args::Train;
-use crate::images::bad_pictures;
 use crate::output::{answer, note};
 use crate::progress::Progress;
+use crate::shell::quoted;
 use crate::task::Task;
 use crate::train::{existing, verbosity, workers};
 
@@ -96,7 +96,11 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     let (task, path) = match (&args.resume, &args.out) {
         (Some(path), _) => {
             let run = RunDirectory::open(path)?;
-            (Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad), args.compute)?, path)
+            ensure!(
+                args.epochs.is_none(),
+                "--epochs cannot be changed for blocks that are trained apart"
+            );
+            (Task::of_run(&run, &args.now())?, path)
         }
         (None, out) => {
             let out = out.as_ref().context(
@@ -108,7 +112,8 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     let network = task.network()?;
     let chosen = blocks.of(&Unit::of(&network, &*task.objective))?;
     ensure!(!chosen.is_empty(), "--blocks names no unit");
-    let run = RunDirectory::join(path, &task.config.to_toml()?)?;
+    let run = RunDirectory::join(path, &task.config.to_toml()?, &task.record)?;
+    task.warn_of_data();
     task.warn_of_a_label_in_the_noise(&network)?;
     let config = &task.config;
     let (seed, identity) = (Seed(config.seed), config.to_json()?);
@@ -118,7 +123,7 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     let mut shown = Progress::new(verbosity(args), config.epochs, trainer.steps_per_epoch(), 0)?;
     let outcome = fit_units(&mut trainer, &run, &identity, existing(args), &mut shown)?;
     let done = outcome == Outcome::Trained;
-    let shown = run.path().display();
+    let shown = quoted(run.path());
     if args.json {
         let units: Vec<String> = chosen.iter().map(ToString::to_string).collect();
         let run = run.path().to_string_lossy();

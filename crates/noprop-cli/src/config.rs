@@ -2,9 +2,10 @@
 //!
 //! Flags beat the config file, which beats the preset. All three name a setting alike.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
@@ -16,11 +17,12 @@ use noprop_method::{
     SamplerKind, Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, EmbeddingStart, ImageShape, Network, NetworkConfig, Variant};
-use noprop_train::{Decay, OptimizerKind, TrainConfig};
+use noprop_train::{Decay, OptimizerKind, RunDirectory, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Train;
 use crate::images::{Images, Normalize};
+use crate::init::Init;
 use crate::preset::Preset;
 use crate::source::Source;
 
@@ -89,6 +91,10 @@ impl From<Precision> for noprop_kernels::Precision {
     }
 }
 
+/// Settings of a run that do not pass on to one that starts from its weights: they follow from its data, or are another draw.
+const FITTED: [&str; 7] =
+    ["images", "init", "validation", "batch-size", "epochs", "warmup-steps", "seed"];
+
 /// The most steps of a solver.
 const MAX_SOLVER_STEPS: usize = 1000;
 
@@ -153,18 +159,15 @@ pub struct RunConfig {
     /// The usual one is left out of the file, so that runs from before there was a choice can be resumed.
     #[serde(default, skip_serializing_if = "is_usual_precision")]
     pub precision: Precision,
+    /// The run that the first weights come from, if they are not random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
     /// What the network was built for; written with the run.
     pub images: Option<Images>,
 }
 
-/// Who says how many training images are held out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holdout {
-    /// A flag or a config file.
-    Asked,
-    /// The preset, for the data set that it was made for.
-    Usual,
-}
+/// The settings that somebody asked for, by their keys: in a flag, a config file or a preset that was named.
+pub type Asked = BTreeSet<String>;
 
 fn one_block() -> usize {
     1
@@ -200,22 +203,43 @@ fn is_usual_precision(precision: &Precision) -> bool {
 }
 
 impl RunConfig {
-    /// Preset, config file and flags, in rising order of precedence.
-    pub fn resolve(preset: Preset, flags: &Train) -> Result<(Self, Holdout)> {
+    /// Preset, config file and flags, in rising order of precedence. The settings of a run that weights come from stand in the place
+    /// of a config file where there is none.
+    pub fn resolve(preset: Preset, flags: &Train) -> Result<(Self, Asked)> {
         let mut table: toml::Table = toml::from_str(preset.text())
             .with_context(|| format!("preset {preset} cannot be read"))?;
-        let file: Option<(&Path, toml::Table)> = match &flags.config {
-            Some(path) => {
-                let file = toml::from_str(&read(path)?).with_context(|| at(path))?;
+        let mut asked = Asked::new();
+        if flags.preset.is_some() {
+            // The number of held-out images fits a folder whatever the preset.
+            asked.extend(table.keys().filter(|key| *key != "validation").cloned());
+        }
+        let init = flags.init.as_deref().map(Init::of).transpose()?;
+        let file: Option<(PathBuf, toml::Table)> = match (&flags.config, &init) {
+            (Some(path), _) => {
+                let file: toml::Table = toml::from_str(&read(path)?).with_context(|| at(path))?;
+                asked.extend(file.keys().cloned());
+                Some((path.clone(), file))
+            }
+            (None, Some(init)) if flags.preset.is_none() => {
+                let path = RunDirectory::open(&init.run)?.config();
+                let mut file: toml::Table =
+                    toml::from_str(&read(&path)?).with_context(|| at(&path))?;
+                for key in FITTED {
+                    file.remove(key);
+                }
                 Some((path, file))
             }
-            None => None,
+            (None, _) => None,
         };
-        let in_file = file.as_ref().is_some_and(|(_, file)| file.contains_key("validation"));
-        let holdout = match flags.validation {
-            None if !in_file => Holdout::Usual,
-            _ => Holdout::Asked,
-        };
+        for (key, flag) in [
+            ("validation", flags.validation.is_some()),
+            ("batch-size", flags.batch_size.is_some()),
+            ("epochs", flags.epochs.is_some()),
+        ] {
+            if flag {
+                asked.insert(key.into());
+            }
+        }
         let named = file.as_ref().and_then(|(_, file)| file.get("method")?.as_str());
         let method = flags.method.or_else(|| Method::from_str(named?, false).ok());
         // A preset that was made for the method has what the method needs.
@@ -226,7 +250,7 @@ impl RunConfig {
         if let Some((path, file)) = file {
             table.extend(file);
             // Here a wrong key or type can only come from the file.
-            Self::from_table(table.clone()).with_context(|| at(path))?;
+            Self::from_table(table.clone()).with_context(|| at(&path))?;
         }
         let mut config = Self::from_table(table)?.with_flags(flags);
         // The SNR weights span 0.01 to 3,200: a shared encoder would be trained for the last block alone.
@@ -240,7 +264,10 @@ impl RunConfig {
             config.embedding_scale.get_or_insert(1.0);
         }
         config.images = None;
-        Ok((config, holdout))
+        if init.is_some() {
+            config.init = init;
+        }
+        Ok((config, asked))
     }
 
     /// The config of a run.

@@ -1,37 +1,26 @@
 //! `noprop eval`: how well a trained network classifies. Labels count hits and do nothing else.
 
-use anyhow::{Result, ensure};
-use noprop_data::BadPictures;
+use anyhow::Result;
 use noprop_method::{Sampler, Seed};
 use noprop_train::evaluate;
 
 use crate::args::Eval;
-use crate::images::Images;
+use crate::images::bad_pictures;
 use crate::output::answer;
+use crate::test_images::TestImages;
 use crate::trained::Trained;
 
 pub fn run(args: &Eval) -> Result<()> {
     let device = args.compute.device.open()?;
     let trained = Trained::open(&args.run, &device)?;
-    let source = args.dataset.as_ref().unwrap_or(&trained.config.dataset);
-    let mut options = trained.config.folder_options()?;
-    if *source != trained.config.dataset {
-        // The split is the run's own; other folders say for themselves what is for testing.
-        options.split = None;
-    }
-    if args.skip_bad {
-        options.bad = BadPictures::Skip;
-    }
-    let data = source.load(&args.data_dir, options)?;
-    let name = source.name();
-    let (built_for, given) = (trained.config.images()?, Images::of(&data)?);
-    let shape = |images: &Images| (images.channels, images.height, images.width);
-    ensure!(
-        shape(built_for) == shape(&given) && built_for.class_names.len() == given.class_names.len(),
-        "{name} has other images or classes than the run was trained on ({})",
-        trained.config.dataset.name()
-    );
-    let test = trained.config.seen(&data.test)?.to_device(&device)?;
+    let asked = TestImages::asked(
+        &trained,
+        args.dataset.as_ref(),
+        args.data_dir.as_deref(),
+        bad_pictures(args.skip_bad),
+    )?;
+    let name = &asked.name;
+    let test = trained.config.seen(&asked.images)?.to_device(&device)?;
     let integration = trained.config.integration_of(args.solver, args.steps)?;
     let sampler =
         Sampler { kind: args.sampler, runs: args.runs, seed: Seed(args.seed), integration };

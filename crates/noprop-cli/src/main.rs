@@ -11,8 +11,11 @@ mod device;
 mod distributed;
 mod eval;
 mod fetch;
+mod history;
 mod images;
 mod info;
+mod init;
+mod kept;
 mod merge;
 mod model_card;
 #[cfg(feature = "mpi")]
@@ -25,11 +28,14 @@ mod progress;
 mod prototypes;
 mod record;
 mod reproduce;
+mod shell;
 mod source;
 mod spread;
 mod status;
 mod stop;
+mod suited;
 mod task;
+mod test_images;
 mod train;
 mod trained;
 
@@ -177,6 +183,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     use noprop_train::{TrainError, UnitError};
     if let Some(error) = error.downcast_ref::<noprop_data::fetch::FetchError>() {
         return if error.is_bad_input() { 2 } else { 1 };
+    }
+    if error.is::<task::FiguresFailed>() {
+        return 1;
     }
     if let Some(error) = error.downcast_ref::<reproduce::RowsFailed>() {
         return error.exit_code();

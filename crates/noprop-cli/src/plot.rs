@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
-use noprop_data::{BadPictures, FolderOptions, Split, picked};
+use noprop_data::{Split, picked};
 use noprop_method::{
     Denoiser, Integration, Sampler, SamplerKind, Schedule, Seed, Solver, classify,
 };
@@ -19,6 +19,7 @@ use crate::args::Plot;
 use crate::config::Method;
 use crate::output::answer;
 use crate::prototypes;
+use crate::test_images::TestImages;
 use crate::trained::Trained;
 
 /// Images in the grid of random test samples.
@@ -34,9 +35,8 @@ const STEPS: [u32; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1000];
 pub fn run(args: &Plot) -> Result<()> {
     let device = args.compute.device.open()?;
     let trained = Trained::open(&args.run, &device)?;
-    let options = FolderOptions { bad: BadPictures::Skip, ..trained.config.folder_options()? };
-    let data = trained.config.dataset.load(&args.data_dir, options)?;
-    let images = trained.config.seen(&data.test)?.to_device(&device)?;
+    let own = TestImages::unchanged(&trained, args.data_dir.as_deref())?;
+    let images = trained.config.seen(&own.images)?.to_device(&device)?;
     let sampler = trained.config.sampler();
     let test = evaluate(&trained.network, &*trained.objective, &images, &sampler)?;
     let mut figures = draw(&trained, &images, &test)?;

@@ -81,6 +81,7 @@ mod tests {
             hardware: Hardware { processor: "p".into(), threads: 2, system: "s".into(), gpu: None },
             epoch,
             step: 0,
+            epochs: None,
             unix_time: 0,
         };
         let epoch = |epoch| Event::Epoch {

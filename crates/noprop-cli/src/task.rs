@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::Device;
-use noprop_data::{BadPictures, Dataset, DatasetName, Presence, Split, hold_out, prototypes};
+use noprop_data::{
+    BadPictures, Dataset, DatasetName, Duplicates, Notice, Presence, Split, hold_out, prototypes,
+};
 use noprop_method::{Denoiser, Objective};
 use noprop_models::{EmbeddingStart, Network};
 use noprop_train::{
@@ -12,11 +14,15 @@ use noprop_train::{
 };
 
 use crate::args::{Compute, Form, Train};
-use crate::config::{Holdout, RunConfig};
+use crate::config::RunConfig;
+use crate::history::History;
 use crate::images::{Images, bad_pictures};
+use crate::init::Initial;
+use crate::kept::{self, DATA_DIR, Kept, Place};
 use crate::output::{answer, note};
 use crate::preset::Preset;
-use crate::source::Source;
+use crate::shell::quoted;
+use crate::source::{Source, announce};
 use crate::trained::Trained;
 use crate::{model_card, plot};
 
@@ -34,52 +40,103 @@ pub struct Task {
     pub objective: Box<dyn Objective>,
     /// Where images and network are.
     pub device: Device,
+    /// The record of the data that a run keeps: names of files and their content.
+    pub record: Vec<(String, Vec<u8>)>,
+    notices: Vec<Notice>,
+    /// Faults of the data that an accuracy must not be read without.
+    faults: Vec<String>,
+    /// The weights to start from, if not from random ones.
+    initial: Option<Initial>,
 }
 
 impl Task {
-    /// What a command line asks for.
+    /// The task that a command line asks for.
     pub fn asked(args: &Train) -> Result<Self> {
         let device = args.compute.device.open()?;
-        let (mut config, holdout) = RunConfig::resolve(preset(args), args)?;
-        let data = load(&config, &args.data_dir, bad_pictures(args.skip_bad))?;
-        if holdout == Holdout::Usual && matches!(config.dataset, Source::Folder(_)) {
-            // The presets' number is MNIST's; a folder may be much smaller.
-            config.validation = config.validation.min(data.train.len().div_ceil(10));
+        let (mut config, asked) = RunConfig::resolve(preset(args), args)?;
+        let initial = config.init.as_ref().map(Initial::open).transpose()?;
+        // The data of the run that the weights come from, unless others are named.
+        let own = initial.as_ref().filter(|initial| initial.config.dataset == config.dataset);
+        let place = match own {
+            Some(initial) => Place::of_run(&config.dataset, &initial.kept, None, args.data_dir())?,
+            None => Place::new(config.dataset.clone(), args.data_dir()),
+        };
+        let mut options =
+            config.folder_options(own.and_then(|initial| initial.kept.listing.as_ref()))?;
+        if let Some(initial) = &initial {
+            initial.shape(&mut options)?;
         }
+        options.bad = options.bad.max(bad_pictures(args.skip_bad));
+        let data = place.load(&options)?;
+        config.fit_to(&data, &asked)?;
         config.with_images(Images::of(&data)?);
-        Self::of(config, data, device)
+        let mut task = Self::of(config, data, device, &place)?;
+        task.initial = initial;
+        Ok(task)
     }
 
-    /// What a run was started with.
-    pub fn of_run(
-        run: &RunDirectory,
-        data_dir: &Path,
-        bad: BadPictures,
-        compute: Compute,
-    ) -> Result<Self> {
-        let device = compute.device.open()?;
-        let config = RunConfig::of_run(&run.config())?;
-        let data = load(&config, data_dir, bad)?;
+    /// The task that a run was started with. `args` may name the place where its data are now, and a larger number of epochs.
+    pub fn of_run(run: &RunDirectory, now: &Now<'_>) -> Result<Self> {
+        let device = now.compute.device.open()?;
+        let mut config = RunConfig::of_run(&run.config())?;
+        if let Some(epochs) = now.epochs {
+            config.epochs = epochs;
+        }
+        let kept = Kept::read(run)?;
+        let place = Place::of_run(&config.dataset, &kept, now.dataset, now.data_dir)?;
+        let mut options = config.folder_options(kept.listing.as_ref())?;
+        options.bad = options.bad.max(now.bad);
+        let data = place.load(&options)?;
+        if let Some(difference) = kept.difference(&data) {
+            bail!("the data in {place} are not those that the run was started with: {difference}");
+        }
         ensure!(
             config.images()?.same_data(&Images::of(&data)?),
-            "the data under {} are not those that the run was started with",
-            data_dir.display()
+            "the data in {place} are not those that the run was started with (another SHA-256)"
         );
-        Self::of(config, data, device)
+        let initial = config.init.as_ref().map(Initial::open);
+        let mut task = Self::of(config, data, device, &place)?;
+        // It is needed again only where nothing was saved yet.
+        task.initial = initial.and_then(Result::ok);
+        Ok(task)
     }
 
-    fn of(mut config: RunConfig, data: Dataset, device: Device) -> Result<Self> {
-        let (train, validation) = hold_out(&data.train, config.validation, config.seed)?;
+    fn of(mut config: RunConfig, data: Dataset, device: Device, place: &Place) -> Result<Self> {
+        let record = kept::files(&data, place)?;
+        let (train, validation) = match data.validation {
+            Some(validation) => (data.train, validation),
+            None => hold_out(&data.train, config.validation, config.seed)?,
+        };
+        let faults = faults(&Duplicates::among(&train, &validation, &data.test)?, &data.test);
         config.measure(&train)?;
-        let Dataset { test, .. } = data;
         let (train, validation, test) =
-            (config.seen(&train)?, config.seen(&validation)?, config.seen(&test)?);
+            (config.seen(&train)?, config.seen(&validation)?, config.seen(&data.test)?);
         let here = |split: Split| split.to_device(&device);
         let (train, validation, test) = (here(train)?, here(validation)?, here(test)?);
         config.train().validate(train.len())?;
         config.train().check_augmentation(&train, config.encoder)?;
         let objective = config.objective()?;
-        Ok(Self { config, train, validation, test, objective, device })
+        let (notices, initial) = (data.notices, None);
+        Ok(Self {
+            config,
+            train,
+            validation,
+            test,
+            objective,
+            device,
+            record,
+            notices,
+            faults,
+            initial,
+        })
+    }
+
+    /// Prints what must be known of the data before a training begins.
+    pub fn warn_of_data(&self) {
+        announce(&self.notices);
+        for fault in &self.faults {
+            note!("warning: {fault}");
+        }
     }
 
     /// The network as it is before training.
@@ -90,6 +147,12 @@ impl Task {
             network.start_embeddings_from(&self.train.batch(&rows)?.0.flatten_from(1)?)?;
         }
         network.calibrate_frozen_encoder(&self.train.range(0..CALIBRATION_IMAGES)?)?;
+        match (&config.init, &self.initial) {
+            (Some(_), Some(initial)) => initial.give_to(&network, self)?,
+            // The run that the weights came from is gone or was changed: say which.
+            (Some(init), None) => drop(Initial::open(init)?),
+            (None, _) => {}
+        }
         Ok(network)
     }
 
@@ -116,11 +179,24 @@ impl Task {
             peak_memory_bytes: peak.process,
             peak_device_bytes: peak.device,
         })?;
-        let card = model_card::text(&self.config, report, &test, &Hardware::with(&self.device))?;
+        let history = History::of(&MetricsLog::read(&run.metrics())?);
+        let told = self.notices.iter().filter(|notice| !matches!(notice, Notice::Litter { .. }));
+        let told = told.map(ToString::to_string).chain(self.faults.iter().cloned());
+        let card = model_card::text(&model_card::Card {
+            config: &self.config,
+            fit: report,
+            test: &test,
+            hardware: &Hardware::with(&self.device),
+            history: &history,
+            warnings: &told.collect::<Vec<_>>(),
+        })?;
         run.write("README.md", card.as_bytes())?;
-        plot::draw(&trained, &self.test, &test)?;
+        // The answer first: a figure that cannot be written must not cost it.
         print(run, form, report, &test, peak)?;
-        Ok(())
+        match plot::draw(&trained, &self.test, &test) {
+            Ok(_) => Ok(()),
+            Err(reason) => Err(FiguresFailed { run: quoted(run.path()), reason }.into()),
+        }
     }
 
     pub fn warn_of_a_label_in_the_noise(&self, network: &dyn Denoiser) -> Result<()> {
@@ -171,13 +247,58 @@ fn print(
     Ok(())
 }
 
-/// The data, where `bad` may be more lenient than the settings: it is checked that they are the same.
-fn load(config: &RunConfig, data_dir: &Path, bad: BadPictures) -> Result<Dataset> {
-    let mut options = config.folder_options()?;
-    if bad == BadPictures::Skip {
-        options.bad = bad;
+/// A training that came to its end, but not to its figures.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the figures could not be drawn: {reason:#}; the training is done and saved, and noprop plot {run} draws them again"
+)]
+pub struct FiguresFailed {
+    run: String,
+    reason: anyhow::Error,
+}
+
+/// What a command line may say of a run that is there.
+pub struct Now<'a> {
+    /// Where its data are now.
+    pub dataset: Option<&'a Source>,
+    pub data_dir: Option<&'a Path>,
+    pub bad: BadPictures,
+    pub epochs: Option<u32>,
+    pub compute: Compute,
+}
+
+impl Train {
+    /// What the flags beside `--resume` say.
+    pub fn now(&self) -> Now<'_> {
+        Now {
+            dataset: self.dataset.as_ref(),
+            data_dir: self.data_dir(),
+            bad: bad_pictures(self.skip_bad),
+            epochs: self.epochs,
+            compute: self.compute,
+        }
     }
-    config.dataset.load(data_dir, options)
+}
+
+/// The faults of data in which the same images are found more than once.
+fn faults(duplicates: &Duplicates, test: &Split) -> Vec<String> {
+    let Duplicates { test_in_train, held_out_in_train, contradictory } = duplicates;
+    let mut faults = Vec::new();
+    if *test_in_train > 0 {
+        faults.push(format!(
+            "{test_in_train} of {} test images are also training images: an accuracy on them says nothing about new images",
+            test.len()
+        ));
+    }
+    if *held_out_in_train > 0 {
+        faults.push(format!(
+            "{held_out_in_train} held-out image(s) are also training images: the epoch is chosen on images that were learned"
+        ));
+    }
+    if *contradictory > 0 {
+        faults.push(format!("{contradictory} image(s) are there under more than one label"));
+    }
+    faults
 }
 
 /// The training images that class embeddings start from, if they start from images.
@@ -201,7 +322,7 @@ fn preset(args: &Train) -> Preset {
         Some(Source::Known(name)) => *name,
         Some(Source::Folder(_)) => DatasetName::Mnist,
         None if args.config.is_some() => DatasetName::Mnist,
-        None => find(&args.data_dir),
+        None => find(args.data_dir().unwrap_or(Path::new(DATA_DIR))),
     };
     match dataset {
         DatasetName::MnistSample => Preset::MnistSample,
@@ -217,7 +338,7 @@ fn find(data_dir: &Path) -> DatasetName {
         Presence::Incomplete { folder, .. } => {
             note!(
                 "NOTICE: there is no MNIST in {}: this trains on the bundled sample of 5,000 images.\n\
-                 NOTICE: for the real thing run `cargo xtask fetch-mnist` first.",
+                 NOTICE: for the real thing run `noprop fetch mnist` first.",
                 folder.display()
             );
             DatasetName::MnistSample

@@ -173,6 +173,7 @@ pub fn fit(
         hardware: Hardware::with(trainer.network().class_embeddings().device()),
         epoch: progress.epoch,
         step: progress.step,
+        epochs: Some(trainer.config().epochs),
         unix_time: unix_time(),
     })?;
     let epochs = trainer.config().epochs;

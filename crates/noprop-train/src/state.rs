@@ -31,9 +31,7 @@ const UNTRAINED: &str = "untrained";
 #[non_exhaustive]
 pub enum StateError {
     /// There is none.
-    #[error(
-        "{path} holds no saved state to resume from: train it anew with --force, or choose another run"
-    )]
+    #[error("{path} holds no saved state to go on from")]
     Missing {
         /// The run directory.
         path: PathBuf,
@@ -126,6 +124,18 @@ impl Progress {
     /// # Errors
     /// [`StateError`].
     pub fn read(run: &RunDirectory, config: &str) -> Result<Self, TrainError> {
+        Self::read_if(run, config, |saved| saved == config)
+    }
+
+    /// [`Self::read`] where the settings that the state was `saved` with may be others: those from which `config` goes on.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn read_if(
+        run: &RunDirectory,
+        config: &str,
+        goes_on: impl FnOnce(&str) -> bool,
+    ) -> Result<Self, TrainError> {
         let path = run.state().join("progress.json");
         let malformed = |reason: String| StateError::Malformed { path: path.clone(), reason };
         let mut text = String::new();
@@ -151,10 +161,10 @@ impl Progress {
             let reason = format!("format {} where {FORMAT} is expected", progress.format);
             return Err(malformed(reason).into());
         }
-        if progress.config != config {
+        if !goes_on(&progress.config) {
             return Err(StateError::OtherConfig { path }.into());
         }
-        Ok(progress)
+        Ok(Self { config: config.into(), ..progress })
     }
 
     /// Brings `trainer` to where the state of `run` was saved.
