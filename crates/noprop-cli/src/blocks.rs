@@ -9,6 +9,7 @@ use noprop_method::Seed;
 use noprop_train::{Outcome, RunDirectory, Trainer, Unit, fit_units};
 
 use crate::args::Train;
+use crate::memory;
 use crate::output::{answer, note};
 use crate::progress::Progress;
 use crate::shell::quoted;
@@ -109,11 +110,12 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
             (Task::asked(args)?, out)
         }
     };
+    memory::check(&task, workers(args))?;
     let network = task.network()?;
     let chosen = blocks.of(&Unit::of(&network, &*task.objective))?;
     ensure!(!chosen.is_empty(), "--blocks names no unit");
     let run = RunDirectory::join(path, &task.config.to_toml()?, &task.record)?;
-    task.warn_of_data();
+    task.introduce(verbosity(args));
     task.warn_of_a_label_in_the_noise(&network)?;
     let config = &task.config;
     let (seed, identity) = (Seed(config.seed), config.to_json()?);

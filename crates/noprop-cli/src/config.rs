@@ -443,6 +443,11 @@ impl RunConfig {
 
     /// Builds the network from fresh or stored parameters.
     pub fn network(&self, source: ParameterBuilder) -> Result<Network> {
+        Ok(Network::new(&self.network_config()?, source)?)
+    }
+
+    /// The settings of the network.
+    pub fn network_config(&self) -> Result<NetworkConfig> {
         let images = self.images()?;
         let shape =
             ImageShape { channels: images.channels, height: images.height, width: images.width };
@@ -465,7 +470,7 @@ impl RunConfig {
         if let Some(start) = self.embedding_start {
             config = config.embedding_start(start);
         }
-        Ok(Network::new(&config, source)?)
+        Ok(config)
     }
 
     /// Initial parameters on `device`.

@@ -1,4 +1,4 @@
-//! The history of a run, as its log has it: how often it was trained further, and how often the test images were read.
+//! The history of a run, as its log has it: whether it was trained further after its end.
 
 use noprop_train::Event;
 
@@ -7,8 +7,6 @@ use noprop_train::Event;
 pub struct History {
     /// Earlier ends of the training: the numbers of epochs that it was to have.
     pub earlier_ends: Vec<u32>,
-    /// The times that the test images were read.
-    pub tests: usize,
 }
 
 impl History {
@@ -17,13 +15,9 @@ impl History {
         let mut history = Self::default();
         let mut last = None;
         for event in events {
-            match event {
-                Event::Start { epochs: Some(epochs), .. } => {
-                    let earlier = last.replace(*epochs).filter(|earlier| earlier != epochs);
-                    history.earlier_ends.extend(earlier);
-                }
-                Event::Test { .. } => history.tests += 1,
-                _ => {}
+            if let Event::Start { epochs: Some(epochs), .. } = event {
+                let earlier = last.replace(*epochs).filter(|earlier| earlier != epochs);
+                history.earlier_ends.extend(earlier);
             }
         }
         history
@@ -36,7 +30,7 @@ mod tests {
 
     use super::*;
 
-    /// A run that was trained further is not one of as many epochs, and a second look at the test images is one.
+    /// A run that was trained further is not one of as many epochs.
     #[test]
     fn a_training_that_went_on_is_told_from_a_whole_one() {
         let start = |epochs| Event::Start {
@@ -49,6 +43,6 @@ mod tests {
         };
         assert_eq!(History::of(&[start(None), start(Some(3)), start(Some(3))]), History::default());
         let further = History::of(&[start(Some(3)), start(Some(6)), start(Some(6))]);
-        assert_eq!(further, History { earlier_ends: vec![3], tests: 0 });
+        assert_eq!(further, History { earlier_ends: vec![3] });
     }
 }

@@ -16,6 +16,7 @@ mod images;
 mod info;
 mod init;
 mod kept;
+mod memory;
 mod merge;
 mod model_card;
 #[cfg(feature = "mpi")]

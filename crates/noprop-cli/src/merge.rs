@@ -6,6 +6,7 @@ use noprop_train::{Merging, PeakMemory, RunDirectory, merge_units};
 use crate::args::{Form, Merge};
 use crate::images::bad_pictures;
 use crate::output::note;
+use crate::progress::Verbosity;
 use crate::task::{Now, Task};
 
 pub fn run(args: &Merge) -> Result<()> {
@@ -20,7 +21,7 @@ pub fn run(args: &Merge) -> Result<()> {
             compute: args.compute,
         },
     )?;
-    task.warn_of_data();
+    task.introduce(Verbosity::Quiet);
     let network = task.network()?;
     let config = &task.config;
     let settings = config.train();

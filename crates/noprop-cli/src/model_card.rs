@@ -93,10 +93,11 @@ fn command(history: &History) -> String {
 
 /// The times that the test images were read.
 fn read(history: &History) -> String {
-    match history.tests {
-        0 | 1 => "The test images were read once, after training".into(),
-        times => format!(
-            "The test images were read {times} times, whenever a training came to its end, so whoever decided to train further knew them"
+    match history.earlier_ends.len() {
+        0 => "The test images were read once, after training".into(),
+        earlier => format!(
+            "The test images were read {} times, whenever the training came to an end, so they were known when it was made longer",
+            earlier + 1
         ),
     }
 }

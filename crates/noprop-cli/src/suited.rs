@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 use noprop_data::Dataset;
 
 use crate::config::{Asked, RunConfig};
-use crate::output::note;
 use crate::source::Source;
 
 /// The share of the training images that is held out, at most.
@@ -19,8 +18,8 @@ const STEPS: u64 = 1000;
 const MOST_EPOCHS: u32 = 60;
 
 impl RunConfig {
-    /// Fits the settings that nobody asked for to the data, and prints what was chosen.
-    pub fn fit_to(&mut self, data: &Dataset, asked: &Asked) -> Result<()> {
+    /// Fits the settings that nobody asked for to the data. Returns a line that says what was chosen, if anything was.
+    pub fn fit_to(&mut self, data: &Dataset, asked: &Asked) -> Result<Option<String>> {
         let given = self.clone();
         let images = data.train.len();
         let in_folder = matches!(self.dataset, Source::Folder(_));
@@ -55,16 +54,15 @@ impl RunConfig {
             let most = steps * u64::from(self.epochs) / WARM_UP;
             self.warmup_steps = self.warmup_steps.min(u32::try_from(most).unwrap_or(u32::MAX));
         }
-        if *self != given {
-            note!(
+        Ok((*self != given).then(|| {
+            format!(
                 "for {train} training images: batch size {}, {} epoch(s) of {steps} step(s), {} of them warm-up, {} image(s) held out",
                 self.batch_size,
                 self.epochs,
                 self.warmup_steps,
                 self.validation
-            );
-        }
-        Ok(())
+            )
+        }))
     }
 }
 

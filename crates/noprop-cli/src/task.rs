@@ -21,6 +21,7 @@ use crate::init::Initial;
 use crate::kept::{self, DATA_DIR, Kept, Place};
 use crate::output::{answer, note};
 use crate::preset::Preset;
+use crate::progress::Verbosity;
 use crate::shell::quoted;
 use crate::source::{Source, announce};
 use crate::trained::Trained;
@@ -42,6 +43,8 @@ pub struct Task {
     pub device: Device,
     /// The record of the data that a run keeps: names of files and their content.
     pub record: Vec<(String, Vec<u8>)>,
+    /// The settings that were fitted to the data, in words.
+    chosen: Option<String>,
     notices: Vec<Notice>,
     /// Faults of the data that an accuracy must not be read without.
     faults: Vec<String>,
@@ -68,10 +71,11 @@ impl Task {
         }
         options.bad = options.bad.max(bad_pictures(args.skip_bad));
         let data = place.load(&options)?;
-        config.fit_to(&data, &asked)?;
+        let chosen = config.fit_to(&data, &asked)?;
         config.with_images(Images::of(&data)?);
         let mut task = Self::of(config, data, device, &place)?;
         task.initial = initial;
+        task.chosen = chosen;
         Ok(task)
     }
 
@@ -116,7 +120,7 @@ impl Task {
         config.train().validate(train.len())?;
         config.train().check_augmentation(&train, config.encoder)?;
         let objective = config.objective()?;
-        let (notices, initial) = (data.notices, None);
+        let (notices, initial, chosen) = (data.notices, None, None);
         Ok(Self {
             config,
             train,
@@ -125,14 +129,19 @@ impl Task {
             objective,
             device,
             record,
+            chosen,
             notices,
             faults,
             initial,
         })
     }
 
-    /// Prints what must be known of the data before a training begins.
-    pub fn warn_of_data(&self) {
+    /// Prints what must be known of the data before a training begins, and the settings that were fitted to them unless it is to be
+    /// quiet.
+    pub fn introduce(&self, verbosity: Verbosity) {
+        if let (Verbosity::Normal, Some(chosen)) = (verbosity, &self.chosen) {
+            note!("{chosen}");
+        }
         announce(&self.notices);
         for fault in &self.faults {
             note!("warning: {fault}");

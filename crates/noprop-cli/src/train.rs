@@ -16,6 +16,7 @@ use crate::args::{Form, Train};
 use crate::blocks;
 use crate::config::RunConfig;
 use crate::distributed;
+use crate::memory;
 use crate::output::note;
 use crate::progress::{self, Verbosity};
 use crate::shell::quoted;
@@ -33,6 +34,7 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
                 false => RunDirectory::open(path)?,
             };
             let task = Task::of_run(&run, &args.now())?;
+            memory::check(&task, workers(args))?;
             let (network, start) =
                 match run.state().join("progress.json").exists() || run.units().is_dir() {
                     true => (task.config.network(task.config.fresh(&task.device))?, Start::Resumed),
@@ -42,6 +44,7 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
         }
         None => {
             let task = Task::asked(args)?;
+            memory::check(&task, workers(args))?;
             let network = task.network()?;
             let config = task.config.to_toml()?;
             let run = match args.distributed {
@@ -111,7 +114,7 @@ fn train(
 ) -> Result<Outcome> {
     let config = &task.config;
     if peers.is_first() {
-        task.warn_of_data();
+        task.introduce(verbosity(args));
         task.warn_of_a_label_in_the_noise(network)?;
     }
     let identity = config.to_json()?;

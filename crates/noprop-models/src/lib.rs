@@ -36,6 +36,7 @@ mod image_branch;
 mod label_branch;
 mod layers;
 mod network;
+mod size;
 mod stacked;
 mod timed_head;
 

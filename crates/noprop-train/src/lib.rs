@@ -84,7 +84,7 @@ pub use learning_rate::{Decay, LearningRate};
 pub use losses::{PartLoss, StepReport};
 pub use metrics::{Event, MeanLoss, MetricsLog};
 pub use peers::{Alone, Peers, PeersError, Traffic};
-pub use resources::{Hardware, PeakMemory, peak_memory_bytes};
+pub use resources::{Hardware, PeakMemory, free_memory_bytes, peak_memory_bytes};
 pub use run_dir::{Existing, RunDirectory};
 pub use stacked::Grouping;
 pub use state::{Progress, StateError};

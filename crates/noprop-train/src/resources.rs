@@ -1,6 +1,7 @@
 //! What a run used and what it ran on, as far as the system tells.
 
 use std::fmt;
+use std::path::Path;
 
 use candle_core::{Device, DeviceLocation};
 use noprop_kernels::peak_device_memory;
@@ -94,6 +95,23 @@ pub fn peak_memory_bytes() -> Option<u64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// Memory that this process can still take without the system ending it, in bytes, where the system tells (Linux): the least of what
+/// the machine has free and what the process's control group may still have.
+pub fn free_memory_bytes() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = machine.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    let number = |file: &str| -> Option<u64> {
+        std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok()?.trim().parse().ok()
+    };
+    // "max" is not a number: there is no limit.
+    let group = number("memory.max")
+        .zip(number("memory.current"))
+        .map(|(most, used)| most.saturating_sub(used));
+    let free = kilobytes * 1024;
+    Some(group.map_or(free, |group| group.min(free)))
 }
 
 #[cfg(test)]
