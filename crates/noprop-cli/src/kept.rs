@@ -15,7 +15,7 @@ use crate::source::Source;
 /// Larger lists are not read: ten million files take less.
 const MAX_LIST: u64 = 2 << 30;
 /// Training images whose ground is looked at.
-const GROUND_IMAGES: usize = 1000;
+const GROUND_IMAGES: usize = 200;
 
 /// Where the data were, and how they look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -326,11 +326,11 @@ fn preset(args: &Train) -> Preset {
     if let Some(preset) = args.preset {
         return preset;
     }
-    // A config file that names its data set overrides this.
+    // The settings of a config file or of another run override this.
     let dataset = match &args.dataset {
         Some(Source::Known(name)) => *name,
         Some(Source::Folder(_)) => DatasetName::Mnist,
-        None if args.config.is_some() => DatasetName::Mnist,
+        None if args.config.is_some() || args.init.is_some() => DatasetName::Mnist,
         None => find(args.data_dir().unwrap_or(Path::new(DATA_DIR))),
     };
     match dataset {

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use sha2::{Digest, Sha256};
 
 /// A hash under way.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Hasher(Sha256);
 
 impl Hasher {

@@ -291,3 +291,28 @@ fn a_folder_that_is_nearly_right_is_told_what_is_wrong() {
     fs::rename(root.join("c/test/dark"), root.join("c/test/cafe\u{301}")).unwrap();
     json(&noprop(root, &tiny(&["--dataset", "folder:c", "--out", "c-run"])));
 }
+
+/// A network of ten digits becomes one of two classes of other pictures: its image branch stays, its head begins anew.
+#[test]
+fn weights_go_over_to_other_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let first = ["train", "--dataset", "mnist-sample", "--steps", "2", "--epochs", "1", "--quiet"];
+    assert!(noprop(root, &[&first[..], &["--out", "digits"]].concat()).status.success());
+    // Of another size and in colour: they become what the network takes.
+    for (class, level) in [("dark", 20), ("light", 180)] {
+        for number in 0..4 {
+            let picture = png(20, 20, Pixel::Rgb8([level, level + 9 * number, 7]));
+            write(&root.join(format!("p/train/{class}/{number}.png")), &picture);
+        }
+        let picture = png(20, 20, Pixel::Rgb8([level, 1, 1]));
+        write(&root.join(format!("p/test/{class}/t.png")), &picture);
+    }
+    let args = ["train", "--init", "digits", "--dataset", "folder:p", "--epochs", "1", "--quiet"];
+    let said = remarks(&noprop(root, &[&args[..], &["--out", "r"]].concat()));
+    assert!(said.contains("tensors taken") && said.contains("begin anew"), "{said}");
+    let config = fs::read_to_string(root.join("r/config.toml")).unwrap();
+    assert!(config.contains("height = 28\n") && config.contains("channels = 1\n"), "{config}");
+    assert!(config.contains("steps = 2\n"), "the network's settings are the other run's: {config}");
+    json(&noprop(root, &["eval", "--run", "r", "--json"]));
+}
