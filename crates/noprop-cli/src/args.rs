@@ -258,6 +258,9 @@ pub struct Eval {
     /// Seed of the chains' noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Also write the answer to every image, with the probabilities of all classes, into this file, as CSV
+    #[arg(long, value_name = "FILE", value_parser = path_parser())]
+    pub answers: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
     /// Print the result as one JSON object

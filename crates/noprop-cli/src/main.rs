@@ -3,8 +3,10 @@
 //! Exit codes: 0 done, 1 failed or answered in part, 2 bad usage or bad input. An error is one line on stderr: what, where and what
 //! to do.
 
+mod answers;
 mod args;
 mod blocks;
+mod class_table;
 mod compare;
 mod config;
 mod device;
