@@ -15,6 +15,7 @@ use crate::device::Device;
 use crate::images::Normalize;
 use crate::preset::Preset;
 use crate::reproduce::{Budget, Target};
+use crate::shell::path_parser;
 use crate::source::Source;
 
 /// Train image classifiers without back-propagation across their blocks (NoProp).
@@ -82,6 +83,25 @@ pub struct Compute {
     /// Threads to use, all cores by default; the result does not depend on them
     #[arg(long)]
     pub threads: Option<NonZeroUsize>,
+}
+
+/// The run that a command reads, given in one of two ways.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Run {
+    /// Run directory of the trained network
+    #[arg(value_name = "RUN", value_parser = path_parser())]
+    plain: Option<PathBuf>,
+    /// The same as RUN
+    #[arg(long = "run", value_name = "DIR", value_parser = path_parser())]
+    flag: Option<PathBuf>,
+}
+
+impl AsRef<Path> for Run {
+    fn as_ref(&self) -> &Path {
+        // clap requires one of the two.
+        self.plain.as_deref().or(self.flag.as_deref()).unwrap_or(Path::new(""))
+    }
 }
 
 #[derive(clap::Args)]
@@ -225,9 +245,8 @@ impl Train {
 
 #[derive(clap::Args)]
 pub struct Eval {
-    /// Run directory of the trained network
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
+    #[command(flatten)]
+    pub run: Run,
     /// Folder that holds the data sets; without it the run's own
     #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -253,6 +272,9 @@ pub struct Eval {
     /// Seed of the chains' noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Also write the answer to every image, with the probabilities of all classes, into this file, as CSV
+    #[arg(long, value_name = "FILE", value_parser = path_parser())]
+    pub answers: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
     /// Print the result as one JSON object
@@ -262,9 +284,8 @@ pub struct Eval {
 
 #[derive(clap::Args)]
 pub struct Info {
-    /// Run directory of the trained network
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
+    #[command(flatten)]
+    pub run: Run,
     /// Print the result as one JSON object
     #[arg(long)]
     pub json: bool,
@@ -299,13 +320,16 @@ pub struct Status {
 }
 
 #[derive(clap::Args)]
+#[command(override_usage = "noprop predict [OPTIONS] <RUN> <PICTURE>...
+       noprop predict [OPTIONS] --run <DIR> <PICTURE>...")]
 pub struct Predict {
-    /// Run directory of the trained network
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
-    /// PNG or JPEG pictures of any size, grey or colour
-    #[arg(required = true, value_name = "PICTURE")]
-    pub pictures: Vec<PathBuf>,
+    /// Run directory of the trained network, instead of the first PATH
+    #[arg(long, value_name = "DIR", value_parser = path_parser())]
+    pub run: Option<PathBuf>,
+    /// Run directory of the trained network, unless --run names it; then PNG or JPEG pictures of any size, grey or colour,
+    /// and folders of such pictures
+    #[arg(required = true, value_name = "PATH", value_parser = path_parser())]
+    pub paths: Vec<PathBuf>,
     /// For dark ink on light paper, where the network learned light on dark
     #[arg(long)]
     pub invert: bool,
@@ -333,9 +357,8 @@ pub struct Predict {
 
 #[derive(clap::Args)]
 pub struct Plot {
-    /// Run directory of the trained network
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
+    #[command(flatten)]
+    pub run: Run,
     /// Folder that holds the data sets; without it the run's own
     #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -349,7 +372,7 @@ pub struct Plot {
 #[derive(clap::Args)]
 pub struct Compare {
     /// Run directories
-    #[arg(required = true, value_name = "RUN")]
+    #[arg(required = true, value_name = "RUN", value_parser = path_parser())]
     pub runs: Vec<PathBuf>,
     /// Also draw errors over time, into this path with .png and .svg added
     #[arg(long, value_name = "PATH")]

@@ -8,6 +8,11 @@ use std::io::{ErrorKind, Write};
 #[error("the reader of the output is gone")]
 pub struct ReaderGone;
 
+/// The command answered a part of what it was asked; the text names the rest.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Incomplete(pub String);
+
 /// Writes a line of an answer to stdout; to be followed by `?`.
 ///
 /// # Errors

@@ -45,7 +45,7 @@ pub fn run(args: &Plot) -> Result<()> {
     }
     if args.json {
         let figures: Vec<_> = figures.iter().map(|path| path.to_string_lossy()).collect();
-        let run = args.run.to_string_lossy();
+        let run = trained.run.path().to_string_lossy();
         answer!("{}", serde_json::json!({ "run": run, "figures": figures }))?;
         return Ok(());
     }

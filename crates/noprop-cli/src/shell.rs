@@ -1,4 +1,4 @@
-//! Names of strangers' files and classes, as a shell reads them and as a terminal can show them.
+//! Paths and names for a shell and for a terminal. They come from strangers and may hold any character.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
-/// The path as one word of a command that can be pasted into a shell.
-///
-/// A path that begins with `-` is given as `./-…`: a program would take it for a flag.
+/// Returns the path as one word of a shell command. A path that begins with `-` becomes `./-…`, so that no program takes it for a
+/// flag.
 pub fn quoted(path: &Path) -> String {
     match path.as_os_str().as_encoded_bytes() {
         [b'-', ..] => word(Path::new(".").join(path).as_os_str()),
@@ -16,8 +15,8 @@ pub fn quoted(path: &Path) -> String {
     }
 }
 
-/// One word of a command: as it is where that is safe, else in single quotes, or as `$'…'` if it holds what a terminal does not
-/// show or what is not text.
+/// Returns the text as one word of a shell command: unchanged if no character of it is special, else in single quotes, or as `$'…'`
+/// if it holds hidden characters or bytes that are not UTF-8.
 pub fn word(word: &OsStr) -> String {
     let harmless = |c: char| c.is_alphanumeric() || "-_./:=,+@%".contains(c);
     match word.to_str() {
@@ -27,7 +26,8 @@ pub fn word(word: &OsStr) -> String {
     }
 }
 
-/// The text with escapes such as `\n` and `\u{1b}` in place of what a terminal would obey instead of showing it.
+/// Returns the text with escapes such as `\n` and `\u{1b}` in place of hidden characters, which a terminal obeys instead of
+/// showing them.
 pub fn shown(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();
@@ -42,13 +42,13 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// [`shown`] for a path. Bytes that are not text become `�`.
+/// As [`shown`], for a path. Bytes that are not UTF-8 become `�`.
 pub fn shown_path(path: &Path) -> String {
     shown(&path.to_string_lossy()).into_owned()
 }
 
-/// Reads a path from the command line. It is taken as it is: `~` for the home directory is the shell's affair, and a shell leaves it
-/// alone inside quotes.
+/// Reads a path from the command line, unchanged. A path that begins with `~/` is refused unless something is called `~` here: it was
+/// quoted, and a shell replaces `~` by the home directory outside of quotes only.
 pub fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| {
         let is_unexpanded = path.starts_with("~") && !Path::new("~").exists();
@@ -61,7 +61,7 @@ pub fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
-/// Whether a terminal would obey the character, or change the order of its neighbours, and not show it.
+/// Returns whether the character is a control character, separates lines, or changes the direction of text.
 fn is_hidden(c: char) -> bool {
     let changes_direction = matches!(
         c,
@@ -70,7 +70,7 @@ fn is_hidden(c: char) -> bool {
     c.is_control() || changes_direction || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// The inside of `$'…'`.
+/// Returns the inside of `$'…'`.
 fn escaped(bytes: &[u8]) -> String {
     let mut escaped = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_escaped_and_nothing_else() {
+    fn hidden_characters_are_escaped_and_no_others() {
         for plain in ["", "it's \"7\" \\ €", "e\u{301}", "日本"] {
             assert_eq!(shown(plain), plain);
         }

@@ -56,7 +56,7 @@ impl Task {
     /// The task that a command line asks for.
     pub fn asked(args: &Train) -> Result<Self> {
         let device = args.compute.device.open()?;
-        let (mut config, asked) = RunConfig::resolve(preset(args), args)?;
+        let (mut config, asked) = RunConfig::resolve(preset(args)?, args)?;
         let initial = config.init.as_ref().map(Initial::open).transpose()?;
         // The data of the run that the weights come from, unless others are named.
         let own = initial.as_ref().filter(|initial| initial.config.dataset == config.dataset);
@@ -322,22 +322,23 @@ fn find_prototypes(config: &RunConfig, train: &Split) -> Result<Option<Vec<u32>>
 }
 
 /// The preset that was asked for, or the one of the data set.
-fn preset(args: &Train) -> Preset {
+fn preset(args: &Train) -> Result<Preset> {
     if let Some(preset) = args.preset {
-        return preset;
+        return Ok(preset);
     }
-    // The settings of a config file or of another run override this.
-    let dataset = match &args.dataset {
-        Some(Source::Known(name)) => *name,
-        Some(Source::Folder(_)) => DatasetName::Mnist,
-        None if args.config.is_some() || args.init.is_some() => DatasetName::Mnist,
-        None => find(args.data_dir().unwrap_or(Path::new(DATA_DIR))),
+    let of_init = |run: &Path| RunConfig::of_run(&RunDirectory::open(run)?.config());
+    let dataset = match (&args.dataset, &args.config, &args.init) {
+        (Some(source), ..) => source.clone(),
+        // A config file that names its data set overrides this.
+        (None, Some(_), _) => Source::Known(DatasetName::Mnist),
+        (None, None, Some(run)) => of_init(run)?.dataset,
+        (None, None, None) => Source::Known(find(args.data_dir().unwrap_or(Path::new(DATA_DIR)))),
     };
-    match dataset {
-        DatasetName::MnistSample => Preset::MnistSample,
+    Ok(match dataset {
+        Source::Known(DatasetName::MnistSample) => Preset::MnistSample,
         // Other data sets share its settings until they have a preset of their own.
-        _ => Preset::Mnist,
-    }
+        Source::Known(_) | Source::Folder(_) => Preset::Mnist,
+    })
 }
 
 /// MNIST if it is there, else the bundled sample, with a notice that nobody can miss.

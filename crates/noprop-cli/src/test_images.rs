@@ -23,7 +23,7 @@ pub struct TestImages {
     /// The images as they are in the files.
     pub images: Split,
     /// The picture files, if they come from a folder.
-    pub files: Option<Vec<PathBuf>>,
+    files: Option<Vec<PathBuf>>,
     /// How the run's own test images have changed since it was trained, if they have.
     change: Option<String>,
 }
@@ -62,6 +62,12 @@ impl TestImages {
         let images = Self::of_run(trained, &kept, None, data_dir, BadPictures::Refuse)?;
         images.refuse_change()?;
         Ok(images)
+    }
+
+    /// The file of image `number`, or the number where images have no files.
+    pub fn picture(&self, number: usize) -> String {
+        let file = self.files.as_ref().and_then(|files| files.get(number));
+        file.map_or_else(|| number.to_string(), |file| file.to_string_lossy().into_owned())
     }
 
     fn refuse_change(&self) -> Result<()> {

@@ -15,6 +15,7 @@
 //! | `collect.rs` | what every process trained, brought to the first |
 //! | `fit.rs` | the loop over epochs: validation, best weights, checkpoints, interruption |
 //! | `evaluate.rs` | accuracy of the whole chain and after each block |
+//! | `class_scores.rs` | recall, precision and F1 of every class |
 //! | `weights.rs` | `model.safetensors`, written atomically and read with suspicion |
 //! | `state.rs` | all that a resume needs |
 //! | `units/` | a training spread over processes: each unit by itself, merged at the end |
@@ -54,6 +55,7 @@
 mod apart;
 mod atomic_file;
 mod batches;
+mod class_scores;
 mod collect;
 mod config;
 mod contribution;
@@ -76,9 +78,10 @@ mod units;
 mod weights;
 
 pub use atomic_file::write_atomically;
+pub use class_scores::{ClassScore, ClassScores};
 pub use config::{OptimizerKind, TrainConfig};
 pub use error::TrainError;
-pub use evaluate::{Evaluation, accuracies, evaluate};
+pub use evaluate::{Evaluation, Keep, accuracies, evaluate, evaluate_keeping};
 pub use fit::{Best, Control, EpochReport, FitReport, Fitting, Observer, Outcome, Silent, fit};
 pub use learning_rate::{Decay, LearningRate};
 pub use losses::{PartLoss, StepReport};
