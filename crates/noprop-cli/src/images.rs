@@ -114,9 +114,6 @@ impl RunConfig {
             let (least, most) = (ImageShape::SIDES.start(), ImageShape::SIDES.end());
             bail!("image-size must be between {least} and {most} pixels, got {side}");
         }
-        if let (Source::Known(name), true) = (&self.dataset, self.skip_bad) {
-            bail!("--skip-bad is for folder:PATH; {name} has no files to leave out");
-        }
         let test = match (self.split, kept) {
             (None, _) => TestPictures::OwnFolder,
             (Some(_), Some(listing)) => TestPictures::Kept(listing.clone()),

@@ -14,6 +14,7 @@ mod distributed;
 mod eval;
 mod fetch;
 mod history;
+mod idle;
 mod images;
 mod info;
 mod init;

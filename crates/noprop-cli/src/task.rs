@@ -57,6 +57,7 @@ impl Task {
     pub fn asked(args: &Train) -> Result<Self> {
         let device = args.compute.device.open()?;
         let (mut config, asked) = RunConfig::resolve(preset(args)?, args)?;
+        config.refuse_idle(args)?;
         let initial = config.init.as_ref().map(Initial::open).transpose()?;
         // The data of the run that the weights come from, unless others are named.
         let own = initial.as_ref().filter(|initial| initial.config.dataset == config.dataset);

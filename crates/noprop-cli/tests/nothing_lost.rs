@@ -77,6 +77,22 @@ fn settings_beside_resume_are_refused_and_epochs_train_further() {
     refused(root, &["train", "--resume", "r", "--epochs", "2"], "epochs is 2, but 3 are done");
 }
 
+/// A flag that changes nothing would make a result that was not asked for.
+#[test]
+fn flags_that_change_nothing_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (flags, words) in [
+        (["--method", "ct", "--schedule", "linear"], "--schedule is for the method dt"),
+        (["--method", "backprop", "--loss-weight", "snr"], "--loss-weight is for the methods"),
+        (["--encoder", "shared", "--eta", "2"], "--eta is for the methods dt and ct with"),
+        (["--encoder", "frozen", "--dropout", "0.5"], "--dropout is not for --encoder frozen"),
+        (["--embedding", "prototype", "--embedding-scale", "2"], "--embedding-scale is not for"),
+        (["--seed", "1", "--skip-bad", "--quiet"], "--skip-bad is for folder:PATH"),
+    ] {
+        refused(dir.path(), &train(&flags), words);
+    }
+}
+
 /// A kill before the first save costs the time until then, not the run.
 #[test]
 fn a_run_without_a_saved_state_starts_from_its_beginning() {
