@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use noprop_data::{Dataset, Difference, FolderOptions, Half, Listing};
+use noprop_data::{Dataset, Difference, FolderOptions, Half, Listing, picture};
 use noprop_train::RunDirectory;
 use serde::{Deserialize, Serialize};
 
@@ -143,7 +143,7 @@ fn ground(data: &Dataset) -> Result<u8> {
     let count = data.train.len().min(GROUND_IMAGES);
     let images = (0u32..).take(count);
     let mut grounds = images
-        .map(|image| Ok(ground_of(&data.train.picture(image)?, shape)))
+        .map(|image| Ok(picture::ground(&data.train.picture(image)?, shape)))
         .collect::<Result<Vec<u8>>>()?;
     grounds.sort_unstable();
     Ok(grounds.get(grounds.len() / 2).copied().unwrap_or_default())
@@ -162,8 +162,4 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
         bail!("{} is too large for a list of files", path.display());
     }
     Ok(Some(bytes))
-}
-
-fn ground_of(_: &[u8], _: (usize, usize, usize)) -> u8 {
-    0
 }

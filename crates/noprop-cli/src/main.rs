@@ -18,6 +18,7 @@ mod idle;
 mod images;
 mod info;
 mod init;
+mod ink;
 mod kept;
 mod memory;
 mod merge;

@@ -12,6 +12,8 @@ use noprop_method::{Sampler, Seed, classify};
 use noprop_train::RunDirectory;
 
 use crate::args::{Form, Predict};
+use crate::ink::Opposites;
+use crate::kept::Kept;
 use crate::output::{Incomplete, answer, note};
 use crate::pictures::{Origin, Pictures};
 use crate::shell::{shown, shown_path};
@@ -35,14 +37,19 @@ pub fn run(args: &Predict) -> Result<()> {
     let (kind, runs, seed) = (args.sampler, args.runs, Seed(args.seed));
     let integration = trained.config.integration_of(args.solver, args.steps)?;
     let sampler = Sampler { kind, runs, seed, integration };
-    let open = |path: &Path| -> Result<Tensor, DataError> {
+    // The picture as the network sees it, and the shade of its ground.
+    let open = |path: &Path| -> Result<(Tensor, u8), DataError> {
         let picture = picture::open(path, wanted, polarity)?;
+        let shades = picture.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> = shades.iter().map(|shade| (255.0 * shade).round() as u8).collect();
+        let ground = picture::ground(&bytes, wanted);
         let seen = match &normalization {
             Some(normalization) => normalization.apply(&picture)?,
             None => picture,
         };
-        Ok(seen.to_device(&device)?)
+        Ok((seen.to_device(&device)?, ground))
     };
+    let mut opposites = Opposites::to(Kept::read(&trained.run)?.record.as_ref());
 
     let Pictures { files, passed_over } = Pictures::named_by(paths)?;
     // A bad picture among those that were named must not leave half a list of answers. The first pictures are opened before the
@@ -60,7 +67,10 @@ pub fn run(args: &Predict) -> Result<()> {
         let mut opened = Vec::with_capacity(some.len());
         for file in some {
             match open(&file.path) {
-                Ok(picture) => opened.push((&file.path, picture)),
+                Ok((picture, ground)) => {
+                    opposites.look(&file.path, ground);
+                    opened.push((&file.path, picture));
+                }
                 Err(fault @ (DataError::Picture { .. } | DataError::Read { .. }))
                     if file.origin == Origin::InFolder =>
                 {
@@ -80,6 +90,7 @@ pub fn run(args: &Predict) -> Result<()> {
             }
         }
     }
+    opposites.warn(args.invert);
     if left_out > 0 {
         let all = files.len();
         return Err(Incomplete(format!("{left_out} of {all} pictures were left out")).into());

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use candle_core::Device;
 use noprop_kernels::threads::Workers;
 use noprop_method::Seed;
@@ -93,9 +93,8 @@ pub fn create(
 ) -> Result<RunDirectory> {
     let settings = out.join("config.toml");
     if existing == Existing::Replace && settings.is_file() {
-        RunConfig::of_run(&settings).with_context(|| {
-            format!("{} is not a run of noprop, so it is not replaced", quoted(out))
-        })?;
+        let refused = "is not a run of noprop, so it is not replaced: choose another --out";
+        ensure!(RunConfig::of_run(&settings).is_ok(), "{} {refused}", quoted(out));
     }
     Ok(RunDirectory::create_with(out, existing, config, record)?)
 }

@@ -120,8 +120,11 @@ fn scores_and_answers_agree() {
     assert_eq!(answers[0][..3], ["picture", "truth", "answer"]);
     assert_eq!(answers[0][3..], NAMES);
     let mut confusion = vec![vec![0; 3]; 3];
-    for (number, line) in answers[1..].iter().enumerate() {
-        assert_eq!((line.len(), &line[0]), (6, &number.to_string()));
+    for line in &answers[1..] {
+        assert_eq!(line.len(), 6);
+        let picture = Path::new(&line[0]);
+        assert!(picture.is_file(), "{line:?}");
+        assert!(picture.parent().unwrap().ends_with(&line[1]), "{line:?}");
         let class = |name: &String| NAMES.iter().position(|known| known == name).unwrap();
         let (truth, answer) = (class(&line[1]), class(&line[2]));
         let probabilities: Vec<f32> = line[3..].iter().map(|p| p.parse().unwrap()).collect();

@@ -316,3 +316,27 @@ fn weights_go_over_to_other_classes() {
     assert!(config.contains("steps = 2\n"), "the network's settings are the other run's: {config}");
     json(&noprop(root, &["eval", "--run", "r", "--json"]));
 }
+
+/// A page that was scanned as it is, for a network that learned the opposite, is answered at random.
+#[test]
+fn ink_of_the_other_kind_is_remarked_upon() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    for (class, ink) in [("faint", 90), ("strong", 250)] {
+        for number in 0..6 {
+            let half = if number < 4 { "train" } else { "test" };
+            let file = root.join(format!("p/{half}/{class}/{number}.png"));
+            write(&file, &spot(0, ink - number));
+        }
+    }
+    trained(root, "r", &[]);
+    write(&root.join("paper.png"), &spot(255, 10));
+    write(&root.join("slate.png"), &spot(3, 240));
+    let said = |more: &[&str]| remarks(&noprop(root, &[&["predict", "r"][..], more].concat()));
+    let warning = said(&["paper.png"]);
+    assert!(warning.contains("paper.png: this looks like dark ink on a light ground"), "{warning}");
+    assert!(warning.contains("try --invert"), "{warning}");
+    assert_eq!(said(&["slate.png"]), "");
+    assert_eq!(said(&["--invert", "paper.png"]), "");
+    assert!(said(&["--invert", "slate.png"]).contains("leave --invert out"));
+}

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use png::{Pixel, lie, png};
+use png::{Pixel, lie, png, spot};
 
 fn noprop<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_noprop"))
