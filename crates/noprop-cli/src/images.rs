@@ -1,6 +1,6 @@
 //! The images of a run: how they are read, what is done to them before a network sees them, and what the network was built for.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use noprop_data::{
     BadPictures, Dataset, FolderOptions, Listing, Normalization, Split, TestPictures, TestShare,
 };
@@ -11,6 +11,8 @@ use crate::config::{Method, RunConfig};
 use crate::source::Source;
 
 const MAX_CLASS_NAME: usize = 200;
+/// Characters of a name that is too long which an error repeats.
+const SHOWN_OF_A_NAME: usize = 20;
 
 /// What is done to every image before a network sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -94,10 +96,13 @@ impl RunConfig {
         let images = self.images.as_ref().context(
             "config.toml lacks its [images] table, so it does not say what the network was built for",
         )?;
-        ensure!(
-            images.class_names.iter().all(|name| name.len() <= MAX_CLASS_NAME),
-            "config.toml: a class name is longer than {MAX_CLASS_NAME} bytes"
-        );
+        let long = images.class_names.iter().find(|name| name.len() > MAX_CLASS_NAME);
+        if let Some(name) = long {
+            let start: String = name.chars().take(SHOWN_OF_A_NAME).collect();
+            bail!(
+                "the class name {start}… is longer than {MAX_CLASS_NAME} bytes: give the class a shorter one"
+            );
+        }
         Ok(images)
     }
 

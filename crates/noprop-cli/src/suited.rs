@@ -10,6 +10,8 @@ use crate::source::Source;
 const HELD_OUT: usize = 10;
 /// The share of a training's steps that its warm-up takes, at most.
 const WARM_UP: u64 = 10;
+/// Images that a training needs: a batch norm wants two.
+const LEAST_IMAGES: usize = 2;
 /// Steps that an epoch should have, and the smallest batch that is chosen for them.
 const EPOCH_STEPS: usize = 25;
 const LEAST_BATCH: usize = 8;
@@ -42,6 +44,10 @@ impl RunConfig {
             Some(_) => images,
             None => images.saturating_sub(self.validation),
         };
+        ensure!(
+            !in_folder || train >= LEAST_IMAGES || asked.contains("validation"),
+            "{images} training image(s) are too few: some are held out to choose the epoch, and at least {LEAST_IMAGES} must be left to train on"
+        );
         if in_folder && !asked.contains("batch-size") {
             self.batch_size = self.batch_size.min(batch_size(train));
         }

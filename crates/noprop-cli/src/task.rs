@@ -24,6 +24,7 @@ use crate::preset::Preset;
 use crate::progress::Verbosity;
 use crate::shell::quoted;
 use crate::source::{Source, announce};
+use crate::test_images::absent_classes;
 use crate::trained::Trained;
 use crate::{model_card, plot};
 
@@ -112,7 +113,8 @@ impl Task {
             Some(validation) => (data.train, validation),
             None => hold_out(&data.train, config.validation, config.seed)?,
         };
-        let faults = faults(&Duplicates::among(&train, &validation, &data.test)?, &data.test);
+        let mut faults = faults(&Duplicates::among(&train, &validation, &data.test)?, &data.test);
+        faults.extend(absent_classes(&data.class_names, &data.test)?);
         config.measure(&train)?;
         let (train, validation, test) =
             (config.seen(&train)?, config.seen(&validation)?, config.seen(&data.test)?);

@@ -1,5 +1,6 @@
 //! The images that a trained network is tested on: those of its run, or others, matched by the names of their classes.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
@@ -52,7 +53,10 @@ impl TestImages {
                 images
             }
         };
-        warn_of_absent_classes(trained, &images)?;
+        if let Some(remark) = absent_classes(&trained.config.images()?.class_names, &images.images)?
+        {
+            note!("warning: {remark}");
+        }
         Ok(images)
     }
 
@@ -215,16 +219,12 @@ fn files(source: &Source, listing: &Listing) -> Option<Vec<PathBuf>> {
     Some(listing.half(Half::Test).map(|file| folder.join(&file.path)).collect())
 }
 
-fn warn_of_absent_classes(trained: &Trained, images: &TestImages) -> Result<()> {
-    let names = &trained.config.images()?.class_names;
-    let labels: std::collections::HashSet<u32> =
-        images.images.labels.to_vec1::<u32>()?.into_iter().collect();
+/// A remark on the classes among `names` that no image of `test` belongs to, if there are any.
+pub fn absent_classes(names: &[String], test: &Split) -> Result<Option<String>> {
+    let labels: HashSet<u32> = test.labels.to_vec1::<u32>()?.into_iter().collect();
     let absent = (0u32..).zip(names).filter(|(label, _)| !labels.contains(label));
     let absent: Vec<&str> = absent.map(|(_, name)| name.as_str()).collect();
-    if !absent.is_empty() {
-        note!("warning: there are no test images of {}", some(&absent));
-    }
-    Ok(())
+    Ok((!absent.is_empty()).then(|| format!("there are no test images of {}", some(&absent))))
 }
 
 /// The first few names, and the number of the others.
