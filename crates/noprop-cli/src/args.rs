@@ -128,21 +128,21 @@ pub struct Train {
     #[arg(long, conflicts_with = "resume")]
     pub augment: Option<Augmentation>,
     /// Folder that holds the data sets, one folder each; without it data, or beside --resume the run's own
-    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: Option<PathBuf>,
     /// Run directory to write; without it the next free folder under runs
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume", value_parser = path_parser())]
     pub out: Option<PathBuf>,
     /// Replace the run in --out; a folder that is not a run is never replaced
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, requires = "out", conflicts_with = "resume")]
     pub force: bool,
     /// Continue a stopped or killed run; its own settings hold. With --epochs N a finished run is trained further, to N epochs in
     /// all: the learning rate then goes on as in a training of N epochs, so it rises again before it falls to 0
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", value_parser = path_parser())]
     pub resume: Option<PathBuf>,
     /// Start from the weights of another run, whose settings of network and method hold unless flags say otherwise. Data and
     /// classes may be others: what depends on the number of classes begins anew where that number differs
-    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    #[arg(long, value_name = "RUN", conflicts_with = "resume", value_parser = path_parser())]
     pub init: Option<PathBuf>,
     /// Train these blocks alone, such as 3-5,8 or readout, for other processes to train the rest into the same --out; then
     /// `noprop merge`. What was trained before is gone on with
@@ -162,7 +162,7 @@ pub struct Train {
     #[arg(long, conflicts_with = "resume")]
     pub preset: Option<Preset>,
     /// Settings from a file such as a run's config.toml; they beat the preset, and flags beat them
-    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    #[arg(long, value_name = "FILE", conflicts_with = "resume", value_parser = path_parser())]
     pub config: Option<PathBuf>,
     /// Variant of NoProp
     #[arg(long, conflicts_with = "resume")]
@@ -248,7 +248,7 @@ pub struct Eval {
     #[command(flatten)]
     pub run: Run,
     /// Folder that holds the data sets; without it the run's own
-    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: Option<PathBuf>,
     /// Images to test on, in folder:PATH those in PATH/test/CLASS or else in PATH/CLASS; classes are matched by name. Without it
     /// the run's own test images
@@ -294,10 +294,10 @@ pub struct Info {
 #[derive(clap::Args)]
 pub struct Merge {
     /// Run directory that all units were trained into
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = path_parser())]
     pub run: PathBuf,
     /// Folder that holds the data sets; without it the run's own
-    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: Option<PathBuf>,
     /// Leave files of a folder out that are no pictures, and name them, instead of refusing
     #[arg(long)]
@@ -312,7 +312,7 @@ pub struct Merge {
 #[derive(clap::Args)]
 pub struct Status {
     /// Run directory that units are trained into
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = path_parser())]
     pub run: PathBuf,
     /// Print a JSON list
     #[arg(long)]
@@ -360,7 +360,7 @@ pub struct Plot {
     #[command(flatten)]
     pub run: Run,
     /// Folder that holds the data sets; without it the run's own
-    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
@@ -375,7 +375,7 @@ pub struct Compare {
     #[arg(required = true, value_name = "RUN", value_parser = path_parser())]
     pub runs: Vec<PathBuf>,
     /// Also draw errors over time, into this path with .png and .svg added
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path_parser())]
     pub figure: Option<PathBuf>,
     /// Print a JSON list
     #[arg(long)]
@@ -405,10 +405,10 @@ pub struct Reproduce {
     #[arg(long, value_name = "TIME")]
     pub budget: Option<Budget>,
     /// Folder for the report, its figures and the runs; several reports may share it, and then share runs
-    #[arg(long, default_value = "reproduced", value_name = "DIR")]
+    #[arg(long, default_value = "reproduced", value_name = "DIR", value_parser = path_parser())]
     pub out: PathBuf,
     /// Folder that holds the data sets, one folder each
-    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: PathBuf,
     /// Threads of each training, all cores by default; accuracy does not depend on them, memory does
     #[arg(long, value_name = "N")]
@@ -429,6 +429,6 @@ pub struct Fetch {
     #[arg(long, value_name = "URL-OR-DIR")]
     pub mirror: Option<Mirror>,
     /// Folder that holds the data sets, one folder each
-    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: PathBuf,
 }

@@ -166,8 +166,21 @@ pub struct RunConfig {
     pub images: Option<Images>,
 }
 
-/// The settings that somebody asked for, by their keys: in a flag, a config file or a preset that was named.
-pub type Asked = BTreeSet<String>;
+/// What a command line asks for, beside the settings themselves.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// The keys of the settings in a flag, a config file or a preset that was named.
+    keys: BTreeSet<String>,
+    /// The SHA-256 of the data that a config file was written for.
+    pub sha256: Option<String>,
+}
+
+impl Asked {
+    /// Whether a setting was asked for, by its key.
+    pub fn contains(&self, key: &str) -> bool {
+        self.keys.contains(key)
+    }
+}
 
 fn one_block() -> usize {
     1
@@ -208,16 +221,19 @@ impl RunConfig {
     pub fn resolve(preset: Preset, flags: &Train) -> Result<(Self, Asked)> {
         let mut table: toml::Table = toml::from_str(preset.text())
             .with_context(|| format!("preset {preset} cannot be read"))?;
-        let mut asked = Asked::new();
+        let mut asked = Asked::default();
         if flags.preset.is_some() {
             // The number of held-out images fits a folder whatever the preset.
-            asked.extend(table.keys().filter(|key| *key != "validation").cloned());
+            asked.keys.extend(table.keys().filter(|key| *key != "validation").cloned());
         }
         let init = flags.init.as_deref().map(Init::of).transpose()?;
         let file: Option<(PathBuf, toml::Table)> = match (&flags.config, &init) {
             (Some(path), _) => {
                 let file: toml::Table = toml::from_str(&read(path)?).with_context(|| at(path))?;
-                asked.extend(file.keys().cloned());
+                asked.keys.extend(file.keys().cloned());
+                let sha256 = file.get("images").and_then(|images| images.get("sha256")?.as_str());
+                // Another data set that a flag names is meant to differ.
+                asked.sha256 = sha256.filter(|_| flags.dataset.is_none()).map(str::to_owned);
                 Some((path.clone(), file))
             }
             (None, Some(init)) if flags.preset.is_none() => {
@@ -237,7 +253,7 @@ impl RunConfig {
             ("epochs", flags.epochs.is_some()),
         ] {
             if flag {
-                asked.insert(key.into());
+                asked.keys.insert(key.into());
             }
         }
         let named = file.as_ref().and_then(|(_, file)| file.get("method")?.as_str());

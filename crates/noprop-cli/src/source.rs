@@ -68,6 +68,10 @@ impl FromStr for Source {
     fn from_str(name: &str) -> Result<Self, String> {
         match name.strip_prefix("folder:") {
             Some("") => Err("say which folder, as in folder:PATH".into()),
+            Some(path) if path.starts_with("~/") => Err(format!(
+                "the shell does not replace ~ after folder: - use folder:$HOME{}",
+                &path[1..]
+            )),
             Some(path) => Ok(Self::Folder(path.into())),
             None => {
                 name.parse().map(Self::Known).map_err(|error| format!("{error}, or folder:PATH"))

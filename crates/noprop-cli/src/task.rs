@@ -74,10 +74,14 @@ impl Task {
         options.bad = options.bad.max(bad_pictures(args.skip_bad));
         let data = place.load(&options)?;
         let chosen = config.fit_to(&data, &asked)?;
+        let other = asked.sha256.filter(|sha256| *sha256 != data.sha256);
         config.with_images(Images::of(&data)?);
         let mut task = Self::of(config, data, device, &place)?;
         task.initial = initial;
         task.chosen = chosen;
+        task.faults.extend(other.map(|_| {
+            "the data are not those that the config file was written for (another SHA-256): this does not repeat that run".into()
+        }));
         Ok(task)
     }
 

@@ -8,10 +8,10 @@ use crate::{Embedding, ImageShape, ModelError, Network, NetworkConfig};
 
 /// Bytes of an f32.
 const NUMBER: u64 = 4;
-/// A parameter, Adam's two moments of it, and its gradient for the part that is in its turn.
+/// A parameter and Adam's two moments of it.
 const COPIES: u64 = 3;
 /// Numbers that an image branch keeps for its backward pass, for each pixel of an image: the outputs of the three convolutions and
-/// what the copies between them need. Measured at 28 × 28 to 256 × 256 pixels.
+/// what the copies between them need.
 const KEPT_A_PIXEL: u64 = 120;
 /// Numbers that the layers behind an image branch keep, for each image.
 const KEPT_BY_HEAD: u64 = 8_000;

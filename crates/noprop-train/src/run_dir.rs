@@ -3,6 +3,8 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use noprop_data::Half;
 
@@ -31,10 +33,11 @@ pub struct RunDirectory {
 
 const CONFIG: &str = "config.toml";
 const LOCK: &str = ".lock";
+const LOCK_TRIES: u32 = 20;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 const METRICS: &str = "metrics.jsonl";
 const MODEL: &str = "model.safetensors";
 const UNITS: &str = "units";
-const FILES: [&str; 4] = [CONFIG, METRICS, MODEL, "README.md"];
 /// Every run has one of these beside its settings; other projects' folders with a `config.toml` do not.
 const MARKS: [&str; 4] = [LOCK, METRICS, MODEL, UNITS];
 
@@ -81,18 +84,20 @@ impl RunDirectory {
         Ok(run)
     }
 
-    /// Removes everything that a training writes, and nothing else. The settings go first: without them nothing is a run.
+    /// Removes everything that a training writes, and nothing else. The settings go last: a kill leaves a run that can be replaced
+    /// again, or an empty one.
     fn clear(&self) -> Result<(), TrainError> {
-        let lists = Half::ALL.map(Self::list_name);
-        let named = FILES.into_iter().chain([Self::DATA]).chain(lists.iter().map(String::as_str));
-        for file in named {
-            remove(&self.path.join(file), |path| fs::remove_file(path))?;
-        }
         remove(&self.units(), |path| fs::remove_dir_all(path))?;
         let generation = |name: &str| name == "progress.json" || name.parse::<u64>().is_ok();
         let figure = |name: &str| name.ends_with(".png") || name.ends_with(".svg");
         remove_entries(&self.state(), generation)?;
-        remove_entries(&self.figures(), figure)
+        remove_entries(&self.figures(), figure)?;
+        let lists = Half::ALL.map(Self::list_name);
+        let lists = lists.iter().map(String::as_str);
+        for file in lists.chain([Self::DATA, "README.md", MODEL, METRICS, CONFIG]) {
+            remove(&self.path.join(file), |path| fs::remove_file(path))?;
+        }
+        Ok(())
     }
 
     /// Whether what is in `path` was written by a training.
@@ -235,13 +240,23 @@ impl RunDirectory {
 }
 
 fn lock(path: &Path) -> Result<File, TrainError> {
-    let file = path.join(LOCK);
-    let handle = File::create(&file).map_err(TrainError::writing(&file))?;
-    match handle.try_lock() {
-        Ok(()) => Ok(handle),
-        Err(TryLockError::WouldBlock) => Err(TrainError::RunLocked { path: path.into() }),
-        Err(TryLockError::Error(source)) => Err(TrainError::writing(file)(source)),
+    let locked = lock_file(&path.join(LOCK))?;
+    locked.ok_or_else(|| TrainError::RunLocked { path: path.into() })
+}
+
+/// Locks `file`, which is made if it is not there; none if another process holds it for longer than a moment. One that was killed
+/// holds it until the system has cleaned up after it, and one that asks for a status holds it as briefly.
+pub(crate) fn lock_file(file: &Path) -> Result<Option<File>, TrainError> {
+    let handle = File::create(file).map_err(TrainError::writing(file))?;
+    for tries in 1.. {
+        match handle.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => sleep(LOCK_WAIT),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => return Err(TrainError::writing(file)(source)),
+        }
     }
+    Ok(Some(handle))
 }
 
 fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), TrainError> {

@@ -273,6 +273,19 @@ fn nothing_is_passed_over_without_a_word() {
     refused(root, &train, "class light has no pictures but in folders inside it");
 }
 
+/// A run that is repeated from its settings on other data is not repeated.
+#[test]
+fn settings_are_not_repeated_on_other_data_without_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    two_classes(&root.join("p"), 16);
+    trained(root, "r", &[]);
+    let again = |out| ["train", "--config", "r/config.toml", "--quiet", "--out", out];
+    assert!(!remarks(&noprop(root, &again("same"))).contains("does not repeat"));
+    write(&root.join("p/train/dark/9.png"), &shade(99));
+    assert!(remarks(&noprop(root, &again("other"))).contains("does not repeat that run"));
+}
+
 /// A folder that is nearly right is met with what to do.
 #[test]
 fn a_folder_that_is_nearly_right_is_told_what_is_wrong() {
