@@ -78,6 +78,7 @@ impl Task {
         let (train, validation, test) = (here(train)?, here(validation)?, here(test)?);
         config.train().validate(train.len())?;
         config.train().check_augmentation(&train, config.encoder)?;
+        config.class_weights.of(&train, config.images()?.class_names.len())?;
         let objective = config.objective()?;
         Ok(Self { config, train, validation, test, objective, device })
     }
