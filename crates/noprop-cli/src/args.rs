@@ -8,6 +8,7 @@ use noprop_data::fetch::Mirror;
 use noprop_data::{Augmentation, DatasetName};
 use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind, Solver};
 use noprop_models::{Embedding, EmbeddingStart};
+use noprop_train::ClassWeights;
 
 use crate::blocks::Blocks;
 use crate::config::{Method, Precision};
@@ -123,6 +124,9 @@ pub struct Train {
     /// What is done to every image before the network sees it; without it none
     #[arg(long, conflicts_with = "resume")]
     pub normalize: Option<Normalize>,
+    /// Weights of the training images: uniform, or balanced, which gives every class the same total weight; without it uniform
+    #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
+    pub class_weights: Option<ClassWeights>,
     /// Random changes of training images: none, flip, shift:N or flip+shift:N; flip mirrors half of them,
     /// shift moves each by up to N pixels each way, and what comes in is black
     #[arg(long, conflicts_with = "resume")]

@@ -17,7 +17,7 @@ use noprop_method::{
     SamplerKind, Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, EmbeddingStart, ImageShape, Network, NetworkConfig, Variant};
-use noprop_train::{Decay, OptimizerKind, RunDirectory, TrainConfig};
+use noprop_train::{ClassWeights, Decay, OptimizerKind, RunDirectory, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Train;
@@ -155,6 +155,9 @@ pub struct RunConfig {
     /// How training images are changed at random.
     #[serde(default, skip_serializing_if = "is_unchanged", with = "as_text")]
     pub augment: Augmentation,
+    /// The usual ones are left out of the file, so that runs from before there was a choice can be resumed.
+    #[serde(default, skip_serializing_if = "is_usual_class_weights")]
+    pub class_weights: ClassWeights,
     pub seed: u64,
     /// The usual one is left out of the file, so that runs from before there was a choice can be resumed.
     #[serde(default, skip_serializing_if = "is_usual_precision")]
@@ -208,6 +211,11 @@ fn is_off(flag: &bool) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_usual_readout(readout: &Readout) -> bool {
     *readout == Readout::default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_usual_class_weights(weights: &ClassWeights) -> bool {
+    *weights == ClassWeights::default()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -328,6 +336,7 @@ impl RunConfig {
         set(&mut self.batch_size, flags.batch_size);
         set(&mut self.lr, flags.lr);
         set(&mut self.augment, flags.augment);
+        set(&mut self.class_weights, flags.class_weights);
         set(&mut self.seed, flags.seed);
         set(&mut self.precision, flags.precision);
         if flags.loss_weight.is_some() {
@@ -364,6 +373,7 @@ impl RunConfig {
             warmup_steps: self.warmup_steps,
             weight_decay: self.weight_decay,
             augment: self.augment,
+            class_weights: self.class_weights,
         }
     }
 

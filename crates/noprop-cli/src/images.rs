@@ -5,6 +5,7 @@ use noprop_data::{
     BadPictures, Dataset, FolderOptions, Listing, Normalization, Split, TestPictures, TestShare,
 };
 use noprop_models::ImageShape;
+use noprop_train::ClassWeights;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Method, RunConfig};
@@ -161,7 +162,8 @@ impl RunConfig {
         }
     }
 
-    /// What differs from pixels of 0 to 1 as they are in the files, and from the paper's convolutions, in words.
+    /// What differs from pixels of 0 to 1 as they are in the files, from images that all count alike, and from the paper's
+    /// convolutions, in words.
     pub fn treatment(&self) -> Option<String> {
         let mut words = Vec::new();
         match self.normalize {
@@ -170,6 +172,9 @@ impl RunConfig {
         }
         if !self.augment.is_none() {
             words.push(format!("changed by {}", self.augment));
+        }
+        if self.class_weights == ClassWeights::Balanced {
+            words.push("classes balanced".to_owned());
         }
         if self.padding > 0 {
             words.push(format!("padding {}", self.padding));
@@ -209,14 +214,29 @@ mod tests {
     use crate::args::Train;
     use crate::preset::Preset;
 
-    fn scale(flags: &[&str], classes: usize) -> Option<f64> {
+    fn resolved(flags: &[&str]) -> RunConfig {
         #[derive(Parser)]
         struct Line {
             #[command(flatten)]
             train: Train,
         }
         let line = Line::try_parse_from([&["train"], flags].concat()).unwrap();
-        let (mut config, _) = RunConfig::resolve(Preset::Mnist, &line.train).unwrap();
+        RunConfig::resolve(Preset::Mnist, &line.train).unwrap().0
+    }
+
+    /// Settings from before there was a choice have no such key, and a resume compares the text.
+    #[test]
+    fn class_weights_are_noted_where_they_are_not_uniform() {
+        assert!(!resolved(&[]).to_toml().unwrap().contains("class-weights"));
+        assert!(resolved(&["--class-weights", "uniform"]) == resolved(&[]));
+        let balanced = resolved(&["--class-weights", "balanced"]);
+        assert!(balanced.to_toml().unwrap().contains("class-weights = \"balanced\"\n"));
+        assert_eq!(balanced.train().class_weights, ClassWeights::Balanced);
+        assert_eq!(balanced.treatment().as_deref(), Some("classes balanced"));
+    }
+
+    fn scale(flags: &[&str], classes: usize) -> Option<f64> {
+        let mut config = resolved(flags);
         config.with_images(Images {
             channels: 1,
             height: 28,

@@ -126,6 +126,7 @@ impl Task {
         let (train, validation, test) = (here(train)?, here(validation)?, here(test)?);
         config.train().validate(train.len())?;
         config.train().check_augmentation(&train, config.encoder)?;
+        config.class_weights.of(&train, config.images()?.class_names.len())?;
         let objective = config.objective()?;
         let (notices, initial, chosen) = (data.notices, None, None);
         Ok(Self {

@@ -59,4 +59,4 @@ pub use cpu::instruction_set::InstructionSet;
 pub use dropout::Dropout;
 pub use error::{KernelError, Result};
 pub use linear::{linear, linear_act, linear_joined};
-pub use loss::{cross_entropy, denoise_loss};
+pub use loss::{Targets, cross_entropy, denoise_loss};

@@ -6,7 +6,7 @@ use noprop_kernels::{Backend, cross_entropy, random};
 
 use crate::{
     BlockInput, Denoiser, Differentiated, Draws, Integration, MethodError, Noise, Objective,
-    ParameterKind, Part, Pass, Solver, Training, Trajectory,
+    ParameterKind, Part, Pass, Solver, Targets, Training, Trajectory,
 };
 
 /// The adjoint objective.
@@ -149,7 +149,7 @@ impl Objective for Adjoint {
         &self,
         network: &dyn Denoiser,
         features: &dyn Fn(usize) -> Result<Tensor, MethodError>,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<Differentiated, MethodError> {
         let Integration { solver, .. } = self.integration;
@@ -160,14 +160,15 @@ impl Objective for Adjoint {
         let slope = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
             Ok(velocity(network, &features, z, time, pass)?.detach())
         };
-        let mut z = random::normal(draws.noise(1), (labels.dim(0)?, width), labels.device())?;
+        let rows = targets.labels.dim(0)?;
+        let mut z = random::normal(draws.noise(1), (rows, width), targets.labels.device())?;
         for (time, next) in self.integration.intervals() {
             z = solver.step(&z, time..next, &slope)?.z;
         }
 
         let end = Var::from_tensor(&z)?;
         let logits = network.readout(&end)?.unsqueeze(0)?;
-        let loss = cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?;
+        let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
         let gradients = loss.backward()?;
         let mut adjoint = found(&gradients, &end)?;
 
@@ -310,7 +311,7 @@ mod tests {
         let draws = Seed(2).at(0, 0);
         let features = |_| Ok(network.encode(Part::Encoder, &images, Pass::Eval)?);
         let objective = Adjoint::new(integration).unwrap();
-        let done = objective.end_to_end(network, &features, &labels, draws).unwrap();
+        let done = objective.end_to_end(network, &features, (&labels).into(), draws).unwrap();
         flat(network, &done.loss, &done.gradients)
     }
 
@@ -365,7 +366,7 @@ mod tests {
         let objective = Adjoint::new(integration(Solver::Euler, 2)).unwrap();
         let (network, (images, labels)) = (Smooth::new(), images());
         let draws = Seed(2).at(0, 0);
-        assert!(objective.block_loss(&network, 1, &images, &labels, draws).is_err());
-        assert!(objective.readout_loss(&network, &labels, draws).is_err());
+        assert!(objective.block_loss(&network, 1, &images, (&labels).into(), draws).is_err());
+        assert!(objective.readout_loss(&network, (&labels).into(), draws).is_err());
     }
 }

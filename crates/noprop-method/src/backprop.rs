@@ -6,7 +6,7 @@ use noprop_kernels::{Backend, cross_entropy, random};
 use crate::discrete_time::softmax;
 use crate::{
     BlockInput, Denoiser, Differentiated, Draws, MethodError, Noise, Objective, Part, Pass,
-    Training, Trajectory,
+    Targets, Training, Trajectory,
 };
 
 /// Back-propagation through all blocks.
@@ -47,17 +47,18 @@ impl Objective for Backprop {
         &self,
         network: &dyn Denoiser,
         features: &dyn Fn(usize) -> Result<Tensor, MethodError>,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<Differentiated, MethodError> {
         let width = network.class_embeddings().dim(1)?;
-        let mut z = random::normal(draws.noise(1), (labels.dim(0)?, width), labels.device())?;
+        let rows = targets.labels.dim(0)?;
+        let mut z = random::normal(draws.noise(1), (rows, width), targets.labels.device())?;
         for block in 1..=network.blocks() {
             let pass = Pass::Train(draws.dropout(Part::Block(block)));
             z = step(network, block, &features(block)?, &z, pass)?;
         }
         let logits = network.readout(&z)?.unsqueeze(0)?;
-        let loss = cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?;
+        let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
         Ok(Differentiated { gradients: loss.backward()?, loss: loss.detach() })
     }
 

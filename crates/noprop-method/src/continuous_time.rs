@@ -8,7 +8,7 @@ use crate::discrete_time::{posterior_draw, softmax};
 use crate::readout::posterior_logits;
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, Integration, LearnedSchedule, LossWeight, MethodError,
-    Noise, Objective, Part, Partition, Pass, Readout, ScheduleAt, Solver, Trajectory,
+    Noise, Objective, Part, Partition, Pass, Readout, ScheduleAt, Solver, Targets, Trajectory,
     clean_embeddings,
 };
 
@@ -152,13 +152,13 @@ impl Objective for ContinuousTime {
         network: &dyn Denoiser,
         block: usize,
         features: &Tensor,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<BlockLoss, MethodError> {
         self.partition.check_blocks(network.blocks())?;
         let embeddings = network.class_embeddings();
-        let clean = clean_embeddings(embeddings, labels)?;
-        let time = times(draws, block, &self.partition, labels)?;
+        let clean = clean_embeddings(embeddings, targets.labels)?;
+        let time = times(draws, block, &self.partition, targets.labels)?;
         let at = schedule(network)?.at(&time)?;
         let noise = random::normal(draws.noise(block), clean.shape(), clean.device())?;
         let z = (scaled_rows(&clean, &at.alpha_bar()?.sqrt()?)?
@@ -172,7 +172,7 @@ impl Objective for ContinuousTime {
         })?;
         let guess = softmax(&logits)?.matmul(embeddings)?;
         let errors = (guess - clean)?.sqr()?.sum(D::Minus1)?;
-        let loss = (self.weights(&at.snr_rate()?)? * &errors)?.mean_all()?;
+        let loss = targets.weigh((self.weights(&at.snr_rate()?)? * &errors)?)?.mean_all()?;
         Ok(BlockLoss {
             loss: (loss * self.partition.share(block))?,
             error: errors.mean_all()?.detach(),
@@ -180,13 +180,16 @@ impl Objective for ContinuousTime {
     }
 
     /// CE(readout(z_1), y) + KL(q(z_0|y) ‖ N(0, I)): the two ends of the schedule are trained by these.
+    ///
+    /// Where images have weights, the part of the KL that depends on the image is weighted. The rest takes the weights' mean for 1,
+    /// which over a whole epoch it is.
     fn readout_loss(
         &self,
         network: &dyn Denoiser,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<Tensor, MethodError> {
-        let clean = clean_embeddings(network.class_embeddings(), labels)?;
+        let clean = clean_embeddings(network.class_embeddings(), targets.labels)?;
         let (rows, width) = clean.dims2()?;
         let (clean_end, noise_end) = schedule(network)?.ends();
         let (clean_end, noise_end) = (constant(clean_end)?, constant(noise_end)?);
@@ -194,10 +197,11 @@ impl Objective for ContinuousTime {
         let z = (clean.broadcast_mul(&clean_end.alpha_bar()?.sqrt()?)?
             + noise.broadcast_mul(&clean_end.noise_share()?.sqrt()?)?)?;
         let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
-        let cross_entropy = cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?;
+        let cross_entropy = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
         // ½(ᾱ_0 (‖u‖² − d) − d ln(1 − ᾱ_0)).
         let d = width as f64;
-        let signal = clean.sqr()?.sum(D::Minus1)?.mean_keepdim(0)?.affine(1.0, -d)?;
+        let squares = targets.weigh(clean.sqr()?.sum(D::Minus1)?)?;
+        let signal = squares.mean_keepdim(0)?.affine(1.0, -d)?;
         let kl = ((noise_end.alpha_bar()? * signal)? - (noise_end.noise_share()?.log()? * d)?)?;
         Ok((cross_entropy + (kl * 0.5)?.squeeze(0)?)?)
     }
@@ -361,7 +365,8 @@ mod tests {
         let oracle = Oracle::new();
         let objective = objective(Solver::Euler, 1, LossWeight::Snr);
         let labels = Tensor::new(&[0u32, 1, 1], &Device::Cpu).unwrap();
-        let loss = objective.readout_loss(&oracle, &labels, Seed(1).at(0, 0)).unwrap();
+        let draws = Seed(1).at(0, 0);
+        let loss = objective.readout_loss(&oracle, (&labels).into(), draws).unwrap();
         let loss = f64::from(loss.to_scalar::<f32>().unwrap());
         let kl = objective.kl_to_prior(&oracle).unwrap();
         assert!((loss - 2f64.ln() - kl).abs() < 1e-5, "{loss} {kl}");

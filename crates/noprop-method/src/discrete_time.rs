@@ -8,7 +8,8 @@ use noprop_schedule::{Posterior, Schedule, kl_to_prior};
 use crate::readout::posterior_logits;
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, LossWeight, MethodError, Noise, Objective, Part, Pass,
-    Readout, SamplerKind, StackedBlocks, StackedLosses, Trajectory, clean_embeddings, noised,
+    Readout, SamplerKind, StackedBlocks, StackedLosses, Targets, Trajectory, clean_embeddings,
+    noised,
 };
 
 /// The discrete-time objective.
@@ -100,12 +101,12 @@ impl StackedLosses for Stacked<'_> {
         network: &dyn Denoiser,
         blocks: &dyn StackedBlocks,
         features: &Tensor,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<BlockLoss, MethodError> {
         self.objective.check(network)?;
         let embeddings = network.class_embeddings();
-        let clean = clean_embeddings(embeddings, labels)?;
+        let clean = clean_embeddings(embeddings, targets.labels)?;
         let steps = 1..=self.objective.schedule.steps();
         let noise: Vec<_> = steps.clone().map(|block| draws.noise(block)).collect();
         let dropout: Vec<_> = steps.map(|block| draws.dropout(Part::Block(block))).collect();
@@ -115,9 +116,26 @@ impl StackedLosses for Stacked<'_> {
             .broadcast_mul(&self.signal)?
             .broadcast_add(&epsilon.broadcast_mul(&self.noise)?)?;
         let logits = blocks.logits(features, &z, &dropout)?;
-        let error = denoise_loss(&logits, embeddings, labels, Backend::Auto)?;
-        Ok(BlockLoss { loss: (&error * &self.weights)?, error: error.detach() })
+        let (loss, error) = distances(&logits, embeddings, targets)?;
+        Ok(BlockLoss { loss: (loss * &self.weights)?, error })
     }
+}
+
+/// The mean ‖û − u_y‖² of every block, `[T]`: with the images' weights, to be differentiated, and without.
+fn distances(
+    logits: &Tensor,
+    embeddings: &Tensor,
+    targets: Targets<'_>,
+) -> Result<(Tensor, Tensor), MethodError> {
+    let loss = denoise_loss(logits, embeddings, targets, Backend::Auto)?;
+    let error = match targets.weights {
+        None => loss.detach(),
+        Some(_) => {
+            let (logits, embeddings) = (logits.detach(), embeddings.detach());
+            denoise_loss(&logits, &embeddings, targets.labels, Backend::Auto)?
+        }
+    };
+    Ok((loss, error))
 }
 
 impl Objective for DiscreteTime {
@@ -130,12 +148,12 @@ impl Objective for DiscreteTime {
         network: &dyn Denoiser,
         block: usize,
         features: &Tensor,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<BlockLoss, MethodError> {
         self.check(network)?;
         let embeddings = network.class_embeddings();
-        let clean = clean_embeddings(embeddings, labels)?;
+        let clean = clean_embeddings(embeddings, targets.labels)?;
         let level = block - 1;
         let z = noised(&clean, self.schedule.alpha_bar(level), draws.noise(block))?;
         let logits = network.logits(BlockInput {
@@ -145,9 +163,8 @@ impl Objective for DiscreteTime {
             time: &self.time(level, &z)?,
             pass: Pass::Train(draws.dropout(Part::Block(block))),
         })?;
-        let error =
-            denoise_loss(&logits.unsqueeze(0)?, embeddings, labels, Backend::Auto)?.squeeze(0)?;
-        Ok(BlockLoss { loss: (&error * self.weight(block))?, error: error.detach() })
+        let (loss, error) = distances(&logits.unsqueeze(0)?, embeddings, targets)?;
+        Ok(BlockLoss { loss: (loss.squeeze(0)? * self.weight(block))?, error: error.squeeze(0)? })
     }
 
     fn stacked(&self, device: &Device) -> Result<Option<Box<dyn StackedLosses + '_>>, MethodError> {
@@ -169,15 +186,15 @@ impl Objective for DiscreteTime {
     fn readout_loss(
         &self,
         network: &dyn Denoiser,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<Tensor, MethodError> {
         self.check(network)?;
-        let clean = clean_embeddings(network.class_embeddings(), labels)?;
+        let clean = clean_embeddings(network.class_embeddings(), targets.labels)?;
         let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
         let z = noised(&clean, alpha_bar, draws.readout_noise())?;
         let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
-        Ok(cross_entropy(&logits, labels, Backend::Auto)?.squeeze(0)?)
+        Ok(cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?)
     }
 
     fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {

@@ -7,7 +7,7 @@ use crate::continuous_time::{scaled_rows, times};
 use crate::discrete_time::softmax;
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, Integration, LossWeight, MethodError, Noise, Objective,
-    Part, Partition, Pass, ReadoutTraining, Trajectory, clean_embeddings,
+    Part, Partition, Pass, ReadoutTraining, Targets, Trajectory, clean_embeddings,
 };
 
 /// The flow-matching objective.
@@ -84,12 +84,12 @@ impl FlowMatching {
         })
     }
 
-    /// The mean over the batch of the weighted errors [N] at `time` [N].
-    fn weighted(&self, errors: &Tensor, time: &Tensor) -> Result<Tensor, MethodError> {
+    /// The errors [N] of images at `time` [N], each times its time's weight.
+    fn weighted(&self, errors: Tensor, time: &Tensor) -> Result<Tensor, MethodError> {
         if self.loss_weight == LossWeight::Snr {
-            return Ok(errors.mean_all()?);
+            return Ok(errors);
         }
-        Ok((self.weights(time)? * errors)?.mean_all()?)
+        Ok((self.weights(time)? * errors)?)
     }
 }
 
@@ -113,13 +113,13 @@ impl Objective for FlowMatching {
         network: &dyn Denoiser,
         block: usize,
         features: &Tensor,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<BlockLoss, MethodError> {
         self.partition.check_blocks(network.blocks())?;
         let embeddings = network.class_embeddings();
-        let clean = clean_embeddings(embeddings, labels)?;
-        let time = times(draws, block, &self.partition, labels)?;
+        let clean = clean_embeddings(embeddings, targets.labels)?;
+        let time = times(draws, block, &self.partition, targets.labels)?;
         let noise = random::normal(draws.noise(block), clean.shape(), clean.device())?;
         let z = (scaled_rows(&clean, &time)? + scaled_rows(&noise, &time.affine(-1.0, 1.0)?)?)?;
         let logits = network.logits(BlockInput {
@@ -132,14 +132,14 @@ impl Objective for FlowMatching {
         let velocity = logits.matmul(embeddings)?;
         let errors = (&velocity - (clean - noise)?)?.sqr()?.sum(D::Minus1)?;
         let error = errors.detach().mean_all()?;
-        let flow = self.weighted(&errors, &time)?;
+        let flow = targets.weigh(self.weighted(errors, &time)?)?.mean_all()?;
         let share = self.partition.share(block);
         if network.parameters().trainable(&[Part::Embedding]).next().is_none() {
             return Ok(BlockLoss { error, loss: (flow * share)? });
         }
         let end = (z + scaled_rows(&velocity, &time.affine(-1.0, 1.0)?)?)?;
         let anchor = network.readout(&end)?.unsqueeze(0)?;
-        let anchor = cross_entropy(&anchor, labels, Backend::Auto)?.squeeze(0)?;
+        let anchor = cross_entropy(&anchor, targets, Backend::Auto)?.squeeze(0)?;
         Ok(BlockLoss { error, loss: ((flow + anchor)? * share)? })
     }
 
@@ -148,7 +148,12 @@ impl Objective for FlowMatching {
         ReadoutTraining::WithBlocks
     }
 
-    fn readout_loss(&self, _: &dyn Denoiser, _: &Tensor, _: Draws) -> Result<Tensor, MethodError> {
+    fn readout_loss(
+        &self,
+        _: &dyn Denoiser,
+        _: Targets<'_>,
+        _: Draws,
+    ) -> Result<Tensor, MethodError> {
         Err(MethodError::NoReadout)
     }
 

@@ -18,6 +18,7 @@
 //! | [`Integration`] | solvers and steps, where time is continuous |
 //! | [`Readout`] | from the last embedding to a class (Eqs. 14-16) |
 //! | [`LossWeight`] | how much each block's error counts |
+//! | [`Targets`] | the labels of a batch, and how much each image counts |
 //! | [`classify`], [`SamplerKind`] | from noise to class probabilities, never with a label at hand |
 //! | [`Seed`] | every random draw, keyed by what it is for and where in training it happens |
 //!
@@ -83,5 +84,6 @@ pub use sampler::{Classification, Encoded, Sampler, SamplerKind, classify, class
 pub use seed::{Draws, Seed};
 pub use stacked::{StackedBlocks, StackedLosses, StackedParameter, row_of};
 
+pub use noprop_kernels::Targets;
 pub use noprop_kernels::random::StreamKey;
 pub use noprop_schedule::{Schedule, ScheduleKind};

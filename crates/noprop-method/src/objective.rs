@@ -4,12 +4,12 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 
 use crate::discrete_time::softmax;
-use crate::{Denoiser, Draws, MethodError, Sampler, Seed, StackedLosses};
+use crate::{Denoiser, Draws, MethodError, Sampler, Seed, StackedLosses, Targets};
 
 /// One block's loss over a batch.
 #[derive(Debug, Clone)]
 pub struct BlockLoss {
-    /// What is differentiated: a scalar, weighted.
+    /// What is differentiated: a scalar, weighted by block and by image.
     pub loss: Tensor,
     /// The unweighted mean squared distance ‖û − u_y‖² over the batch: a scalar, comparable between blocks.
     pub error: Tensor,
@@ -61,7 +61,7 @@ pub trait Objective: Sync {
 
     /// The loss of block `block` (1..=B), which sends no gradient to any other block.
     ///
-    /// `features` is what the encoder made of the images, `labels` (N of them, u32).
+    /// `features` is what the encoder made of the N images of `targets`.
     ///
     /// # Errors
     /// [`MethodError`] if the network does not fit the objective; [`MethodError::EndToEnd`] where only the end of the chain has a
@@ -71,10 +71,10 @@ pub trait Objective: Sync {
         network: &dyn Denoiser,
         block: usize,
         features: &Tensor,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<BlockLoss, MethodError> {
-        let _ = (network, block, features, labels, draws);
+        let _ = (network, block, features, targets, draws);
         Err(MethodError::EndToEnd)
     }
 
@@ -85,10 +85,10 @@ pub trait Objective: Sync {
     fn readout_loss(
         &self,
         network: &dyn Denoiser,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<Tensor, MethodError> {
-        let _ = (network, labels, draws);
+        let _ = (network, targets, draws);
         Err(MethodError::EndToEnd)
     }
 
@@ -120,10 +120,10 @@ pub trait Objective: Sync {
         &self,
         network: &dyn Denoiser,
         features: &dyn Fn(usize) -> Result<Tensor, MethodError>,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> Result<Differentiated, MethodError> {
-        let _ = (network, features, labels, draws);
+        let _ = (network, features, targets, draws);
         Err(MethodError::Blockwise)
     }
 

@@ -5,7 +5,9 @@
 
 use candle_core::{Result, Tensor, Var};
 
-use crate::{BlockLoss, Denoiser, Draws, MethodError, Parameter, ParameterKind, StreamKey};
+use crate::{
+    BlockLoss, Denoiser, Draws, MethodError, Parameter, ParameterKind, StreamKey, Targets,
+};
 
 /// One parameter of all blocks 1..=T side by side.
 #[derive(Debug, Clone)]
@@ -71,7 +73,7 @@ pub trait StackedLosses: Send + Sync {
         network: &dyn Denoiser,
         blocks: &dyn StackedBlocks,
         features: &Tensor,
-        labels: &Tensor,
+        targets: Targets<'_>,
         draws: Draws,
     ) -> std::result::Result<BlockLoss, MethodError>;
 }

@@ -117,7 +117,7 @@ impl Network {
             | Variant::Adjoint => Vec::new(),
         };
         let readout_start = match config.variant {
-            // Zeros would send no gradient back.
+            // Zeros would send no gradient back. The baseline's weights start otherwise where `start_readout_from` knows how.
             Variant::Backprop | Variant::Adjoint => Init::FanIn(dimension),
             // A single linear layer has one minimum, so nothing is lost by starting at zero; random values would have to be
             // unlearned first, for hundreds of steps in which the whole chain looks worse than its blocks.
@@ -149,6 +149,11 @@ impl Network {
             | Variant::Backprop
             | Variant::Adjoint => None,
         };
+        let fresh = source.is_fresh();
+        let parameters = source.finish()?;
+        if fresh && config.variant == Variant::Backprop {
+            start_readout_from(&class_embeddings, config, &parameters)?;
+        }
         Ok(Self {
             image_branches,
             heads,
@@ -157,7 +162,7 @@ impl Network {
             mix,
             class_embeddings,
             first_embeddings,
-            parameters: source.finish()?,
+            parameters,
             config: config.clone(),
         })
     }
@@ -214,6 +219,30 @@ fn class_embeddings(
     };
     let shape = (config.classes, config.dimension());
     Ok(source.trainable(Part::Embedding, "weight", shape, init)?)
+}
+
+/// Lets the baseline's readout start as rows along the class embeddings, of length 1: each class is answered where its embedding is.
+///
+/// The baseline's chain ends among the embeddings. A random readout answers each of them with a class at random, and about one class in
+/// e with none; blocks that learn through it do without these classes for many hundreds of steps.
+fn start_readout_from(
+    class_embeddings: &Tensor,
+    config: &NetworkConfig,
+    parameters: &Parameters,
+) -> Result<()> {
+    let start = config.embedding_start.or(config.embedding.usual_start());
+    if start == Some(EmbeddingStart::Prototype) {
+        // They are not known yet, and long enough for any readout to be moved soon.
+        return Ok(());
+    }
+    let mut readout = parameters.trainable(&[Part::Readout]);
+    match readout.find(|parameter| parameter.name == "readout.weight") {
+        Some(weight) => {
+            let rows = (class_embeddings.detach() / config.embedding_scale)?;
+            weight.var.set(&rows.unsqueeze(0)?)
+        }
+        None => Ok(()),
+    }
 }
 
 impl Denoiser for Network {
@@ -286,6 +315,36 @@ impl Denoiser for Network {
             | Variant::FlowMatching
             | Variant::Backprop
             | Variant::Adjoint => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{D, Device};
+    use noprop_method::Seed;
+
+    use super::*;
+    use crate::ImageShape;
+
+    /// A class that the readout answers nowhere among the embeddings is learned late or never.
+    #[test]
+    fn the_baselines_readout_starts_with_an_answer_for_every_class() {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        for embedding in [Embedding::Onehot, Embedding::Learned { dimension: 20 }] {
+            for seed in 0..3 {
+                let config = NetworkConfig::new(image, 10, 2)
+                    .unwrap()
+                    .variant(Variant::Backprop)
+                    .embedding(embedding)
+                    .embedding_scale(2.0)
+                    .unwrap();
+                let source = ParameterBuilder::seeded(Seed(seed), &Device::Cpu);
+                let network = Network::new(&config, source).unwrap();
+                let logits = network.readout(network.class_embeddings()).unwrap();
+                let answers = logits.argmax(D::Minus1).unwrap().to_vec1::<u32>().unwrap();
+                assert_eq!(answers, (0..10).collect::<Vec<_>>(), "{embedding}, seed {seed}");
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use candle_core::{Device, Tensor};
 use noprop_data::{Augmentation, Change, Placed, Split, epoch_order};
 use noprop_kernels::random::uniform;
-use noprop_method::{Denoiser, Part, Pass, Seed};
+use noprop_method::{Denoiser, Part, Pass, Seed, Targets};
 
 use crate::trainer::STRIDE;
 use crate::{TrainConfig, TrainError};
@@ -22,6 +22,8 @@ pub(crate) struct Batches<'a> {
     pub images: &'a Split,
     /// What a frozen encoder makes of the images, computed once.
     features: Option<Tensor>,
+    /// How much the images of each class count, [classes], where they do not count alike.
+    class_weights: Option<Tensor>,
     size: usize,
     augment: Augmentation,
     seed: Seed,
@@ -46,17 +48,28 @@ pub(crate) struct Batch {
     /// Images, or the features of a frozen encoder.
     pub inputs: Tensor,
     pub labels: Tensor,
+    /// How much each image counts, where they do not count alike.
+    weights: Option<Tensor>,
+}
+
+impl Batch {
+    /// What the images are graded by.
+    pub fn targets(&self) -> Targets<'_> {
+        Targets { labels: &self.labels, weights: self.weights.as_ref() }
+    }
 }
 
 impl<'a> Batches<'a> {
     pub fn new(
         images: &'a Split,
         features: Option<Tensor>,
+        class_weights: Option<Tensor>,
         config: &TrainConfig,
         seed: Seed,
     ) -> Self {
         let (size, augment) = (config.batch_size, config.augment);
-        Self { images, features, size, augment, seed, last: VecDeque::new(), order: None }
+        let last = VecDeque::new();
+        Self { images, features, class_weights, size, augment, seed, last, order: None }
     }
 
     /// The batch of a step; units of the same step get the same one without gathering it again.
@@ -106,7 +119,9 @@ impl<'a> Batches<'a> {
                 (features.index_select(&rows, 0)?, self.images.labels.index_select(&rows, 0)?)
             }
         };
-        Ok(Batch { epoch, step, inputs, labels })
+        let weights = self.class_weights.as_ref();
+        let weights = weights.map(|of_class| of_class.index_select(&labels, 0)).transpose()?;
+        Ok(Batch { epoch, step, inputs, labels, weights })
     }
 
     /// How each of the images `rows` is changed in `epoch`.
@@ -151,7 +166,7 @@ mod tests {
         let epoch = |seed, epoch, batch_size: usize| {
             let augment = "flip+shift:1".parse().unwrap();
             let config = TrainConfig { batch_size, augment, ..TrainConfig::default() };
-            let mut batches = Batches::new(&split, None, &config, Seed(seed));
+            let mut batches = Batches::new(&split, None, None, &config, Seed(seed));
             let mut seen = BTreeMap::new();
             for step in 0..24 / batch_size {
                 let batch = batches.at((epoch, u32::try_from(step).unwrap())).unwrap();

@@ -4,7 +4,7 @@ use noprop_data::{Augmentation, Split};
 use noprop_method::EncoderKind;
 use serde::{Deserialize, Serialize};
 
-use crate::{Decay, LearningRate, TrainError};
+use crate::{ClassWeights, Decay, LearningRate, TrainError};
 
 /// Which optimizer moves the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// How training images are changed at random, anew in every epoch.
     pub augment: Augmentation,
+    /// How much the images of each class count.
+    pub class_weights: ClassWeights,
 }
 
 impl Default for TrainConfig {
@@ -49,6 +51,7 @@ impl Default for TrainConfig {
             warmup_steps: 200,
             weight_decay: 1e-3,
             augment: Augmentation::default(),
+            class_weights: ClassWeights::default(),
         }
     }
 }

@@ -21,6 +21,15 @@ pub enum TrainError {
         /// What was given.
         value: String,
     },
+    /// Classes were to be balanced, and one has no training images.
+    #[error(
+        "class {class} has no training images (classes count from 0), so its weight cannot be balanced: choose class-weights uniform, \
+         or hold out fewer images"
+    )]
+    NoImagesOfClass {
+        /// Its label.
+        class: usize,
+    },
     /// A loss became NaN or infinite.
     #[error(
         "the loss of {part} became {value} in epoch {epoch}, step {step}; {checkpoint}. Try a lower --lr"

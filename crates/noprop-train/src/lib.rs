@@ -3,6 +3,7 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `config.rs` | optimizer settings, checked once |
+//! | `class_weights.rs` | how much the images of each class count |
 //! | `learning_rate.rs` | warm-up and decay as a function of the step |
 //! | `unit.rs` | which parameters are trained together, and which never meet |
 //! | `unit_state.rs` | a unit's parts and their optimizers |
@@ -56,6 +57,7 @@ mod apart;
 mod atomic_file;
 mod batches;
 mod class_scores;
+mod class_weights;
 mod collect;
 mod config;
 mod contribution;
@@ -79,6 +81,7 @@ mod weights;
 
 pub use atomic_file::write_atomically;
 pub use class_scores::{ClassScore, ClassScores};
+pub use class_weights::ClassWeights;
 pub use config::{OptimizerKind, TrainConfig};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, Keep, accuracies, evaluate, evaluate_keeping};

@@ -13,7 +13,8 @@ pub struct PartLoss {
     pub part: Part,
     /// What was minimised.
     pub loss: f32,
-    /// Mean ‖û − u_y‖² of a block, cross-entropy of the readout: comparable between blocks.
+    /// Mean ‖û − u_y‖² of a block, where all images count alike: comparable between blocks, and between trainings with other class
+    /// weights. The readout and a whole chain have no such measure beside their loss, and repeat it here.
     pub error: f32,
 }
 

@@ -18,7 +18,7 @@ pub struct MeanLoss {
     pub part: String,
     /// What was minimised.
     pub loss: f64,
-    /// Mean ‖û − u_y‖² of a block, cross-entropy of the readout.
+    /// Mean ‖û − u_y‖² of a block, where all images count alike; the loss again of the readout.
     pub error: f64,
 }
 

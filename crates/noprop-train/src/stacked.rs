@@ -164,7 +164,7 @@ impl<'a> Stack<'a> {
             }
         };
         let blocks = self.blocks.as_ref();
-        let done = self.losses.losses(network, blocks, &features, &batch.labels, draws)?;
+        let done = self.losses.losses(network, blocks, &features, batch.targets(), draws)?;
         let mut others: Vec<&mut PartState> = units
             .iter_mut()
             .flat_map(|unit| &mut unit.parts)
@@ -175,7 +175,7 @@ impl<'a> Stack<'a> {
         // The readout's error is its loss.
         let (mut losses, mut errors) = (vec![done.loss.detach()], vec![done.error]);
         if others.iter().any(|state| state.part == Part::Readout) {
-            let readout = task.objective.readout_loss(network, &batch.labels, draws)?;
+            let readout = task.objective.readout_loss(network, batch.targets(), draws)?;
             parts.push(Part::Readout);
             losses.push(readout.detach().reshape(1)?);
             errors.push(readout.detach().reshape(1)?);

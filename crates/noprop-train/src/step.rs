@@ -124,10 +124,10 @@ impl Task<'_> {
     ) -> Result<(BlockLoss, UnreadLosses), TrainError> {
         let loss = match (part, features) {
             (Part::Block(t), Some(features)) => {
-                self.objective.block_loss(self.network, t, features, &batch.labels, draws)?
+                self.objective.block_loss(self.network, t, features, batch.targets(), draws)?
             }
             _ => {
-                let loss = self.objective.readout_loss(self.network, &batch.labels, draws)?;
+                let loss = self.objective.readout_loss(self.network, batch.targets(), draws)?;
                 BlockLoss { error: loss.detach(), loss }
             }
         };
@@ -228,7 +228,7 @@ impl Task<'_> {
                 Ok(network.encode(part, &batch.inputs, Pass::Train(draws.dropout(part)))?)
             }
         };
-        let done = self.objective.end_to_end(network, &features, &batch.labels, draws)?;
+        let done = self.objective.end_to_end(network, &features, batch.targets(), draws)?;
         let loss = BlockLoss { error: done.loss.clone(), loss: done.loss };
         let graded = UnreadLosses::of(Part::Readout, &loss, self.reading, draws)?;
         for part in parts {

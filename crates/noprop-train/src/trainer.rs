@@ -32,7 +32,7 @@ impl<'a> Trainer<'a> {
     /// A trainer at the beginning of training. A frozen encoder sees all training images here, once.
     ///
     /// # Errors
-    /// [`TrainError::OutOfRange`] for settings that do not fit the data; candle's for images that do not fit the network.
+    /// [`TrainError::OutOfRange`] or [`TrainError::NoImagesOfClass`] for settings that do not fit the data; candle's for images that do not fit the network.
     pub fn new(
         network: &'a dyn Denoiser,
         objective: &'a dyn Objective,
@@ -67,7 +67,9 @@ impl<'a> Trainer<'a> {
             peers: &Alone,
             reading: Reading::AtOnce,
         };
-        let batches = Batches::new(train, features, &config, seed);
+        let classes = network.class_embeddings().dim(0)?;
+        let class_weights = config.class_weights.of(train, classes)?;
+        let batches = Batches::new(train, features, class_weights, &config, seed);
         let grouping = Grouping::OneByOne;
         task.reading = task.reading_of(grouping);
         Ok(Self { task, units, batches, grouping, stack: None })

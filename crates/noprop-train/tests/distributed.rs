@@ -18,8 +18,8 @@ use noprop_method::{
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
-    Alone, Decay, Existing, OptimizerKind, Outcome, Peers, PeersError, RunDirectory, Traffic,
-    TrainConfig, Trainer,
+    Alone, ClassWeights, Decay, Existing, OptimizerKind, Outcome, Peers, PeersError, RunDirectory,
+    Traffic, TrainConfig, Trainer,
 };
 use parts_of_a_run::{few_images, go_on};
 
@@ -35,6 +35,8 @@ const CONFIG: TrainConfig = TrainConfig {
     warmup_steps: 200,
     weight_decay: 1e-3,
     augment: Augmentation::NONE,
+    // Every process works the weights out for itself.
+    class_weights: ClassWeights::Balanced,
 };
 
 /// A thread among threads: a channel from each to each.

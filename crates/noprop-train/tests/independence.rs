@@ -10,8 +10,8 @@ use noprop_method::{
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
-    Control, Existing, Fitting, Observer, Outcome, Progress, RunDirectory, Silent, StepReport,
-    TrainConfig, Trainer, evaluate, fit,
+    ClassWeights, Control, Existing, Fitting, Observer, Outcome, Progress, RunDirectory, Silent,
+    StepReport, TrainConfig, Trainer, evaluate, fit,
 };
 
 const BLOCKS: usize = 3;
@@ -24,6 +24,7 @@ const CONFIG: TrainConfig = TrainConfig {
     warmup_steps: 200,
     weight_decay: 1e-3,
     augment: Augmentation::NONE,
+    class_weights: ClassWeights::Uniform,
 };
 
 fn network(encoder: EncoderKind) -> Network {
@@ -63,7 +64,8 @@ fn a_blocks_loss_gives_no_gradient_to_another_block() {
     let pixels = images.images().unwrap();
     let features =
         noprop_method::Denoiser::encode(&network, Part::Block(1), &pixels, pass).unwrap();
-    let loss = objective().block_loss(&network, 1, &features, &images.labels, draws).unwrap();
+    let loss =
+        objective().block_loss(&network, 1, &features, (&images.labels).into(), draws).unwrap();
     let gradients = loss.loss.backward().unwrap();
     for parameter in noprop_method::Denoiser::parameters(&network).iter() {
         let expected =

@@ -4,17 +4,18 @@
 
 use std::num::NonZeroU32;
 
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
-use noprop_data::{Augmentation, Dataset, Split};
+use noprop_data::{Augmentation, Dataset, Split, epoch_order};
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching,
     Integration, LearnedSchedule, LossWeight, Objective, ParameterBuilder, ParameterKind, Part,
-    Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
+    Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver, Targets, Training,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
-    Control, Existing, Fitting, Observer, Outcome, Progress, RunDirectory, Silent, StepReport,
-    TrainConfig, Trainer, Unit, evaluate, fit,
+    ClassWeights, Control, Existing, Fitting, Observer, Outcome, PartLoss, Progress, RunDirectory,
+    Silent, StepReport, TrainConfig, Trainer, Unit, evaluate, fit,
 };
 
 const BLOCKS: usize = 3;
@@ -27,6 +28,7 @@ const CONFIG: TrainConfig = TrainConfig {
     warmup_steps: 2,
     weight_decay: 1e-3,
     augment: Augmentation::NONE,
+    class_weights: ClassWeights::Uniform,
 };
 
 /// A method, and what its network looks like.
@@ -181,7 +183,7 @@ fn blocks_with_an_interval_each_never_meet() {
     for block in [1, 2] {
         let pass = Pass::Train(draws.dropout(Part::Block(block)));
         let features = network.encode(Part::Block(block), &pixels, pass).unwrap();
-        let loss = objective.block_loss(&network, block, &features, &images.labels, draws);
+        let loss = objective.block_loss(&network, block, &features, (&images.labels).into(), draws);
         let gradients = loss.unwrap().loss.backward().unwrap();
         for parameter in network.parameters().iter() {
             let own = parameter.part == Part::Block(block);
@@ -212,7 +214,8 @@ fn flow_matching_anchors_trained_embeddings_alone() {
             .encode(Part::Block(1), &images.range(0..images.len()).unwrap(), Pass::Eval)
             .unwrap();
         let draws = Seed(1).at(0, 0);
-        let loss = objective.block_loss(&network, 1, &features, &images.labels, draws).unwrap();
+        let loss =
+            objective.block_loss(&network, 1, &features, (&images.labels).into(), draws).unwrap();
         let value = |scalar: &Tensor| scalar.to_scalar::<f32>().unwrap();
         let added = value(&loss.loss) - value(&loss.error);
         assert!((added - anchor).abs() < 1e-4, "{embedding}: {added} {anchor}");
@@ -294,5 +297,133 @@ fn permuting_the_labels_leaves_every_prediction_unchanged() {
             evaluate(&network, &*objective, split, &sampler).unwrap().predictions
         };
         assert_eq!(predictions(&images), predictions(&shuffled), "{case:?}");
+    }
+}
+
+/// An image's weight multiplies what the image gives to a loss and to its gradients, and nothing else: any weights give the sum over
+/// images of weight times what the image gives alone. Weights of 1 give the bits of none, and the error that is reported knows of no weights.
+#[test]
+fn weights_multiply_what_each_image_gives_to_the_loss() {
+    let weights = [0.5f32, 3.0, 0.0, 1.25];
+    let images = few_images().select(&[0, 7, 11, 23]).unwrap();
+    for case in CASES {
+        let (network, objective) = (case.network(), case.objective());
+        let graded = |weights: Option<[f32; 4]>| {
+            let weights = weights.map(|weights| Tensor::new(&weights, &Device::Cpu).unwrap());
+            let targets = Targets { labels: &images.labels, weights: weights.as_ref() };
+            losses_and_gradients(&network, &*objective, &images, targets)
+        };
+        assert!(graded(None) == graded(Some([1.0; 4])), "{case:?}");
+        // The part that no image has a share in, such as the gradient of a constant.
+        let none = graded(Some([0.0; 4]));
+        let mut expected = none.numbers.clone();
+        for (image, weight) in weights.into_iter().enumerate() {
+            let mut alone = [0.0; 4];
+            alone[image] = 1.0;
+            let alone = graded(Some(alone)).numbers;
+            for ((sum, alone), none) in expected.iter_mut().zip(alone).zip(&none.numbers) {
+                *sum += weight * (alone - none);
+            }
+        }
+        let found = graded(Some(weights));
+        assert_eq!(found.errors, none.errors, "{case:?}");
+        for (found, expected) in found.numbers.iter().zip(&expected) {
+            let off = (found - expected).abs() / expected.abs().max(1.0);
+            assert!(off < 1e-3, "{case:?}: {found} where {expected} is right");
+        }
+    }
+}
+
+#[derive(PartialEq)]
+struct Graded {
+    /// All losses, and all their gradients.
+    numbers: Vec<f32>,
+    /// What is reported of blocks.
+    errors: Vec<f32>,
+}
+
+/// The losses of the first block and of the readout, or of the chain, and their gradients in the whole network.
+fn losses_and_gradients(
+    network: &Network,
+    objective: &dyn Objective,
+    images: &Split,
+    targets: Targets<'_>,
+) -> Graded {
+    let draws = Seed(1).at(0, 0);
+    let pixels = images.images().unwrap();
+    let features = |block: usize| {
+        let part = network.encoder_part(block);
+        Ok(network.encode(part, &pixels, Pass::Train(draws.dropout(part)))?)
+    };
+    let mut graded = Graded { numbers: Vec::new(), errors: Vec::new() };
+    let mut note = |loss: &Tensor, gradients: &GradStore| {
+        graded.numbers.push(loss.to_scalar().unwrap());
+        for parameter in network.parameters().iter() {
+            if let Some(gradient) = gradients.get(&parameter.var) {
+                let gradient = gradient.flatten_all().unwrap();
+                graded.numbers.extend(gradient.to_vec1::<f32>().unwrap());
+            }
+        }
+    };
+    if objective.training() == Training::EndToEnd {
+        let done = objective.end_to_end(network, &features, targets, draws).unwrap();
+        note(&done.loss, &done.gradients);
+        return graded;
+    }
+    let block = objective.block_loss(network, 1, &features(1).unwrap(), targets, draws).unwrap();
+    note(&block.loss, &block.loss.backward().unwrap());
+    if let Ok(readout) = objective.readout_loss(network, targets, draws) {
+        note(&readout, &readout.backward().unwrap());
+    }
+    graded.errors.push(block.error.to_scalar().unwrap());
+    graded
+}
+
+/// By hand: of 14 images five are of class 0 and one of each other class, so an image counts 14 / (10 · 5) or 14 / 10. A readout that
+/// starts at zero has a cross-entropy of ln 10 for every image, so its first loss is ln 10 times the mean weight of the first batch.
+#[test]
+fn balanced_weights_make_the_loss_that_is_worked_out_by_hand() {
+    let rows: Vec<u32> = (0..5).chain((1..10).map(|class| class * 400)).collect();
+    let images = Dataset::mnist_sample().unwrap().train.select(&rows).unwrap();
+    let case = case(Variant::DiscreteTime, EncoderKind::PerBlock, ONEHOT);
+    let objective = case.objective();
+    let first_step = |class_weights| {
+        let network = case.network();
+        let config = TrainConfig { batch_size: 7, class_weights, ..CONFIG };
+        let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
+        let reports = trainer.advance_all(1).unwrap().swap_remove(0);
+        reports.into_iter().flat_map(|report| report.losses).collect::<Vec<_>>()
+    };
+    let weights = epoch_order(1, 0, rows.len()).into_iter().take(7).map(|image| match image {
+        0..5 => 14.0 / 50.0,
+        _ => 14.0 / 10.0,
+    });
+    let mean = weights.sum::<f32>() / 7.0;
+    assert!((mean - 1.0).abs() > 0.05, "this batch would show nothing: {mean}");
+    let (plain, balanced) = (first_step(ClassWeights::Uniform), first_step(ClassWeights::Balanced));
+    let readout = |losses: &[PartLoss]| losses.last().unwrap().loss;
+    assert!((readout(&plain) - 10f32.ln()).abs() < 1e-5);
+    assert!((readout(&balanced) - mean * 10f32.ln()).abs() < 1e-5);
+    for (plain, balanced) in plain.iter().zip(&balanced).take(BLOCKS) {
+        assert!(plain.loss != balanced.loss && plain.error == balanced.error, "{}", plain.part);
+    }
+}
+
+/// Where classes are balanced anyhow every weight is 1, and multiplies nothing away.
+#[test]
+fn balanced_data_train_to_the_bytes_of_uniform_weights() {
+    let rows: Vec<u32> = (0..20).map(|i| i * 200).collect();
+    let images = Dataset::mnist_sample().unwrap().train.select(&rows).unwrap();
+    for case in CASES {
+        let train = |class_weights| {
+            let (network, objective) = (case.network(), case.objective());
+            let config = TrainConfig { class_weights, ..CONFIG };
+            let mut trainer =
+                Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
+            trainer.advance_all(2).unwrap();
+            drop(trainer);
+            bits(&network)
+        };
+        assert!(train(ClassWeights::Uniform) == train(ClassWeights::Balanced), "{case:?}");
     }
 }

@@ -6,6 +6,7 @@ use super::launch::{Fresh, Grid, Numbers, Operand, launch, room};
 use super::node::node;
 use super::product::product;
 use crate::backend::Precision;
+use crate::loss::Targets;
 
 /// softmax p, p − onehot(y), and −log p_y of every row.
 struct Softmax {
@@ -60,23 +61,39 @@ fn scale_blocks(x: &Tensor, factors: &Tensor, factor: f64) -> Result<Tensor> {
     Ok(out)
 }
 
-/// See [`crate::denoise_loss`]. û − u_y = (p − onehot(y)) E, so the error is one product away from softmax.
+/// `x` times `weights`, which are one a row; `x` itself where there are none.
+fn scale_rows(x: Tensor, weights: Option<&Tensor>) -> Result<Tensor> {
+    match weights {
+        None => Ok(x),
+        Some(weights) => x.broadcast_mul(weights),
+    }
+}
+
+/// `weights` `[N]` for numbers that are several a row, `[N, 1]`.
+fn column(weights: Option<&Tensor>) -> Result<Option<Tensor>> {
+    weights.map(|weights| weights.unsqueeze(1)).transpose()
+}
+
+/// See [`crate::denoise_loss`]. û − u_y = (p − onehot(y)) E, so the error is one product away from softmax. A row is
+/// given the root of its weight before it is squared.
 pub(crate) fn denoise_loss(
     logits: &Tensor,
     embeddings: &Tensor,
-    labels: &Tensor,
+    targets: Targets<'_>,
 ) -> Result<Tensor> {
     let (blocks, rows, classes) = logits.dims3()?;
     let dimension = embeddings.dim(1)?;
-    let softmax = Softmax::new(logits, labels)?;
+    let softmax = Softmax::new(logits, targets.labels)?;
+    let roots = column(targets.weights)?.map(|weights| weights.sqrt()).transpose()?;
     let kept = embeddings.detach().contiguous()?.unsqueeze(0)?;
     let error = softmax.error;
-    let distance = product(&error, &kept, Precision::F32)?;
+    let distance = scale_rows(product(&error, &kept, Precision::F32)?, roots.as_ref())?;
     let loss = sum_of_block(&distance, Squared::Yes, 1.0 / rows as f64)?;
     let needs_embeddings = embeddings.track_op();
     let p = softmax.p;
     let backward = Box::new(move |_: &Tensor, gradient: &Tensor| {
         let g = scale_blocks(&distance, gradient, 2.0 / rows as f64)?;
+        let g = scale_rows(g, roots.as_ref())?;
         let dp = product(&g, &kept.transpose(1, 2)?, Precision::F32)?;
         let out = room(p.shape(), DType::F32, p.device())?;
         let numbers = Numbers { sizes: &[blocks * rows, classes], ..Numbers::default() };
@@ -96,11 +113,12 @@ pub(crate) fn denoise_loss(
 }
 
 /// See [`crate::cross_entropy`].
-pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+pub(crate) fn cross_entropy(logits: &Tensor, targets: Targets<'_>) -> Result<Tensor> {
     let rows = logits.dim(1)?;
-    let softmax = Softmax::new(logits, labels)?;
-    let loss = sum_of_block(&softmax.surprise, Squared::No, 1.0 / rows as f64)?;
-    let error = softmax.error;
+    let softmax = Softmax::new(logits, targets.labels)?;
+    let surprise = scale_rows(softmax.surprise, targets.weights)?;
+    let loss = sum_of_block(&surprise, Squared::No, 1.0 / rows as f64)?;
+    let error = scale_rows(softmax.error, column(targets.weights)?.as_ref())?;
     let backward = Box::new(move |_: &Tensor, gradient: &Tensor| {
         Ok([Some(scale_blocks(&error, gradient, 1.0 / rows as f64)?), None, None])
     });

@@ -7,7 +7,7 @@ use super::{adam, batch_norm as norm, random};
 use crate::random::{StreamKey, normal, normal_rows, spread, uniform};
 use crate::{
     Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, Result,
-    batch_norm, conv3x3_stack, cross_entropy, denoise_loss, linear_act, linear_joined,
+    Targets, batch_norm, conv3x3_stack, cross_entropy, denoise_loss, linear_act, linear_joined,
 };
 
 /// Blocks in a call.
@@ -218,15 +218,28 @@ fn batch_norm_and_its_statistics() {
 #[test]
 fn losses() {
     let labels = Tensor::new(&[2u32, 0, 3, 1, 3], &Device::Cpu).unwrap();
-    agree("trained embeddings", &[&[T, 5, 4], &[4, 6]], 1e-4, &|a, backend| {
-        denoise_loss(&a[0], &a[1], &labels.to_device(a[0].device())?, backend)
-    });
-    agree("fixed embeddings", &[&[T, 5, 4], &[0, 4, 4]], 1e-4, &|a, backend| {
-        denoise_loss(&a[0], &a[1], &labels.to_device(a[0].device())?, backend)
-    });
-    agree("cross-entropy", &[&[T, 5, 4]], 1e-4, &|a, backend| {
-        cross_entropy(&a[0], &labels.to_device(a[0].device())?, backend)
-    });
+    let weights = Tensor::new(&[0.5f32, 1.0, 0.0, 2.5, 1.0], &Device::Cpu).unwrap();
+    for weights in [None, Some(&weights)] {
+        let on = |device: &Device| -> Result<_> {
+            let weights = weights.map(|weights| weights.to_device(device)).transpose()?;
+            Ok((labels.to_device(device)?, weights))
+        };
+        agree("trained embeddings", &[&[T, 5, 4], &[4, 6]], 1e-4, &|a, backend| {
+            let (labels, weights) = on(a[0].device())?;
+            let targets = Targets { labels: &labels, weights: weights.as_ref() };
+            denoise_loss(&a[0], &a[1], targets, backend)
+        });
+        agree("fixed embeddings", &[&[T, 5, 4], &[0, 4, 4]], 1e-4, &|a, backend| {
+            let (labels, weights) = on(a[0].device())?;
+            let targets = Targets { labels: &labels, weights: weights.as_ref() };
+            denoise_loss(&a[0], &a[1], targets, backend)
+        });
+        agree("cross-entropy", &[&[T, 5, 4]], 1e-4, &|a, backend| {
+            let (labels, weights) = on(a[0].device())?;
+            let targets = Targets { labels: &labels, weights: weights.as_ref() };
+            cross_entropy(&a[0], targets, backend)
+        });
+    }
 }
 
 /// A label that is no class cannot be refused without a word from the GPU, but must not pass for learning.

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::Target;
 use crate::cpu::instruction_set;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, vectorised};
@@ -18,23 +19,23 @@ struct Sizes {
     width: usize,
 }
 
-/// See [`super::denoise_loss`]; every label is below the number of classes.
+/// See [`super::denoise_loss`]; every label is a class.
 pub(super) fn denoise_loss(
     logits: &Tensor,
     embeddings: &Tensor,
-    labels: Vec<u32>,
+    targets: Vec<Target>,
 ) -> crate::Result<Tensor> {
     let (blocks, rows, classes) = logits.dims3()?;
     let sizes = Sizes { blocks, rows, classes, width: embeddings.dim(1)? };
-    let op = Denoise { sizes, labels };
+    let op = Denoise { sizes, targets };
     Ok(logits.contiguous()?.apply_op2(&embeddings.contiguous()?, op)?)
 }
 
-/// See [`super::cross_entropy`]; every label is below the number of classes.
-pub(super) fn cross_entropy(logits: &Tensor, labels: Vec<u32>) -> crate::Result<Tensor> {
+/// See [`super::cross_entropy`]; every label is a class.
+pub(super) fn cross_entropy(logits: &Tensor, targets: Vec<Target>) -> crate::Result<Tensor> {
     let (blocks, rows, classes) = logits.dims3()?;
     let sizes = Sizes { blocks, rows, classes, width: 0 };
-    let op = CrossEntropy { sizes, labels };
+    let op = CrossEntropy { sizes, targets };
     Ok(logits.contiguous()?.apply_op1(op)?)
 }
 
@@ -60,7 +61,7 @@ fn softmax<F: Float>(logits: &[F], weights: &mut [F]) -> F {
 
 struct Denoise {
     sizes: Sizes,
-    labels: Vec<u32>,
+    targets: Vec<Target>,
 }
 
 /// Room for one row's weights and error.
@@ -109,13 +110,13 @@ impl Denoise {
                     || {
                         let mut row = self.row();
                         let mut sum = F::default();
-                        for (logits, label) in logits.chunks_exact(classes).zip(&self.labels) {
-                            self.error(logits, embeddings, *label, &mut row);
+                        for (logits, target) in logits.chunks_exact(classes).zip(&self.targets) {
+                            self.error(logits, embeddings, target.label, &mut row);
                             let mut square = F::default();
                             for v in row.error.iter() {
                                 square += *v * *v;
                             }
-                            sum += square;
+                            sum += square * F::constant(target.weight);
                         }
                         *loss = sum * F::constant(1.0 / rows as f64);
                     },
@@ -155,9 +156,11 @@ impl Denoise {
                         let mut row = self.row();
                         let lines =
                             d_logits.chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
-                        for ((d_logits, logits), label) in lines.zip(&self.labels) {
-                            self.error(logits, embeddings, *label, &mut row);
-                            self.spread(&mut row, factor, embeddings, *label, d_logits, share);
+                        for ((d_logits, logits), target) in lines.zip(&self.targets) {
+                            let factor = factor * F::constant(target.weight);
+                            let label = target.label;
+                            self.error(logits, embeddings, label, &mut row);
+                            self.spread(&mut row, factor, embeddings, label, d_logits, share);
                         }
                     },
                 );
@@ -267,7 +270,7 @@ impl CustomOp2 for Denoise {
 
 struct CrossEntropy {
     sizes: Sizes,
-    labels: Vec<u32>,
+    targets: Vec<Target>,
 }
 
 impl CrossEntropy {
@@ -277,8 +280,9 @@ impl CrossEntropy {
         let mut weights = Scratch::any(classes);
         if !logits.is_empty() {
             for (loss, logits) in losses.iter_mut().zip(logits.chunks_exact(rows * classes)) {
-                for (logits, label) in logits.chunks_exact(classes).zip(&self.labels) {
-                    *loss += softmax(logits, &mut weights) - logits[*label as usize];
+                for (logits, target) in logits.chunks_exact(classes).zip(&self.targets) {
+                    let surprise = softmax(logits, &mut weights) - logits[target.label as usize];
+                    *loss += surprise * F::constant(target.weight);
                 }
                 *loss *= F::constant(1.0 / rows as f64);
             }
@@ -300,9 +304,10 @@ impl CrossEntropy {
                         let factor = *gradient * F::constant(1.0 / rows as f64);
                         let lines =
                             d_logits.chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
-                        for ((d, logits), label) in lines.zip(&self.labels) {
+                        for ((d, logits), target) in lines.zip(&self.targets) {
+                            let factor = factor * F::constant(target.weight);
                             softmax(logits, d);
-                            let hit = &mut d[*label as usize];
+                            let hit = &mut d[target.label as usize];
                             *hit -= F::one();
                             for d in d.iter_mut() {
                                 *d *= factor;

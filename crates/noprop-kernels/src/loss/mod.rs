@@ -2,6 +2,7 @@
 
 mod fused;
 mod reference;
+mod targets;
 
 use candle_core::{DType, Tensor};
 
@@ -9,22 +10,25 @@ use crate::backend::{Backend, Chosen};
 use crate::error::{KernelError, Result};
 use crate::shape;
 
-/// The denoising loss of every block, `[T]`: the mean over the batch of `‖softmax(logits) E − E[y]‖²`.
+pub use targets::Targets;
+
+/// The denoising loss of every block, `[T]`: the mean over the batch of `w ‖softmax(logits) E − E[y]‖²`.
 ///
-/// `logits` is `[T, N, C]`, `embeddings` (E) is `[C, d]`, one row a class, and `labels` (y) is `[N]`, u32. Gradients flow
-/// to `logits` and to `embeddings`, there through both the prediction and the target.
+/// `logits` is `[T, N, C]`, `embeddings` (E) is `[C, d]`, one row a class, and `targets` holds y and w of `[N]` rows. Gradients
+/// flow to `logits` and to `embeddings`, there through both the prediction and the target.
 ///
 /// # Errors
 /// [`KernelError::LabelOutOfRange`] for a label of `C` or more (on CUDA such a label makes the loss not a number); [`KernelError::Shape`] or [`KernelError::DType`] when the
 /// arguments do not fit together.
-pub fn denoise_loss(
+pub fn denoise_loss<'a>(
     logits: &Tensor,
     embeddings: &Tensor,
-    labels: &Tensor,
+    targets: impl Into<Targets<'a>>,
     backend: Backend,
 ) -> Result<Tensor> {
     const OP: &str = "denoise_loss";
-    let classes = check_shape(OP, logits, labels)?;
+    let targets = targets.into();
+    let classes = check_shape(OP, logits, targets)?;
     let [rows, _] = shape::dims(OP, "embeddings", embeddings, "[C, d]")?;
     if rows != classes {
         let expected = format!("[{classes}, d] to go with the logits");
@@ -32,39 +36,45 @@ pub fn denoise_loss(
     }
     shape::same_dtype(OP, "embeddings", embeddings, logits)?;
     match backend.choose(OP, logits)? {
-        Chosen::Fused => fused::denoise_loss(logits, embeddings, indices(OP, labels, classes)?),
+        Chosen::Fused => fused::denoise_loss(logits, embeddings, rows_of(OP, targets, classes)?),
         Chosen::Reference => {
-            indices(OP, labels, classes)?;
-            reference::denoise_loss(logits, embeddings, labels)
+            rows_of(OP, targets, classes)?;
+            reference::denoise_loss(logits, embeddings, targets)
         }
         #[cfg(any(test, feature = "cuda"))]
-        Chosen::Gpu => Ok(crate::gpu::loss::denoise_loss(logits, embeddings, labels)?),
+        Chosen::Gpu => Ok(crate::gpu::loss::denoise_loss(logits, embeddings, targets)?),
     }
 }
 
-/// The cross-entropy of every block, `[T]`: the mean over the batch of `−log softmax(logits)[y]`.
+/// The cross-entropy of every block, `[T]`: the mean over the batch of `−w log softmax(logits)[y]`.
 ///
-/// `logits` is `[T, N, C]`, `labels` (y) is `[N]`, u32. Gradients flow to `logits`.
+/// `logits` is `[T, N, C]`, `targets` holds y and w of `[N]` rows. Gradients flow to `logits`.
 ///
 /// # Errors
 /// [`KernelError::LabelOutOfRange`] for a label of `C` or more (on CUDA such a label makes the loss not a number); [`KernelError::Shape`] or [`KernelError::DType`] when the
 /// arguments do not fit together.
-pub fn cross_entropy(logits: &Tensor, labels: &Tensor, backend: Backend) -> Result<Tensor> {
+pub fn cross_entropy<'a>(
+    logits: &Tensor,
+    targets: impl Into<Targets<'a>>,
+    backend: Backend,
+) -> Result<Tensor> {
     const OP: &str = "cross_entropy";
-    let classes = check_shape(OP, logits, labels)?;
+    let targets = targets.into();
+    let classes = check_shape(OP, logits, targets)?;
     match backend.choose(OP, logits)? {
-        Chosen::Fused => fused::cross_entropy(logits, indices(OP, labels, classes)?),
+        Chosen::Fused => fused::cross_entropy(logits, rows_of(OP, targets, classes)?),
         Chosen::Reference => {
-            indices(OP, labels, classes)?;
-            reference::cross_entropy(logits, labels)
+            rows_of(OP, targets, classes)?;
+            reference::cross_entropy(logits, targets)
         }
         #[cfg(any(test, feature = "cuda"))]
-        Chosen::Gpu => Ok(crate::gpu::loss::cross_entropy(logits, labels)?),
+        Chosen::Gpu => Ok(crate::gpu::loss::cross_entropy(logits, targets)?),
     }
 }
 
-/// Refuses labels that are not one u32 a row; the number of classes.
-fn check_shape(op: &'static str, logits: &Tensor, labels: &Tensor) -> Result<usize> {
+/// Refuses labels that are not one u32 a row, and weights that are not one number a row; the number of classes.
+fn check_shape(op: &'static str, logits: &Tensor, targets: Targets<'_>) -> Result<usize> {
+    let Targets { labels, weights } = targets;
     let [_, rows, classes] = shape::dims(op, "logits", logits, "[T, N, C]")?;
     shape::exactly(op, "labels", labels, &[rows])?;
     if labels.dtype() != DType::U32 {
@@ -75,16 +85,30 @@ fn check_shape(op: &'static str, logits: &Tensor, labels: &Tensor) -> Result<usi
             got: labels.dtype(),
         });
     }
+    if let Some(weights) = weights {
+        shape::exactly(op, "weights", weights, &[rows])?;
+        shape::same_dtype(op, "weights", weights, logits)?;
+    }
     Ok(classes)
 }
 
-/// The labels, each of which must be a class.
-fn indices(op: &'static str, labels: &Tensor, classes: usize) -> Result<Vec<u32>> {
-    let indices = labels.to_vec1::<u32>()?;
-    for (row, &label) in indices.iter().enumerate() {
+/// The class of one row, and the factor before its loss.
+struct Target {
+    label: u32,
+    weight: f64,
+}
+
+/// The rows' targets, each of which must be a class.
+fn rows_of(op: &'static str, targets: Targets<'_>, classes: usize) -> Result<Vec<Target>> {
+    let labels = targets.labels.to_vec1::<u32>()?;
+    let weights = match targets.weights {
+        None => vec![1.0; labels.len()],
+        Some(weights) => weights.to_dtype(DType::F64)?.to_vec1()?,
+    };
+    for (row, &label) in labels.iter().enumerate() {
         if label as usize >= classes {
             return Err(KernelError::LabelOutOfRange { op, label, row, classes });
         }
     }
-    Ok(indices)
+    Ok(labels.into_iter().zip(weights).map(|(label, weight)| Target { label, weight }).collect())
 }

@@ -2,13 +2,14 @@
 
 use candle_core::{D, Tensor};
 
+use super::Targets;
 use crate::error::Result;
 
 /// See [`super::denoise_loss`].
 pub(super) fn denoise_loss(
     logits: &Tensor,
     embeddings: &Tensor,
-    labels: &Tensor,
+    targets: Targets<'_>,
 ) -> Result<Tensor> {
     let weights = log_softmax(logits)?.exp()?;
     let (blocks, rows, classes) = weights.dims3()?;
@@ -17,17 +18,18 @@ pub(super) fn denoise_loss(
         rows,
         (),
     ))?;
-    let target = embeddings.index_select(labels, 0)?;
+    let target = embeddings.index_select(targets.labels, 0)?;
     let error = predicted.broadcast_sub(&target)?.sqr()?;
-    Ok(error.sum(D::Minus1)?.mean(D::Minus1)?)
+    Ok(targets.weigh(error.sum(D::Minus1)?)?.mean(D::Minus1)?)
 }
 
 /// See [`super::cross_entropy`].
-pub(super) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+pub(super) fn cross_entropy(logits: &Tensor, targets: Targets<'_>) -> Result<Tensor> {
     let (blocks, rows, _) = logits.dims3()?;
-    let index = labels.reshape((1, rows, 1))?.broadcast_as((blocks, rows, 1))?.contiguous()?;
+    let index =
+        targets.labels.reshape((1, rows, 1))?.broadcast_as((blocks, rows, 1))?.contiguous()?;
     let picked = log_softmax(logits)?.gather(&index, 2)?;
-    Ok(picked.squeeze(2)?.mean(1)?.neg()?)
+    Ok(targets.weigh(picked.squeeze(2)?)?.mean(1)?.neg()?)
 }
 
 /// `v - log Σ exp v` along the last dimension, shifted by the maximum against overflow.

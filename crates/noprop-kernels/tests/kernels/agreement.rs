@@ -4,10 +4,10 @@ use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
     Activation, Backend, BatchNormMode, Conv3x3, Dropout, InstructionSet, Padding, Pool, Precision,
-    batch_norm, cross_entropy, denoise_loss, linear, linear_act, linear_joined,
+    Targets, batch_norm, cross_entropy, denoise_loss, linear, linear_act, linear_joined,
 };
 
-use crate::support::{Function, distance, labels, value_and_gradients, values};
+use crate::support::{Function, distance, labels, value_and_gradients, values, weights};
 
 const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-10)];
 
@@ -210,14 +210,20 @@ fn batch_normalisation_over_sizes() {
 #[test]
 fn losses_over_sizes() {
     for (blocks, rows, classes, width) in [(1, 128, 10, 10), (10, 31, 10, 784), (2, 1, 3, 5)] {
-        let y = labels(rows, classes);
+        let labels = labels(rows, classes);
         let shapes = [vec![blocks, rows, classes], vec![classes, width]];
-        agree(&format!("denoise {shapes:?}"), &shapes, &|a, backend| {
-            denoise_loss(&(&a[0] * 5.0)?, &a[1], &y, backend)
-        });
-        agree(&format!("entropy {shapes:?}"), &shapes[..1], &|a, backend| {
-            cross_entropy(&(&a[0] * 5.0)?, &y, backend)
-        });
+        for weighted in [false, true] {
+            agree(&format!("denoise {shapes:?} {weighted}"), &shapes, &|a, backend| {
+                let weights = weighted.then(|| weights(rows, a[0].dtype()));
+                let y = Targets { labels: &labels, weights: weights.as_ref() };
+                denoise_loss(&(&a[0] * 5.0)?, &a[1], y, backend)
+            });
+            agree(&format!("entropy {shapes:?} {weighted}"), &shapes[..1], &|a, backend| {
+                let weights = weighted.then(|| weights(rows, a[0].dtype()));
+                let y = Targets { labels: &labels, weights: weights.as_ref() };
+                cross_entropy(&(&a[0] * 5.0)?, y, backend)
+            });
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, batch_norm,
-    cross_entropy, denoise_loss, linear_act,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, Targets,
+    batch_norm, cross_entropy, denoise_loss, linear_act,
 };
 
-use crate::support::{check_central_differences, labels, values};
+use crate::support::{check_central_differences, labels, values, weights};
 
 const BACKENDS: [Backend; 2] = [Backend::Reference, Backend::Auto];
 
@@ -81,19 +81,23 @@ fn batch_normalisation() {
 /// fails here.
 #[test]
 fn losses() {
-    let y = labels(6, 4);
+    let (y, w) = (labels(6, 4), weights(6, DType::F64));
     for backend in BACKENDS {
-        let denoise = |a: &[Tensor]| Ok(denoise_loss(&a[0], &a[1], &y, backend)?);
-        check_central_differences(
-            &format!("denoise {backend:?}"),
-            &denoise,
-            &tensors(&[&[3, 6, 4], &[4, 5]]),
-        );
-        let entropy = |a: &[Tensor]| Ok(cross_entropy(&a[0], &y, backend)?);
-        check_central_differences(
-            &format!("entropy {backend:?}"),
-            &entropy,
-            &tensors(&[&[3, 6, 4]]),
-        );
+        for weights in [None, Some(&w)] {
+            let y = Targets { labels: &y, weights };
+            let weighted = if weights.is_some() { "weighted" } else { "plain" };
+            let denoise = |a: &[Tensor]| Ok(denoise_loss(&a[0], &a[1], y, backend)?);
+            check_central_differences(
+                &format!("{weighted} denoise {backend:?}"),
+                &denoise,
+                &tensors(&[&[3, 6, 4], &[4, 5]]),
+            );
+            let entropy = |a: &[Tensor]| Ok(cross_entropy(&a[0], y, backend)?);
+            check_central_differences(
+                &format!("{weighted} entropy {backend:?}"),
+                &entropy,
+                &tensors(&[&[3, 6, 4]]),
+            );
+        }
     }
 }

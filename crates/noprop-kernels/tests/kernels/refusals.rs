@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, KernelError, Pool, Precision, batch_norm,
-    conv3x3_stack, cross_entropy, denoise_loss, linear,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, KernelError, Pool, Precision, Targets,
+    batch_norm, conv3x3_stack, cross_entropy, denoise_loss, linear,
 };
 
 use crate::support::{labels, values};
@@ -88,6 +88,11 @@ fn labels_out_of_range_are_named() {
             blamed(denoise_loss(&logits, &v(&[5, 6]), &labels(3, 4), backend)),
             "embeddings"
         );
+        for weights in [v(&[4]), v(&[3, 1]), v(&[3]).to_dtype(DType::F16).unwrap()] {
+            let targets = Targets { labels: &labels(3, 4), weights: Some(&weights) };
+            assert_eq!(blamed(denoise_loss(&logits, &v(&[4, 6]), targets, backend)), "weights");
+            assert_eq!(blamed(cross_entropy(&logits, targets, backend)), "weights");
+        }
     }
 }
 

@@ -19,6 +19,12 @@ pub fn labels(rows: usize, classes: usize) -> Tensor {
     Tensor::from_vec(labels, rows, &Device::Cpu).unwrap()
 }
 
+/// Factors of rows from 0 to 1.5.
+pub fn weights(rows: usize, dtype: DType) -> Tensor {
+    let weights: Vec<f64> = (0..rows).map(|i| (i % 4) as f64 * 0.5).collect();
+    Tensor::from_vec(weights, rows, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+}
+
 /// A differentiable function of several tensors.
 pub type Function<'a> = dyn Fn(&[Tensor]) -> Result<Tensor> + 'a;
 

@@ -2,7 +2,9 @@
 
 use noprop_method::{Denoiser as _, EncoderKind, Part, Seed};
 use noprop_models::{Embedding, Network, NetworkConfig, Variant};
-use noprop_train::{Grouping, Outcome, RunDirectory, TrainConfig, TrainError, Trainer};
+use noprop_train::{
+    ClassWeights, Grouping, Outcome, RunDirectory, TrainConfig, TrainError, Trainer,
+};
 
 use crate::support::{
     CONFIG, CPU, STEPS_PER_EPOCH, config, images, losses_by_part, network, new_run, objective,
@@ -96,6 +98,26 @@ fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
                 );
             }
         }
+    }
+}
+
+/// Weights of classes multiply the same losses in either form.
+#[test]
+fn classes_are_balanced_alike_in_either_form() {
+    let config = config(Variant::DiscreteTime).encoder(EncoderKind::Shared);
+    let losses = |grouping, class_weights| {
+        let (images, network) = (images(&CPU), network(&config, &CPU));
+        let objective = objective(Variant::DiscreteTime);
+        let settings = TrainConfig { class_weights, ..CONFIG };
+        let trainer = Trainer::new(&network, &*objective, &images, settings, Seed(1)).unwrap();
+        losses_by_part(&mut trainer.grouping(grouping).unwrap(), 5)
+    };
+    let expected = losses(Grouping::OneByOne, ClassWeights::Balanced);
+    let found = losses(Grouping::SideBySide, ClassWeights::Balanced);
+    assert_ne!(expected, losses(Grouping::OneByOne, ClassWeights::Uniform));
+    for ((part, loss), (_, expected)) in found.iter().flatten().zip(expected.iter().flatten()) {
+        let error = (loss - expected).abs() / expected.abs().max(1.0);
+        assert!(error < LOSS_TOLERANCE, "{part} has loss {loss}, one by one {expected}");
     }
 }
 

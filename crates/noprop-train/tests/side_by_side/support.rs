@@ -11,8 +11,8 @@ use noprop_method::{
 };
 use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
-    Decay, Existing, Grouping, OptimizerKind, Outcome, RunDirectory, StepReport, TrainConfig,
-    Trainer, evaluate,
+    ClassWeights, Decay, Existing, Grouping, OptimizerKind, Outcome, RunDirectory, StepReport,
+    TrainConfig, Trainer, evaluate,
 };
 
 use crate::parts_of_a_run::{few_images, go_on};
@@ -30,6 +30,7 @@ pub const CONFIG: TrainConfig = TrainConfig {
     warmup_steps: 20,
     weight_decay: 1e-3,
     augment: Augmentation::NONE,
+    class_weights: ClassWeights::Uniform,
 };
 
 pub fn images(device: &Device) -> Split {
