@@ -34,6 +34,7 @@ mod progress;
 mod prototypes;
 mod record;
 mod reproduce;
+mod resolve;
 mod shell;
 mod source;
 mod spread;

@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use noprop_data::Dataset;
 
-use crate::config::{Asked, RunConfig};
+use crate::config::RunConfig;
+use crate::resolve::Asked;
 use crate::source::Source;
 
 /// The share of the training images that is held out, at most.
