@@ -141,11 +141,11 @@ pub struct Train {
     #[arg(long, requires = "out", conflicts_with = "resume")]
     pub force: bool,
     /// Continue a stopped or killed run; its own settings hold. With --epochs N a finished run is trained further, to N epochs in
-    /// all: the learning rate then goes on as in a training of N epochs, so it rises again before it falls to 0
+    /// all: the learning rate then goes on as in a training of N epochs, so with a cosine it rises again before it falls to 0
     #[arg(long, value_name = "RUN", value_parser = path_parser())]
     pub resume: Option<PathBuf>,
-    /// Start from the weights of another run, whose settings of network and method hold unless flags say otherwise. Data and
-    /// classes may be others: what depends on the number of classes begins anew where that number differs
+    /// Start from the weights of another run, whose settings of network and method hold unless flags, --config or --preset set
+    /// them. Data and classes may be others: parameters that depend on the number of classes begin anew where that number differs
     #[arg(long, value_name = "RUN", conflicts_with = "resume", value_parser = path_parser())]
     pub init: Option<PathBuf>,
     /// Train these blocks alone, such as 3-5,8 or readout, for other processes to train the rest into the same --out; then
@@ -300,6 +300,9 @@ pub struct Merge {
     /// Run directory that all units were trained into
     #[arg(value_name = "DIR", value_parser = path_parser())]
     pub run: PathBuf,
+    /// The place where the run's own data are now, if they were moved: folder:PATH
+    #[arg(long)]
+    pub dataset: Option<Source>,
     /// Folder that holds the data sets; without it the run's own
     #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: Option<PathBuf>,
@@ -363,6 +366,9 @@ pub struct Predict {
 pub struct Plot {
     #[command(flatten)]
     pub run: Run,
+    /// The place where the run's own data are now, if they were moved: folder:PATH
+    #[arg(long)]
+    pub dataset: Option<Source>,
     /// Folder that holds the data sets; without it the run's own
     #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: Option<PathBuf>,

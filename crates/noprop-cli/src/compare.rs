@@ -81,7 +81,9 @@ fn what_to_do(path: &Path) -> Result<String> {
     } else if run.units().is_dir() {
         format!("{name} (its units are trained apart: see noprop status {typed})")
     } else {
-        format!("{name} (nothing of it was saved: train it anew with --force)")
+        format!(
+            "{name} (nothing of it was saved yet: noprop train --resume {typed} starts it again)"
+        )
     })
 }
 
@@ -170,7 +172,8 @@ impl Group {
     fn of(runs: Vec<Run>) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for run in runs {
-            let settings = format!("{:?}", run.config.without_seed());
+            // A run that was trained further is another one than a whole one of as many epochs.
+            let settings = format!("{:?} {:?}", run.config.without_seed(), run.record.history);
             match groups.iter_mut().find(|group| group.settings == settings) {
                 Some(group) => group.runs.push(run),
                 None => groups.push(Self { settings, runs: vec![run] }),

@@ -4,16 +4,17 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use noprop_data::FolderOptions;
+use noprop_data::{DatasetName, FolderOptions, Half, Listing};
 use noprop_method::{Denoiser, Parameter};
 use noprop_models::Network;
-use noprop_train::{RunDirectory, StoredWeights, read_weights};
+use noprop_train::{RunDirectory, read_weights};
 use serde::{Deserialize, Serialize};
 
-use crate::config::RunConfig;
+use crate::config::{Method, RunConfig};
 use crate::kept::Kept;
 use crate::output::note;
 use crate::shell::quoted;
+use crate::source::Source;
 use crate::task::Task;
 
 /// The run that the first weights come from.
@@ -33,7 +34,7 @@ impl Init {
         let model = run.model();
         ensure!(
             model.is_file(),
-            "{} has no weights to start from: its training has not come to the end of an epoch",
+            "{} has no weights to start from: its training has not come to the end of an epoch, or its units are not merged yet",
             path.display()
         );
         let run = std::path::absolute(path)
@@ -42,16 +43,15 @@ impl Init {
     }
 }
 
-/// Weights to start from, and the settings that they were trained with.
+/// The run that weights come from, known to hold those that are meant.
 pub struct Initial {
     pub config: RunConfig,
     pub kept: Kept,
     run: RunDirectory,
-    weights: StoredWeights,
 }
 
 impl Initial {
-    /// Reads the weights, if they are still those that the settings mean.
+    /// Opens the run, if its weights are still those that the settings mean.
     pub fn open(init: &Init) -> Result<Self> {
         let run = RunDirectory::open(&init.run)
             .context("the run that this training starts from cannot be read")?;
@@ -62,8 +62,7 @@ impl Initial {
         );
         let config = RunConfig::of_run(&run.config())?;
         let kept = Kept::read(&run)?;
-        let weights = read_weights(&run.model())?;
-        Ok(Self { config, kept, run, weights })
+        Ok(Self { config, kept, run })
     }
 
     /// Asks for pictures of the shape that the weights were trained for.
@@ -76,14 +75,48 @@ impl Initial {
         Ok(())
     }
 
-    /// Puts the weights into `network`. What depends on the classes begins anew where their number differs.
+    /// Remarks on images of `task`, whose files are `listing`, that the weights were trained on.
+    pub fn learned(&self, task: &Task, listing: &Listing) -> Result<Vec<String>> {
+        let mut faults = Vec::new();
+        let run = quoted(self.run.path());
+        if let Some(kept) = &self.kept.listing {
+            let trained = |half| listing.shared_with(half, kept, Half::Train);
+            let learned = |half| trained(half) + listing.shared_with(half, kept, Half::Validation);
+            for (half, name) in [(Half::Test, "test"), (Half::Validation, "held-out")] {
+                // Of known data sets the files of a half are shared as a whole.
+                let count = learned(half);
+                if count > 0 {
+                    faults.push(format!("{count} {name} image(s) or file(s) are training images of {run}, where the weights come from"));
+                }
+            }
+        }
+        let (theirs, ours) = (&self.config, &task.config);
+        let sample = Source::Known(DatasetName::MnistSample);
+        if ours.dataset == sample && theirs.dataset == Source::Known(DatasetName::Mnist) {
+            faults.push(format!(
+                "the images of {sample} are training images of {run}, where the weights come from"
+            ));
+        }
+        let held_out = |config: &RunConfig| (config.seed, config.validation);
+        if ours.dataset == theirs.dataset && held_out(ours) != held_out(theirs) {
+            faults.push(format!("held-out images are training images of {run}, where the weights come from: it had another seed or validation"));
+        }
+        Ok(faults)
+    }
+
+    /// Puts the weights into `network`. Parameters that depend on the number of classes begin anew where that number differs.
     pub fn give_to(&self, network: &Network, task: &Task) -> Result<()> {
         let run = self.run.path().display();
+        let weights = read_weights(&self.run.model())?.tensors;
         let (theirs, ours) = (self.config.images()?, task.config.images()?);
         let same_classes = theirs.class_names.len() == ours.class_names.len();
+        ensure!(
+            task.config.intervals == 1 || task.config.method != Method::Ct,
+            "--init cannot start ct with --intervals: where they lie depends on the noise schedule before training"
+        );
         let (mut taken, mut fresh) = (0, Vec::new());
         for parameter in network.parameters().iter() {
-            match self.weights.tensors.get(&parameter.name) {
+            match weights.get(&parameter.name) {
                 Some(tensor) if tensor.shape() == parameter.var.shape() => {
                     parameter.var.set(&tensor.to_device(parameter.var.device())?)?;
                     taken += 1;
@@ -113,7 +146,7 @@ impl Initial {
     }
 }
 
-/// Whether a parameter belongs to an image branch: it knows nothing of classes.
+/// Returns whether a parameter belongs to an image branch, which does not depend on the classes.
 fn is_of_images(parameter: &Parameter) -> bool {
     parameter.name.split('.').any(|word| word == "image")
 }

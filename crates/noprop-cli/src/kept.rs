@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use noprop_data::{Dataset, Difference, FolderOptions, Half, Listing, picture};
+use noprop_data::{Dataset, Difference, FolderOptions, Half, Listing, picked, picture};
 use noprop_train::RunDirectory;
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +14,12 @@ use crate::source::Source;
 
 /// Larger lists are not read: ten million files take less.
 const MAX_LIST: u64 = 2 << 30;
+/// A record is a few lines.
+const MAX_RECORD: u64 = 1 << 20;
 /// Training images whose ground is looked at.
 const GROUND_IMAGES: usize = 200;
 
-/// Where the data were, and how they look.
+/// The place of the data, and their ground.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Record {
@@ -25,6 +27,17 @@ pub struct Record {
     pub folder: PathBuf,
     /// The middle shade of the training images' borders, 0 for black.
     pub ground: u8,
+}
+
+impl Record {
+    /// Reads the record of `run`.
+    pub fn read(run: &RunDirectory) -> Result<Option<Self>> {
+        let file = run.data();
+        let Some(text) = read(&file, MAX_RECORD)? else { return Ok(None) };
+        let wrong = || format!("{} is not the record of a run's data", file.display());
+        let text = String::from_utf8(text).with_context(wrong)?;
+        toml::from_str(&text).with_context(wrong)
+    }
 }
 
 /// The record of a run. Runs of the first versions have none.
@@ -38,15 +51,11 @@ pub struct Kept {
 impl Kept {
     /// Reads the record of `run`.
     pub fn read(run: &RunDirectory) -> Result<Self> {
-        let file = run.data();
-        let Some(text) = read(&file)? else { return Ok(Self::default()) };
-        let text = String::from_utf8(text).with_context(|| format!("{}", file.display()))?;
-        let record = toml::from_str(&text)
-            .with_context(|| format!("{} is not the record of a run's data", file.display()))?;
+        let Some(record) = Record::read(run)? else { return Ok(Self::default()) };
         let mut listing = Listing::default();
         for half in Half::ALL {
             let file = run.files(half);
-            if let Some(lines) = read(&file)? {
+            if let Some(lines) = read(&file, MAX_LIST)? {
                 listing.read_lines(&file, half, &lines)?;
             }
         }
@@ -127,39 +136,40 @@ pub fn files(data: &Dataset, place: &Place) -> Result<Vec<(String, Vec<u8>)>> {
     let folder = PathBuf::from(folder.to_string_lossy().into_owned());
     let record = Record { folder, ground: ground(data)? };
     let text = toml::to_string(&record).context("cannot write the record of the data as TOML")?;
-    let mut files = vec![(RunDirectory::DATA.to_owned(), text.into_bytes())];
+    let mut files = Vec::new();
     for half in Half::ALL {
         let lines = data.listing.lines(half);
         if !lines.is_empty() {
             files.push((RunDirectory::list_name(half), lines));
         }
     }
+    // Last: where it is, the lists are whole.
+    files.push((RunDirectory::DATA.to_owned(), text.into_bytes()));
     Ok(files)
 }
 
 /// The middle ground of the training images.
 fn ground(data: &Dataset) -> Result<u8> {
     let shape = data.image_shape()?;
-    let count = data.train.len().min(GROUND_IMAGES);
-    let images = (0u32..).take(count);
-    let mut grounds = images
+    let mut grounds = picked(0, data.train.len(), GROUND_IMAGES)
+        .into_iter()
         .map(|image| Ok(picture::ground(&data.train.picture(image)?, shape)))
         .collect::<Result<Vec<u8>>>()?;
     grounds.sort_unstable();
     Ok(grounds.get(grounds.len() / 2).copied().unwrap_or_default())
 }
 
-/// The bytes of a file, if it is there.
-fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+/// The bytes of a file of fewer than `most`, if it is there.
+fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     match std::fs::File::open(path) {
-        Ok(file) => file.take(MAX_LIST).read_to_end(&mut bytes),
+        Ok(file) => file.take(most).read_to_end(&mut bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => Err(error),
     }
     .with_context(|| format!("cannot read {}", path.display()))?;
-    if bytes.len() as u64 == MAX_LIST {
-        bail!("{} is too large for a list of files", path.display());
+    if bytes.len() as u64 == most {
+        bail!("{} is too large to be the record of a run's data", path.display());
     }
     Ok(Some(bytes))
 }

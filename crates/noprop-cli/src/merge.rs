@@ -14,7 +14,7 @@ pub fn run(args: &Merge) -> Result<()> {
     let task = Task::of_run(
         &run,
         &Now {
-            dataset: None,
+            dataset: args.dataset.as_ref(),
             data_dir: args.data_dir.as_deref(),
             bad: bad_pictures(args.skip_bad),
             epochs: None,

@@ -9,7 +9,7 @@ use crate::config::{Method, RunConfig};
 use crate::history::History;
 use crate::shell::shown;
 
-/// What a card is made of.
+/// The contents of a card.
 pub struct Card<'a> {
     pub config: &'a RunConfig,
     pub fit: &'a FitReport,
@@ -78,17 +78,11 @@ pub fn text(card: &Card<'_>) -> Result<String> {
 
 /// The command that trains the run.
 fn command(history: &History) -> String {
-    let command = "`noprop train --config config.toml` in this folder";
-    match history.earlier_ends.as_slice() {
-        [] => command.into(),
-        ends => {
-            let ends: Vec<String> = ends.iter().map(ToString::to_string).collect();
-            format!(
-                "first to {} epochs, then further with `--resume` and `--epochs`",
-                ends.join(", then to ")
-            )
-        }
+    if history.is_of_one_go() {
+        return "`noprop train --config config.toml` in this folder".into();
     }
+    let goals: Vec<String> = history.goals.iter().map(ToString::to_string).collect();
+    format!("`--resume` with another number of epochs on the way: {}", goals.join(", then "))
 }
 
 /// The times that the test images were read.
@@ -102,12 +96,14 @@ fn read(history: &History) -> String {
     }
 }
 
-/// Whether the weights can be made again.
+/// A sentence on whether the weights can be made again.
 fn repeat(history: &History) -> &'static str {
-    match history.earlier_ends.as_slice() {
-        [] => "The same settings on the same kind of processor give the same weights, bit for bit.",
-        _ => {
-            "The learning rate of a training that goes on is not that of a whole one, so `config.toml` alone does not repeat it."
+    match history.is_of_one_go() {
+        true => {
+            "The same settings on the same kind of processor give the same weights, bit for bit."
+        }
+        false => {
+            "The learning rate depends on the number of epochs, which was changed on the way, so `config.toml` alone does not repeat it."
         }
     }
 }

@@ -35,7 +35,7 @@ const STEPS: [u32; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1000];
 pub fn run(args: &Plot) -> Result<()> {
     let device = args.compute.device.open()?;
     let trained = Trained::open(&args.run, &device)?;
-    let own = TestImages::unchanged(&trained, args.data_dir.as_deref())?;
+    let own = TestImages::unchanged(&trained, args.dataset.as_ref(), args.data_dir.as_deref())?;
     let images = trained.config.seen(&own.images)?.to_device(&device)?;
     let sampler = trained.config.sampler();
     let test = evaluate(&trained.network, &*trained.objective, &images, &sampler)?;

@@ -13,7 +13,7 @@ use noprop_train::RunDirectory;
 
 use crate::args::{Form, Predict};
 use crate::ink::Opposites;
-use crate::kept::Kept;
+use crate::kept::Record;
 use crate::output::{Incomplete, answer, note};
 use crate::pictures::{Origin, Pictures};
 use crate::shell::{shown, shown_path};
@@ -49,7 +49,7 @@ pub fn run(args: &Predict) -> Result<()> {
         };
         Ok((seen.to_device(&device)?, ground))
     };
-    let mut opposites = Opposites::to(Kept::read(&trained.run)?.record.as_ref());
+    let mut opposites = Opposites::to(Record::read(&trained.run)?.as_ref());
 
     let Pictures { files, passed_over } = Pictures::named_by(paths)?;
     // A bad picture among those that were named must not leave half a list of answers. The first pictures are opened before the

@@ -14,13 +14,12 @@ use crate::init::Init;
 use crate::preset::Preset;
 
 /// Settings of a run that do not pass on to one that starts from its weights: they follow from its data, or are another draw.
-const FITTED: [&str; 7] =
-    ["images", "init", "validation", "batch-size", "epochs", "warmup-steps", "seed"];
+const FITTED: [&str; 5] = ["images", "init", "batch-size", "epochs", "warmup-steps"];
 
-/// Settings that belong to the data of a run, and not to others that a flag names.
-const OF_DATA: [&str; 4] = ["dataset", "image-size", "split", "skip-bad"];
+/// Settings that belong to the data of a run, and not to others that a flag names. On the same data the same images are held out.
+const OF_DATA: [&str; 6] = ["dataset", "image-size", "split", "skip-bad", "validation", "seed"];
 
-/// What a command line asks for, beside the settings themselves.
+/// The part of a command line that the settings themselves do not hold.
 #[derive(Debug, Default)]
 pub struct Asked {
     /// The keys of the settings in a flag, a config file or a preset that was named.

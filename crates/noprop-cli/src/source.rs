@@ -9,6 +9,7 @@ use noprop_data::{Dataset, DatasetName, FolderOptions, Notice, load, open_folder
 use serde::{Deserialize, Serialize};
 
 use crate::output::note;
+use crate::shell::shown;
 
 /// Pictures that were left out and are named one by one.
 const NAMED: usize = 10;
@@ -41,12 +42,12 @@ impl Source {
     }
 }
 
-/// Prints what a data set needs said.
+/// Prints the remarks on a data set.
 pub fn announce(notices: &[Notice]) {
     let left_out = |notice: &&Notice| matches!(notice, Notice::LeftOut(_));
     let (files, others): (Vec<_>, Vec<_>) = notices.iter().partition(left_out);
     for notice in files.iter().take(NAMED).chain(&others) {
-        note!("warning: {notice}");
+        note!("warning: {}", shown(&notice.to_string()));
     }
     if files.len() > NAMED {
         note!("warning: left out: {} more files", files.len() - NAMED);

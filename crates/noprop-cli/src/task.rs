@@ -30,6 +30,8 @@ use crate::{model_card, plot};
 
 /// Images that set a frozen encoder's statistics.
 const CALIBRATION_IMAGES: usize = 1024;
+/// Remarks on the data that a model card holds.
+const REMARKS: usize = 20;
 /// KL(q(z_0|y) ‖ N(0, I)) in nats above which z_0 tells a good part of the label in training.
 const KL_WARNING: f64 = 0.05;
 
@@ -49,8 +51,6 @@ pub struct Task {
     notices: Vec<Notice>,
     /// Faults of the data that an accuracy must not be read without.
     faults: Vec<String>,
-    /// The weights to start from, if not from random ones.
-    initial: Option<Initial>,
 }
 
 impl Task {
@@ -61,7 +61,13 @@ impl Task {
         config.refuse_idle(args)?;
         let initial = config.init.as_ref().map(Initial::open).transpose()?;
         // The data of the run that the weights come from, unless others are named.
-        let own = initial.as_ref().filter(|initial| initial.config.dataset == config.dataset);
+        let own = initial
+            .as_ref()
+            .filter(|initial| args.dataset.is_none() && initial.config.dataset == config.dataset);
+        ensure!(
+            own.is_none() || args.split.is_none(),
+            "--split cannot be changed on the data of the run that the weights come from: other pictures would be tested on"
+        );
         let place = match own {
             Some(initial) => Place::of_run(&config.dataset, &initial.kept, None, args.data_dir())?,
             None => Place::new(config.dataset.clone(), args.data_dir()),
@@ -76,8 +82,11 @@ impl Task {
         let chosen = config.fit_to(&data, &asked)?;
         let other = asked.sha256.filter(|sha256| *sha256 != data.sha256);
         config.with_images(Images::of(&data)?);
+        let listing = data.listing.clone();
         let mut task = Self::of(config, data, device, &place)?;
-        task.initial = initial;
+        if let Some(initial) = &initial {
+            task.faults.extend(initial.learned(&task, &listing)?);
+        }
         task.chosen = chosen;
         task.faults.extend(other.map(|_| {
             "the data are not those that the config file was written for (another SHA-256): this does not repeat that run".into()
@@ -104,11 +113,7 @@ impl Task {
             config.images()?.same_data(&Images::of(&data)?),
             "the data in {place} are not those that the run was started with (another SHA-256)"
         );
-        let initial = config.init.as_ref().map(Initial::open);
-        let mut task = Self::of(config, data, device, &place)?;
-        // It is needed again only where nothing was saved yet.
-        task.initial = initial.and_then(Result::ok);
-        Ok(task)
+        Self::of(config, data, device, &place)
     }
 
     fn of(mut config: RunConfig, data: Dataset, device: Device, place: &Place) -> Result<Self> {
@@ -128,7 +133,7 @@ impl Task {
         config.train().check_augmentation(&train, config.encoder)?;
         config.class_weights.of(&train, config.images()?.class_names.len())?;
         let objective = config.objective()?;
-        let (notices, initial, chosen) = (data.notices, None, None);
+        let (notices, chosen) = (data.notices, None);
         Ok(Self {
             config,
             train,
@@ -140,7 +145,6 @@ impl Task {
             chosen,
             notices,
             faults,
-            initial,
         })
     }
 
@@ -164,11 +168,8 @@ impl Task {
             network.start_embeddings_from(&self.train.batch(&rows)?.0.flatten_from(1)?)?;
         }
         network.calibrate_frozen_encoder(&self.train.range(0..CALIBRATION_IMAGES)?)?;
-        match (&config.init, &self.initial) {
-            (Some(_), Some(initial)) => initial.give_to(&network, self)?,
-            // The run that the weights came from is gone or was changed: say which.
-            (Some(init), None) => drop(Initial::open(init)?),
-            (None, _) => {}
+        if let Some(init) = &config.init {
+            Initial::open(init)?.give_to(&network, self)?;
         }
         Ok(network)
     }
@@ -198,7 +199,7 @@ impl Task {
         })?;
         let history = History::of(&MetricsLog::read(&run.metrics())?);
         let told = self.notices.iter().filter(|notice| !matches!(notice, Notice::Litter { .. }));
-        let told = told.map(ToString::to_string).chain(self.faults.iter().cloned());
+        let told = told.take(REMARKS).map(ToString::to_string).chain(self.faults.iter().cloned());
         let card = model_card::text(&model_card::Card {
             config: &self.config,
             fit: report,
@@ -303,7 +304,7 @@ fn faults(duplicates: &Duplicates, test: &Split) -> Vec<String> {
     let mut faults = Vec::new();
     if *test_in_train > 0 {
         faults.push(format!(
-            "{test_in_train} of {} test images are also training images: an accuracy on them says nothing about new images",
+            "{test_in_train} of {} test images are also training images: an accuracy on them is not one on new images",
             test.len()
         ));
     }

@@ -25,7 +25,7 @@ pub struct TestImages {
     pub images: Split,
     /// The picture files, if they come from a folder.
     files: Option<Vec<PathBuf>>,
-    /// How the run's own test images have changed since it was trained, if they have.
+    /// The change of the run's own test images since it was trained, if there is one.
     change: Option<String>,
 }
 
@@ -39,15 +39,15 @@ impl TestImages {
     ) -> Result<Self> {
         let kept = Kept::read(&trained.run)?;
         let own = &trained.config.dataset;
-        let images = match dataset.filter(|asked| *asked != own) {
-            Some(source) if !is_moved(source, own, &kept) => {
+        let images = match dataset {
+            Some(source) if !is_own(source, own, &kept) => {
                 Self::others(trained, source, data_dir, bad, &kept)?
             }
-            moved => {
-                let images = Self::of_run(trained, &kept, moved, data_dir, bad)?;
+            named => {
+                let images = Self::of_run(trained, &kept, named, data_dir, bad)?;
                 match (own, &images.change) {
                     // Files in the place of known ones can only be meant.
-                    (Source::Known(_), Some(change)) => note!("warning: {change}"),
+                    (Source::Known(_), Some(change)) => note!("warning: {}", shown(change)),
                     _ => images.refuse_change()?,
                 }
                 images
@@ -60,10 +60,14 @@ impl TestImages {
         Ok(images)
     }
 
-    /// The test images of the run, which must be those that it was started with.
-    pub fn unchanged(trained: &Trained, data_dir: Option<&Path>) -> Result<Self> {
+    /// The test images of the run, which must be those that it was started with; `dataset` may name the place where they are now.
+    pub fn unchanged(
+        trained: &Trained,
+        dataset: Option<&Source>,
+        data_dir: Option<&Path>,
+    ) -> Result<Self> {
         let kept = Kept::read(&trained.run)?;
-        let images = Self::of_run(trained, &kept, None, data_dir, BadPictures::Refuse)?;
+        let images = Self::of_run(trained, &kept, dataset, data_dir, BadPictures::Refuse)?;
         images.refuse_change()?;
         Ok(images)
     }
@@ -101,7 +105,8 @@ impl TestImages {
                 let change = listing.difference_of(Half::Test, &data.listing);
                 if let (None, Some(change)) = (&change, listing.difference(&data.listing)) {
                     note!(
-                        "warning: training images in {place} have changed since the training: {change}; the test images are the same"
+                        "warning: training images in {place} have changed since the training: {}; the test images are the same",
+                        shown(&change.to_string())
                     );
                 }
                 change.map(|change| change.to_string())
@@ -152,7 +157,7 @@ impl TestImages {
         let seen = trained_on(Half::Train) + trained_on(Half::Validation);
         if seen > 0 {
             note!(
-                "warning: {seen} of these {} images are training images of the run: an accuracy on them says nothing about new images",
+                "warning: {seen} of these {} images are training images of the run: an accuracy on them is not one on new images",
                 found.images.len()
             );
         }
@@ -197,7 +202,7 @@ impl TestImages {
             == (DatasetName::MnistSample, &Source::Known(DatasetName::Mnist))
         {
             note!(
-                "warning: {name} was drawn from the training images of mnist: an accuracy on it says nothing about new images"
+                "warning: {name} was drawn from the training images of mnist: an accuracy on it is not one on new images"
             );
         }
         let images = data.test.relabelled(&labels)?;
@@ -205,11 +210,19 @@ impl TestImages {
     }
 }
 
-/// Whether the run's own pictures are in the folder that is asked for: it was moved, or is named in another way.
-fn is_moved(asked: &Source, own: &Source, kept: &Kept) -> bool {
-    match (asked, own, &kept.listing) {
-        (Source::Folder(path), Source::Folder(_), Some(listing)) => listing.is_in(path, Half::Test),
-        _ => false,
+/// Returns whether a data set that is asked for is the run's own: by its name, at its place, or with its test pictures after it was
+/// moved.
+fn is_own(asked: &Source, own: &Source, kept: &Kept) -> bool {
+    match (asked, own) {
+        (Source::Folder(path), Source::Folder(own)) => {
+            let in_place = match &kept.record {
+                Some(record) => std::path::absolute(path).is_ok_and(|path| path == record.folder),
+                None => path == own,
+            };
+            let moved = kept.listing.as_ref().is_some_and(|kept| kept.is_in(path, Half::Test));
+            in_place || moved
+        }
+        (asked, own) => asked == own,
     }
 }
 

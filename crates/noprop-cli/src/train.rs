@@ -9,7 +9,8 @@ use noprop_kernels::threads::Workers;
 use noprop_method::Seed;
 use noprop_models::Network;
 use noprop_train::{
-    Existing, Fitting, Grouping, Outcome, PeakMemory, Peers, Progress, RunDirectory, Trainer, fit,
+    Event, Existing, Fitting, Grouping, MetricsLog, Outcome, PeakMemory, Peers, Progress,
+    RunDirectory, Trainer, fit,
 };
 
 use crate::args::{Form, Train};
@@ -35,15 +36,15 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
             };
             let task = Task::of_run(&run, &args.now())?;
             memory::check(&task, workers(args))?;
-            let (network, start) =
-                match run.state().join("progress.json").exists() || run.units().is_dir() {
-                    true => (task.config.network(task.config.fresh(&task.device))?, Start::Resumed),
-                    false => (task.network()?, Start::Again),
-                };
+            let (network, start) = match has_saved(&run)? {
+                true => (task.config.network(task.config.fresh(&task.device))?, Start::Resumed),
+                false => (task.network()?, Start::Again),
+            };
             (task, network, run, start)
         }
         None => {
             let task = Task::asked(args)?;
+            refuse_own_start(args)?;
             memory::check(&task, workers(args))?;
             let network = task.network()?;
             let config = task.config.to_toml()?;
@@ -84,6 +85,34 @@ enum Start {
     Resumed,
 }
 
+/// Refuses a run that would replace the one that its weights come from.
+fn refuse_own_start(args: &Train) -> Result<()> {
+    let [init, out] = [&args.init, &args.out].map(|path| path.as_ref()?.canonicalize().ok());
+    ensure!(
+        init.is_none() || init != out,
+        "--out and --init are one run: choose another --out, or train it further with --resume and --epochs"
+    );
+    Ok(())
+}
+
+/// Returns whether something of a run was saved, and refuses one that was trained and has lost it.
+fn has_saved(run: &RunDirectory) -> Result<bool> {
+    if run.state().join("progress.json").exists() || run.units().is_dir() {
+        return Ok(true);
+    }
+    // A log that a kill cut short has no whole line.
+    let events = MetricsLog::read(&run.metrics()).unwrap_or_default();
+    let tested = events.iter().any(|event| matches!(event, Event::Test { .. }));
+    let epochs = events.iter().filter(|event| matches!(event, Event::Epoch { .. })).count();
+    // The state is saved after every epoch.
+    ensure!(
+        !tested && epochs <= 1,
+        "{} has trained for {epochs} epoch(s), but its saved state is gone, so it cannot go on; noprop train --init starts a new run from its weights",
+        quoted(run.path())
+    );
+    Ok(false)
+}
+
 /// Makes the run. What is replaced must have the settings of a run, not those of somebody's project.
 pub fn create(
     out: &Path,
@@ -121,11 +150,8 @@ fn train(
         Start::Resumed => resumed(run, config, &identity)?,
         Start::Again | Start::Fresh => Progress::start(&identity),
     };
-    if start != Start::Fresh && peers.is_first() {
-        if start == Start::Again {
-            note!("nothing of {} was saved yet: it starts from its beginning", quoted(run.path()));
-        }
-        keep(task, run)?;
+    if start == Start::Again && peers.is_first() {
+        note!("nothing of {} was saved yet: it starts from its beginning", quoted(run.path()));
     }
     let seed = Seed(config.seed);
     let mut trainer = Trainer::new(network, &*task.objective, &task.train, config.train(), seed)?
@@ -134,6 +160,9 @@ fn train(
         .grouping(grouping(&task.device, args))?;
     if start == Start::Resumed {
         progress.restore(run, &mut trainer)?;
+    }
+    if start != Start::Fresh && peers.is_first() {
+        keep(task, run)?;
     }
     let fitting = Fitting {
         run,
@@ -154,7 +183,8 @@ fn resumed(run: &RunDirectory, config: &RunConfig, identity: &str) -> Result<Pro
         let saved: RunConfig = serde_json::from_str(text).ok()?;
         Some(RunConfig { epochs: config.epochs, ..saved })
     };
-    let same = |saved: &str| saved == identity || with_epochs(saved).as_ref() == Some(config);
+    // Both are read in the same way: a number may change in its last digit.
+    let same = |saved: &str| saved == identity || with_epochs(saved) == with_epochs(identity);
     let progress = Progress::read_if(run, identity, same)?;
     ensure!(
         config.epochs >= progress.epoch + u32::from(progress.step > 0),

@@ -68,7 +68,7 @@ fn settings_beside_resume_are_refused_and_epochs_train_further() {
     assert!(read("config.toml").contains("\nepochs = 3\n"));
     assert_eq!(read("metrics.jsonl").matches("\"event\":\"epoch\"").count(), 3);
     let card = read("README.md");
-    assert!(card.contains("first to 1 epochs, then further"), "{card}");
+    assert!(card.contains("another number of epochs on the way: 1, then 3"), "{card}");
     assert!(card.contains("were read 2 times"), "{card}");
     // Nothing is left to do, and nothing changes.
     let before = weights(root, "r");
@@ -105,6 +105,10 @@ fn a_run_without_a_saved_state_starts_from_its_beginning() {
     fs::write(root.join("r/metrics.jsonl"), "{\"event\":\"sta").unwrap();
     let said = done(&noprop(root, &["train", "--resume", "r", "--quiet"]));
     assert!(said.contains("nothing of r was saved yet: it starts from its beginning"), "{said}");
+    assert!(weights(root, "r") == whole);
+    // Of a finished run the state may have been deleted to save space: its weights are not trained over.
+    fs::remove_dir_all(root.join("r/state")).unwrap();
+    refused(root, &["train", "--resume", "r", "--quiet"], "its saved state is gone");
     assert!(weights(root, "r") == whole);
 }
 
@@ -178,6 +182,8 @@ fn a_training_starts_from_the_weights_of_another() {
     done(&noprop(root, &again));
     assert!(weights(root, "again") == weights(root, "same"));
 
+    let own = ["train", "--init", "r", "--out", "./r", "--force"];
+    refused(root, &own, "--out and --init are one run");
     let other = ["--encoder", "per-block", "--out", "other"];
     refused(root, &[&init[..], &other].concat(), "are of another network");
     assert!(!root.join("other").exists());
@@ -219,6 +225,8 @@ mod signals_and_pipes {
             // The reader is gone before the last words: nothing depends on it.
             drop(said);
             assert!(child.wait().unwrap().success(), "{signal}");
+            let log = fs::read_to_string(root.join(run).join("metrics.jsonl")).unwrap();
+            assert!(log.contains("\"event\":\"stop\""), "{signal} did not stop it: {log}");
             done(&noprop(root, &["train", "--resume", run, "--quiet"]));
             assert!(weights(root, run) == weights(root, "whole"), "{signal}");
         }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::DataError;
 use crate::digest::sha256_of;
@@ -137,7 +137,7 @@ impl Listing {
         Ok(())
     }
 
-    /// Whether all files of `half` are in the folder `root`, at their places and with their bytes.
+    /// Returns whether all files of `half` are in the folder `root`, at their places and with their bytes.
     pub fn is_in(&self, root: &Path, half: Half) -> bool {
         let mut files = self.half(half).peekable();
         files.peek().is_some()
@@ -151,7 +151,7 @@ impl Listing {
             })
     }
 
-    /// How many files of `half` have the bytes of one of the files of `other`'s half `theirs`.
+    /// The number of files of `half` that have the bytes of one of the files of `other`'s half `theirs`.
     pub fn shared_with(&self, half: Half, other: &Self, theirs: Half) -> usize {
         let hashes: HashSet<&str> = other.half(theirs).map(|file| file.sha256.as_str()).collect();
         self.half(half).filter(|file| hashes.contains(file.sha256.as_str())).count()
@@ -160,35 +160,37 @@ impl Listing {
     /// The first of the differences that lead from these files, which a run has kept, to the files `found`, and their number.
     pub fn difference(&self, found: &Self) -> Option<Difference> {
         let (kept, now) = (self.by_path(), found.by_path());
-        // Files that are new, by their bytes: one that went elsewhere is found there.
-        let mut arrived: HashMap<&str, &ListedFile> = HashMap::new();
-        for file in found.files.iter().rev().filter(|file| !kept.contains_key(&*file.path)) {
-            arrived.insert(&file.sha256, file);
+        // Files that are new, by their bytes: one that went elsewhere is found among them.
+        let is_new = |file: &&ListedFile| !kept.contains_key(&*file.path);
+        let mut arrived: HashMap<&str, Vec<&ListedFile>> = HashMap::new();
+        for file in found.files.iter().rev().filter(is_new) {
+            arrived.entry(&file.sha256).or_default().push(file);
         }
         let mut changes = Vec::new();
-        let mut moved = 0;
         for was in &self.files {
+            let moved = |is: &ListedFile| FileChange::Moved { was: was.clone(), is: is.clone() };
             changes.extend(match now.get(&*was.path) {
-                None => match arrived.get(was.sha256.as_str()) {
-                    Some(&is) => {
-                        moved += 1;
-                        Some(FileChange::Moved { was: was.clone(), is: is.clone() })
-                    }
+                None => match arrived.get_mut(was.sha256.as_str()).and_then(Vec::pop) {
+                    Some(is) => Some(moved(is)),
                     None => Some(FileChange::Gone(was.clone())),
                 },
                 Some(is) if is.sha256 != was.sha256 => Some(FileChange::Rewritten(was.clone())),
-                Some(is) if is.half != was.half => {
-                    Some(FileChange::Moved { was: was.clone(), is: (*is).clone() })
-                }
+                Some(is) if is.half != was.half => Some(moved(is)),
                 Some(_) => None,
             });
         }
-        let new = found.files.iter().filter(|file| !kept.contains_key(&*file.path));
+        let moved: HashSet<&Path> = changes
+            .iter()
+            .filter_map(|change| match change {
+                FileChange::Moved { is, .. } => Some(&*is.path),
+                _ => None,
+            })
+            .collect();
+        let new = found.files.iter().filter(is_new).filter(|file| !moved.contains(&*file.path));
         let new: Vec<FileChange> = new.cloned().map(FileChange::New).collect();
-        // A file that was moved is new at its other place.
-        let count = changes.len() + new.len().saturating_sub(moved);
-        let first = changes.into_iter().next().or_else(|| new.into_iter().next())?;
-        Some(Difference { first, count })
+        changes.extend(new);
+        let count = changes.len();
+        Some(Difference { first: changes.into_iter().next()?, count })
     }
 
     /// The same for the files of one half alone.
@@ -232,14 +234,14 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.first {
-            FileChange::Gone(file) => write!(f, "{} is gone", shown(&file.path))?,
-            FileChange::New(file) => write!(f, "{} is new", shown(&file.path))?,
-            FileChange::Rewritten(file) => write!(f, "{} has other content", shown(&file.path))?,
+            FileChange::Gone(file) => write!(f, "{} is gone", file.path.display())?,
+            FileChange::New(file) => write!(f, "{} is new", file.path.display())?,
+            FileChange::Rewritten(file) => write!(f, "{} has other content", file.path.display())?,
             FileChange::Moved { was, is } if was.path == is.path => {
-                write!(f, "{} was {} and is now {}", shown(&was.path), was.half, is.half)?;
+                write!(f, "{} was {} and is now {}", was.path.display(), was.half, is.half)?;
             }
             FileChange::Moved { was, is } => {
-                write!(f, "{} is now {}", shown(&was.path), shown(&is.path))?;
+                write!(f, "{} is now {}", was.path.display(), is.path.display())?;
             }
         }
         match self.count {
@@ -247,16 +249,6 @@ impl fmt::Display for Difference {
             count => write!(f, ", the first of {count} changes"),
         }
     }
-}
-
-/// A path on one line, without characters that a terminal obeys.
-fn shown(path: &Path) -> String {
-    path.to_string_lossy()
-        .chars()
-        .flat_map(|c| -> Box<dyn Iterator<Item = char>> {
-            if c.is_control() { Box::new(c.escape_default()) } else { Box::new(std::iter::once(c)) }
-        })
-        .collect()
 }
 
 fn parsed(half: Half, line: &[u8]) -> Option<ListedFile> {
@@ -272,7 +264,10 @@ fn parsed(half: Half, line: &[u8]) -> Option<ListedFile> {
         return None;
     }
     let name = if escaped { unescaped(name)? } else { name.to_vec() };
-    Some(ListedFile { half, path: path_of(name)?, sha256 })
+    let path = path_of(name)?;
+    // A list is read to open what it names: nothing outside of the data set's folder.
+    let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+    inside.then_some(ListedFile { half, path, sha256 })
 }
 
 fn unescaped(name: &[u8]) -> Option<Vec<u8>> {
@@ -370,6 +365,10 @@ mod tests {
             said(&[(Train, "cat/1", 'a'), (Test, "dog/1", 'd'), (Test, "dog/2", 'c')]),
             "cat/2 is gone, the first of 3 changes"
         );
+        // Files of equal bytes: each goes to one place.
+        let twins = listing(&[(Train, "a/1", 'e'), (Train, "a/2", 'e'), (Train, "a/3", 'e')]);
+        let now = twins.difference(&listing(&[(Train, "b/1", 'e'), (Train, "b/9", 'f')])).unwrap();
+        assert_eq!(now.to_string(), "a/1 is now b/1, the first of 4 changes");
     }
 
     #[test]
@@ -397,8 +396,15 @@ mod tests {
 
     #[test]
     fn a_damaged_list_is_refused_with_its_line() {
-        for wrong in ["x", "abc  cat.png", &format!("{}  ", hash('a')), &format!("{}x", hash('g'))]
-        {
+        let outside = [format!("{}  /etc/passwd", hash('a')), format!("{}  a/../../b", hash('a'))];
+        for wrong in [
+            &outside[0],
+            &outside[1],
+            "x",
+            "abc  cat.png",
+            &format!("{}  ", hash('a')),
+            &format!("{}x", hash('g')),
+        ] {
             let text = format!("{}  fine.png\n{wrong}\n", hash('a'));
             let error = Listing::default()
                 .read_lines(Path::new("run/test.sha256"), Half::Test, text.as_bytes())
@@ -411,7 +417,7 @@ mod tests {
     proptest! {
         /// Any name that a file can have comes back from the list, and no bytes make the reader panic.
         #[test]
-        fn any_name_comes_back(name in "[^/\0]{1,20}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_name_comes_back(name in "[^/\0.][^/\0]{0,19}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let run = listing(&[(Half::Train, &name, 'a')]);
             let mut read = Listing::default();
             read.read_lines(Path::new("x"), Half::Train, &run.lines(Half::Train)).unwrap();

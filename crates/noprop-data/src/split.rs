@@ -297,7 +297,7 @@ pub fn hold_out(split: &Split, validation: usize, seed: u64) -> Result<(Split, S
         Some((held, kept)) if !held.is_empty() && !kept.is_empty() => {
             Ok((split.select(kept)?, split.select(held)?))
         }
-        _ => Err(DataError::Holdout { asked: validation, max: split.len() - 1 }),
+        _ => Err(DataError::Holdout { asked: validation, max: split.len().saturating_sub(1) }),
     }
 }
 

@@ -1,10 +1,10 @@
 //! The memory of a training, estimated before anything large is made.
 
 use candle_core::Device;
-use noprop_method::{Denoiser, EncoderKind, ParameterBuilder, Seed};
+use noprop_method::{Denoiser, EncoderKind, ParameterBuilder, Readout, Seed};
 
 use crate::image_branch::ImageInput;
-use crate::{Embedding, ImageShape, ModelError, Network, NetworkConfig};
+use crate::{Embedding, EmbeddingStart, ImageShape, ModelError, Network, NetworkConfig};
 
 /// Bytes of an f32.
 const NUMBER: u64 = 4;
@@ -29,7 +29,9 @@ impl NetworkConfig {
         let side = *ImageShape::SIDES.start();
         let image = ImageShape { channels: self.image.channels, height: side, width: side };
         let counted = |blocks| {
-            let small = Self { image, blocks, embedding_start: None, ..self.clone() };
+            // Orthogonal rows would take long to make.
+            let start = self.embedding.is_trained().then_some(EmbeddingStart::Random);
+            let small = Self { image, blocks, embedding_start: start, ..self.clone() };
             let network = Network::new(&small, ParameterBuilder::seeded(Seed(0), &Device::Cpu))?;
             let counts = network.parameters().iter().map(|parameter| parameter.var.elem_count());
             Ok::<u64, ModelError>(counts.map(|count| count as u64).sum())
@@ -40,9 +42,10 @@ impl NetworkConfig {
         let grown = self.flat(self.image) - self.flat(image);
         let mut count = small + self.image_branches() * grown * crate::image_branch::WIDTH as u64;
         if self.embedding == Embedding::Prototype {
-            // The matrix, its start and the readout have a column a pixel.
+            // The matrix, its start and a trained readout have a column a pixel.
             let pixels = (self.image.pixels() - image.pixels()) as u64;
-            count += 3 * self.classes as u64 * pixels;
+            let matrices = if self.readout == Readout::Posterior { 2 } else { 3 };
+            count += matrices * self.classes as u64 * pixels;
         }
         Ok(count)
     }

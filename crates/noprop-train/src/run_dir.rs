@@ -59,7 +59,7 @@ impl RunDirectory {
         Self::create_with(path, existing, config, &[])
     }
 
-    /// [`Self::create`], with files `beside` the settings, which are written before them: names and content.
+    /// [`Self::create`], with files `beside` the settings, which are written after them, in this order: names and content.
     ///
     /// # Errors
     /// As for [`Self::create`].
@@ -69,18 +69,23 @@ impl RunDirectory {
         config: &str,
         beside: &[(String, Vec<u8>)],
     ) -> Result<Self, TrainError> {
-        let may_be_replaced = || existing == Existing::Replace && Self::is_run(path);
-        if !Self::is_free(path) && !may_be_replaced() {
-            return Err(TrainError::RunExists { path: path.into() });
+        let replaced = existing == Existing::Replace && Self::is_run(path);
+        let exists = || TrainError::RunExists { path: path.into() };
+        if !Self::is_free(path) && !replaced {
+            return Err(exists());
         }
         fs::create_dir_all(path).map_err(TrainError::writing(path))?;
         let lock = lock(path)?;
+        // Another process may have made a run while this one waited for the lock.
+        if !Self::is_free(path) && !replaced {
+            return Err(exists());
+        }
         let run = Self { path: path.into(), _lock: Some(lock) };
         run.clear()?;
+        run.write(CONFIG, config.as_bytes())?;
         for (name, content) in beside {
             run.write(name, content)?;
         }
-        run.write(CONFIG, config.as_bytes())?;
         Ok(run)
     }
 
@@ -94,7 +99,10 @@ impl RunDirectory {
         remove_entries(&self.figures(), figure)?;
         let lists = Half::ALL.map(Self::list_name);
         let lists = lists.iter().map(String::as_str);
-        for file in lists.chain([Self::DATA, "README.md", MODEL, METRICS, CONFIG]) {
+        // Without the record its lists are not read.
+        for file in
+            [Self::DATA].into_iter().chain(lists).chain(["README.md", MODEL, METRICS, CONFIG])
+        {
             remove(&self.path.join(file), |path| fs::remove_file(path))?;
         }
         Ok(())
@@ -122,25 +130,19 @@ impl RunDirectory {
             return Err(TrainError::RunExists { path: path.into() });
         }
         fs::create_dir_all(path).map_err(TrainError::writing(path))?;
-        let settings = (CONFIG.to_owned(), config.as_bytes().to_vec());
-        for (name, content) in beside.iter().chain([&settings]) {
-            let file = path.join(name);
-            match write_new(&file, |to| to.write_all(content)) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(TrainError::writing(file)(error));
-                }
-                _ => {}
-            }
-        }
+        write_once(&file, config.as_bytes())?;
         let there = fs::read(&file).map_err(TrainError::reading(&file))?;
         if there != config.as_bytes() {
             return Err(TrainError::OtherSettings { path: path.into() });
+        }
+        for (name, content) in beside {
+            write_once(&path.join(name), content)?;
         }
         Ok(Self { path: path.into(), _lock: None })
     }
 
     /// Whether a run could be created in `path` without replacing anything: nothing is there, or an empty folder. The lock and
-    /// the unfinished files of a process that was killed before it wrote its settings are nothing, and so is the record of its data.
+    /// the unfinished files of a process that was killed before it wrote its settings are nothing.
     pub fn is_free(path: &Path) -> bool {
         if path.symlink_metadata().is_err() {
             return true;
@@ -151,9 +153,7 @@ impl RunDirectory {
         entries.all(|entry| {
             entry.is_ok_and(|entry| {
                 let name = entry.file_name();
-                let name = name.to_string_lossy();
-                let list = || Half::ALL.iter().any(|&half| name == Self::list_name(half));
-                name == LOCK || name == Self::DATA || name.starts_with(UNFINISHED) || list()
+                name == LOCK || name.to_string_lossy().starts_with(UNFINISHED)
             })
         })
     }
@@ -257,6 +257,16 @@ pub(crate) fn lock_file(file: &Path) -> Result<Option<File>, TrainError> {
         }
     }
     Ok(Some(handle))
+}
+
+/// Writes a file that several processes may want to write, all of them the same.
+fn write_once(file: &Path, content: &[u8]) -> Result<(), TrainError> {
+    match write_new(file, |to| to.write_all(content)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(TrainError::writing(file)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), TrainError> {

@@ -113,7 +113,7 @@ pub fn open_folder(path: &Path, options: &FolderOptions) -> Result<Dataset, Data
             (split(train)?, held.map(split).transpose()?, split(test)?, names)
         }
         (Tree::Halves { .. }, _) => {
-            let reason = "it is divided into train and test already: leave out --split".into();
+            let reason = "it is divided into train and test already, so no share of it can be split off: leave out --split".into();
             return Err(DataError::Folder { path: path.into(), reason });
         }
         (Tree::Flat(_), TestPictures::OwnFolder) => return tree::undivided(path),
@@ -131,9 +131,12 @@ pub fn open_folder(path: &Path, options: &FolderOptions) -> Result<Dataset, Data
                 TestPictures::OwnFolder => (Vec::new(), Vec::new()),
             };
             reader.divided(&test);
-            if test.is_empty() {
-                let reason = "none of the pictures that the run is tested on are there".into();
-                return Err(DataError::Folder { path: path.into(), reason });
+            for (rows, use_) in [(&train, "trained"), (&test, "tested")] {
+                if rows.is_empty() {
+                    let reason =
+                        format!("none of the pictures that the run is {use_} on are there");
+                    return Err(DataError::Folder { path: path.into(), reason });
+                }
             }
             let channels = options.channels.unwrap_or(channels([&pictures]));
             let pictures = reader.split(pictures, channels, names.len())?;
