@@ -30,6 +30,7 @@ mod spread;
 mod status;
 mod stop;
 mod task;
+mod time;
 mod train;
 mod trained;
 
