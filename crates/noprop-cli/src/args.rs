@@ -15,9 +15,10 @@ use crate::config::{Method, Precision};
 use crate::device::Device;
 use crate::images::Normalize;
 use crate::preset::Preset;
-use crate::reproduce::{Budget, Target};
+use crate::reproduce::Target;
 use crate::shell::path_parser;
 use crate::source::Source;
+use crate::time::Time;
 
 /// Train image classifiers without back-propagation across their blocks (NoProp).
 #[derive(Parser)]
@@ -148,6 +149,10 @@ pub struct Train {
     /// them. Data and classes may be others: parameters that depend on the number of classes begin anew where that number differs
     #[arg(long, value_name = "RUN", conflicts_with = "resume", value_parser = path_parser())]
     pub init: Option<PathBuf>,
+    /// Time after which the state is saved within an epoch too, such as 90s, 30m or 2h: what a kill can cost, and then --resume goes
+    /// on. A GPU saves after epochs alone
+    #[arg(long, value_name = "TIME", default_value = "3m")]
+    pub save_every: Time,
     /// Train these blocks alone, such as 3-5,8 or readout, for other processes to train the rest into the same --out; then
     /// `noprop merge`. What was trained before is gone on with
     #[arg(long, value_name = "LIST")]
@@ -413,7 +418,7 @@ pub struct Reproduce {
     pub epochs: Option<u32>,
     /// Time for all of it, such as 90s, 30m or 2h, instead of epochs: each row has an equal share, and at least one epoch
     #[arg(long, value_name = "TIME")]
-    pub budget: Option<Budget>,
+    pub budget: Option<Time>,
     /// Folder for the report, its figures and the runs; several reports may share it, and then share runs
     #[arg(long, default_value = "reproduced", value_name = "DIR", value_parser = path_parser())]
     pub out: PathBuf,

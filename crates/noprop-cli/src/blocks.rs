@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use noprop_method::Seed;
-use noprop_train::{Outcome, RunDirectory, Trainer, Unit, fit_units};
+use noprop_train::{Outcome, RunDirectory, Trainer, Unit, UnitFitting, fit_units};
 
 use crate::args::Train;
 use crate::memory;
@@ -123,7 +123,13 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
         .only(&chosen)
         .block_workers(workers(args));
     let mut shown = Progress::new(verbosity(args), config.epochs, trainer.steps_per_epoch(), 0)?;
-    let outcome = fit_units(&mut trainer, &run, &identity, existing(args), &mut shown)?;
+    let fitting = UnitFitting {
+        run: &run,
+        config: &identity,
+        existing: existing(args),
+        save_every: args.save_every.0,
+    };
+    let outcome = fit_units(&mut trainer, &fitting, &mut shown)?;
     let done = outcome == Outcome::Trained;
     let shown = quoted(run.path());
     if args.json {

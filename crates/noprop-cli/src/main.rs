@@ -43,6 +43,7 @@ mod stop;
 mod suited;
 mod task;
 mod test_images;
+mod time;
 mod train;
 mod trained;
 

@@ -10,7 +10,8 @@ use noprop_data::{
 use noprop_method::{Denoiser, Objective};
 use noprop_models::{EmbeddingStart, Network};
 use noprop_train::{
-    Evaluation, Event, FitReport, Hardware, MetricsLog, PeakMemory, RunDirectory, evaluate,
+    Evaluation, Event, FitReport, Hardware, MetricsLog, PeakMemory, Progress, RunDirectory,
+    evaluate,
 };
 
 use crate::args::{Compute, Form, Train};
@@ -186,7 +187,7 @@ impl Task {
         let trained = Trained::open(run.path(), &self.device)?;
         let sampler = self.config.sampler();
         let test = evaluate(&trained.network, &*trained.objective, &self.test, &sampler)?;
-        MetricsLog::open(&run.metrics(), u64::MAX)?.append(&Event::Test {
+        let logged = MetricsLog::open(&run.metrics(), u64::MAX)?.append(&Event::Test {
             best_epoch: report.best.epoch,
             sampler: sampler.kind.to_string(),
             accuracy: test.accuracy(),
@@ -197,6 +198,8 @@ impl Task {
             peak_memory_bytes: peak.process,
             peak_device_bytes: peak.device,
         })?;
+        // A training that goes on from here must not forget that the test images were read.
+        Progress::keep_log(run, logged)?;
         let history = History::of(&MetricsLog::read(&run.metrics())?);
         let told = self.notices.iter().filter(|notice| !matches!(notice, Notice::Litter { .. }));
         let told = told.take(REMARKS).map(ToString::to_string).chain(self.faults.iter().cloned());

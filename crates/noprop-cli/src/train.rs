@@ -169,6 +169,7 @@ fn train(
         validation: &task.validation,
         sampler: config.sampler(),
         metadata: &identity,
+        save_every: args.save_every.0,
     };
     let steps = trainer.steps_per_epoch();
     let done = u64::from(progress.epoch) * u64::from(steps) + u64::from(progress.step);

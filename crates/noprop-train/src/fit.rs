@@ -1,7 +1,7 @@
-//! The loop over epochs: train, validate, keep the best weights, save, stop when asked.
+//! The loop over epochs: train, validate, keep the best weights, save within long epochs too, stop when asked.
 
 use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use noprop_data::Split;
 use noprop_method::Sampler;
@@ -120,6 +120,10 @@ pub struct Fitting<'a> {
     pub sampler: Sampler,
     /// What goes into the weights file beside the weights (JSON).
     pub metadata: &'a str,
+    /// The time after which the state is saved within an epoch, so that a training that is killed loses no more than that. The
+    /// save comes after the call of [`Trainer::advance_all`] in which the time ran out, with zero after every call. Where a call
+    /// makes a whole epoch, as on a GPU, the state is saved after epochs alone.
+    pub save_every: Duration,
 }
 
 /// Sums of losses over the steps of an epoch, by part.
@@ -151,10 +155,12 @@ impl EpochSums {
 /// better, and the state is saved. The test set has no part in this.
 ///
 /// Of several processes that train together the first one validates, writes and tells how it ended; the others need the run only
-/// for its state, and end with [`Outcome::Trained`]. What one of their observers says holds for all.
+/// for its state, and end with [`Outcome::Trained`]. What one of their observers says holds for all, and all save when one finds
+/// that it is time.
 ///
 /// # Errors
-/// [`TrainError::Diverged`] with the last good state named; [`TrainError::File`] if the disk refuses.
+/// [`TrainError::Diverged`] with the last good state named; [`TrainError::File`] if the disk refuses. The state that was saved before is
+/// then still whole, and a resume goes on from there.
 pub fn fit(
     trainer: &mut Trainer<'_>,
     fitting: &Fitting<'_>,
@@ -179,7 +185,8 @@ pub fn fit(
     let epochs = trainer.config().epochs;
     let steps = trainer.steps_per_epoch();
     while progress.epoch < epochs {
-        let started = Instant::now();
+        // Of the epoch, or of what came after the last save in it.
+        let mut started = Instant::now();
         let mut lr = 0.0;
         let mut stop = false;
         let (first_step, traffic) = (progress.step, peers.traffic());
@@ -199,20 +206,31 @@ pub fn fit(
                     control = Control::Stop;
                 }
             }
-            // The same on all, or some would wait for the others' next step.
+            let within = progress.step < steps;
+            let due = within && started.elapsed() >= fitting.save_every;
+            // The same on all, or some would wait for the others' next step. Most steps need one answer alone.
+            if !peers.any(control == Control::Stop || due)? {
+                continue;
+            }
             stop = peers.any(control == Control::Stop)?;
-            if stop && progress.step < steps {
-                let elapsed = started.elapsed().as_secs_f64();
-                progress.seconds += elapsed;
-                progress.epoch_seconds += elapsed;
-                let (epoch, step) = (progress.epoch, progress.step);
+            if !within {
+                continue;
+            }
+            let elapsed = started.elapsed().as_secs_f64();
+            progress.seconds += elapsed;
+            progress.epoch_seconds += elapsed;
+            let (epoch, step) = (progress.epoch, progress.step);
+            if stop {
                 progress.metrics_bytes = record(Event::Stop { epoch, step })?;
-                collect(trainer)?;
-                if peers.is_first() {
-                    progress.save(run, trainer)?;
-                }
+            }
+            collect(trainer)?;
+            if peers.is_first() {
+                progress.save(run, trainer)?;
+            }
+            if stop {
                 return Ok(Outcome::Stopped { epoch, step });
             }
+            started = Instant::now();
         }
         let seconds = progress.epoch_seconds + started.elapsed().as_secs_f64();
         if !peers.is_alone() {

@@ -96,5 +96,7 @@ pub use stacked::Grouping;
 pub use state::{Progress, StateError};
 pub use trainer::Trainer;
 pub use unit::Unit;
-pub use units::{Merged, Merging, UnitError, UnitStatus, fit_units, merge_units, unit_status};
+pub use units::{
+    Merged, Merging, UnitError, UnitFitting, UnitStatus, fit_units, merge_units, unit_status,
+};
 pub use weights::{StoredWeights, WeightsError, read_weights, write_weights};

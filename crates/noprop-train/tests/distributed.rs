@@ -8,9 +8,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use candle_core::Device;
-use noprop_data::Augmentation;
+use killed::KilledAfter;
+use noprop_data::{Augmentation, Split};
 use noprop_kernels::threads::Workers;
 use noprop_method::{
     ContinuousTime, DiscreteTime, EncoderKind, Integration, LearnedSchedule, LossWeight, Objective,
@@ -18,11 +20,12 @@ use noprop_method::{
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
-    Alone, ClassWeights, Decay, Existing, OptimizerKind, Outcome, Peers, PeersError, RunDirectory,
-    Traffic, TrainConfig, Trainer,
+    Alone, ClassWeights, Decay, Existing, Observer, OptimizerKind, Outcome, Peers, PeersError,
+    Progress, RunDirectory, Silent, Traffic, TrainConfig, Trainer,
 };
-use parts_of_a_run::{few_images, go_on};
+use parts_of_a_run::{few_images, go_on, go_on_saving};
 
+mod killed;
 mod parts_of_a_run;
 
 const BLOCKS: usize = 3;
@@ -169,12 +172,21 @@ impl Training {
 
 /// One process's part of a training: from the run's state if it has one, for so many steps if it is told to stop.
 fn take_part(training: Training, run: &RunDirectory, peers: &dyn Peers, stop: u32) -> Outcome {
+    with_trainer(training, peers, |trainer, images| go_on(trainer, run, images, stop))
+}
+
+/// Does `what` with one process's trainer and its images.
+fn with_trainer<T>(
+    training: Training,
+    peers: &dyn Peers,
+    what: impl FnOnce(&mut Trainer<'_>, &Split) -> T,
+) -> T {
     let (images, network, objective) = (few_images(), training.network(), training.objective());
     let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1))
         .unwrap()
         .block_workers(Workers::Exactly(std::num::NonZeroUsize::MIN))
         .among(peers);
-    go_on(&mut trainer, run, &images, stop)
+    what(&mut trainer, &images)
 }
 
 /// Every rank on a thread of its own; what the first one ended with, and what it heard.
@@ -248,6 +260,42 @@ fn state_files(run: &RunDirectory) -> Vec<(String, Vec<u8>)> {
     }
     files.sort();
     files
+}
+
+/// One rank finds that it is time to save, and all of them do at the same step: what the first one wrote, with the others' weights and
+/// moments, goes on with any number of processes after a kill.
+#[test]
+fn a_training_that_was_saved_within_an_epoch_goes_on_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    for training in [Training::LearnedEmbeddings, Training::OneHot, Training::Apart] {
+        let whole = new_run(dir.path(), &format!("{training:?}-whole"));
+        take_part(training, &whole, &Alone, NEVER);
+        for (before, after) in [(3, 1), (2, 3)] {
+            let name = format!("{training:?}-{before}-{after}");
+            let (run, left) = (&new_run(dir.path(), &name), dir.path().join(name + "-left"));
+            thread::scope(|scope| {
+                for rank in Thread::among(before) {
+                    let mut killed = KilledAfter::new(3, run, &left);
+                    scope.spawn(move || {
+                        let is_last = rank.rank + 1 == rank.size();
+                        let every = if is_last { Duration::ZERO } else { Duration::MAX };
+                        let observer: &mut dyn Observer =
+                            if rank.is_first() { &mut killed } else { &mut Silent };
+                        with_trainer(training, &rank, |trainer, images| {
+                            go_on_saving(trainer, run, images, every, observer).unwrap()
+                        });
+                    });
+                }
+            });
+            assert!(model(&whole) == model(run), "{training:?}: saving changed something");
+            let left = RunDirectory::open_to_write(&left).unwrap();
+            let progress = Progress::read(&left, "c").unwrap();
+            assert_eq!((progress.epoch, progress.step), (0, 2), "{training:?}");
+            let (finished, _) = together(training, &left, after, NEVER);
+            assert!(matches!(finished, Outcome::Finished(_)));
+            assert!(model(&whole) == model(&left), "{training:?}: {before}, then {after}");
+        }
+    }
 }
 
 /// Stopped because one of them was asked to, at the same step on all, and gone on with by another number of processes.

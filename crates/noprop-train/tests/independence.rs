@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::time::Duration;
+
 use candle_core::{Device, Tensor};
 use noprop_data::{Augmentation, Dataset, Split};
 use noprop_method::{
@@ -183,6 +185,7 @@ fn stopped_and_resumed_gives_the_same_bytes() {
                 validation: &images,
                 sampler: Sampler::once(SamplerKind::Mean),
                 metadata: "{}",
+                save_every: Duration::MAX,
             };
             fit(&mut trainer, &fitting, progress, observer).unwrap()
         };

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
@@ -266,7 +267,13 @@ fn stopped_and_resumed_gives_the_same_bytes() {
                 progress.restore(run, &mut trainer).unwrap();
             }
             let sampler = Sampler::once(SamplerKind::Mean);
-            let fitting = Fitting { run, validation: &images, sampler, metadata: "{}" };
+            let fitting = Fitting {
+                run,
+                validation: &images,
+                sampler,
+                metadata: "{}",
+                save_every: Duration::MAX,
+            };
             fit(&mut trainer, &fitting, progress, observer).unwrap()
         };
         let run = |name: &str| {

@@ -1,43 +1,4 @@
-//! How much may be trained: so many epochs, or so much time.
-
-use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
-
-/// The longest budget in hours: a year.
-const MOST_HOURS: f64 = 8760.0;
-
-/// Time for a whole reproduction, such as `30m`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Budget(pub Duration);
-
-impl FromStr for Budget {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let refused = || "give a time above 0 such as 90s, 30m or 2h, a year at most".to_owned();
-        let (number, unit) =
-            text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(refused)?;
-        let seconds = match unit {
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(refused()),
-        };
-        let number: f64 = number.parse().map_err(|_| refused())?;
-        let time = number * seconds;
-        if !(time > 0.0 && time <= MOST_HOURS * 3600.0) {
-            return Err(refused());
-        }
-        Duration::try_from_secs_f64(time).map(Self).map_err(|_| refused())
-    }
-}
-
-impl fmt::Display for Budget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&duration(self.0.as_secs_f64()))
-    }
-}
+//! How many epochs fit into a budget of time.
 
 /// What an epoch's trial of a row took, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,28 +21,9 @@ impl Trial {
     }
 }
 
-/// Seconds, as a person would say it.
-pub fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 600.0 => format!("{s:.0} s"),
-        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_budget_is_a_time_above_nothing() {
-        assert_eq!("30m".parse(), Ok(Budget(Duration::from_secs(1800))));
-        assert_eq!("1.5h".parse(), Ok(Budget(Duration::from_secs(5400))));
-        let bad = ["", "s", "0m", "-1h", "banana", "30", "1d", "NaNs", "infh", "1e300h", "µ", "3µ"];
-        for text in bad {
-            assert!(text.parse::<Budget>().is_err(), "{text}");
-        }
-    }
 
     /// A budget never asks for nothing, nor for more than the paper trained; more time is more epochs.
     #[test]

@@ -19,10 +19,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use noprop_train::write_atomically;
 
-pub use self::budget::Budget;
 pub use self::plan::Target;
 
-use self::budget::{Trial, duration};
+use self::budget::Trial;
 use self::child::{Children, Halt, Refusal};
 use self::line::Line;
 use self::numbers::Numbers;
@@ -30,6 +29,7 @@ use self::plan::{Item, Plan};
 use crate::args::Reproduce;
 use crate::output::{answer, note};
 use crate::progress::Verbosity;
+use crate::time::{Time, duration};
 
 pub fn run(args: &Reproduce) -> Result<()> {
     let plan = Plan::new(args)?;
@@ -146,7 +146,7 @@ impl<'a> Book<'a> {
     }
 
     /// Gives each row an equal share of a budget and finds out, by an epoch's trial, how many epochs fit into it.
-    fn divide(&mut self, budget: Budget, children: &Children) -> Result<(), Halt> {
+    fn divide(&mut self, budget: Time, children: &Children) -> Result<(), Halt> {
         let args = self.plan.args;
         let share = budget.0.as_secs_f64() / self.entries.len() as f64;
         for index in 0..self.entries.len() {

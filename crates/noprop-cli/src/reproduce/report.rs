@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use noprop_method::SamplerKind;
 
-use super::budget::duration;
 use super::figure::Drawn;
 use super::line::Line;
 use super::numbers::Numbers;
 use super::plan::{ADJOINT_ROW, BASELINE, Plan, Target, typed};
 use crate::source::Source;
+use crate::time::duration;
 
 /// One object: the files, and every line.
 pub fn json(lines: &[Line<'_>], files: &[PathBuf]) -> Result<String> {

@@ -1,27 +1,36 @@
 //! The loop over steps of the units that a process has.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::folder::{UnitEpoch, UnitFolder, UnitProgress};
 use crate::fit::{Control, EpochSums, Observer};
 use crate::{Existing, Outcome, RunDirectory, TrainError, Trainer};
 
+/// What [`fit_units`] needs beside the trainer.
+pub struct UnitFitting<'a> {
+    /// Where everything is kept.
+    pub run: &'a RunDirectory,
+    /// The text of the settings: what is there must have been written with the same.
+    pub config: &'a str,
+    /// Whether units that are there are gone on with, or replaced.
+    pub existing: Existing,
+    /// As in [`crate::Fitting`].
+    pub save_every: Duration,
+}
+
 /// Trains the units of `trainer`, which are some of a training's, to the end, each from where it was saved; `Existing::Replace`
-/// begins anew. Each writes its weights after every epoch to `units/<unit>/` in `run`, for [`super::merge_units`]. Returns
-/// whether all are done.
-///
-/// `config` is the text of the settings: what is there must have been written with the same.
+/// begins anew. Each writes its weights after every epoch to `units/<unit>/` in the run, for [`super::merge_units`], and its
+/// state then and within long epochs. Returns whether all are done.
 ///
 /// # Errors
 /// [`crate::UnitError::Tied`] if the training has units with several blocks, [`crate::UnitError::Locked`] if another process trains one of the
 /// units; those of [`crate::fit`].
 pub fn fit_units(
     trainer: &mut Trainer<'_>,
-    run: &RunDirectory,
-    config: &str,
-    existing: Existing,
+    fitting: &UnitFitting<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
+    let &UnitFitting { run, config, existing, save_every } = fitting;
     for unit in trainer.units() {
         unit.stands_alone()?;
     }
@@ -38,6 +47,7 @@ pub fn fit_units(
     }
     let steps = u64::from(trainer.steps_per_epoch());
     let total = steps * u64::from(trainer.config().epochs);
+    let mut saved = Instant::now();
     // Units that are behind go first, until all go on together.
     while let Some(front) = folders.iter().map(|(_, p)| p.position).filter(|&p| p < total).min() {
         let turn: Vec<usize> =
@@ -62,20 +72,26 @@ pub fn fit_units(
                 control = Control::Stop;
             }
         }
+        let position = front + stride;
+        let ended = position.is_multiple_of(steps);
+        let save = ended || control == Control::Stop || saved.elapsed() >= save_every;
+        // The others are where they were saved.
         for &index in &turn {
             let (folder, progress) = &mut folders[index];
             progress.seconds += seconds;
             progress.epoch_seconds += seconds;
-            if progress.position.is_multiple_of(steps) {
+            if ended {
                 end_epoch(trainer, index, folder, progress, (config, lr))?;
             }
-        }
-        if control == Control::Stop && front + stride < total {
-            for (index, (folder, progress)) in folders.iter().enumerate() {
+            if save {
                 folder.save(trainer, index, progress)?;
             }
+        }
+        if save {
+            saved = Instant::now();
+        }
+        if control == Control::Stop && position < total {
             let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-            let position = front + stride;
             return Ok(Outcome::Stopped {
                 epoch: number(position / steps),
                 step: number(position % steps),
@@ -85,7 +101,7 @@ pub fn fit_units(
     Ok(Outcome::Trained)
 }
 
-/// Writes a unit's weights after an epoch, then its state: killed between the two, it writes the same weights again.
+/// Writes a unit's weights after an epoch; its state comes after that: killed between the two, it writes the same weights again.
 fn end_epoch(
     trainer: &Trainer<'_>,
     index: usize,
@@ -100,5 +116,5 @@ fn end_epoch(
     folder.save_epoch(trainer, index, epoch, &notes)?;
     progress.sums = EpochSums::default();
     progress.epoch_seconds = 0.0;
-    folder.save(trainer, index, progress)
+    Ok(())
 }

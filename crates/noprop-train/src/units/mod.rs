@@ -13,6 +13,6 @@ mod fit;
 mod folder;
 mod merge;
 
-pub use fit::fit_units;
+pub use fit::{UnitFitting, fit_units};
 pub use folder::{UnitError, UnitStatus, unit_status};
 pub use merge::{Merged, Merging, merge_units};

@@ -1,0 +1,198 @@
+//! A training that saves within its epochs loses nothing to a kill but the steps since, and nothing to a disk that refuses.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use candle_core::Device;
+use killed::KilledAfter;
+use noprop_method::{
+    DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind, Schedule,
+    ScheduleKind, Seed,
+};
+use noprop_models::{ImageShape, Network, NetworkConfig};
+use noprop_train::{
+    Control, Event, Existing, Merging, MetricsLog, Observer, Outcome, Progress, RunDirectory,
+    Silent, StepReport, TrainConfig, TrainError, Trainer, UnitFitting, fit_units, merge_units,
+};
+use parts_of_a_run::{few_images, go_on, go_on_saving};
+
+mod killed;
+mod parts_of_a_run;
+
+const BLOCKS: usize = 3;
+const EPOCHS: u32 = 2;
+const NEVER: u32 = u32::MAX;
+
+/// A training of [`few_images`].
+#[derive(Debug, Clone, Copy)]
+struct Training {
+    encoder: EncoderKind,
+    batch_size: usize,
+    /// Steps between two chances to save.
+    stride: u32,
+}
+
+/// Blocks that share an encoder make three steps an epoch, one at a time.
+const SHARED: Training = Training { encoder: EncoderKind::Shared, batch_size: 8, stride: 1 };
+/// Blocks that share nothing make twelve, three at a time.
+const APART: Training = Training { encoder: EncoderKind::Frozen, batch_size: 2, stride: 3 };
+
+impl Training {
+    fn steps(self) -> u32 {
+        24 / u32::try_from(self.batch_size).unwrap()
+    }
+
+    fn network(self) -> Network {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        let config = NetworkConfig::new(image, 10, BLOCKS).unwrap().encoder(self.encoder);
+        Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
+    }
+
+    /// Does `what` with a trainer at the beginning.
+    fn with<T>(self, what: impl FnOnce(&mut Trainer<'_>) -> T) -> T {
+        let (images, network, objective) = (few_images(), self.network(), objective());
+        let batch_size = self.batch_size;
+        let config = TrainConfig { epochs: EPOCHS, batch_size, ..TrainConfig::default() };
+        what(&mut Trainer::new(&network, &objective, &images, config, Seed(1)).unwrap())
+    }
+
+    /// Trains to the end, from the run's state if it has one.
+    fn finish(self, run: &RunDirectory) {
+        let outcome = self.with(|trainer| go_on(trainer, run, &few_images(), NEVER));
+        assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    }
+
+    /// The same with a save at every chance.
+    fn finish_saving(
+        self,
+        run: &RunDirectory,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, TrainError> {
+        self.with(|trainer| go_on_saving(trainer, run, &few_images(), Duration::ZERO, observer))
+    }
+}
+
+fn objective() -> DiscreteTime {
+    let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
+    DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap()
+}
+
+fn new_run(path: &Path) -> RunDirectory {
+    RunDirectory::create(path, Existing::Refuse, "").unwrap()
+}
+
+fn model(run: &RunDirectory) -> Vec<u8> {
+    fs::read(run.model()).unwrap()
+}
+
+/// Killed in the second epoch after it was saved there: the weights are those of a training that nothing happened to, and the log
+/// tells of every epoch once, though it was ahead of the state.
+#[test]
+fn killed_within_an_epoch_goes_on_to_the_same_bytes() {
+    for training in [SHARED, APART] {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = new_run(&dir.path().join("whole"));
+        training.finish(&whole);
+
+        let (saved, left) = (new_run(&dir.path().join("saved")), dir.path().join("left"));
+        let killed = training.steps() + 2 * training.stride;
+        training.finish_saving(&saved, &mut KilledAfter::new(killed, &saved, &left)).unwrap();
+        assert!(model(&whole) == model(&saved), "{training:?}: saving changed something");
+
+        let left = RunDirectory::open_to_write(&left).unwrap();
+        let progress = Progress::read(&left, "c").unwrap();
+        assert_eq!((progress.epoch, progress.step), (1, training.stride), "{training:?}");
+        // The second epoch was over, and in the log, but was not saved.
+        fs::copy(saved.metrics(), left.metrics()).unwrap();
+        training.finish(&left);
+        assert!(model(&whole) == model(&left), "{training:?}");
+        let events = MetricsLog::read(&left.metrics()).unwrap();
+        let told: Vec<(&str, u32, u32)> = events
+            .iter()
+            .map(|event| match event {
+                Event::Start { epoch, step, .. } => ("start", *epoch, *step),
+                Event::Epoch { epoch, .. } => ("epoch", *epoch, 0),
+                Event::Stop { epoch, step } => ("stop", *epoch, *step),
+                Event::Test { .. } => ("test", 0, 0),
+            })
+            .collect();
+        let expected =
+            [("start", 0, 0), ("epoch", 1, 0), ("start", 1, training.stride), ("epoch", 2, 0)];
+        assert_eq!(told, expected, "{training:?}");
+    }
+}
+
+/// A save that fails ends the training, and the state before it is whole: gone on with, it ends in the same bytes.
+#[test]
+fn a_save_that_fails_leaves_the_state_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = new_run(&dir.path().join("whole"));
+    SHARED.finish(&whole);
+    let run = new_run(&dir.path().join("run"));
+    // A file where the third state needs a folder. The third is that at the end of the first epoch, the second one within it.
+    for (in_the_way, saved) in [("2", (0, 1)), ("3", (0, 2)), ("4", (1, 0))] {
+        let in_the_way = run.state().join(in_the_way);
+        fs::create_dir_all(run.state()).unwrap();
+        fs::write(&in_the_way, "").unwrap();
+        let failed = SHARED.finish_saving(&run, &mut Silent).unwrap_err();
+        let named = in_the_way.display().to_string();
+        assert!(matches!(&failed, TrainError::File { action: "write", .. }), "{failed}");
+        assert!(failed.to_string().contains(&named), "{failed}");
+        let progress = Progress::read(&run, "c").unwrap();
+        assert_eq!((progress.epoch, progress.step), saved);
+        fs::remove_file(&in_the_way).unwrap();
+    }
+    SHARED.finish(&run);
+    assert!(model(&whole) == model(&run));
+}
+
+/// The first step that it is shown.
+#[derive(Default)]
+struct First(Option<(u32, u32)>);
+
+impl Observer for First {
+    fn step(&mut self, reports: &[StepReport]) -> Control {
+        self.0 = self.0.or(reports.first().map(|report| (report.epoch, report.step)));
+        Control::Continue
+    }
+}
+
+/// Units are saved within an epoch as a whole training is, and merge to its bytes.
+#[test]
+fn units_killed_within_an_epoch_go_on_to_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = new_run(&dir.path().join("whole"));
+    APART.finish(&whole);
+
+    let train = |run: &RunDirectory, save_every: Duration, observer: &mut dyn Observer| {
+        let fitting = UnitFitting { run, config: "{}", existing: Existing::Refuse, save_every };
+        let outcome = APART.with(|trainer| fit_units(trainer, &fitting, observer)).unwrap();
+        assert_eq!(outcome, Outcome::Trained);
+    };
+    let join = |name: &str| RunDirectory::join(&dir.path().join(name), "").unwrap();
+    let saved = join("saved");
+    let left = dir.path().join("left");
+    let killed = APART.steps() + 2 * APART.stride;
+    train(&saved, Duration::ZERO, &mut KilledAfter::new(killed, &saved, &left));
+    let left = join("left");
+    let mut first = First::default();
+    train(&left, Duration::MAX, &mut first);
+    assert_eq!(first.0, Some((2, APART.stride + 1)));
+
+    for run in [saved, left] {
+        let merging = Merging {
+            network: &APART.network(),
+            objective: &objective(),
+            validation: &few_images(),
+            sampler: Sampler::once(SamplerKind::Mean),
+            config: "{}",
+            epochs: EPOCHS,
+            images_per_epoch: 24,
+        };
+        merge_units(&run, &merging).unwrap();
+        assert!(model(&whole) == model(&run), "{}", run.path().display());
+    }
+}
