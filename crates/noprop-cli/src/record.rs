@@ -19,7 +19,7 @@ pub struct Record {
     pub course: Vec<Mark>,
     /// What the last process of the training ran on.
     pub hardware: Option<Hardware>,
-    /// Whether it was trained further after its end.
+    /// Its history: a training that went on after its end is not a whole one.
     pub history: History,
 }
 

@@ -29,7 +29,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Whether a setting was asked for, by its key.
+    /// Returns whether a setting was asked for, by its key.
     pub fn contains(&self, key: &str) -> bool {
         self.keys.contains(key)
     }

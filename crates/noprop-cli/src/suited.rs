@@ -21,7 +21,7 @@ const STEPS: u64 = 1000;
 const MOST_EPOCHS: u32 = 60;
 
 impl RunConfig {
-    /// Fits the settings that nobody asked for to the data. Returns a line that says what was chosen, if anything was.
+    /// Fits the settings that were not asked for to the data. Returns a line with those that were chosen, if any were.
     pub fn fit_to(&mut self, data: &Dataset, asked: &Asked) -> Result<Option<String>> {
         let given = self.clone();
         let images = data.train.len();

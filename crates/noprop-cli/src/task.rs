@@ -278,9 +278,9 @@ pub struct FiguresFailed {
     reason: anyhow::Error,
 }
 
-/// What a command line may say of a run that is there.
+/// The part of a command line that concerns a run that is there.
 pub struct Now<'a> {
-    /// Where its data are now.
+    /// The place of its data now.
     pub dataset: Option<&'a Source>,
     pub data_dir: Option<&'a Path>,
     pub bad: BadPictures,
@@ -289,7 +289,7 @@ pub struct Now<'a> {
 }
 
 impl Train {
-    /// What the flags beside `--resume` say.
+    /// The flags that may stand beside `--resume`.
     pub fn now(&self) -> Now<'_> {
         Now {
             dataset: self.dataset.as_ref(),

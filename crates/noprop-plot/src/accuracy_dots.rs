@@ -140,7 +140,7 @@ impl AccuracyDots {
     }
 }
 
-/// Where a share stands, in pixels from the left.
+/// The place of a share, in pixels from the left.
 fn column(axis: &Axis, share: f64) -> Option<i32> {
     let part = axis.place(share)?;
     Some(LEFT + (part * f64::from(WIDTH - LEFT - RIGHT)).round() as i32)

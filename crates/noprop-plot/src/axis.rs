@@ -21,7 +21,7 @@ enum Scale {
     },
 }
 
-/// What the numbers of an axis are.
+/// The kind of numbers on an axis.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Unit {
     Plain,
@@ -108,7 +108,7 @@ impl Axis {
         Self { label: label.into(), scale: Scale::Even, low, high, ticks }
     }
 
-    /// Where a value stands, from 0 at the beginning of the axis to 1 at its end. Numbers that are not finite or beyond the ends
+    /// The place of a value, from 0 at the beginning of the axis to 1 at its end. Numbers that are not finite or beyond the ends
     /// have no place, and negative ones have none where the axis is logarithmic.
     pub fn place(&self, value: f64) -> Option<f64> {
         let on_scale = match self.scale {

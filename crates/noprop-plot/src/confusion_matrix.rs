@@ -49,7 +49,7 @@ struct Grid {
     names: Names,
 }
 
-/// Where the names of columns stand.
+/// The place of the names of columns.
 #[derive(Clone, Copy)]
 enum Names {
     /// Side by side.

@@ -66,7 +66,7 @@ impl Face {
         }
     }
 
-    /// Whether a character comes out as itself. The font lacks most scripts of Asia and most emoji. Text is set one character
+    /// Returns whether a character comes out as itself. The font lacks most scripts of Asia and most emoji. Text is set one character
     /// after the other from left to right, which suits neither the scripts that run the other way nor marks that are put
     /// upon the character before them.
     fn can_draw(self, character: char) -> bool {
@@ -209,7 +209,7 @@ impl Pen {
     }
 }
 
-/// Where titles and remarks begin, in pixels from the left.
+/// The left end of titles and remarks, in pixels.
 pub(crate) const INDENT: i32 = 20;
 
 /// Writes a title and, where there is something to remark, a line below it.

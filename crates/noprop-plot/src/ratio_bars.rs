@@ -49,7 +49,7 @@ impl RatioBars {
         self.bars.get(..MOST).unwrap_or(&self.bars)
     }
 
-    /// Where ratios stand, in pixels from the left.
+    /// The places of ratios, in pixels from the left.
     fn columns(&self) -> impl Fn(f64) -> i32 {
         let all = self.shown().iter().flat_map(|bar| [Some(bar.ratio), bar.bound]).flatten();
         let longest = all.filter(|ratio| ratio.is_finite()).fold(1.0, f64::max);

@@ -44,7 +44,7 @@ const ROOM: f64 = (SIDE + GAP - 6) as f64;
 /// More images are left out.
 const MOST: usize = 400;
 
-/// How answers are written.
+/// The way in which answers are written.
 #[derive(Clone, Copy)]
 enum Layout {
     /// "cat (is dog)"

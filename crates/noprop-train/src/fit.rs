@@ -112,7 +112,7 @@ pub struct FitReport {
 
 /// What [`fit`] needs beside the trainer.
 pub struct Fitting<'a> {
-    /// Where everything is kept.
+    /// The run directory, which keeps everything.
     pub run: &'a RunDirectory,
     /// Held-out training images.
     pub validation: &'a Split,

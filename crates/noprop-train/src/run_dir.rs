@@ -108,7 +108,7 @@ impl RunDirectory {
         Ok(())
     }
 
-    /// Whether what is in `path` was written by a training.
+    /// Returns whether the content of `path` was written by a training.
     fn is_run(path: &Path) -> bool {
         path.join(CONFIG).is_file() && MARKS.iter().any(|mark| path.join(mark).exists())
     }

@@ -14,7 +14,7 @@ use crate::{DataError, Split};
 /// Pixels that all pictures of a half may take, three planes each, while they are read.
 const MAX_BYTES: usize = 16 << 30;
 
-/// Whether a class may be without pictures.
+/// The treatment of a class without pictures.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Emptiness {
     Refused,

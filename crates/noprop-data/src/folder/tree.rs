@@ -26,7 +26,7 @@ pub(super) struct Class {
     pub place: PathBuf,
     /// Names of files, in their order.
     pub files: Vec<OsString>,
-    /// Whether a folder inside it holds files.
+    /// True if a folder inside it holds files.
     nested: bool,
 }
 

@@ -114,7 +114,7 @@ fn damaged(reason: &str) -> PictureFault {
     PictureFault::Damaged(reason.into())
 }
 
-/// What the segments have defined so far.
+/// The tables that the segments have defined so far.
 #[derive(Default)]
 struct Jpeg {
     frame: Option<Frame>,

@@ -1,3 +1,5 @@
+//! Pictures of every kind through the reader: whole ones arrive, others are refused with a reason.
+
 use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb};
 use proptest::prelude::*;
 

@@ -87,7 +87,7 @@ impl Svg {
         self.of("text").map(|element| element.text.as_str()).collect()
     }
 
-    /// Whether some text contains these words.
+    /// Returns whether some text contains these words.
     pub fn says(&self, words: &str) -> bool {
         self.of("text").any(|element| element.text.contains(words))
     }

@@ -1,3 +1,5 @@
+//! JPEG files of every kind, whole and cut: a part that is missing is noticed, and nothing panics.
+
 use proptest::prelude::*;
 
 use super::*;
