@@ -76,14 +76,23 @@ impl Form {
     }
 }
 
-/// What every command that computes takes.
+/// The most threads of a process: each takes memory before it does anything.
+const MAX_THREADS: usize = 1024;
+
+/// Reads a number of threads.
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MAX_THREADS);
+    number.ok_or_else(|| format!("a number of threads is between 1 and {MAX_THREADS}"))
+}
+
+/// The arguments of every command that computes.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Compute {
     /// Where to compute: cpu, cuda, cuda:N or metal; auto takes a GPU if this noprop was built for one and it is there
     #[arg(long, default_value_t = Device::Auto)]
     pub device: Device,
     /// Threads to use, all cores by default; the result does not depend on them
-    #[arg(long)]
+    #[arg(long, value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
 }
 
@@ -426,7 +435,7 @@ pub struct Reproduce {
     #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: PathBuf,
     /// Threads of each training, all cores by default; accuracy does not depend on them, memory does
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
     /// Do not show how each training goes
     #[arg(long)]

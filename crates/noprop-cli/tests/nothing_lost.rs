@@ -93,6 +93,15 @@ fn flags_that_change_nothing_are_refused() {
     }
 }
 
+/// A million threads would take the machine down before the first is put to work.
+#[test]
+fn a_number_of_threads_has_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in ["0", "1025", "99999999999", "-1", "two"] {
+        refused(dir.path(), &train(&["--threads", number]), "--threads");
+    }
+}
+
 /// A kill before the first save costs the time until then, not the run.
 #[test]
 fn a_run_without_a_saved_state_starts_from_its_beginning() {
