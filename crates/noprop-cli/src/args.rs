@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use noprop_data::fetch::Mirror;
@@ -16,6 +16,7 @@ use crate::device::Device;
 use crate::images::Normalize;
 use crate::preset::Preset;
 use crate::reproduce::Target;
+use crate::shell::path_parser;
 use crate::source::Source;
 use crate::time::Time;
 
@@ -86,43 +87,68 @@ pub struct Compute {
     pub threads: Option<NonZeroUsize>,
 }
 
+/// The run that a command reads, given in one of two ways.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Run {
+    /// Run directory of the trained network
+    #[arg(value_name = "RUN", value_parser = path_parser())]
+    plain: Option<PathBuf>,
+    /// The same as RUN
+    #[arg(long = "run", value_name = "DIR", value_parser = path_parser())]
+    flag: Option<PathBuf>,
+}
+
+impl AsRef<Path> for Run {
+    fn as_ref(&self) -> &Path {
+        // clap requires one of the two.
+        self.plain.as_deref().or(self.flag.as_deref()).unwrap_or(Path::new(""))
+    }
+}
+
 #[derive(clap::Args)]
 pub struct Train {
     /// Images to train on: mnist, fashion-mnist, cifar10, cifar100, mnist-sample, or folder:PATH for pictures of your own in
-    /// PATH/train/CLASS and PATH/test/CLASS, or in PATH/CLASS with --split; without it MNIST if it is there, else the bundled sample
+    /// PATH/train/CLASS and PATH/test/CLASS (and PATH/val/CLASS to choose the epoch), or in PATH/CLASS with --split; without it
+    /// MNIST if it is there, else the bundled sample. Beside --resume: where the run's own data are now
     #[arg(long)]
     pub dataset: Option<Source>,
     /// Side in pixels that the pictures of a folder are scaled to; without it they must be of one size
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", conflicts_with = "resume")]
     pub image_size: Option<usize>,
     /// Share of the pictures in PATH/CLASS to test on, for a folder without train and test; the same pictures whatever the seed
-    #[arg(long, value_name = "FRACTION")]
+    #[arg(long, value_name = "FRACTION", conflicts_with = "resume")]
     pub split: Option<f64>,
     /// Leave files of a folder out that are no pictures, and name them, instead of refusing
     #[arg(long)]
     pub skip_bad: bool,
     /// What is done to every image before the network sees it; without it none
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub normalize: Option<Normalize>,
     /// Weights of the training images: uniform, or balanced, which gives every class the same total weight; without it uniform
-    #[arg(long, value_name = "WEIGHTS")]
+    #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
     pub class_weights: Option<ClassWeights>,
     /// Random changes of training images: none, flip, shift:N or flip+shift:N; flip mirrors half of them,
     /// shift moves each by up to N pixels each way, and what comes in is black
-    #[arg(long)]
-    pub augment: Option<Augmentation>,
-    /// Folder that holds the data sets, one folder each
-    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
-    pub data_dir: PathBuf,
-    /// Run directory to write; without it the next free folder under runs
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
-    pub out: Option<PathBuf>,
-    /// Replace the run in --out
     #[arg(long, conflicts_with = "resume")]
+    pub augment: Option<Augmentation>,
+    /// Folder that holds the data sets, one folder each; without it data, or beside --resume the run's own
+    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
+    pub data_dir: Option<PathBuf>,
+    /// Run directory to write; without it the next free folder under runs
+    #[arg(long, value_name = "DIR", conflicts_with = "resume", value_parser = path_parser())]
+    pub out: Option<PathBuf>,
+    /// Replace the run in --out; a folder that is not a run is never replaced
+    #[arg(long, requires = "out", conflicts_with = "resume")]
     pub force: bool,
-    /// Continue a stopped run; its own settings hold
-    #[arg(long, value_name = "RUN")]
+    /// Continue a stopped or killed run; its own settings hold. With --epochs N a finished run is trained further, to N epochs in
+    /// all: the learning rate then goes on as in a training of N epochs, so with a cosine it rises again before it falls to 0
+    #[arg(long, value_name = "RUN", value_parser = path_parser())]
     pub resume: Option<PathBuf>,
+    /// Start from the weights of another run, whose settings of network and method hold unless flags, --config or --preset set
+    /// them. Data and classes may be others: parameters that depend on the number of classes begin anew where that number differs
+    #[arg(long, value_name = "RUN", conflicts_with = "resume", value_parser = path_parser())]
+    pub init: Option<PathBuf>,
     /// Time after which the state is saved within an epoch too, such as 90s, 30m or 2h: what a kill can cost, and then --resume goes
     /// on. A GPU saves after epochs alone
     #[arg(long, value_name = "TIME", default_value = "3m")]
@@ -145,69 +171,69 @@ pub struct Train {
     #[arg(long, conflicts_with = "resume")]
     pub preset: Option<Preset>,
     /// Settings from a file such as a run's config.toml; they beat the preset, and flags beat them
-    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    #[arg(long, value_name = "FILE", conflicts_with = "resume", value_parser = path_parser())]
     pub config: Option<PathBuf>,
     /// Variant of NoProp
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub method: Option<Method>,
     /// Who looks at the image: shared, per-block or frozen
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub encoder: Option<EncoderKind>,
     /// T, the number of blocks; for ct and fm the solver's steps when it classifies, for adjoint also in training
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub steps: Option<usize>,
     /// How ct, fm and adjoint integrate time: posterior (ct alone), euler or heun
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub solver: Option<Solver>,
     /// Blocks of ct and fm that share time between them, each owning an interval of it with an equal part of the loss; without
     /// it one, as in the paper
-    #[arg(long, value_name = "B")]
+    #[arg(long, value_name = "B", conflicts_with = "resume")]
     pub intervals: Option<usize>,
     /// Noise schedule: cosine, linear or notebook
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub schedule: Option<ScheduleKind>,
     /// How much each block's error counts: snr, uniform, or min-snr:NUMBER, which clips snr
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub loss_weight: Option<LossWeight>,
     /// Weight of the denoising term, for --loss-weight snr
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub eta: Option<f64>,
     /// Class embeddings: onehot, learned:D for a matrix with D columns that is trained, or prototype for one whose rows are images
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub embedding: Option<Embedding>,
     /// What trained class embeddings start from: orthogonal, random, or prototype, the most typical image of each class
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub embedding_start: Option<EmbeddingStart>,
     /// How the last embedding becomes a class: softmax, a trained layer, or posterior, Bayes' rule over the class embeddings
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub readout: Option<Readout>,
     /// Length of every one-hot class embedding, and of orthogonal and random starts; without it 1, but
     /// for fm a tenth of their dimension where that is more
-    #[arg(long, value_name = "LENGTH")]
+    #[arg(long, value_name = "LENGTH", conflicts_with = "resume")]
     pub embedding_scale: Option<f64>,
     /// Share of activations that training drops in the image branch
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub dropout: Option<f64>,
     /// Rings of zeros round what each convolution of the image branch sees: 0, as in the paper, or 1, which loses no border
-    #[arg(long, value_name = "RINGS")]
+    #[arg(long, value_name = "RINGS", conflicts_with = "resume")]
     pub padding: Option<usize>,
     /// Training images held out to choose the epoch
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub validation: Option<usize>,
     /// Passes over the training images
     #[arg(long)]
     pub epochs: Option<u32>,
     /// Images a step
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub batch_size: Option<usize>,
     /// Peak learning rate
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     pub lr: Option<f64>,
-    /// Seed of everything random
-    #[arg(long)]
+    /// Seed of everything random, 0 to 2^63 - 1
+    #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// What factors of products are rounded to; without it nothing: f32
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with = "resume")]
     pub precision: Option<Precision>,
     #[command(flatten)]
     pub compute: Compute,
@@ -219,15 +245,22 @@ pub struct Train {
     pub json: bool,
 }
 
+impl Train {
+    /// The folder that holds the data sets, if one was named.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+}
+
 #[derive(clap::Args)]
 pub struct Eval {
-    /// Run directory of the trained network
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
-    /// Folder that holds the data sets
-    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
-    pub data_dir: PathBuf,
-    /// Images to test on; without it those the network was trained on
+    #[command(flatten)]
+    pub run: Run,
+    /// Folder that holds the data sets; without it the run's own
+    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
+    pub data_dir: Option<PathBuf>,
+    /// Images to test on, in folder:PATH those in PATH/test/CLASS or else in PATH/CLASS; classes are matched by name. Without it
+    /// the run's own test images
     #[arg(long)]
     pub dataset: Option<Source>,
     /// Leave files of a folder out that are no pictures, and name them, instead of refusing
@@ -248,6 +281,9 @@ pub struct Eval {
     /// Seed of the chains' noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Also write the answer to every image, with the probabilities of all classes, into this file, as CSV
+    #[arg(long, value_name = "FILE", value_parser = path_parser())]
+    pub answers: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
     /// Print the result as one JSON object
@@ -257,9 +293,8 @@ pub struct Eval {
 
 #[derive(clap::Args)]
 pub struct Info {
-    /// Run directory of the trained network
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
+    #[command(flatten)]
+    pub run: Run,
     /// Print the result as one JSON object
     #[arg(long)]
     pub json: bool,
@@ -268,11 +303,14 @@ pub struct Info {
 #[derive(clap::Args)]
 pub struct Merge {
     /// Run directory that all units were trained into
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = path_parser())]
     pub run: PathBuf,
-    /// Folder that holds the data sets
-    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
-    pub data_dir: PathBuf,
+    /// The place where the run's own data are now, if they were moved: folder:PATH
+    #[arg(long)]
+    pub dataset: Option<Source>,
+    /// Folder that holds the data sets; without it the run's own
+    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
+    pub data_dir: Option<PathBuf>,
     /// Leave files of a folder out that are no pictures, and name them, instead of refusing
     #[arg(long)]
     pub skip_bad: bool,
@@ -286,7 +324,7 @@ pub struct Merge {
 #[derive(clap::Args)]
 pub struct Status {
     /// Run directory that units are trained into
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = path_parser())]
     pub run: PathBuf,
     /// Print a JSON list
     #[arg(long)]
@@ -294,13 +332,16 @@ pub struct Status {
 }
 
 #[derive(clap::Args)]
+#[command(override_usage = "noprop predict [OPTIONS] <RUN> <PICTURE>...
+       noprop predict [OPTIONS] --run <DIR> <PICTURE>...")]
 pub struct Predict {
-    /// Run directory of the trained network
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
-    /// PNG or JPEG pictures of any size, grey or colour
-    #[arg(required = true, value_name = "PICTURE")]
-    pub pictures: Vec<PathBuf>,
+    /// Run directory of the trained network, instead of the first PATH
+    #[arg(long, value_name = "DIR", value_parser = path_parser())]
+    pub run: Option<PathBuf>,
+    /// Run directory of the trained network, unless --run names it; then PNG or JPEG pictures of any size, grey or colour,
+    /// and folders of such pictures
+    #[arg(required = true, value_name = "PATH", value_parser = path_parser())]
+    pub paths: Vec<PathBuf>,
     /// For dark ink on light paper, where the network learned light on dark
     #[arg(long)]
     pub invert: bool,
@@ -328,12 +369,14 @@ pub struct Predict {
 
 #[derive(clap::Args)]
 pub struct Plot {
-    /// Run directory of the trained network
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
-    /// Folder that holds the data sets
-    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub run: Run,
+    /// The place where the run's own data are now, if they were moved: folder:PATH
+    #[arg(long)]
+    pub dataset: Option<Source>,
+    /// Folder that holds the data sets; without it the run's own
+    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
+    pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
     /// Print one JSON object with the paths of the figures
@@ -344,10 +387,10 @@ pub struct Plot {
 #[derive(clap::Args)]
 pub struct Compare {
     /// Run directories
-    #[arg(required = true, value_name = "RUN")]
+    #[arg(required = true, value_name = "RUN", value_parser = path_parser())]
     pub runs: Vec<PathBuf>,
     /// Also draw errors over time, into this path with .png and .svg added
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path_parser())]
     pub figure: Option<PathBuf>,
     /// Print a JSON list
     #[arg(long)]
@@ -377,10 +420,10 @@ pub struct Reproduce {
     #[arg(long, value_name = "TIME")]
     pub budget: Option<Time>,
     /// Folder for the report, its figures and the runs; several reports may share it, and then share runs
-    #[arg(long, default_value = "reproduced", value_name = "DIR")]
+    #[arg(long, default_value = "reproduced", value_name = "DIR", value_parser = path_parser())]
     pub out: PathBuf,
     /// Folder that holds the data sets, one folder each
-    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: PathBuf,
     /// Threads of each training, all cores by default; accuracy does not depend on them, memory does
     #[arg(long, value_name = "N")]
@@ -401,6 +444,6 @@ pub struct Fetch {
     #[arg(long, value_name = "URL-OR-DIR")]
     pub mirror: Option<Mirror>,
     /// Folder that holds the data sets, one folder each
-    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: PathBuf,
 }

@@ -9,9 +9,10 @@ use noprop_method::Seed;
 use noprop_train::{Outcome, RunDirectory, Trainer, Unit, UnitFitting, fit_units};
 
 use crate::args::Train;
-use crate::images::bad_pictures;
+use crate::memory;
 use crate::output::{answer, note};
 use crate::progress::Progress;
+use crate::shell::quoted;
 use crate::task::Task;
 use crate::train::{existing, verbosity, workers};
 
@@ -96,7 +97,11 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     let (task, path) = match (&args.resume, &args.out) {
         (Some(path), _) => {
             let run = RunDirectory::open(path)?;
-            (Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad), args.compute)?, path)
+            ensure!(
+                args.epochs.is_none(),
+                "--epochs cannot be changed for blocks that are trained apart"
+            );
+            (Task::of_run(&run, &args.now())?, path)
         }
         (None, out) => {
             let out = out.as_ref().context(
@@ -105,10 +110,12 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
             (Task::asked(args)?, out)
         }
     };
+    memory::check(&task, workers(args))?;
     let network = task.network()?;
     let chosen = blocks.of(&Unit::of(&network, &*task.objective))?;
     ensure!(!chosen.is_empty(), "--blocks names no unit");
-    let run = RunDirectory::join(path, &task.config.to_toml()?)?;
+    let run = RunDirectory::join(path, &task.config.to_toml()?, &task.record)?;
+    task.introduce(verbosity(args));
     task.warn_of_a_label_in_the_noise(&network)?;
     let config = &task.config;
     let (seed, identity) = (Seed(config.seed), config.to_json()?);
@@ -124,7 +131,7 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     };
     let outcome = fit_units(&mut trainer, &fitting, &mut shown)?;
     let done = outcome == Outcome::Trained;
-    let shown = run.path().display();
+    let shown = quoted(run.path());
     if args.json {
         let units: Vec<String> = chosen.iter().map(ToString::to_string).collect();
         let run = run.path().to_string_lossy();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use noprop_method::Denoiser;
 use noprop_plot::{ErrorOverTime, Series, save};
 use noprop_train::RunDirectory;
@@ -10,16 +10,33 @@ use serde::Serialize;
 
 use crate::args::Compare;
 use crate::config::{Method, RunConfig};
-use crate::output::{answer, note};
+use crate::output::{Incomplete, answer, note};
 use crate::record::Record;
+use crate::shell::{quoted, shown, shown_path};
 use crate::spread::Spread;
 use crate::trained::Trained;
 
 pub fn run(args: &Compare) -> Result<()> {
-    let records = finished(&args.runs)?;
-    let runs = args.runs.iter().zip(records).map(|(path, record)| Run::open(path, record));
-    let runs = runs.collect::<Result<Vec<_>>>()?;
-    let groups = Group::of(runs);
+    let (mut runs, mut unfinished) = (Vec::new(), Vec::new());
+    for path in distinct(&args.runs) {
+        match Record::read(path)? {
+            Some(record) => runs.push((path, record)),
+            None => unfinished.push(what_to_do(path)?),
+        }
+    }
+    // They may have no weights yet, so they are not opened.
+    let unfinished = match unfinished.as_slice() {
+        [] => None,
+        [one] => Some(format!("this run is not finished: {one}")),
+        several => Some(format!("these runs are not finished: {}", several.join("; "))),
+    };
+    if let Some(unfinished) = &unfinished
+        && runs.is_empty()
+    {
+        bail!("{unfinished}");
+    }
+    let runs = runs.into_iter().map(|(path, record)| Run::open(path, record));
+    let groups = Group::of(without_copies(runs.collect::<Result<_>>()?)?);
     let lines: Vec<Line> = groups.iter().map(Group::line).collect();
     if args.json {
         answer!("{}", serde_json::to_string(&lines)?)?;
@@ -32,34 +49,71 @@ pub fn run(args: &Compare) -> Result<()> {
         let [png, svg] = save(&ErrorOverTime { title, series }, stem)?;
         note!("{}, {}", png.display(), svg.display());
     }
-    Ok(())
+    match unfinished {
+        Some(unfinished) => Err(Incomplete(unfinished).into()),
+        None => Ok(()),
+    }
 }
 
-/// What all runs recorded. Those that have not come to their end are named together, each with what to do about it; they may have no
-/// weights yet.
-fn finished(paths: &[PathBuf]) -> Result<Vec<Record>> {
-    let (mut records, mut unfinished) = (Vec::new(), Vec::new());
+/// Returns the paths that lead to different runs, and names the others on stderr: a run named twice would count as two.
+fn distinct(paths: &[PathBuf]) -> Vec<&Path> {
+    let mut seen = Vec::new();
+    let mut distinct: Vec<&Path> = Vec::new();
     for path in paths {
-        if let Some(record) = Record::read(path)? {
-            records.push(record);
-            continue;
+        // One that is not there is refused when it is opened.
+        let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if seen.contains(&whole) {
+            note!("{} was named before: it counts once", shown_path(path));
+        } else {
+            seen.push(whole);
+            distinct.push(path);
         }
-        let saved = RunDirectory::open(path)?.state().join("progress.json").exists();
-        let path = path.display();
-        unfinished.push(match saved {
-            true => format!("{path} (go on with noprop train --resume {path})"),
-            false => format!("{path} (nothing of it was saved: train it anew with --force)"),
-        });
     }
-    match unfinished.as_slice() {
-        [] => Ok(records),
-        [one] => bail!("this run is not finished: {one}"),
-        several => bail!("these runs are not finished: {}", several.join("; ")),
+    distinct
+}
+
+/// Returns the name of an unfinished run and how to finish it.
+fn what_to_do(path: &Path) -> Result<String> {
+    let run = RunDirectory::open(path)?;
+    let (name, typed) = (shown_path(path), quoted(path));
+    Ok(if run.state().join("progress.json").exists() {
+        format!("{name} (go on with noprop train --resume {typed})")
+    } else if run.units().is_dir() {
+        format!("{name} (its units are trained apart: see noprop status {typed})")
+    } else {
+        format!(
+            "{name} (nothing of it was saved yet: noprop train --resume {typed} starts it again)"
+        )
+    })
+}
+
+/// Returns the runs that are not copies of an earlier one, and names the copies on stderr: a training that was copied, or repeated
+/// to the same bytes, adds nothing to a mean.
+fn without_copies(runs: Vec<Run>) -> Result<Vec<Run>> {
+    let mut kept: Vec<Run> = Vec::new();
+    for run in runs {
+        let mut original = None;
+        for other in &kept {
+            if run.is_copy_of(other)? {
+                original = Some(other);
+                break;
+            }
+        }
+        match original {
+            Some(original) => note!(
+                "{} has the settings, the seed and the weights of {}: they count once",
+                shown_path(run.directory.path()),
+                shown_path(original.directory.path())
+            ),
+            None => kept.push(run),
+        }
     }
+    Ok(kept)
 }
 
 /// A finished run, as far as it is compared.
 struct Run {
+    directory: RunDirectory,
     config: RunConfig,
     parameters: usize,
     record: Record,
@@ -70,7 +124,15 @@ impl Run {
         let trained = Trained::open(path, &candle_core::Device::Cpu)?;
         let all = trained.network.parameters();
         let parameters = all.parts().into_iter().map(|part| all.count(part)).sum();
-        Ok(Self { config: trained.config, parameters, record })
+        Ok(Self { directory: trained.run, config: trained.config, parameters, record })
+    }
+
+    fn is_copy_of(&self, other: &Self) -> Result<bool> {
+        let weights = |run: &Self| {
+            let model = run.directory.model();
+            std::fs::read(&model).with_context(|| format!("cannot read {}", shown_path(&model)))
+        };
+        Ok(self.config == other.config && weights(self)? == weights(other)?)
     }
 }
 
@@ -110,7 +172,8 @@ impl Group {
     fn of(runs: Vec<Run>) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for run in runs {
-            let settings = format!("{:?}", run.config.without_seed());
+            // A run that was trained further is another one than a whole one of as many epochs.
+            let settings = format!("{:?} {:?}", run.config.without_seed(), run.record.history);
             match groups.iter_mut().find(|group| group.settings == settings) {
                 Some(group) => group.runs.push(run),
                 None => groups.push(Self { settings, runs: vec![run] }),
@@ -193,7 +256,7 @@ fn table(lines: &[Line]) -> String {
         format!(
             "| {} | {} | {} | {} | {} | {} | {:.2} %{spread} | {} | {} | {:.1} s | {peak} |",
             method(line),
-            data(line),
+            shown(&data(line)),
             line.embedding,
             line.encoder.as_deref().unwrap_or("own"),
             line.steps,

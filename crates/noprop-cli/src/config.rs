@@ -1,6 +1,6 @@
 //! The resolved settings of a run: `config.toml`, enough to repeat it.
 //!
-//! Flags beat the config file, which beats the preset. All three name a setting alike.
+//! A preset, a config file and flags name a setting alike; `resolve.rs` puts them together.
 
 use std::io::Read;
 use std::num::NonZeroU32;
@@ -8,7 +8,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
-use clap::ValueEnum;
 use noprop_data::Augmentation;
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
@@ -19,9 +18,8 @@ use noprop_models::{Embedding, EmbeddingStart, ImageShape, Network, NetworkConfi
 use noprop_train::{ClassWeights, Decay, OptimizerKind, TrainConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::args::Train;
 use crate::images::{Images, Normalize};
-use crate::preset::Preset;
+use crate::init::Init;
 use crate::source::Source;
 
 /// A config file is a page of text.
@@ -45,7 +43,7 @@ pub enum Method {
 
 impl Method {
     /// Settings that go on top of a preset that was made for discrete time.
-    fn defaults(self) -> &'static str {
+    pub fn defaults(self) -> &'static str {
         match self {
             Self::Dt | Self::Backprop => "",
             Self::Ct => include_str!("../presets/method-ct.toml"),
@@ -156,17 +154,11 @@ pub struct RunConfig {
     /// The usual one is left out of the file, so that runs from before there was a choice can be resumed.
     #[serde(default, skip_serializing_if = "is_usual_precision")]
     pub precision: Precision,
+    /// The run that the first weights come from, if they are not random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
     /// What the network was built for; written with the run.
     pub images: Option<Images>,
-}
-
-/// Who says how many training images are held out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holdout {
-    /// A flag or a config file.
-    Asked,
-    /// The preset, for the data set that it was made for.
-    Usual,
 }
 
 fn one_block() -> usize {
@@ -208,107 +200,14 @@ fn is_usual_precision(precision: &Precision) -> bool {
 }
 
 impl RunConfig {
-    /// Preset, config file and flags, in rising order of precedence.
-    pub fn resolve(preset: Preset, flags: &Train) -> Result<(Self, Holdout)> {
-        let mut table: toml::Table = toml::from_str(preset.text())
-            .with_context(|| format!("preset {preset} cannot be read"))?;
-        let file: Option<(&Path, toml::Table)> = match &flags.config {
-            Some(path) => {
-                let file = toml::from_str(&read(path)?).with_context(|| at(path))?;
-                Some((path, file))
-            }
-            None => None,
-        };
-        let in_file = file.as_ref().is_some_and(|(_, file)| file.contains_key("validation"));
-        let holdout = match flags.validation {
-            None if !in_file => Holdout::Usual,
-            _ => Holdout::Asked,
-        };
-        let named = file.as_ref().and_then(|(_, file)| file.get("method")?.as_str());
-        let method = flags.method.or_else(|| Method::from_str(named?, false).ok());
-        // A preset that was made for the method has what the method needs.
-        let of_preset = table.get("method").and_then(toml::Value::as_str);
-        let other = method.filter(|method| of_preset != Some(method.name()));
-        let defaults = other.map_or("", Method::defaults);
-        table.extend(toml::from_str::<toml::Table>(defaults).context("the method's defaults")?);
-        if let Some((path, file)) = file {
-            table.extend(file);
-            // Here a wrong key or type can only come from the file.
-            Self::from_table(table.clone()).with_context(|| at(path))?;
-        }
-        let mut config = Self::from_table(table)?.with_flags(flags);
-        // The SNR weights span 0.01 to 3,200: a shared encoder would be trained for the last block alone.
-        config.loss_weight.get_or_insert(match config.encoder {
-            EncoderKind::Shared => LossWeight::Uniform,
-            EncoderKind::PerBlock | EncoderKind::Frozen => LossWeight::Snr,
-        });
-        config.embedding_start = config.embedding_start.or(config.embedding.usual_start());
-        if config.method != Method::Fm {
-            // In flow matching it depends on the number of classes.
-            config.embedding_scale.get_or_insert(1.0);
-        }
-        config.images = None;
-        Ok((config, holdout))
-    }
-
     /// The config of a run.
     pub fn of_run(path: &Path) -> Result<Self> {
         let table = toml::from_str(&read(path)?).with_context(|| at(path))?;
         Self::from_table(table).with_context(|| at(path))
     }
 
-    fn from_table(table: toml::Table) -> Result<Self> {
+    pub fn from_table(table: toml::Table) -> Result<Self> {
         Ok(table.try_into()?)
-    }
-
-    fn with_flags(mut self, flags: &Train) -> Self {
-        fn set<T: Copy>(slot: &mut T, flag: Option<T>) {
-            if let Some(value) = flag {
-                *slot = value;
-            }
-        }
-        if let Some(dataset) = &flags.dataset {
-            self.dataset = dataset.clone();
-        }
-        if flags.image_size.is_some() {
-            self.image_size = flags.image_size;
-        }
-        if flags.split.is_some() {
-            self.split = flags.split;
-        }
-        self.skip_bad |= flags.skip_bad;
-        set(&mut self.validation, flags.validation);
-        set(&mut self.method, flags.method);
-        set(&mut self.encoder, flags.encoder);
-        set(&mut self.steps, flags.steps);
-        set(&mut self.intervals, flags.intervals);
-        set(&mut self.schedule, flags.schedule);
-        set(&mut self.eta, flags.eta);
-        set(&mut self.normalize, flags.normalize);
-        set(&mut self.padding, flags.padding);
-        set(&mut self.dropout, flags.dropout);
-        set(&mut self.embedding, flags.embedding);
-        set(&mut self.readout, flags.readout);
-        set(&mut self.epochs, flags.epochs);
-        set(&mut self.batch_size, flags.batch_size);
-        set(&mut self.lr, flags.lr);
-        set(&mut self.augment, flags.augment);
-        set(&mut self.class_weights, flags.class_weights);
-        set(&mut self.seed, flags.seed);
-        set(&mut self.precision, flags.precision);
-        if flags.loss_weight.is_some() {
-            self.loss_weight = flags.loss_weight;
-        }
-        if flags.solver.is_some() {
-            self.solver = flags.solver;
-        }
-        if flags.embedding_scale.is_some() {
-            self.embedding_scale = flags.embedding_scale;
-        }
-        if flags.embedding_start.is_some() {
-            self.embedding_start = flags.embedding_start;
-        }
-        self
     }
 
     /// The settings on one line: what a resume compares and the weights file carries.
@@ -426,6 +325,11 @@ impl RunConfig {
 
     /// Builds the network from fresh or stored parameters.
     pub fn network(&self, source: ParameterBuilder) -> Result<Network> {
+        Ok(Network::new(&self.network_config()?, source)?)
+    }
+
+    /// The settings of the network.
+    pub fn network_config(&self) -> Result<NetworkConfig> {
         let images = self.images()?;
         let shape =
             ImageShape { channels: images.channels, height: images.height, width: images.width };
@@ -448,7 +352,7 @@ impl RunConfig {
         if let Some(start) = self.embedding_start {
             config = config.embedding_start(start);
         }
-        Ok(Network::new(&config, source)?)
+        Ok(config)
     }
 
     /// Initial parameters on `device`.
@@ -482,11 +386,11 @@ mod as_text {
     }
 }
 
-fn at(path: &Path) -> String {
+pub fn at(path: &Path) -> String {
     format!("{} is no valid config", path.display())
 }
 
-fn read(path: &Path) -> Result<String> {
+pub fn read(path: &Path) -> Result<String> {
     let mut text = String::new();
     let file =
         std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -4,12 +4,13 @@ use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
 use noprop_method::{Denoiser, Objective};
-use noprop_train::{Alone, Existing, Peers, RunDirectory, Unit};
+use noprop_train::{Alone, Peers, RunDirectory, Unit};
 
 use crate::args::{Command, Distributed, Train};
 #[cfg(feature = "mpi")]
 use crate::mpi::Mpi;
 use crate::output::note;
+use crate::train;
 
 /// The processes that were started together: one, unless `--distributed` says otherwise.
 pub struct Job {
@@ -88,15 +89,14 @@ pub fn warn_of_no_shares(network: &dyn Denoiser, objective: &dyn Objective, peer
 pub fn create(
     args: &Train,
     peers: &dyn Peers,
-    config: &str,
-    existing: Existing,
+    (config, record): (&str, &[(String, Vec<u8>)]),
 ) -> Result<RunDirectory> {
     let out = args.out.as_ref().context(
         "--distributed needs --out DIR, the run that all processes share, or --resume RUN",
     )?;
     agree(peers, config)?;
     let made = match peers.is_first() {
-        true => Some(RunDirectory::create(out, existing, config)?),
+        true => Some(train::create(out, train::existing(args), config, record)?),
         false => None,
     };
     // It is there for the others from here on.

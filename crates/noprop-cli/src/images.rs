@@ -1,7 +1,9 @@
 //! The images of a run: how they are read, what is done to them before a network sees them, and what the network was built for.
 
-use anyhow::{Context, Result, bail, ensure};
-use noprop_data::{BadPictures, Dataset, FolderOptions, Normalization, Split, TestShare};
+use anyhow::{Context, Result, bail};
+use noprop_data::{
+    BadPictures, Dataset, FolderOptions, Listing, Normalization, Split, TestPictures, TestShare,
+};
 use noprop_models::ImageShape;
 use noprop_train::ClassWeights;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use crate::config::{Method, RunConfig};
 use crate::source::Source;
 
 const MAX_CLASS_NAME: usize = 200;
+/// Characters of a name that is too long which an error repeats.
+const SHOWN_OF_A_NAME: usize = 20;
 
 /// What is done to every image before a network sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -93,15 +97,19 @@ impl RunConfig {
         let images = self.images.as_ref().context(
             "config.toml lacks its [images] table, so it does not say what the network was built for",
         )?;
-        ensure!(
-            images.class_names.iter().all(|name| name.len() <= MAX_CLASS_NAME),
-            "config.toml: a class name is longer than {MAX_CLASS_NAME} bytes"
-        );
+        let long = images.class_names.iter().find(|name| name.len() > MAX_CLASS_NAME);
+        if let Some(name) = long {
+            let start: String = name.chars().take(SHOWN_OF_A_NAME).collect();
+            bail!(
+                "the class name {start}… is longer than {MAX_CLASS_NAME} bytes: give the class a shorter one"
+            );
+        }
         Ok(images)
     }
 
-    /// How a folder's pictures are read: as the settings say, or again as the network was built for.
-    pub fn folder_options(&self) -> Result<FolderOptions> {
+    /// The way in which a folder's pictures are read: as the settings say, or again as the network was built for. The test pictures
+    /// of a run that has `kept` a list of them stay what they were.
+    pub fn folder_options(&self, kept: Option<&Listing>) -> Result<FolderOptions> {
         if let (Source::Known(name), Some(_)) = (&self.dataset, self.image_size) {
             bail!("--image-size is for folder:PATH; the images of {name} have a size");
         }
@@ -112,22 +120,17 @@ impl RunConfig {
             let (least, most) = (ImageShape::SIDES.start(), ImageShape::SIDES.end());
             bail!("image-size must be between {least} and {most} pixels, got {side}");
         }
-        let bad = bad_pictures(self.skip_bad);
-        let split = self.split.map(TestShare::new).transpose()?;
-        Ok(match &self.images {
-            Some(images) => FolderOptions {
-                size: Some((images.height, images.width)),
-                channels: Some(images.channels),
-                bad,
-                split,
-            },
-            None => FolderOptions {
-                size: self.image_size.map(|side| (side, side)),
-                channels: None,
-                bad,
-                split,
-            },
-        })
+        let test = match (self.split, kept) {
+            (None, _) => TestPictures::OwnFolder,
+            (Some(_), Some(listing)) => TestPictures::Kept(listing.clone()),
+            (Some(share), None) => TestPictures::Share(TestShare::new(share)?),
+        };
+        let size = match &self.images {
+            Some(images) => Some((images.height, images.width)),
+            None => self.image_size.map(|side| (side, side)),
+        };
+        let channels = self.images.as_ref().map(|images| images.channels);
+        Ok(FolderOptions { size, channels, bad: bad_pictures(self.skip_bad), test })
     }
 
     /// Measures what normalisation needs on the images that the network learns from, and notes it; of a run that has it noted

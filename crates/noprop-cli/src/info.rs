@@ -6,6 +6,7 @@ use noprop_train::Event;
 
 use crate::args::Info;
 use crate::output::answer;
+use crate::shell::{shown, shown_path};
 use crate::trained::Trained;
 
 pub fn run(args: &Info) -> Result<()> {
@@ -37,7 +38,7 @@ pub fn run(args: &Info) -> Result<()> {
         )?;
         return Ok(());
     }
-    answer!("run         {}", trained.run.path().display())?;
+    answer!("run         {}", shown_path(trained.run.path()))?;
     match test {
         Some((accuracy, epoch, seconds)) => answer!(
             "accuracy    {:.2} % on the test images, weights of epoch {epoch}, trained in {seconds:.1} s",
@@ -45,13 +46,14 @@ pub fn run(args: &Info) -> Result<()> {
         )?,
         None => answer!("accuracy    not tested yet: the training has not come to its end")?,
     }
+    let names: Vec<_> = images.class_names.iter().map(|name| shown(name)).collect();
     answer!(
         "images      {} x {} pixels, {} channel(s), {} classes: {}",
         images.height,
         images.width,
         images.channels,
-        images.class_names.len(),
-        images.class_names.join(", ")
+        names.len(),
+        names.join(", ")
     )?;
     answer!("data        sha256 {}", images.sha256)?;
     answer!("parameters  {total}")?;

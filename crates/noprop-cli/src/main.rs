@@ -1,23 +1,32 @@
 //! The noprop command: parse, validate, run.
 //!
-//! Exit codes: 0 done, 1 failed, 2 bad usage or bad input. An error is one line on stderr that says what, where and what
+//! Exit codes: 0 done, 1 failed or answered in part, 2 bad usage or bad input. An error is one line on stderr: what, where and what
 //! to do.
 
+mod answers;
 mod args;
 mod blocks;
+mod class_table;
 mod compare;
 mod config;
 mod device;
 mod distributed;
 mod eval;
 mod fetch;
+mod history;
+mod idle;
 mod images;
 mod info;
+mod init;
+mod ink;
+mod kept;
+mod memory;
 mod merge;
 mod model_card;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod output;
+mod pictures;
 mod plot;
 mod predict;
 mod preset;
@@ -25,11 +34,15 @@ mod progress;
 mod prototypes;
 mod record;
 mod reproduce;
+mod resolve;
+mod shell;
 mod source;
 mod spread;
 mod status;
 mod stop;
+mod suited;
 mod task;
+mod test_images;
 mod time;
 mod train;
 mod trained;
@@ -42,7 +55,7 @@ use args::{Args, Command, Compute};
 use clap::Parser;
 use distributed::Job;
 
-use crate::output::{ReaderGone, note};
+use crate::output::{Incomplete, ReaderGone, note};
 
 fn main() -> ExitCode {
     // Tensors of one step are the next step's: memory handed back to the system would have to be asked for again.
@@ -157,10 +170,12 @@ fn chain(error: &anyhow::Error) -> String {
     })
 }
 
-/// Joins the lines of a message, so that a script finds an error in one place.
+/// Joins the lines of a message, so that a script finds an error in one place. Names in it may hold what a terminal would obey.
 fn one_line(message: &str) -> String {
     let lines = message.lines().map(str::trim);
-    lines.filter(|line| !line.is_empty() && !is_backtrace(line)).collect::<Vec<_>>().join("; ")
+    let lines = lines.filter(|line| !line.is_empty() && !is_backtrace(line));
+    let joined = lines.collect::<Vec<_>>().join("; ").replace(":; ", ": ");
+    shell::shown(&joined).into_owned()
 }
 
 /// Whether a line is of a backtrace, which candle puts into its errors where RUST_BACKTRACE asks for one: `3: function`, or
@@ -179,8 +194,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<noprop_data::fetch::FetchError>() {
         return if error.is_bad_input() { 2 } else { 1 };
     }
+    if error.is::<task::FiguresFailed>() {
+        return 1;
+    }
     if let Some(error) = error.downcast_ref::<reproduce::RowsFailed>() {
         return error.exit_code();
+    }
+    if error.is::<Incomplete>() {
+        return 1;
     }
     match error.downcast_ref::<TrainError>() {
         Some(
@@ -206,5 +227,7 @@ mod tests {
                        16: start_thread\n             at ./nptl/pthread_create.c:442:8\n";
         assert_eq!(one_line(message), "no GPU: see; nvidia-smi");
         assert_eq!(one_line("row 3: is wrong\nat x"), "row 3: is wrong; at x");
+        assert_eq!(one_line("missing:\n  <RUN>\n"), "missing: <RUN>");
+        assert_eq!(one_line("class \u{1b}[2J"), r"class \u{1b}[2J");
     }
 }

@@ -6,11 +6,22 @@ use noprop_train::{Merging, PeakMemory, RunDirectory, merge_units};
 use crate::args::{Form, Merge};
 use crate::images::bad_pictures;
 use crate::output::note;
-use crate::task::Task;
+use crate::progress::Verbosity;
+use crate::task::{Now, Task};
 
 pub fn run(args: &Merge) -> Result<()> {
     let run = RunDirectory::open_to_write(&args.run)?;
-    let task = Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad), args.compute)?;
+    let task = Task::of_run(
+        &run,
+        &Now {
+            dataset: args.dataset.as_ref(),
+            data_dir: args.data_dir.as_deref(),
+            bad: bad_pictures(args.skip_bad),
+            epochs: None,
+            compute: args.compute,
+        },
+    )?;
+    task.introduce(Verbosity::Quiet);
     let network = task.network()?;
     let config = &task.config;
     let settings = config.train();

@@ -6,14 +6,23 @@ use anyhow::Result;
 use noprop_train::{Evaluation, FitReport, Hardware};
 
 use crate::config::{Method, RunConfig};
+use crate::history::History;
+use crate::shell::shown;
+
+/// The contents of a card.
+pub struct Card<'a> {
+    pub config: &'a RunConfig,
+    pub fit: &'a FitReport,
+    pub test: &'a Evaluation,
+    pub hardware: &'a Hardware,
+    pub history: &'a History,
+    /// Remarks on the data.
+    pub warnings: &'a [String],
+}
 
 /// The card as Markdown.
-pub fn text(
-    config: &RunConfig,
-    fit: &FitReport,
-    test: &Evaluation,
-    hardware: &Hardware,
-) -> Result<String> {
+pub fn text(card: &Card<'_>) -> Result<String> {
+    let &Card { config, fit, test, hardware, history, warnings } = card;
     let images = config.images()?;
     let blocks: Vec<String> =
         test.per_block.iter().map(|accuracy| format!("{:.2}", 100.0 * accuracy)).collect();
@@ -23,22 +32,31 @@ pub fn text(
     };
     let treated =
         config.treatment().map_or_else(String::new, |done| format!("| images | {done} |\n"));
-    let mut card = String::new();
+    let warnings: String =
+        warnings.iter().map(|warning| format!("| warning | {} |\n", cell(warning))).collect();
+    let init = config.init.as_ref().map_or_else(String::new, |init| {
+        format!(
+            "| first weights | of {}, SHA-256 {} |\n",
+            cell(&init.run.to_string_lossy()),
+            init.sha256
+        )
+    });
+    let mut text = String::new();
     write!(
-        card,
+        text,
         "# NoProp on {dataset}\n\n\
          **{accuracy:.2} %** of {total} test images, n = 1 (seed {seed}), sampler `{sampler}`, one run.\n\n\
          | | |\n| --- | --- |\n\
-         | trained with | noprop {version}, `noprop train --config config.toml` in this folder |\n\
+         | trained with | noprop {version}, {command} |\n\
          | method | {method} |\n\
          | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
-         {treated}{blocks}\
+         {init}{treated}{blocks}\
          | training time | {seconds:.1} s, validation included |\n\
          | hardware | {hardware} |\n\
-         | data | {dataset}, SHA-256 {hash} |\n\n\
-         The test images were read once, after training; no choice depended on them. The same settings on the same kind of\n\
-         processor give the same weights, bit for bit.\n",
-        dataset = config.dataset.name(),
+         | data | {dataset}, SHA-256 {hash} |\n\
+         {warnings}\n\
+         {read}; no choice of the program depended on them. {repeat}\n",
+        dataset = cell(&config.dataset.name()),
         accuracy = 100.0 * test.accuracy(),
         total = test.total,
         seed = config.seed,
@@ -51,8 +69,48 @@ pub fn text(
         held = fit.best.total,
         seconds = fit.seconds,
         hash = images.sha256,
+        command = command(history),
+        read = read(history),
+        repeat = repeat(history),
     )?;
-    Ok(card)
+    Ok(text)
+}
+
+/// The command that trains the run.
+fn command(history: &History) -> String {
+    if history.is_of_one_go() {
+        return "`noprop train --config config.toml` in this folder".into();
+    }
+    let goals: Vec<String> = history.goals.iter().map(ToString::to_string).collect();
+    format!("`--resume` with another number of epochs on the way: {}", goals.join(", then "))
+}
+
+/// The times that the test images were read.
+fn read(history: &History) -> String {
+    match history.earlier_ends.len() {
+        0 => "The test images were read once, after training".into(),
+        earlier => format!(
+            "The test images were read {} times, whenever the training came to an end, so they were known when it was made longer",
+            earlier + 1
+        ),
+    }
+}
+
+/// A sentence on whether the weights can be made again.
+fn repeat(history: &History) -> &'static str {
+    match history.is_of_one_go() {
+        true => {
+            "The same settings on the same kind of processor give the same weights, bit for bit."
+        }
+        false => {
+            "The learning rate depends on the number of epochs, which was changed on the way, so `config.toml` alone does not repeat it."
+        }
+    }
+}
+
+/// Text that may come from strangers, for a cell of a table.
+fn cell(text: &str) -> String {
+    shown(text).replace('|', "\\|")
 }
 
 /// The method and what belongs to it, in words.

@@ -3,10 +3,17 @@
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
+use crate::shell::shown;
+
 /// The reader of stdout is gone: `noprop info RUN | head -1`. The command ends quietly.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of the output is gone")]
 pub struct ReaderGone;
+
+/// The command answered a part of what it was asked; the text names the rest.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Incomplete(pub String);
 
 /// Writes a line of an answer to stdout; to be followed by `?`.
 ///
@@ -29,12 +36,19 @@ pub(crate) use {answer, note};
 
 pub fn answer_line(words: Arguments<'_>) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_fmt(format_args!("{words}\n")).and_then(|()| stdout.flush()) {
+    match stdout.write_fmt(format_args!("{}\n", tame(words))).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         other => Ok(other.map_err(|error| anyhow::anyhow!("cannot write the answer: {error}"))?),
     }
 }
 
 pub fn note_line(words: Arguments<'_>) {
-    let _ = std::io::stderr().lock().write_fmt(format_args!("{words}\n"));
+    let _ = std::io::stderr().lock().write_fmt(format_args!("{}\n", tame(words)));
+}
+
+/// The words, line by line, without characters that a terminal obeys: names of files and classes come from strangers.
+fn tame(words: Arguments<'_>) -> String {
+    let words = words.to_string();
+    let lines: Vec<_> = words.split('\n').map(shown).collect();
+    lines.join("\n")
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
-use noprop_data::{BadPictures, FolderOptions, Split, picked};
+use noprop_data::{Split, picked};
 use noprop_method::{
     Denoiser, Integration, Sampler, SamplerKind, Schedule, Seed, Solver, classify,
 };
@@ -19,6 +19,7 @@ use crate::args::Plot;
 use crate::config::Method;
 use crate::output::answer;
 use crate::prototypes;
+use crate::test_images::TestImages;
 use crate::trained::Trained;
 
 /// Images in the grid of random test samples.
@@ -34,9 +35,8 @@ const STEPS: [u32; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1000];
 pub fn run(args: &Plot) -> Result<()> {
     let device = args.compute.device.open()?;
     let trained = Trained::open(&args.run, &device)?;
-    let options = FolderOptions { bad: BadPictures::Skip, ..trained.config.folder_options()? };
-    let data = trained.config.dataset.load(&args.data_dir, options)?;
-    let images = trained.config.seen(&data.test)?.to_device(&device)?;
+    let own = TestImages::unchanged(&trained, args.dataset.as_ref(), args.data_dir.as_deref())?;
+    let images = trained.config.seen(&own.images)?.to_device(&device)?;
     let sampler = trained.config.sampler();
     let test = evaluate(&trained.network, &*trained.objective, &images, &sampler)?;
     let mut figures = draw(&trained, &images, &test)?;
@@ -45,7 +45,7 @@ pub fn run(args: &Plot) -> Result<()> {
     }
     if args.json {
         let figures: Vec<_> = figures.iter().map(|path| path.to_string_lossy()).collect();
-        let run = args.run.to_string_lossy();
+        let run = trained.run.path().to_string_lossy();
         answer!("{}", serde_json::json!({ "run": run, "figures": figures }))?;
         return Ok(());
     }
@@ -220,23 +220,27 @@ fn samples(
     test: &Evaluation,
     rows: &[u32],
 ) -> Result<SampleGrid> {
-    let names = &trained.config.images()?.class_names;
-    let name = |class: u32| names.get(class as usize).cloned().unwrap_or_default();
     let truth = images.labels.to_vec1::<u32>()?;
     let sample = |&row: &u32| {
         let index = row as usize;
         Ok(Sample {
             picture: picture(images, row)?,
-            predicted: name(test.predictions.get(index).copied().unwrap_or_default()),
-            truth: name(truth.get(index).copied().unwrap_or_default()),
+            predicted: test.predictions.get(index).copied().unwrap_or_default() as usize,
+            truth: truth.get(index).copied().unwrap_or_default() as usize,
         })
     };
+    let samples: Vec<Sample> = rows.iter().map(sample).collect::<Result<_>>()?;
+    let wrong = samples.iter().filter(|sample| sample.predicted != sample.truth).count();
+    let wrong = match wrong {
+        0 => "no wrong answer".to_owned(),
+        _ => format!("{} framed", counted(wrong, "wrong answer")),
+    };
+    let count = counted(samples.len(), "random test image");
     Ok(SampleGrid {
-        title: format!(
-            "Random test images of {}, wrong answers framed",
-            trained.config.dataset.name()
-        ),
-        samples: rows.iter().map(sample).collect::<Result<_>>()?,
+        // The name of the data set is last: if it is too long for the figure, nothing else is lost.
+        title: format!("{count}, {wrong}: {}", trained.config.dataset.name()),
+        class_names: trained.config.images()?.class_names.clone(),
+        samples,
         columns: GRID_COLUMNS,
     })
 }
@@ -253,7 +257,9 @@ fn paths(
         .zip(test.predictions.iter().zip(&truth))
         .filter(|(_, (predicted, truth))| predicted != truth)
         .map(|(row, _)| row);
-    let chosen: Vec<u32> = wrong.take(PATHS - 1).chain(rows.iter().copied()).take(PATHS).collect();
+    let wrong: Vec<u32> = wrong.take(PATHS - 1).collect();
+    let others = rows.iter().filter(|row| !wrong.contains(row));
+    let chosen: Vec<u32> = wrong.iter().chain(others).take(PATHS).copied().collect();
     let (pictures, _) = images.batch(&chosen)?;
     let sampler = Sampler { seed: Seed(trained.config.seed), ..Sampler::once(SamplerKind::Mean) };
     let answer = classify(&trained.network, &*trained.objective, &pictures, &chosen, &sampler)?;
@@ -269,10 +275,29 @@ fn paths(
         Ok(PathSample { picture: picture(images, row)?, truth, probabilities })
     };
     Ok(DenoisingPath {
-        title: "How the blocks make up their minds: two wrong answers, one random image".into(),
+        title: paths_title(wrong.len(), chosen.len() - wrong.len()),
         class_names: trained.config.images()?.class_names.clone(),
         samples: chosen.iter().enumerate().map(sample).collect::<Result<_>>()?,
     })
+}
+
+/// The title of the paths: it counts the images that are drawn.
+fn paths_title(wrong: usize, random: usize) -> String {
+    let wrong = match wrong {
+        0 => "no answer is wrong".to_owned(),
+        _ => counted(wrong, "wrong answer"),
+    };
+    let random = match random {
+        0 => String::new(),
+        _ => format!(", {}", counted(random, "random image")),
+    };
+    format!("How the blocks make up their minds: {wrong}{random}")
+}
+
+/// A number of things.
+fn counted(count: usize, thing: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{ending}")
 }
 
 /// An image of a split as bytes, channels of a pixel together, as it was before normalisation.
@@ -287,4 +312,21 @@ fn picture(images: &Split, row: u32) -> Result<Picture> {
         u32::try_from(channels)?,
         bytes,
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A network without a wrong answer has none to show.
+    #[test]
+    fn the_title_counts_what_is_shown() {
+        let title = |wrong, random| {
+            paths_title(wrong, random).replace("How the blocks make up their minds: ", "")
+        };
+        assert_eq!(title(2, 1), "2 wrong answers, 1 random image");
+        assert_eq!(title(1, 2), "1 wrong answer, 2 random images");
+        assert_eq!(title(0, 3), "no answer is wrong, 3 random images");
+        assert_eq!(title(2, 0), "2 wrong answers");
+    }
 }

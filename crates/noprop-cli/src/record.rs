@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use noprop_train::{Event, Hardware, MetricsLog, RunDirectory};
 
+use crate::history::History;
+
 /// The record of a training that came to its end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -17,6 +19,8 @@ pub struct Record {
     pub course: Vec<Mark>,
     /// What the last process of the training ran on.
     pub hardware: Option<Hardware>,
+    /// Its history: a training that went on after its end is not a whole one.
+    pub history: History,
 }
 
 /// How far a training was after an epoch.
@@ -65,7 +69,8 @@ impl Record {
         // The process that made the test may have been started when all epochs were done.
         let trained = began.is_some_and(|(epoch, _)| (epoch as usize) < course.len());
         let hardware = began.map(|(_, hardware)| hardware.clone());
-        Some(Self { accuracy, seconds, peak: peak.filter(|_| trained), course, hardware })
+        let (peak, history) = (peak.filter(|_| trained), History::of(events));
+        Some(Self { accuracy, seconds, peak, course, hardware, history })
     }
 }
 
@@ -81,6 +86,7 @@ mod tests {
             hardware: Hardware { processor: "p".into(), threads: 2, system: "s".into(), gpu: None },
             epoch,
             step: 0,
+            epochs: None,
             unix_time: 0,
         };
         let epoch = |epoch| Event::Epoch {

@@ -4,12 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::output::note;
 use anyhow::Result;
-use noprop_data::{Dataset, DatasetName, FolderOptions, load, open_folder};
+use noprop_data::{Dataset, DatasetName, FolderOptions, Notice, load, open_folder};
 use serde::{Deserialize, Serialize};
 
-/// Bad pictures that are named one by one.
+use crate::output::note;
+use crate::shell::shown;
+
+/// Pictures that were left out and are named one by one.
 const NAMED: usize = 10;
 
 /// A known data set by its name, or `folder:PATH`.
@@ -22,20 +24,11 @@ pub enum Source {
 
 impl Source {
     /// Loads it; `options` are for a folder.
-    pub fn load(&self, data_dir: &Path, options: FolderOptions) -> Result<Dataset> {
-        match self {
-            Self::Known(name) => Ok(load(*name, data_dir)?),
-            Self::Folder(path) => {
-                let (data, bad) = open_folder(path, options)?;
-                for bad in bad.iter().take(NAMED) {
-                    note!("skipped: {bad}");
-                }
-                if bad.len() > NAMED {
-                    note!("skipped: {} more", bad.len() - NAMED);
-                }
-                Ok(data)
-            }
-        }
+    pub fn load(&self, data_dir: &Path, options: &FolderOptions) -> Result<Dataset> {
+        Ok(match self {
+            Self::Known(name) => load(*name, data_dir)?,
+            Self::Folder(path) => open_folder(path, options)?,
+        })
     }
 
     /// A short name, for titles and folders.
@@ -46,6 +39,18 @@ impl Source {
                 .file_name()
                 .map_or_else(|| "folder".into(), |name| name.to_string_lossy().into()),
         }
+    }
+}
+
+/// Prints the remarks on a data set.
+pub fn announce(notices: &[Notice]) {
+    let left_out = |notice: &&Notice| matches!(notice, Notice::LeftOut(_));
+    let (files, others): (Vec<_>, Vec<_>) = notices.iter().partition(left_out);
+    for notice in files.iter().take(NAMED).chain(&others) {
+        note!("warning: {}", shown(&notice.to_string()));
+    }
+    if files.len() > NAMED {
+        note!("warning: left out: {} more files", files.len() - NAMED);
     }
 }
 
@@ -64,6 +69,10 @@ impl FromStr for Source {
     fn from_str(name: &str) -> Result<Self, String> {
         match name.strip_prefix("folder:") {
             Some("") => Err("say which folder, as in folder:PATH".into()),
+            Some(path) if path.starts_with("~/") => Err(format!(
+                "the shell does not replace ~ after folder: - use folder:$HOME{}",
+                &path[1..]
+            )),
             Some(path) => Ok(Self::Folder(path.into())),
             None => {
                 name.parse().map(Self::Known).map_err(|error| format!("{error}, or folder:PATH"))

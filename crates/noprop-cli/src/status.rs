@@ -6,6 +6,7 @@ use noprop_train::{RunDirectory, Unit, UnitStatus, unit_status};
 use crate::args::Status;
 use crate::config::RunConfig;
 use crate::output::answer;
+use crate::shell::quoted;
 
 pub fn run(args: &Status) -> Result<()> {
     let run = RunDirectory::open(&args.run)?;
@@ -32,7 +33,7 @@ pub fn run(args: &Status) -> Result<()> {
     for (unit, word, epochs) in &lines {
         answer!("{unit:<10} {word:<8} {epochs} of {} epochs", config.epochs)?;
     }
-    let path = run.path().display();
+    let path = quoted(run.path());
     if lines.iter().any(|(_, word, _)| *word != "done") {
         let left = lines.iter().filter(|(_, word, _)| *word != "done").count();
         answer!("{left} of {} units are not done", lines.len())?;

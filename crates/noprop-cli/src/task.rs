@@ -2,26 +2,37 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::Device;
-use noprop_data::{BadPictures, Dataset, DatasetName, Presence, Split, hold_out, prototypes};
+use noprop_data::{
+    BadPictures, Dataset, DatasetName, Duplicates, Notice, Presence, Split, hold_out, prototypes,
+};
 use noprop_method::{Denoiser, Objective};
 use noprop_models::{EmbeddingStart, Network};
 use noprop_train::{
-    Evaluation, Event, FitReport, Hardware, MetricsLog, PeakMemory, RunDirectory, evaluate,
+    Evaluation, Event, FitReport, Hardware, MetricsLog, PeakMemory, Progress, RunDirectory,
+    evaluate,
 };
 
 use crate::args::{Compute, Form, Train};
-use crate::config::{Holdout, RunConfig};
+use crate::config::RunConfig;
+use crate::history::History;
 use crate::images::{Images, bad_pictures};
+use crate::init::Initial;
+use crate::kept::{self, DATA_DIR, Kept, Place};
 use crate::output::{answer, note};
 use crate::preset::Preset;
-use crate::source::Source;
+use crate::progress::Verbosity;
+use crate::shell::quoted;
+use crate::source::{Source, announce};
+use crate::test_images::absent_classes;
 use crate::trained::Trained;
 use crate::{model_card, plot};
 
 /// Images that set a frozen encoder's statistics.
 const CALIBRATION_IMAGES: usize = 1024;
+/// Remarks on the data that a model card holds.
+const REMARKS: usize = 20;
 /// KL(q(z_0|y) ‖ N(0, I)) in nats above which z_0 tells a good part of the label in training.
 const KL_WARNING: f64 = 0.05;
 
@@ -34,53 +45,120 @@ pub struct Task {
     pub objective: Box<dyn Objective>,
     /// Where images and network are.
     pub device: Device,
+    /// The record of the data that a run keeps: names of files and their content.
+    pub record: Vec<(String, Vec<u8>)>,
+    /// The settings that were fitted to the data, in words.
+    chosen: Option<String>,
+    notices: Vec<Notice>,
+    /// Faults of the data that an accuracy must not be read without.
+    faults: Vec<String>,
 }
 
 impl Task {
-    /// What a command line asks for.
+    /// The task that a command line asks for.
     pub fn asked(args: &Train) -> Result<Self> {
         let device = args.compute.device.open()?;
-        let (mut config, holdout) = RunConfig::resolve(preset(args), args)?;
-        let data = load(&config, &args.data_dir, bad_pictures(args.skip_bad))?;
-        if holdout == Holdout::Usual && matches!(config.dataset, Source::Folder(_)) {
-            // The presets' number is MNIST's; a folder may be much smaller.
-            config.validation = config.validation.min(data.train.len().div_ceil(10));
+        let (mut config, asked) = RunConfig::resolve(preset(args)?, args)?;
+        config.refuse_idle(args)?;
+        let initial = config.init.as_ref().map(Initial::open).transpose()?;
+        // The data of the run that the weights come from, unless others are named.
+        let own = initial
+            .as_ref()
+            .filter(|initial| args.dataset.is_none() && initial.config.dataset == config.dataset);
+        ensure!(
+            own.is_none() || args.split.is_none(),
+            "--split cannot be changed on the data of the run that the weights come from: other pictures would be tested on"
+        );
+        let place = match own {
+            Some(initial) => Place::of_run(&config.dataset, &initial.kept, None, args.data_dir())?,
+            None => Place::new(config.dataset.clone(), args.data_dir()),
+        };
+        let mut options =
+            config.folder_options(own.and_then(|initial| initial.kept.listing.as_ref()))?;
+        if let Some(initial) = &initial {
+            initial.shape(&mut options)?;
         }
+        options.bad = options.bad.max(bad_pictures(args.skip_bad));
+        let data = place.load(&options)?;
+        let chosen = config.fit_to(&data, &asked)?;
+        let other = asked.sha256.filter(|sha256| *sha256 != data.sha256);
         config.with_images(Images::of(&data)?);
-        Self::of(config, data, device)
+        let listing = data.listing.clone();
+        let mut task = Self::of(config, data, device, &place)?;
+        if let Some(initial) = &initial {
+            task.faults.extend(initial.learned(&task, &listing)?);
+        }
+        task.chosen = chosen;
+        task.faults.extend(other.map(|_| {
+            "the data are not those that the config file was written for (another SHA-256): this does not repeat that run".into()
+        }));
+        Ok(task)
     }
 
-    /// What a run was started with.
-    pub fn of_run(
-        run: &RunDirectory,
-        data_dir: &Path,
-        bad: BadPictures,
-        compute: Compute,
-    ) -> Result<Self> {
-        let device = compute.device.open()?;
-        let config = RunConfig::of_run(&run.config())?;
-        let data = load(&config, data_dir, bad)?;
+    /// The task that a run was started with. `args` may name the place where its data are now, and a larger number of epochs.
+    pub fn of_run(run: &RunDirectory, now: &Now<'_>) -> Result<Self> {
+        let device = now.compute.device.open()?;
+        let mut config = RunConfig::of_run(&run.config())?;
+        if let Some(epochs) = now.epochs {
+            config.epochs = epochs;
+        }
+        let kept = Kept::read(run)?;
+        let place = Place::of_run(&config.dataset, &kept, now.dataset, now.data_dir)?;
+        let mut options = config.folder_options(kept.listing.as_ref())?;
+        options.bad = options.bad.max(now.bad);
+        let data = place.load(&options)?;
+        if let Some(difference) = kept.difference(&data) {
+            bail!("the data in {place} are not those that the run was started with: {difference}");
+        }
         ensure!(
             config.images()?.same_data(&Images::of(&data)?),
-            "the data under {} are not those that the run was started with",
-            data_dir.display()
+            "the data in {place} are not those that the run was started with (another SHA-256)"
         );
-        Self::of(config, data, device)
+        Self::of(config, data, device, &place)
     }
 
-    fn of(mut config: RunConfig, data: Dataset, device: Device) -> Result<Self> {
-        let (train, validation) = hold_out(&data.train, config.validation, config.seed)?;
+    fn of(mut config: RunConfig, data: Dataset, device: Device, place: &Place) -> Result<Self> {
+        let record = kept::files(&data, place)?;
+        let (train, validation) = match data.validation {
+            Some(validation) => (data.train, validation),
+            None => hold_out(&data.train, config.validation, config.seed)?,
+        };
+        let mut faults = faults(&Duplicates::among(&train, &validation, &data.test)?, &data.test);
+        faults.extend(absent_classes(&data.class_names, &data.test)?);
         config.measure(&train)?;
-        let Dataset { test, .. } = data;
         let (train, validation, test) =
-            (config.seen(&train)?, config.seen(&validation)?, config.seen(&test)?);
+            (config.seen(&train)?, config.seen(&validation)?, config.seen(&data.test)?);
         let here = |split: Split| split.to_device(&device);
         let (train, validation, test) = (here(train)?, here(validation)?, here(test)?);
         config.train().validate(train.len())?;
         config.train().check_augmentation(&train, config.encoder)?;
         config.class_weights.of(&train, config.images()?.class_names.len())?;
         let objective = config.objective()?;
-        Ok(Self { config, train, validation, test, objective, device })
+        let (notices, chosen) = (data.notices, None);
+        Ok(Self {
+            config,
+            train,
+            validation,
+            test,
+            objective,
+            device,
+            record,
+            chosen,
+            notices,
+            faults,
+        })
+    }
+
+    /// Prints what must be known of the data before a training begins, and the settings that were fitted to them unless it is to be
+    /// quiet.
+    pub fn introduce(&self, verbosity: Verbosity) {
+        if let (Verbosity::Normal, Some(chosen)) = (verbosity, &self.chosen) {
+            note!("{chosen}");
+        }
+        announce(&self.notices);
+        for fault in &self.faults {
+            note!("warning: {fault}");
+        }
     }
 
     /// The network as it is before training.
@@ -91,6 +169,9 @@ impl Task {
             network.start_embeddings_from(&self.train.batch(&rows)?.0.flatten_from(1)?)?;
         }
         network.calibrate_frozen_encoder(&self.train.range(0..CALIBRATION_IMAGES)?)?;
+        if let Some(init) = &config.init {
+            Initial::open(init)?.give_to(&network, self)?;
+        }
         Ok(network)
     }
 
@@ -106,7 +187,7 @@ impl Task {
         let trained = Trained::open(run.path(), &self.device)?;
         let sampler = self.config.sampler();
         let test = evaluate(&trained.network, &*trained.objective, &self.test, &sampler)?;
-        MetricsLog::open(&run.metrics(), u64::MAX)?.append(&Event::Test {
+        let logged = MetricsLog::open(&run.metrics(), u64::MAX)?.append(&Event::Test {
             best_epoch: report.best.epoch,
             sampler: sampler.kind.to_string(),
             accuracy: test.accuracy(),
@@ -117,11 +198,26 @@ impl Task {
             peak_memory_bytes: peak.process,
             peak_device_bytes: peak.device,
         })?;
-        let card = model_card::text(&self.config, report, &test, &Hardware::with(&self.device))?;
+        // A training that goes on from here must not forget that the test images were read.
+        Progress::keep_log(run, logged)?;
+        let history = History::of(&MetricsLog::read(&run.metrics())?);
+        let told = self.notices.iter().filter(|notice| !matches!(notice, Notice::Litter { .. }));
+        let told = told.take(REMARKS).map(ToString::to_string).chain(self.faults.iter().cloned());
+        let card = model_card::text(&model_card::Card {
+            config: &self.config,
+            fit: report,
+            test: &test,
+            hardware: &Hardware::with(&self.device),
+            history: &history,
+            warnings: &told.collect::<Vec<_>>(),
+        })?;
         run.write("README.md", card.as_bytes())?;
-        plot::draw(&trained, &self.test, &test)?;
+        // The answer first: a figure that cannot be written must not cost it.
         print(run, form, report, &test, peak)?;
-        Ok(())
+        match plot::draw(&trained, &self.test, &test) {
+            Ok(_) => Ok(()),
+            Err(reason) => Err(FiguresFailed { run: quoted(run.path()), reason }.into()),
+        }
     }
 
     pub fn warn_of_a_label_in_the_noise(&self, network: &dyn Denoiser) -> Result<()> {
@@ -172,13 +268,58 @@ fn print(
     Ok(())
 }
 
-/// The data, where `bad` may be more lenient than the settings: it is checked that they are the same.
-fn load(config: &RunConfig, data_dir: &Path, bad: BadPictures) -> Result<Dataset> {
-    let mut options = config.folder_options()?;
-    if bad == BadPictures::Skip {
-        options.bad = bad;
+/// A training that came to its end, but not to its figures.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the figures could not be drawn: {reason:#}; the training is done and saved, and noprop plot {run} draws them again"
+)]
+pub struct FiguresFailed {
+    run: String,
+    reason: anyhow::Error,
+}
+
+/// The part of a command line that concerns a run that is there.
+pub struct Now<'a> {
+    /// The place of its data now.
+    pub dataset: Option<&'a Source>,
+    pub data_dir: Option<&'a Path>,
+    pub bad: BadPictures,
+    pub epochs: Option<u32>,
+    pub compute: Compute,
+}
+
+impl Train {
+    /// The flags that may stand beside `--resume`.
+    pub fn now(&self) -> Now<'_> {
+        Now {
+            dataset: self.dataset.as_ref(),
+            data_dir: self.data_dir(),
+            bad: bad_pictures(self.skip_bad),
+            epochs: self.epochs,
+            compute: self.compute,
+        }
     }
-    config.dataset.load(data_dir, options)
+}
+
+/// The faults of data in which the same images are found more than once.
+fn faults(duplicates: &Duplicates, test: &Split) -> Vec<String> {
+    let Duplicates { test_in_train, held_out_in_train, contradictory } = duplicates;
+    let mut faults = Vec::new();
+    if *test_in_train > 0 {
+        faults.push(format!(
+            "{test_in_train} of {} test images are also training images: an accuracy on them is not one on new images",
+            test.len()
+        ));
+    }
+    if *held_out_in_train > 0 {
+        faults.push(format!(
+            "{held_out_in_train} held-out image(s) are also training images: the epoch is chosen on images that were learned"
+        ));
+    }
+    if *contradictory > 0 {
+        faults.push(format!("{contradictory} image(s) are there under more than one label"));
+    }
+    faults
 }
 
 /// The training images that class embeddings start from, if they start from images.
@@ -193,22 +334,23 @@ fn find_prototypes(config: &RunConfig, train: &Split) -> Result<Option<Vec<u32>>
 }
 
 /// The preset that was asked for, or the one of the data set.
-fn preset(args: &Train) -> Preset {
+fn preset(args: &Train) -> Result<Preset> {
     if let Some(preset) = args.preset {
-        return preset;
+        return Ok(preset);
     }
-    // A config file that names its data set overrides this.
-    let dataset = match &args.dataset {
-        Some(Source::Known(name)) => *name,
-        Some(Source::Folder(_)) => DatasetName::Mnist,
-        None if args.config.is_some() => DatasetName::Mnist,
-        None => find(&args.data_dir),
+    let of_init = |run: &Path| RunConfig::of_run(&RunDirectory::open(run)?.config());
+    let dataset = match (&args.dataset, &args.config, &args.init) {
+        (Some(source), ..) => source.clone(),
+        // A config file that names its data set overrides this.
+        (None, Some(_), _) => Source::Known(DatasetName::Mnist),
+        (None, None, Some(run)) => of_init(run)?.dataset,
+        (None, None, None) => Source::Known(find(args.data_dir().unwrap_or(Path::new(DATA_DIR)))),
     };
-    match dataset {
-        DatasetName::MnistSample => Preset::MnistSample,
+    Ok(match dataset {
+        Source::Known(DatasetName::MnistSample) => Preset::MnistSample,
         // Other data sets share its settings until they have a preset of their own.
-        _ => Preset::Mnist,
-    }
+        Source::Known(_) | Source::Folder(_) => Preset::Mnist,
+    })
 }
 
 /// MNIST if it is there, else the bundled sample, with a notice that nobody can miss.
@@ -218,7 +360,7 @@ fn find(data_dir: &Path) -> DatasetName {
         Presence::Incomplete { folder, .. } => {
             note!(
                 "NOTICE: there is no MNIST in {}: this trains on the bundled sample of 5,000 images.\n\
-                 NOTICE: for the real thing run `cargo xtask fetch-mnist` first.",
+                 NOTICE: for the real thing run `noprop fetch mnist` first.",
                 folder.display()
             );
             DatasetName::MnistSample

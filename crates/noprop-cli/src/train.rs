@@ -3,22 +3,24 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::Device;
 use noprop_kernels::threads::Workers;
 use noprop_method::Seed;
 use noprop_models::Network;
 use noprop_train::{
-    Existing, Fitting, Grouping, Outcome, PeakMemory, Peers, Progress, RunDirectory, Trainer, fit,
+    Event, Existing, Fitting, Grouping, MetricsLog, Outcome, PeakMemory, Peers, Progress,
+    RunDirectory, Trainer, fit,
 };
 
 use crate::args::{Form, Train};
 use crate::blocks;
 use crate::config::RunConfig;
 use crate::distributed;
-use crate::images::bad_pictures;
+use crate::memory;
 use crate::output::note;
 use crate::progress::{self, Verbosity};
+use crate::shell::quoted;
 use crate::task::Task;
 
 pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
@@ -32,20 +34,25 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
                 true => RunDirectory::open_to_write(path)?,
                 false => RunDirectory::open(path)?,
             };
-            let task =
-                Task::of_run(&run, &args.data_dir, bad_pictures(args.skip_bad), args.compute)?;
-            let network = task.config.network(task.config.fresh(&task.device))?;
-            (task, network, run, Start::Resumed)
+            let task = Task::of_run(&run, &args.now())?;
+            memory::check(&task, workers(args))?;
+            let (network, start) = match has_saved(&run)? {
+                true => (task.config.network(task.config.fresh(&task.device))?, Start::Resumed),
+                false => (task.network()?, Start::Again),
+            };
+            (task, network, run, start)
         }
         None => {
             let task = Task::asked(args)?;
+            refuse_own_start(args)?;
+            memory::check(&task, workers(args))?;
             let network = task.network()?;
             let config = task.config.to_toml()?;
             let run = match args.distributed {
-                Some(_) => distributed::create(args, peers, &config, existing(args))?,
+                Some(_) => distributed::create(args, peers, (&config, &task.record))?,
                 None => {
                     let out = args.out.clone().unwrap_or_else(|| next_run(&task.config));
-                    RunDirectory::create(&out, existing(args), &config)?
+                    create(&out, existing(args), &config, &task.record)?
                 }
             };
             (task, network, run, Start::Fresh)
@@ -59,7 +66,7 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
         }
         Outcome::Stopped { .. } if !peers.is_first() => Ok(()),
         Outcome::Stopped { epoch, step } => {
-            let path = run.path().display();
+            let path = quoted(run.path());
             note!(
                 "stopped after {epoch} epoch(s) and {step} step(s); go on with: noprop train --resume {path}"
             );
@@ -70,10 +77,55 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
     }
 }
 
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Start {
     Fresh,
+    /// A run that was stopped before its first save: from its beginning.
+    Again,
     Resumed,
+}
+
+/// Refuses a run that would replace the one that its weights come from.
+fn refuse_own_start(args: &Train) -> Result<()> {
+    let [init, out] = [&args.init, &args.out].map(|path| path.as_ref()?.canonicalize().ok());
+    ensure!(
+        init.is_none() || init != out,
+        "--out and --init are one run: choose another --out, or train it further with --resume and --epochs"
+    );
+    Ok(())
+}
+
+/// Returns whether something of a run was saved, and refuses one that was trained and has lost it.
+fn has_saved(run: &RunDirectory) -> Result<bool> {
+    if run.state().join("progress.json").exists() || run.units().is_dir() {
+        return Ok(true);
+    }
+    // A log that a kill cut short has no whole line.
+    let events = MetricsLog::read(&run.metrics()).unwrap_or_default();
+    let tested = events.iter().any(|event| matches!(event, Event::Test { .. }));
+    let epochs = events.iter().filter(|event| matches!(event, Event::Epoch { .. })).count();
+    // The state is saved after every epoch.
+    ensure!(
+        !tested && epochs <= 1,
+        "{} has trained for {epochs} epoch(s), but its saved state is gone, so it cannot go on; noprop train --init starts a new run from its weights",
+        quoted(run.path())
+    );
+    Ok(false)
+}
+
+/// Makes the run. What is replaced must have the settings of a run, not those of somebody's project.
+pub fn create(
+    out: &Path,
+    existing: Existing,
+    config: &str,
+    record: &[(String, Vec<u8>)],
+) -> Result<RunDirectory> {
+    let settings = out.join("config.toml");
+    if existing == Existing::Replace && settings.is_file() {
+        let refused = "is not a run of noprop, so it is not replaced: choose another --out";
+        ensure!(RunConfig::of_run(&settings).is_ok(), "{} {refused}", quoted(out));
+    }
+    Ok(RunDirectory::create_with(out, existing, config, record)?)
 }
 
 /// What becomes of a run that is there.
@@ -90,13 +142,17 @@ fn train(
 ) -> Result<Outcome> {
     let config = &task.config;
     if peers.is_first() {
+        task.introduce(verbosity(args));
         task.warn_of_a_label_in_the_noise(network)?;
     }
     let identity = config.to_json()?;
     let progress = match start {
-        Start::Resumed => Progress::read(run, &identity)?,
-        Start::Fresh => Progress::start(&identity),
+        Start::Resumed => resumed(run, config, &identity)?,
+        Start::Again | Start::Fresh => Progress::start(&identity),
     };
+    if start == Start::Again && peers.is_first() {
+        note!("nothing of {} was saved yet: it starts from its beginning", quoted(run.path()));
+    }
     let seed = Seed(config.seed);
     let mut trainer = Trainer::new(network, &*task.objective, &task.train, config.train(), seed)?
         .block_workers(workers(args))
@@ -104,6 +160,9 @@ fn train(
         .grouping(grouping(&task.device, args))?;
     if start == Start::Resumed {
         progress.restore(run, &mut trainer)?;
+    }
+    if start != Start::Fresh && peers.is_first() {
+        keep(task, run)?;
     }
     let fitting = Fitting {
         run,
@@ -117,6 +176,32 @@ fn train(
     let verbosity = if peers.is_first() { verbosity(args) } else { Verbosity::Quiet };
     let mut shown = progress::Progress::new(verbosity, config.epochs, steps, done)?;
     Ok(fit(&mut trainer, &fitting, progress, &mut shown)?)
+}
+
+/// The state of a run, if it was saved with these settings. The number of epochs may be another: a training can be made longer.
+fn resumed(run: &RunDirectory, config: &RunConfig, identity: &str) -> Result<Progress> {
+    let with_epochs = |text: &str| -> Option<RunConfig> {
+        let saved: RunConfig = serde_json::from_str(text).ok()?;
+        Some(RunConfig { epochs: config.epochs, ..saved })
+    };
+    // Both are read in the same way: a number may change in its last digit.
+    let same = |saved: &str| saved == identity || with_epochs(saved) == with_epochs(identity);
+    let progress = Progress::read_if(run, identity, same)?;
+    ensure!(
+        config.epochs >= progress.epoch + u32::from(progress.step > 0),
+        "epochs is {}, but {} are done already",
+        config.epochs,
+        progress.epoch
+    );
+    Ok(progress)
+}
+
+/// Writes the settings of a run that is trained further, and where its data are now.
+fn keep(task: &Task, run: &RunDirectory) -> Result<()> {
+    for (name, content) in &task.record {
+        run.write(name, content)?;
+    }
+    Ok(run.write("config.toml", task.config.to_toml()?.as_bytes())?)
 }
 
 /// On a GPU a launch costs as much as its work, so there all blocks share them, unless one at a time was asked for.

@@ -9,6 +9,7 @@ use noprop_models::Network;
 use noprop_train::{Event, MetricsLog, RunDirectory, read_weights};
 
 use crate::config::RunConfig;
+use crate::shell::quoted;
 
 /// The method that weights were trained with, if they say so: their metadata hold the run's settings.
 fn method_of(metadata: &str) -> Option<String> {
@@ -26,11 +27,11 @@ pub struct Trained {
 
 impl Trained {
     /// Opens the run in `path` with the weights of its best epoch, on `device`.
-    pub fn open(path: &Path, device: &Device) -> Result<Self> {
-        let run = RunDirectory::open(path)?;
+    pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let run = RunDirectory::open(path.as_ref())?;
         let config = RunConfig::of_run(&run.config())?;
         let objective = config.objective()?;
-        let path = path.display();
+        let path = quoted(run.path());
         ensure!(
             run.model().is_file() || !run.units().is_dir(),
             "the units of {path} are not put together yet: see noprop status {path}, then noprop merge {path}"

@@ -1,13 +1,15 @@
 //! The data sets that can be loaded.
 
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use candle_core::{Device, Tensor};
 
-use crate::catalogue::{Entry, Packing, find};
-use crate::digest::Hasher;
+use crate::catalogue::{Entry, Packing, RawFile, find};
+use crate::digest::{Hasher, sha256};
+use crate::listing::{Half, Listing};
 use crate::order::{Purpose, permutation};
-use crate::{DataError, DatasetName, Presence, Split, cifar, idx};
+use crate::{DataError, DatasetName, Notice, Presence, Split, cifar, idx};
 
 /// The seed of the bundled sample's split into training and test images.
 const SAMPLE_SEED: u64 = 0;
@@ -21,6 +23,8 @@ pub struct Dataset {
     pub name: String,
     /// For training and validation.
     pub train: Split,
+    /// Held out to choose the epoch, where the data set brings such images.
+    pub validation: Option<Split>,
     /// Read once, at the end.
     pub test: Split,
     /// Number of classes.
@@ -29,6 +33,10 @@ pub struct Dataset {
     pub class_names: Vec<String>,
     /// SHA-256 over the bytes of its unpacked files, one after another: what a run records to say what it saw.
     pub sha256: String,
+    /// Its files, one by one.
+    pub listing: Listing,
+    /// Remarks on what was found.
+    pub notices: Vec<Notice>,
 }
 
 /// Loads a data set from `data_dir/<name>/`, where its files may lie unpacked or, for MNIST and Fashion-MNIST, gzipped.
@@ -82,7 +90,8 @@ impl Dataset {
         }
         let shape = (1, images.height, images.width);
         let all = split(images.pixels.to_vec(), labels, shape, classes)?;
-        Ok(Self::of(name, all.select(&train)?, all.select(&test)?, hasher))
+        let files = Files { combined: hasher, ..Files::default() };
+        Ok(Self::of(name, all.select(&train)?, all.select(&test)?, files))
     }
 
     /// A data set from the folder that holds its files, wherever that is. The bundled sample needs none.
@@ -116,15 +125,21 @@ impl Dataset {
         self.train.image_shape()
     }
 
-    fn of(name: DatasetName, train: Split, test: Split, hasher: Hasher) -> Self {
+    fn of(name: DatasetName, train: Split, test: Split, files: Files) -> Self {
         let class_names: Vec<_> = name.class_names().iter().map(|&class| class.into()).collect();
+        let Files { combined, listing, unpublished } = files;
+        let (name, files) = (name.as_str(), unpublished);
+        let changed = (!files.is_empty()).then_some(Notice::Unpublished { name, files });
         Self {
-            name: name.as_str().into(),
+            name: name.into(),
             train,
+            validation: None,
             test,
             classes: class_names.len(),
             class_names,
-            sha256: hasher.finish(),
+            sha256: combined.finish(),
+            listing,
+            notices: changed.into_iter().collect(),
         }
     }
 }
@@ -135,9 +150,9 @@ impl Dataset {
 /// out: 440 MB for MNIST's 47. `candle_datasets_reads_the_same_bits` compares the two.
 fn mnist_like(name: DatasetName, entry: &Entry, folder: &Path) -> Result<Dataset, DataError> {
     let classes = name.class_names().len();
-    let mut hasher = Hasher::default();
-    let train = Half::read(entry, folder, "train", classes, &mut hasher)?;
-    let test = Half::read(entry, folder, "t10k", classes, &mut hasher)?;
+    let mut files = Files::default();
+    let train = Images::read(entry, folder, Half::Train, classes, &mut files)?;
+    let test = Images::read(entry, folder, Half::Test, classes, &mut files)?;
     if train.shape != test.shape {
         let ((_, h, w), (_, test_h, test_w)) = (train.shape, test.shape);
         let reason = format!(
@@ -146,27 +161,61 @@ fn mnist_like(name: DatasetName, entry: &Entry, folder: &Path) -> Result<Dataset
         );
         return Err(DataError::Mismatch { reason });
     }
-    Ok(Dataset::of(name, train.split(classes)?, test.split(classes)?, hasher))
+    Ok(Dataset::of(name, train.split(classes)?, test.split(classes)?, files))
+}
+
+/// The files of a data set, as they are read.
+#[derive(Default)]
+struct Files {
+    /// Over the bytes of all files, one after another.
+    combined: Hasher,
+    listing: Listing,
+    /// The names of those that are not the published ones.
+    unpublished: Vec<&'static str>,
+}
+
+impl Files {
+    /// Notes a file of a known data set and its unpacked bytes.
+    fn note(&mut self, file: &RawFile, half: Half, bytes: &[u8]) {
+        let own = match self.listing.files() {
+            // The hash of the first file is on the way to that of all.
+            [] => {
+                self.combined.update(bytes);
+                self.combined.clone().finish()
+            }
+            // Two hashes take no longer than one where there are two cores.
+            _ => thread::scope(|scope| {
+                let own = scope.spawn(|| sha256(bytes));
+                self.combined.update(bytes);
+                own.join().unwrap_or_else(|_| sha256(bytes))
+            }),
+        };
+        if own != file.sha256 {
+            self.unpublished.push(file.name);
+        }
+        self.listing.push(half, file.name.into(), own);
+    }
 }
 
 /// The checked bytes of one half of an MNIST-like data set.
-struct Half {
+struct Images {
     pixels: Vec<u8>,
     labels: Vec<u8>,
     shape: (usize, usize, usize),
 }
 
-impl Half {
+impl Images {
     fn read(
         entry: &Entry,
         folder: &Path,
-        prefix: &str,
+        half: Half,
         classes: usize,
-        hasher: &mut Hasher,
+        files: &mut Files,
     ) -> Result<Self, DataError> {
-        let (mut image_bytes, image_path) =
-            raw(entry, folder, &format!("{prefix}-images"), hasher)?;
-        let (label_bytes, label_path) = raw(entry, folder, &format!("{prefix}-labels"), hasher)?;
+        let prefix = if half == Half::Test { "t10k" } else { "train" };
+        let mut raw = |kind: &str| raw(entry, folder, &format!("{prefix}-{kind}"), half, files);
+        let ((mut image_bytes, image_path), (label_bytes, label_path)) =
+            (raw("images")?, raw("labels")?);
         let images = idx::images(&image_path, &image_bytes)?;
         let labels = idx::labels(&label_path, &label_bytes, classes)?;
         if images.count != labels.len() {
@@ -195,14 +244,17 @@ fn raw(
     entry: &Entry,
     folder: &Path,
     start: &str,
-    hasher: &mut Hasher,
+    half: Half,
+    files: &mut Files,
 ) -> Result<(Vec<u8>, PathBuf), DataError> {
     let file = entry.files.iter().find(|file| file.name.starts_with(start));
     let name = file.map_or(start, |file| file.name);
     // A file that is not there is reported by its plain name.
     let path = find(folder, name, Packing::Gzip).unwrap_or_else(|| folder.join(name));
     let bytes = idx::read(&path)?;
-    hasher.update(&bytes);
+    if let Some(file) = file {
+        files.note(file, half, &bytes);
+    }
     Ok((bytes, path))
 }
 
@@ -214,20 +266,20 @@ fn cifar_like(
     layout: cifar::Labels,
 ) -> Result<Dataset, DataError> {
     let classes = name.class_names().len();
-    let mut hasher = Hasher::default();
-    let mut half = |test: bool| {
+    let mut files = Files::default();
+    let mut read = |half: Half| {
         let (mut labels, mut pixels) = (Vec::new(), Vec::new());
-        let files = entry.files.iter();
-        for file in files.filter(|file| file.name.starts_with("test") == test) {
+        let all = entry.files.iter();
+        for file in all.filter(|file| file.name.starts_with("test") == (half == Half::Test)) {
             let path = folder.join(file.name);
             let bytes = idx::read(&path)?;
-            hasher.update(&bytes);
+            files.note(file, half, &bytes);
             cifar::append(&path, &bytes, layout, classes, &mut labels, &mut pixels)?;
         }
         split(pixels, &labels, cifar::SHAPE, classes)
     };
-    let (train, test) = (half(false)?, half(true)?);
-    Ok(Dataset::of(name, train, test, hasher))
+    let (train, test) = (read(Half::Train)?, read(Half::Test)?);
+    Ok(Dataset::of(name, train, test, files))
 }
 
 fn split(
@@ -373,7 +425,7 @@ mod tests {
     fn each_bad_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let refused = || load(DatasetName::Mnist, dir.path()).unwrap_err().to_string();
-        assert!(refused().contains("cargo xtask fetch-mnist"), "{}", refused());
+        assert!(refused().contains("noprop fetch mnist"), "{}", refused());
         tiny(dir.path(), "mnist");
         let labels = dir.path().join("mnist/train-labels-idx1-ubyte");
         fs::write(&labels, idx_file(&[2049, 4], &[5, 0, 9, 1])).unwrap();

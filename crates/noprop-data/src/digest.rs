@@ -1,9 +1,11 @@
 //! SHA-256, as the hexadecimal text that people compare.
 
+use std::io::{self, Read};
+
 use sha2::{Digest, Sha256};
 
 /// A hash under way.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
@@ -14,6 +16,28 @@ impl Hasher {
     /// 64 lower-case hexadecimal digits.
     pub(crate) fn finish(self) -> String {
         hex(&self.0.finalize())
+    }
+}
+
+/// The hash of `bytes`, as [`Hasher::finish`] writes it.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let mut hasher = Hasher::default();
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+/// The SHA-256 of everything that `source` holds, in lower-case hexadecimal.
+///
+/// # Errors
+/// The reader's.
+pub fn sha256_of(mut source: impl Read) -> io::Result<String> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
     }
 }
 

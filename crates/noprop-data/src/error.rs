@@ -24,7 +24,7 @@ pub enum DataError {
         reason: String,
     },
     /// Files of a data set are not there.
-    #[error("{name} is not complete in {folder}: {} missing; `cargo xtask fetch-{name}` gets it", missing.join(", "))]
+    #[error("{name} is not complete in {folder}: {} missing; `noprop fetch {name}` gets it", missing.join(", "))]
     Missing {
         /// The data set.
         name: &'static str,

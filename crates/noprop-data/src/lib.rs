@@ -34,14 +34,20 @@ pub mod cifar;
 #[cfg(feature = "datasets")]
 mod dataset;
 mod digest;
+#[cfg(feature = "datasets")]
+mod duplicates;
 mod error;
 pub mod fetch;
 #[cfg(feature = "datasets")]
 mod folder;
 pub mod idx;
+#[cfg(feature = "datasets")]
+mod listing;
 mod name;
 #[cfg(feature = "datasets")]
 mod normalization;
+#[cfg(feature = "datasets")]
+mod notice;
 #[cfg(feature = "datasets")]
 mod order;
 #[cfg(feature = "datasets")]
@@ -60,12 +66,21 @@ pub use batches::{Batch, Batches, LastBatch};
 pub use catalogue::Presence;
 #[cfg(feature = "datasets")]
 pub use dataset::{Dataset, load};
+pub use digest::sha256_of;
+#[cfg(feature = "datasets")]
+pub use duplicates::Duplicates;
 pub use error::DataError;
 #[cfg(feature = "datasets")]
-pub use folder::{BadPictures, FolderOptions, open_folder};
+pub use folder::{
+    BadPictures, FolderOptions, TestPictures, TestSet, open_folder, open_test_folder,
+};
+#[cfg(feature = "datasets")]
+pub use listing::{Difference, FileChange, Half, ListedFile, Listing};
 pub use name::{DatasetName, UnknownDataset};
 #[cfg(feature = "datasets")]
 pub use normalization::Normalization;
+#[cfg(feature = "datasets")]
+pub use notice::Notice;
 #[cfg(feature = "datasets")]
 pub use order::{epoch_order, picked};
 #[cfg(feature = "datasets")]

@@ -114,6 +114,16 @@ impl Split {
         self.gather(self.rows_of(range))
     }
 
+    /// The pixels as they are stored, `[M, C, H, W]`, which other splits may share.
+    pub(crate) fn stored(&self) -> &Tensor {
+        &self.pixels
+    }
+
+    /// The rows of [`Self::stored`] that are this split's images.
+    pub(crate) fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
     /// The same images without normalisation.
     pub(crate) fn raw_range(&self, range: Range<usize>) -> Result<Tensor, DataError> {
         fractions(self.pixels_of(self.rows_of(range))?)
@@ -166,6 +176,15 @@ impl Split {
         let labels = self.labels.index_select(&indices, 0)?;
         let normalization = self.normalization.clone();
         Ok(Self { pixels: self.pixels.clone(), rows, normalization, labels })
+    }
+
+    /// The same images with label `new[label]` in the place of each `label`, for a network that counts classes in another order.
+    ///
+    /// # Errors
+    /// candle's, for a label that `new` has no place for.
+    pub fn relabelled(&self, new: &[u32]) -> Result<Self, DataError> {
+        let new = Tensor::new(new, self.labels.device())?;
+        Ok(Self { labels: new.index_select(&self.labels, 0)?, ..self.clone() })
     }
 
     /// The same images on `device`, where everything that is asked of them is then made.
@@ -278,7 +297,7 @@ pub fn hold_out(split: &Split, validation: usize, seed: u64) -> Result<(Split, S
         Some((held, kept)) if !held.is_empty() && !kept.is_empty() => {
             Ok((split.select(kept)?, split.select(held)?))
         }
-        _ => Err(DataError::Holdout { asked: validation, max: split.len() - 1 }),
+        _ => Err(DataError::Holdout { asked: validation, max: split.len().saturating_sub(1) }),
     }
 }
 

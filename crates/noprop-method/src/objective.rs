@@ -9,7 +9,7 @@ use crate::{Denoiser, Draws, MethodError, Sampler, Seed, StackedLosses, Targets}
 /// One block's loss over a batch.
 #[derive(Debug, Clone)]
 pub struct BlockLoss {
-    /// What is differentiated: a scalar, weighted by block and by image.
+    /// The value that is differentiated: a scalar, weighted by block and by image.
     pub loss: Tensor,
     /// The unweighted mean squared distance ‖û − u_y‖² over the batch: a scalar, comparable between blocks.
     pub error: Tensor,

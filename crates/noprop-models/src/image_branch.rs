@@ -22,7 +22,7 @@ pub(crate) struct ImageInput {
 
 impl ImageInput {
     /// Numbers that the three convolutions leave of an image.
-    fn flat(self) -> usize {
+    pub fn flat(self) -> usize {
         let [.., channels] = CHANNELS;
         let side = |size: usize| match self.padding {
             Padding::Valid => ((size - 2) / 2 - 4) / 2,

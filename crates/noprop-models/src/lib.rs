@@ -9,6 +9,7 @@
 //! | `block_head.rs` | both → class logits |
 //! | `timed_head.rs` | image features, embedding and time → class logits |
 //! | `network.rs` | T blocks, the encoder they share or own, and the readout |
+//! | `size.rs` | the memory of a training, estimated before it begins |
 //!
 //! **One design decision:** a network is always built *from something* (a seed or stored tensors) through one
 //! [`ParameterBuilder`](noprop_method::ParameterBuilder), so that fresh and loaded networks cannot differ in shape, and
@@ -36,6 +37,7 @@ mod image_branch;
 mod label_branch;
 mod layers;
 mod network;
+mod size;
 mod stacked;
 mod timed_head;
 

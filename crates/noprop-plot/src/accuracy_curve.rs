@@ -2,8 +2,11 @@
 
 use plotters::prelude::DrawingBackend;
 
+use crate::axis::Axis;
 use crate::figure::{Canvas, Figure};
-use crate::panel::{Line, Note, Panel, Scale, around, percent};
+use crate::font::head;
+use crate::panel::{Line, Panel, Ring};
+use crate::style::Mark;
 use crate::{PlotError, style};
 
 /// How accuracy rose.
@@ -25,43 +28,36 @@ impl Figure for AccuracyCurve {
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
-        let points: Vec<(f64, f64)> =
-            (1..).map(f64::from).zip(self.validation.iter().copied()).collect();
         let values = self.validation.iter().copied().chain(self.test);
-        let Some(y) = around(values) else {
+        let Some(y) = Axis::shares("images classified correctly", values) else {
             return Err(PlotError::Empty { what: "no accuracies" });
         };
-        let x = 1.0..(points.len() as f64).max(2.0);
-        let mut lines = vec![Line::new(Some("validation".into()), style::BLUE, &points)];
-        if let Some(test) = self.test {
-            let level = [(x.start, test), (x.end, test)];
-            lines.push(Line::new(
-                Some(format!("test {:.2} %", 100.0 * test)),
-                style::VERMILION,
-                &level,
-            ));
-        }
-        let best = self.best_epoch.checked_sub(1).and_then(|index| points.get(index));
-        let notes: Vec<Note> = best
-            .into_iter()
-            .filter(|point| point.1.is_finite())
-            .map(|&at| Note {
-                at,
-                text: format!("kept: epoch {}, {:.2} %", self.best_epoch, 100.0 * at.1),
-                colour: style::BLUE,
-            })
-            .collect();
-        let panel = Panel {
-            title: self.title.clone(),
-            title_size: style::TITLE,
-            x_label: "epoch".into(),
-            y_label: "images classified correctly".into(),
-            x,
-            y: y.start.max(0.0)..y.end.min(1.005),
-            scale: Scale::Linear,
-            right_margin: 110,
-            y_format: percent,
-        };
-        panel.draw(canvas, &lines, &notes)
+        let points: Vec<_> = (1..).map(f64::from).zip(self.validation.iter().copied()).collect();
+        let kept = self.best_epoch.checked_sub(1).and_then(|index| points.get(index));
+        let kept = kept.copied().filter(|point| point.1.is_finite());
+        let remark = kept.map_or_else(String::new, |(_, accuracy)| {
+            format!("ringed and kept: epoch {}, {:.2} %", self.best_epoch, 100.0 * accuracy)
+        });
+        let x = Axis::whole("epoch", 1, points.len());
+        let mut lines: Vec<Line> = Vec::new();
+        lines.extend(self.test.map(|test| Line {
+            name: Some(match test.is_finite() {
+                true => format!("test {:.2} %", 100.0 * test),
+                false => "test".into(),
+            }),
+            colour: style::VERMILION,
+            mark: None,
+            points: x.level(test),
+        }));
+        lines.push(Line {
+            name: Some("validation".into()),
+            colour: style::BLUE,
+            mark: Some(Mark::Dot),
+            points,
+        });
+        let rings: Vec<Ring> =
+            kept.map(|at| Ring { at, colour: style::BLUE }).into_iter().collect();
+        head(canvas, &self.title, &remark)?;
+        Panel { x, y }.draw(canvas, &lines, &rings)
     }
 }

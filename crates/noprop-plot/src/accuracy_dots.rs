@@ -1,13 +1,15 @@
 //! Accuracies as dots, each row beside a reported one.
 
-use plotters::element::{Circle, PathElement, Polygon, Text};
+use plotters::element::{Circle, PathElement};
 use plotters::prelude::DrawingBackend;
 use plotters::style::{Color, RGBColor};
 
 use crate::PlotError;
+use crate::axis::Axis;
+use crate::class_label::{SERIES, labels};
 use crate::figure::{Canvas, Figure};
-use crate::panel::around;
-use crate::style::{self, Anchor};
+use crate::font::{Anchor, INDENT, LABEL, TICK, TITLE};
+use crate::style::{self, Mark};
 
 const WIDTH: i32 = 1000;
 const LEFT: i32 = 250;
@@ -17,8 +19,6 @@ const ROW: i32 = 44;
 const BOTTOM: i32 = 56;
 /// More rows than these are left out.
 const MOST_ROWS: usize = 40;
-/// The least share that the figure spans: differences of a few images would otherwise fill it.
-const LEAST_SPAN: f64 = 0.01;
 
 /// A measured accuracy.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,47 +55,43 @@ pub struct AccuracyDots {
 
 impl Figure for AccuracyDots {
     fn size(&self) -> (u32, u32) {
-        let rows = i32::try_from(self.rows.len().clamp(1, MOST_ROWS)).unwrap_or(1);
+        let rows = self.shown().len().max(1) as i32;
         (WIDTH.unsigned_abs(), (TOP + rows * ROW + BOTTOM).unsigned_abs())
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
-        let rows = &self.rows[..self.rows.len().min(MOST_ROWS)];
-        let ends = |dot: &Dot| {
-            let spread = dot.spread.unwrap_or(0.0);
-            [dot.accuracy - spread, dot.accuracy + spread]
-        };
-        let measured = rows.iter().flat_map(|row| row.dots.iter().flatten().flat_map(ends));
+        let rows = self.shown();
+        let measured = rows.iter().flat_map(|row| row.dots.iter().flatten().flat_map(Dot::ends));
         let values = measured.chain(rows.iter().filter_map(|row| row.reported));
-        let Some(x) = around(values) else {
+        let Some(axis) = Axis::shares("test images classified correctly", values) else {
             return Err(PlotError::Empty { what: "no accuracies" });
         };
-        let middle = (x.start + x.end) / 2.0;
-        let half = ((x.end - x.start) / 2.0).max(LEAST_SPAN / 2.0);
-        let axis = Axis { low: (middle - half).max(0.0), high: (middle + half).min(1.0) };
         let bottom = self.size().1.cast_signed() - BOTTOM;
-        canvas.draw(&Text::new(
-            style::shortened(&self.title, 90),
-            (24, 30),
-            style::bold(style::TITLE, style::INK, Anchor::Left),
-        ))?;
-        axis.draw(canvas, bottom)?;
+        TITLE.pen(style::INK, Anchor::Left).write(canvas, (INDENT, 30), &self.title)?;
+        draw_axis(canvas, &axis, bottom)?;
         self.legend(canvas)?;
-        for (index, row) in (0..).zip(rows) {
+        if self.rows.len() > MOST_ROWS {
+            let words = format!("the first {MOST_ROWS} of {} rows", self.rows.len());
+            TICK.pen(style::FAINT, Anchor::Left).write(canvas, (INDENT, bottom + 40), &words)?;
+        }
+        let names = self.rows.iter().map(|row| row.name.as_str());
+        let labels = labels(names, SERIES, LABEL, f64::from(LEFT - INDENT - 18));
+        for ((index, row), label) in (0..).zip(rows).zip(&labels) {
             let y = TOP + index * ROW + ROW / 2;
-            let style = style::text(style::LABEL, style::INK, Anchor::Right);
-            canvas.draw(&Text::new(style::shortened(&row.name, 26), (LEFT - 18, y), style))?;
-            if let Some(reported) = row.reported.filter(|value| value.is_finite()) {
-                diamond(canvas, (axis.place(reported), y))?;
+            LABEL.pen(style::INK, Anchor::Right).write(canvas, (LEFT - 18, y), label)?;
+            if let Some(reported) = row.reported.and_then(|share| column(&axis, share)) {
+                Mark::Diamond.draw(canvas, (reported, y), 7, style::INK)?;
             }
             for ((dot, colour), lower) in row.dots.iter().zip(COLOURS).zip([0, 1, 2]) {
-                let Some(dot) = dot.filter(|dot| dot.accuracy.is_finite()) else { continue };
+                let Some(dot) = dot else { continue };
+                let Some(x) = column(&axis, dot.accuracy) else { continue };
                 // Dots of one row may be equal.
                 let y = y - 5 * (self.series.len() as i32 - 1) + 10 * lower;
-                let [low, high] = ends(&dot).map(|end| axis.place(end));
-                let line = vec![(low, y), (high, y)];
-                canvas.draw(&PathElement::new(line, colour.stroke_width(2)))?;
-                canvas.draw(&Circle::new((axis.place(dot.accuracy), y), 5, colour.filled()))?;
+                if let [Some(low), Some(high)] = dot.ends().map(|end| column(&axis, end)) {
+                    let line = vec![(low, y), (high, y)];
+                    canvas.draw(&PathElement::new(line, colour.stroke_width(2)))?;
+                }
+                canvas.draw(&Circle::new((x, y), 5, colour.filled()))?;
             }
         }
         Ok(())
@@ -104,78 +100,63 @@ impl Figure for AccuracyDots {
 
 const COLOURS: [RGBColor; 3] = [style::BLUE, style::VERMILION, style::GREEN];
 
+impl Dot {
+    /// The ends of the spread, as far as they are shares.
+    fn ends(&self) -> [f64; 2] {
+        let spread = self.spread.unwrap_or(0.0);
+        [self.accuracy - spread, self.accuracy + spread].map(|end| end.clamp(0.0, 1.0))
+    }
+}
+
 impl AccuracyDots {
-    /// A line of marks with their names.
+    fn shown(&self) -> &[DotRow] {
+        self.rows.get(..MOST_ROWS).unwrap_or(&self.rows)
+    }
+
+    /// A line of marks with their names. A mark that is nowhere to be seen needs none.
     fn legend<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
-        let y = 64;
-        // About a letter's width at this size.
-        let width = |words: &str| 40 + 8 * i32::try_from(words.chars().count()).unwrap_or(0);
-        let mut x = LEFT;
-        for ((index, name), colour) in self.series.iter().enumerate().zip(COLOURS) {
-            // A mark that is nowhere to be seen needs no name.
-            if !self.rows.iter().any(|row| row.dots.get(index).is_some_and(Option::is_some)) {
-                continue;
-            }
-            canvas.draw(&Circle::new((x, y), 5, colour.filled()))?;
-            let style = style::text(style::TICK, style::INK, Anchor::Left);
-            canvas.draw(&Text::new(name.clone(), (x + 12, y), style))?;
-            x += width(name);
+        let seen = |index: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.dots.get(index)?.as_ref())
+                .any(|dot| dot.accuracy.is_finite())
+        };
+        let series = self.series.iter().zip(COLOURS).enumerate().filter(|(index, _)| seen(*index));
+        let mut marks: Vec<_> =
+            series.map(|(_, (name, colour))| (name, Mark::Dot, colour)).collect();
+        if self.rows.iter().any(|row| row.reported.is_some_and(f64::is_finite)) {
+            marks.push((&self.reported, Mark::Diamond, style::INK));
         }
-        if self.rows.iter().any(|row| row.reported.is_some()) {
-            diamond(canvas, (x, y))?;
-            let style = style::text(style::TICK, style::INK, Anchor::Left);
-            canvas.draw(&Text::new(self.reported.clone(), (x + 12, y), style))?;
+        let (y, mut x) = (64, INDENT + 10);
+        for (index, (name, mark, colour)) in marks.iter().enumerate() {
+            // What the names before it left, in equal parts.
+            let room = (WIDTH - x) / (marks.len() - index) as i32 - 40;
+            let name = TICK.fit(name, f64::from(room));
+            mark.draw(canvas, (x, y), 5, *colour)?;
+            TICK.pen(style::INK, Anchor::Left).write(canvas, (x + 12, y), &name)?;
+            x += 40 + TICK.width(&name).ceil() as i32;
         }
         Ok(())
     }
 }
 
-/// An axis of shares from left to right.
-struct Axis {
-    low: f64,
-    high: f64,
+/// The place of a share, in pixels from the left.
+fn column(axis: &Axis, share: f64) -> Option<i32> {
+    let part = axis.place(share)?;
+    Some(LEFT + (part * f64::from(WIDTH - LEFT - RIGHT)).round() as i32)
 }
 
-impl Axis {
-    fn place(&self, share: f64) -> i32 {
-        let part = ((share - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
-        LEFT + (part * f64::from(WIDTH - LEFT - RIGHT)).round() as i32
+fn draw_axis<B: DrawingBackend>(
+    canvas: &Canvas<B>,
+    axis: &Axis,
+    bottom: i32,
+) -> Result<(), PlotError> {
+    for (part, name) in axis.ticks() {
+        let x = LEFT + (part * f64::from(WIDTH - LEFT - RIGHT)).round() as i32;
+        let line = vec![(x, TOP), (x, bottom)];
+        canvas.draw(&PathElement::new(line, style::GRID.stroke_width(1)))?;
+        TICK.pen(style::INK, Anchor::Centre).write(canvas, (x, bottom + 16), name)?;
     }
-
-    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>, bottom: i32) -> Result<(), PlotError> {
-        let step = tidy_step((self.high - self.low) / 8.0);
-        let decimals = if step < 0.001 { 2 } else { usize::from(step < 0.01) };
-        let (first, last) = ((self.low / step).ceil() as i64, (self.high / step).floor() as i64);
-        for tick in first..=last {
-            let share = tick as f64 * step;
-            let x = self.place(share);
-            let line = vec![(x, TOP), (x, bottom)];
-            canvas.draw(&PathElement::new(line, style::GRID.stroke_width(1)))?;
-            let words = format!("{:.decimals$} %", 100.0 * share);
-            let style = style::text(style::TICK, style::INK, Anchor::Centre);
-            canvas.draw(&Text::new(words, (x, bottom + 16), style))?;
-        }
-        let middle = (LEFT + WIDTH - RIGHT) / 2;
-        let style = style::text(style::LABEL, style::INK, Anchor::Centre);
-        canvas.draw(&Text::new(
-            "test images classified correctly",
-            (middle, bottom + 40),
-            style,
-        ))?;
-        Ok(())
-    }
-}
-
-/// The smallest of 1, 2 and 5 times a power of ten that is not below `least`.
-fn tidy_step(least: f64) -> f64 {
-    let power = 10f64.powf(least.log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
-    // Rounding may leave even the last a hair too small.
-    steps.into_iter().find(|step| *step >= least * (1.0 - 1e-9)).unwrap_or(10.0 * power)
-}
-
-fn diamond<B: DrawingBackend>(canvas: &Canvas<B>, (x, y): (i32, i32)) -> Result<(), PlotError> {
-    let corners = vec![(x - 8, y), (x, y - 8), (x + 8, y), (x, y + 8)];
-    canvas.draw(&Polygon::new(corners, style::INK.filled()))?;
-    Ok(())
+    let middle = (LEFT + WIDTH - RIGHT) / 2;
+    LABEL.pen(style::INK, Anchor::Centre).write(canvas, (middle, bottom + 40), &axis.label)
 }

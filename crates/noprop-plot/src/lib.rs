@@ -16,6 +16,9 @@
 //! | `denoising_path.rs` | class probabilities along the chain of blocks |
 //! | `ratio_bars.rs` | ratios, each with the bound that it is to keep |
 //!
+//! Names of classes and runs come from others. `font.rs` leaves out what the font cannot draw and what does not fit, and
+//! `class_label.rs` puts a number beside names that lose something by it, so that they stay apart.
+//!
 //! **One design decision:** a figure is plain data that knows how to draw itself on any surface, so that PNG and SVG are
 //! the same figure, and the crate knows nothing of training. Its font comes with it: the same data give the same bytes on
 //! every machine.
@@ -38,11 +41,14 @@ mod accuracy_curve;
 mod accuracy_dots;
 mod accuracy_over_steps;
 mod accuracy_over_time;
+mod axis;
+mod class_label;
 mod confusion_matrix;
 mod denoising_path;
 mod error;
 mod error_over_time;
 mod figure;
+mod font;
 mod loss_curves;
 mod panel;
 mod per_block_accuracy;
@@ -51,6 +57,7 @@ mod prototypes;
 mod ratio_bars;
 mod sample_grid;
 mod schedule_figure;
+mod series;
 mod style;
 
 pub use accuracy_curve::AccuracyCurve;
@@ -62,10 +69,11 @@ pub use denoising_path::{DenoisingPath, PathSample};
 pub use error::PlotError;
 pub use error_over_time::ErrorOverTime;
 pub use figure::{Canvas, Figure, save};
-pub use loss_curves::{LossCurves, Series};
+pub use loss_curves::LossCurves;
 pub use per_block_accuracy::PerBlockAccuracy;
-pub use picture::Picture;
+pub use picture::{Picture, Placed};
 pub use prototypes::{Prototype, Prototypes};
 pub use ratio_bars::{RatioBar, RatioBars};
 pub use sample_grid::{Sample, SampleGrid};
 pub use schedule_figure::ScheduleFigure;
+pub use series::Series;

@@ -1,205 +1,221 @@
 //! A pair of axes with lines on it.
 
-use std::ops::Range;
-
-use plotters::chart::{ChartBuilder, ChartContext, LabelAreaPosition};
-use plotters::coord::CoordTranslate;
-use plotters::coord::cartesian::Cartesian2d;
-use plotters::coord::ranged1d::{Ranged, ValueFormatter};
-use plotters::element::{Circle, PathElement, Text};
-use plotters::prelude::{DrawingBackend, IntoLogRange};
+use plotters::element::{Circle, PathElement};
+use plotters::prelude::DrawingBackend;
 use plotters::style::{Color, RGBColor};
 
 use crate::PlotError;
+use crate::axis::Axis;
 use crate::figure::Canvas;
-use crate::style::{self, Anchor};
+use crate::font::{Anchor, INDENT, LABEL, TICK};
+use crate::style::{self, Mark};
 
-/// How a value becomes a height.
-#[derive(Clone, Copy)]
-pub(crate) enum Scale {
-    Linear,
-    Log,
-}
-
-/// Axes and their words.
+/// The axes.
 pub(crate) struct Panel {
-    pub title: String,
-    pub title_size: f64,
-    pub x_label: String,
-    pub y_label: String,
-    pub x: Range<f64>,
-    pub y: Range<f64>,
-    pub scale: Scale,
-    /// Room right of the axes for the names of lines, in pixels.
-    pub right_margin: i32,
-    pub y_format: fn(f64) -> String,
+    pub x: Axis,
+    pub y: Axis,
 }
 
 /// One line, with a name at its right end.
 pub(crate) struct Line {
     pub name: Option<String>,
     pub colour: RGBColor,
+    /// On its points, as far as they do not crowd.
+    pub mark: Option<Mark>,
     pub points: Vec<(f64, f64)>,
 }
 
-impl Line {
-    /// The points that can be drawn.
-    pub fn new(name: Option<String>, colour: RGBColor, points: &[(f64, f64)]) -> Self {
-        let finite = |point: &&(f64, f64)| point.0.is_finite() && point.1.is_finite();
-        Self { name, colour, points: points.iter().filter(finite).copied().collect() }
-    }
-}
+/// Pixels from the left and from the top.
+type Pixel = (i32, i32);
 
-/// What is drawn on top of the lines.
-pub(crate) struct Note {
+/// A point that is spoken of.
+pub(crate) struct Ring {
     pub at: (f64, f64),
-    pub text: String,
     pub colour: RGBColor,
 }
 
+/// Room left of the axes.
+const LEFT: i32 = 100;
+/// Room above the axes.
+const TOP: i32 = 72;
+const BOTTOM: i32 = 64;
+/// Half of a tick's name may stand right of the axes.
+const EDGE: i32 = 28;
+/// Between the axes and the names of lines.
+const LEADER: i32 = 30;
+/// From one name to the next.
+const APART: i32 = 18;
+/// The least width of what is between the axes and the names.
+const PLOT: i32 = 640;
+
+/// The least size of a figure in which the names of all lines have room, in pixels.
+pub(crate) fn least_size<'a>(names: impl Iterator<Item = &'a str> + Clone) -> (u32, u32) {
+    let height = TOP + BOTTOM + APART * (names.clone().count() as i32 + 1);
+    ((LEFT + PLOT + EDGE + room(names)).unsigned_abs(), height.unsigned_abs())
+}
+
+/// The room that names of lines take right of the axes.
+fn room<'a>(names: impl Iterator<Item = &'a str>) -> i32 {
+    let widest = names.map(|name| LEADER + TICK.width(name).ceil() as i32).max();
+    widest.unwrap_or_default()
+}
+
+/// The rectangle between the axes, in pixels.
+struct Frame<'a> {
+    x: &'a Axis,
+    y: &'a Axis,
+    right: i32,
+    bottom: i32,
+}
+
+impl Frame<'_> {
+    fn column(&self, part: f64) -> i32 {
+        LEFT + (part * f64::from(self.right - LEFT)).round() as i32
+    }
+
+    fn row(&self, part: f64) -> i32 {
+        self.bottom - (part * f64::from(self.bottom - TOP)).round() as i32
+    }
+
+    fn place(&self, (x, y): (f64, f64)) -> Option<Pixel> {
+        Some((self.column(self.x.place(x)?), self.row(self.y.place(y)?)))
+    }
+}
+
 impl Panel {
-    /// Draws axes, lines, and notes.
+    /// Draws axes, lines, and rings upon them, below the room for a title and a remark.
     pub fn draw<B: DrawingBackend>(
         &self,
         canvas: &Canvas<B>,
         lines: &[Line],
-        notes: &[Note],
+        rings: &[Ring],
     ) -> Result<(), PlotError> {
-        let mut builder = self.builder(canvas);
-        match self.scale {
-            Scale::Linear => {
-                let chart = builder.build_cartesian_2d(self.x.clone(), self.y.clone())?;
-                self.fill(canvas, chart, lines, notes)
-            }
-            Scale::Log => {
-                let y = self.y.clone().log_scale();
-                let chart = builder.build_cartesian_2d(self.x.clone(), y)?;
-                self.fill(canvas, chart, lines, notes)
-            }
-        }
-    }
-
-    /// Draws axes and lines with a log scale for x, whatever the scale of y.
-    pub fn draw_over_decades<B: DrawingBackend>(
-        &self,
-        canvas: &Canvas<B>,
-        lines: &[Line],
-    ) -> Result<(), PlotError> {
-        let x = self.x.clone().log_scale();
-        let chart = self.builder(canvas).build_cartesian_2d(x, self.y.clone())?;
-        self.fill(canvas, chart, lines, &[])
-    }
-
-    fn builder<'a, 'b, B: DrawingBackend>(&self, canvas: &'a Canvas<B>) -> ChartBuilder<'a, 'b, B> {
-        let mut builder = ChartBuilder::on(canvas);
-        builder
-            .margin(12)
-            .margin_right(12 + self.right_margin)
-            .caption(
-                style::shortened(&self.title, 90),
-                style::bold(self.title_size, style::INK, Anchor::Left),
-            )
-            .set_label_area_size(LabelAreaPosition::Left, 78)
-            .set_label_area_size(LabelAreaPosition::Bottom, 52);
-        builder
-    }
-
-    fn fill<B, X, Y>(
-        &self,
-        canvas: &Canvas<B>,
-        mut chart: ChartContext<'_, B, Cartesian2d<X, Y>>,
-        lines: &[Line],
-        notes: &[Note],
-    ) -> Result<(), PlotError>
-    where
-        B: DrawingBackend,
-        X: Ranged<ValueType = f64> + ValueFormatter<f64>,
-        Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
-        Cartesian2d<X, Y>: CoordTranslate<From = (f64, f64)>,
-    {
-        let span = self.x.end - self.x.start;
-        // No more ticks than whole numbers: an epoch and a half means nothing.
-        let ticks = (span.floor() as usize + 1).clamp(2, 11);
-        let y_format = self.y_format;
-        chart
-            .configure_mesh()
-            .x_labels(ticks)
-            .y_labels(8)
-            .x_max_light_lines(1)
-            .y_max_light_lines(1)
-            .x_label_formatter(&|x| format!("{x:.0}"))
-            .y_label_formatter(&|y| y_format(*y))
-            .x_desc(&self.x_label)
-            .y_desc(&self.y_label)
-            .label_style(style::text(style::TICK, style::INK, Anchor::Centre))
-            .axis_desc_style(style::text(style::LABEL, style::INK, Anchor::Centre))
-            .bold_line_style(style::GRID)
-            .light_line_style(style::GRID.mix(0.35))
-            .axis_style(style::FAINT)
-            .draw()?;
-        let few = lines.iter().all(|line| line.points.len() <= 40) && lines.len() <= 12;
+        let (width, height) = canvas.dim_in_pixel();
+        let names: Vec<Option<String>> = lines.iter().map(|line| self.name(line)).collect();
+        let frame = Frame {
+            x: &self.x,
+            y: &self.y,
+            right: width.cast_signed() - EDGE - room(names.iter().flatten().map(String::as_str)),
+            bottom: height.cast_signed() - BOTTOM,
+        };
+        self.draw_axes(canvas, &frame)?;
+        let longest = lines.iter().map(|line| line.points.len()).max().unwrap_or(0);
+        // The distance between marks of one line, in points. Shapes that differ tell lines apart, however long these are.
+        let shapes = lines.iter().any(|line| line.mark.is_some_and(|mark| mark != Mark::Dot));
+        let every = match lines.len() {
+            ..=12 if longest <= 40 => Some(1),
+            _ if shapes => Some(longest.div_ceil(8).max(1)),
+            _ => None,
+        };
+        let mut ends = Vec::new();
+        let mut left_out = 0;
         for line in lines {
-            let stroke = line.colour.stroke_width(2);
-            chart.draw_series([PathElement::new(line.points.clone(), stroke)])?;
-            if few || line.points.len() == 1 {
-                let dot = |&point| Circle::new(point, 4, line.colour.filled());
-                chart.draw_series(line.points.iter().map(dot))?;
+            let places: Vec<_> = line.points.iter().map(|point| frame.place(*point)).collect();
+            left_out += places.iter().filter(|place| place.is_none()).count();
+            // A point that has no place interrupts its line.
+            for part in places.split(Option::is_none).filter(|part| part.len() > 1) {
+                let part: Vec<Pixel> = part.iter().flatten().copied().collect();
+                canvas.draw(&PathElement::new(part, line.colour.stroke_width(2)))?;
+            }
+            let has_place = |index: usize| places.get(index).is_some_and(Option::is_some);
+            for (index, place) in places.iter().enumerate() {
+                // A point between two that have no place would not be seen without a mark.
+                let alone = !has_place(index.wrapping_sub(1)) && !has_place(index + 1);
+                let marked = line.mark.and(every).is_some_and(|every| index % every == 0);
+                if let (Some(place), true) = (place, alone || marked) {
+                    line.mark.unwrap_or(Mark::Dot).draw(canvas, *place, 4, line.colour)?;
+                }
+            }
+            ends.push(places.into_iter().flatten().next_back());
+        }
+        for ring in rings {
+            if let Some(at) = frame.place(ring.at) {
+                canvas.draw(&Circle::new(at, 8, ring.colour.stroke_width(2)))?;
             }
         }
-        // Curves rise or fall towards the right; the corner that they leave free holds the words.
-        let corner = chart.backend_coord(&(self.x.end, self.y.start));
-        for (index, note) in (0..).zip(notes) {
-            chart.draw_series([Circle::new(note.at, 8, note.colour.stroke_width(2))])?;
-            let style = style::text(style::LABEL, note.colour, Anchor::Right);
-            let at = (corner.0 - 14, corner.1 - 20 - 22 * index);
-            canvas.draw(&Text::new(note.text.clone(), at, style))?;
+        if left_out > 0 {
+            let words = format!("values without a place on these axes, left out: {left_out}");
+            let at = (INDENT, height.cast_signed() - 8);
+            TICK.pen(style::FAINT, Anchor::Left).write(canvas, at, &words)?;
         }
-        self.name_lines(canvas, &chart, lines)
+        let named = lines.iter().zip(names).zip(ends);
+        let named = named.filter_map(|((line, name), end)| Some((line, name?, end)));
+        name_lines(canvas, &frame, named.collect())
     }
 
-    /// Names at the right ends of the lines, moved apart where they would overlap.
-    fn name_lines<B, X, Y>(
+    /// A line's name, and a word where the line has nothing that can be drawn.
+    fn name(&self, line: &Line) -> Option<String> {
+        let is_seen = |&(x, y): &(f64, f64)| self.x.place(x).and(self.y.place(y)).is_some();
+        let name = line.name.as_ref()?;
+        Some(match line.points.iter().any(is_seen) {
+            true => name.clone(),
+            false => format!("{name}: no values"),
+        })
+    }
+
+    fn draw_axes<B: DrawingBackend>(
         &self,
         canvas: &Canvas<B>,
-        chart: &ChartContext<'_, B, Cartesian2d<X, Y>>,
-        lines: &[Line],
-    ) -> Result<(), PlotError>
-    where
-        B: DrawingBackend,
-        X: Ranged<ValueType = f64> + ValueFormatter<f64>,
-        Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
-        Cartesian2d<X, Y>: CoordTranslate<From = (f64, f64)>,
-    {
-        const APART: f64 = 18.0;
-        let mut names: Vec<(i32, &str, RGBColor)> = lines
-            .iter()
-            .filter_map(|line| {
-                let last = line.points.last()?;
-                let (_, y) = chart.backend_coord(&(self.x.end, last.1));
-                Some((y, line.name.as_deref()?, line.colour))
-            })
-            .collect();
-        names.sort_by_key(|name| name.0);
-        let wanted: Vec<f64> = names.iter().map(|name| f64::from(name.0)).collect();
-        for (name, place) in names.iter_mut().zip(spread(&wanted, APART)) {
-            name.0 = place.round() as i32;
+        frame: &Frame<'_>,
+    ) -> Result<(), PlotError> {
+        let (right, bottom) = (frame.right, frame.bottom);
+        let tick = TICK.pen(style::INK, Anchor::Centre);
+        for (part, name) in self.x.ticks() {
+            let x = frame.column(part);
+            canvas.draw(&PathElement::new(vec![(x, TOP), (x, bottom)], style::GRID))?;
+            canvas.draw(&PathElement::new(vec![(x, bottom), (x, bottom + 5)], style::FAINT))?;
+            tick.write(canvas, (x, bottom + 14), name)?;
         }
-        let (right, _) = chart.backend_coord(&(self.x.end, self.y.start));
-        for (y, name, colour) in names {
-            let style = style::text(style::TICK, colour, Anchor::Left);
-            canvas.draw(&Text::new(style::shortened(name, 24), (right + 14, y), style))?;
+        let tick = TICK.pen(style::INK, Anchor::Right);
+        for (part, name) in self.y.ticks() {
+            let y = frame.row(part);
+            canvas.draw(&PathElement::new(vec![(LEFT, y), (right, y)], style::GRID))?;
+            canvas.draw(&PathElement::new(vec![(LEFT - 5, y), (LEFT, y)], style::FAINT))?;
+            tick.write(canvas, (LEFT - 10, y), name)?;
         }
-        Ok(())
+        let axes = vec![(LEFT, TOP), (LEFT, bottom), (right, bottom)];
+        canvas.draw(&PathElement::new(axes, style::FAINT))?;
+        let label = LABEL.pen(style::INK, Anchor::Centre);
+        label.write(canvas, ((LEFT + right) / 2, bottom + 40), &self.x.label)?;
+        let y_label = LABEL.fit(&self.y.label, f64::from(bottom - TOP));
+        label.upwards().write(canvas, (14, (TOP + bottom) / 2), &y_label)
     }
 }
 
-/// Places as near as possible to `wanted` (rising), at least `apart` from each other: neighbours that would overlap form a
-/// group, which is centred on the mean of what its members want.
-fn spread(wanted: &[f64], apart: f64) -> Vec<f64> {
+/// Writes names right of the axes, moved apart where they would overlap, and joins each to the end of its line. The name of a
+/// line without an end stands at the bottom.
+fn name_lines<B: DrawingBackend>(
+    canvas: &Canvas<B>,
+    frame: &Frame<'_>,
+    mut named: Vec<(&Line, String, Option<Pixel>)>,
+) -> Result<(), PlotError> {
+    let row = |end: Option<Pixel>| end.map_or(frame.bottom, |end| end.1);
+    named.sort_by_key(|(_, _, end)| row(*end));
+    let wanted: Vec<i32> = named.iter().map(|(_, _, end)| row(*end)).collect();
+    let right = frame.right;
+    for ((line, name, end), y) in named.into_iter().zip(spread(&wanted, TOP..frame.bottom)) {
+        TICK.pen(style::INK, Anchor::Left).write(canvas, (right + LEADER, y), &name)?;
+        if let Some(end) = end {
+            let leader = vec![end, (right, end.1), (right + LEADER - 14, y)];
+            canvas.draw(&PathElement::new(leader, line.colour.mix(0.4)))?;
+            let mark = line.mark.unwrap_or(Mark::Dot);
+            mark.draw(canvas, (right + LEADER - 10, y), 4, line.colour)?;
+        }
+    }
+    Ok(())
+}
+
+/// Places as near as possible to `wanted` (rising), a line of text from each other, and within `bounds` if there is room:
+/// neighbours that would overlap form a group, which is centred on the mean of what its members want.
+fn spread(wanted: &[i32], bounds: std::ops::Range<i32>) -> Vec<i32> {
+    let apart = f64::from(APART);
+    let least = f64::from(bounds.start);
+    let most = f64::from(bounds.end) - apart * wanted.len().saturating_sub(1) as f64;
     // A group's sum and number of wishes, each less what its members before it take up: then groups need only not overlap.
     let mut groups: Vec<(f64, usize)> = Vec::new();
     for (index, want) in wanted.iter().enumerate() {
-        let mut group = (want - index as f64 * apart, 1);
+        let want = (f64::from(*want) - index as f64 * apart).min(most).max(least);
+        let mut group = (want, 1);
         while let Some(&before) = groups.last() {
             let mean = |(sum, count): (f64, usize)| sum / count as f64;
             if mean(before) <= mean(group) {
@@ -211,42 +227,7 @@ fn spread(wanted: &[f64], apart: f64) -> Vec<f64> {
         groups.push(group);
     }
     let starts = groups.iter().flat_map(|&(sum, count)| vec![sum / count as f64; count]);
-    starts.enumerate().map(|(index, start)| start + index as f64 * apart).collect()
-}
-
-/// Tidy bounds around finite values: a tenth of their span more on each side, and never an empty range.
-pub(crate) fn around(values: impl Iterator<Item = f64>) -> Option<Range<f64>> {
-    let (low, high) = extent(values)?;
-    let pad = if high > low { (high - low) * 0.1 } else { high.abs().max(1e-3) * 0.1 };
-    Some(low - pad..high + pad)
-}
-
-/// Bounds for a log axis around positive finite values.
-pub(crate) fn around_log(values: impl Iterator<Item = f64>) -> Option<Range<f64>> {
-    let (low, high) = extent(values.filter(|value| *value > 0.0))?;
-    Some((low / 1.3).max(f64::MIN_POSITIVE)..(high * 1.3).min(1e300))
-}
-
-fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    values.filter(|value| value.is_finite()).fold(None, |seen, value| match seen {
-        None => Some((value, value)),
-        Some((low, high)) => Some((f64::min(low, value), f64::max(high, value))),
-    })
-}
-
-pub(crate) fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
-/// Few digits, however large or small.
-pub(crate) fn compact(value: f64) -> String {
-    let size = value.abs();
-    if size == 0.0 || (0.01..10_000.0).contains(&size) {
-        let text = format!("{value:.2}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        format!("{value:.0e}")
-    }
+    starts.enumerate().map(|(index, start)| (start + index as f64 * apart).round() as i32).collect()
 }
 
 #[cfg(test)]
@@ -256,21 +237,21 @@ mod tests {
     /// Names must not overlap, stay in order, and stay near their lines.
     #[test]
     fn crowded_names_are_moved_apart_and_lonely_ones_stay() {
-        let places = spread(&[10.0, 12.0, 13.0, 200.0], 18.0);
-        assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 18.0 - 1e-9), "{places:?}");
-        assert_eq!(places[3], 200.0);
-        assert!((places[1] - 35.0 / 3.0).abs() < 1e-9, "the crowd is centred: {places:?}");
-        assert!(spread(&[], 18.0).is_empty());
+        let places = spread(&[50, 52, 53, 200], 0..400);
+        assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= APART - 1), "{places:?}");
+        assert_eq!(places[3], 200);
+        assert_eq!(places[1], 52, "the crowd is centred: {places:?}");
+        assert!(spread(&[], 0..400).is_empty());
     }
 
+    /// A crowd at the edge of the figure would otherwise leave it.
     #[test]
-    fn bounds_are_never_empty_or_infinite() {
-        let bad = [f64::NAN, f64::INFINITY];
-        assert!(around(bad.into_iter()).is_none());
-        for value in [0.0, 1.0, -5.0, 1e300] {
-            let range = around([value].into_iter().chain(bad)).unwrap();
-            assert!(range.start < range.end && range.end.is_finite(), "{range:?}");
-        }
-        assert!(around_log([0.0, -1.0].into_iter()).is_none());
+    fn crowded_names_stay_within_their_bounds() {
+        let crowd = [400; 20];
+        let places = spread(&crowd, 40..400);
+        assert_eq!((places[0], places[19]), (58, 400));
+        let places = spread(&[40; 20], 40..400);
+        assert_eq!((places[0], places[19]), (40, 382));
+        assert!(places.windows(2).all(|pair| pair[1] - pair[0] == APART), "{places:?}");
     }
 }

@@ -2,8 +2,11 @@
 
 use plotters::prelude::DrawingBackend;
 
+use crate::axis::Axis;
 use crate::figure::{Canvas, Figure};
-use crate::panel::{Line, Panel, Scale, around, percent};
+use crate::font::head;
+use crate::panel::{Line, Panel};
+use crate::style::Mark;
 use crate::{PlotError, style};
 
 /// What each block alone would have got right, and what the whole chain does.
@@ -24,33 +27,26 @@ impl Figure for PerBlockAccuracy {
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
         let values = || self.per_block.iter().copied();
-        let (Some(y), false) =
-            (around(values().chain([self.whole_chain])), self.per_block.is_empty())
-        else {
+        let y = Axis::shares("images classified correctly", values().chain([self.whole_chain]));
+        let (Some(y), false) = (y, self.per_block.is_empty()) else {
             return Err(PlotError::Empty { what: "no blocks" });
         };
-        let points: Vec<(f64, f64)> = (1..).map(f64::from).zip(values()).collect();
-        let x = 1.0..(points.len() as f64).max(2.0);
-        let level = [(x.start, self.whole_chain), (x.end, self.whole_chain)];
-        let chain = format!("whole chain {:.2} %", 100.0 * self.whole_chain);
+        let x = Axis::whole("block", 1, self.per_block.len());
         let lines = [
-            Line::new(Some("block alone".into()), style::BLUE, &points),
-            Line::new(Some(chain), style::VERMILION, &level),
+            Line {
+                name: Some(format!("whole chain {:.2} %", 100.0 * self.whole_chain)),
+                colour: style::VERMILION,
+                mark: None,
+                points: x.level(self.whole_chain),
+            },
+            Line {
+                name: Some("block alone".into()),
+                colour: style::BLUE,
+                mark: Some(Mark::Dot),
+                points: (1..).map(f64::from).zip(values()).collect(),
+            },
         ];
-        // Differences of a few images fill the figure unless a percent is the least it shows.
-        let middle = (y.start + y.end) / 2.0;
-        let half = ((y.end - y.start) / 2.0).max(0.005);
-        let panel = Panel {
-            title: self.title.clone(),
-            title_size: style::TITLE,
-            x_label: "block".into(),
-            y_label: "images classified correctly".into(),
-            x,
-            y: (middle - half).max(0.0)..(middle + half).min(1.002),
-            scale: Scale::Linear,
-            right_margin: 160,
-            y_format: percent,
-        };
-        panel.draw(canvas, &lines, &[])
+        head(canvas, &self.title, "")?;
+        Panel { x, y }.draw(canvas, &lines, &[])
     }
 }

@@ -1,11 +1,6 @@
-//! A small picture that is drawn as part of a figure.
+//! A small picture that is shown in a figure.
 
-use plotters::element::Rectangle;
-use plotters::prelude::DrawingBackend;
-use plotters::style::{Color, RGBColor};
-
-use crate::figure::Canvas;
-use crate::{PlotError, style};
+use crate::PlotError;
 
 /// A grey or colour picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,14 +11,14 @@ pub struct Picture {
     bytes: Vec<u8>,
 }
 
-/// Larger pictures than this are not drawn pixel by pixel.
-const MAX_SIDE: u32 = 512;
+/// Longer sides are not an image classifier's.
+const MAX_SIDE: u32 = 4096;
 
 impl Picture {
     /// `bytes` in row order, the channels of a pixel together; `channels` is 1 (grey) or 3 (RGB).
     ///
     /// # Errors
-    /// [`PlotError::Picture`] if the bytes do not fit, or a side is 0 or above 512.
+    /// [`PlotError::Picture`] if the bytes do not fit, or a side is 0 or above 4096.
     pub fn new(width: u32, height: u32, channels: u32, bytes: Vec<u8>) -> Result<Self, PlotError> {
         let sides = 1..=MAX_SIDE;
         let fits = sides.contains(&width)
@@ -37,41 +32,101 @@ impl Picture {
         }
     }
 
-    /// Draws the picture as large as it fits into a square of `side` pixels, centred, with its outline.
-    pub(crate) fn draw<B: DrawingBackend>(
-        &self,
-        canvas: &Canvas<B>,
-        (left, top): (i32, i32),
-        side: i32,
-    ) -> Result<(), PlotError> {
-        let longest = self.width.max(self.height);
-        let edge = |place: u32, length: u32| {
-            let scaled = f64::from(side) * f64::from(place) / f64::from(longest);
-            let margin = f64::from(side) * f64::from(longest - length) / f64::from(longest) / 2.0;
-            (scaled + margin).round() as i32
+    /// The picture at another size, three bytes a pixel: pixels are repeated, or their means taken.
+    fn scaled(&self, (width, height): (u32, u32)) -> Vec<u8> {
+        let span = |place: u32, places: u32, length: u32| {
+            let at =
+                |place: u32| (u64::from(place) * u64::from(length) / u64::from(places)) as usize;
+            at(place)..at(place + 1).max(at(place) + 1)
         };
-        let (size, width) = (self.channels as usize, self.width as usize);
-        for (row, y) in self.bytes.chunks_exact(size * width).zip(0u32..) {
-            let pixels: Vec<&[u8]> = row.chunks_exact(size).collect();
-            let mut x = 0u32;
-            // Neighbours of one colour are one rectangle: a fifth of the file.
-            for run in pixels.chunk_by(|a, b| a == b) {
-                let end = x + run.len() as u32;
-                let colour = match run.first() {
-                    Some(&&[r, g, b]) => RGBColor(r, g, b),
-                    Some(&&[grey]) => RGBColor(grey, grey, grey),
-                    _ => continue,
-                };
-                let corners = [
-                    (left + edge(x, self.width), top + edge(y, self.height)),
-                    (left + edge(end, self.width), top + edge(y + 1, self.height)),
-                ];
-                canvas.draw(&Rectangle::new(corners, colour.filled()))?;
-                x = end;
+        let (channels, row_length) =
+            (self.channels as usize, (self.width * self.channels) as usize);
+        let mut scaled = Vec::with_capacity((width * height * 3) as usize);
+        for y in 0..height {
+            let rows = span(y, height, self.height);
+            for x in 0..width {
+                let columns = span(x, width, self.width);
+                let count = rows.len() * columns.len();
+                for channel in (0..3).map(|channel| channel.min(channels - 1)) {
+                    let bytes = rows.clone().flat_map(|row| {
+                        columns
+                            .clone()
+                            .map(move |column| row * row_length + column * channels + channel)
+                    });
+                    let sum: usize = bytes
+                        .filter_map(|at| self.bytes.get(at))
+                        .map(|&byte| usize::from(byte))
+                        .sum();
+                    scaled.push(((sum + count / 2) / count) as u8);
+                }
             }
         }
-        let frame = [(left, top), (left + side, top + side)];
-        canvas.draw(&Rectangle::new(frame, style::GRID))?;
-        Ok(())
+        scaled
+    }
+}
+
+/// A picture in its place in a figure: as large as it fits into a square, centred.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed<'a> {
+    /// The picture.
+    pub picture: &'a Picture,
+    /// Left and top of the square, in pixels.
+    pub corner: (i32, i32),
+    /// The square's side in pixels.
+    pub side: u32,
+}
+
+impl Placed<'_> {
+    /// Width and height in pixels.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        let Picture { width, height, .. } = *self.picture;
+        let longest = width.max(height);
+        let scaled = |length: u32| (self.side * length).div_ceil(longest).max(1);
+        (scaled(width), scaled(height))
+    }
+
+    /// Left and top in pixels.
+    pub(crate) fn origin(&self) -> (i32, i32) {
+        let (width, height) = self.size();
+        let margin = |length: u32| (self.side - length).cast_signed() / 2;
+        (self.corner.0 + margin(width), self.corner.1 + margin(height))
+    }
+
+    /// Its pixels as they are drawn, three bytes each.
+    pub(crate) fn pixels(&self) -> Vec<u8> {
+        self.picture.scaled(self.size())
+    }
+
+    /// No more pixels than it has nor than are drawn: width, height, and three bytes each.
+    pub(crate) fn own_pixels(&self) -> ((u32, u32), Vec<u8>) {
+        let (width, height) = self.size();
+        let size = (width.min(self.picture.width), height.min(self.picture.height));
+        (size, self.picture.scaled(size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_grow_by_repeating_pixels_and_shrink_to_means() {
+        let grey = Picture::new(2, 1, 1, vec![10, 200]).unwrap();
+        assert_eq!(grey.scaled((4, 1)), [10, 10, 10, 10, 10, 10, 200, 200, 200, 200, 200, 200]);
+        assert_eq!(grey.scaled((1, 1)), [105, 105, 105]);
+        let colour = Picture::new(1, 2, 3, vec![0, 100, 255, 10, 200, 255]).unwrap();
+        assert_eq!(colour.scaled((1, 1)), [5, 150, 255]);
+    }
+
+    #[test]
+    fn a_picture_is_centred_in_its_square() {
+        let wide = Picture::new(1024, 16, 1, vec![7; 1024 * 16]).unwrap();
+        let placed = Placed { picture: &wide, corner: (10, 20), side: 112 };
+        assert_eq!((placed.size(), placed.origin()), ((112, 2), (10, 75)));
+        assert_eq!(placed.pixels(), vec![7; 112 * 2 * 3]);
+        assert_eq!(placed.own_pixels().0, (112, 2));
+        let one = Picture::new(1, 1, 3, vec![1, 2, 3]).unwrap();
+        let placed = Placed { picture: &one, corner: (0, 0), side: 112 };
+        assert_eq!(placed.own_pixels(), ((1, 1), vec![1, 2, 3]));
     }
 }

@@ -1,11 +1,13 @@
 //! Class embeddings that are images: what each was before training, what it became, and the difference.
 
-use plotters::element::Text;
+use plotters::element::Rectangle;
 use plotters::prelude::DrawingBackend;
 
+use crate::class_label::{self, labels};
 use crate::figure::{Canvas, Figure};
-use crate::style::{self, Anchor};
-use crate::{Picture, PlotError};
+use crate::font::{Anchor, INDENT, LABEL, head, head_width};
+use crate::picture::Placed;
+use crate::{Picture, PlotError, style};
 
 /// One class's embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,41 +41,70 @@ const TOP: i32 = 84;
 const LEFT: i32 = 92;
 /// Classes side by side.
 const COLUMNS: i32 = 10;
-/// More classes than this are not drawn.
+/// More classes than this are left out.
 const MOST: usize = 100;
 const ROWS: [&str; 3] = ["start", "learned", "change"];
 /// The height of a band of classes.
 const BAND: i32 = WORDS + 3 * (SIDE + GAP) + GAP;
 
+impl Prototypes {
+    fn shown(&self) -> &[Prototype] {
+        self.classes.get(..MOST).unwrap_or(&self.classes)
+    }
+
+    fn remark(&self) -> String {
+        match self.classes.len() {
+            ..=MOST => self.note.clone(),
+            all => format!("the first {MOST} of {all} classes; {}", self.note),
+        }
+    }
+}
+
+/// Left and top of each class, its name included.
+fn corners() -> impl Iterator<Item = (i32, i32)> {
+    (0..).map(|index| (LEFT + index % COLUMNS * (SIDE + GAP), TOP + index / COLUMNS * BAND))
+}
+
+/// The top of each of a class's pictures.
+fn tops(top: i32) -> [i32; 3] {
+    [0, 1, 2].map(|row| top + WORDS + row * (SIDE + GAP))
+}
+
 impl Figure for Prototypes {
     fn size(&self) -> (u32, u32) {
-        let shown = self.classes.len().min(MOST) as i32;
-        let width = (LEFT + shown.min(COLUMNS) * (SIDE + GAP) + GAP).max(760);
-        (width as u32, (TOP + (shown + COLUMNS - 1) / COLUMNS * BAND) as u32)
+        let shown = self.shown().len() as i32;
+        let width = LEFT + shown.min(COLUMNS) * (SIDE + GAP) + GAP;
+        let width = width.max(head_width(&self.title, &self.remark()));
+        let height = TOP + (shown + COLUMNS - 1) / COLUMNS * BAND;
+        (width.unsigned_abs(), height.unsigned_abs())
+    }
+
+    fn pictures(&self) -> Vec<Placed<'_>> {
+        let side = SIDE.unsigned_abs();
+        let places = self.shown().iter().zip(corners());
+        let placed = places.flat_map(|(class, (left, top))| {
+            let pictures = [&class.start, &class.learned, &class.change].into_iter().zip(tops(top));
+            pictures.map(move |(picture, top)| Placed { picture, corner: (left, top), side })
+        });
+        placed.collect()
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
         if self.classes.is_empty() {
             return Err(PlotError::Empty { what: "no classes" });
         }
-        let title = style::bold(style::TITLE, style::INK, Anchor::Left);
-        canvas.draw(&Text::new(style::shortened(&self.title, 90), (GAP, 28), title))?;
-        let note = style::text(style::LABEL, style::INK, Anchor::Left);
-        canvas.draw(&Text::new(style::shortened(&self.note, 110), (GAP, 58), note))?;
-        for (index, class) in (0..).zip(self.classes.iter().take(MOST)) {
-            let (band, column) = (index / COLUMNS, index % COLUMNS);
-            let top = TOP + band * BAND;
-            let left = LEFT + column * (SIDE + GAP);
-            let name = style::text(style::LABEL, style::INK, Anchor::Centre);
+        head(canvas, &self.title, &self.remark())?;
+        let names = self.classes.iter().map(|class| class.name.as_str());
+        let labels = labels(names, class_label::CLASSES, LABEL, f64::from(SIDE + GAP - 6));
+        for (label, (left, top)) in labels.iter().take(MOST).zip(corners()) {
             let at = (left + SIDE / 2, top + WORDS / 2 - 4);
-            canvas.draw(&Text::new(style::shortened(&class.name, 11), at, name))?;
-            let pictures = [&class.start, &class.learned, &class.change];
-            for ((row, picture), words) in (0..).zip(pictures).zip(ROWS) {
-                let top = top + WORDS + row * (SIDE + GAP);
-                picture.draw(canvas, (left, top), SIDE)?;
-                if column == 0 {
-                    let label = style::text(style::LABEL, style::INK, Anchor::Left);
-                    canvas.draw(&Text::new(words, (GAP, top + SIDE / 2), label))?;
+            LABEL.pen(style::INK, Anchor::Centre).write(canvas, at, label)?;
+            for (top, words) in tops(top).into_iter().zip(ROWS) {
+                let frame = [(left, top), (left + SIDE, top + SIDE)];
+                canvas.draw(&Rectangle::new(frame, style::GRID))?;
+                if left == LEFT {
+                    let at = (INDENT, top + SIDE / 2);
+                    LABEL.pen(style::INK, Anchor::Left).write(canvas, at, words)?;
                 }
             }
         }

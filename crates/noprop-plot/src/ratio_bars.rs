@@ -1,21 +1,24 @@
 //! Ratios as bars, each with the bound that it is to keep.
 
-use plotters::element::{PathElement, Rectangle, Text};
+use plotters::element::{PathElement, Rectangle};
 use plotters::prelude::DrawingBackend;
 use plotters::style::Color;
 
 use crate::PlotError;
+use crate::class_label::{SERIES, labels};
 use crate::figure::{Canvas, Figure};
-use crate::style::{self, Anchor};
+use crate::font::{Anchor, Face, TICK, head};
+use crate::style;
 
-const WIDTH: u32 = 1000;
+const WIDTH: i32 = 1000;
 const TOP: i32 = 70;
 const ROW: i32 = 64;
-const BOTTOM: i32 = 46;
+const BOTTOM: i32 = 60;
 const LEFT: i32 = 30;
 const RIGHT: i32 = 90;
-/// Where the line at 1 must be for the words before it to fit.
-const ROOMY: i32 = 700;
+const VALUE: Face = Face::bold(16.0);
+/// More bars are left out.
+const MOST: usize = 40;
 
 /// One ratio.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,34 +44,43 @@ pub struct RatioBars {
     pub bars: Vec<RatioBar>,
 }
 
+impl RatioBars {
+    fn shown(&self) -> &[RatioBar] {
+        self.bars.get(..MOST).unwrap_or(&self.bars)
+    }
+
+    /// The places of ratios, in pixels from the left.
+    fn columns(&self) -> impl Fn(f64) -> i32 {
+        let all = self.shown().iter().flat_map(|bar| [Some(bar.ratio), bar.bound]).flatten();
+        let longest = all.filter(|ratio| ratio.is_finite()).fold(1.0, f64::max);
+        let room = f64::from(WIDTH - LEFT - RIGHT);
+        // Comparisons with NaN choose 0, and one that is infinite is as long as there is room.
+        move |ratio| LEFT + (f64::max(0.0, ratio / longest).min(1.0) * room).round() as i32
+    }
+}
+
 impl Figure for RatioBars {
     fn size(&self) -> (u32, u32) {
-        let rows = i32::try_from(self.bars.len().clamp(1, 40)).unwrap_or(40);
-        (WIDTH, (TOP + rows * ROW + BOTTOM).unsigned_abs())
+        let rows = self.shown().len().max(1) as i32;
+        (WIDTH.unsigned_abs(), (TOP + rows * ROW + BOTTOM).unsigned_abs())
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
         if self.bars.is_empty() {
             return Err(PlotError::Empty { what: "ratios" });
         }
-        let finite = |value: f64| if value.is_finite() { value.max(0.0) } else { 0.0 };
-        let longest = self.bars.iter().map(|bar| finite(bar.ratio)).fold(1.0, f64::max) * 1.02;
-        let (width, height) = self.size();
-        let room = f64::from(width.cast_signed() - LEFT - RIGHT);
-        let x = |ratio: f64| LEFT + (finite(ratio) / longest * room).round() as i32;
-        let end = height.cast_signed() - BOTTOM;
-        canvas.draw(&Text::new(
-            style::shortened(&self.title, 90),
-            (LEFT, 30),
-            style::bold(style::TITLE, style::INK, Anchor::Left),
-        ))?;
-        for (row, bar) in (0..).zip(self.bars.iter().take(40)) {
+        let x = self.columns();
+        let end = self.size().1.cast_signed() - BOTTOM;
+        let remark = match self.bars.len() {
+            ..=MOST => String::new(),
+            all => format!("the first {MOST} of {all} bars"),
+        };
+        head(canvas, &self.title, &remark)?;
+        let names = self.bars.iter().map(|bar| bar.name.as_str());
+        let labels = labels(names, SERIES, TICK, f64::from(WIDTH - LEFT - LEFT));
+        for ((row, bar), label) in (0..).zip(self.shown()).zip(&labels) {
             let top = TOP + row * ROW;
-            canvas.draw(&Text::new(
-                style::shortened(&bar.name, 110),
-                (LEFT, top + 8),
-                style::text(style::TICK, style::INK, Anchor::Left),
-            ))?;
+            TICK.pen(style::INK, Anchor::Left).write(canvas, (LEFT, top + 8), label)?;
             let (low, high) = (top + 22, top + 46);
             let colour = match bar.bound {
                 Some(bound) if bar.ratio > bound => style::VERMILION,
@@ -76,11 +88,12 @@ impl Figure for RatioBars {
             };
             let corners = [(LEFT, low), (x(bar.ratio), high)];
             canvas.draw(&Rectangle::new(corners, colour.filled()))?;
-            canvas.draw(&Text::new(
-                format!("{:.2}", bar.ratio),
-                (x(bar.ratio) + 8, (low + high) / 2),
-                style::bold(style::LABEL, style::INK, Anchor::Left),
-            ))?;
+            let value = match bar.ratio {
+                ratio if ratio.abs() < 1e6 => format!("{ratio:.2}"),
+                ratio => format!("{ratio:.1e}"),
+            };
+            let at = (x(bar.ratio) + 8, (low + high) / 2);
+            VALUE.pen(style::INK, Anchor::Left).write(canvas, at, &value)?;
             if let Some(bound) = bar.bound {
                 let line = vec![(x(bound), low - 4), (x(bound), high + 4)];
                 canvas.draw(&PathElement::new(line, style::INK.stroke_width(2)))?;
@@ -88,22 +101,17 @@ impl Figure for RatioBars {
         }
         let equal = vec![(x(1.0), TOP), (x(1.0), end)];
         canvas.draw(&PathElement::new(equal, style::FAINT.stroke_width(1)))?;
-        let bounded = self.bars.iter().any(|bar| bar.bound.is_some());
-        let bound = if bounded { format!("; black: {}", self.bound) } else { String::new() };
-        // Where bars much longer than 1 leave no room before the line, there is some behind it.
-        let (place, anchor) = match x(1.0) {
-            one if one < ROOMY => (one + 14, Anchor::Left),
-            one => ((LEFT + one) / 2, Anchor::Centre),
-        };
-        let words = [
-            (LEFT, "0".to_owned(), Anchor::Left),
-            (x(1.0), format!("1: as much as {}", self.other), Anchor::Right),
-            (place, format!("shorter is better{bound}"), anchor),
-        ];
-        for (at, word, anchor) in words {
-            let place = (at, end + 18);
-            canvas.draw(&Text::new(word, place, style::text(style::TICK, style::FAINT, anchor)))?;
+        let faint = TICK.pen(style::FAINT, Anchor::Left);
+        faint.write(canvas, (LEFT, end + 16), "0")?;
+        // Bars much longer than 1 leave no room between the two.
+        if x(1.0) > LEFT + 30 {
+            TICK.pen(style::FAINT, Anchor::Centre).write(canvas, (x(1.0), end + 16), "1")?;
         }
-        Ok(())
+        let bound = match self.bars.iter().any(|bar| bar.bound.is_some()) {
+            true => format!("; black: {}", self.bound),
+            false => String::new(),
+        };
+        let words = format!("thin line: 1, as much as {}; shorter is better{bound}", self.other);
+        faint.write(canvas, (LEFT, end + 40), &words)
     }
 }

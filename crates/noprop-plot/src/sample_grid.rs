@@ -1,22 +1,24 @@
 //! Images with predicted and true labels.
 
-use plotters::element::{Rectangle, Text};
+use plotters::element::Rectangle;
 use plotters::prelude::DrawingBackend;
 use plotters::style::Color;
 
+use crate::class_label::{self, labels};
 use crate::figure::{Canvas, Figure};
-use crate::style::{self, Anchor};
-use crate::{Picture, PlotError};
+use crate::font::{Anchor, LABEL, head, head_width};
+use crate::picture::Placed;
+use crate::{Picture, PlotError, style};
 
 /// One image with its labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// The image.
     pub picture: Picture,
-    /// What the network says.
-    pub predicted: String,
-    /// What it is.
-    pub truth: String,
+    /// The network's answer, an index into the class names.
+    pub predicted: usize,
+    /// The true class.
+    pub truth: usize,
 }
 
 /// Images in rows; wrong answers are framed and written out.
@@ -24,6 +26,8 @@ pub struct Sample {
 pub struct SampleGrid {
     /// Says what is shown.
     pub title: String,
+    /// One a class.
+    pub class_names: Vec<String>,
     /// In reading order.
     pub samples: Vec<Sample>,
     /// Images a row.
@@ -32,56 +36,124 @@ pub struct SampleGrid {
 
 const SIDE: i32 = 112;
 const GAP: i32 = 16;
-const WORDS: i32 = 26;
-const TOP: i32 = 56;
+/// A line of text below an image.
+const LINE: i32 = 20;
+const TOP: i32 = 72;
+/// The width of words below an image.
+const ROOM: f64 = (SIDE + GAP - 6) as f64;
+/// More images are left out.
+const MOST: usize = 400;
+
+/// The way in which answers are written.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// "cat (is dog)"
+    Line,
+    /// "cat" and below it "is dog"
+    TwoLines,
+}
 
 impl SampleGrid {
-    fn columns(&self) -> i32 {
-        self.columns.clamp(1, 20) as i32
+    fn shown(&self) -> &[Sample] {
+        self.samples.get(..MOST).unwrap_or(&self.samples)
     }
+
+    fn remark(&self) -> String {
+        match self.samples.len() {
+            ..=MOST => String::new(),
+            all => format!("the first {MOST} of {all} images"),
+        }
+    }
+
+    fn columns(&self) -> i32 {
+        self.columns.min(self.samples.len()).clamp(1, 20) as i32
+    }
+
+    /// Labels of the classes, and how wrong answers are written with them.
+    fn labels(&self) -> (Vec<String>, Layout) {
+        let names = self.class_names.iter().map(String::as_str);
+        let labels = labels(names, class_label::CLASSES, LABEL, ROOM - LABEL.width("is "));
+        let mut wrong = self.shown().iter().filter(|sample| sample.predicted != sample.truth);
+        let fits = |sample: &Sample| {
+            let words = format!(
+                "{} (is {})",
+                label(&labels, sample.predicted),
+                label(&labels, sample.truth)
+            );
+            LABEL.width(&words) <= ROOM
+        };
+        let layout = if wrong.all(fits) { Layout::Line } else { Layout::TwoLines };
+        (labels, layout)
+    }
+
+    /// The height of a row.
+    fn row(layout: Layout) -> i32 {
+        SIDE + GAP
+            + match layout {
+                Layout::Line => LINE + 6,
+                Layout::TwoLines => 2 * LINE + 6,
+            }
+    }
+
+    /// Left and top of each image.
+    fn corners(&self, layout: Layout) -> impl Iterator<Item = (i32, i32)> {
+        let (columns, row) = (self.columns(), Self::row(layout));
+        (0..).map(move |index| (GAP + index % columns * (SIDE + GAP), TOP + index / columns * row))
+    }
+}
+
+/// A class that has no name still has its number.
+fn label(labels: &[String], class: usize) -> String {
+    labels.get(class).cloned().unwrap_or_else(|| class.to_string())
 }
 
 impl Figure for SampleGrid {
     fn size(&self) -> (u32, u32) {
-        let columns = self.columns();
-        let rows = (self.samples.len().min(400) as i32 + columns - 1) / columns;
-        let width = (GAP + columns * (SIDE + GAP)).max(640);
-        (width as u32, (TOP + rows * (SIDE + WORDS + GAP) + GAP) as u32)
+        let (columns, (_, layout)) = (self.columns(), self.labels());
+        let rows = (self.shown().len() as i32 + columns - 1) / columns;
+        let width = (GAP + columns * (SIDE + GAP)).max(head_width(&self.title, &self.remark()));
+        (width.unsigned_abs(), (TOP + rows * Self::row(layout) + GAP).unsigned_abs())
+    }
+
+    fn pictures(&self) -> Vec<Placed<'_>> {
+        let (_, layout) = self.labels();
+        let places = self.shown().iter().zip(self.corners(layout));
+        let placed = places.map(|(sample, corner)| Placed {
+            picture: &sample.picture,
+            corner,
+            side: SIDE.unsigned_abs(),
+        });
+        placed.collect()
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
         if self.samples.is_empty() {
             return Err(PlotError::Empty { what: "no images" });
         }
-        let title = style::bold(style::TITLE, style::INK, Anchor::Left);
-        canvas.draw(&Text::new(style::shortened(&self.title, 80), (GAP, TOP / 2), title))?;
-        for (index, sample) in (0..).zip(self.samples.iter().take(400)) {
-            let (row, column) = (index / self.columns(), index % self.columns());
-            let left = GAP + column * (SIDE + GAP);
-            let top = TOP + row * (SIDE + WORDS + GAP);
-            sample.picture.draw(canvas, (left, top), SIDE)?;
-            let right = sample.predicted == sample.truth;
-            let (words, colour) = if right {
-                (style::shortened(&sample.predicted, 12), style::INK)
-            } else {
-                let (said, is) = (&sample.predicted, &sample.truth);
-                let words =
-                    format!("{} (is {})", style::shortened(said, 5), style::shortened(is, 5));
-                (words, style::VERMILION)
+        head(canvas, &self.title, &self.remark())?;
+        let (labels, layout) = self.labels();
+        for (sample, (left, top)) in self.shown().iter().zip(self.corners(layout)) {
+            let frame = |grown: i32| {
+                [(left - grown, top - grown), (left + SIDE + grown, top + SIDE + grown)]
             };
-            if !right {
-                for grown in 1..=3 {
-                    let corners =
-                        [(left - grown, top - grown), (left + SIDE + grown, top + SIDE + grown)];
-                    canvas.draw(&Rectangle::new(corners, colour.stroke_width(1)))?;
+            let (said, is) = (label(&labels, sample.predicted), label(&labels, sample.truth));
+            let below = (left + SIDE / 2, top + SIDE + LINE / 2 + 5);
+            if sample.predicted == sample.truth {
+                canvas.draw(&Rectangle::new(frame(0), style::GRID))?;
+                LABEL.pen(style::INK, Anchor::Centre).write(canvas, below, &said)?;
+                continue;
+            }
+            for grown in 1..=3 {
+                canvas.draw(&Rectangle::new(frame(grown), style::VERMILION.stroke_width(1)))?;
+            }
+            let pen = LABEL.pen(style::VERMILION, Anchor::Centre);
+            match layout {
+                Layout::Line => pen.write(canvas, below, &format!("{said} (is {is})"))?,
+                Layout::TwoLines => {
+                    pen.write(canvas, below, &said)?;
+                    pen.write(canvas, (below.0, below.1 + LINE), &format!("is {is}"))?;
                 }
             }
-            let at = (left + SIDE / 2, top + SIDE + WORDS / 2 + 2);
-            canvas.draw(&Text::new(
-                words,
-                at,
-                style::text(style::LABEL, colour, Anchor::Centre),
-            ))?;
         }
         Ok(())
     }

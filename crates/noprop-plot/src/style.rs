@@ -1,15 +1,11 @@
-//! Fonts, sizes and colours that all figures share.
+//! Colours that all figures share, and the marks of lines.
 
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color, FontStyle, IntoFont, RGBColor, TextStyle, register_font};
+use plotters::element::{Circle, Polygon, Rectangle};
+use plotters::prelude::DrawingBackend;
+use plotters::style::{Color, RGBColor};
 
 use crate::PlotError;
-
-const FAMILY: &str = "sans-serif";
-
-pub(crate) const TITLE: f64 = 22.0;
-pub(crate) const LABEL: f64 = 16.0;
-pub(crate) const TICK: f64 = 14.0;
+use crate::figure::Canvas;
 
 pub(crate) const INK: RGBColor = RGBColor(30, 30, 30);
 pub(crate) const FAINT: RGBColor = RGBColor(110, 110, 110);
@@ -19,41 +15,52 @@ pub(crate) const GRID: RGBColor = RGBColor(225, 225, 225);
 pub(crate) const BLUE: RGBColor = RGBColor(0, 114, 178);
 pub(crate) const VERMILION: RGBColor = RGBColor(213, 94, 0);
 pub(crate) const GREEN: RGBColor = RGBColor(0, 158, 115);
+const PURPLE: RGBColor = RGBColor(204, 121, 167);
+const ORANGE: RGBColor = RGBColor(230, 159, 0);
+const SKY: RGBColor = RGBColor(86, 180, 233);
+const BLACK: RGBColor = RGBColor(0, 0, 0);
+const PALETTE: [RGBColor; 7] = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK];
 
-/// Makes the crate's own font the one that text is drawn in. Doing it again changes nothing.
-pub(crate) fn register_fonts() -> Result<(), PlotError> {
-    let fonts =
-        [(FontStyle::Normal, dejavu::sans::regular()), (FontStyle::Bold, dejavu::sans::bold())];
-    for (style, bytes) in fonts {
-        register_font(FAMILY, style, bytes)
-            .map_err(|_| PlotError::Draw("the bundled font cannot be read".into()))?;
+/// The look of one of several lines. The first 28 look different.
+pub(crate) fn look(index: usize) -> (RGBColor, Mark) {
+    let shapes = [Mark::Dot, Mark::Square, Mark::Triangle, Mark::Diamond];
+    (PALETTE[index % PALETTE.len()], shapes[index / PALETTE.len() % shapes.len()])
+}
+
+/// A shape on a line's points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Dot,
+    Square,
+    Triangle,
+    Diamond,
+}
+
+impl Mark {
+    /// Draws the shape within `radius` pixels of its point.
+    pub fn draw<B: DrawingBackend>(
+        self,
+        canvas: &Canvas<B>,
+        (x, y): (i32, i32),
+        radius: i32,
+        colour: RGBColor,
+    ) -> Result<(), PlotError> {
+        let (r, fill) = (radius, colour.filled());
+        match self {
+            Self::Dot => canvas.draw(&Circle::new((x, y), r, fill))?,
+            Self::Square => canvas.draw(&Rectangle::new([(x - r, y - r), (x + r, y + r)], fill))?,
+            Self::Triangle => {
+                let corners = vec![(x - r - 1, y + r), (x, y - r - 1), (x + r + 1, y + r)];
+                canvas.draw(&Polygon::new(corners, fill))?;
+            }
+            Self::Diamond => {
+                let r = r + 1;
+                let corners = vec![(x - r, y), (x, y - r), (x + r, y), (x, y + r)];
+                canvas.draw(&Polygon::new(corners, fill))?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
-}
-
-/// Where text stands relative to its point.
-#[derive(Clone, Copy)]
-pub(crate) enum Anchor {
-    Left,
-    Centre,
-    Right,
-}
-
-/// Text centred vertically on its point.
-pub(crate) fn text(size: f64, colour: RGBColor, anchor: Anchor) -> TextStyle<'static> {
-    let horizontal = match anchor {
-        Anchor::Left => HPos::Left,
-        Anchor::Centre => HPos::Center,
-        Anchor::Right => HPos::Right,
-    };
-    (FAMILY, size).into_font().color(&colour.to_rgba()).pos(Pos::new(horizontal, VPos::Center))
-}
-
-/// Bold text, centred vertically on its point.
-pub(crate) fn bold(size: f64, colour: RGBColor, anchor: Anchor) -> TextStyle<'static> {
-    let plain = text(size, colour, anchor);
-    let font = (FAMILY, size, FontStyle::Bold).into_font();
-    TextStyle { font, ..plain }
 }
 
 /// A dark-to-light sequence for `share` in 0..=1, even to the eye: points of the viridis map, joined linearly.
@@ -83,13 +90,4 @@ fn between(stops: &[(f64, f64, f64)], share: f64) -> RGBColor {
     let (a, b, part) = (stops[low], stops[low + 1], place - low as f64);
     let mix = |x: f64, y: f64| (x + (y - x) * part).round() as u8;
     RGBColor(mix(a.0, b.0), mix(a.1, b.1), mix(a.2, b.2))
-}
-
-/// `text` cut to `max` characters, with an ellipsis where something is missing.
-pub(crate) fn shortened(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(max.saturating_sub(1)).collect();
-    format!("{kept}…")
 }

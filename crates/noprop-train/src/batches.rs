@@ -22,7 +22,7 @@ pub(crate) struct Batches<'a> {
     pub images: &'a Split,
     /// What a frozen encoder makes of the images, computed once.
     features: Option<Tensor>,
-    /// How much the images of each class count, [classes], where they do not count alike.
+    /// The weight of the images of each class, [classes], where they do not count alike.
     class_weights: Option<Tensor>,
     size: usize,
     augment: Augmentation,
@@ -48,12 +48,12 @@ pub(crate) struct Batch {
     /// Images, or the features of a frozen encoder.
     pub inputs: Tensor,
     pub labels: Tensor,
-    /// How much each image counts, where they do not count alike.
+    /// The weight of each image, where they do not count alike.
     weights: Option<Tensor>,
 }
 
 impl Batch {
-    /// What the images are graded by.
+    /// The targets and weights that the images are graded by.
     pub fn targets(&self) -> Targets<'_> {
         Targets { labels: &self.labels, weights: self.weights.as_ref() }
     }

@@ -1,4 +1,4 @@
-//! How much the images of each class count in the losses.
+//! The weight of each class's images in the losses.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// How much the images of each class count in the losses.
+/// The weight of each class's images in the losses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClassWeights {

@@ -36,7 +36,7 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// How training images are changed at random, anew in every epoch.
     pub augment: Augmentation,
-    /// How much the images of each class count.
+    /// The weight of each class's images.
     pub class_weights: ClassWeights,
 }
 

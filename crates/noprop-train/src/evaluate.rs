@@ -23,6 +23,15 @@ fn chunks(device: &Device) -> (usize, Workers) {
     }
 }
 
+/// The part of an answer that is kept for every image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// The predicted class.
+    Class,
+    /// The predicted class and the probabilities of all classes: four bytes an image and class.
+    Probabilities,
+}
+
 /// The outcome of classifying a whole split. Labels were used to count, and for nothing else.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
@@ -33,8 +42,12 @@ pub struct Evaluation {
     /// The share of images that each block's own class probabilities get right, block 1 first; empty where a block alone has
     /// no answer.
     pub per_block: Vec<f64>,
+    /// The true class of every image.
+    pub truth: Vec<u32>,
     /// The predicted class of every image.
     pub predictions: Vec<u32>,
+    /// [N, classes], row by row; `None` unless [`Keep::Probabilities`] asked for them.
+    pub probabilities: Option<Vec<f32>>,
     /// Images by true class (row) and predicted class (column).
     pub confusion: Vec<Vec<u64>>,
 }
@@ -44,6 +57,24 @@ impl Evaluation {
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.total.max(1) as f64
     }
+
+    /// The share of images whose true class is among the `k` most probable ones, 0..=1; of classes that are equally probable
+    /// those with lower numbers come first. `None` without probabilities.
+    pub fn accuracy_within(&self, k: usize) -> Option<f64> {
+        let rows = self.probabilities.as_ref()?.chunks_exact(self.confusion.len().max(1));
+        let hits = rows.zip(&self.truth).filter(|&(row, &truth)| rank(row, truth as usize) < k);
+        Some(hits.count() as f64 / self.total.max(1) as f64)
+    }
+}
+
+/// Returns the number of classes that come before `class` when the most probable is first. A class whose probability is NaN, as
+/// damaged weights give, comes last.
+fn rank(probabilities: &[f32], class: usize) -> usize {
+    let Some(&own) = probabilities.get(class).filter(|own| !own.is_nan()) else {
+        return usize::MAX;
+    };
+    let before = |&(other, &p): &(usize, &f32)| p > own || (p == own && other < class);
+    probabilities.iter().enumerate().filter(before).count()
 }
 
 /// Classifies every image of `split` and counts.
@@ -58,6 +89,20 @@ pub fn evaluate(
     split: &Split,
     sampler: &Sampler,
 ) -> Result<Evaluation, TrainError> {
+    evaluate_keeping(Keep::Class, network, objective, split, sampler)
+}
+
+/// As [`evaluate`], and keeps the part of every answer that `keep` names.
+///
+/// # Errors
+/// As for [`evaluate`].
+pub fn evaluate_keeping(
+    keep: Keep,
+    network: &dyn Denoiser,
+    objective: &dyn Objective,
+    split: &Split,
+    sampler: &Sampler,
+) -> Result<Evaluation, TrainError> {
     let (chunk, workers) = chunks(split.labels.device());
     let starts: Vec<usize> = (0..split.len()).step_by(chunk).collect();
     let answers = threads::side_by_side(workers, starts, |start| {
@@ -65,13 +110,19 @@ pub fn evaluate(
         let rows: Vec<u32> = (start..start + images.dim(0)?).map(row_id).collect();
         let answer = classify(network, objective, &images, &rows, sampler)?;
         let by_block = answer.per_block.iter().map(top).collect::<Result<Vec<_>, _>>()?;
-        Ok::<_, TrainError>((top(&answer.probabilities)?, by_block))
+        let probabilities = match keep {
+            Keep::Class => Vec::new(),
+            Keep::Probabilities => answer.probabilities.flatten_all()?.to_vec1::<f32>()?,
+        };
+        Ok::<_, TrainError>((top(&answer.probabilities)?, by_block, probabilities))
     });
     let mut predictions = Vec::with_capacity(split.len());
+    let mut probabilities = Vec::new();
     let mut by_block: Vec<Vec<u32>> = Vec::new();
     for answer in answers {
-        let (chain, blocks) = answer?;
+        let (chain, blocks, more) = answer?;
         predictions.extend(chain);
+        probabilities.extend(more);
         by_block.resize_with(blocks.len(), Vec::new);
         for (labels, more) in by_block.iter_mut().zip(blocks) {
             labels.extend(more);
@@ -96,7 +147,9 @@ pub fn evaluate(
             .iter()
             .map(|labels| hits(labels) as f64 / truth.len().max(1) as f64)
             .collect(),
+        truth,
         predictions,
+        probabilities: (keep == Keep::Probabilities).then_some(probabilities),
         confusion,
     })
 }
@@ -146,4 +199,29 @@ fn row_id(row: usize) -> u32 {
 
 fn top(probabilities: &Tensor) -> Result<Vec<u32>, TrainError> {
     Ok(probabilities.argmax(D::Minus1)?.to_vec1()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Equal probabilities must not count for every class at once, nor NaN for any.
+    #[test]
+    fn the_true_class_is_looked_for_among_the_most_probable() {
+        let row = [0.1, 0.4, 0.4, 0.1];
+        let test = Evaluation {
+            correct: 1,
+            total: 4,
+            per_block: Vec::new(),
+            truth: vec![1, 2, 0, 3],
+            predictions: vec![1; 4],
+            probabilities: Some(row.repeat(4)),
+            confusion: vec![vec![0; 4]; 4],
+        };
+        let within = [1, 2, 3, 4].map(|k| test.accuracy_within(k));
+        assert_eq!(within, [Some(0.25), Some(0.5), Some(0.75), Some(1.0)]);
+        let probabilities = Some(vec![f32::NAN; 16]);
+        assert_eq!(Evaluation { probabilities, ..test.clone() }.accuracy_within(4), Some(0.0));
+        assert_eq!(Evaluation { probabilities: None, ..test }.accuracy_within(1), None);
+    }
 }

@@ -112,7 +112,7 @@ pub struct FitReport {
 
 /// What [`fit`] needs beside the trainer.
 pub struct Fitting<'a> {
-    /// Where everything is kept.
+    /// The run directory, which keeps everything.
     pub run: &'a RunDirectory,
     /// Held-out training images.
     pub validation: &'a Split,
@@ -179,6 +179,7 @@ pub fn fit(
         hardware: Hardware::with(trainer.network().class_embeddings().device()),
         epoch: progress.epoch,
         step: progress.step,
+        epochs: Some(trainer.config().epochs),
         unix_time: unix_time(),
     })?;
     let epochs = trainer.config().epochs;

@@ -16,6 +16,7 @@
 //! | `collect.rs` | what every process trained, brought to the first |
 //! | `fit.rs` | the loop over epochs: validation, best weights, checkpoints, interruption |
 //! | `evaluate.rs` | accuracy of the whole chain and after each block |
+//! | `class_scores.rs` | recall, precision and F1 of every class |
 //! | `weights.rs` | `model.safetensors`, written atomically and read with suspicion |
 //! | `state.rs` | all that a resume needs |
 //! | `units/` | a training spread over processes: each unit by itself, merged at the end |
@@ -55,6 +56,7 @@
 mod apart;
 mod atomic_file;
 mod batches;
+mod class_scores;
 mod class_weights;
 mod collect;
 mod config;
@@ -78,16 +80,17 @@ mod units;
 mod weights;
 
 pub use atomic_file::write_atomically;
+pub use class_scores::{ClassScore, ClassScores};
 pub use class_weights::ClassWeights;
 pub use config::{OptimizerKind, TrainConfig};
 pub use error::TrainError;
-pub use evaluate::{Evaluation, accuracies, evaluate};
+pub use evaluate::{Evaluation, Keep, accuracies, evaluate, evaluate_keeping};
 pub use fit::{Best, Control, EpochReport, FitReport, Fitting, Observer, Outcome, Silent, fit};
 pub use learning_rate::{Decay, LearningRate};
 pub use losses::{PartLoss, StepReport};
 pub use metrics::{Event, MeanLoss, MetricsLog};
 pub use peers::{Alone, Peers, PeersError, Traffic};
-pub use resources::{Hardware, PeakMemory, peak_memory_bytes};
+pub use resources::{Hardware, PeakMemory, free_memory_bytes, peak_memory_bytes};
 pub use run_dir::{Existing, RunDirectory};
 pub use stacked::Grouping;
 pub use state::{Progress, StateError};

@@ -36,6 +36,9 @@ pub enum Event {
         epoch: u32,
         /// Steps of the current epoch already done.
         step: u32,
+        /// Epochs of the whole training; the first versions did not record it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epochs: Option<u32>,
         /// Seconds since 1970-01-01 UTC.
         unix_time: u64,
     },

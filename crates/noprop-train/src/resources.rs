@@ -1,6 +1,7 @@
 //! What a run used and what it ran on, as far as the system tells.
 
 use std::fmt;
+use std::path::Path;
 
 use candle_core::{Device, DeviceLocation};
 use noprop_kernels::peak_device_memory;
@@ -94,6 +95,31 @@ pub fn peak_memory_bytes() -> Option<u64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// The memory that this process can still take without being ended by the system, in bytes, where the system tells (Linux): the
+/// smaller of what the machine has free and what the control group at `/sys/fs/cgroup`, a container's own, may still have.
+pub fn free_memory_bytes() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = machine.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    let number = |file: &str| -> Option<u64> {
+        std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok()?.trim().parse().ok()
+    };
+    // Copies of files that the system can drop count as used.
+    let files = || {
+        let text = std::fs::read_to_string("/sys/fs/cgroup/memory.stat").ok()?;
+        let of = |key: &str| -> Option<u64> {
+            text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+        };
+        Some(of("active_file ")? + of("inactive_file ")?)
+    };
+    // "max" is not a number: there is no limit.
+    let group = number("memory.max")
+        .zip(number("memory.current"))
+        .map(|(most, used)| most.saturating_sub(used).saturating_add(files().unwrap_or(0)));
+    let free = kilobytes * 1024;
+    Some(group.map_or(free, |group| group.min(free)))
 }
 
 #[cfg(test)]

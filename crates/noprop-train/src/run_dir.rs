@@ -3,6 +3,10 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use noprop_data::Half;
 
 use crate::TrainError;
 use crate::atomic_file::{UNFINISHED, write_new};
@@ -18,7 +22,8 @@ pub enum Existing {
 
 /// A directory that holds one run.
 ///
-/// `config.toml` (the resolved settings), `metrics.jsonl`, `model.safetensors`, `state/`, `figures/`, `README.md`.
+/// `config.toml` (the resolved settings), `data.toml` and the lists of files beside it (the record of the data), `metrics.jsonl`,
+/// `model.safetensors`, `state/`, `figures/`, `README.md`.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
@@ -28,59 +33,110 @@ pub struct RunDirectory {
 
 const CONFIG: &str = "config.toml";
 const LOCK: &str = ".lock";
-const FILES: [&str; 4] = [CONFIG, "metrics.jsonl", "model.safetensors", "README.md"];
-const FOLDERS: [&str; 3] = ["state", "figures", "units"];
+const LOCK_TRIES: u32 = 20;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
+const METRICS: &str = "metrics.jsonl";
+const MODEL: &str = "model.safetensors";
+const UNITS: &str = "units";
+/// Every run has one of these beside its settings; other projects' folders with a `config.toml` do not.
+const MARKS: [&str; 4] = [LOCK, METRICS, MODEL, UNITS];
 
 impl RunDirectory {
+    /// The name of the record of the data.
+    pub const DATA: &'static str = "data.toml";
+
+    /// The name of the list of the files of one half of the data.
+    pub fn list_name(half: Half) -> String {
+        format!("{}.sha256", half.name())
+    }
+
     /// Creates the directory, with `config` as its `config.toml`, and locks it.
     ///
     /// # Errors
-    /// [`TrainError::RunExists`] if something is there and `existing` says to refuse, or if what is there is no run;
+    /// [`TrainError::RunExists`] if something is there and `existing` says to refuse, or if what is there is not a run;
     /// [`TrainError::RunLocked`] if another process writes it; [`TrainError::File`] if the disk refuses.
     pub fn create(path: &Path, existing: Existing, config: &str) -> Result<Self, TrainError> {
+        Self::create_with(path, existing, config, &[])
+    }
+
+    /// [`Self::create`], with files `beside` the settings, which are written after them, in this order: names and content.
+    ///
+    /// # Errors
+    /// As for [`Self::create`].
+    pub fn create_with(
+        path: &Path,
+        existing: Existing,
+        config: &str,
+        beside: &[(String, Vec<u8>)],
+    ) -> Result<Self, TrainError> {
+        let replaced = existing == Existing::Replace && Self::is_run(path);
         let exists = || TrainError::RunExists { path: path.into() };
-        if path.symlink_metadata().is_ok() {
-            let is_run = path.join(CONFIG).is_file();
-            if !(Self::is_free(path) || is_run && existing == Existing::Replace) {
-                return Err(exists());
-            }
+        if !Self::is_free(path) && !replaced {
+            return Err(exists());
         }
         fs::create_dir_all(path).map_err(TrainError::writing(path))?;
         let lock = lock(path)?;
+        // Another process may have made a run while this one waited for the lock.
+        if !Self::is_free(path) && !replaced {
+            return Err(exists());
+        }
         let run = Self { path: path.into(), _lock: Some(lock) };
-        for file in FILES {
-            remove(&path.join(file), |path| fs::remove_file(path))?;
-        }
-        for folder in FOLDERS {
-            remove(&path.join(folder), |path| fs::remove_dir_all(path))?;
-        }
+        run.clear()?;
         run.write(CONFIG, config.as_bytes())?;
+        for (name, content) in beside {
+            run.write(name, content)?;
+        }
         Ok(run)
     }
 
-    /// Takes part in a run that several processes write, each in folders of its own; the first makes it. The run itself is
-    /// not locked.
+    /// Removes everything that a training writes, and nothing else. The settings go last: a kill leaves a run that can be replaced
+    /// again, or an empty one.
+    fn clear(&self) -> Result<(), TrainError> {
+        remove(&self.units(), |path| fs::remove_dir_all(path))?;
+        let generation = |name: &str| name == "progress.json" || name.parse::<u64>().is_ok();
+        let figure = |name: &str| name.ends_with(".png") || name.ends_with(".svg");
+        remove_entries(&self.state(), generation)?;
+        remove_entries(&self.figures(), figure)?;
+        let lists = Half::ALL.map(Self::list_name);
+        let lists = lists.iter().map(String::as_str);
+        // Without the record its lists are not read.
+        for file in
+            [Self::DATA].into_iter().chain(lists).chain(["README.md", MODEL, METRICS, CONFIG])
+        {
+            remove(&self.path.join(file), |path| fs::remove_file(path))?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the content of `path` was written by a training.
+    fn is_run(path: &Path) -> bool {
+        path.join(CONFIG).is_file() && MARKS.iter().any(|mark| path.join(mark).exists())
+    }
+
+    /// Takes part in a run that several processes write, each in folders of its own; the first makes it, with files `beside` the
+    /// settings. The run itself is not locked.
     ///
     /// # Errors
     /// [`TrainError::OtherSettings`] if the run has another `config.toml` than `config`; [`TrainError::RunExists`] if what is there
-    /// is no run; [`TrainError::File`] if the disk refuses.
-    pub fn join(path: &Path, config: &str) -> Result<Self, TrainError> {
+    /// is not a run; [`TrainError::File`] if the disk refuses.
+    pub fn join(
+        path: &Path,
+        config: &str,
+        beside: &[(String, Vec<u8>)],
+    ) -> Result<Self, TrainError> {
         let file = path.join(CONFIG);
         // Looked at twice: another process may have made it in between.
         if !file.is_file() && !Self::is_free(path) && !file.is_file() {
             return Err(TrainError::RunExists { path: path.into() });
         }
         fs::create_dir_all(path).map_err(TrainError::writing(path))?;
-        let made = write_new(&file, |to| to.write_all(config.as_bytes()));
-        match made {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(TrainError::writing(file)(error));
-            }
-            _ => {}
-        }
+        write_once(&file, config.as_bytes())?;
         let there = fs::read(&file).map_err(TrainError::reading(&file))?;
         if there != config.as_bytes() {
             return Err(TrainError::OtherSettings { path: path.into() });
+        }
+        for (name, content) in beside {
+            write_once(&path.join(name), content)?;
         }
         Ok(Self { path: path.into(), _lock: None })
     }
@@ -137,14 +193,24 @@ impl RunDirectory {
         self.path.join(CONFIG)
     }
 
+    /// `data.toml`: the record of the data.
+    pub fn data(&self) -> PathBuf {
+        self.path.join(Self::DATA)
+    }
+
+    /// `train.sha256`, `validation.sha256` or `test.sha256`: the files of one half of the data.
+    pub fn files(&self, half: Half) -> PathBuf {
+        self.path.join(Self::list_name(half))
+    }
+
     /// `model.safetensors`: the weights of the best epoch.
     pub fn model(&self) -> PathBuf {
-        self.path.join("model.safetensors")
+        self.path.join(MODEL)
     }
 
     /// `metrics.jsonl`: one event a line.
     pub fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
+        self.path.join(METRICS)
     }
 
     /// `state/`: all that a resume needs.
@@ -154,7 +220,7 @@ impl RunDirectory {
 
     /// `units/`: what processes leave that train some units each.
     pub fn units(&self) -> PathBuf {
-        self.path.join("units")
+        self.path.join(UNITS)
     }
 
     /// `figures/`.
@@ -174,12 +240,32 @@ impl RunDirectory {
 }
 
 fn lock(path: &Path) -> Result<File, TrainError> {
-    let file = path.join(LOCK);
-    let handle = File::create(&file).map_err(TrainError::writing(&file))?;
-    match handle.try_lock() {
-        Ok(()) => Ok(handle),
-        Err(TryLockError::WouldBlock) => Err(TrainError::RunLocked { path: path.into() }),
-        Err(TryLockError::Error(source)) => Err(TrainError::writing(file)(source)),
+    let locked = lock_file(&path.join(LOCK))?;
+    locked.ok_or_else(|| TrainError::RunLocked { path: path.into() })
+}
+
+/// Locks `file`, which is made if it is not there; none if another process holds it for longer than a moment. One that was killed
+/// holds it until the system has cleaned up after it, and one that asks for a status holds it as briefly.
+pub(crate) fn lock_file(file: &Path) -> Result<Option<File>, TrainError> {
+    let handle = File::create(file).map_err(TrainError::writing(file))?;
+    for tries in 1.. {
+        match handle.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => sleep(LOCK_WAIT),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => return Err(TrainError::writing(file)(source)),
+        }
+    }
+    Ok(Some(handle))
+}
+
+/// Writes a file that several processes may want to write, all of them the same.
+fn write_once(file: &Path, content: &[u8]) -> Result<(), TrainError> {
+    match write_new(file, |to| to.write_all(content)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(TrainError::writing(file)(error))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -192,9 +278,64 @@ fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), 
     }
 }
 
+/// Removes those entries of a folder that are `ours`, and the folder if nothing is left in it.
+fn remove_entries(folder: &Path, ours: impl Fn(&str) -> bool) -> Result<(), TrainError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(TrainError::reading(folder))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(TrainError::reading(folder))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !ours(&name) && !name.starts_with(UNFINISHED) {
+            continue;
+        }
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        remove(&entry.path(), |path| match is_folder {
+            true => fs::remove_dir_all(path),
+            false => fs::remove_file(path),
+        })?;
+    }
+    // It stays where somebody else's files are in it.
+    let _ = fs::remove_dir(folder);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A folder with a `config.toml` need not be a run, and in a run not every file need be ours.
+    #[test]
+    fn only_a_run_is_replaced_and_only_what_it_wrote() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str| {
+            let file = dir.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "mine").unwrap();
+        };
+        ["site/config.toml", "site/README.md", "site/figures/a.png", "site/state/x"].map(write);
+        let site = dir.path().join("site");
+        assert!(matches!(
+            RunDirectory::create(&site, Existing::Replace, ""),
+            Err(TrainError::RunExists { .. })
+        ));
+        assert!(site.join("README.md").is_file() && site.join("figures/a.png").is_file());
+
+        let beside = [(RunDirectory::DATA.to_owned(), b"folder".to_vec())];
+        let path = dir.path().join("run");
+        let run = RunDirectory::create_with(&path, Existing::Refuse, "", &beside).unwrap();
+        assert_eq!(fs::read(run.data()).unwrap(), b"folder");
+        drop(run);
+        ["run/figures/a.png", "run/figures/notes.txt", "run/state/progress.json"].map(write);
+        ["run/state/12/shared.safetensors", "run/state/mine", "run/thesis.tex"].map(write);
+        drop(RunDirectory::create(&path, Existing::Replace, "").unwrap());
+        let left = |name: &str| path.join(name).exists();
+        assert!(left("figures/notes.txt") && left("state/mine") && left("thesis.tex"));
+        assert!(!left("figures/a.png") && !left("state/12") && !left("state/progress.json"));
+        assert!(!left(RunDirectory::DATA));
+    }
 
     /// A run must never be lost to a second `train`, nor somebody's folder to `--force`.
     #[test]

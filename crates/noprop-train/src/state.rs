@@ -31,9 +31,7 @@ const UNTRAINED: &str = "untrained";
 #[non_exhaustive]
 pub enum StateError {
     /// There is none.
-    #[error(
-        "{path} holds no saved state to resume from: train it anew with --force, or choose another run"
-    )]
+    #[error("{path} holds no saved state to go on from")]
     Missing {
         /// The run directory.
         path: PathBuf,
@@ -126,6 +124,18 @@ impl Progress {
     /// # Errors
     /// [`StateError`].
     pub fn read(run: &RunDirectory, config: &str) -> Result<Self, TrainError> {
+        Self::read_if(run, config, |saved| saved == config)
+    }
+
+    /// [`Self::read`] where the settings that the state was `saved` with may be others: those from which `config` goes on.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn read_if(
+        run: &RunDirectory,
+        config: &str,
+        goes_on: impl FnOnce(&str) -> bool,
+    ) -> Result<Self, TrainError> {
         let path = run.state().join("progress.json");
         let malformed = |reason: String| StateError::Malformed { path: path.clone(), reason };
         let mut text = String::new();
@@ -151,10 +161,33 @@ impl Progress {
             let reason = format!("format {} where {FORMAT} is expected", progress.format);
             return Err(malformed(reason).into());
         }
-        if progress.config != config {
+        if !goes_on(&progress.config) {
             return Err(StateError::OtherConfig { path }.into());
         }
-        Ok(progress)
+        Ok(Self { config: config.into(), ..progress })
+    }
+
+    /// Makes the first `bytes` of the run's log part of its saved state, if it has one: a resume keeps them.
+    ///
+    /// # Errors
+    /// [`StateError::Malformed`], or [`TrainError::File`] if the disk refuses.
+    pub fn keep_log(run: &RunDirectory, bytes: u64) -> Result<(), TrainError> {
+        let path = run.state().join("progress.json");
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(TrainError::reading(&path))?,
+        };
+        let saved: Self = serde_json::from_slice(&text).map_err(|error| StateError::Malformed {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        Self { metrics_bytes: bytes, ..saved }.write(&path)
+    }
+
+    fn write(&self, path: &Path) -> Result<(), TrainError> {
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| TrainError::writing(path)(error.into()))?;
+        write_atomically(path, |file| file.write_all(&text)).map_err(TrainError::writing(path))
     }
 
     /// Brings `trainer` to where the state of `run` was saved.
@@ -230,10 +263,7 @@ impl Progress {
         let saved = Some((self.epoch, self.step));
         let next = Self { generation, saved, ..self.clone() };
         let path = run.state().join("progress.json");
-        let text = serde_json::to_vec_pretty(&next)
-            .map_err(|error| TrainError::writing(&path)(error.into()))?;
-        write_atomically(&path, |file| file.write_all(&text))
-            .map_err(TrainError::writing(&path))?;
+        next.write(&path)?;
         *self = next;
         tracing::debug!(epoch = self.epoch, step = self.step, folder = %folder.display(), "state saved");
         remove_others(&run.state(), generation);

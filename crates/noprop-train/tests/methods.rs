@@ -345,7 +345,7 @@ fn weights_multiply_what_each_image_gives_to_the_loss() {
 struct Graded {
     /// All losses, and all their gradients.
     numbers: Vec<f32>,
-    /// What is reported of blocks.
+    /// The losses that are reported of blocks.
     errors: Vec<f32>,
 }
 

@@ -125,7 +125,7 @@ fn killed_within_an_epoch_goes_on_to_the_same_bytes() {
     }
 }
 
-/// A save that fails ends the training, and the state before it is whole: gone on with, it ends in the same bytes.
+/// A save that fails ends the training, and the state before it is whole: a resume from it ends in the same bytes.
 #[test]
 fn a_save_that_fails_leaves_the_state_before_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! How many epochs fit into a budget of time.
+//! The number of epochs that fit into a budget of time.
 
 /// What an epoch's trial of a row took, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -10,6 +10,7 @@ use noprop_method::SamplerKind;
 
 use crate::args::{Args, Command, Reproduce};
 use crate::config::{Method, RunConfig};
+use crate::shell;
 use crate::source::Source;
 
 /// A part of the paper.
@@ -324,15 +325,7 @@ fn resolved(command: &[OsString]) -> Result<RunConfig> {
 
 /// A command as one would type it.
 pub fn typed(command: &[OsString]) -> String {
-    let plain = |word: &str| {
-        let harmless = |c: char| c.is_alphanumeric() || "-_./:=,+@%".contains(c);
-        !word.is_empty() && word.chars().all(harmless)
-    };
-    let quoted = |word: &OsString| {
-        let word = word.to_string_lossy();
-        if plain(&word) { word.into_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
-    };
-    let words: Vec<String> = command.iter().map(quoted).collect();
+    let words: Vec<String> = command.iter().map(|word| shell::word(word)).collect();
     format!("noprop {}", words.join(" "))
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod known_data;
 mod png;
 
 use std::ffi::OsStr;
@@ -10,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use png::{Pixel, lie, png};
+use png::{Pixel, lie, png, spot};
 
 fn noprop<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_noprop"))
@@ -45,7 +46,8 @@ fn two_classes(root: &Path, side: u32) {
             let picture = png(side, side, Pixel::Grey8(shade + 10 * number));
             write(&root.join(format!("train/{class}/{number}.png")), &picture);
         }
-        write(&root.join(format!("test/{class}/t.png")), &png(side, side, Pixel::Grey8(shade)));
+        let picture = png(side, side, Pixel::Grey8(shade + 5));
+        write(&root.join(format!("test/{class}/t.png")), &picture);
     }
 }
 

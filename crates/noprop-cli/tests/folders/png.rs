@@ -29,6 +29,14 @@ pub fn png(height: u32, width: u32, pixel: Pixel) -> Vec<u8> {
     file((height, width), pixel, &row.repeat(height as usize))
 }
 
+/// A grey picture of 16 x 16 pixels with a spot of `ink` in the middle of its `ground`.
+pub fn spot(ground: u8, ink: u8) -> Vec<u8> {
+    let edge = [vec![0], vec![ground; 16]].concat();
+    let middle = [vec![0], vec![ground; 4], vec![ink; 8], vec![ground; 4]].concat();
+    let rows = [edge.repeat(4), middle.repeat(8), edge.repeat(4)].concat();
+    file((16, 16), Pixel::Grey8(ink), &rows)
+}
+
 /// A header that promises `height` x `width` pixels, and a single row of one pixel.
 pub fn lie(height: u32, width: u32) -> Vec<u8> {
     file((height, width), Pixel::Grey8(0), &[0, 0])

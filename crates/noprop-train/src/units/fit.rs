@@ -6,13 +6,13 @@ use super::folder::{UnitEpoch, UnitFolder, UnitProgress};
 use crate::fit::{Control, EpochSums, Observer};
 use crate::{Existing, Outcome, RunDirectory, TrainError, Trainer};
 
-/// What [`fit_units`] needs beside the trainer.
+/// The arguments of [`fit_units`] beside the trainer.
 pub struct UnitFitting<'a> {
-    /// Where everything is kept.
+    /// The run directory, which keeps everything.
     pub run: &'a RunDirectory,
     /// The text of the settings: what is there must have been written with the same.
     pub config: &'a str,
-    /// Whether units that are there are gone on with, or replaced.
+    /// The treatment of units that are there: they go on, or are replaced.
     pub existing: Existing,
     /// As in [`crate::Fitting`].
     pub save_every: Duration,

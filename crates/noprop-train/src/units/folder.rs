@@ -5,8 +5,6 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::Duration;
 
 use candle_core::Tensor;
 use noprop_kernels::optim::Moments;
@@ -15,13 +13,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::fit::EpochSums;
 use crate::metrics::MeanLoss;
+use crate::run_dir::lock_file;
 use crate::state::{moment, named, owned, set, take};
 use crate::{Hardware, RunDirectory, TrainError, Trainer, Unit, read_weights, write_weights};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Somebody who asks for the status holds a lock for a moment.
-const LOCK_TRIES: u32 = 20;
-const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// Why units could not be trained apart or put together.
 #[derive(Debug, thiserror::Error)]
@@ -168,18 +164,10 @@ impl UnitFolder {
         let epochs = path.join("epochs");
         fs::create_dir_all(&epochs).map_err(TrainError::writing(&epochs))?;
         let lock = path.join(".lock");
-        let file = File::create(&lock).map_err(TrainError::writing(&lock))?;
-        for tries in 1.. {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => sleep(LOCK_WAIT),
-                Err(TryLockError::WouldBlock) => {
-                    return Err(UnitError::Locked { path, unit }.into());
-                }
-                Err(TryLockError::Error(source)) => return Err(TrainError::writing(lock)(source)),
-            }
+        match lock_file(&lock)? {
+            Some(lock) => Ok(Self { path, _lock: lock }),
+            None => Err(UnitError::Locked { path, unit }.into()),
         }
-        Ok(Self { path, _lock: file })
     }
 
     /// Forgets what was trained.

@@ -90,6 +90,7 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
         hardware: Hardware::here(),
         epoch: 0,
         step: 0,
+        epochs: Some(merging.epochs),
         unix_time: unix_time(),
     }];
     let (mut best, mut trained, mut processors) = (None::<Best>, 0.0, BTreeSet::new());

@@ -1,4 +1,4 @@
-//! What a process that is killed leaves on the disk.
+//! The files that a killed process leaves on the disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,242 @@
+//! The classes and files in a folder, before the first picture is read.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use unicode_normalization::UnicodeNormalization;
+
+use crate::{DataError, Notice};
+
+/// Names for the folder of held-out pictures.
+const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
+
+/// Names, in lower case, of files and folders that systems and archives leave behind. Names that begin with a dot are not looked
+/// at anyway.
+const LITTER: [&str; 7] =
+    ["thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"];
+
+/// A folder of pictures of one class.
+pub(super) struct Class {
+    /// The folder's name, composed as Unicode's form C: macOS and Linux write accents differently.
+    pub name: String,
+    /// The folder.
+    pub path: PathBuf,
+    /// The folder's path in the data set.
+    pub place: PathBuf,
+    /// Names of files, in their order.
+    pub files: Vec<OsString>,
+    /// True if a folder inside it holds files.
+    nested: bool,
+}
+
+impl Class {
+    /// The error for a class without pictures.
+    pub fn is_empty(&self) -> DataError {
+        let reason = match self.nested {
+            false => format!("class {} has no pictures", self.name),
+            true => format!(
+                "class {} has no pictures but in folders inside it, which are not read: move them up into the class",
+                self.name
+            ),
+        };
+        DataError::Folder { path: self.path.clone(), reason }
+    }
+}
+
+/// A folder of a person's pictures.
+pub(super) enum Tree {
+    /// `train/<class>`, `test/<class>` and perhaps `val/<class>`.
+    Halves { train: Vec<Class>, validation: Option<Vec<Class>>, test: Vec<Class> },
+    /// `<class>`.
+    Flat(Vec<Class>),
+}
+
+/// Reads the names of folders and files in `root`.
+pub(super) fn read(root: &Path, notices: &mut Vec<Notice>) -> Result<Tree, DataError> {
+    if !root.is_dir() {
+        return refuse(root, "there is no such folder");
+    }
+    let has = |name: &str| root.join(name).is_dir();
+    match (has("train"), has("test")) {
+        (true, true) => {
+            let held: Vec<&str> = VALIDATION.into_iter().filter(|name| has(name)).collect();
+            let validation = match held.as_slice() {
+                [] => None,
+                [one] => Some(classes(root, one, notices)?),
+                several => {
+                    let reason = format!(
+                        "it has several folders of held-out pictures: {}; keep one of them",
+                        several.join(", ")
+                    );
+                    return refuse(root, reason);
+                }
+            };
+            beside(root, &held, notices)?;
+            Ok(Tree::Halves {
+                train: classes(root, "train", notices)?,
+                validation,
+                test: classes(root, "test", notices)?,
+            })
+        }
+        (false, false) => Ok(Tree::Flat(classes(root, "", notices)?)),
+        (true, false) => refuse(root, missing_half(root, "test")?),
+        (false, true) => refuse(root, missing_half(root, "train")?),
+    }
+}
+
+/// The classes to test on: those in `test`, or else those in `root` itself.
+pub(super) fn read_test(root: &Path, notices: &mut Vec<Notice>) -> Result<Vec<Class>, DataError> {
+    let has = |name: &str| root.join(name).is_dir();
+    match (root.is_dir(), has("test"), has("train")) {
+        (false, ..) => refuse(root, "there is no such folder"),
+        (true, true, _) => classes(root, "test", notices),
+        (true, false, true) => refuse(root, missing_half(root, "test")?),
+        (true, false, false) => classes(root, "", notices),
+    }
+}
+
+/// The error for a folder of classes that no share was named for.
+pub(super) fn undivided<T>(root: &Path) -> Result<T, DataError> {
+    refuse(root, missing_half(root, "train")?)
+}
+
+fn refuse<T>(path: &Path, reason: impl Into<String>) -> Result<T, DataError> {
+    Err(DataError::Folder { path: path.into(), reason: reason.into() })
+}
+
+/// Words on a half that is not there, with the folder that may be meant.
+fn missing_half(root: &Path, half: &str) -> Result<String, DataError> {
+    let folders: Vec<PathBuf> = entries(root)?.into_iter().filter(|entry| entry.is_dir()).collect();
+    let named = |name: &str| {
+        let same =
+            |folder: &&PathBuf| folder.file_name().is_some_and(|is| is.eq_ignore_ascii_case(name));
+        folders.iter().find(same).map(|folder| folder.display().to_string())
+    };
+    let mut reason = format!("there is no folder {half} in it; ");
+    if let Some(other) = named(half) {
+        reason += &format!("{other} must be named {half}");
+    } else if let [inner] = folders.as_slice()
+        && inner.join("train").is_dir()
+        && inner.join("test").is_dir()
+    {
+        reason += &format!("{} is such a folder", inner.display());
+    } else if let Some(held) = VALIDATION.into_iter().find_map(named).filter(|_| half == "test") {
+        reason += &format!(
+            "{held} is for choosing the epoch: name it test to test on it, and held-out pictures are taken from train"
+        );
+    } else {
+        reason += "pictures belong in train/<class> and test/<class>, or, to train on them, in <class> with --split 0.2 to \
+                   test on a fifth";
+    }
+    Ok(reason)
+}
+
+/// Notes folders in `root` that are not read.
+fn beside(root: &Path, held: &[&str], notices: &mut Vec<Notice>) -> Result<(), DataError> {
+    let read = |name: &OsStr| name == "train" || name == "test" || held.iter().any(|h| name == *h);
+    let mut paths: Vec<PathBuf> = entries(root)?
+        .into_iter()
+        .filter(|entry| entry.is_dir() && !is_litter(entry))
+        .filter(|entry| !entry.file_name().is_some_and(read))
+        .collect();
+    paths.sort();
+    if !paths.is_empty() {
+        notices.push(Notice::Beside { paths });
+    }
+    Ok(())
+}
+
+/// The folders in `root`/`half`, in the order of their names.
+fn classes(root: &Path, half: &str, notices: &mut Vec<Notice>) -> Result<Vec<Class>, DataError> {
+    let (mut classes, mut litter, mut loose) = (Vec::new(), Vec::new(), Vec::new());
+    for folder in entries(&root.join(half))? {
+        if is_litter(&folder) {
+            litter.push(folder);
+        } else if !folder.is_dir() {
+            if looks_like_a_picture(&folder) {
+                loose.push(folder);
+            }
+        } else {
+            classes.push(class(root, half, folder, &mut litter, notices)?);
+        }
+    }
+    classes.sort_by(|a, b| a.name.cmp(&b.name));
+    for pair in classes.windows(2) {
+        if let [a, b] = pair
+            && a.name == b.name
+        {
+            let reason = format!("its name and that of {} read the same", a.path.display());
+            return refuse(&b.path, reason);
+        }
+    }
+    for (paths, notice) in [
+        (litter, (|paths| Notice::Litter { paths }) as fn(_) -> _),
+        (loose, |paths| Notice::Loose { paths }),
+    ] {
+        let mut paths: Vec<PathBuf> = paths;
+        paths.sort();
+        if !paths.is_empty() {
+            notices.push(notice(paths));
+        }
+    }
+    Ok(classes)
+}
+
+fn class(
+    root: &Path,
+    half: &str,
+    folder: PathBuf,
+    litter: &mut Vec<PathBuf>,
+    notices: &mut Vec<Notice>,
+) -> Result<Class, DataError> {
+    let (Some(own), Some(name)) =
+        (folder.file_name(), folder.file_name().and_then(|name| name.to_str()))
+    else {
+        return refuse(&folder, "its name is not UTF-8; give it another");
+    };
+    let place = root.join(half).join(own);
+    let place = place.strip_prefix(root).map(Path::to_path_buf).unwrap_or_default();
+    let name = name.nfc().collect();
+    let (mut files, mut nested) = (Vec::new(), Vec::new());
+    for file in entries(&folder)? {
+        if is_litter(&file) {
+            litter.push(file);
+        } else if file.is_dir() {
+            let count = entries(&file)?.len();
+            if count > 0 {
+                nested.push((file, count));
+            }
+        } else {
+            files.extend(file.file_name().map(OsStr::to_os_string));
+        }
+    }
+    files.sort();
+    nested.sort();
+    let has_nested = !nested.is_empty();
+    notices.extend(nested.into_iter().map(|(path, files)| Notice::Nested { path, files }));
+    Ok(Class { name, path: folder, place, files, nested: has_nested })
+}
+
+fn is_litter(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
+    name.is_some_and(|name| LITTER.contains(&name.as_str()))
+}
+
+fn looks_like_a_picture(path: &Path) -> bool {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    ending.is_some_and(|ending| matches!(ending.as_str(), "png" | "jpg" | "jpeg"))
+}
+
+/// The entries of a folder whose names do not begin with a dot.
+fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let reading = |source| DataError::Read { path: path.into(), source };
+    let mut all = Vec::new();
+    for entry in fs::read_dir(path).map_err(reading)? {
+        let entry = entry.map_err(reading)?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            all.push(entry.path());
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,83 @@
+//! Remarks on a data set that can be used, but not without a word.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::DataError;
+
+/// Files of a kind that are named one by one.
+const NAMED: usize = 3;
+
+/// A remark on a data set.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A file that is not a usable picture was left out, as was asked for.
+    LeftOut(Arc<DataError>),
+    /// Files that operating systems and archives leave behind were passed over.
+    Litter {
+        /// The files and folders.
+        paths: Vec<PathBuf>,
+    },
+    /// A folder inside a class was not read: a class's pictures lie in its folder itself.
+    Nested {
+        /// The folder.
+        path: PathBuf,
+        /// The number of its files.
+        files: usize,
+    },
+    /// Pictures that lie outside of every class were not read.
+    Loose {
+        /// The pictures.
+        paths: Vec<PathBuf>,
+    },
+    /// Folders beside those for training and testing were not read.
+    Beside {
+        /// The folders.
+        paths: Vec<PathBuf>,
+    },
+    /// Files of a known data set are not the published ones.
+    Unpublished {
+        /// The data set.
+        name: &'static str,
+        /// The names of the files.
+        files: Vec<&'static str>,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeftOut(error) => write!(f, "left out: {error}"),
+            Self::Litter { paths } => {
+                write!(f, "passed over, since systems leave such files behind: {}", some(paths))
+            }
+            Self::Nested { path, files } => write!(
+                f,
+                "not read: the folder {} inside a class, with {files} file(s); move its pictures up into the class",
+                path.display()
+            ),
+            Self::Loose { paths } => {
+                write!(f, "not read, since they are outside of every class: {}", some(paths))
+            }
+            Self::Beside { paths } => {
+                write!(f, "not read, since they are neither train, test nor val: {}", some(paths))
+            }
+            Self::Unpublished { name, files } => write!(
+                f,
+                "these are not the published files of {name} (another SHA-256): {}",
+                files.join(", ")
+            ),
+        }
+    }
+}
+
+/// The first few paths, and the number of the others.
+fn some(paths: &[PathBuf]) -> String {
+    let named: Vec<_> = paths.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+    match paths.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}

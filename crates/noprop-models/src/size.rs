@@ -1,0 +1,118 @@
+//! The memory of a training, estimated before anything large is made.
+
+use candle_core::Device;
+use noprop_method::{Denoiser, EncoderKind, ParameterBuilder, Readout, Seed};
+
+use crate::image_branch::ImageInput;
+use crate::{Embedding, EmbeddingStart, ImageShape, ModelError, Network, NetworkConfig};
+
+/// Bytes of an f32.
+const NUMBER: u64 = 4;
+/// A parameter and Adam's two moments of it.
+const COPIES: u64 = 3;
+/// Numbers that an image branch keeps for its backward pass, for each pixel of an image: the outputs of the three convolutions and
+/// what the copies between them need.
+const KEPT_A_PIXEL: u64 = 120;
+/// Numbers that the layers behind an image branch keep, for each image.
+const KEPT_BY_HEAD: u64 = 8_000;
+
+impl NetworkConfig {
+    /// The numbers in all parameters of this network.
+    ///
+    /// They are counted on networks of one block and of two for the smallest images, and only what grows with images and blocks is
+    /// added, so that no memory is taken.
+    ///
+    /// # Errors
+    /// [`ModelError`] for settings that do not go together.
+    pub fn count_parameters(&self) -> Result<u64, ModelError> {
+        self.check()?;
+        let side = *ImageShape::SIDES.start();
+        let image = ImageShape { channels: self.image.channels, height: side, width: side };
+        let counted = |blocks| {
+            // Orthogonal rows would take long to make.
+            let start = self.embedding.is_trained().then_some(EmbeddingStart::Random);
+            let small = Self { image, blocks, embedding_start: start, ..self.clone() };
+            let network = Network::new(&small, ParameterBuilder::seeded(Seed(0), &Device::Cpu))?;
+            let counts = network.parameters().iter().map(|parameter| parameter.var.elem_count());
+            Ok::<u64, ModelError>(counts.map(|count| count as u64).sum())
+        };
+        let (one, two) = (counted(1)?, counted(2)?);
+        let blocks = self.blocks as u64;
+        let small = one + (blocks - 1) * (two - one);
+        let grown = self.flat(self.image) - self.flat(image);
+        let mut count = small + self.image_branches() * grown * crate::image_branch::WIDTH as u64;
+        if self.embedding == Embedding::Prototype {
+            // The matrix, its start and a trained readout have a column a pixel.
+            let pixels = (self.image.pixels() - image.pixels()) as u64;
+            let matrices = if self.readout == Readout::Posterior { 2 } else { 3 };
+            count += matrices * self.classes as u64 * pixels;
+        }
+        Ok(count)
+    }
+
+    /// Bytes that the weights of a training take, with their moments.
+    ///
+    /// # Errors
+    /// As for [`Self::count_parameters`].
+    pub fn weight_bytes(&self) -> Result<u64, ModelError> {
+        Ok(self.count_parameters()? * COPIES * NUMBER)
+    }
+
+    /// Bytes, roughly, that a step with `batch` images keeps for its backward passes, with `at_once` blocks in training at a time.
+    pub fn step_bytes(&self, batch: usize, at_once: usize) -> u64 {
+        let pixels = (self.image.height * self.image.width) as u64;
+        let at_once = at_once.min(self.blocks) as u64;
+        let branches = match (self.encoder, self.embedding) {
+            (EncoderKind::PerBlock, Embedding::Prototype) => 2 * at_once,
+            (EncoderKind::PerBlock, _) => at_once,
+            (EncoderKind::Shared, Embedding::Prototype) => 1 + at_once,
+            (EncoderKind::Shared, _) => 1,
+            (EncoderKind::Frozen, Embedding::Prototype) => at_once,
+            (EncoderKind::Frozen, _) => 0,
+        };
+        batch as u64 * NUMBER * (branches * pixels * KEPT_A_PIXEL + at_once * KEPT_BY_HEAD)
+    }
+
+    fn image_branches(&self) -> u64 {
+        let blocks = self.blocks as u64;
+        let encoders = if self.encoder == EncoderKind::PerBlock { blocks } else { 1 };
+        encoders + if self.embedding == Embedding::Prototype { blocks } else { 0 }
+    }
+
+    fn flat(&self, shape: ImageShape) -> u64 {
+        ImageInput { shape, padding: self.padding, dropout: 0.0 }.flat() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An estimate that forgets a branch would let a training begin that cannot end.
+    #[test]
+    fn counts_what_is_built() {
+        let image = ImageShape { channels: 3, height: 20, width: 30 };
+        for encoder in [EncoderKind::Shared, EncoderKind::PerBlock, EncoderKind::Frozen] {
+            for embedding in
+                [Embedding::Onehot, Embedding::Learned { dimension: 7 }, Embedding::Prototype]
+            {
+                let config = NetworkConfig::new(image, 4, 3).unwrap();
+                let config = config.encoder(encoder).embedding(embedding);
+                let source = ParameterBuilder::seeded(Seed(0), &Device::Cpu);
+                let network = Network::new(&config, source).unwrap();
+                let built: usize = network.parameters().iter().map(|p| p.var.elem_count()).sum();
+                let counted = config.count_parameters().unwrap();
+                assert_eq!(counted, built as u64, "{encoder} {embedding}");
+            }
+        }
+    }
+
+    /// A thousand blocks for the largest images are counted, not built.
+    #[test]
+    fn a_network_that_no_machine_holds_is_counted() {
+        let image = ImageShape { channels: 3, height: 1024, width: 1024 };
+        let config = NetworkConfig::new(image, 10, 1000).unwrap();
+        let bytes = config.encoder(EncoderKind::PerBlock).weight_bytes().unwrap();
+        assert!(bytes > 20_000_000_000_000, "{bytes}");
+    }
+}
