@@ -223,8 +223,8 @@ fn class_embeddings(
 
 /// Lets the baseline's readout start as rows along the class embeddings, of length 1: each class is answered where its embedding is.
 ///
-/// The baseline's chain ends among the embeddings. A random readout answers each of them with a class at random, and about one class in
-/// e with none; blocks that learn through it do without these classes for many hundreds of steps.
+/// The baseline's chain ends among the embeddings. A random readout answers each of them with a class at random, so that half of ten
+/// classes or more are the answer to none; blocks that learn through it do without these classes for many hundreds of steps.
 fn start_readout_from(
     class_embeddings: &Tensor,
     config: &NetworkConfig,

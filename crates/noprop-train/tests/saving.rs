@@ -172,7 +172,7 @@ fn units_killed_within_an_epoch_go_on_to_the_same_bytes() {
         let outcome = APART.with(|trainer| fit_units(trainer, &fitting, observer)).unwrap();
         assert_eq!(outcome, Outcome::Trained);
     };
-    let join = |name: &str| RunDirectory::join(&dir.path().join(name), "").unwrap();
+    let join = |name: &str| RunDirectory::join(&dir.path().join(name), "", &[]).unwrap();
     let saved = join("saved");
     let left = dir.path().join("left");
     let killed = APART.steps() + 2 * APART.stride;
