@@ -315,7 +315,9 @@ mod tests {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, "mine").unwrap();
         };
-        ["site/config.toml", "site/README.md", "site/figures/a.png", "site/state/x"].map(write);
+        for file in ["config.toml", "README.md", "figures/a.png", "state/x"] {
+            write(&format!("site/{file}"));
+        }
         let site = dir.path().join("site");
         assert!(matches!(
             RunDirectory::create(&site, Existing::Replace, ""),
@@ -328,8 +330,11 @@ mod tests {
         let run = RunDirectory::create_with(&path, Existing::Refuse, "", &beside).unwrap();
         assert_eq!(fs::read(run.data()).unwrap(), b"folder");
         drop(run);
-        ["run/figures/a.png", "run/figures/notes.txt", "run/state/progress.json"].map(write);
-        ["run/state/12/shared.safetensors", "run/state/mine", "run/thesis.tex"].map(write);
+        for file in ["figures/a.png", "figures/notes.txt", "state/progress.json", "state/mine"] {
+            write(&format!("run/{file}"));
+        }
+        write("run/state/12/shared.safetensors");
+        write("run/thesis.tex");
         drop(RunDirectory::create(&path, Existing::Replace, "").unwrap());
         let left = |name: &str| path.join(name).exists();
         assert!(left("figures/notes.txt") && left("state/mine") && left("thesis.tex"));
