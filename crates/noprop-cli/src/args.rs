@@ -77,7 +77,7 @@ impl Form {
 }
 
 /// The most threads of a process: each takes memory before it does anything.
-const MAX_THREADS: usize = 1024;
+const MAX_THREADS: usize = 512;
 
 /// Reads a number of threads.
 fn threads(text: &str) -> Result<NonZeroUsize, String> {

@@ -14,7 +14,7 @@ use crate::output::{answer, note};
 use crate::progress::Progress;
 use crate::shell::quoted;
 use crate::task::Task;
-use crate::train::{existing, verbosity, workers};
+use crate::train::{self, existing, verbosity, workers};
 
 /// Units as a person names them: blocks by number and in ranges, and the readout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,11 +110,17 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
             (Task::asked(args)?, out)
         }
     };
+    train::refuse_inside_data(path, &task.config.dataset)?;
     memory::check(&task, workers(args))?;
     let network = task.network()?;
     let chosen = blocks.of(&Unit::of(&network, &*task.objective))?;
     ensure!(!chosen.is_empty(), "--blocks names no unit");
     let run = RunDirectory::join(path, &task.config.to_toml()?, &task.record)?;
+    ensure!(
+        !run.state().exists(),
+        "{} was trained as a whole: its blocks cannot be trained apart in the same run, choose another --out",
+        quoted(run.path())
+    );
     task.introduce(verbosity(args));
     task.warn_of_a_label_in_the_noise(&network)?;
     let config = &task.config;

@@ -38,16 +38,17 @@ pub fn run(args: &Compare) -> Result<()> {
     let runs = runs.into_iter().map(|(path, record)| Run::open(path, record));
     let groups = Group::of(without_copies(runs.collect::<Result<_>>()?)?);
     let lines: Vec<Line> = groups.iter().map(Group::line).collect();
-    if args.json {
-        answer!("{}", serde_json::to_string(&lines)?)?;
-    } else {
-        answer!("{}", table(&lines))?;
-    }
+    // Before the table: a reader of it that goes away does not cost the figure.
     if let Some(stem) = &args.figure {
         let series = groups.iter().map(Group::curve).collect();
         let title = "Wrong answers on held-out training images, while training".into();
         let [png, svg] = save(&ErrorOverTime { title, series }, stem)?;
         note!("{}, {}", png.display(), svg.display());
+    }
+    if args.json {
+        answer!("{}", serde_json::to_string(&lines)?)?;
+    } else {
+        answer!("{}", table(&lines))?;
     }
     match unfinished {
         Some(unfinished) => Err(Incomplete(unfinished).into()),

@@ -10,6 +10,7 @@ use crate::args::{Command, Distributed, Train};
 #[cfg(feature = "mpi")]
 use crate::mpi::Mpi;
 use crate::output::note;
+use crate::task::Task;
 use crate::train;
 
 /// The processes that were started together: one, unless `--distributed` says otherwise.
@@ -89,14 +90,17 @@ pub fn warn_of_no_shares(network: &dyn Denoiser, objective: &dyn Objective, peer
 pub fn create(
     args: &Train,
     peers: &dyn Peers,
-    (config, record): (&str, &[(String, Vec<u8>)]),
+    (task, config): (&Task, &str),
 ) -> Result<RunDirectory> {
     let out = args.out.as_ref().context(
         "--distributed needs --out DIR, the run that all processes share, or --resume RUN",
     )?;
     agree(peers, config)?;
     let made = match peers.is_first() {
-        true => Some(train::create(out, train::existing(args), config, record)?),
+        true => {
+            let settings = (&task.config.dataset, config);
+            Some(train::create(out, train::existing(args), settings, &task.record)?)
+        }
         false => None,
     };
     // It is there for the others from here on.

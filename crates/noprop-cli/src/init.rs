@@ -97,6 +97,12 @@ impl Initial {
                 "the images of {sample} are training images of {run}, where the weights come from"
             ));
         }
+        let names =
+            |config: &RunConfig| Ok::<_, anyhow::Error>(config.images()?.class_names.clone());
+        let (old, new) = (names(theirs)?, names(ours)?);
+        if old != new && old.len() == new.len() {
+            faults.push(format!("the classes have other names or another order than in {run}: its weights are taken class by class, in order"));
+        }
         let held_out = |config: &RunConfig| (config.seed, config.validation);
         if ours.dataset == theirs.dataset && held_out(ours) != held_out(theirs) {
             faults.push(format!("held-out images are training images of {run}, where the weights come from: it had another seed or validation"));

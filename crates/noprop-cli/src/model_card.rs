@@ -7,7 +7,8 @@ use noprop_train::{Evaluation, FitReport, Hardware};
 
 use crate::config::{Method, RunConfig};
 use crate::history::History;
-use crate::shell::shown;
+use crate::shell::{quoted, shown};
+use crate::source::Source;
 
 /// The contents of a card.
 pub struct Card<'a> {
@@ -69,7 +70,7 @@ pub fn text(card: &Card<'_>) -> Result<String> {
         held = fit.best.total,
         seconds = fit.seconds,
         hash = images.sha256,
-        command = command(history),
+        command = command(config, history),
         read = read(history),
         repeat = repeat(history),
     )?;
@@ -77,9 +78,17 @@ pub fn text(card: &Card<'_>) -> Result<String> {
 }
 
 /// The command that trains the run.
-fn command(history: &History) -> String {
+fn command(config: &RunConfig, history: &History) -> String {
     if history.is_of_one_go() {
-        return "`noprop train --config config.toml` in this folder".into();
+        let data = match &config.dataset {
+            // A relative path is one from the folder in which the training was started.
+            Source::Folder(path) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                format!(" --dataset folder:{}", quoted(&path))
+            }
+            Source::Known(_) => String::new(),
+        };
+        return format!("`noprop train --config config.toml{}` in this folder", cell(&data));
     }
     let goals: Vec<String> = history.goals.iter().map(ToString::to_string).collect();
     format!("`--resume` with another number of epochs on the way: {}", goals.join(", then "))

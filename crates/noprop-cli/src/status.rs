@@ -1,6 +1,6 @@
 //! `noprop status`: which units of a training that is spread over processes are done, running, stopped or missing.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use noprop_train::{RunDirectory, Unit, UnitStatus, unit_status};
 
 use crate::args::Status;
@@ -13,6 +13,11 @@ pub fn run(args: &Status) -> Result<()> {
     let config = RunConfig::of_run(&run.config())?;
     let network = config.network(config.fresh(&candle_core::Device::Cpu))?;
     let units = Unit::of(&network, &*config.objective()?);
+    ensure!(
+        run.units().is_dir() || !run.state().is_dir(),
+        "{} was trained as a whole, not in units: see noprop info {0}",
+        quoted(run.path())
+    );
     let mut lines = Vec::new();
     for unit in units {
         unit.stands_alone()?;

@@ -124,7 +124,9 @@ impl Task {
             None => hold_out(&data.train, config.validation, config.seed)?,
         };
         let mut faults = faults(&Duplicates::among(&train, &validation, &data.test)?, &data.test);
-        faults.extend(absent_classes(&data.class_names, &data.test)?);
+        for (images, kind) in [(&data.test, "test"), (&train, "training")] {
+            faults.extend(absent_classes(&data.class_names, images, kind)?);
+        }
         config.measure(&train)?;
         let (train, validation, test) =
             (config.seen(&train)?, config.seen(&validation)?, config.seen(&data.test)?);
@@ -358,9 +360,13 @@ fn find(data_dir: &Path) -> DatasetName {
     match DatasetName::Mnist.presence(data_dir) {
         Presence::Complete { .. } | Presence::Bundled => DatasetName::Mnist,
         Presence::Incomplete { folder, .. } => {
+            let elsewhere = match data_dir == Path::new(DATA_DIR) {
+                true => String::new(),
+                false => format!(" --data-dir {}", quoted(data_dir)),
+            };
             note!(
                 "NOTICE: there is no MNIST in {}: this trains on the bundled sample of 5,000 images.\n\
-                 NOTICE: for the real thing run `noprop fetch mnist` first.",
+                 NOTICE: for the real thing run `noprop fetch mnist{elsewhere}` first.",
                 folder.display()
             );
             DatasetName::MnistSample

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 use noprop_data::{
-    BadPictures, DatasetName, FolderOptions, Half, Listing, Split, TestPictures, open_test_folder,
+    BadPictures, DatasetName, Duplicates, FolderOptions, Half, Listing, Split, TestPictures,
+    open_test_folder,
 };
 
 use crate::kept::{Kept, Place};
@@ -53,7 +54,8 @@ impl TestImages {
                 images
             }
         };
-        if let Some(remark) = absent_classes(&trained.config.images()?.class_names, &images.images)?
+        if let Some(remark) =
+            absent_classes(&trained.config.images()?.class_names, &images.images, "test")?
         {
             note!("warning: {remark}");
         }
@@ -121,7 +123,12 @@ impl TestImages {
             )
         });
         let files = files(&place.source, &data.listing);
-        Ok(Self { name: place.source.name(), images: data.test, files, change })
+        // A class that came or went among the training images moves the others' numbers.
+        let images = match change {
+            None => by_name(&data.test, &data.class_names, &built_for.class_names)?,
+            Some(_) => data.test,
+        };
+        Ok(Self { name: place.source.name(), images, files, change })
     }
 
     fn others(
@@ -132,7 +139,7 @@ impl TestImages {
         kept: &Kept,
     ) -> Result<Self> {
         match source {
-            Source::Folder(path) => Self::of_folder(trained, source, path, bad, kept),
+            Source::Folder(path) => Self::of_folder(trained, source, (path, data_dir), bad, kept),
             Source::Known(name) => Self::of_known(trained, *name, source, data_dir),
         }
     }
@@ -140,7 +147,7 @@ impl TestImages {
     fn of_folder(
         trained: &Trained,
         source: &Source,
-        path: &Path,
+        (path, data_dir): (&Path, Option<&Path>),
         bad: BadPictures,
         kept: &Kept,
     ) -> Result<Self> {
@@ -154,7 +161,11 @@ impl TestImages {
             let kept = kept.listing.as_ref();
             kept.map_or(0, |kept| found.listing.shared_with(Half::Test, kept, half))
         };
-        let seen = trained_on(Half::Train) + trained_on(Half::Validation);
+        let seen = match learned(trained, kept, data_dir, &found.images) {
+            Some(images) => images,
+            // Without the training images at hand, their files are known.
+            None => trained_on(Half::Train) + trained_on(Half::Validation),
+        };
         if seen > 0 {
             note!(
                 "warning: {seen} of these {} images are training images of the run: an accuracy on them is not one on new images",
@@ -185,19 +196,6 @@ impl TestImages {
             wanted.height,
             wanted.width
         );
-        let label = |class: &String| {
-            let label = wanted.class_names.iter().position(|known| known == class);
-            label.and_then(|label| u32::try_from(label).ok())
-        };
-        let labels: Option<Vec<u32>> = data.class_names.iter().map(label).collect();
-        let Some(labels) = labels else {
-            let strange = data.class_names.iter().find(|class| label(class).is_none());
-            bail!(
-                "{name} has the class {}, which the run does not know; it tells apart {}",
-                strange.map(String::as_str).unwrap_or_default(),
-                some(&wanted.class_names.iter().map(String::as_str).collect::<Vec<_>>())
-            );
-        };
         if (name, &trained.config.dataset)
             == (DatasetName::MnistSample, &Source::Known(DatasetName::Mnist))
         {
@@ -205,9 +203,44 @@ impl TestImages {
                 "warning: {name} was drawn from the training images of mnist: an accuracy on it is not one on new images"
             );
         }
-        let images = data.test.relabelled(&labels)?;
+        let images = by_name(&data.test, &data.class_names, &wanted.class_names)?;
         Ok(Self { name: name.to_string(), images, files: None, change: None })
     }
+}
+
+/// The number of `images` that are training images of the run, pixel by pixel, if its data can be read.
+fn learned(
+    trained: &Trained,
+    kept: &Kept,
+    data_dir: Option<&Path>,
+    images: &Split,
+) -> Option<usize> {
+    let config = &trained.config;
+    let place = Place::of_run(&config.dataset, kept, None, data_dir).ok()?;
+    let data = place.load(&config.folder_options(kept.listing.as_ref()).ok()?).ok()?;
+    let held_out = data.validation.as_ref().unwrap_or(&data.train);
+    Some(Duplicates::among(&data.train, held_out, images).ok()?.test_in_train)
+}
+
+/// The images with labels that count in the order of the classes `known`, where theirs count in the order of `names`.
+fn by_name(images: &Split, names: &[String], known: &[String]) -> Result<Split> {
+    if names == known {
+        return Ok(images.clone());
+    }
+    let used: HashSet<u32> = images.labels.to_vec1::<u32>()?.into_iter().collect();
+    let mut labels = Vec::with_capacity(names.len());
+    for (label, name) in (0u32..).zip(names) {
+        match known.iter().position(|known| known == name) {
+            Some(place) => labels.push(u32::try_from(place)?),
+            // No image has this label.
+            None if !used.contains(&label) => labels.push(0),
+            None => bail!(
+                "the class {name} is not one that the run knows: it tells apart {}",
+                some(&known.iter().map(String::as_str).collect::<Vec<_>>())
+            ),
+        }
+    }
+    Ok(images.relabelled(&labels)?)
 }
 
 /// Returns whether a data set that is asked for is the run's own: by its name, at its place, or with its test pictures after it was
@@ -232,12 +265,12 @@ fn files(source: &Source, listing: &Listing) -> Option<Vec<PathBuf>> {
     Some(listing.half(Half::Test).map(|file| folder.join(&file.path)).collect())
 }
 
-/// A remark on the classes among `names` that no image of `test` belongs to, if there are any.
-pub fn absent_classes(names: &[String], test: &Split) -> Result<Option<String>> {
-    let labels: HashSet<u32> = test.labels.to_vec1::<u32>()?.into_iter().collect();
+/// A remark on the classes among `names` that none of the `kind` of `images` belongs to, if there are any.
+pub fn absent_classes(names: &[String], images: &Split, kind: &str) -> Result<Option<String>> {
+    let labels: HashSet<u32> = images.labels.to_vec1::<u32>()?.into_iter().collect();
     let absent = (0u32..).zip(names).filter(|(label, _)| !labels.contains(label));
     let absent: Vec<&str> = absent.map(|(_, name)| name.as_str()).collect();
-    Ok((!absent.is_empty()).then(|| format!("there are no test images of {}", some(&absent))))
+    Ok((!absent.is_empty()).then(|| format!("there are no {kind} images of {}", some(&absent))))
 }
 
 /// The first few names, and the number of the others.

@@ -21,6 +21,7 @@ use crate::memory;
 use crate::output::note;
 use crate::progress::{self, Verbosity};
 use crate::shell::quoted;
+use crate::source::Source;
 use crate::task::Task;
 
 pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
@@ -49,10 +50,10 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
             let network = task.network()?;
             let config = task.config.to_toml()?;
             let run = match args.distributed {
-                Some(_) => distributed::create(args, peers, (&config, &task.record))?,
+                Some(_) => distributed::create(args, peers, (&task, &config))?,
                 None => {
                     let out = args.out.clone().unwrap_or_else(|| next_run(&task.config));
-                    create(&out, existing(args), &config, &task.record)?
+                    create(&out, existing(args), (&task.config.dataset, &config), &task.record)?
                 }
             };
             (task, network, run, Start::Fresh)
@@ -83,6 +84,23 @@ enum Start {
     /// A run that was stopped before its first save: from its beginning.
     Again,
     Resumed,
+}
+
+/// Refuses a run inside the folder of its pictures: its own files would be read as some of them.
+pub fn refuse_inside_data(out: &Path, dataset: &Source) -> Result<()> {
+    let Source::Folder(folder) = dataset else { return Ok(()) };
+    let out_folder = std::path::absolute(out)?;
+    // The run need not be there yet.
+    let there = out_folder.ancestors().find_map(|folder| folder.canonicalize().ok());
+    let inside =
+        there.zip(folder.canonicalize().ok()).is_some_and(|(out, folder)| out.starts_with(folder));
+    ensure!(
+        !inside,
+        "the run {} would be inside {}, and be read as pictures: choose another --out",
+        quoted(out),
+        quoted(folder)
+    );
+    Ok(())
 }
 
 /// Refuses a run that would replace the one that its weights come from.
@@ -117,9 +135,10 @@ fn has_saved(run: &RunDirectory) -> Result<bool> {
 pub fn create(
     out: &Path,
     existing: Existing,
-    config: &str,
+    (dataset, config): (&Source, &str),
     record: &[(String, Vec<u8>)],
 ) -> Result<RunDirectory> {
+    refuse_inside_data(out, dataset)?;
     let settings = out.join("config.toml");
     if existing == Existing::Replace && settings.is_file() {
         let refused = "is not a run of noprop, so it is not replaced: choose another --out";
@@ -200,6 +219,10 @@ fn resumed(run: &RunDirectory, config: &RunConfig, identity: &str) -> Result<Pro
 fn keep(task: &Task, run: &RunDirectory) -> Result<()> {
     for (name, content) in &task.record {
         run.write(name, content)?;
+    }
+    if RunConfig::of_run(&run.config())?.epochs != task.config.epochs {
+        // The card of the training that is made longer would be read as one of the longer training.
+        let _ = std::fs::remove_file(run.path().join("README.md"));
     }
     Ok(run.write("config.toml", task.config.to_toml()?.as_bytes())?)
 }

@@ -180,7 +180,7 @@ fn compare_names_every_unfinished_run() {
     let said = String::from_utf8_lossy(&compared.stderr);
     assert_eq!(
         said,
-        "error: these runs are not finished: a (nothing of it was saved: train it anew with --force); b (go on with noprop \
+        "error: these runs are not finished: a (nothing of it was saved yet: noprop train --resume a starts it again); b (go on with noprop \
          train --resume b)\n"
     );
 }

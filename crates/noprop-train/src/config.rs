@@ -115,7 +115,9 @@ impl TrainConfig {
     /// Steps of one epoch over `images` images. A last batch of a single image is left out: it has no variance for a
     /// batch norm.
     pub fn steps_per_epoch(&self, images: usize) -> u32 {
-        let (full, rest) = (images / self.batch_size, images % self.batch_size);
+        // A batch of nothing is refused by `validate`.
+        let batch = self.batch_size.max(1);
+        let (full, rest) = (images / batch, images % batch);
         u32::try_from(full + usize::from(rest >= 2)).unwrap_or(u32::MAX)
     }
 

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
+use noprop_data::Half;
 use noprop_method::SamplerKind;
 use noprop_train::{Progress, RunDirectory, TrainError, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
+use crate::kept::Kept;
 use crate::output::note;
 use crate::record::Record;
 use crate::reproduce::child::{Children, Halt};
@@ -43,9 +45,27 @@ pub struct Answer {
 /// Refuses a run that is there and is not the one that `training` would make, or that cannot be used.
 pub fn check(training: &Training) -> Result<()> {
     if let Standing::Finished(_) = standing(training)? {
-        Trained::open(&training.run, &candle_core::Device::Cpu)
+        let trained = Trained::open(&training.run, &candle_core::Device::Cpu)
             .with_context(|| elsewhere(&training.run, "has weights that cannot be used"))?;
+        check_pictures(&trained)?;
     }
+    Ok(())
+}
+
+/// Refuses a finished run whose pictures are not in its folder any more: rows of one table must be of one data set.
+fn check_pictures(trained: &Trained) -> Result<()> {
+    let Source::Folder(folder) = &trained.config.dataset else { return Ok(()) };
+    let Some(listing) = Kept::read(&trained.run)?.listing else { return Ok(()) };
+    let changed = Half::ALL
+        .into_iter()
+        .filter(|half| listing.half(*half).next().is_some())
+        .any(|half| !listing.is_in(folder, half));
+    ensure!(
+        !changed,
+        "{} (its pictures are not those in {} now)",
+        elsewhere(trained.run.path(), "was trained on other data"),
+        folder.display()
+    );
     Ok(())
 }
 

@@ -85,6 +85,44 @@ fn a_changed_folder_is_refused_and_the_change_is_named() {
     }
 }
 
+/// A class folder that comes among the training pictures moves the numbers of the others, but not their names.
+#[test]
+fn a_class_that_comes_or_goes_does_not_move_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    two_classes(&root.join("p"), 16);
+    let train = ["train", "--dataset", "folder:p", "--steps", "1", "--epochs", "30", "--quiet"];
+    assert!(
+        noprop(root, &[&train[..], &["--batch-size", "2", "--out", "r"]].concat()).status.success()
+    );
+    let before = json(&noprop(root, &["eval", "r", "--json"]));
+    for number in 0..3 {
+        write(&root.join(format!("p/train/a-new-one/{number}.png")), &shade(100 + number));
+    }
+    let after = noprop(root, &["eval", "r", "--json"]);
+    assert!(remarks(&after).contains("train/a-new-one/0.png is new"), "{after:?}");
+    assert_eq!(json(&after), before);
+    // The training pictures saved in another way are still training pictures.
+    for (class, level) in [("dark", 20), ("light", 200)] {
+        let picture = png(16, 16, Pixel::Rgb8([level + 10; 3]));
+        write(&root.join(format!("q/test/{class}/other.png")), &picture);
+    }
+    let leaked = noprop(root, &["eval", "r", "--dataset", "folder:q"]);
+    assert!(remarks(&leaked).contains("2 of these 2 images are training images"), "{leaked:?}");
+}
+
+/// A run among the pictures would be read as a class of them.
+#[test]
+fn a_run_inside_its_pictures_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    two_classes(&root.join("p"), 16);
+    for out in ["p/run", "p/train/dark/run", "./p/../p/x/y"] {
+        refused(root, &["train", "--dataset", "folder:p", "--out", out], "would be inside p");
+        assert!(!root.join(out).exists());
+    }
+}
+
 /// A split that is drawn anew after a picture was deleted would test on pictures that were trained on.
 #[test]
 fn a_split_off_test_set_stays_what_it_was() {
