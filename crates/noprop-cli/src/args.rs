@@ -366,7 +366,7 @@ pub struct Predict {
     /// How ct, fm and adjoint integrate time: posterior (ct alone), euler or heun; without it as the run does
     #[arg(long)]
     pub solver: Option<Solver>,
-    /// Seed of the chains' noise
+    /// Seed of the chains' noise; every picture starts from the noise of a first image, so eval may answer one otherwise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]

@@ -40,6 +40,10 @@ impl TestImages {
     ) -> Result<Self> {
         let kept = Kept::read(&trained.run)?;
         let own = &trained.config.dataset;
+        ensure!(
+            bad == BadPictures::Refuse || matches!(dataset.unwrap_or(own), Source::Folder(_)),
+            "--skip-bad is for folder:PATH: the other data sets have no files to leave out"
+        );
         let images = match dataset {
             Some(source) if !is_own(source, own, &kept) => {
                 Self::others(trained, source, data_dir, bad, &kept)?
