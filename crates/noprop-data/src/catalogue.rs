@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     pub packing: Packing,
     /// Addresses of folders, tried in turn; each ends in a slash.
     pub mirrors: &'static [&'static str],
+    /// SHA-256 over all files, one after another as they are read, where it is known: a data set that has it needs no other hash.
+    pub sha256: Option<&'static str>,
 }
 
 const fn file(name: &'static str, bytes: u64, sha256: &'static str) -> RawFile {
@@ -63,6 +65,7 @@ static MNIST: Entry = Entry {
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
         "https://raw.githubusercontent.com/fgnt/mnist/master/",
     ],
+    sha256: Some("b2d8f5bf39174ee5ffeefa97e42d673c35432b411bb5d1f74fbbeddae7f1690a"),
 };
 
 #[rustfmt::skip]
@@ -79,6 +82,7 @@ static FASHION_MNIST: Entry = Entry {
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     ],
+    sha256: None,
 };
 
 const CIFAR_MIRRORS: &[&str] = &[
@@ -101,6 +105,7 @@ static CIFAR10: Entry = Entry {
     ],
     packing: Packing::TarGz { archive: "cifar-10-binary.tar.gz", folder: "cifar-10-batches-bin" },
     mirrors: CIFAR_MIRRORS,
+    sha256: None,
 };
 
 #[rustfmt::skip]
@@ -111,6 +116,7 @@ static CIFAR100: Entry = Entry {
     ],
     packing: Packing::TarGz { archive: "cifar-100-binary.tar.gz", folder: "cifar-100-binary" },
     mirrors: CIFAR_MIRRORS,
+    sha256: None,
 };
 
 impl DatasetName {

@@ -53,4 +53,9 @@ fn fetched_and_loaded_it_is_what_the_literature_says() {
     // Straight from the packed files it is the same data.
     let direct = noprop_data::Dataset::mnist(&source).unwrap();
     assert_eq!(direct.sha256, mnist.sha256);
+    // All files are the published ones: the hash over all of them, which stands for them, is right.
+    assert!(mnist.notices.is_empty() && direct.notices.is_empty(), "{:?}", mnist.notices);
+    let labels = mnist.listing.files().iter().find(|f| f.path.ends_with("t10k-labels-idx1-ubyte"));
+    let bytes = std::fs::File::open(dir.path().join("mnist/t10k-labels-idx1-ubyte")).unwrap();
+    assert_eq!(labels.unwrap().sha256, noprop_data::sha256_of(bytes).unwrap());
 }

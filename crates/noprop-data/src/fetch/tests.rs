@@ -118,7 +118,8 @@ fn job(
             sha256: Box::leak(sha256(bytes).into_boxed_str()),
         })
         .collect();
-    let entry = Entry { files: Box::leak(files.into_boxed_slice()), packing, mirrors: &[] };
+    let entry =
+        Entry { files: Box::leak(files.into_boxed_slice()), packing, mirrors: &[], sha256: None };
     Job {
         entry: Box::leak(Box::new(entry)),
         folder: dir.join("data/set"),
