@@ -162,7 +162,7 @@ impl RunConfig {
         }
     }
 
-    /// What differs from pixels of 0 to 1 as they are in the files, from images that all count alike, and from the paper's
+    /// The differences from pixels of 0 to 1 as they are in the files, from images that all count alike, and from the paper's
     /// convolutions, in words.
     pub fn treatment(&self) -> Option<String> {
         let mut words = Vec::new();

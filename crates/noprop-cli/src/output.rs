@@ -18,7 +18,7 @@ pub struct Incomplete(pub String);
 /// Writes a line of an answer to stdout; to be followed by `?`.
 ///
 /// # Errors
-/// [`ReaderGone`] if nobody reads it any more; the operating system's reason if it cannot be written.
+/// [`ReaderGone`] if its reader has gone away; the operating system's reason if it cannot be written.
 macro_rules! answer {
     ($($word:tt)*) => {
         $crate::output::answer_line(format_args!($($word)*))
