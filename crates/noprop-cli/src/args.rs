@@ -11,7 +11,7 @@ use noprop_models::{Embedding, EmbeddingStart};
 use noprop_train::ClassWeights;
 
 use crate::blocks::Blocks;
-use crate::config::{Method, Precision};
+use crate::config::{Method, Order, Precision};
 use crate::device::Device;
 use crate::images::Normalize;
 use crate::preset::Preset;
@@ -194,14 +194,24 @@ pub struct Train {
     /// How ct, fm and adjoint integrate time: posterior (ct alone), euler or heun
     #[arg(long, conflicts_with = "resume")]
     pub solver: Option<Solver>,
+    /// Steps of the solver when held-out images choose the epoch, if fewer than --steps are enough for that
+    #[arg(long, value_name = "STEPS", conflicts_with = "resume")]
+    pub validation_steps: Option<usize>,
     /// Blocks of ct and fm that share time between them, each owning an interval of it with an equal part of the loss; without
     /// it one, as in the paper
     #[arg(long, value_name = "B", conflicts_with = "resume")]
     pub intervals: Option<usize>,
+    /// Deviation of z_t from the straight path of fm (Eq. 10); without it 0, since the paper gives no value
+    #[arg(long, value_name = "SIGMA", conflicts_with = "resume")]
+    pub path_noise: Option<f64>,
+    /// Which blocks of dt learn from which mini-batch: batch, all of them from every one, or paper, Algorithm 1: a pass over the images
+    /// for each block in every epoch, with the readout and trained embeddings learning in each
+    #[arg(long, value_enum, conflicts_with = "resume")]
+    pub order: Option<Order>,
     /// Noise schedule: cosine, linear or notebook
     #[arg(long, conflicts_with = "resume")]
     pub schedule: Option<ScheduleKind>,
-    /// How much each block's error counts: snr, uniform, or min-snr:NUMBER, which clips snr
+    /// How much each block's error counts: snr, the paper's; uniform; or clipped:NUMBER, the paper's but never more than NUMBER
     #[arg(long, conflicts_with = "resume")]
     pub loss_weight: Option<LossWeight>,
     /// Weight of the denoising term, for --loss-weight snr
@@ -213,7 +223,8 @@ pub struct Train {
     /// What trained class embeddings start from: orthogonal, random, or prototype, the most typical image of each class
     #[arg(long, conflicts_with = "resume")]
     pub embedding_start: Option<EmbeddingStart>,
-    /// How the last embedding becomes a class: softmax, a trained layer, or posterior, Bayes' rule over the class embeddings
+    /// How the last embedding becomes a class: softmax, a trained layer (Eq. 14); posterior:SIGMA, the nearest embedding to where
+    /// that layer points (Eqs. 15-16); or bayes, Bayes' rule over the class embeddings, with nothing to train
     #[arg(long, conflicts_with = "resume")]
     pub readout: Option<Readout>,
     /// Length of every one-hot class embedding, and of orthogonal and random starts; without it 1, but

@@ -113,7 +113,7 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     train::refuse_inside_data(path, &task.config.dataset)?;
     memory::check(&task, workers(args))?;
     let network = task.network()?;
-    let chosen = blocks.of(&Unit::of(&network, &*task.objective))?;
+    let chosen = blocks.of(&Unit::of(&network, &*task.objective, task.config.order.into()))?;
     ensure!(!chosen.is_empty(), "--blocks names no unit");
     let run = RunDirectory::join(path, &task.config.to_toml()?, &task.record)?;
     ensure!(

@@ -45,11 +45,17 @@ impl Method {
     /// Settings that go on top of a preset that was made for discrete time.
     pub fn defaults(self) -> &'static str {
         match self {
-            Self::Dt | Self::Backprop => "",
+            Self::Dt => "",
+            Self::Backprop => include_str!("../presets/method-backprop.toml"),
             Self::Ct => include_str!("../presets/method-ct.toml"),
             Self::Fm => include_str!("../presets/method-fm.toml"),
             Self::Adjoint => include_str!("../presets/method-adjoint.toml"),
         }
+    }
+
+    /// Returns whether its time is continuous.
+    pub fn is_continuous(self) -> bool {
+        matches!(self, Self::Ct | Self::Fm | Self::Adjoint)
     }
 
     /// As it is written in files and flags.
@@ -60,6 +66,26 @@ impl Method {
             Self::Fm => "fm",
             Self::Backprop => "backprop",
             Self::Adjoint => "adjoint",
+        }
+    }
+}
+
+/// Which blocks learn from which mini-batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// All blocks from every mini-batch
+    #[default]
+    Batch,
+    /// Algorithm 1: a pass over the images for each block in every epoch
+    Paper,
+}
+
+impl From<Order> for noprop_train::Order {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Batch => Self::Batch,
+            Order::Paper => Self::Paper,
         }
     }
 }
@@ -87,6 +113,11 @@ impl From<Precision> for noprop_kernels::Precision {
     }
 }
 
+/// The formats of settings and weights. In the first one the image branch of `ct`, `fm` and `adjoint` lacks the last ReLU of Fig. 6,
+/// and in `dt` a block's weight is T times that of Eq. 8.
+const FIRST_FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
 /// The most steps of a solver.
 const MAX_SOLVER_STEPS: usize = 1000;
 
@@ -94,6 +125,9 @@ const MAX_SOLVER_STEPS: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RunConfig {
+    /// The format, where settings mean another training than they did in the first one.
+    #[serde(default = "first_format", skip_serializing_if = "is_first_format")]
+    pub format: u32,
     pub dataset: Source,
     /// Side in pixels that a folder's pictures are scaled to; without it they must be of one size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,12 +148,18 @@ pub struct RunConfig {
     pub steps: usize,
     /// How continuous time is integrated.
     pub solver: Option<Solver>,
+    /// The solver's steps where held-out images choose the epoch, if fewer than `steps` are enough for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_steps: Option<usize>,
     /// B, the number of blocks that share time between them, where it is continuous. One is left out of the file, so that
     /// runs from before there were more can be resumed.
     #[serde(default = "one_block", skip_serializing_if = "is_one_block")]
     pub intervals: usize,
     pub schedule: ScheduleKind,
     pub eta: f64,
+    /// σ of the path in flow matching (Eq. 10). The paper gives no value; without one it is 0.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub path_noise: f64,
     /// Without it, what suits the encoder; a resolved config always has it.
     pub loss_weight: Option<LossWeight>,
     pub encoder: EncoderKind,
@@ -144,6 +184,13 @@ pub struct RunConfig {
     pub lr_decay: Decay,
     pub warmup_steps: u32,
     pub weight_decay: f64,
+    /// The readout's learning rate as a multiple of the others'. `config.toml` always has it. The weights file leaves the usual one out,
+    /// so that runs from before there was a choice can be resumed.
+    #[serde(default = "usual_readout_lr_scale", skip_serializing_if = "is_usual_readout_lr_scale")]
+    pub readout_lr_scale: f64,
+    /// The usual one is left out of the file, so that runs from before there was a choice can be resumed.
+    #[serde(default, skip_serializing_if = "is_usual_order")]
+    pub order: Order,
     /// How training images are changed at random.
     #[serde(default, skip_serializing_if = "is_unchanged", with = "as_text")]
     pub augment: Augmentation,
@@ -159,6 +206,34 @@ pub struct RunConfig {
     pub init: Option<Init>,
     /// What the network was built for; written with the run.
     pub images: Option<Images>,
+}
+
+fn first_format() -> u32 {
+    FIRST_FORMAT
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_first_format(format: &u32) -> bool {
+    *format == FIRST_FORMAT
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_none(amount: &f64) -> bool {
+    *amount == 0.0
+}
+
+fn usual_readout_lr_scale() -> f64 {
+    TrainConfig::default().readout_lr_scale
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_usual_readout_lr_scale(scale: &f64) -> bool {
+    *scale == usual_readout_lr_scale()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_usual_order(order: &Order) -> bool {
+    *order == Order::default()
 }
 
 fn one_block() -> usize {
@@ -201,9 +276,52 @@ fn is_usual_precision(precision: &Precision) -> bool {
 
 impl RunConfig {
     /// The config of a run.
+    ///
+    /// # Errors
+    /// Refuses the runs whose network is not built any more, and those of a later format.
     pub fn of_run(path: &Path) -> Result<Self> {
         let table = toml::from_str(&read(path)?).with_context(|| at(path))?;
-        Self::from_table(table).with_context(|| at(path))
+        let config = Self::from_table(table).with_context(|| at(path))?;
+        let run = path.parent().unwrap_or(path).display();
+        ensure!(
+            config.format <= FORMAT,
+            "{run} has format {}, and this noprop reads formats up to {FORMAT}: take a newer noprop",
+            config.format
+        );
+        ensure!(
+            config.format != FIRST_FORMAT || !config.method.is_continuous(),
+            "{run} has format {FIRST_FORMAT}: its image branch lacks the last ReLU of the paper's Fig. 6. Train it again with --config {}",
+            path.display()
+        );
+        Ok(config)
+    }
+
+    /// Gives new settings the format that says what they mean.
+    pub fn set_format(&mut self) {
+        let weighted = self.loss_weight.is_some_and(|weight| weight != LossWeight::Uniform);
+        self.format = match self.method {
+            Method::Ct | Method::Fm | Method::Adjoint => FORMAT,
+            Method::Dt if weighted => FORMAT,
+            Method::Dt | Method::Backprop => FIRST_FORMAT,
+        };
+    }
+
+    /// Refuses to go on with a training whose settings have another meaning now.
+    ///
+    /// # Errors
+    /// Names the settings.
+    pub fn check_resumable(&self, run: &Path) -> Result<()> {
+        let mut now = self.clone();
+        now.set_format();
+        ensure!(
+            self.format == now.format,
+            "{} has format {}, in which loss-weight {} is {} times what it is now: its weights can be used, but not trained further",
+            run.display(),
+            self.format,
+            self.weight(),
+            self.steps
+        );
+        Ok(())
     }
 
     pub fn from_table(table: toml::Table) -> Result<Self> {
@@ -216,7 +334,10 @@ impl RunConfig {
     }
 
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).context("cannot write the settings as TOML")
+        let context = "cannot write the settings as TOML";
+        let mut table = toml::Table::try_from(self).context(context)?;
+        table.insert("readout-lr-scale".into(), self.readout_lr_scale.into());
+        toml::to_string_pretty(&table).context(context)
     }
 
     pub fn train(&self) -> TrainConfig {
@@ -228,12 +349,22 @@ impl RunConfig {
             lr_decay: self.lr_decay,
             warmup_steps: self.warmup_steps,
             weight_decay: self.weight_decay,
+            readout_lr_scale: self.readout_lr_scale,
+            order: self.order.into(),
             augment: self.augment,
             class_weights: self.class_weights,
         }
     }
 
     pub fn objective(&self) -> Result<Box<dyn Objective>> {
+        ensure!(
+            self.order == Order::Batch || self.method == Method::Dt,
+            "--order paper is for the method dt: Algorithm 1 takes its blocks in turn"
+        );
+        ensure!(
+            self.path_noise == 0.0 || self.method == Method::Fm,
+            "--path-noise is for the method fm"
+        );
         Ok(match self.method {
             Method::Dt => Box::new(self.discrete_time()?),
             Method::Ct => Box::new(self.continuous_time()?),
@@ -273,7 +404,7 @@ impl RunConfig {
 
     fn flow_matching(&self) -> Result<FlowMatching> {
         let whole = FlowMatching::new(self.weight(), self.integration(None, None)?)?;
-        Ok(whole.divided(self.intervals)?)
+        Ok(whole.path_noise(self.path_noise)?.divided(self.intervals)?)
     }
 
     /// How time is divided among blocks, where it is continuous.
@@ -360,9 +491,18 @@ impl RunConfig {
         ParameterBuilder::seeded(Seed(self.seed), device)
     }
 
-    /// How validation and test images are classified.
+    /// How images are classified at the end of a training.
     pub fn sampler(&self) -> Sampler {
         Sampler { seed: Seed(self.seed), ..Sampler::once(SamplerKind::Mean) }
+    }
+
+    /// How held-out images are classified after every epoch.
+    pub fn validation_sampler(&self) -> Result<Sampler> {
+        let integration = match self.validation_steps.filter(|&steps| steps < self.steps) {
+            Some(steps) => self.integration_of(None, Some(steps))?,
+            None => None,
+        };
+        Ok(Sampler { integration, ..self.sampler() })
     }
 }
 

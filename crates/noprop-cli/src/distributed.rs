@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
-use noprop_method::{Denoiser, Objective};
+use noprop_method::Denoiser;
 use noprop_train::{Alone, Peers, RunDirectory, Unit};
 
 use crate::args::{Command, Distributed, Train};
@@ -76,11 +76,12 @@ impl Job {
 }
 
 /// Says so if a training has no shares to give: any number of processes makes it no faster than one.
-pub fn warn_of_no_shares(network: &dyn Denoiser, objective: &dyn Objective, peers: &dyn Peers) {
-    let whole = |unit: &Unit| matches!(unit, Unit::EndToEnd { .. });
-    if !peers.is_alone() && peers.is_first() && Unit::of(network, objective).iter().any(whole) {
+pub fn warn_of_no_shares(network: &dyn Denoiser, task: &Task, peers: &dyn Peers) {
+    let whole = |unit: &Unit| matches!(unit, Unit::EndToEnd { .. } | Unit::InTurn { .. });
+    let units = Unit::of(network, &*task.objective, task.config.order.into());
+    if !peers.is_alone() && peers.is_first() && units.iter().any(whole) {
         note!(
-            "warning: these blocks are trained through each other, so each of the {} processes makes every step whole: one alone is as fast",
+            "warning: these blocks are trained through each other or in turn, so each of the {} processes makes every step whole: one alone is as fast",
             peers.size()
         );
     }

@@ -13,7 +13,7 @@ impl RunConfig {
     pub fn refuse_idle(&self, flags: &Train) -> Result<()> {
         let method = self.method;
         let one_loss = matches!(method, Method::Backprop | Method::Adjoint);
-        let weighted = self.loss_weight == Some(LossWeight::Snr) && !one_loss;
+        let weighted = self.loss_weight != Some(LossWeight::Uniform) && !one_loss;
         let idle = [
             (
                 "--schedule",
@@ -28,7 +28,7 @@ impl RunConfig {
             (
                 "--eta",
                 flags.eta.is_some() && !(weighted && method != Method::Fm),
-                "is for the methods dt and ct with --loss-weight snr",
+                "is for the methods dt and ct with --loss-weight snr or clipped:NUMBER",
             ),
             (
                 "--dropout",

@@ -30,9 +30,10 @@ pub fn run(args: &Merge) -> Result<()> {
         network: &network,
         objective: &*task.objective,
         validation: &task.validation,
-        sampler: config.sampler(),
+        sampler: config.validation_sampler()?,
         config: &config.to_json()?,
         epochs: config.epochs,
+        order: config.order.into(),
         images_per_epoch: visited.min(task.train.len()),
     };
     let merged = merge_units(&run, &merging)?;

@@ -13,6 +13,7 @@ pub enum Preset {
     PaperMnistCt,
     PaperMnistFm,
     PaperMnistBackprop,
+    PaperMnistAdjoint,
     PaperCifar10Dt,
     PaperCifar10Ct,
     PaperCifar10Fm,
@@ -31,7 +32,7 @@ macro_rules! file {
 }
 
 impl Preset {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Mnist,
         Self::MnistSample,
         Self::PaperMnist,
@@ -39,6 +40,7 @@ impl Preset {
         Self::PaperMnistCt,
         Self::PaperMnistFm,
         Self::PaperMnistBackprop,
+        Self::PaperMnistAdjoint,
         Self::PaperCifar10Dt,
         Self::PaperCifar10Ct,
         Self::PaperCifar10Fm,
@@ -63,6 +65,7 @@ impl Preset {
             Self::PaperMnistCt => file!("paper-mnist-ct"),
             Self::PaperMnistFm => file!("paper-mnist-fm"),
             Self::PaperMnistBackprop => file!("paper-mnist-backprop"),
+            Self::PaperMnistAdjoint => file!("paper-mnist-adjoint"),
             Self::PaperCifar10Dt => file!("paper-cifar10-dt"),
             Self::PaperCifar10Ct => file!("paper-cifar10-ct"),
             Self::PaperCifar10Fm => file!("paper-cifar10-fm"),

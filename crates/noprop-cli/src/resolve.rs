@@ -104,6 +104,7 @@ impl RunConfig {
         if init.is_some() {
             config.init = init;
         }
+        config.set_format();
         Ok((config, asked))
     }
 
@@ -129,6 +130,8 @@ impl RunConfig {
         set(&mut self.steps, flags.steps);
         set(&mut self.intervals, flags.intervals);
         set(&mut self.schedule, flags.schedule);
+        set(&mut self.order, flags.order);
+        set(&mut self.path_noise, flags.path_noise);
         set(&mut self.eta, flags.eta);
         set(&mut self.normalize, flags.normalize);
         set(&mut self.padding, flags.padding);
@@ -144,6 +147,9 @@ impl RunConfig {
         set(&mut self.precision, flags.precision);
         if flags.loss_weight.is_some() {
             self.loss_weight = flags.loss_weight;
+        }
+        if flags.validation_steps.is_some() {
+            self.validation_steps = flags.validation_steps;
         }
         if flags.solver.is_some() {
             self.solver = flags.solver;

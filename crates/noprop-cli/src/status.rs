@@ -12,7 +12,7 @@ pub fn run(args: &Status) -> Result<()> {
     let run = RunDirectory::open(&args.run)?;
     let config = RunConfig::of_run(&run.config())?;
     let network = config.network(config.fresh(&candle_core::Device::Cpu))?;
-    let units = Unit::of(&network, &*config.objective()?);
+    let units = Unit::of(&network, &*config.objective()?, config.order.into());
     ensure!(
         run.units().is_dir() || !run.state().is_dir(),
         "{} was trained as a whole, not in units: see noprop info {0}",

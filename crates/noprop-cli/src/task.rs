@@ -99,6 +99,7 @@ impl Task {
     pub fn of_run(run: &RunDirectory, now: &Now<'_>) -> Result<Self> {
         let device = now.compute.device.open()?;
         let mut config = RunConfig::of_run(&run.config())?;
+        config.check_resumable(run.path())?;
         if let Some(epochs) = now.epochs {
             config.epochs = epochs;
         }

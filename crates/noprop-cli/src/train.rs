@@ -59,7 +59,7 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
             (task, network, run, Start::Fresh)
         }
     };
-    distributed::warn_of_no_shares(&network, &*task.objective, peers);
+    distributed::warn_of_no_shares(&network, &task, peers);
     match train(&task, &network, (&run, start), args, peers)? {
         Outcome::Finished(report) => {
             let peak = PeakMemory::until_now(&task.device);
@@ -186,7 +186,7 @@ fn train(
     let fitting = Fitting {
         run,
         validation: &task.validation,
-        sampler: config.sampler(),
+        sampler: config.validation_sampler()?,
         metadata: &identity,
         save_every: args.save_every.0,
     };

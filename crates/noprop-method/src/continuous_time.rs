@@ -4,8 +4,7 @@ use candle_core::{D, Tensor};
 use noprop_kernels::{Backend, cross_entropy, random};
 use noprop_schedule::Schedule;
 
-use crate::discrete_time::{posterior_draw, softmax};
-use crate::readout::posterior_logits;
+use crate::discrete_time::{kl_loss, posterior_draw, softmax};
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, Integration, LearnedSchedule, LossWeight, MethodError,
     Noise, Objective, Part, Partition, Pass, Readout, ScheduleAt, Solver, Targets, Trajectory,
@@ -79,14 +78,11 @@ impl ContinuousTime {
 
     /// Class logits [N, classes] of the last embedding z_1 [N, d].
     fn class_logits(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
-        Ok(match self.readout {
-            Readout::Softmax => network.readout(z)?,
-            Readout::Posterior => {
-                let end = constant(schedule(network)?.ends().0)?;
-                let embeddings = network.class_embeddings();
-                posterior_logits(z, embeddings, &end.alpha_bar()?, &end.noise_share()?)?
-            }
-        })
+        let schedule = schedule(network)?;
+        Ok(self.readout.logits(network, z, || {
+            let end = constant(schedule.ends().0)?;
+            Ok((end.alpha_bar()?, end.noise_share()?))
+        })?)
     }
 
     /// The factor before each image's squared error, [N].
@@ -95,7 +91,7 @@ impl ContinuousTime {
         Ok(match self.loss_weight {
             LossWeight::Snr => paper,
             LossWeight::Uniform => paper.ones_like()?,
-            LossWeight::MinSnr(most) => paper.minimum(most)?,
+            LossWeight::Clipped(most) => paper.minimum(most)?,
         })
     }
 
@@ -180,9 +176,6 @@ impl Objective for ContinuousTime {
     }
 
     /// CE(readout(z_1), y) + KL(q(z_0|y) ‖ N(0, I)): the two ends of the schedule are trained by these.
-    ///
-    /// Where images have weights, the part of the KL that depends on the image is weighted. The rest takes the weights' mean for 1,
-    /// which over a whole epoch it is.
     fn readout_loss(
         &self,
         network: &dyn Denoiser,
@@ -190,20 +183,15 @@ impl Objective for ContinuousTime {
         draws: Draws,
     ) -> Result<Tensor, MethodError> {
         let clean = clean_embeddings(network.class_embeddings(), targets.labels)?;
-        let (rows, width) = clean.dims2()?;
         let (clean_end, noise_end) = schedule(network)?.ends();
         let (clean_end, noise_end) = (constant(clean_end)?, constant(noise_end)?);
-        let noise = random::normal(draws.readout_noise(), (rows, width), clean.device())?;
+        let noise = random::normal(draws.readout_noise(), clean.shape(), clean.device())?;
         let z = (clean.broadcast_mul(&clean_end.alpha_bar()?.sqrt()?)?
             + noise.broadcast_mul(&clean_end.noise_share()?.sqrt()?)?)?;
         let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
         let cross_entropy = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
-        // ½(ᾱ_0 (‖u‖² − d) − d ln(1 − ᾱ_0)).
-        let d = width as f64;
-        let squares = targets.weigh(clean.sqr()?.sum(D::Minus1)?)?;
-        let signal = squares.mean_keepdim(0)?.affine(1.0, -d)?;
-        let kl = ((noise_end.alpha_bar()? * signal)? - (noise_end.noise_share()?.log()? * d)?)?;
-        Ok((cross_entropy + (kl * 0.5)?.squeeze(0)?)?)
+        let kl = kl_loss(&clean, targets, &noise_end.alpha_bar()?, &noise_end.noise_share()?)?;
+        Ok((cross_entropy + kl)?)
     }
 
     fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
@@ -385,7 +373,7 @@ mod tests {
         let mean = paper.iter().sum::<f64>() / 40.0;
         let expected = 0.5 * (snr(levels[1]) - snr(levels[0]));
         assert!((mean / expected - 1.0).abs() < 0.01, "{mean} {expected}");
-        for (clipped, paper) in weights(LossWeight::MinSnr(5.0)).iter().zip(&paper) {
+        for (clipped, paper) in weights(LossWeight::Clipped(5.0)).iter().zip(&paper) {
             assert!(*paper > 0.0 && (clipped - paper.min(5.0)).abs() < 1e-6);
         }
         assert!(weights(LossWeight::Uniform).iter().all(|weight| *weight == 1.0));

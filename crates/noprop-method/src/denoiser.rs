@@ -119,7 +119,7 @@ pub trait Denoiser: Sync {
         None
     }
 
-    /// w_t of block `block`, `[1]`: how much of z_t is the block's own guess, where blocks are trained end to end (Eq. 17).
+    /// w_t of block `block`, `[1]`: how much of z_t is the block's own guess, where blocks are trained end to end (Eq. 18).
     fn mix(&self, block: usize) -> Option<&Tensor> {
         let _ = block;
         None

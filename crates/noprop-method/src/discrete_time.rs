@@ -5,7 +5,6 @@ use candle_core::{Device, Tensor};
 use noprop_kernels::{Backend, cross_entropy, denoise_loss, random};
 use noprop_schedule::{Posterior, Schedule, kl_to_prior};
 
-use crate::readout::posterior_logits;
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, LossWeight, MethodError, Noise, Objective, Part, Pass,
     Readout, SamplerKind, StackedBlocks, StackedLosses, Targets, Trajectory, clean_embeddings,
@@ -14,8 +13,8 @@ use crate::{
 
 /// The discrete-time objective.
 ///
-/// Block t is given z_{t-1} ~ q(z_{t-1} | y) and graded on
-/// (T/2) η (SNR(t) − SNR(t−1)) ‖û_t(z_{t-1}, x) − u_y‖² (Eq. 8); at inference it leads from z_{t-1} to z_t (Eq. 3).
+/// Block t is given z_{t-1} ~ q(z_{t-1} | y) and graded on ½ η (SNR(t) − SNR(t−1)) ‖û_t(z_{t-1}, x) − u_y‖²; at inference it leads
+/// from z_{t-1} to z_t (Eq. 3). Eq. 8 has the factor T/2 under an expectation over t: the sum over the T blocks has a T-th of it.
 /// Training and inference read level and weight from one [`Schedule`], by the same t.
 #[derive(Debug, Clone)]
 pub struct DiscreteTime {
@@ -47,30 +46,28 @@ impl DiscreteTime {
         &self.schedule
     }
 
-    /// The factor before block `t`'s mean squared error, 1 ≤ t ≤ T; always positive.
+    /// The factor before block `t`'s mean squared error in the sum over blocks, 1 ≤ t ≤ T; always positive.
     ///
     /// # Panics
     /// If `t` is not in 1..=T.
     pub fn weight(&self, t: usize) -> f64 {
-        let paper = 0.5 * self.schedule.steps() as f64 * self.eta * self.schedule.snr_gain(t);
+        let steps = self.schedule.steps() as f64;
+        // Of Eq. 8, where it stands under an expectation over t.
+        let factor = 0.5 * steps * self.eta * self.schedule.snr_gain(t);
         match self.loss_weight {
-            LossWeight::Snr => paper,
+            LossWeight::Snr => factor / steps,
             LossWeight::Uniform => 1.0,
-            LossWeight::MinSnr(most) => paper.min(most),
+            LossWeight::Clipped(most) => factor.min(most) / steps,
         }
     }
 
     /// Class logits [N, classes] of the last embedding z_T [N, d].
     fn class_logits(&self, network: &dyn Denoiser, z: &Tensor) -> candle_core::Result<Tensor> {
-        match self.readout {
-            Readout::Softmax => network.readout(z),
-            Readout::Posterior => {
-                let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
-                let one = |value: f64| Tensor::new(&[value as f32], z.device());
-                let (share, rest) = (one(alpha_bar)?, one(1.0 - alpha_bar)?);
-                posterior_logits(z, network.class_embeddings(), &share, &rest)
-            }
-        }
+        self.readout.logits(network, z, || {
+            let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
+            let one = |value: f64| Tensor::new(&[value as f32], z.device());
+            Ok((one(alpha_bar)?, one(1.0 - alpha_bar)?))
+        })
     }
 
     /// τ of level `t`, the time that a block with a time input is told, for every row of `z`.
@@ -183,6 +180,7 @@ impl Objective for DiscreteTime {
         })))
     }
 
+    /// CE(readout(z_T), y), and KL(q(z_0|y) ‖ N(0, I)) where something that is trained changes it: class embeddings with ᾱ_0 > 0.
     fn readout_loss(
         &self,
         network: &dyn Denoiser,
@@ -194,7 +192,14 @@ impl Objective for DiscreteTime {
         let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
         let z = noised(&clean, alpha_bar, draws.readout_noise())?;
         let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
-        Ok(cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?)
+        let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
+        let trained = network.parameters().trainable(&[Part::Embedding]).next().is_some();
+        let alpha_bar_0 = self.schedule.alpha_bar(0);
+        if !trained || alpha_bar_0 == 0.0 {
+            return Ok(loss);
+        }
+        let one = |value: f64| Tensor::new(&[value as f32], clean.device());
+        Ok((loss + kl_loss(&clean, targets, &one(alpha_bar_0)?, &one(1.0 - alpha_bar_0)?)?)?)
     }
 
     fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
@@ -250,6 +255,24 @@ pub(crate) fn posterior_draw(
             (mean + (epsilon * step.c.sqrt())?)?
         }
     })
+}
+
+/// KL(q(z_0|y) ‖ N(0, I)) in nats, averaged over a batch with embeddings `clean` [N, d]: a scalar to be minimised,
+/// ½(ᾱ_0 (‖u‖² − d) − d ln(1 − ᾱ_0)). `alpha_bar` is ᾱ_0 and `noise_share` 1 − ᾱ_0, `[1]` each.
+///
+/// Where images have weights, the part that depends on the image is weighted. The rest takes the weights' mean for 1, which over a
+/// whole epoch it is.
+pub(crate) fn kl_loss(
+    clean: &Tensor,
+    targets: Targets<'_>,
+    alpha_bar: &Tensor,
+    noise_share: &Tensor,
+) -> Result<Tensor, MethodError> {
+    let d = clean.dim(1)? as f64;
+    let squares = targets.weigh(clean.sqr()?.sum(D::Minus1)?)?;
+    let signal = squares.mean_keepdim(0)?.affine(1.0, -d)?;
+    let kl = ((alpha_bar * signal)? - (noise_share.log()? * d)?)?;
+    Ok((kl * 0.5)?.squeeze(0)?)
 }
 
 /// KL(q(z_0|y) ‖ N(0, I)) in nats for ᾱ_0, averaged over the classes of W_embed [classes, d].

@@ -56,6 +56,11 @@ pub enum MethodError {
         /// The names that exist.
         known: &'static str,
     },
+    /// A file names the readout `posterior` without its σ, which stood for another readout in the first format.
+    #[error(
+        "readout posterior needs its sigma in a file, as in posterior:0.5; in runs of the first format it means what is now bayes"
+    )]
+    AmbiguousReadout,
     /// The objective needs a learned noise schedule, and the network has none.
     #[error("the network has no learned noise schedule, which continuous time needs")]
     NoSchedule,

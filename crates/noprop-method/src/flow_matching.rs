@@ -5,6 +5,7 @@ use noprop_kernels::{Backend, cross_entropy, random};
 
 use crate::continuous_time::{scaled_rows, times};
 use crate::discrete_time::softmax;
+use crate::readout::nearness;
 use crate::{
     BlockInput, BlockLoss, Denoiser, Draws, Integration, LossWeight, MethodError, Noise, Objective,
     Part, Partition, Pass, ReadoutTraining, Targets, Trajectory, clean_embeddings,
@@ -12,11 +13,11 @@ use crate::{
 
 /// The flow-matching objective.
 ///
-/// On the straight path z_t = t u_y + (1 − t) z_0 from noise z_0 ~ N(0, I) to the label's embedding (Eq. 12 with σ = 0) the
+/// Around the straight path from noise z_0 ~ N(0, I) to the label's embedding, z_t ~ N(t u_y + (1 − t) z_0, σ² I) (Eq. 10), the
 /// velocity is u_y − z_0; the block's logits, times W_embed and with no softmax between, are its guess v(z_t, x, t), graded on
-/// ‖v − (u_y − z_0)‖². Where W_embed is trained, nothing in that would hold the classes apart: the cross-entropy of a readout of
-/// the end that the velocity points to, z_t + (1 − t) v, is added (the anchor). The answer is the class whose embedding is
-/// nearest to where the path ends.
+/// ‖v − (u_y − z_0)‖² (Eq. 11). Where W_embed is trained, nothing in that would hold the classes apart: the cross-entropy of a
+/// readout of the end that the velocity points to, z̃_1 = z_t + (1 − t) v (Eq. 12), is added, the anchor (Eq. 13). The answer is the
+/// class whose embedding is nearest to where the path ends. The paper gives no value of σ: here it is 0 unless one is set.
 ///
 /// The velocity points at an embedding û = z_t + (1 − t) v, and ‖û − u_y‖² = (1 − t)² ‖v − (u_y − z_0)‖². So the paper's loss is
 /// 1/(1 − t)² ‖û − u_y‖², a weight that rises with the signal-to-noise ratio like those of the other methods, and
@@ -29,6 +30,7 @@ pub struct FlowMatching {
     loss_weight: LossWeight,
     integration: Integration,
     partition: Partition,
+    path_noise: f64,
 }
 
 impl FlowMatching {
@@ -38,7 +40,7 @@ impl FlowMatching {
     /// [`MethodError::Solver`] for the posterior, which belongs to diffusion.
     pub fn new(loss_weight: LossWeight, integration: Integration) -> Result<Self, MethodError> {
         let integration = integration.of_slopes()?;
-        Ok(Self { loss_weight, integration, partition: Partition::whole() })
+        Ok(Self { loss_weight, integration, partition: Partition::whole(), path_noise: 0.0 })
     }
 
     /// The same with `intervals` blocks, each owning an interval of time, of equal loss mass ∫ w(t) dt with w the factor before
@@ -58,6 +60,18 @@ impl FlowMatching {
         Ok(self)
     }
 
+    /// The same with σ, the deviation of z_t from the straight path (Eq. 10).
+    ///
+    /// # Errors
+    /// [`MethodError::OutOfRange`] unless σ is 0 or a positive number.
+    pub fn path_noise(mut self, sigma: f64) -> Result<Self, MethodError> {
+        if sigma != 0.0 {
+            MethodError::positive("path-noise", sigma)?;
+        }
+        self.path_noise = sigma;
+        Ok(self)
+    }
+
     /// Which block owns which times.
     pub fn partition(&self) -> &Partition {
         &self.partition
@@ -70,7 +84,7 @@ impl FlowMatching {
         match self.loss_weight {
             LossWeight::Snr => 1.0,
             LossWeight::Uniform => left,
-            LossWeight::MinSnr(most) => (most * left).min(1.0),
+            LossWeight::Clipped(most) => (most * left).min(1.0),
         }
     }
 
@@ -80,7 +94,7 @@ impl FlowMatching {
         Ok(match self.loss_weight {
             LossWeight::Snr => left.ones_like()?,
             LossWeight::Uniform => left,
-            LossWeight::MinSnr(most) => (left * most)?.minimum(1f32)?,
+            LossWeight::Clipped(most) => (left * most)?.minimum(1f32)?,
         })
     }
 
@@ -96,11 +110,9 @@ impl FlowMatching {
 /// Cells of 0..=1 over which the mass of the loss weight is added up.
 const CELLS: usize = 1000;
 
-/// Probabilities that fall with the squared distance to each class's embedding, [N, classes]: the nearest has the highest.
-fn nearness(z: &Tensor, embeddings: &Tensor) -> Result<Tensor, MethodError> {
-    // −‖z − u‖², without the ‖z‖² that all classes share.
-    let norms = embeddings.sqr()?.sum(D::Minus1)?.unsqueeze(0)?;
-    Ok(softmax(&(z.matmul(&embeddings.t()?)? * 2.0)?.broadcast_sub(&norms)?)?)
+/// Probabilities ∝ exp(−‖z − u‖²), [N, classes]: the class with the nearest embedding has the highest.
+fn nearest(z: &Tensor, embeddings: &Tensor) -> Result<Tensor, MethodError> {
+    Ok(softmax(&(nearness(z, embeddings)? * 2.0)?)?)
 }
 
 impl Objective for FlowMatching {
@@ -121,7 +133,11 @@ impl Objective for FlowMatching {
         let clean = clean_embeddings(embeddings, targets.labels)?;
         let time = times(draws, block, &self.partition, targets.labels)?;
         let noise = random::normal(draws.noise(block), clean.shape(), clean.device())?;
-        let z = (scaled_rows(&clean, &time)? + scaled_rows(&noise, &time.affine(-1.0, 1.0)?)?)?;
+        let mut z = (scaled_rows(&clean, &time)? + scaled_rows(&noise, &time.affine(-1.0, 1.0)?)?)?;
+        if self.path_noise > 0.0 {
+            let around = random::normal(draws.path_noise(block), clean.shape(), clean.device())?;
+            z = (z + (around * self.path_noise)?)?;
+        }
         let logits = network.logits(BlockInput {
             block,
             features,
@@ -158,7 +174,7 @@ impl Objective for FlowMatching {
     }
 
     fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
-        nearness(z, network.class_embeddings())
+        nearest(z, network.class_embeddings())
     }
 
     /// 0: at t = 0 the path holds noise alone.
@@ -196,9 +212,9 @@ impl Objective for FlowMatching {
         last.pop();
         let mut per_block = Vec::with_capacity(self.blocks());
         for (z, slope, left) in last.into_iter().flatten() {
-            per_block.push(nearness(&(z + (slope * left)?)?, embeddings)?);
+            per_block.push(nearest(&(z + (slope * left)?)?, embeddings)?);
         }
-        per_block.push(nearness(&z, embeddings)?);
+        per_block.push(nearest(&z, embeddings)?);
         Ok(Trajectory { z, per_block })
     }
 }
@@ -291,7 +307,7 @@ mod tests {
     }
 
     /// In terms of the embedding that the velocity points at: the paper's rises without bound, `uniform` is 1 at every time,
-    /// and `min-snr:C` is the paper's until it reaches C.
+    /// and `clipped:C` is the paper's until it reaches C.
     #[test]
     fn weights_are_of_the_embeddings_error() {
         let integration = Integration { solver: Solver::Euler, steps: NonZeroU32::MIN };
@@ -303,7 +319,7 @@ mod tests {
             for (weight, wanted) in [
                 (LossWeight::Snr, paper),
                 (LossWeight::Uniform, 1.0),
-                (LossWeight::MinSnr(5.0), paper.min(5.0)),
+                (LossWeight::Clipped(5.0), paper.min(5.0)),
             ] {
                 let found = of_embedding(weight, t);
                 assert!((found / wanted - 1.0).abs() < 1e-12, "{weight} at {t}: {found} {wanted}");
@@ -316,7 +332,7 @@ mod tests {
     fn weights_of_a_batch_are_the_weight_at_its_times() {
         let integration = Integration { solver: Solver::Euler, steps: NonZeroU32::MIN };
         let times = [0f32, 0.25, 0.5, 0.9];
-        for weight in [LossWeight::Snr, LossWeight::Uniform, LossWeight::MinSnr(5.0)] {
+        for weight in [LossWeight::Snr, LossWeight::Uniform, LossWeight::Clipped(5.0)] {
             let objective = FlowMatching::new(weight, integration).unwrap();
             let found = objective.weights(&Tensor::new(&times, &Device::Cpu).unwrap()).unwrap();
             for (found, t) in found.to_vec1::<f32>().unwrap().into_iter().zip(times) {

@@ -9,20 +9,21 @@ use crate::MethodError;
 
 /// The factor before a block's mean ‖û − u_y‖².
 ///
-/// Continuous time has ½ η SNR'(t) for [`LossWeight::Snr`] (Eq. 9), flow matching 1/(1 − t)², which makes all velocities count
-/// alike (Eq. 10).
+/// The paper's factor at block t is (T/2) η (SNR(t) − SNR(t − 1)) in discrete time (Eq. 8), ½ η SNR'(t) in continuous time (Eq. 9)
+/// and 1/(1 − t)² in flow matching, which makes all velocities count alike (Eq. 11). In each of them the loss is an expectation over
+/// t, so a sum over T blocks has a T-th of the factor at each.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum LossWeight {
-    /// (T/2) η (SNR(t) − SNR(t − 1)): the paper's (Eq. 8). It spans 0.01 to 3,200 at T = 10 and η = 0.1, which a block of its own
-    /// does not notice (Adam divides by the gradient's size) but a shared encoder does.
+    /// The paper's. In discrete time it spans 0.01 to 3,200 at T = 10 and η = 0.1, which a block of its own does not notice (Adam
+    /// divides by the gradient's size) but a shared encoder does.
     Snr,
-    /// 1 for every block.
+    /// 1 for every block, in the sum over blocks: ours.
     Uniform,
-    /// The paper's, but never more than this: its largest values belong to nearly clean embeddings, of which there is little
-    /// to learn.
-    MinSnr(f64),
+    /// The paper's factor, but never more than this: ours. Its largest values belong to nearly clean embeddings, of which there is
+    /// little to learn. It is not Min-SNR-γ, which clips SNR itself.
+    Clipped(f64),
 }
 
 impl fmt::Display for LossWeight {
@@ -30,7 +31,7 @@ impl fmt::Display for LossWeight {
         match self {
             Self::Snr => f.write_str("snr"),
             Self::Uniform => f.write_str("uniform"),
-            Self::MinSnr(most) => write!(f, "min-snr:{most}"),
+            Self::Clipped(most) => write!(f, "clipped:{most}"),
         }
     }
 }
@@ -42,16 +43,19 @@ impl FromStr for LossWeight {
         match name {
             "snr" => Ok(Self::Snr),
             "uniform" => Ok(Self::Uniform),
-            _ if name.starts_with("min-snr:") => {
-                let most = name.trim_start_matches("min-snr:").parse().unwrap_or(f64::NAN);
-                MethodError::positive("the number after min-snr:", most)?;
-                Ok(Self::MinSnr(most))
-            }
-            _ => Err(MethodError::UnknownName {
-                what: "loss weight",
-                name: name.into(),
-                known: "snr, uniform, min-snr:NUMBER",
-            }),
+            // Its name in files of the first format.
+            _ => match name.strip_prefix("clipped:").or_else(|| name.strip_prefix("min-snr:")) {
+                Some(most) => {
+                    let most = most.parse().unwrap_or(f64::NAN);
+                    MethodError::positive("the number after clipped:", most)?;
+                    Ok(Self::Clipped(most))
+                }
+                None => Err(MethodError::UnknownName {
+                    what: "loss weight",
+                    name: name.into(),
+                    known: "snr, uniform, clipped:NUMBER",
+                }),
+            },
         }
     }
 }
@@ -77,10 +81,11 @@ mod tests {
     /// A name in a config file must come back as the same weight, and a wrong one be refused.
     #[test]
     fn names_are_read_as_they_are_written() {
-        for weight in [LossWeight::Snr, LossWeight::Uniform, LossWeight::MinSnr(5.0)] {
+        for weight in [LossWeight::Snr, LossWeight::Uniform, LossWeight::Clipped(5.0)] {
             assert_eq!(weight.to_string().parse::<LossWeight>().unwrap(), weight);
         }
-        for wrong in ["min-snr", "min-snr:", "min-snr:0", "min-snr:-1", "min-snr:inf", "SNR"] {
+        assert_eq!("min-snr:5".parse::<LossWeight>().unwrap(), LossWeight::Clipped(5.0));
+        for wrong in ["clipped", "clipped:", "clipped:0", "clipped:-1", "clipped:inf", "SNR"] {
             assert!(wrong.parse::<LossWeight>().is_err(), "{wrong}");
         }
     }

@@ -11,7 +11,7 @@ pub fn clean_embeddings(class_embeddings: &Tensor, labels: &Tensor) -> Result<Te
     class_embeddings.index_select(labels, 0)
 }
 
-/// A draw from q(z_t | y) = N(√ᾱ_t u_y, (1 − ᾱ_t) I) (Eq. 5).
+/// A draw from q(z_t | y) = N(√ᾱ_t u_y, (1 − ᾱ_t) I) (Eq. 6).
 ///
 /// `clean` is u_y [N, d], `alpha_bar` the signal share ᾱ_t; returns z_t [N, d].
 ///

@@ -20,6 +20,7 @@ enum Purpose {
     Time = 7,
     // 8 is noprop-data's, for prototypes.
     Augmentation = 9,
+    PathNoise = 10,
 }
 
 impl Seed {
@@ -36,7 +37,7 @@ impl Seed {
 
     /// The draws of one training step; both numbers count from 0.
     pub fn at(self, epoch: u32, step: u32) -> Draws {
-        Draws { seed: self, epoch, step }
+        Draws { seed: self, epoch, step, pass: 0 }
     }
 
     /// How training image number `image` is changed in `epoch`, both counted from 0: of the image and the epoch, whatever batch it
@@ -62,9 +63,17 @@ pub struct Draws {
     seed: Seed,
     epoch: u32,
     step: u32,
+    pass: u32,
 }
 
 impl Draws {
+    /// The draws of the same step in pass `pass` of its epoch, where blocks take turns in passes of their own. Pass 0 is the only one of
+    /// an epoch otherwise.
+    #[must_use]
+    pub fn in_pass(self, pass: u32) -> Self {
+        Self { pass, ..self }
+    }
+
     /// Epoch, counted from 0.
     pub fn epoch(self) -> u32 {
         self.epoch
@@ -89,9 +98,14 @@ impl Draws {
         self.key(Purpose::Time, block as u64)
     }
 
+    /// The noise round the path of block `block` from noise to embedding, in flow matching.
+    pub fn path_noise(self, block: usize) -> StreamKey {
+        self.key(Purpose::PathNoise, block as u64)
+    }
+
     /// The noise in z_T, which the readout learns from.
     pub fn readout_noise(self) -> StreamKey {
-        self.key(Purpose::ReadoutNoise, 0)
+        self.key(Purpose::ReadoutNoise, self.pass.into())
     }
 
     /// The dropout of one part of the network.

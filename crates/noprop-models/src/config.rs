@@ -347,12 +347,11 @@ impl NetworkConfig {
             return refuse("embedding", expected.into(), self.embedding.to_string());
         }
         match (self.readout, self.variant) {
-            (Readout::Posterior, Variant::FlowMatching | Variant::Backprop | Variant::Adjoint) => {
-                let expected =
-                    "softmax for fm, backprop and adjoint: Bayes' rule needs the noise of dt or ct";
-                refuse("readout", expected.into(), self.readout.to_string())
+            (Readout::Softmax, _) | (_, Variant::DiscreteTime | Variant::ContinuousTime) => Ok(()),
+            (other, Variant::FlowMatching | Variant::Backprop | Variant::Adjoint) => {
+                let expected = "softmax for fm, backprop and adjoint";
+                refuse("readout", expected.into(), other.to_string())
             }
-            _ => Ok(()),
         }
     }
 

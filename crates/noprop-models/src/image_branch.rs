@@ -1,4 +1,6 @@
 //! The image branch of Fig. 6: three convolutions and a linear layer, image → 256 features.
+//!
+//! Both sides of the figure have the same layers up to the linear one. The left side ends with a batch norm, the right side with ReLU.
 
 use candle_core::{Result, Tensor};
 use noprop_kernels::{Activation, Padding, Pool, conv3x3_stack};
@@ -33,12 +35,17 @@ impl ImageInput {
 }
 
 /// conv 3×3 → 32, ReLU, max pool 2, dropout; conv 3×3 → 64, ReLU, dropout; conv 3×3 → 128, ReLU, max pool 2 (floor),
-/// dropout; flatten; linear → 256; batch norm.
+/// dropout; flatten; linear → 256; batch norm (Fig. 6, left) or ReLU (right).
 pub(crate) struct ImageBranch {
     convs: [Conv; 3],
     linear: Linear,
-    /// Without it in continuous time.
-    norm: Option<BatchNorm>,
+    end: End,
+}
+
+/// The last layer.
+enum End {
+    Norm(BatchNorm),
+    Relu,
 }
 
 impl ImageBranch {
@@ -61,11 +68,11 @@ impl ImageBranch {
         Ok(Self {
             convs: [conv(0)?, conv(1)?, conv(2)?],
             linear: Linear::new(&place.at("fc"), input.flat(), WIDTH)?,
-            norm: match variant {
+            end: match variant {
                 Variant::DiscreteTime | Variant::Backprop => {
-                    Some(BatchNorm::new(&place.at("norm"), WIDTH, Activation::None)?)
+                    End::Norm(BatchNorm::new(&place.at("norm"), WIDTH, Activation::None)?)
                 }
-                Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => None,
+                Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => End::Relu,
             },
         })
     }
@@ -77,29 +84,29 @@ impl ImageBranch {
 
     /// [T or 1, N, C, H, W] → [T, N, 256].
     pub fn forward_stacked(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
-        let features = self.before_norm(images, passes)?;
-        match &self.norm {
-            Some(norm) => norm.forward(&features, passes.into()),
-            None => Ok(features),
+        let flat = self.flat(images, passes)?;
+        match &self.end {
+            End::Norm(norm) => norm.forward(&self.linear.forward(&flat)?, passes.into()),
+            End::Relu => self.linear.forward_relu(&flat),
         }
     }
 
     /// Sets the running statistics to those of `images`, for a branch that is never trained.
     pub fn calibrate(&self, images: &Tensor) -> Result<()> {
-        if let Some(norm) = &self.norm {
-            let features = self.before_norm(&images.unsqueeze(0)?, Passes::Eval)?;
-            norm.forward(&features, Statistics::Batch { momentum: 1.0 })?;
+        if let End::Norm(norm) = &self.end {
+            let flat = self.flat(&images.unsqueeze(0)?, Passes::Eval)?;
+            norm.forward(&self.linear.forward(&flat)?, Statistics::Batch { momentum: 1.0 })?;
         }
         Ok(())
     }
 
-    fn before_norm(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
+    /// [T or 1, N, C, H, W] → the numbers that the convolutions leave of each image, [T, N, flat].
+    fn flat(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
         let ops = self.convs.iter().map(|conv| conv.op(passes));
         let ops = ops.collect::<Result<Vec<_>>>()?;
         let parameters: Vec<_> = self.convs.iter().map(Conv::parameters).collect();
         // One op for all three: images pass through the layers a few at a time, while they are in cache.
-        let x = conv3x3_stack(&ops, images, &parameters)?;
-        self.linear.forward(&x.flatten_from(2)?)
+        conv3x3_stack(&ops, images, &parameters)?.flatten_from(2)
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, Var};
 use noprop_method::{
     BlockInput, Denoiser, EncoderKind, Init, LearnedSchedule, ParameterBuilder, ParameterKind,
-    Parameters, Part, Pass, Readout, StackedBlocks,
+    Parameters, Part, Pass, StackedBlocks,
 };
 
 use crate::block_head::BlockHead;
@@ -131,7 +131,7 @@ impl Network {
             Variant::DiscreteTime
             | Variant::ContinuousTime
             | Variant::Backprop
-            | Variant::Adjoint => config.readout == Readout::Softmax,
+            | Variant::Adjoint => config.readout.is_trained(),
         };
         let readout = match has_readout {
             true => Some(Linear::starting_from(

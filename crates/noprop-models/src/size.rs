@@ -1,7 +1,7 @@
 //! The memory of a training, estimated before anything large is made.
 
 use candle_core::Device;
-use noprop_method::{Denoiser, EncoderKind, ParameterBuilder, Readout, Seed};
+use noprop_method::{Denoiser, EncoderKind, ParameterBuilder, Seed};
 
 use crate::image_branch::ImageInput;
 use crate::{Embedding, EmbeddingStart, ImageShape, ModelError, Network, NetworkConfig};
@@ -44,7 +44,7 @@ impl NetworkConfig {
         if self.embedding == Embedding::Prototype {
             // The matrix, its start and a trained readout have a column a pixel.
             let pixels = (self.image.pixels() - image.pixels()) as u64;
-            let matrices = if self.readout == Readout::Posterior { 2 } else { 3 };
+            let matrices = if self.readout.is_trained() { 3 } else { 2 };
             count += matrices * self.classes as u64 * pixels;
         }
         Ok(count)

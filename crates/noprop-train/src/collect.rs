@@ -29,7 +29,7 @@ fn parts_apart(trainer: &Trainer<'_>) -> Vec<(usize, usize, usize)> {
     let (together, apart): (Vec<usize>, Vec<usize>) =
         (0..trainer.units.len()).partition(|&unit| trainer.units[unit].shares());
     let mut parts = Vec::new();
-    for unit in together {
+    for unit in together.into_iter().filter(|&unit| trainer.units[unit].unit.has_shares()) {
         let state = &trainer.units[unit];
         let own = state.own();
         let count = own.len();

@@ -17,6 +17,18 @@ pub enum OptimizerKind {
     Adam,
 }
 
+/// Which blocks learn from which mini-batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// All blocks from every mini-batch; what they share takes one step with the sum of their gradients.
+    #[default]
+    Batch,
+    /// Algorithm 1: in every epoch each block takes its turn, a pass over all mini-batches. The readout, and what the blocks share,
+    /// take a step in each of them.
+    Paper,
+}
+
 /// Settings of a training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainConfig {
@@ -34,6 +46,10 @@ pub struct TrainConfig {
     pub warmup_steps: u32,
     /// Weight decay.
     pub weight_decay: f64,
+    /// The readout's learning rate as a multiple of the others'. The paper's is 1.
+    pub readout_lr_scale: f64,
+    /// Which blocks learn from which mini-batch.
+    pub order: Order,
     /// How training images are changed at random, anew in every epoch.
     pub augment: Augmentation,
     /// The weight of each class's images.
@@ -50,6 +66,10 @@ impl Default for TrainConfig {
             lr_decay: Decay::Cosine,
             warmup_steps: 200,
             weight_decay: 1e-3,
+            // The readout is one small linear layer on inputs of length about 1: at the blocks' rate it would still be unsure of
+            // everything when they are done.
+            readout_lr_scale: 10.0,
+            order: Order::default(),
             augment: Augmentation::default(),
             class_weights: ClassWeights::default(),
         }
@@ -81,6 +101,10 @@ impl TrainConfig {
         }
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return out_of_range("lr", "a positive number", self.lr.to_string());
+        }
+        if !(self.readout_lr_scale.is_finite() && self.readout_lr_scale > 0.0) {
+            let value = self.readout_lr_scale.to_string();
+            return out_of_range("readout-lr-scale", "a positive number", value);
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             let value = self.weight_decay.to_string();
@@ -121,9 +145,9 @@ impl TrainConfig {
         u32::try_from(full + usize::from(rest >= 2)).unwrap_or(u32::MAX)
     }
 
-    /// The learning rate over the whole training.
-    pub fn learning_rate(&self, images: usize) -> LearningRate {
-        let total_steps = u64::from(self.epochs) * u64::from(self.steps_per_epoch(images));
+    /// The learning rate over the whole training, with `steps` steps an epoch.
+    pub fn learning_rate(&self, steps: u32) -> LearningRate {
+        let total_steps = u64::from(self.epochs) * u64::from(steps);
         LearningRate {
             peak: self.lr,
             warmup_steps: u64::from(self.warmup_steps).min(total_steps / 6),
@@ -148,6 +172,7 @@ mod tests {
             TrainConfig { lr: f64::NAN, ..fine },
             TrainConfig { lr: 0.0, ..fine },
             TrainConfig { weight_decay: -1.0, ..fine },
+            TrainConfig { readout_lr_scale: 0.0, ..fine },
         ] {
             assert!(broken.validate(1000).is_err(), "{broken:?}");
         }

@@ -82,7 +82,7 @@ mod weights;
 pub use atomic_file::write_atomically;
 pub use class_scores::{ClassScore, ClassScores};
 pub use class_weights::ClassWeights;
-pub use config::{OptimizerKind, TrainConfig};
+pub use config::{OptimizerKind, Order, TrainConfig};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, Keep, accuracies, evaluate, evaluate_keeping};
 pub use fit::{Best, Control, EpochReport, FitReport, Fitting, Observer, Outcome, Silent, fit};

@@ -12,7 +12,7 @@ use crate::batches::{Batch, Batches};
 use crate::losses::{StepReport, UnreadLosses, UnreadStep};
 use crate::step::Task;
 use crate::unit_state::{PartState, UnitState, adam_config};
-use crate::{TrainError, Trainer};
+use crate::{Order, TrainError, Trainer};
 
 /// Whether blocks are trained one by one or side by side. The weights are the same but for rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,6 +87,9 @@ impl<'a> Trainer<'a> {
 impl<'a> Stack<'a> {
     /// A copy of the blocks as they are now; none where the network or the method takes them one by one.
     pub fn new(task: &Task<'a>, units: &[UnitState]) -> Result<Option<Self>, TrainError> {
+        if task.config.order == Order::Paper {
+            return Ok(None);
+        }
         let Some(blocks) = task.network.stacked()? else { return Ok(None) };
         let device = task.network.class_embeddings().device();
         let Some(losses) = task.objective.stacked(device)? else { return Ok(None) };

@@ -208,20 +208,26 @@ impl Progress {
         }
         for index in 0..trainer.units.len() {
             let parameters = owned(trainer, &trainer.units[index]);
+            let steps = trainer.steps_per_epoch();
             let state = &mut trainer.units[index];
+            let done: Vec<u64> = state
+                .parts
+                .iter()
+                .map(|part| state.steps_of(part.part, position, steps))
+                .collect();
             let file = folder.join(format!("{}.safetensors", state.unit));
             let mut stored = read_weights(&file)?.tensors;
             for parameter in &parameters {
                 set(parameter, take(&file, &mut stored, &parameter.name)?, &file)?;
             }
-            for part in &mut state.parts {
+            for (part, done) in state.parts.iter_mut().zip(done) {
                 let mut moments = Vec::with_capacity(part.trained.len());
                 for parameter in &part.trained {
                     let m = take(&file, &mut stored, &moment("m", &parameter.name))?;
                     let v = take(&file, &mut stored, &moment("v", &parameter.name))?;
                     moments.push(Moments { name: parameter.name.clone(), first: m, second: v });
                 }
-                part.adam.restore(position, moments)?;
+                part.adam.restore(done, moments)?;
             }
             if let Some(name) = stored.keys().next() {
                 return Err(mismatch(&file, format!("tensor `{name}` does not belong to it")));

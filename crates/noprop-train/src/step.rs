@@ -18,7 +18,10 @@ pub(crate) struct Task<'a> {
     pub config: TrainConfig,
     pub seed: Seed,
     pub rate: LearningRate,
-    pub steps_per_epoch: u32,
+    /// Steps of one pass over the training images.
+    pub steps_per_pass: u32,
+    /// Passes of an epoch.
+    pub passes: u32,
     /// Whether batches hold features instead of images.
     pub encoded: Encoded,
     pub workers: Workers,
@@ -56,11 +59,21 @@ impl Task<'_> {
         self.network.class_embeddings().device()
     }
 
-    /// Epoch and step, both from 0, of a unit that has made `position` steps.
+    pub fn steps_per_epoch(&self) -> u32 {
+        self.steps_per_pass * self.passes
+    }
+
+    /// Epoch and step of its pass, both from 0, of a unit that has made `position` steps.
     pub fn place(&self, position: u64) -> (u32, u32) {
-        let steps = u64::from(self.steps_per_epoch);
         let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
-        (number(position / steps), number(position % steps))
+        let epoch = position / u64::from(self.steps_per_epoch());
+        (number(epoch), number(position % u64::from(self.steps_per_pass)))
+    }
+
+    /// The pass of its epoch, from 0, of a unit that has made `position` steps.
+    fn pass(&self, position: u64) -> u32 {
+        let pass = position / u64::from(self.steps_per_pass) % u64::from(self.passes);
+        u32::try_from(pass).unwrap_or(u32::MAX)
     }
 
     /// The next step of a unit.
@@ -68,8 +81,8 @@ impl Task<'_> {
         let draws = self.seed.at(batch.epoch, batch.step);
         let lr = self.rate.at(state.position);
         let losses = match state.unit {
-            Unit::SharedEncoder { .. } | Unit::Joint { .. } => {
-                self.joint(state, batch, draws, lr)?
+            Unit::SharedEncoder { .. } | Unit::Joint { .. } | Unit::InTurn { .. } => {
+                self.joint(state, batch, draws.in_pass(self.pass(state.position)), lr)?
             }
             Unit::EndToEnd { .. } => vec![self.end_to_end(&mut state.parts, batch, draws, lr)?],
             Unit::Block(_) | Unit::Readout => state
@@ -95,7 +108,8 @@ impl Task<'_> {
     ) -> Result<StepReport, TrainError> {
         let lr = self.rate.at(state.position);
         state.position += 1;
-        let (epoch, step) = (batch.epoch + 1, batch.step + 1);
+        let step = self.pass(state.position - 1) * self.steps_per_pass + batch.step + 1;
+        let epoch = batch.epoch + 1;
         Ok(StepReport { epoch, step, lr, images: batch.labels.dim(0)?, losses })
     }
 
@@ -142,6 +156,9 @@ impl Task<'_> {
     ///
     /// Of several processes each has the turns of its share; what they contribute goes to all, and every one takes the shared
     /// parts' step.
+    ///
+    /// In [`Unit::InTurn`] one block and the readout have a turn in each step. Algorithm 1 draws t, so the block's loss, a T-th of an
+    /// expectation over t, then stands for T of them.
     fn joint(
         &self,
         state: &mut UnitState,
@@ -149,8 +166,12 @@ impl Task<'_> {
         draws: Draws,
         lr: f64,
     ) -> Result<Vec<UnreadLosses>, TrainError> {
-        let blocks = state.own().start;
-        let (shared, own) = state.parts.split_at_mut(blocks);
+        let (first, unit) = (state.own().start, state.unit);
+        let in_turn = match unit {
+            Unit::InTurn { .. } => Some(Part::Block(self.pass(state.position) as usize + 1)),
+            _ => None,
+        };
+        let (shared, own) = state.parts.split_at_mut(first);
         let encoded = match shared.iter().any(|state| state.part == Part::Encoder) {
             true => Some(self.features(batch, Part::Encoder, draws)?),
             false => None,
@@ -165,13 +186,19 @@ impl Task<'_> {
                 None => self.own_features(state.part, batch, draws)?,
             };
             let (loss, graded) = self.loss(state.part, features.as_ref(), batch, draws)?;
-            let pass = loss.loss.backward()?;
+            let share = if in_turn == Some(state.part) { f64::from(unit.passes()) } else { 1.0 };
+            let pass = match share {
+                1.0 => loss.loss.backward()?,
+                share => (loss.loss * share)?.backward()?,
+            };
             state.step(&pass, lr)?;
             let at_features = leaf.as_ref().and_then(|leaf| pass.get(leaf).cloned());
             let direct = shared.iter().map(|state| state.gradients(&pass)).collect();
             Ok::<_, TrainError>(Contribution { loss: graded, direct, at_features })
         };
-        let (count, ranks) = (own.len(), self.peers.size());
+        let count = own.len();
+        let (rank, ranks) =
+            if unit.has_shares() { (self.peers.rank(), self.peers.size()) } else { (0, 1) };
         let mut sum = SharedSum::new(shared, leaf.as_deref());
         let mut message = Vec::new();
         let mut failed = None;
@@ -180,7 +207,10 @@ impl Task<'_> {
             1 => sum.add(contribution),
             _ => contribution.write(&mut message),
         };
-        let mine = own[share(count, self.peers.rank(), ranks)].iter_mut().collect();
+        let has_turn = |state: &&mut PartState| {
+            in_turn.is_none_or(|block| state.part == block || state.part == Part::Readout)
+        };
+        let mine = own[share(count, rank, ranks)].iter_mut().filter(has_turn).collect();
         threads::fold_side_by_side(self.workers, mine, turn, |done| {
             if failed.is_none() {
                 failed = done.and_then(&mut take).err();
@@ -189,7 +219,7 @@ impl Task<'_> {
         if let Some(error) = failed {
             return Err(error);
         }
-        if !self.peers.is_alone() {
+        if ranks > 1 {
             for (rank, message) in self.peers.gather(message)?.iter().enumerate() {
                 sum.add_message(rank, &own[share(count, rank, ranks)], message)?;
             }

@@ -42,7 +42,10 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self, TrainError> {
         config.validate(train.len())?;
         config.check_augmentation(train, network.encoder())?;
-        let units = Unit::of(network, objective)
+        let units = Unit::of(network, objective, config.order);
+        let passes = units.iter().map(|unit| unit.passes()).max().unwrap_or(1);
+        let steps_per_pass = config.steps_per_epoch(train.len());
+        let units = units
             .into_iter()
             .map(|unit| UnitState::new(unit, network, &config))
             .collect::<Result<_, _>>()?;
@@ -56,8 +59,9 @@ impl<'a> Trainer<'a> {
             objective,
             config,
             seed,
-            rate: config.learning_rate(train.len()),
-            steps_per_epoch: config.steps_per_epoch(train.len()),
+            rate: config.learning_rate(steps_per_pass * passes),
+            steps_per_pass,
+            passes,
             encoded,
             workers: match network.class_embeddings().device() {
                 Device::Cpu => Workers::Auto,
@@ -122,13 +126,14 @@ impl<'a> Trainer<'a> {
 
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u32 {
-        self.task.steps_per_epoch
+        self.task.steps_per_epoch()
     }
 
     /// Training images that an epoch visits.
     pub fn images_per_epoch(&self) -> usize {
         let images = self.batches.images.len();
-        (self.task.steps_per_epoch as usize * self.task.config.batch_size).min(images)
+        let pass = (self.task.steps_per_pass as usize * self.task.config.batch_size).min(images);
+        pass * self.task.passes as usize
     }
 
     /// The settings.
@@ -142,12 +147,12 @@ impl<'a> Trainer<'a> {
     pub fn stride(&self) -> u32 {
         if self.task.reading == Reading::Later {
             // Losses are read once an epoch, and blocks that were copied are written back.
-            return self.task.steps_per_epoch;
+            return self.task.steps_per_epoch();
         }
         if self.units.iter().any(UnitState::shares) {
             return 1;
         }
-        STRIDE.min(self.task.steps_per_epoch / 4).max(1)
+        STRIDE.min(self.task.steps_per_epoch() / 4).max(1)
     }
 
     /// Whether unit number `unit` has made all its steps.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::UnitError;
+use crate::{Order, UnitError};
 use noprop_method::{Denoiser, EncoderKind, Objective, Part, ReadoutTraining, Training};
 
 /// A set of parameters trained on its own.
@@ -24,6 +24,12 @@ pub enum Unit {
         /// Whether the readout has a loss of its own.
         readout: ReadoutTraining,
     },
+    /// All blocks 1..=B, what they share, and the readout: one block after the other in every epoch, each with the readout and what is
+    /// shared (Algorithm 1).
+    InTurn {
+        /// B, the number of blocks.
+        blocks: usize,
+    },
     /// Everything, by the gradient of the end of the chain.
     EndToEnd {
         /// B, the number of blocks.
@@ -33,10 +39,13 @@ pub enum Unit {
 
 impl Unit {
     /// The units of a network, in the order in which a step visits them.
-    pub fn of(network: &dyn Denoiser, objective: &dyn Objective) -> Vec<Self> {
+    pub fn of(network: &dyn Denoiser, objective: &dyn Objective, order: Order) -> Vec<Self> {
         let blocks = network.blocks();
         if objective.training() == Training::EndToEnd {
             return vec![Self::EndToEnd { blocks }];
+        }
+        if order == Order::Paper {
+            return vec![Self::InTurn { blocks }];
         }
         let trained = |parts: &[Part]| network.parameters().trainable(parts).next().is_some();
         if trained(&[Part::Embedding, Part::Schedule]) {
@@ -60,7 +69,9 @@ impl Unit {
                 let shared = [Part::Encoder, Part::Embedding, Part::Schedule, Part::Readout];
                 shared.into_iter().chain((1..=blocks).map(Part::Block)).collect()
             }
-            Self::Joint { blocks, readout: ReadoutTraining::Own } | Self::EndToEnd { blocks } => {
+            Self::Joint { blocks, readout: ReadoutTraining::Own }
+            | Self::InTurn { blocks }
+            | Self::EndToEnd { blocks } => {
                 let mut parts = vec![Part::Encoder, Part::Embedding, Part::Schedule];
                 parts.extend((1..=blocks).map(Part::Block));
                 parts.push(Part::Readout);
@@ -91,6 +102,9 @@ impl Unit {
             Self::Joint { .. } => {
                 "they share what is learned with them, class embeddings or a noise schedule, so every step needs the gradients of all"
             }
+            Self::InTurn { .. } => {
+                "they take turns in every epoch, and the readout learns in each; --order batch has no such tie where embeddings are fixed"
+            }
             Self::EndToEnd { .. } => "they are trained end to end, through each other",
         };
         Err(UnitError::Tied { reason })
@@ -99,8 +113,22 @@ impl Unit {
     /// Whether `part` has a loss of its own in this unit, even where it has no parameters: by Bayes' rule the readout trains the
     /// class embeddings.
     pub(crate) fn has_loss_without_parameters(self, part: Part) -> bool {
-        let joint = matches!(self, Self::Joint { readout: ReadoutTraining::Own, .. });
-        joint && part == Part::Readout
+        let has_own =
+            matches!(self, Self::Joint { readout: ReadoutTraining::Own, .. } | Self::InTurn { .. });
+        has_own && part == Part::Readout
+    }
+
+    /// The passes over the training images that an epoch makes.
+    pub(crate) fn passes(self) -> u32 {
+        match self {
+            Self::InTurn { blocks } => u32::try_from(blocks).unwrap_or(u32::MAX),
+            _ => 1,
+        }
+    }
+
+    /// Returns whether each of several processes trains its share of the unit's blocks. Otherwise every process trains all of them.
+    pub(crate) fn has_shares(self) -> bool {
+        matches!(self, Self::SharedEncoder { .. } | Self::Joint { .. })
     }
 }
 
@@ -110,6 +138,7 @@ impl fmt::Display for Unit {
             Self::Block(t) => write!(f, "block.{t}"),
             Self::SharedEncoder { .. } => f.write_str("shared"),
             Self::Joint { .. } => f.write_str("joint"),
+            Self::InTurn { .. } => f.write_str("in-turn"),
             Self::EndToEnd { .. } => f.write_str("end-to-end"),
             Self::Readout => f.write_str("readout"),
         }

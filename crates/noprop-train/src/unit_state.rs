@@ -37,6 +37,15 @@ impl UnitState {
         self.parts.len() > 1
     }
 
+    /// The optimizer steps that `part` has made when the unit has made `position` steps, of which an epoch has `steps`.
+    pub fn steps_of(&self, part: Part, position: u64, steps: u32) -> u64 {
+        let (Unit::InTurn { .. }, Part::Block(t)) = (self.unit, part) else { return position };
+        let steps = u64::from(steps);
+        let pass = steps / u64::from(self.unit.passes());
+        let before = (t as u64 - 1) * pass;
+        position / steps * pass + (position % steps).saturating_sub(before).min(pass)
+    }
+
     /// The indices of those parts that no loss but their own reaches.
     pub fn own(&self) -> std::ops::Range<usize> {
         let is_block = |state: &PartState| matches!(state.part, Part::Block(_));
@@ -51,25 +60,22 @@ pub(crate) struct PartState {
     pub part: Part,
     pub adam: Adam,
     pub trained: Vec<Parameter>,
+    /// The part's learning rate as a multiple of the training's.
+    lr_scale: f64,
 }
 
 impl PartState {
-    /// The part's learning rate as a multiple of the training's. The readout is one small linear layer on inputs of length
-    /// about 1: at the blocks' rate it would still be unsure of everything when they are done.
-    fn rate(&self) -> f64 {
-        match self.part {
-            Part::Readout => 10.0,
-            Part::Encoder | Part::Embedding | Part::Schedule | Part::Block(_) => 1.0,
-        }
-    }
-
     fn new(part: Part, network: &dyn Denoiser, config: &TrainConfig) -> Result<Self, TrainError> {
         let trained: Vec<Parameter> = network.parameters().trainable(&[part]).cloned().collect();
         let vars: Vec<(String, Var)> = trained
             .iter()
             .map(|parameter| (parameter.name.clone(), parameter.var.clone()))
             .collect();
-        Ok(Self { part, adam: Adam::new(vars, adam_config(config))?, trained })
+        let lr_scale = match part {
+            Part::Readout => config.readout_lr_scale,
+            Part::Encoder | Part::Embedding | Part::Schedule | Part::Block(_) => 1.0,
+        };
+        Ok(Self { part, adam: Adam::new(vars, adam_config(config))?, trained, lr_scale })
     }
 
     /// One optimizer step at the training's rate `lr` with the gradients of one backward pass.
@@ -87,7 +93,7 @@ impl PartState {
                 gradient.ok_or_else(|| TrainError::MissingGradient { name: parameter.name.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(self.adam.step_with(&gradients, lr * self.rate())?)
+        Ok(self.adam.step_with(&gradients, lr * self.lr_scale)?)
     }
 
     /// What a backward pass found for this part, a place a parameter.

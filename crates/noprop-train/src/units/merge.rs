@@ -10,7 +10,7 @@ use super::folder::{UnitError, UnitStatus, load_epoch, unit_status};
 use crate::fit::unix_time;
 use crate::metrics::MeanLoss;
 use crate::{
-    Best, Event, FitReport, Hardware, MetricsLog, RunDirectory, TrainError, Unit, evaluate,
+    Best, Event, FitReport, Hardware, MetricsLog, Order, RunDirectory, TrainError, Unit, evaluate,
     write_weights,
 };
 
@@ -28,6 +28,8 @@ pub struct Merging<'a> {
     pub config: &'a str,
     /// Epochs of the training.
     pub epochs: u32,
+    /// Which blocks learned from which mini-batch.
+    pub order: Order,
     /// Training images that an epoch visits.
     pub images_per_epoch: usize,
 }
@@ -51,7 +53,7 @@ pub struct Merged {
 /// [`UnitError::OtherVersion`] or [`crate::WeightsError`] for one that does not belong to the run.
 pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, TrainError> {
     let started = Instant::now();
-    let units = Unit::of(merging.network, merging.objective);
+    let units = Unit::of(merging.network, merging.objective, merging.order);
     let mut unfinished = Vec::new();
     for &unit in &units {
         unit.stands_alone()?;
