@@ -220,15 +220,16 @@ pub struct Train {
     /// Class embeddings: onehot, learned:D for a matrix with D columns that is trained, or prototype for one whose rows are images
     #[arg(long, conflicts_with = "resume")]
     pub embedding: Option<Embedding>,
-    /// What trained class embeddings start from: orthogonal, random, or prototype, the most typical image of each class
+    /// What trained class embeddings start from: orthogonal, random, or prototype, the most typical image of each class. Without it
+    /// prototype for --embedding prototype, and else orthogonal, or random where there are more classes than numbers
     #[arg(long, conflicts_with = "resume")]
     pub embedding_start: Option<EmbeddingStart>,
     /// How the last embedding becomes a class: softmax, a trained layer (Eq. 14); posterior:SIGMA, the nearest embedding to where
     /// that layer points (Eqs. 15-16); or bayes, Bayes' rule over the class embeddings, with nothing to train
     #[arg(long, conflicts_with = "resume")]
     pub readout: Option<Readout>,
-    /// Length of every one-hot class embedding, and of orthogonal and random starts; without it 1, but
-    /// for fm a tenth of their dimension where that is more
+    /// Length of every one-hot class embedding, and of orthogonal and random starts; without it 1, but for fm a tenth of their dimension
+    /// where that is more, and for --embedding prototype that of the class's prototype
     #[arg(long, value_name = "LENGTH", conflicts_with = "resume")]
     pub embedding_scale: Option<f64>,
     /// Share of activations that training drops in the image branch

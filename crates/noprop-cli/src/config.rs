@@ -175,7 +175,8 @@ pub struct RunConfig {
     /// The usual one is left out of the file, so that runs from before there was a choice can be resumed.
     #[serde(default, skip_serializing_if = "is_usual_readout")]
     pub readout: Readout,
-    /// The length of every class embedding. Without it, what suits the method; a config with images has it.
+    /// The length of every class embedding. Without it, what suits the method; a config with images has it, unless each embedding has the
+    /// length of its prototype.
     pub embedding_scale: Option<f64>,
     pub epochs: u32,
     pub batch_size: usize,
@@ -484,6 +485,15 @@ impl RunConfig {
             config = config.embedding_start(start);
         }
         Ok(config)
+    }
+
+    /// Returns whether class embeddings of an image's size start elsewhere than at images and have no length of their own: each then has
+    /// that of its class's prototype, so that starts can be compared.
+    pub fn start_has_length_of_prototypes(&self) -> bool {
+        self.embedding == Embedding::Prototype
+            && self.embedding_start != Some(EmbeddingStart::Prototype)
+            && self.embedding_start.is_some()
+            && self.embedding_scale.is_none()
     }
 
     /// Initial parameters on `device`.

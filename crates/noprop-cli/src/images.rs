@@ -88,7 +88,9 @@ impl RunConfig {
         // The path of flow matching starts from noise of length √d, in which short embeddings of many classes drown. A tenth
         // of d is what was measured to learn at d = 100 and to be best at d = 10 (docs/results.md).
         let scale = dimension.map_or(1.0, |dimension| (dimension as f64 / 10.0).max(1.0));
-        self.embedding_scale.get_or_insert(scale);
+        if !self.start_has_length_of_prototypes() {
+            self.embedding_scale.get_or_insert(scale);
+        }
         self.images = Some(images);
     }
 

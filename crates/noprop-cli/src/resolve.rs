@@ -72,6 +72,7 @@ impl RunConfig {
             ("validation", flags.validation.is_some()),
             ("batch-size", flags.batch_size.is_some()),
             ("epochs", flags.epochs.is_some()),
+            ("embedding-start", flags.embedding_start.is_some()),
         ] {
             if flag {
                 asked.keys.insert(key.into());
@@ -96,7 +97,7 @@ impl RunConfig {
             EncoderKind::PerBlock | EncoderKind::Frozen => LossWeight::Snr,
         });
         config.embedding_start = config.embedding_start.or(config.embedding.usual_start());
-        if config.method != Method::Fm {
+        if config.method != Method::Fm && !config.start_has_length_of_prototypes() {
             // In flow matching it depends on the number of classes.
             config.embedding_scale.get_or_insert(1.0);
         }

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use noprop_data::Dataset;
+use noprop_models::EmbeddingStart;
 
 use crate::config::{Method, RunConfig};
 use crate::resolve::Asked;
@@ -23,6 +24,13 @@ const MOST_EPOCHS: u32 = 60;
 impl RunConfig {
     /// Fits the settings that were not asked for to the data. Returns a line with those that were chosen, if any were.
     pub fn fit_to(&mut self, data: &Dataset, asked: &Asked) -> Result<Option<String>> {
+        self.embedding_start = self.embedding_start.map(|start| {
+            let rows = data.class_names.len();
+            // As in the paper: orthogonal where that is possible, and random otherwise.
+            let too_many = self.embedding.dimension(rows).is_some_and(|columns| rows > columns);
+            let usual = start == EmbeddingStart::Orthogonal && !asked.contains("embedding-start");
+            if usual && too_many { EmbeddingStart::Random } else { start }
+        });
         let given = self.clone();
         let images = data.train.len();
         let in_folder = matches!(self.dataset, Source::Folder(_));

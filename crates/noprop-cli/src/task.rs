@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
-use candle_core::Device;
+use candle_core::{D, Device, Tensor};
 use noprop_data::{
     BadPictures, Dataset, DatasetName, Duplicates, Notice, Presence, Split, hold_out, prototypes,
 };
@@ -169,7 +169,12 @@ impl Task {
         let config = &self.config;
         let network = config.network(config.fresh(&self.device))?;
         if let Some(rows) = find_prototypes(config, &self.train)? {
-            network.start_embeddings_from(&self.train.batch(&rows)?.0.flatten_from(1)?)?;
+            let images = self.train.batch(&rows)?.0.flatten_from(1)?;
+            let start = match config.start_has_length_of_prototypes() {
+                true => with_lengths_of(&network.class_embeddings().detach(), &images)?,
+                false => images,
+            };
+            network.start_embeddings_from(&start)?;
         }
         network.calibrate_frozen_encoder(&self.train.range(0..CALIBRATION_IMAGES)?)?;
         if let Some(init) = &config.init {
@@ -325,15 +330,21 @@ fn faults(duplicates: &Duplicates, test: &Split) -> Vec<String> {
     faults
 }
 
-/// The training images that class embeddings start from, if they start from images.
+/// The rows of `matrix` [N, d], each scaled to the length of its row of `others` [N, d].
+fn with_lengths_of(matrix: &Tensor, others: &Tensor) -> Result<Tensor> {
+    let length = |rows: &Tensor| rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt();
+    Ok(matrix.broadcast_mul(&(length(others)? / length(matrix)?)?)?)
+}
+
+/// The training images that class embeddings start from, or have the lengths of.
 fn find_prototypes(config: &RunConfig, train: &Split) -> Result<Option<Vec<u32>>> {
-    match config.embedding_start {
-        Some(EmbeddingStart::Prototype) => {
-            let classes = config.images()?.class_names.len();
-            Ok(Some(prototypes(train, classes, config.seed)?))
-        }
-        Some(EmbeddingStart::Orthogonal | EmbeddingStart::Random) | None => Ok(None),
+    let needed = config.embedding_start == Some(EmbeddingStart::Prototype)
+        || config.start_has_length_of_prototypes();
+    if !needed {
+        return Ok(None);
     }
+    let classes = config.images()?.class_names.len();
+    Ok(Some(prototypes(train, classes, config.seed)?))
 }
 
 /// The preset that was asked for, or the one of the data set.
@@ -371,6 +382,37 @@ fn find(data_dir: &Path) -> DatasetName {
                 folder.display()
             );
             DatasetName::MnistSample
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    /// Starts of another length would be compared by their length: an image is six to ten times as long as a unit vector.
+    #[test]
+    fn all_starts_at_an_images_size_have_the_lengths_of_the_prototypes() {
+        let lengths = |start: &str| {
+            let line = "noprop train --dataset mnist-sample --embedding prototype --embedding-start";
+            let line = line.split(' ').chain([start]);
+            let Command::Train(train) = Args::try_parse_from(line).unwrap().command else {
+                panic!("not a training");
+            };
+            let network = Task::asked(&train).unwrap().network().unwrap();
+            let first = network.first_embeddings().unwrap();
+            let squares = first.sqr().unwrap().sum(D::Minus1).unwrap();
+            squares.sqrt().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let images = lengths("prototype");
+        assert!(images.iter().all(|length| (4.0..14.0).contains(length)), "{images:?}");
+        for start in ["orthogonal", "random"] {
+            for (length, image) in lengths(start).iter().zip(&images) {
+                assert!((length / image - 1.0).abs() < 1e-5, "{start}: {length} {image}");
+            }
         }
     }
 }

@@ -296,7 +296,7 @@ mod tests {
     use noprop_schedule::ScheduleKind;
 
     use super::*;
-    use crate::{Parameters, Sampler};
+    use crate::{Init, ParameterBuilder, Parameters, Sampler, Seed};
 
     const STEPS: usize = 10;
 
@@ -326,6 +326,84 @@ mod tests {
 
         fn readout(&self, z: &Tensor) -> Result<Tensor> {
             Ok(z.clone())
+        }
+    }
+
+    /// Eq. 8 is an expectation over t of (T/2) η ΔSNR(t) ‖·‖², so the factors in the sum over blocks add up to ½ η (SNR(T) − SNR(0)). With
+    /// T/2 in each of them the blocks outweigh the one cross-entropy T times too much wherever embeddings are trained.
+    #[test]
+    fn factors_add_up_to_the_expectation() {
+        for kind in ScheduleKind::ALL {
+            for steps in [1, 3, 10, 40] {
+                let schedule = Schedule::new(kind, steps).unwrap();
+                let whole = 0.5 * 0.1 * (schedule.snr(steps) - schedule.snr(0));
+                let snr = DiscreteTime::new(schedule.clone(), 0.1, LossWeight::Snr).unwrap();
+                let sum: f64 = (1..=steps).map(|t| snr.weight(t)).sum();
+                assert!((sum / whole - 1.0).abs() < 1e-9, "{kind}, {steps}: {sum} {whole}");
+                // What is clipped is the factor under the expectation.
+                let clipped = DiscreteTime::new(schedule, 0.1, LossWeight::Clipped(0.2)).unwrap();
+                for t in 1..=steps {
+                    let factor = (snr.weight(t) * steps as f64).min(0.2);
+                    assert!((clipped.weight(t) * steps as f64 - factor).abs() < 1e-12);
+                }
+            }
+        }
+    }
+
+    /// A readout that answers every embedding alike leaves the gradient of KL(q(z_0|y) ‖ N(0, I)) alone: ᾱ_0 u_y for every image. Where
+    /// ᾱ_0 = 0, as with the cosine, there is none.
+    #[test]
+    fn the_kl_is_minimised_where_embeddings_are_trained() {
+        struct Trained(Tensor, Parameters);
+
+        impl Denoiser for Trained {
+            fn blocks(&self) -> usize {
+                STEPS
+            }
+
+            fn parameters(&self) -> &Parameters {
+                &self.1
+            }
+
+            fn class_embeddings(&self) -> &Tensor {
+                &self.0
+            }
+
+            fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
+                input.z.zeros_like()
+            }
+
+            fn readout(&self, z: &Tensor) -> Result<Tensor> {
+                z * 0.0
+            }
+        }
+
+        let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+        let embeddings =
+            builder.trainable(Part::Embedding, "weight", (2, 2), Init::FanIn(2)).unwrap();
+        let network = Trained(embeddings, builder.finish().unwrap());
+        let labels = Tensor::new(&[0u32, 1, 1, 1], &Device::Cpu).unwrap();
+        let parameter = network.1.iter().next().unwrap();
+        for kind in ScheduleKind::ALL {
+            let schedule = Schedule::new(kind, STEPS).unwrap();
+            let alpha_bar_0 = schedule.alpha_bar(0);
+            let objective = DiscreteTime::new(schedule, 0.1, LossWeight::Snr).unwrap();
+            let draws = Seed(1).at(0, 0);
+            let loss = objective.readout_loss(&network, (&labels).into(), draws).unwrap();
+            let kl = objective.kl_to_prior(&network).unwrap();
+            let pass = loss.backward().unwrap();
+            // Without the KL nothing that depends on the embeddings is left.
+            let none = parameter.var.zeros_like().unwrap();
+            let gradient = pass.get(&parameter.var).unwrap_or(&none).to_vec2::<f32>().unwrap();
+            let rows = parameter.var.to_vec2::<f32>().unwrap();
+            for ((gradient, row), share) in gradient.iter().zip(&rows).zip([0.25, 0.75]) {
+                for (gradient, u) in gradient.iter().zip(row) {
+                    let expected = share * alpha_bar_0 * f64::from(*u);
+                    let off = (f64::from(*gradient) - expected).abs();
+                    assert!(off < 1e-6, "{kind}: {gradient} {expected}");
+                }
+            }
+            assert_eq!(kl > 1e-6, alpha_bar_0 > 0.0, "{kind}");
         }
     }
 

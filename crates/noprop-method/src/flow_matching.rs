@@ -226,7 +226,7 @@ mod tests {
     use candle_core::{DType, Device, Result};
 
     use super::*;
-    use crate::{Parameters, Sampler, SamplerKind, Solver};
+    use crate::{Parameters, Sampler, SamplerKind, Seed, Solver};
 
     /// What the velocity is.
     enum Field {
@@ -324,6 +324,31 @@ mod tests {
                 let found = of_embedding(weight, t);
                 assert!((found / wanted - 1.0).abs() < 1e-12, "{weight} at {t}: {found} {wanted}");
             }
+        }
+    }
+
+    /// Eq. 10: z_t has mean t u_y + (1 − t) z_0 and deviation σ. Two losses with the same draws differ in nothing but the noise round the
+    /// path, which with a network that answers −z shows in the error: ‖−z − v‖² grows by d σ² in the mean.
+    #[test]
+    fn path_noise_has_its_deviation() {
+        let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
+        let oracle = Oracle { field: Field::Decay, embeddings, parameters: Parameters::default() };
+        let integration = Integration { solver: Solver::Euler, steps: NonZeroU32::MIN };
+        let labels = Tensor::zeros(40_000, DType::U32, &Device::Cpu).unwrap();
+        let error = |sigma: f64| {
+            let objective = FlowMatching::new(LossWeight::Snr, integration).unwrap();
+            let objective = objective.path_noise(sigma).unwrap();
+            let draws = Seed(1).at(0, 0);
+            let loss = objective.block_loss(&oracle, 1, &labels, (&labels).into(), draws);
+            f64::from(loss.unwrap().loss.to_scalar::<f32>().unwrap())
+        };
+        for sigma in [0.3, 1.0] {
+            let grown = error(sigma) - error(0.0);
+            assert!((grown / (2.0 * sigma * sigma) - 1.0).abs() < 0.05, "{sigma}: {grown}");
+        }
+        let objective = FlowMatching::new(LossWeight::Snr, integration).unwrap();
+        for wrong in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(objective.clone().path_noise(wrong).is_err());
         }
     }
 

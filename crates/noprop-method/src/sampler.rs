@@ -274,7 +274,7 @@ mod tests {
         let (own, shared) = (EncoderKind::PerBlock, EncoderKind::Shared);
         let euler = integration(Solver::Euler, 1000);
         let start = Counting::new(1, own).schedule;
-        let ct = ContinuousTime::new(1.0, LossWeight::MinSnr(5.0), euler).unwrap();
+        let ct = ContinuousTime::new(1.0, LossWeight::Clipped(5.0), euler).unwrap();
         check(&ct, own, 1, 1000);
         check(&ct.divided(3, &start).unwrap(), own, 3, 1000);
         let fm = FlowMatching::new(LossWeight::Snr, integration(Solver::Heun, 1000)).unwrap();
@@ -289,7 +289,7 @@ mod tests {
     fn each_block_is_asked_in_its_interval_and_reports_its_own_belief() {
         let network = Counting::new(3, EncoderKind::Shared);
         let thousand = integration(Solver::Euler, 1000);
-        let ct = ContinuousTime::new(1.0, LossWeight::MinSnr(5.0), thousand).unwrap();
+        let ct = ContinuousTime::new(1.0, LossWeight::Clipped(5.0), thousand).unwrap();
         let ct = ct.divided(3, &network.schedule).unwrap();
         let fm = FlowMatching::new(LossWeight::Snr, thousand).unwrap().divided(3).unwrap();
         let ask = |objective: &dyn Objective, solver, steps| {

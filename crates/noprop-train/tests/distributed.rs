@@ -19,10 +19,7 @@ use noprop_method::{
     ParameterBuilder, Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
-use noprop_train::{
-    Alone, ClassWeights, Decay, Existing, Observer, OptimizerKind, Outcome, Peers, PeersError,
-    Progress, RunDirectory, Silent, Traffic, TrainConfig, Trainer,
-};
+use noprop_train::{Alone, ClassWeights, Decay, Existing, Observer, OptimizerKind, Order, Outcome, Peers, PeersError, Progress, RunDirectory, Silent, Traffic, TrainConfig, Trainer};
 use parts_of_a_run::{few_images, go_on, go_on_saving};
 
 mod killed;
@@ -37,6 +34,8 @@ const CONFIG: TrainConfig = TrainConfig {
     lr_decay: Decay::Cosine,
     warmup_steps: 200,
     weight_decay: 1e-3,
+    readout_lr_scale: 10.0,
+    order: Order::Batch,
     augment: Augmentation::NONE,
     // Every process works the weights out for itself.
     class_weights: ClassWeights::Balanced,
@@ -129,23 +128,31 @@ enum Training {
     Apart,
     /// They share a noise schedule, and the readout learns with them.
     ContinuousTime,
+    /// Blocks take turns, so every process trains all of them.
+    InTurn,
 }
 
 impl Training {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::LearnedEmbeddings,
         Self::SharedEncoder,
         Self::OneHot,
         Self::Apart,
         Self::ContinuousTime,
+        Self::InTurn,
     ];
+
+    fn config(self) -> TrainConfig {
+        let order = if let Self::InTurn = self { Order::Paper } else { Order::Batch };
+        TrainConfig { order, ..CONFIG }
+    }
 
     fn network(self) -> Network {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
         let config = NetworkConfig::new(image, 10, BLOCKS).unwrap();
         let learned = Embedding::Learned { dimension: 6 };
         let config = match self {
-            Self::LearnedEmbeddings => config.encoder(EncoderKind::PerBlock).embedding(learned),
+            Self::LearnedEmbeddings | Self::InTurn => config.encoder(EncoderKind::PerBlock).embedding(learned),
             Self::SharedEncoder => config.encoder(EncoderKind::Shared).embedding(learned),
             Self::OneHot => config.encoder(EncoderKind::Shared),
             Self::Apart => config.encoder(EncoderKind::Frozen),
@@ -160,7 +167,7 @@ impl Training {
         if let Self::ContinuousTime = self {
             let steps = NonZeroU32::new(5).unwrap();
             let integration = Integration { solver: Solver::Posterior, steps };
-            let whole = ContinuousTime::new(1.0, LossWeight::MinSnr(5.0), integration).unwrap();
+            let whole = ContinuousTime::new(1.0, LossWeight::Clipped(5.0), integration).unwrap();
             let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
             let start = LearnedSchedule::new(&builder).unwrap();
             return Box::new(whole.divided(BLOCKS, &start).unwrap());
@@ -182,7 +189,7 @@ fn with_trainer<T>(
     what: impl FnOnce(&mut Trainer<'_>, &Split) -> T,
 ) -> T {
     let (images, network, objective) = (few_images(), training.network(), training.objective());
-    let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1))
+    let mut trainer = Trainer::new(&network, &*objective, &images, training.config(), Seed(1))
         .unwrap()
         .block_workers(Workers::Exactly(std::num::NonZeroUsize::MIN))
         .among(peers);
@@ -267,7 +274,9 @@ fn state_files(run: &RunDirectory) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn a_training_that_was_saved_within_an_epoch_goes_on_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
-    for training in [Training::LearnedEmbeddings, Training::OneHot, Training::Apart] {
+    for training in
+        [Training::LearnedEmbeddings, Training::OneHot, Training::Apart, Training::InTurn]
+    {
         let whole = new_run(dir.path(), &format!("{training:?}-whole"));
         take_part(training, &whole, &Alone, NEVER);
         for (before, after) in [(3, 1), (2, 3)] {

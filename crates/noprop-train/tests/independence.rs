@@ -11,10 +11,7 @@ use noprop_method::{
     Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
-use noprop_train::{
-    ClassWeights, Control, Existing, Fitting, Observer, Outcome, Progress, RunDirectory, Silent,
-    StepReport, TrainConfig, Trainer, evaluate, fit,
-};
+use noprop_train::{ClassWeights, Control, Existing, Fitting, Observer, Order, Outcome, Progress, RunDirectory, Silent, StepReport, TrainConfig, Trainer, evaluate, fit};
 
 const BLOCKS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig {
@@ -25,6 +22,8 @@ const CONFIG: TrainConfig = TrainConfig {
     lr_decay: noprop_train::Decay::Cosine,
     warmup_steps: 200,
     weight_decay: 1e-3,
+    readout_lr_scale: 10.0,
+    order: Order::Batch,
     augment: Augmentation::NONE,
     class_weights: ClassWeights::Uniform,
 };

@@ -14,10 +14,7 @@ use noprop_method::{
     Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver, Targets, Training,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
-use noprop_train::{
-    ClassWeights, Control, Existing, Fitting, Observer, Outcome, PartLoss, Progress, RunDirectory,
-    Silent, StepReport, TrainConfig, Trainer, Unit, evaluate, fit,
-};
+use noprop_train::{ClassWeights, Control, Existing, Fitting, Observer, Order, Outcome, PartLoss, Progress, RunDirectory, Silent, StepReport, TrainConfig, Trainer, Unit, evaluate, fit};
 
 const BLOCKS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig {
@@ -28,6 +25,8 @@ const CONFIG: TrainConfig = TrainConfig {
     lr_decay: noprop_train::Decay::Cosine,
     warmup_steps: 2,
     weight_decay: 1e-3,
+    readout_lr_scale: 10.0,
+    order: Order::Batch,
     augment: Augmentation::NONE,
     class_weights: ClassWeights::Uniform,
 };
@@ -41,6 +40,7 @@ struct Case {
     /// Blocks that share time between them, where it is continuous.
     intervals: usize,
     readout: Readout,
+    order: Order,
 }
 
 const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
@@ -48,18 +48,33 @@ const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
 const ONEHOT: Embedding = Embedding::Onehot;
 
 const fn case(variant: Variant, encoder: EncoderKind, embedding: Embedding) -> Case {
-    Case { variant, encoder, embedding, intervals: 1, readout: Readout::Softmax }
+    Case {
+        variant,
+        encoder,
+        embedding,
+        intervals: 1,
+        readout: Readout::Softmax,
+        order: Order::Batch,
+    }
 }
 
 const fn by_bayes_rule(case: Case) -> Case {
-    Case { readout: Readout::Posterior, ..case }
+    Case { readout: Readout::Bayes, ..case }
+}
+
+const fn by_posterior(case: Case) -> Case {
+    Case { readout: Readout::Posterior { sigma: 0.5 }, ..case }
 }
 
 const fn in_two(case: Case) -> Case {
     Case { intervals: 2, ..case }
 }
 
-const CASES: [Case; 24] = {
+const fn in_turn(case: Case) -> Case {
+    Case { order: Order::Paper, ..case }
+}
+
+const CASES: [Case; 31] = {
     use Embedding::{Onehot, Prototype};
     use EncoderKind::{PerBlock, Shared};
     use Variant::{Adjoint, Backprop, ContinuousTime, DiscreteTime, FlowMatching};
@@ -81,8 +96,15 @@ const CASES: [Case; 24] = {
         case(DiscreteTime, PerBlock, LEARNED),
         case(DiscreteTime, Shared, Prototype),
         case(DiscreteTime, PerBlock, Prototype),
+        by_posterior(case(ContinuousTime, PerBlock, Onehot)),
+        by_posterior(case(ContinuousTime, Shared, LEARNED)),
+        by_posterior(case(DiscreteTime, PerBlock, Onehot)),
+        by_posterior(case(DiscreteTime, Shared, LEARNED)),
         by_bayes_rule(case(DiscreteTime, Shared, LEARNED)),
         by_bayes_rule(case(DiscreteTime, PerBlock, Onehot)),
+        in_turn(case(DiscreteTime, PerBlock, Onehot)),
+        in_turn(case(DiscreteTime, Shared, LEARNED)),
+        in_turn(case(DiscreteTime, PerBlock, Prototype)),
         case(Backprop, PerBlock, Onehot),
         case(Backprop, Shared, LEARNED),
         case(Backprop, Shared, Prototype),
@@ -92,6 +114,10 @@ const CASES: [Case; 24] = {
 };
 
 impl Case {
+    fn config(self) -> TrainConfig {
+        TrainConfig { order: self.order, ..CONFIG }
+    }
+
     fn network(self) -> Network {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
         let blocks = match self.variant {
@@ -122,7 +148,7 @@ impl Case {
                 Box::new(objective.readout(self.readout))
             }
             Variant::ContinuousTime => {
-                let weight = LossWeight::MinSnr(5.0);
+                let weight = LossWeight::Clipped(5.0);
                 let whole = ContinuousTime::new(1.0, weight, with(Solver::Posterior)).unwrap();
                 let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
                 let start = LearnedSchedule::new(&builder).unwrap();
@@ -152,15 +178,22 @@ fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
         .collect()
 }
 
-/// A schedule or an embedding that no optimizer moves is a known fault.
+/// A schedule or an embedding that no optimizer moves is a known fault. Where blocks take turns, one moves in each step.
 #[test]
 fn every_trainable_variable_moves_in_one_step() {
     let images = few_images();
     for case in CASES {
         let (network, objective) = (case.network(), case.objective());
         let before = bits(&network);
-        let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
-        trainer.advance_all(1).unwrap();
+        let config = case.config();
+        let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
+        let steps = match case.order {
+            Order::Batch => 1,
+            Order::Paper => trainer.steps_per_epoch(),
+        };
+        for _ in 0..steps {
+            trainer.advance_all(1).unwrap();
+        }
         drop(trainer);
         let after = bits(&network);
         for (parameter, (old, new)) in network.parameters().iter().zip(before.iter().zip(&after)) {
@@ -178,7 +211,7 @@ fn blocks_with_an_interval_each_never_meet() {
     let case = Case { intervals: 2, ..case(Variant::FlowMatching, EncoderKind::PerBlock, ONEHOT) };
     let (images, objective) = (few_images(), case.objective());
     let network = case.network();
-    assert_eq!(Unit::of(&network, &*objective), [Unit::Block(1), Unit::Block(2)]);
+    assert_eq!(Unit::of(&network, &*objective, Order::Batch), [Unit::Block(1), Unit::Block(2)]);
     let draws = Seed(1).at(0, 0);
     let pixels = images.images().unwrap();
     for block in [1, 2] {
@@ -230,7 +263,7 @@ fn threads_do_not_change_a_bit() {
         let train = || {
             let (network, objective) = (case.network(), case.objective());
             let mut trainer =
-                Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
+                Trainer::new(&network, &*objective, &images, case.config(), Seed(1)).unwrap();
             for _ in 0..3 {
                 trainer.advance_all(1).unwrap();
             }
@@ -262,7 +295,7 @@ fn stopped_and_resumed_gives_the_same_bytes() {
         let session = |run: &RunDirectory, progress: Progress, observer: &mut dyn Observer| {
             let network = case.network();
             let mut trainer =
-                Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
+                Trainer::new(&network, &*objective, &images, case.config(), Seed(1)).unwrap();
             if progress.step > 0 {
                 progress.restore(run, &mut trainer).unwrap();
             }
@@ -282,8 +315,10 @@ fn stopped_and_resumed_gives_the_same_bytes() {
         };
         let (whole, halves) = (run("whole"), run("halves"));
         session(&whole, Progress::start("c"), &mut Silent);
-        let stopped = session(&halves, Progress::start("c"), &mut StopAfter(2));
-        assert_eq!(stopped, Outcome::Stopped { epoch: 0, step: 2 });
+        // In the second block's turn, where blocks take turns of three steps.
+        let step = if case.order == Order::Paper { 5 } else { 2 };
+        let stopped = session(&halves, Progress::start("c"), &mut StopAfter(step));
+        assert_eq!(stopped, Outcome::Stopped { epoch: 0, step });
         let progress = Progress::read(&halves, "c").unwrap();
         session(&halves, progress, &mut Silent);
         let bytes = |run: &RunDirectory| std::fs::read(run.model()).unwrap();
@@ -424,7 +459,7 @@ fn balanced_data_train_to_the_bytes_of_uniform_weights() {
     for case in CASES {
         let train = |class_weights| {
             let (network, objective) = (case.network(), case.objective());
-            let config = TrainConfig { class_weights, ..CONFIG };
+            let config = TrainConfig { class_weights, ..case.config() };
             let mut trainer =
                 Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
             trainer.advance_all(2).unwrap();

@@ -14,7 +14,7 @@ use noprop_method::{
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
-    Control, Event, Existing, Merging, MetricsLog, Observer, Outcome, Progress, RunDirectory,
+    Control, Event, Existing, Merging, MetricsLog, Observer, Order, Outcome, Progress, RunDirectory,
     Silent, StepReport, TrainConfig, TrainError, Trainer, UnitFitting, fit_units, merge_units,
 };
 use parts_of_a_run::{few_images, go_on, go_on_saving};
@@ -190,6 +190,7 @@ fn units_killed_within_an_epoch_go_on_to_the_same_bytes() {
             sampler: Sampler::once(SamplerKind::Mean),
             config: "{}",
             epochs: EPOCHS,
+            order: Order::Batch,
             images_per_epoch: 24,
         };
         merge_units(&run, &merging).unwrap();

@@ -10,10 +10,7 @@ use noprop_method::{
     Solver,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
-use noprop_train::{
-    ClassWeights, Decay, Existing, Grouping, OptimizerKind, Outcome, RunDirectory, StepReport,
-    TrainConfig, Trainer, evaluate,
-};
+use noprop_train::{ClassWeights, Decay, Existing, Grouping, OptimizerKind, Order, Outcome, RunDirectory, StepReport, TrainConfig, Trainer, evaluate};
 
 use crate::parts_of_a_run::{few_images, go_on};
 
@@ -29,6 +26,8 @@ pub const CONFIG: TrainConfig = TrainConfig {
     lr_decay: Decay::Cosine,
     warmup_steps: 20,
     weight_decay: 1e-3,
+    readout_lr_scale: 10.0,
+    order: Order::Batch,
     augment: Augmentation::NONE,
     class_weights: ClassWeights::Uniform,
 };
@@ -58,7 +57,7 @@ pub fn network(config: &NetworkConfig, device: &Device) -> Network {
 pub fn objective(variant: Variant) -> Box<dyn Objective> {
     let steps = NonZeroU32::new(5).unwrap();
     let by = |solver| Integration { solver, steps };
-    let weight = LossWeight::MinSnr(5.0);
+    let weight = LossWeight::Clipped(5.0);
     match variant {
         Variant::DiscreteTime => {
             let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();

@@ -1,0 +1,111 @@
+//! Algorithm 1, in which blocks take turns, beside all blocks in every mini-batch.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use candle_core::Device;
+use noprop_data::{Dataset, Split};
+use noprop_method::{
+    DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Part, Schedule, ScheduleKind, Seed,
+};
+use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
+use noprop_train::{Decay, Order, TrainConfig, Trainer};
+
+/// A power of two: a loss that is multiplied by it has the same digits.
+const BLOCKS: usize = 4;
+/// Of 24 images in batches of 8.
+const STEPS: usize = 3;
+
+fn images() -> Split {
+    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
+    Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
+}
+
+fn network(embedding: Embedding) -> Network {
+    let image = ImageShape { channels: 1, height: 28, width: 28 };
+    let config = NetworkConfig::new(image, 10, BLOCKS).unwrap();
+    let config = config.encoder(EncoderKind::PerBlock).embedding(embedding);
+    let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+    Network::new(&config, source).unwrap()
+}
+
+fn objective() -> DiscreteTime {
+    let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
+    DiscreteTime::new(schedule, 0.1, LossWeight::Snr).unwrap()
+}
+
+/// A constant rate, so that a step's place in the training does not matter.
+fn config(order: Order) -> TrainConfig {
+    TrainConfig {
+        order,
+        epochs: 1,
+        batch_size: 8,
+        lr_decay: Decay::Constant,
+        warmup_steps: 0,
+        ..TrainConfig::default()
+    }
+}
+
+/// The bits of the trainable parameters of `part`.
+fn bits(network: &Network, part: Part) -> Vec<u32> {
+    let parts = [part];
+    let all = noprop_method::Denoiser::parameters(network);
+    all.trainable(&parts)
+        .flat_map(|parameter| parameter.var.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+        .map(f32::to_bits)
+        .collect()
+}
+
+/// Blocks that share nothing see the same images with the same noise in both orders, though the loss of a turn stands for T terms: Adam
+/// takes the same steps but for the constant in its denominator. The readout makes a step a turn, so it ends elsewhere.
+#[test]
+fn with_fixed_embeddings_the_blocks_end_alike() {
+    let (images, objective) = (images(), objective());
+    let train = |order| {
+        let network = network(Embedding::Onehot);
+        let mut trainer =
+            Trainer::new(&network, &objective, &images, config(order), Seed(1)).unwrap();
+        for _ in 0..trainer.steps_per_epoch() {
+            trainer.advance_all(1).unwrap();
+        }
+        drop(trainer);
+        network
+    };
+    let (batch, paper) = (train(Order::Batch), train(Order::Paper));
+    let values = |network: &Network, part| {
+        bits(network, part).into_iter().map(f32::from_bits).collect::<Vec<_>>()
+    };
+    for block in 1..=BLOCKS {
+        let part = Part::Block(block);
+        let (first, second) = (values(&batch, part), values(&paper, part));
+        let apart = first.iter().zip(&second).map(|(a, b)| (a - b).abs()).sum::<f32>();
+        let moved = values(&network(Embedding::Onehot), part);
+        let moved = first.iter().zip(&moved).map(|(a, b)| (a - b).abs()).sum::<f32>();
+        assert!(apart < 0.02 * moved, "block {block}: {apart} of {moved}");
+    }
+    assert_ne!(bits(&batch, Part::Readout), bits(&paper, Part::Readout));
+}
+
+/// Each turn is a pass over all mini-batches that moves one block, and the readout and the embeddings with it.
+#[test]
+fn a_turn_moves_one_block_and_what_all_share() {
+    let (images, objective) = (images(), objective());
+    let network = network(Embedding::Learned { dimension: 6 });
+    let blocks = [1, 2, 3, 4].map(Part::Block);
+    let parts: Vec<Part> = blocks.into_iter().chain([Part::Readout, Part::Embedding]).collect();
+    let state = || parts.iter().map(|&part| bits(&network, part)).collect::<Vec<_>>();
+    let config = config(Order::Paper);
+    let mut trainer = Trainer::new(&network, &objective, &images, config, Seed(1)).unwrap();
+    assert_eq!(trainer.steps_per_epoch() as usize, BLOCKS * STEPS);
+    for step in 0..BLOCKS * STEPS {
+        let before = state();
+        let reports = trainer.advance_all(1).unwrap();
+        let moved: Vec<bool> = before.iter().zip(state()).map(|(a, b)| *a != b).collect();
+        let turn = step / STEPS;
+        let expected = [turn == 0, turn == 1, turn == 2, turn == 3, true, true];
+        assert_eq!(moved, expected, "step {step}");
+        let report = &reports[0][0];
+        assert_eq!((report.epoch, report.step as usize), (1, step + 1));
+        let graded: Vec<Part> = report.losses.iter().map(|loss| loss.part).collect();
+        assert_eq!(graded, [parts[turn], Part::Readout]);
+    }
+}
