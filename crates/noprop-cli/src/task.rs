@@ -188,7 +188,10 @@ impl Task {
     ) -> Result<()> {
         let trained = Trained::open(run.path(), &self.device)?;
         let sampler = self.config.sampler();
-        let test = evaluate(&trained.network, &*trained.objective, &self.test, &sampler)?;
+        let of = |images| evaluate(&trained.network, &*trained.objective, images, &sampler);
+        // First, so that nothing comes between the test and its record.
+        let training = of(&self.train)?;
+        let test = of(&self.test)?;
         let logged = MetricsLog::open(&run.metrics(), u64::MAX)?.append(&Event::Test {
             best_epoch: report.best.epoch,
             sampler: sampler.kind.to_string(),
@@ -196,6 +199,7 @@ impl Task {
             correct: test.correct as u64,
             total: test.total as u64,
             per_block: test.per_block.clone(),
+            training_accuracy: Some(training.accuracy()),
             seconds: report.seconds,
             peak_memory_bytes: peak.process,
             peak_device_bytes: peak.device,
@@ -208,6 +212,7 @@ impl Task {
         let card = model_card::text(&model_card::Card {
             config: &self.config,
             fit: report,
+            training: &training,
             test: &test,
             hardware: &Hardware::with(&self.device),
             history: &history,
@@ -215,7 +220,7 @@ impl Task {
         })?;
         run.write("README.md", card.as_bytes())?;
         // The answer first: a figure that cannot be written must not cost it.
-        print(run, form, report, &test, peak)?;
+        print(run, form, report, (&training, &test), peak)?;
         match plot::draw(&trained, &self.test, &test) {
             Ok(_) => Ok(()),
             Err(reason) => Err(FiguresFailed { run: quoted(run.path()), reason }.into()),
@@ -240,13 +245,14 @@ fn print(
     run: &RunDirectory,
     form: Form,
     report: &FitReport,
-    test: &Evaluation,
+    (training, test): (&Evaluation, &Evaluation),
     peak: PeakMemory,
 ) -> Result<()> {
     if form == Form::Json {
         let mut answer = serde_json::json!({
             "run": run.path().to_string_lossy(),
             "test_accuracy": test.accuracy(),
+            "training_accuracy": training.accuracy(),
             "validation_accuracy": report.best.accuracy(),
             "best_epoch": report.best.epoch,
             "seconds": report.seconds,
@@ -258,10 +264,11 @@ fn print(
         answer!("{answer}")?;
     } else {
         answer!(
-            "test accuracy {:.2} % ({} of {}), weights of epoch {}, trained in {:.1} s\nrun {}, figures in its folder figures",
+            "test accuracy {:.2} % ({} of {}), training accuracy {:.2} %, weights of epoch {}, trained in {:.1} s\nrun {}, figures in its folder figures",
             100.0 * test.accuracy(),
             test.correct,
             test.total,
+            100.0 * training.accuracy(),
             report.best.epoch,
             report.seconds,
             run.path().display()
