@@ -61,9 +61,7 @@ impl Record {
                         validation_accuracy: *validation_accuracy,
                     });
                 }
-                Event::Test {
-                    accuracy, training_accuracy, seconds, peak_memory_bytes, ..
-                } => {
+                Event::Test { accuracy, training_accuracy, seconds, peak_memory_bytes, .. } => {
                     tested = Some((*accuracy, *training_accuracy, *seconds, *peak_memory_bytes));
                 }
                 Event::Stop { .. } => {}
@@ -111,7 +109,7 @@ mod tests {
             correct: 1,
             total: 4,
             per_block: Vec::new(),
-            training_accuracy: None,
+            training_accuracy: Some(0.75),
             seconds: 2.0,
             peak_memory_bytes: Some(7),
             peak_device_bytes: None,
@@ -119,6 +117,7 @@ mod tests {
         assert_eq!(Record::of(&[start(0), epoch(1), epoch(2)]), None);
         let whole = Record::of(&[start(0), epoch(1), start(1), epoch(2), test()]).unwrap();
         assert_eq!((whole.peak, whole.course.len()), (Some(7), 2));
+        assert_eq!((whole.accuracy, whole.training_accuracy), (0.25, Some(0.75)));
         let last = Mark { seconds: 6.0, training_seconds: 2.0, validation_accuracy: 0.5 };
         assert_eq!(whole.course[1], last);
         let ended = Record::of(&[start(0), epoch(1), epoch(2), start(2), test()]).unwrap();
