@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use noprop_data::{
-    BadPictures, Dataset, DatasetName, Duplicates, Notice, Presence, Split, hold_out, prototypes,
+    BadPictures, Dataset, DatasetName, Duplicates, Half, Notice, Presence, Split, prototypes,
 };
 use noprop_method::{Denoiser, Objective};
 use noprop_models::{EmbeddingStart, Network};
@@ -16,16 +16,17 @@ use noprop_train::{
 
 use crate::args::{Compute, Form, Train};
 use crate::config::RunConfig;
+use crate::eval_images::absent_classes;
 use crate::history::History;
 use crate::images::{Images, bad_pictures};
 use crate::init::Initial;
 use crate::kept::{self, DATA_DIR, Kept, Place};
 use crate::output::{answer, note};
+use crate::part::Part;
 use crate::preset::Preset;
 use crate::progress::Verbosity;
 use crate::shell::quoted;
 use crate::source::{Source, announce};
-use crate::test_images::absent_classes;
 use crate::trained::Trained;
 use crate::{model_card, plot};
 
@@ -119,13 +120,11 @@ impl Task {
 
     fn of(mut config: RunConfig, data: Dataset, device: Device, place: &Place) -> Result<Self> {
         let record = kept::files(&data, place)?;
-        let (train, validation) = match data.validation {
-            Some(validation) => (data.train, validation),
-            None => hold_out(&data.train, config.validation, config.seed)?,
-        };
+        let train = Part::of_run(&config, &data, Half::Train)?.images;
+        let validation = Part::of_run(&config, &data, Half::Validation)?.images;
         let mut faults = faults(&Duplicates::among(&train, &validation, &data.test)?, &data.test);
-        for (images, kind) in [(&data.test, "test"), (&train, "training")] {
-            faults.extend(absent_classes(&data.class_names, images, kind)?);
+        for (images, half) in [(&data.test, Half::Test), (&train, Half::Train)] {
+            faults.extend(absent_classes(&data.class_names, images, half)?);
         }
         config.measure(&train)?;
         let (train, validation, test) =
