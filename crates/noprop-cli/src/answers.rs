@@ -1,7 +1,7 @@
 //! The file that `noprop eval --answers` writes: one line for each image, as CSV (RFC 4180, but lines end in a line feed).
 //!
-//! Columns: `picture`, the name or number of the image; `truth` and `answer`, two classes by name; then the probability of each
-//! class, headed by its name.
+//! Columns: `picture`, the file of the image, or its number among the training or the test images of its data set, from 0; `truth`
+//! and `answer`, two classes by name; then the probability of each class, headed by its name.
 
 use std::borrow::Cow;
 use std::fs::File;

@@ -3,9 +3,10 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use noprop_data::fetch::Mirror;
-use noprop_data::{Augmentation, DatasetName};
+use noprop_data::{Augmentation, DatasetName, Half};
 use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind, Solver};
 use noprop_models::{Embedding, EmbeddingStart};
 use noprop_train::ClassWeights;
@@ -32,7 +33,7 @@ pub struct Args {
 pub enum Command {
     /// Train a network and test it once, at the end
     Train(Box<Train>),
-    /// Classify the test images with a trained network
+    /// Classify the test images with a trained network, or those that it was trained on
     Eval(Eval),
     /// Say which class pictures of your own belong to
     Predict(Predict),
@@ -83,6 +84,13 @@ const MAX_THREADS: usize = 512;
 fn threads(text: &str) -> Result<NonZeroUsize, String> {
     let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MAX_THREADS);
     number.ok_or_else(|| format!("a number of threads is between 1 and {MAX_THREADS}"))
+}
+
+/// Reads the half of a data set.
+fn half() -> impl TypedValueParser<Value = Half> {
+    let named = |name: String| Half::ALL.into_iter().find(|half| half.name() == name);
+    PossibleValuesParser::new(Half::ALL.map(Half::name))
+        .try_map(move |name| named(name).ok_or("there is no such half"))
 }
 
 /// The arguments of every command that computes.
@@ -280,8 +288,12 @@ pub struct Eval {
     /// Folder that holds the data sets; without it the run's own
     #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: Option<PathBuf>,
-    /// Images to test on, in folder:PATH those in PATH/test/CLASS or else in PATH/CLASS; classes are matched by name. Without it
-    /// the run's own test images
+    /// Images to classify: train, those that the network was trained on; validation, those held out to choose the epoch; or test. Of
+    /// data other than the run's own, train is all training images
+    #[arg(long, default_value = Half::Test.name(), value_parser = half())]
+    pub split: Half,
+    /// Data set of the images, folder:PATH with PATH/train/CLASS, PATH/val/CLASS, and PATH/test/CLASS or else PATH/CLASS; classes are
+    /// matched by name. Without it the run's own
     #[arg(long)]
     pub dataset: Option<Source>,
     /// Leave files of a folder out that are no pictures, and name them, instead of refusing

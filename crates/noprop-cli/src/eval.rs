@@ -1,16 +1,17 @@
 //! `noprop eval`: how well a trained network classifies. Labels count hits and do nothing else.
 
 use anyhow::Result;
+use noprop_data::Half;
 use noprop_method::{Sampler, Seed};
 use noprop_train::{ClassScores, Evaluation, Keep, evaluate_keeping};
 
 use crate::answers::AnswersFile;
 use crate::args::{Eval, Form};
 use crate::class_table::class_table;
+use crate::eval_images::{Asked, EvalImages};
 use crate::images::bad_pictures;
 use crate::output::answer;
 use crate::shell::shown;
-use crate::test_images::TestImages;
 use crate::trained::Trained;
 
 /// Top-5 accuracy is given where there are more classes than this.
@@ -20,14 +21,14 @@ pub fn run(args: &Eval) -> Result<()> {
     let answers = args.answers.as_deref().map(AnswersFile::new).transpose()?;
     let device = args.compute.device.open()?;
     let trained = Trained::open(&args.run, &device)?;
-    let asked = TestImages::asked(
-        &trained,
-        args.dataset.as_ref(),
-        args.data_dir.as_deref(),
-        bad_pictures(args.skip_bad),
-    )?;
-    let name = &asked.name;
-    let test = trained.config.seen(&asked.images)?.to_device(&device)?;
+    let asked = Asked {
+        half: args.split,
+        dataset: args.dataset.as_ref(),
+        data_dir: args.data_dir.as_deref(),
+        bad: bad_pictures(args.skip_bad),
+    };
+    let found = EvalImages::open(&trained, asked)?;
+    let images = trained.config.seen(&found.part.images)?.to_device(&device)?;
     let integration = trained.config.integration_of(args.solver, args.steps)?;
     let sampler =
         Sampler { kind: args.sampler, runs: args.runs, seed: Seed(args.seed), integration };
@@ -37,12 +38,13 @@ pub fn run(args: &Eval) -> Result<()> {
         false => Keep::Class,
     };
     let Trained { network, objective, .. } = &trained;
-    let result = evaluate_keeping(keep, network, &**objective, &test, &sampler)?;
+    let result = evaluate_keeping(keep, network, &**objective, &images, &sampler)?;
     let written = match &answers {
-        Some(file) => file.write(classes, &result, &|number| asked.picture(number)),
+        Some(file) => file.write(classes, &result, &|number| found.picture(number)),
         None => Ok(()),
     };
-    let report = Report { data: name, classes, result: &result, sampler: &sampler };
+    let (half, data) = (args.split, &found.name);
+    let report = Report { half, data, classes, result: &result, sampler: &sampler };
     match Form::of(args.json) {
         Form::Json => answer!("{}", report.json())?,
         Form::Words => answer!("{}", report.words())?,
@@ -53,6 +55,7 @@ pub fn run(args: &Eval) -> Result<()> {
 
 /// The numbers of an evaluation.
 struct Report<'a> {
+    half: Half,
     /// The name of the data set.
     data: &'a str,
     classes: &'a [String],
@@ -67,9 +70,10 @@ impl Report<'_> {
     }
 
     fn json(&self) -> serde_json::Value {
-        let Self { result, sampler, .. } = self;
+        let Self { half, result, sampler, .. } = self;
         let scores = ClassScores::of(&result.confusion);
         serde_json::json!({
+            "split": half.name(),
             "accuracy": result.accuracy(),
             "correct": result.correct,
             "total": result.total,
@@ -101,10 +105,11 @@ impl Report<'_> {
             None => String::new(),
         };
         let mut lines = vec![format!(
-            "accuracy {:.2} % ({} of {} images of {}), sampler {}{path}, {averaged}",
+            "accuracy {:.2} % ({} of the {} {} images of {}), sampler {}{path}, {averaged}",
             100.0 * result.accuracy(),
             result.correct,
             result.total,
+            self.half.adjective(),
             shown(self.data),
             sampler.kind,
         )];

@@ -78,6 +78,7 @@ mod tests {
             correct: 1,
             total: 2,
             per_block: Vec::new(),
+            training_accuracy: None,
             seconds: 1.0,
             peak_memory_bytes: None,
             peak_device_bytes: None,

@@ -16,7 +16,9 @@ pub fn run(args: &Info) -> Result<()> {
         parameters.parts().into_iter().map(|part| (part, parameters.count(part))).collect();
     let total: usize = parts.iter().map(|(_, count)| count).sum();
     let test = trained.events()?.into_iter().rev().find_map(|event| match event {
-        Event::Test { accuracy, best_epoch, seconds, .. } => Some((accuracy, best_epoch, seconds)),
+        Event::Test { accuracy, training_accuracy, best_epoch, seconds, .. } => {
+            Some((accuracy, training_accuracy, best_epoch, seconds))
+        }
         _ => None,
     });
     let images = trained.config.images()?;
@@ -32,7 +34,8 @@ pub fn run(args: &Info) -> Result<()> {
                 "config": trained.config,
                 "data_sha256": images.sha256,
                 "test_accuracy": test.map(|(accuracy, ..)| accuracy),
-                "best_epoch": test.map(|(_, epoch, _)| epoch),
+                "training_accuracy": test.and_then(|(_, training, ..)| training),
+                "best_epoch": test.map(|(_, _, epoch, _)| epoch),
                 "seconds": test.map(|(.., seconds)| seconds),
             })
         )?;
@@ -40,10 +43,15 @@ pub fn run(args: &Info) -> Result<()> {
     }
     answer!("run         {}", shown_path(trained.run.path()))?;
     match test {
-        Some((accuracy, epoch, seconds)) => answer!(
-            "accuracy    {:.2} % on the test images, weights of epoch {epoch}, trained in {seconds:.1} s",
-            100.0 * accuracy
-        )?,
+        Some((accuracy, training, epoch, seconds)) => {
+            let training = training.map_or_else(String::new, |training| {
+                format!(", {:.2} % on the training images", 100.0 * training)
+            });
+            answer!(
+                "accuracy    {:.2} % on the test images{training}, weights of epoch {epoch}, trained in {seconds:.1} s",
+                100.0 * accuracy
+            )?;
+        }
         None => answer!("accuracy    not tested yet: the training has not come to its end")?,
     }
     let names: Vec<_> = images.class_names.iter().map(|name| shown(name)).collect();

@@ -82,11 +82,11 @@ impl Initial {
         if let Some(kept) = &self.kept.listing {
             let trained = |half| listing.shared_with(half, kept, Half::Train);
             let learned = |half| trained(half) + listing.shared_with(half, kept, Half::Validation);
-            for (half, name) in [(Half::Test, "test"), (Half::Validation, "held-out")] {
+            for half in [Half::Test, Half::Validation] {
                 // Of known data sets the files of a half are shared as a whole.
                 let count = learned(half);
                 if count > 0 {
-                    faults.push(format!("{count} {name} image(s) or file(s) are training images of {run}, where the weights come from"));
+                    faults.push(format!("{count} {} image(s) or file(s) are training images of {run}, where the weights come from", half.adjective()));
                 }
             }
         }

@@ -14,6 +14,8 @@ use crate::source::Source;
 pub struct Card<'a> {
     pub config: &'a RunConfig,
     pub fit: &'a FitReport,
+    /// Of the images trained on.
+    pub training: &'a Evaluation,
     pub test: &'a Evaluation,
     pub hardware: &'a Hardware,
     pub history: &'a History,
@@ -23,7 +25,7 @@ pub struct Card<'a> {
 
 /// The card as Markdown.
 pub fn text(card: &Card<'_>) -> Result<String> {
-    let &Card { config, fit, test, hardware, history, warnings } = card;
+    let &Card { config, fit, training, test, hardware, history, warnings } = card;
     let images = config.images()?;
     let blocks: Vec<String> =
         test.per_block.iter().map(|accuracy| format!("{:.2}", 100.0 * accuracy)).collect();
@@ -51,6 +53,7 @@ pub fn text(card: &Card<'_>) -> Result<String> {
          | trained with | noprop {version}, {command} |\n\
          | method | {method} |\n\
          | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
+         | training accuracy | {trained:.2} % of the {seen} images trained on |\n\
          {init}{treated}{blocks}\
          | training time | {seconds:.1} s, validation included |\n\
          | hardware | {hardware} |\n\
@@ -68,6 +71,8 @@ pub fn text(card: &Card<'_>) -> Result<String> {
         epochs = config.epochs,
         validation = 100.0 * fit.best.accuracy(),
         held = fit.best.total,
+        trained = 100.0 * training.accuracy(),
+        seen = training.total,
         seconds = fit.seconds,
         hash = images.sha256,
         command = command(config, history),

@@ -17,9 +17,9 @@ use noprop_train::{Evaluation, Event, accuracies, evaluate};
 
 use crate::args::Plot;
 use crate::config::Method;
+use crate::eval_images::EvalImages;
 use crate::output::answer;
 use crate::prototypes;
-use crate::test_images::TestImages;
 use crate::trained::Trained;
 
 /// Images in the grid of random test samples.
@@ -35,8 +35,8 @@ const STEPS: [u32; 9] = [2, 5, 10, 20, 50, 100, 200, 500, 1000];
 pub fn run(args: &Plot) -> Result<()> {
     let device = args.compute.device.open()?;
     let trained = Trained::open(&args.run, &device)?;
-    let own = TestImages::unchanged(&trained, args.dataset.as_ref(), args.data_dir.as_deref())?;
-    let images = trained.config.seen(&own.images)?.to_device(&device)?;
+    let own = EvalImages::unchanged(&trained, args.dataset.as_ref(), args.data_dir.as_deref())?;
+    let images = trained.config.seen(&own.part.images)?.to_device(&device)?;
     let sampler = trained.config.sampler();
     let test = evaluate(&trained.network, &*trained.objective, &images, &sampler)?;
     let mut figures = draw(&trained, &images, &test)?;

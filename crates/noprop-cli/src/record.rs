@@ -12,6 +12,8 @@ use crate::history::History;
 pub struct Record {
     /// On the test images, with the mean sampler: 0..=1.
     pub accuracy: f64,
+    /// The same on the images trained on; the first versions did not record it.
+    pub training_accuracy: Option<f64>,
     /// Training time.
     pub seconds: f64,
     /// The most memory that its process had resident, in bytes, where the system tells and if that process trained.
@@ -59,18 +61,18 @@ impl Record {
                         validation_accuracy: *validation_accuracy,
                     });
                 }
-                Event::Test { accuracy, seconds, peak_memory_bytes, .. } => {
-                    tested = Some((*accuracy, *seconds, *peak_memory_bytes));
+                Event::Test { accuracy, training_accuracy, seconds, peak_memory_bytes, .. } => {
+                    tested = Some((*accuracy, *training_accuracy, *seconds, *peak_memory_bytes));
                 }
                 Event::Stop { .. } => {}
             }
         }
-        let (accuracy, seconds, peak) = tested?;
+        let (accuracy, training_accuracy, seconds, peak) = tested?;
         // The process that made the test may have been started when all epochs were done.
         let trained = began.is_some_and(|(epoch, _)| (epoch as usize) < course.len());
         let hardware = began.map(|(_, hardware)| hardware.clone());
         let (peak, history) = (peak.filter(|_| trained), History::of(events));
-        Some(Self { accuracy, seconds, peak, course, hardware, history })
+        Some(Self { accuracy, training_accuracy, seconds, peak, course, hardware, history })
     }
 }
 
@@ -107,6 +109,7 @@ mod tests {
             correct: 1,
             total: 4,
             per_block: Vec::new(),
+            training_accuracy: Some(0.75),
             seconds: 2.0,
             peak_memory_bytes: Some(7),
             peak_device_bytes: None,
@@ -114,6 +117,7 @@ mod tests {
         assert_eq!(Record::of(&[start(0), epoch(1), epoch(2)]), None);
         let whole = Record::of(&[start(0), epoch(1), start(1), epoch(2), test()]).unwrap();
         assert_eq!((whole.peak, whole.course.len()), (Some(7), 2));
+        assert_eq!((whole.accuracy, whole.training_accuracy), (0.25, Some(0.75)));
         let last = Mark { seconds: 6.0, training_seconds: 2.0, validation_accuracy: 0.5 };
         assert_eq!(whole.course[1], last);
         let ended = Record::of(&[start(0), epoch(1), epoch(2), start(2), test()]).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use candle_core::{D, Device, Tensor};
 use noprop_data::{
-    BadPictures, Dataset, DatasetName, Duplicates, Notice, Presence, Split, hold_out, prototypes,
+    BadPictures, Dataset, DatasetName, Duplicates, Half, Notice, Presence, Split, prototypes,
 };
 use noprop_method::{Denoiser, Objective};
 use noprop_models::{EmbeddingStart, Network};
@@ -16,16 +16,17 @@ use noprop_train::{
 
 use crate::args::{Compute, Form, Train};
 use crate::config::RunConfig;
+use crate::eval_images::absent_classes;
 use crate::history::History;
 use crate::images::{Images, bad_pictures};
 use crate::init::Initial;
 use crate::kept::{self, DATA_DIR, Kept, Place};
 use crate::output::{answer, note};
+use crate::part::Part;
 use crate::preset::Preset;
 use crate::progress::Verbosity;
 use crate::shell::quoted;
 use crate::source::{Source, announce};
-use crate::test_images::absent_classes;
 use crate::trained::Trained;
 use crate::{model_card, plot};
 
@@ -120,13 +121,11 @@ impl Task {
 
     fn of(mut config: RunConfig, data: Dataset, device: Device, place: &Place) -> Result<Self> {
         let record = kept::files(&data, place)?;
-        let (train, validation) = match data.validation {
-            Some(validation) => (data.train, validation),
-            None => hold_out(&data.train, config.validation, config.seed)?,
-        };
+        let train = Part::of_run(&config, &data, Half::Train)?.images;
+        let validation = Part::of_run(&config, &data, Half::Validation)?.images;
         let mut faults = faults(&Duplicates::among(&train, &validation, &data.test)?, &data.test);
-        for (images, kind) in [(&data.test, "test"), (&train, "training")] {
-            faults.extend(absent_classes(&data.class_names, images, kind)?);
+        for (images, half) in [(&data.test, Half::Test), (&train, Half::Train)] {
+            faults.extend(absent_classes(&data.class_names, images, half)?);
         }
         config.measure(&train)?;
         let (train, validation, test) =
@@ -194,7 +193,10 @@ impl Task {
     ) -> Result<()> {
         let trained = Trained::open(run.path(), &self.device)?;
         let sampler = self.config.sampler();
-        let test = evaluate(&trained.network, &*trained.objective, &self.test, &sampler)?;
+        let of = |images| evaluate(&trained.network, &*trained.objective, images, &sampler);
+        // First, so that nothing comes between the test and its record.
+        let training = of(&self.train)?;
+        let test = of(&self.test)?;
         let logged = MetricsLog::open(&run.metrics(), u64::MAX)?.append(&Event::Test {
             best_epoch: report.best.epoch,
             sampler: sampler.kind.to_string(),
@@ -202,6 +204,7 @@ impl Task {
             correct: test.correct as u64,
             total: test.total as u64,
             per_block: test.per_block.clone(),
+            training_accuracy: Some(training.accuracy()),
             seconds: report.seconds,
             peak_memory_bytes: peak.process,
             peak_device_bytes: peak.device,
@@ -214,6 +217,7 @@ impl Task {
         let card = model_card::text(&model_card::Card {
             config: &self.config,
             fit: report,
+            training: &training,
             test: &test,
             hardware: &Hardware::with(&self.device),
             history: &history,
@@ -221,7 +225,7 @@ impl Task {
         })?;
         run.write("README.md", card.as_bytes())?;
         // The answer first: a figure that cannot be written must not cost it.
-        print(run, form, report, &test, peak)?;
+        print(run, form, report, (&training, &test), peak)?;
         match plot::draw(&trained, &self.test, &test) {
             Ok(_) => Ok(()),
             Err(reason) => Err(FiguresFailed { run: quoted(run.path()), reason }.into()),
@@ -246,13 +250,14 @@ fn print(
     run: &RunDirectory,
     form: Form,
     report: &FitReport,
-    test: &Evaluation,
+    (training, test): (&Evaluation, &Evaluation),
     peak: PeakMemory,
 ) -> Result<()> {
     if form == Form::Json {
         let mut answer = serde_json::json!({
             "run": run.path().to_string_lossy(),
             "test_accuracy": test.accuracy(),
+            "training_accuracy": training.accuracy(),
             "validation_accuracy": report.best.accuracy(),
             "best_epoch": report.best.epoch,
             "seconds": report.seconds,
@@ -264,10 +269,11 @@ fn print(
         answer!("{answer}")?;
     } else {
         answer!(
-            "test accuracy {:.2} % ({} of {}), weights of epoch {}, trained in {:.1} s\nrun {}, figures in its folder figures",
+            "test accuracy {:.2} % ({} of {}), training accuracy {:.2} %, weights of epoch {}, trained in {:.1} s\nrun {}, figures in its folder figures",
             100.0 * test.accuracy(),
             test.correct,
             test.total,
+            100.0 * training.accuracy(),
             report.best.epoch,
             report.seconds,
             run.path().display()

@@ -161,6 +161,58 @@ fn scores_and_answers_agree() {
     assert!(nowhere.contains("there is no folder nowhere"), "{nowhere}");
 }
 
+/// The accuracies that a training records are those of its own images, found again from its settings: with the normalisation, but
+/// without the changes at random, the dropout and the weights of training.
+#[test]
+fn a_run_is_evaluated_on_the_images_that_it_was_trained_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let settings = ["--normalize", "channel", "--augment", "shift:2", "--dropout", "0.2"];
+    let train = ["train", "--dataset", "mnist-sample", "--steps", "2", "--epochs", "2", "--quiet"];
+    let more = ["--class-weights", "balanced", "--json", "--out", "r"];
+    let trained = json(root, &[&train[..], &settings, &more].concat());
+    let mut numbers = Vec::new();
+    for (split, accuracy, images) in [
+        ("train", "training_accuracy", "training images"),
+        ("validation", "validation_accuracy", "held-out images"),
+        ("test", "test_accuracy", "test images"),
+    ] {
+        let eval = ["eval", "r", "--split", split];
+        let answer = json(root, &[&eval[..], &["--json", "--answers", "a.csv"]].concat());
+        assert_eq!((&answer["accuracy"], &answer["split"]), (&trained[accuracy], &split.into()));
+        let words = said(root, &eval);
+        let named = format!("of the {} {images} of mnist-sample)", answer["total"]);
+        assert!(words.contains(&named), "{words}");
+        if split != "test" {
+            for line in &records(&fs::read_to_string(root.join("a.csv")).unwrap())[1..] {
+                let number: usize = line[0].parse().unwrap();
+                // The sample's training images are sorted, 400 of each digit.
+                assert_eq!(line[1], (number / 400).to_string(), "{line:?}");
+                numbers.push(number);
+            }
+        }
+    }
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..4000), "each is trained on or held out, and named once");
+    assert_eq!(json(root, &["eval", "r", "--json"])["accuracy"], trained["test_accuracy"]);
+
+    let share = trained["training_accuracy"].as_f64().unwrap();
+    let percent = format!("{:.2} %", 100.0 * share);
+    let card = fs::read_to_string(root.join("r/README.md")).unwrap();
+    assert!(card.contains(&format!("| training accuracy | {percent} of the ")), "{card}");
+    let known = json(root, &["info", "r", "--json"])["training_accuracy"].as_f64().unwrap();
+    assert!((known - share).abs() < 1e-12);
+    let words = format!("{percent} on the training images");
+    assert!(said(root, &["info", "r"]).contains(&words));
+    // A run of the first versions.
+    let log = fs::read_to_string(root.join("r/metrics.jsonl")).unwrap();
+    let start = log.find(",\"training_accuracy\":").unwrap();
+    let end = start + 1 + log[start + 1..].find(',').unwrap();
+    fs::write(root.join("r/metrics.jsonl"), [&log[..start], &log[end..]].concat()).unwrap();
+    assert_eq!(json(root, &["info", "r", "--json"])["training_accuracy"], Value::Null);
+    assert!(!said(root, &["info", "r"]).contains("training images"));
+}
+
 /// Among many classes the first answer is not all that counts, and a table of all of them helps nobody.
 #[test]
 fn many_classes_have_a_top_5_and_a_short_table() {

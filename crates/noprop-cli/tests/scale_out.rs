@@ -81,6 +81,9 @@ fn parts_merge_to_the_bytes_of_one_process() {
     let whole: serde_json::Value =
         serde_json::from_str(&done(dir, &["eval", "--run", "whole", "--json"])).unwrap();
     assert_eq!(merged["test_accuracy"], whole["accuracy"]);
+    let learned = done(dir, &["eval", "whole", "--split", "train", "--json"]);
+    let learned: serde_json::Value = serde_json::from_str(&learned).unwrap();
+    assert_eq!(merged["training_accuracy"], learned["accuracy"]);
     assert!(merged["peak_memory_bytes"].is_null(), "a merge's memory is not a training's");
 
     // Again, and after a unit was trained again: the same.

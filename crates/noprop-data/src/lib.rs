@@ -71,9 +71,7 @@ pub use digest::sha256_of;
 pub use duplicates::Duplicates;
 pub use error::DataError;
 #[cfg(feature = "datasets")]
-pub use folder::{
-    BadPictures, FolderOptions, TestPictures, TestSet, open_folder, open_test_folder,
-};
+pub use folder::{BadPictures, FolderHalf, FolderOptions, TestPictures, open_folder, open_half};
 #[cfg(feature = "datasets")]
 pub use listing::{Difference, FileChange, Half, ListedFile, Listing};
 pub use name::{DatasetName, UnknownDataset};
@@ -86,6 +84,6 @@ pub use order::{epoch_order, picked};
 #[cfg(feature = "datasets")]
 pub use prototype::prototypes;
 #[cfg(feature = "datasets")]
-pub use split::{Placed, Split, hold_out};
+pub use split::{Placed, Split, hold_out, hold_out_numbers};
 #[cfg(feature = "datasets")]
 pub use test_share::TestShare;

@@ -33,6 +33,15 @@ impl Half {
             Self::Test => "test",
         }
     }
+
+    /// The word before "images", such as `held-out`.
+    pub const fn adjective(self) -> &'static str {
+        match self {
+            Self::Train => "training",
+            Self::Validation => "held-out",
+            Self::Test => "test",
+        }
+    }
 }
 
 impl fmt::Display for Half {

@@ -292,12 +292,25 @@ fn fractions(pixels: Tensor) -> Result<Tensor, DataError> {
 /// # Errors
 /// [`DataError::Holdout`] unless 1 ≤ `validation` < N.
 pub fn hold_out(split: &Split, validation: usize, seed: u64) -> Result<(Split, Split), DataError> {
-    let order = permutation(Purpose::Holdout, seed, 0, split.len());
+    let (kept, held) = hold_out_numbers(split.len(), validation, seed)?;
+    Ok((split.select(&kept)?, split.select(&held)?))
+}
+
+/// The numbers of the images that [`hold_out`] puts into (training, validation), of `count` images and in its order.
+///
+/// # Errors
+/// As for [`hold_out`].
+pub fn hold_out_numbers(
+    count: usize,
+    validation: usize,
+    seed: u64,
+) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+    let order = permutation(Purpose::Holdout, seed, 0, count);
     match order.split_at_checked(validation) {
         Some((held, kept)) if !held.is_empty() && !kept.is_empty() => {
-            Ok((split.select(kept)?, split.select(held)?))
+            Ok((kept.to_vec(), held.to_vec()))
         }
-        _ => Err(DataError::Holdout { asked: validation, max: split.len().saturating_sub(1) }),
+        _ => Err(DataError::Holdout { asked: validation, max: count.saturating_sub(1) }),
     }
 }
 

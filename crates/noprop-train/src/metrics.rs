@@ -84,6 +84,10 @@ pub enum Event {
         total: u64,
         /// The same after each block.
         per_block: Vec<f64>,
+        /// The share of the images trained on that the same weights and sampler classify correctly; the first versions did not
+        /// record it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        training_accuracy: Option<f64>,
         /// Training time, as in the last epoch's `total_seconds`.
         seconds: f64,
         /// Most memory resident, where the system tells.
@@ -175,5 +179,22 @@ mod tests {
         assert_eq!(MetricsLog::read(&path).unwrap(), [stop(1), stop(3)]);
         std::fs::write(&path, "not json\n").unwrap();
         assert!(MetricsLog::read(&path).is_err());
+    }
+
+    /// Runs outlive versions: a log from before there was a training accuracy is read, and stays as it was when it is written again.
+    #[test]
+    fn reads_a_test_without_a_training_accuracy() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let old = concat!(
+            r#"{"event":"test","best_epoch":3,"sampler":"mean","accuracy":0.5,"correct":1,"total":2,"per_block":[0.5],"#,
+            r#""seconds":9.5,"peak_memory_bytes":7}"#,
+            "\n"
+        );
+        std::fs::write(&path, old).unwrap();
+        let events = MetricsLog::read(&path).unwrap();
+        assert!(matches!(events[..], [Event::Test { training_accuracy: None, .. }]), "{events:?}");
+        MetricsLog::open(&path, 0).unwrap().append(&events[0]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), old);
     }
 }

@@ -157,9 +157,9 @@ pub fn open_folder(path: &Path, options: &FolderOptions) -> Result<Dataset, Data
     })
 }
 
-/// Pictures to test a trained network on, which may know more classes.
+/// One half of a folder, for a trained network, which may know more classes.
 #[derive(Debug)]
-pub struct TestSet {
+pub struct FolderHalf {
     /// A short name.
     pub name: String,
     /// The pictures, with labels that count in the order of the network's classes.
@@ -170,19 +170,20 @@ pub struct TestSet {
     pub notices: Vec<Notice>,
 }
 
-/// The pictures in `FOLDER/test/<class>`, or else in `FOLDER/<class>`, for a network that tells the classes `names` apart.
-/// Classes are matched by name.
+/// The pictures of one half, for a network that tells the classes `names` apart: those in `FOLDER/train/<class>`, in
+/// `FOLDER/val/<class>`, or in `FOLDER/test/<class>` or else in `FOLDER/<class>`. Classes are matched by name.
 ///
 /// # Errors
-/// As [`open_folder`], and [`DataError::Folder`] for a class that is not among `names`.
-pub fn open_test_folder(
+/// As [`open_folder`], and [`DataError::Folder`] for a class that is not among `names` or a half that is not there.
+pub fn open_half(
     path: &Path,
+    half: Half,
     names: &[String],
     options: &FolderOptions,
-) -> Result<TestSet, DataError> {
+) -> Result<FolderHalf, DataError> {
     options.check(path)?;
     let mut notices = Vec::new();
-    let classes = tree::read_test(path, &mut notices)?;
+    let classes = tree::read_half(path, half, &mut notices)?;
     for class in classes.iter().filter(|class| !class.files.is_empty()) {
         if !names.contains(&class.name) {
             let known = names.iter().take(KNOWN_NAMED).cloned().collect::<Vec<_>>().join(", ");
@@ -193,12 +194,13 @@ pub fn open_test_folder(
         }
     }
     let mut reader = Reader::new(options);
-    let pictures = reader.read(Half::Test, &classes, names, Emptiness::Allowed)?;
-    let pictures = pictures.not_empty(path, "it holds no pictures to test on")?;
+    let pictures = reader.read(half, &classes, names, Emptiness::Allowed)?;
+    let pictures =
+        pictures.not_empty(path, &format!("it holds no {} pictures", half.adjective()))?;
     let channels = options.channels.unwrap_or(channels([&pictures]));
     let images = reader.split(pictures, channels, names.len())?;
     notices.extend(reader.bad.into_iter().map(|bad| Notice::LeftOut(Arc::new(bad))));
-    Ok(TestSet { name: name(path), images, listing: reader.listing, notices })
+    Ok(FolderHalf { name: name(path), images, listing: reader.listing, notices })
 }
 
 /// Known classes that an error names.

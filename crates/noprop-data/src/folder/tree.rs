@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::listing::Half;
 use crate::{DataError, Notice};
 
 /// Names for the folder of held-out pictures.
@@ -60,19 +61,9 @@ pub(super) fn read(root: &Path, notices: &mut Vec<Notice>) -> Result<Tree, DataE
     let has = |name: &str| root.join(name).is_dir();
     match (has("train"), has("test")) {
         (true, true) => {
-            let held: Vec<&str> = VALIDATION.into_iter().filter(|name| has(name)).collect();
-            let validation = match held.as_slice() {
-                [] => None,
-                [one] => Some(classes(root, one, notices)?),
-                several => {
-                    let reason = format!(
-                        "it has several folders of held-out pictures: {}; keep one of them",
-                        several.join(", ")
-                    );
-                    return refuse(root, reason);
-                }
-            };
-            beside(root, &held, notices)?;
+            let held = held_out(root)?;
+            let validation = held.map(|held| classes(root, held, notices)).transpose()?;
+            beside(root, held, notices)?;
             Ok(Tree::Halves {
                 train: classes(root, "train", notices)?,
                 validation,
@@ -85,14 +76,42 @@ pub(super) fn read(root: &Path, notices: &mut Vec<Notice>) -> Result<Tree, DataE
     }
 }
 
-/// The classes to test on: those in `test`, or else those in `root` itself.
-pub(super) fn read_test(root: &Path, notices: &mut Vec<Notice>) -> Result<Vec<Class>, DataError> {
+/// The classes of one half: those in its folder, or for testing else those in `root` itself.
+pub(super) fn read_half(
+    root: &Path,
+    half: Half,
+    notices: &mut Vec<Notice>,
+) -> Result<Vec<Class>, DataError> {
+    if !root.is_dir() {
+        return refuse(root, "there is no such folder");
+    }
     let has = |name: &str| root.join(name).is_dir();
-    match (root.is_dir(), has("test"), has("train")) {
-        (false, ..) => refuse(root, "there is no such folder"),
-        (true, true, _) => classes(root, "test", notices),
-        (true, false, true) => refuse(root, missing_half(root, "test")?),
-        (true, false, false) => classes(root, "", notices),
+    match half {
+        Half::Train if has("train") => classes(root, "train", notices),
+        Half::Train => refuse(root, "there is no folder train in it"),
+        Half::Validation => match held_out(root)? {
+            Some(folder) => classes(root, folder, notices),
+            None => refuse(root, "there is no folder val in it"),
+        },
+        Half::Test if has("test") => classes(root, "test", notices),
+        Half::Test if has("train") => refuse(root, missing_half(root, "test")?),
+        Half::Test => classes(root, "", notices),
+    }
+}
+
+/// The name of the folder of held-out pictures, if there is one.
+fn held_out(root: &Path) -> Result<Option<&'static str>, DataError> {
+    let held: Vec<_> = VALIDATION.into_iter().filter(|name| root.join(name).is_dir()).collect();
+    match held.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => {
+            let folders = several.join(", ");
+            refuse(
+                root,
+                format!("it has several folders of held-out pictures: {folders}; keep one of them"),
+            )
+        }
     }
 }
 
@@ -133,8 +152,9 @@ fn missing_half(root: &Path, half: &str) -> Result<String, DataError> {
 }
 
 /// Notes folders in `root` that are not read.
-fn beside(root: &Path, held: &[&str], notices: &mut Vec<Notice>) -> Result<(), DataError> {
-    let read = |name: &OsStr| name == "train" || name == "test" || held.iter().any(|h| name == *h);
+fn beside(root: &Path, held: Option<&str>, notices: &mut Vec<Notice>) -> Result<(), DataError> {
+    let read =
+        |name: &OsStr| name == "train" || name == "test" || held.is_some_and(|held| name == held);
     let mut paths: Vec<PathBuf> = entries(root)?
         .into_iter()
         .filter(|entry| entry.is_dir() && !is_litter(entry))
