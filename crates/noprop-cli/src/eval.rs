@@ -129,7 +129,7 @@ impl Report<'_> {
         }
         lines.push(class_table(self.classes, &scores));
         if result.per_block.len() > 1 {
-            lines.push("what each block alone would have answered:".to_owned());
+            lines.push("what each block inside the chain answers:".to_owned());
             let by_block = (1..).zip(&result.per_block);
             lines.extend(by_block.map(|(block, accuracy): (usize, _)| {
                 format!("  block {block:>3}  {:.2} %", 100.0 * accuracy)

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Result;
+use noprop_method::EncoderKind;
 use noprop_train::{Evaluation, FitReport, Hardware};
 
 use crate::config::{Method, RunConfig};
@@ -31,7 +32,7 @@ pub fn text(card: &Card<'_>) -> Result<String> {
         test.per_block.iter().map(|accuracy| format!("{:.2}", 100.0 * accuracy)).collect();
     let blocks = match blocks.len() {
         0 | 1 => String::new(),
-        _ => format!("| accuracy of each block alone | {} % |\n", blocks.join(", ")),
+        _ => format!("| accuracy of each block inside the chain | {} % |\n", blocks.join(", ")),
     };
     let treated =
         config.treatment().map_or_else(String::new, |done| format!("| images | {done} |\n"));
@@ -48,10 +49,12 @@ pub fn text(card: &Card<'_>) -> Result<String> {
     write!(
         text,
         "# NoProp on {dataset}\n\n\
-         **{accuracy:.2} %** of {total} test images, n = 1 (seed {seed}), sampler `{sampler}`, one run.\n\n\
+         **{accuracy:.2} %** of {total} test images, n = 1 (seed {seed}), sampler `{sampler}`, one run. Another test set of this size \
+         would differ by {error:.2} points (one standard error).\n\n\
          | | |\n| --- | --- |\n\
          | trained with | noprop {version}, {command} |\n\
          | method | {method} |\n\
+         {beside}\
          | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
          | training accuracy | {trained:.2} % of the {seen} images trained on |\n\
          {init}{treated}{blocks}\
@@ -62,6 +65,8 @@ pub fn text(card: &Card<'_>) -> Result<String> {
          {read}; no choice of the program depended on them. {repeat}\n",
         dataset = cell(&config.dataset.name()),
         accuracy = 100.0 * test.accuracy(),
+        error = 100.0 * standard_error(test.accuracy(), test.total),
+        beside = beside_the_paper(config),
         total = test.total,
         seed = config.seed,
         sampler = config.sampler().kind,
@@ -97,6 +102,25 @@ fn command(config: &RunConfig, history: &History) -> String {
     }
     let goals: Vec<String> = history.goals.iter().map(ToString::to_string).collect();
     format!("`--resume` with another number of epochs on the way: {}", goals.join(", then "))
+}
+
+/// The standard error of an accuracy, 0..=1, found on `images`.
+fn standard_error(accuracy: f64, images: usize) -> f64 {
+    (accuracy * (1.0 - accuracy) / images.max(1) as f64).sqrt()
+}
+
+/// A row that says where the setting is not the paper's; nothing where it is.
+fn beside_the_paper(config: &RunConfig) -> String {
+    let sampler = matches!(config.method, Method::Dt | Method::Ct)
+        .then_some("it answers with the sampler `stochastic`");
+    let encoder = (matches!(config.method, Method::Dt | Method::Backprop)
+        && config.encoder != EncoderKind::PerBlock)
+        .then_some("each of its blocks has an image encoder of its own");
+    let differs: Vec<&str> = [encoder, sampler].into_iter().flatten().collect();
+    match differs.as_slice() {
+        [] => String::new(),
+        differs => format!("| the paper's setting is another | {} |\n", differs.join("; ")),
+    }
 }
 
 /// The times that the test images were read.

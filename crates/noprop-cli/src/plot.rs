@@ -71,8 +71,10 @@ pub fn draw(trained: &Trained, images: &Split, test: &Evaluation) -> Result<Vec<
     }
     let chain = test.per_block.len() > 1;
     if chain {
-        let title =
-            format!("What each block alone gets right: {dataset}, {} test images", test.total);
+        let title = format!(
+            "What each block inside the chain gets right: {dataset}, {} test images",
+            test.total
+        );
         let (per_block, whole_chain) = (test.per_block.clone(), test.accuracy());
         gallery.add("accuracy-by-block", &PerBlockAccuracy { title, per_block, whole_chain })?;
     }

@@ -403,7 +403,8 @@ mod tests {
     #[test]
     fn all_starts_at_an_images_size_have_the_lengths_of_the_prototypes() {
         let lengths = |start: &str| {
-            let line = "noprop train --dataset mnist-sample --embedding prototype --embedding-start";
+            let line =
+                "noprop train --dataset mnist-sample --embedding prototype --embedding-start";
             let line = line.split(' ').chain([start]);
             let Command::Train(train) = Args::try_parse_from(line).unwrap().command else {
                 panic!("not a training");

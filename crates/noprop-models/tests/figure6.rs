@@ -64,8 +64,7 @@ impl Figure {
         let own = network.parameters().iter().filter(|parameter| {
             parameter.part == Part::Block(1) && !parameter.name.ends_with("mix.weight")
         });
-        let own =
-            own.map(|parameter| (parameter.name.clone(), parameter.var.as_detached_tensor()));
+        let own = own.map(|parameter| (parameter.name.clone(), parameter.var.as_detached_tensor()));
         Self { rest: own.collect(), trained: 0 }
     }
 

@@ -9,7 +9,7 @@ use crate::panel::{Line, Panel};
 use crate::style::Mark;
 use crate::{PlotError, style};
 
-/// What each block alone would have got right, and what the whole chain does.
+/// What each block inside the chain gets right, and what the whole chain does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PerBlockAccuracy {
     /// Says what is shown.
@@ -40,7 +40,7 @@ impl Figure for PerBlockAccuracy {
                 points: x.level(self.whole_chain),
             },
             Line {
-                name: Some("block alone".into()),
+                name: Some("block inside the chain".into()),
                 colour: style::BLUE,
                 mark: Some(Mark::Dot),
                 points: (1..).map(f64::from).zip(values()).collect(),

@@ -1,4 +1,4 @@
-//! How well the whole chain classifies, and how well each block alone would have.
+//! How well the whole chain classifies, and each block inside it.
 
 use std::num::NonZeroUsize;
 

@@ -210,11 +210,8 @@ impl Progress {
             let parameters = owned(trainer, &trainer.units[index]);
             let steps = trainer.steps_per_epoch();
             let state = &mut trainer.units[index];
-            let done: Vec<u64> = state
-                .parts
-                .iter()
-                .map(|part| state.steps_of(part.part, position, steps))
-                .collect();
+            let done: Vec<u64> =
+                state.parts.iter().map(|part| state.steps_of(part.part, position, steps)).collect();
             let file = folder.join(format!("{}.safetensors", state.unit));
             let mut stored = read_weights(&file)?.tensors;
             for parameter in &parameters {

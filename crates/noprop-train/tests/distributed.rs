@@ -19,7 +19,10 @@ use noprop_method::{
     ParameterBuilder, Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
-use noprop_train::{Alone, ClassWeights, Decay, Existing, Observer, OptimizerKind, Order, Outcome, Peers, PeersError, Progress, RunDirectory, Silent, Traffic, TrainConfig, Trainer};
+use noprop_train::{
+    Alone, ClassWeights, Decay, Existing, Observer, OptimizerKind, Order, Outcome, Peers,
+    PeersError, Progress, RunDirectory, Silent, Traffic, TrainConfig, Trainer,
+};
 use parts_of_a_run::{few_images, go_on, go_on_saving};
 
 mod killed;
@@ -152,7 +155,9 @@ impl Training {
         let config = NetworkConfig::new(image, 10, BLOCKS).unwrap();
         let learned = Embedding::Learned { dimension: 6 };
         let config = match self {
-            Self::LearnedEmbeddings | Self::InTurn => config.encoder(EncoderKind::PerBlock).embedding(learned),
+            Self::LearnedEmbeddings | Self::InTurn => {
+                config.encoder(EncoderKind::PerBlock).embedding(learned)
+            }
             Self::SharedEncoder => config.encoder(EncoderKind::Shared).embedding(learned),
             Self::OneHot => config.encoder(EncoderKind::Shared),
             Self::Apart => config.encoder(EncoderKind::Frozen),

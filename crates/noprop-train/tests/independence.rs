@@ -11,7 +11,10 @@ use noprop_method::{
     Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
-use noprop_train::{ClassWeights, Control, Existing, Fitting, Observer, Order, Outcome, Progress, RunDirectory, Silent, StepReport, TrainConfig, Trainer, evaluate, fit};
+use noprop_train::{
+    ClassWeights, Control, Existing, Fitting, Observer, Order, Outcome, Progress, RunDirectory,
+    Silent, StepReport, TrainConfig, Trainer, evaluate, fit,
+};
 
 const BLOCKS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig {

@@ -14,7 +14,10 @@ use noprop_method::{
     Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver, Targets, Training,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
-use noprop_train::{ClassWeights, Control, Existing, Fitting, Observer, Order, Outcome, PartLoss, Progress, RunDirectory, Silent, StepReport, TrainConfig, Trainer, Unit, evaluate, fit};
+use noprop_train::{
+    ClassWeights, Control, Existing, Fitting, Observer, Order, Outcome, PartLoss, Progress,
+    RunDirectory, Silent, StepReport, TrainConfig, Trainer, Unit, evaluate, fit,
+};
 
 const BLOCKS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig {

@@ -14,8 +14,9 @@ use noprop_method::{
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
-    Control, Event, Existing, Merging, MetricsLog, Observer, Order, Outcome, Progress, RunDirectory,
-    Silent, StepReport, TrainConfig, TrainError, Trainer, UnitFitting, fit_units, merge_units,
+    Control, Event, Existing, Merging, MetricsLog, Observer, Order, Outcome, Progress,
+    RunDirectory, Silent, StepReport, TrainConfig, TrainError, Trainer, UnitFitting, fit_units,
+    merge_units,
 };
 use parts_of_a_run::{few_images, go_on, go_on_saving};
 

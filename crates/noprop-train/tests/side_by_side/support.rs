@@ -10,7 +10,10 @@ use noprop_method::{
     Solver,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
-use noprop_train::{ClassWeights, Decay, Existing, Grouping, OptimizerKind, Order, Outcome, RunDirectory, StepReport, TrainConfig, Trainer, evaluate};
+use noprop_train::{
+    ClassWeights, Decay, Existing, Grouping, OptimizerKind, Order, Outcome, RunDirectory,
+    StepReport, TrainConfig, Trainer, evaluate,
+};
 
 use crate::parts_of_a_run::{few_images, go_on};
 
