@@ -366,6 +366,10 @@ impl RunConfig {
             self.path_noise == 0.0 || self.method == Method::Fm,
             "--path-noise is for the method fm"
         );
+        ensure!(
+            self.validation_steps.is_none() || self.method.is_continuous(),
+            "--validation-steps is for the methods ct, fm and adjoint: the others have no solver"
+        );
         Ok(match self.method {
             Method::Dt => Box::new(self.discrete_time()?),
             Method::Ct => Box::new(self.continuous_time()?),
@@ -508,10 +512,11 @@ impl RunConfig {
 
     /// How held-out images are classified after every epoch.
     pub fn validation_sampler(&self) -> Result<Sampler> {
-        let integration = match self.validation_steps.filter(|&steps| steps < self.steps) {
-            Some(steps) => self.integration_of(None, Some(steps))?,
-            None => None,
-        };
+        let integration = self
+            .validation_steps
+            .filter(|&steps| steps < self.steps)
+            .map(|steps| self.integration(None, Some(steps)))
+            .transpose()?;
         Ok(Sampler { integration, ..self.sampler() })
     }
 }

@@ -136,6 +136,7 @@ impl Task {
         config.train().check_augmentation(&train, config.encoder)?;
         config.class_weights.of(&train, config.images()?.class_names.len())?;
         let objective = config.objective()?;
+        config.validation_sampler()?;
         let (notices, chosen) = (data.notices, None);
         Ok(Self {
             config,

@@ -213,7 +213,7 @@ fn precision_is_kept_with_the_run() {
 fn bad_input_is_one_line_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("typo.toml"), "epoch = 3").unwrap();
-    let cases: [&[&str]; 23] = [
+    let cases: [&[&str]; 31] = [
         &["train", "--embedding", "prototypes"],
         &["train", "--precision", "fp8"],
         &["train", "--embedding-start", "random"],
@@ -223,7 +223,15 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
         &["train", "--method", "adjoint", "--embedding", "prototype"],
         &["train", "--dataset", "folder:nowhere"],
         &["train", "--method", "fm", "--steps", "0"],
-        &["train", "--method", "ct", "--loss-weight", "min-snr:0"],
+        &["train", "--method", "ct", "--loss-weight", "clipped:0"],
+        &["train", "--method", "ct", "--order", "paper"],
+        &["train", "--path-noise", "0.1"],
+        &["train", "--method", "fm", "--path-noise=-0.1"],
+        &["train", "--validation-steps", "5"],
+        &["train", "--method", "ct", "--validation-steps", "0"],
+        &["train", "--readout", "posterior:0"],
+        &["train", "--method", "fm", "--readout", "bayes"],
+        &["train", "--order", "paper", "--blocks", "1", "--out", "r"],
         &["train", "--intervals", "2"],
         &["train", "--method", "adjoint", "--intervals", "2"],
         &["train", "--method", "adjoint", "--solver", "posterior"],
@@ -244,6 +252,7 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
         assert_eq!(output.status.code(), Some(2), "{case:?}: {stderr}");
         assert!(stderr.contains("error: "), "{case:?}: {stderr}");
         assert!(!stderr.contains("panicked"), "{case:?}: {stderr}");
-        assert!(!dir.path().join("runs").exists(), "{case:?} left a run behind");
+        let left = ["runs", "r"].map(|name| dir.path().join(name).exists());
+        assert_eq!(left, [false; 2], "{case:?} left a run behind");
     }
 }
