@@ -15,7 +15,7 @@ use noprop_train::{
 };
 
 use crate::args::{Compute, Form, Train};
-use crate::config::RunConfig;
+use crate::config::{Method, RunConfig};
 use crate::eval_images::absent_classes;
 use crate::history::History;
 use crate::images::{Images, bad_pictures};
@@ -234,6 +234,10 @@ impl Task {
     }
 
     pub fn warn_of_a_label_in_the_noise(&self, network: &dyn Denoiser) -> Result<()> {
+        // A schedule that is learned is trained to close the gap.
+        if self.config.method != Method::Dt {
+            return Ok(());
+        }
         let kl = self.objective.kl_to_prior(network)?;
         if kl > KL_WARNING {
             note!(
