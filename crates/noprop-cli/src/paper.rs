@@ -80,7 +80,9 @@ impl Row {
         };
         match self.embedding {
             Embedding::Onehot => format!("{method}, one-hot"),
-            Embedding::Learned { dimension } => format!("{method}, learned, d = {dimension}"),
+            Embedding::Learned { dimension } => {
+                format!("{method}, learned embeddings, d = {dimension}")
+            }
             other => format!("{method}, {other} embeddings"),
         }
     }
