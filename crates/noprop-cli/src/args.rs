@@ -183,8 +183,9 @@ pub struct Train {
     /// other rounding
     #[arg(long, value_name = "N")]
     pub block_workers: Option<NonZeroUsize>,
-    /// Named settings to start from: mnist, mnist-sample, paper-mnist, or a row of the paper's Table 3 such as paper-mnist-dt
-    /// or paper-cifar10-ct: mnist, cifar10 or cifar100 with dt, ct, fm or backprop
+    /// Named settings to start from: mnist, mnist-sample, paper-mnist, or a row of the paper's Table 1: paper-DATA-METHOD with
+    /// one-hot embeddings, or paper-DATA-METHOD-EMBEDDING. DATA is mnist, cifar10 or cifar100, METHOD is dt, ct, fm, backprop or
+    /// adjoint, and EMBEDDING is learned20 or prototype, which adjoint does not have
     #[arg(long, conflicts_with = "resume")]
     pub preset: Option<Preset>,
     /// Settings from a file such as a run's config.toml; they beat the preset, and flags beat them
@@ -440,15 +441,19 @@ pub struct Reproduce {
     /// Rows to make, separated by commas, such as dt-onehot,fm-onehot; without it all
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     pub rows: Vec<String>,
-    /// Trainings of each row: seeds 0, 1, …
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub seeds: u32,
+    /// Trainings of each row: seeds 0, 1, …; without it 3, and 1 for fig2
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub seeds: Option<u32>,
     /// Classifications of the test images with each training and sampler
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub runs: u32,
     /// Epochs of every training; without it the paper's, which take days on a CPU, and one for table2
     #[arg(long, value_name = "N", conflicts_with = "budget", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub epochs: Option<u32>,
+    /// Steps of the solver when ct, fm and adjoint classify; without it the paper's 1000, which take longer than a short training.
+    /// Answers, and trainings of ct and fm, are kept apart by it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub eval_steps: Option<u32>,
     /// Time for all of it, such as 90s, 30m or 2h, instead of epochs: each row has an equal share, and at least one epoch
     #[arg(long, value_name = "TIME")]
     pub budget: Option<Time>,

@@ -27,6 +27,7 @@ mod model_card;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod output;
+mod paper;
 mod part;
 mod pictures;
 mod plot;

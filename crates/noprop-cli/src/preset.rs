@@ -1,86 +1,83 @@
-//! Named settings: small annotated files that a config file and flags go on top of.
+//! Named settings that a config file and flags go on top of: annotated files, and rows of the paper that share a file a method.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A preset: one of `presets/*.toml`, by its name without the ending.
+use noprop_models::Embedding;
+use toml::Table;
+
+use crate::config::Method;
+use crate::paper::{PaperData, Row};
+
+/// A preset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
     Mnist,
     MnistSample,
     PaperMnist,
-    PaperMnistDt,
-    PaperMnistCt,
-    PaperMnistFm,
-    PaperMnistBackprop,
-    PaperMnistAdjoint,
-    PaperCifar10Dt,
-    PaperCifar10Ct,
-    PaperCifar10Fm,
-    PaperCifar10Backprop,
-    PaperCifar100Dt,
-    PaperCifar100Ct,
-    PaperCifar100Fm,
-    PaperCifar100Backprop,
-}
-
-/// Name and text of a preset's file.
-macro_rules! file {
-    ($name:literal) => {
-        ($name, include_str!(concat!("../presets/", $name, ".toml")))
-    };
+    /// A row of the paper's Table 1, with the settings of its Table 3.
+    Paper(PaperData, Row),
 }
 
 impl Preset {
-    pub const ALL: [Self; 16] = [
-        Self::Mnist,
-        Self::MnistSample,
-        Self::PaperMnist,
-        Self::PaperMnistDt,
-        Self::PaperMnistCt,
-        Self::PaperMnistFm,
-        Self::PaperMnistBackprop,
-        Self::PaperMnistAdjoint,
-        Self::PaperCifar10Dt,
-        Self::PaperCifar10Ct,
-        Self::PaperCifar10Fm,
-        Self::PaperCifar10Backprop,
-        Self::PaperCifar100Dt,
-        Self::PaperCifar100Ct,
-        Self::PaperCifar100Fm,
-        Self::PaperCifar100Backprop,
-    ];
-
-    /// The preset's file.
-    pub fn text(self) -> &'static str {
-        self.file().1
+    /// All presets.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let of_data = |data| Row::ALL.map(|row| Self::Paper(data, row));
+        [Self::Mnist, Self::MnistSample, Self::PaperMnist]
+            .into_iter()
+            .chain(PaperData::ALL.into_iter().flat_map(of_data))
     }
 
-    fn file(self) -> (&'static str, &'static str) {
+    /// The settings.
+    ///
+    /// # Errors
+    /// A file that is not TOML.
+    pub fn settings(self) -> Result<Table, toml::de::Error> {
         match self {
-            Self::Mnist => file!("mnist"),
-            Self::MnistSample => file!("mnist-sample"),
-            Self::PaperMnist => file!("paper-mnist"),
-            Self::PaperMnistDt => file!("paper-mnist-dt"),
-            Self::PaperMnistCt => file!("paper-mnist-ct"),
-            Self::PaperMnistFm => file!("paper-mnist-fm"),
-            Self::PaperMnistBackprop => file!("paper-mnist-backprop"),
-            Self::PaperMnistAdjoint => file!("paper-mnist-adjoint"),
-            Self::PaperCifar10Dt => file!("paper-cifar10-dt"),
-            Self::PaperCifar10Ct => file!("paper-cifar10-ct"),
-            Self::PaperCifar10Fm => file!("paper-cifar10-fm"),
-            Self::PaperCifar10Backprop => file!("paper-cifar10-backprop"),
-            Self::PaperCifar100Dt => file!("paper-cifar100-dt"),
-            Self::PaperCifar100Ct => file!("paper-cifar100-ct"),
-            Self::PaperCifar100Fm => file!("paper-cifar100-fm"),
-            Self::PaperCifar100Backprop => file!("paper-cifar100-backprop"),
+            Self::Mnist => toml::from_str(include_str!("../presets/mnist.toml")),
+            Self::MnistSample => toml::from_str(include_str!("../presets/mnist-sample.toml")),
+            Self::PaperMnist => toml::from_str(include_str!("../presets/paper-mnist.toml")),
+            Self::Paper(data, row) => {
+                let mut settings = of_paper(row.method)?;
+                settings.insert("dataset".into(), data.name().as_str().into());
+                settings.insert("epochs".into(), row.epochs(data).into());
+                if row.embedding != Embedding::Onehot {
+                    settings.insert("embedding".into(), row.embedding.to_string().into());
+                    if row.method == Method::Dt {
+                        // Algorithm 1 as written. Beside fixed embeddings the order makes no difference to the blocks.
+                        settings.insert("order".into(), "paper".into());
+                    }
+                }
+                Ok(settings)
+            }
         }
     }
 }
 
+/// The settings of Table 3 that all rows of a method share.
+fn of_paper(method: Method) -> Result<Table, toml::de::Error> {
+    toml::from_str(match method {
+        Method::Dt => include_str!("../presets/paper-dt.toml"),
+        Method::Ct => include_str!("../presets/paper-ct.toml"),
+        Method::Fm => include_str!("../presets/paper-fm.toml"),
+        Method::Backprop => include_str!("../presets/paper-backprop.toml"),
+        Method::Adjoint => include_str!("../presets/paper-adjoint.toml"),
+    })
+}
+
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.file().0)
+        match self {
+            Self::Mnist => f.write_str("mnist"),
+            Self::MnistSample => f.write_str("mnist-sample"),
+            Self::PaperMnist => f.write_str("paper-mnist"),
+            Self::Paper(data, row) => {
+                let name = row.name();
+                // The name leaves one-hot embeddings out.
+                let name = name.strip_suffix("-onehot").unwrap_or(&name);
+                write!(f, "paper-{}-{name}", data.name())
+            }
+        }
     }
 }
 
@@ -88,10 +85,9 @@ impl FromStr for Preset {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|preset| preset.to_string() == name);
-        found.ok_or_else(|| {
-            "choose mnist, mnist-sample, paper-mnist, or paper-DATA-METHOD with DATA mnist, cifar10 or cifar100 and METHOD \
-             dt, ct, fm or backprop"
+        Self::all().find(|preset| preset.to_string() == name).ok_or_else(|| {
+            "choose mnist, mnist-sample, paper-mnist, paper-DATA-METHOD or paper-DATA-METHOD-EMBEDDING: DATA is mnist, cifar10 or \
+             cifar100, METHOD is dt, ct, fm, backprop or adjoint, and EMBEDDING is learned20 or prototype, which adjoint does not have"
                 .into()
         })
     }
@@ -100,10 +96,11 @@ impl FromStr for Preset {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use noprop_train::OptimizerKind;
 
     use super::*;
     use crate::args::{Args, Command};
-    use crate::config::{Method, RunConfig};
+    use crate::config::{Order, RunConfig};
 
     fn resolved(flags: &[&str]) -> RunConfig {
         let line = ["noprop", "train"].iter().chain(flags);
@@ -113,30 +110,54 @@ mod tests {
         RunConfig::resolve(train.preset.unwrap(), &train).unwrap().0
     }
 
-    /// Every preset is found by its name and is a training that can begin; those of the paper hold Table 3's values.
+    /// Every preset is found by its name and is a training that can begin.
     #[test]
     fn every_preset_is_a_valid_training() {
-        for preset in Preset::ALL {
+        assert_eq!(Preset::all().count(), 3 + 3 * 13);
+        for preset in Preset::all() {
             let name = preset.to_string();
             assert_eq!(name.parse(), Ok(preset));
             let config = resolved(&["--preset", &name]);
             config.objective().unwrap();
             config.train().validate(50_000).unwrap();
-            let Some(row) = name.strip_prefix("paper-") else { continue };
-            let (data, method) = row.split_once('-').unwrap_or((row, "dt"));
-            assert_eq!((config.dataset.to_string().as_str(), config.method.name()), (data, method));
-            assert_eq!((config.batch_size, config.lr, config.weight_decay), (128, 1e-3, 1e-3));
-            let blocks = matches!(config.method, Method::Dt | Method::Backprop);
-            assert_eq!((config.steps, config.eta), if blocks { (10, 0.1) } else { (1000, 1.0) });
-            let epochs = match (data, blocks) {
-                ("mnist", _) => 100,
-                (_, true) => 150,
-                ("cifar10", false) => 500,
-                _ => 1000,
-            };
-            assert_eq!(config.epochs, epochs, "{name}");
         }
-        assert!("papr".parse::<Preset>().is_err());
+        for unknown in ["papr", "paper-mnist-dt-onehot", "paper-mnist-adjoint-prototype"] {
+            assert!(unknown.parse::<Preset>().is_err(), "{unknown}");
+        }
+    }
+
+    /// The paper's rows hold the values of Table 3, typed here once more, and the method and the embedding of their names.
+    #[test]
+    fn the_papers_rows_are_those_of_table_3() {
+        for data in PaperData::ALL {
+            for row in Row::ALL {
+                let name = Preset::Paper(data, row).to_string();
+                let config = resolved(&["--preset", &name]);
+                assert_eq!(config.dataset.to_string(), data.name().as_str(), "{name}");
+                assert_eq!((config.method, config.embedding), (row.method, row.embedding));
+                assert_eq!((config.batch_size, config.lr, config.weight_decay), (128, 1e-3, 1e-3));
+                let (steps, eta, optimizer, epochs) = match row.method {
+                    Method::Backprop => (10, 0.1, OptimizerKind::Adamw, [100, 150, 150]),
+                    Method::Dt => (10, 0.1, OptimizerKind::Adamw, [100, 150, 150]),
+                    Method::Adjoint => (1000, 1.0, OptimizerKind::Adamw, [2, 4, 4]),
+                    Method::Ct => (1000, 1.0, OptimizerKind::Adam, [100, 500, 1000]),
+                    Method::Fm => (1000, 1.0, OptimizerKind::Adam, [100, 500, 1000]),
+                };
+                assert_eq!((config.steps, config.eta), (steps, eta), "{name}");
+                assert_eq!(config.optimizer, optimizer, "{name}");
+                assert_eq!(config.epochs, epochs[data as usize], "{name}");
+            }
+        }
+    }
+
+    /// Algorithm 1 is followed to the letter where that makes a difference, and nowhere else.
+    #[test]
+    fn trained_embeddings_take_algorithm_1s_order() {
+        let order = |preset: &str| resolved(&["--preset", preset]).order;
+        assert_eq!(order("paper-mnist-dt-learned20"), Order::Paper);
+        assert_eq!(order("paper-cifar100-dt-prototype"), Order::Paper);
+        assert_eq!(order("paper-mnist-dt"), Order::Batch);
+        assert_eq!(order("paper-mnist-fm-prototype"), Order::Batch);
     }
 
     /// Naming the method that a preset has already must not put our defaults in place of the preset's values.

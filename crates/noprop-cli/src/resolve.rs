@@ -39,8 +39,8 @@ impl RunConfig {
     /// Preset, config file and flags, in rising order of precedence. The settings of a run that weights come from stand in the place
     /// of a config file where there is none.
     pub fn resolve(preset: Preset, flags: &Train) -> Result<(Self, Asked)> {
-        let mut table: toml::Table = toml::from_str(preset.text())
-            .with_context(|| format!("preset {preset} cannot be read"))?;
+        let mut table =
+            preset.settings().with_context(|| format!("preset {preset} cannot be read"))?;
         let mut asked = Asked::default();
         if flags.preset.is_some() {
             // The number of held-out images fits a folder whatever the preset.

@@ -74,16 +74,18 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-const TABLE: [&str; 15] = [
+const TABLE: [&str; 17] = [
     "reproduce",
     "table1",
     "--dataset",
     "folder:stripes",
     "mnist",
     "--rows",
-    "dt-onehot,adjoint-onehot",
+    "dt-onehot,fm-onehot",
     "--epochs",
     "1",
+    "--eval-steps",
+    "20",
     "--seeds",
     "1",
     "--runs",
@@ -109,7 +111,10 @@ fn made_once_shared_and_never_mixed_up() {
         "`noprop fetch mnist`",
         "noprop train --preset paper-mnist-dt --dataset folder:stripes --epochs 1 --seed 0 --out out/runs/stripes-dt-onehot-1-",
         "noprop reproduce table1 --dataset folder:stripes mnist --rows",
-        "| adjoint-onehot |",
+        "| fm-onehot |",
+        "| no noise between 20 steps | per-block |",
+        "classified in 20 steps of the solver (`--eval-steps`)",
+        "noprop eval --run RUN --split train --sampler stochastic --seed 0",
     ] {
         assert!(report.contains(words), "{words}\n{report}");
     }
@@ -121,20 +126,39 @@ fn made_once_shared_and_never_mixed_up() {
     assert_eq!(fs::read_to_string(here.join("out/table1.md")).unwrap(), report);
 
     // The reported accuracy is the mean over the chains' seeds, not that of averaged chains.
-    let json = noprop(here, &[&TABLE[..], &["--json"]].concat());
-    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    let eval = |seed: &str| {
-        let eval = ["eval", "--run", DT, "--sampler", "stochastic", "--seed", seed, "--json"];
-        let answer = noprop(here, &eval);
-        let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+    let json = |args: &[&str]| -> serde_json::Value {
+        let output = noprop(here, &[args, &["--json"]].concat());
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let eval = |more: &[&str]| {
+        let answer = json(&[&["eval", "--run", DT, "--sampler", "stochastic"], more].concat());
         answer["accuracy"].as_f64().unwrap()
     };
-    let mean = (eval("0") + eval("1")) / 2.0;
+    let table = json(&TABLE);
     let row = |name: &str| {
-        json["rows"].as_array().unwrap().iter().find(|row| row["row"] == name).unwrap().clone()
+        table["rows"].as_array().unwrap().iter().find(|row| row["row"] == name).unwrap().clone()
     };
-    assert!((row("dt-onehot")["stochastic"]["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
-    assert!(row("dt-onehot")["mean"]["n"] == 1 && row("adjoint-onehot")["mean"].is_null());
+    let (dt, fm) = (row("dt-onehot"), row("fm-onehot"));
+    let same = |value: &serde_json::Value, expected: f64| {
+        assert!((value.as_f64().unwrap() - expected).abs() < 1e-12, "{value} {expected}");
+    };
+    let test = (eval(&["--seed", "0"]) + eval(&["--seed", "1"])) / 2.0;
+    same(&dt["stochastic"]["mean"], test);
+    same(&dt["by_seed"][0], test);
+    same(&dt["training"]["mean"], eval(&["--split", "train", "--seed", "0"]));
+    assert!(dt["mean"]["n"] == 1 && fm["mean"].is_null());
+    assert!(dt["paper"]["test"].is_null(), "the paper did not have these pictures");
+
+    // Other steps of the solver are another training, and do not touch the answers that are there.
+    let fig3 = ["reproduce", "fig3", "--dataset", "folder:stripes", "--rows", "fm-onehot"];
+    let more =
+        ["--epochs", "1", "--eval-steps", "5", "--seeds", "1", "--runs", "1", "--out", "out"];
+    let fig3 = noprop(here, &[&fig3[..], &more].concat());
+    assert!(fig3.status.success(), "{fig3:?}");
+    for answer in ["20-steps-seed-0/stochastic-0-20-steps", "5-steps-seed-0/stochastic-0-5-steps"] {
+        let path = format!("out/answers/stripes-fm-onehot-1-epochs-{answer}.json");
+        assert!(here.join(&path).is_file(), "{path}");
+    }
 
     // Memory of the run that is there, beside one that is not. No number is claimed for pictures that the paper did not have.
     let memory = ["reproduce", "table2", "--dataset", "folder:stripes", "--seeds", "1"];
@@ -181,16 +205,31 @@ fn a_broken_data_set_stops_its_own_rows_alone() {
     pictures(&dir.path().join("stripes"));
     pictures(&dir.path().join("broken"));
     fs::write(dir.path().join("broken/train/level/3.png"), "no picture").unwrap();
-    let args =
-        ["reproduce", "fig3", "--dataset", "folder:broken", "folder:stripes", "--epochs", "1"];
-    let more = ["--rows", "adjoint-onehot", "--seeds", "1", "--runs", "1", "--quiet", "--out", "o"];
-    let output = noprop(dir.path(), &[&args[..], &more].concat());
+    let args = ["reproduce", "fig3", "--dataset", "folder:broken", "folder:stripes"];
+    let rows = ["--rows", "fm-onehot", "--epochs", "1", "--eval-steps", "5"];
+    let more = ["--seeds", "1", "--runs", "1", "--quiet", "--out", "o"];
+    let output = noprop(dir.path(), &[&args[..], &rows, &more].concat());
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let report = fs::read_to_string(dir.path().join("o/fig3.md")).unwrap();
-    assert!(report.contains("folder:broken, adjoint-onehot, 0 of 1 seed done"), "{report}");
+    assert!(report.contains("folder:broken, fm-onehot, 0 of 1 seed done"), "{report}");
     assert!(report.contains("3.png"), "{report}");
     assert!(!dir.path().join("o/fig3-broken.png").exists());
     assert!(dir.path().join("o/fig3-stripes.png").is_file());
+}
+
+/// Figure 2 shows what a training drew of its embeddings.
+#[test]
+fn embeddings_are_shown_before_and_after() {
+    let dir = tempfile::tempdir().unwrap();
+    pictures(&dir.path().join("stripes"));
+    let args = ["reproduce", "fig2", "--dataset", "folder:stripes", "--epochs", "1", "--out", "o"];
+    let output = noprop(dir.path(), &args);
+    assert!(output.status.success(), "{output:?}");
+    let report = fs::read_to_string(dir.path().join("o/fig2.md")).unwrap();
+    let figure = "runs/stripes-dt-prototype-1-epochs-seed-0/figures/prototypes.svg";
+    assert!(report.contains(&format!("({figure})")), "{report}");
+    assert!(dir.path().join("o").join(figure).is_file());
+    assert!(report.contains("| dt-prototype |") && report.contains("| 1 | 1 of 100 |"), "{report}");
 }
 
 /// A budget is divided by a trial of each row, and the same command then does the same.
@@ -199,7 +238,7 @@ fn a_budget_becomes_epochs() {
     let dir = tempfile::tempdir().unwrap();
     pictures(&dir.path().join("stripes"));
     let args = ["reproduce", "table2", "--dataset", "folder:stripes", "--budget", "1s"];
-    let more = ["--rows", "adjoint-onehot", "--seeds", "1", "--out", "o"];
+    let more = ["--rows", "fm-onehot", "--eval-steps", "5", "--seeds", "1", "--out", "o"];
     let args = [&args[..], &more].concat();
     let first = noprop(dir.path(), &args);
     assert!(first.status.success(), "{first:?}");
@@ -222,9 +261,8 @@ fn stopped_or_killed_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     pictures(&dir.path().join("stripes"));
     let args = |out: &'static str| {
-        let args =
-            ["reproduce", "table2", "--dataset", "folder:stripes", "--rows", "adjoint-onehot"];
-        [&args[..], &["--epochs", "12", "--seeds", "1", "--out", out]].concat()
+        let args = ["reproduce", "table2", "--dataset", "folder:stripes", "--rows", "dt-onehot"];
+        [&args[..], &["--epochs", "6", "--seeds", "1", "--out", out]].concat()
     };
     assert!(noprop(dir.path(), &args("whole")).status.success());
     for (signal, out) in [("-INT", "stopped"), ("-KILL", "killed")] {
@@ -235,7 +273,7 @@ fn stopped_or_killed_it_goes_on() {
             .unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        while !line.starts_with("epoch 1/12 ") {
+        while !line.starts_with("epoch 1/6 ") {
             line.clear();
             assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended too early");
         }
@@ -251,7 +289,7 @@ fn stopped_or_killed_it_goes_on() {
         // A training whose reproduction was killed sees its stdin end, and stops.
         drop(said);
         assert_eq!(child.wait().unwrap().success(), signal == "-INT");
-        let run = "runs/stripes-adjoint-onehot-12-epochs-seed-0/model.safetensors";
+        let run = "runs/stripes-dt-onehot-6-epochs-seed-0/model.safetensors";
         let resumed = noprop(dir.path(), &args(out));
         assert!(resumed.status.success(), "{resumed:?}");
         if signal == "-INT" {
@@ -265,7 +303,7 @@ fn stopped_or_killed_it_goes_on() {
 #[test]
 fn hostile_values_are_one_line_and_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [&[&str]; 15] = [
+    let cases: [&[&str]; 17] = [
         &["--seeds", "0"],
         &["--seeds", "-1"],
         &["--seeds", "4000000000"],
@@ -276,6 +314,8 @@ fn hostile_values_are_one_line_and_leave_nothing_behind() {
         &["--budget", "banana"],
         &["--budget", "1e999h"],
         &["--epochs", "1", "--budget", "1m"],
+        &["--eval-steps", "0"],
+        &["--eval-steps", "1001"],
         &["--threads", "0"],
         &["--rows", "dt-twohot"],
         &["--rows", ""],

@@ -6,7 +6,8 @@ use anyhow::Result;
 use noprop_plot::{AccuracyDots, AccuracyOverTime, Dot, DotRow, RatioBar, RatioBars, Series, save};
 
 use super::line::Line;
-use super::plan::{BASELINE, Plan, Target};
+use super::plan::Plan;
+use super::target::{BASELINE, Target};
 use crate::record::Mark;
 use crate::spread::Spread;
 
@@ -43,6 +44,10 @@ pub fn draw(plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<Vec<Drawn>> {
                 };
                 (title, save(&figure, &stem)?)
             }
+            Target::Fig2 => {
+                drawn.extend(of_data.iter().flat_map(prototypes));
+                continue;
+            }
             Target::Fig3 => {
                 let series: Vec<Series> = of_data.iter().filter_map(course).collect();
                 if series.is_empty() {
@@ -60,7 +65,7 @@ pub fn draw(plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<Vec<Drawn>> {
                 let title = format!("Test accuracy: {}{short}", data.name());
                 let figure = AccuracyDots {
                     title: title.clone(),
-                    series: vec!["stochastic sampler (the paper's)".into(), "mean sampler".into()],
+                    series: vec!["the paper's sampler".into(), "our sampler, mean".into()],
                     reported: "the paper".into(),
                     rows,
                 };
@@ -72,12 +77,25 @@ pub fn draw(plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<Vec<Drawn>> {
     Ok(drawn)
 }
 
+/// The figures that finished trainings of a line drew of their embeddings.
+fn prototypes(line: &Line<'_>) -> impl Iterator<Item = Drawn> {
+    let runs = line.trainings.iter().filter(|(_, record)| record.is_some());
+    let drawn = runs.map(|(training, _)| Drawn {
+        data: line.data.clone(),
+        title: format!("Class embeddings before and after training: {}", line.data),
+        files: ["png", "svg"]
+            .map(|ending| training.run.join("figures/prototypes").with_extension(ending)),
+    });
+    // A training is finished even if its figures could not be drawn.
+    drawn.filter(|drawn| drawn.files.iter().all(|file| file.is_file()))
+}
+
 fn dots(line: &Line<'_>) -> DotRow {
     let dot = |spread: Spread| Dot { accuracy: spread.mean, spread: spread.deviation };
     DotRow {
-        name: line.row.into(),
+        name: line.row.clone(),
         dots: vec![line.stochastic.map(dot), line.mean.map(dot)],
-        reported: line.paper_accuracy,
+        reported: line.paper.test.map(|accuracy| accuracy.mean),
     }
 }
 
@@ -92,23 +110,23 @@ fn course(line: &Line<'_>) -> Option<Series> {
     let point = |epoch| {
         (mean(epoch, |mark| mark.training_seconds), mean(epoch, |mark| mark.validation_accuracy))
     };
-    Some(Series { name: line.row.into(), points: (0..epochs).map(point).collect() })
+    Some(Series { name: line.row.clone(), points: (0..epochs).map(point).collect() })
 }
 
 /// Peaks as shares of the baseline's, and the paper's shares as their bounds.
 fn shares(lines: &[Line<'_>]) -> Vec<RatioBar> {
-    let Some(baseline) = lines.iter().find(|line| line.row == BASELINE) else {
+    let Some(baseline) = lines.iter().find(|line| line.item.recipe.row == BASELINE) else {
         return Vec::new();
     };
     let Some(whole) = baseline.peak_memory_bytes else {
         return Vec::new();
     };
-    let others = lines.iter().filter(|line| line.row != BASELINE);
+    let others = lines.iter().filter(|line| line.item.recipe.row != BASELINE);
     let bar = |line: &Line<'_>| {
         Some(RatioBar {
-            name: format!("{} ({})", line.item.recipe.words, line.row),
+            name: format!("{} ({})", line.item.recipe.words(), line.row),
             ratio: line.peak_memory_bytes?.mean / whole.mean,
-            bound: line.paper_gigabytes.zip(baseline.paper_gigabytes).map(|(a, b)| a / b),
+            bound: line.paper.gigabytes.zip(baseline.paper.gigabytes).map(|(a, b)| a / b),
         })
     };
     others.filter_map(bar).collect()

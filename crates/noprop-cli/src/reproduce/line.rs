@@ -5,26 +5,28 @@ use noprop_method::SamplerKind;
 use noprop_train::Hardware;
 use serde::Serialize;
 
+use super::budget::Trial;
 use super::child::{Children, Halt};
-use super::numbers::Numbers;
-use super::plan::{Item, Plan, Training};
+use super::numbers::{Numbers, Reported};
+use super::plan::{Classification, Images, Item, Plan, Training};
 use super::run;
+use crate::paper::PaperData;
 use crate::record::Record;
-use crate::source::Source;
 use crate::spread::Spread;
 
 /// What was measured, and what the paper reports.
 #[derive(Serialize)]
 pub struct Line<'a> {
     pub data: String,
-    pub row: &'static str,
-    /// What the paper reports: a share of test images.
-    pub paper_accuracy: Option<f64>,
-    /// What the paper reports: memory of a GPU.
-    pub paper_gigabytes: Option<f64>,
+    pub row: String,
+    pub paper: Reported,
+    /// Accuracy on the images trained on, 0..=1, over seeds, with the paper's sampler.
+    pub training: Option<Spread>,
     /// Test accuracy, 0..=1, over seeds: of each the mean over runs of the paper's sampler.
     pub stochastic: Option<Spread>,
-    /// The same with the sampler that leaves the noise between steps out, where that is another.
+    /// The values that `stochastic` is of.
+    pub by_seed: Vec<f64>,
+    /// As `stochastic`, with our sampler that leaves the noise between steps out, where that is another.
     pub mean: Option<Spread>,
     /// Bytes resident at the peak of training, over seeds.
     pub peak_memory_bytes: Option<Spread>,
@@ -55,8 +57,8 @@ impl<'a> Line<'a> {
         refusal: Option<String>,
     ) -> Result<Self> {
         let mut trainings = Vec::new();
-        for seed in 0..epochs.map_or(0, |_| plan.args.seeds) {
-            let training = plan.training(item, epochs.unwrap_or(item.usual_epochs), seed)?;
+        for seed in 0..epochs.map_or(0, |_| plan.seeds()) {
+            let training = plan.training(item, epochs.unwrap_or(item.usual_epochs()), seed)?;
             let record = run::finished(&training)?;
             trainings.push((training, record));
         }
@@ -64,40 +66,34 @@ impl<'a> Line<'a> {
             .iter()
             .filter_map(|(training, record)| Some((training, record.as_ref()?)))
             .collect();
-        let accuracy = |sampler: SamplerKind| {
-            let accuracies = done
-                .iter()
-                .filter_map(|(training, _)| seed_accuracy(plan, training, sampler))
-                .collect::<Vec<f64>>();
-            let wanted = plan.args.what.needs_accuracy() && item.samplers.contains(&sampler);
-            Spread::of(&accuracies).filter(|_| wanted)
+        let accuracies = |images, sampler| -> Vec<f64> {
+            let of_seed = |(training, _): &(&Training, &Record)| {
+                seed_accuracy(plan, item, training, (images, sampler))
+            };
+            let wanted = asked(plan, item).contains(&(images, sampler));
+            done.iter().filter(|_| wanted).filter_map(of_seed).collect()
         };
         let of = |value: &dyn Fn(&Record) -> Option<f64>| {
             let values: Vec<f64> = done.iter().filter_map(|(_, record)| value(record)).collect();
             Spread::of(&values)
         };
-        let (stochastic, mean) = (accuracy(SamplerKind::Stochastic), accuracy(SamplerKind::Mean));
-        let data = item.data.to_string();
-        let row = item.recipe.name;
-        // The paper's numbers are of whole data sets, not of somebody's folder of the same name.
-        let known = matches!(item.data, Source::Known(_));
-        let accuracy = numbers.accuracy(&data, row).filter(|_| known);
-        let memory = numbers.memory(&data, row).filter(|_| known);
+        let by_seed = accuracies(Images::Test, SamplerKind::Stochastic);
+        let row = item.recipe.name();
+        let paper = PaperData::of(&item.data)
+            .map_or_else(Reported::default, |data| numbers.reported(plan.args.what, data, &row));
         Ok(Self {
-            paper_accuracy: accuracy.map(|number| number.percent / 100.0),
-            paper_gigabytes: memory.map(|number| number.gigabytes),
-            stochastic,
-            mean,
+            paper,
+            training: Spread::of(&accuracies(Images::Training, SamplerKind::Stochastic)),
+            stochastic: Spread::of(&by_seed),
+            mean: Spread::of(&accuracies(Images::Test, SamplerKind::Mean)),
             peak_memory_bytes: of(&|record| record.peak.map(|bytes| bytes as f64)),
             seconds: of(&|record| Some(record.seconds)),
-            seeds: match plan.args.what.needs_accuracy() {
-                true => stochastic.map_or(0, |spread| spread.n),
-                false => done.len(),
-            },
+            seeds: done.iter().filter(|(training, _)| is_answered(plan, item, training)).count(),
+            by_seed,
             epochs,
-            usual_epochs: item.usual_epochs,
+            usual_epochs: item.usual_epochs(),
             refusal,
-            data,
+            data: item.data.to_string(),
             row,
             item,
             trainings,
@@ -118,20 +114,51 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The mean over all runs of a sampler, if all are there.
-fn seed_accuracy(plan: &Plan<'_>, training: &Training, sampler: SamplerKind) -> Option<f64> {
-    let runs = plan.args.runs;
-    let answer = |seed| Some(run::kept_answer(plan, training, sampler, seed)?.accuracy);
-    let accuracies = (0..runs).map(answer).collect::<Option<Vec<f64>>>()?;
+/// What a trained network of a row is asked for: the images, and the sampler.
+fn asked(plan: &Plan<'_>, item: &Item) -> Vec<(Images, SamplerKind)> {
+    let mut asked = Vec::new();
+    if plan.args.what.needs_accuracy() {
+        asked.extend(item.samplers.iter().map(|&sampler| (Images::Test, sampler)));
+    }
+    if plan.args.what.needs_training_accuracy() {
+        asked.push((Images::Training, SamplerKind::Stochastic));
+    }
+    asked
+}
+
+/// The classifications that an accuracy is the mean of: test images are classified several times.
+fn classifications(
+    plan: &Plan<'_>,
+    (images, sampler): (Images, SamplerKind),
+) -> impl Iterator<Item = Classification> {
+    let runs = match images {
+        Images::Training => 1,
+        Images::Test => plan.args.runs,
+    };
+    (0..runs).map(move |seed| Classification { images, sampler, seed })
+}
+
+/// The mean over all classifications, if all are there.
+fn seed_accuracy(
+    plan: &Plan<'_>,
+    item: &Item,
+    training: &Training,
+    asked: (Images, SamplerKind),
+) -> Option<f64> {
+    let answer = |asked| Some(run::kept_answer(plan, item, training, asked)?.accuracy);
+    let accuracies = classifications(plan, asked).map(answer).collect::<Option<Vec<f64>>>()?;
     Some(Spread::of(&accuracies)?.mean)
 }
 
 /// Whether nothing is left to do for a seed of a row.
 pub fn is_complete(plan: &Plan<'_>, item: &Item, epochs: u32, seed: u32) -> Result<bool> {
     let training = plan.training(item, epochs, seed)?;
-    let answered = |&sampler| seed_accuracy(plan, &training, sampler).is_some();
-    Ok(run::finished(&training)?.is_some()
-        && (!plan.args.what.needs_accuracy() || item.samplers.iter().all(answered)))
+    Ok(run::finished(&training)?.is_some() && is_answered(plan, item, &training))
+}
+
+/// Whether a trained network has answered all that it is asked for.
+fn is_answered(plan: &Plan<'_>, item: &Item, training: &Training) -> bool {
+    asked(plan, item).into_iter().all(|asked| seed_accuracy(plan, item, training, asked).is_some())
 }
 
 /// Trains and classifies whatever a seed of a row lacks.
@@ -144,12 +171,26 @@ pub fn complete(
 ) -> Result<(), Halt> {
     let training = plan.training(item, epochs, seed)?;
     run::train(plan, children, item, &training)?;
-    if plan.args.what.needs_accuracy() {
-        for &sampler in item.samplers {
-            for noise in 0..plan.args.runs {
-                run::evaluate(plan, children, item, &training, (sampler, noise))?;
-            }
+    for asked in asked(plan, item) {
+        for asked in classifications(plan, asked) {
+            run::evaluate(plan, children, item, &training, asked)?;
         }
     }
     Ok(())
+}
+
+/// An epoch of a row, and a classification of each kind, to see what they take.
+pub fn trial(plan: &Plan<'_>, children: &Children, item: &Item) -> Result<Trial, Halt> {
+    let training = plan.training(item, 1, 0)?;
+    let record = run::train(plan, children, item, &training)?;
+    let mut trial = Trial { epoch: record.seconds, evaluations: 0.0, of_training: 0.0 };
+    for (images, sampler) in asked(plan, item) {
+        let asked = Classification { images, sampler, seed: 0 };
+        let answer = run::evaluate(plan, children, item, &training, asked)?;
+        match images {
+            Images::Training => trial.of_training += answer.seconds,
+            Images::Test => trial.evaluations += answer.seconds,
+        }
+    }
+    Ok(trial)
 }

@@ -12,6 +12,8 @@ mod numbers;
 mod plan;
 mod report;
 mod run;
+mod table;
+mod target;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,9 +21,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use noprop_train::write_atomically;
 
-pub use self::plan::Target;
+pub use self::target::Target;
 
-use self::budget::Trial;
 use self::child::{Children, Halt, Refusal};
 use self::line::Line;
 use self::numbers::Numbers;
@@ -90,7 +91,7 @@ impl<'a> Book<'a> {
                 (Some(epochs), _) => Some(epochs),
                 (None, Some(_)) => None,
                 (None, None) if plan.args.what == Target::Table2 => Some(1),
-                (None, None) => Some(item.usual_epochs),
+                (None, None) => Some(item.usual_epochs()),
             };
             entries.push(Entry { item, epochs, refusal: None });
         }
@@ -104,7 +105,7 @@ impl<'a> Book<'a> {
         for entry in &self.entries {
             match entry.epochs {
                 Some(epochs) => {
-                    for seed in 0..self.plan.args.seeds {
+                    for seed in 0..self.plan.seeds() {
                         run::check(&self.plan.training(entry.item, epochs, seed)?)?;
                     }
                 }
@@ -121,7 +122,7 @@ impl<'a> Book<'a> {
             self.divide(budget, children)?;
             self.check()?;
         }
-        let (seeds, rows) = (self.plan.args.seeds, self.entries.len());
+        let (seeds, rows) = (self.plan.seeds(), self.entries.len());
         for seed in 0..seeds {
             for index in 0..rows {
                 let entry = &self.entries[index];
@@ -134,7 +135,7 @@ impl<'a> Book<'a> {
                     seed as usize * rows + index + 1,
                     seeds as usize * rows,
                     entry.item.data,
-                    entry.item.recipe.name,
+                    entry.item.recipe.name(),
                     report::counted(epochs, "epoch")
                 );
                 let done = line::complete(self.plan, children, entry.item, epochs, seed);
@@ -151,13 +152,13 @@ impl<'a> Book<'a> {
         let share = budget.0.as_secs_f64() / self.entries.len() as f64;
         for index in 0..self.entries.len() {
             let item = self.entries[index].item;
-            let trial = self.trial(children, item);
+            let trial = line::trial(self.plan, children, item);
             if let Some(trial) = self.note(index, trial)? {
-                let epochs = trial.epochs(share, args.seeds, args.runs, item.usual_epochs);
+                let epochs = trial.epochs(share, self.plan.seeds(), args.runs, item.usual_epochs());
                 note!(
                     "{}, {}: an epoch takes {}, so {} a seed",
                     item.data,
-                    item.recipe.name,
+                    item.recipe.name(),
                     duration(trial.epoch),
                     report::counted(epochs, "epoch")
                 );
@@ -165,19 +166,6 @@ impl<'a> Book<'a> {
             }
         }
         Ok(())
-    }
-
-    fn trial(&self, children: &Children, item: &Item) -> Result<Trial, Halt> {
-        let training = self.plan.training(item, 1, 0)?;
-        let record = run::train(self.plan, children, item, &training)?;
-        let mut evaluations = 0.0;
-        if self.plan.args.what.needs_accuracy() {
-            for &sampler in item.samplers {
-                let answer = run::evaluate(self.plan, children, item, &training, (sampler, 0))?;
-                evaluations += answer.seconds;
-            }
-        }
-        Ok(Trial { epoch: record.seconds, evaluations })
     }
 
     /// Keeps a refusal with its row and lets everything else pass.

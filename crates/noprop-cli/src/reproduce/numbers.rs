@@ -1,55 +1,80 @@
-//! What the paper reports: the numbers of `numbers.toml`, each with the source it was read in.
+//! What the paper reports: the numbers of `numbers.toml`.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+
+use super::target::Target;
+use crate::paper::PaperData;
 
 const TEXT: &str = include_str!("numbers.toml");
 
-/// All that was found in a source. A gap says nothing of the paper.
+/// The tables and figures of the paper.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Numbers {
-    sources: BTreeMap<String, String>,
-    accuracy: Vec<Accuracy>,
-    memory: Vec<Memory>,
-    remark: Vec<Remark>,
+    /// Where all of them were read.
+    pub source: String,
+    table1: Table<Accuracies>,
+    quoted: Table<Accuracies>,
+    table2: Table<f64>,
+    fig3: Table<f64>,
+    fig4: Table<f64>,
+    fig5: Table<f64>,
 }
 
-/// An accuracy of Table 1.
+/// Numbers by the name of their row.
+type Table<T> = BTreeMap<String, ByData<T>>;
+
+/// The numbers of a row, where the paper has them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct ByData<T> {
+    mnist: Option<T>,
+    cifar10: Option<T>,
+    cifar100: Option<T>,
+}
+
+impl<T> ByData<T> {
+    fn get(&self, data: PaperData) -> Option<&T> {
+        match data {
+            PaperData::Mnist => self.mnist.as_ref(),
+            PaperData::Cifar10 => self.cifar10.as_ref(),
+            PaperData::Cifar100 => self.cifar100.as_ref(),
+        }
+    }
+}
+
+/// Accuracies as they are printed, training / test: `100.0±0.0 / 99.46±0.06`, or `– / 98.63`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Accuracies {
+    pub training: Option<Accuracy>,
+    pub test: Option<Accuracy>,
+}
+
+/// An accuracy, 0..=1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Accuracy {
-    data: String,
-    row: String,
-    /// Of the test images.
-    pub percent: f64,
-    /// As the source gives it, after ±.
-    pub error: Option<f64>,
-    pub source: String,
+    pub mean: f64,
+    /// The number after ±. What it is, is not known.
+    pub spread: Option<f64>,
 }
 
-/// A peak of Table 2.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Memory {
-    data: String,
-    row: String,
-    /// Of a GPU.
-    pub gigabytes: f64,
-    pub source: String,
-}
-
-/// What belongs to no row.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Remark {
-    /// Without it the remark is of all data sets.
-    data: Option<String>,
-    table: String,
-    pub words: String,
-    pub source: String,
+/// What the paper reports of a row on a data set, as far as it is of interest to a table or a figure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Reported {
+    /// On training images.
+    pub training: Option<Accuracy>,
+    /// On test images.
+    pub test: Option<Accuracy>,
+    /// Memory of a GPU.
+    pub gigabytes: Option<f64>,
+    /// Training time.
+    pub seconds: Option<f64>,
 }
 
 impl Numbers {
@@ -57,75 +82,139 @@ impl Numbers {
         toml::from_str(TEXT).context("the paper's numbers cannot be read")
     }
 
-    pub fn accuracy(&self, data: &str, row: &str) -> Option<&Accuracy> {
-        self.accuracy.iter().find(|number| number.data == data && number.row == row)
+    pub fn reported(&self, target: Target, data: PaperData, row: &str) -> Reported {
+        let number = |table: &Table<f64>| table.get(row)?.get(data).copied();
+        let accuracies = self.table1.get(row).and_then(|row| row.get(data));
+        let test = accuracies.and_then(|accuracies| accuracies.test);
+        let by_eye = |table| number(table).map(|percent| Accuracy::of(percent, None));
+        let none = Reported::default();
+        match target {
+            Target::Table1 => {
+                let training = accuracies.and_then(|accuracies| accuracies.training);
+                Reported { training, test, ..none }
+            }
+            Target::Table2 => Reported { gigabytes: number(&self.table2), ..none },
+            Target::Fig2 => none,
+            Target::Fig3 => Reported { test, seconds: number(&self.fig3), ..none },
+            Target::Fig4 => Reported { test: by_eye(&self.fig4), ..none },
+            Target::Fig5 => Reported { test: by_eye(&self.fig5), ..none },
+        }
     }
 
-    pub fn memory(&self, data: &str, row: &str) -> Option<&Memory> {
-        self.memory.iter().find(|number| number.data == data && number.row == row)
+    /// What Table 1 quotes of other methods, by their names.
+    pub fn quoted(&self, data: PaperData) -> impl Iterator<Item = (&str, Accuracies)> {
+        self.quoted.iter().filter_map(move |(name, row)| Some((name.as_str(), *row.get(data)?)))
     }
+}
 
-    /// The remarks on a data set in a table, and with `None` those on all data sets.
-    pub fn remarks<'a>(
-        &'a self,
-        table: &'a str,
-        data: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Remark> {
-        let fits = move |remark: &&Remark| remark.table == table && remark.data.as_deref() == data;
-        self.remark.iter().filter(fits)
+impl Accuracy {
+    fn of(percent: f64, spread: Option<f64>) -> Self {
+        Self { mean: percent / 100.0, spread: spread.map(|spread| spread / 100.0) }
     }
+}
 
-    /// What a source is, in words.
-    pub fn source(&self, name: &str) -> &str {
-        self.sources.get(name).map_or("", String::as_str)
+impl fmt::Display for Accuracy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2}", 100.0 * self.mean)?;
+        self.spread.map_or(Ok(()), |spread| write!(f, " ± {:.2}", 100.0 * spread))
+    }
+}
+
+impl FromStr for Accuracy {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let number = |text: &str| text.parse::<f64>().with_context(|| format!("`{text}`"));
+        match text.split_once('±') {
+            Some((percent, spread)) => Ok(Self::of(number(percent)?, Some(number(spread)?))),
+            None => Ok(Self::of(number(text)?, None)),
+        }
+    }
+}
+
+impl TryFrom<String> for Accuracies {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        let (training, test) =
+            text.split_once(" / ").ok_or_else(|| anyhow!("`{text}` has no ` / `"))?;
+        let half = |text: &str| (text != "–").then(|| text.parse()).transpose();
+        Ok(Self { training: half(training)?, test: half(test)? })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
-
     use super::*;
-    use crate::reproduce::plan::Target;
+    use crate::paper::Row;
+    use crate::reproduce::target::Recipe;
 
-    /// A number without a source, or of a row that nobody trains, is none; a source that nothing was read in misleads.
+    /// Table 1 has 13 rows, three data sets and two halves, each with its ±, and every row of it is trained.
     #[test]
-    fn every_number_has_a_source_and_a_row() {
+    fn table_1_is_whole() {
         let numbers = Numbers::read().unwrap();
-        let of_accuracy = numbers.accuracy.iter().map(|n| (&n.data, &n.row, &n.source));
-        let of_memory = numbers.memory.iter().map(|n| (&n.data, &n.row, &n.source));
-        let mut seen = Vec::new();
-        for (data, row, source) in of_accuracy.chain(of_memory) {
-            assert!(!numbers.source(source).is_empty(), "{data} {row}: no source {source}");
-            assert!(matches!(data.as_str(), "mnist" | "cifar10" | "cifar100"), "{data}");
-            let known = Target::value_variants().iter().flat_map(|target| target.recipes());
-            assert!(known.into_iter().any(|recipe| recipe.name == row), "no row {row}");
-            seen.push(source);
+        let mut seen = 0;
+        for row in Row::ALL {
+            for data in PaperData::ALL {
+                let of_row = numbers.reported(Target::Table1, data, &row.name());
+                for accuracy in [of_row.training, of_row.test] {
+                    let accuracy = accuracy.unwrap();
+                    assert!((0.0..=1.0).contains(&accuracy.mean), "{} {data:?}", row.name());
+                    assert!(accuracy.spread.is_some_and(|spread| (0.0..0.2).contains(&spread)));
+                    seen += 1;
+                }
+            }
         }
-        for remark in &numbers.remark {
-            assert!(!numbers.source(&remark.source).is_empty(), "{}", remark.words);
-            let tables: Vec<_> = Target::value_variants().iter().map(|t| t.name()).collect();
-            assert!(tables.contains(&remark.table.as_str()), "{}", remark.table);
-            seen.push(&remark.source);
+        assert_eq!((seen, numbers.table1.len()), (78, Row::ALL.len()));
+    }
+
+    /// A number of a row that nobody trains would never be seen, and a row of the paper's without a number would pass for one of ours.
+    #[test]
+    fn every_number_belongs_to_a_row_of_its_table() {
+        let numbers = Numbers::read().unwrap();
+        for (target, table) in [
+            (Target::Table2, &numbers.table2),
+            (Target::Fig3, &numbers.fig3),
+            (Target::Fig4, &numbers.fig4),
+            (Target::Fig5, &numbers.fig5),
+        ] {
+            let of_paper = |recipe: &Recipe| !recipe.change.is_ours();
+            let rows: Vec<String> =
+                target.recipes().into_iter().filter(of_paper).map(|recipe| recipe.name()).collect();
+            assert_eq!(table.len(), rows.len(), "{target:?}");
+            for row in rows {
+                assert!(table.get(&row).is_some_and(|row| row.get(PaperData::Mnist).is_some()));
+            }
         }
-        for number in &numbers.accuracy {
-            assert!((0.0..=100.0).contains(&number.percent));
-        }
-        for source in numbers.sources.keys() {
-            assert!(seen.contains(&source), "nothing was read in {source}");
+        let memories = numbers.table2.values().map(|row| PaperData::ALL.map(|data| row.get(data)));
+        assert_eq!(memories.flatten().flatten().count(), 15);
+    }
+
+    /// The figures repeat Table 1 wherever they show what it has, so a slip of the eye or the pen would be seen here.
+    #[test]
+    fn figures_agree_with_table_1() {
+        let numbers = Numbers::read().unwrap();
+        let test = |target, data, row: &str| numbers.reported(target, data, row).test.unwrap().mean;
+        for data in PaperData::ALL {
+            for row in ["dt-onehot", "dt-learned20", "dt-prototype"] {
+                let of_table = test(Target::Table1, data, row);
+                assert!((test(Target::Fig4, data, row) - of_table).abs() < 1e-9, "{row}");
+            }
+            let of_fig4 = test(Target::Fig4, data, "dt-prototype");
+            assert!((test(Target::Fig5, data, "dt-prototype") - of_fig4).abs() < 1e-9);
         }
     }
 
     #[test]
-    fn no_number_is_there_twice() {
-        let numbers = Numbers::read().unwrap();
-        for number in &numbers.accuracy {
-            let found = numbers.accuracy(&number.data, &number.row).unwrap();
-            assert!(std::ptr::eq(found, number), "{} {}", number.data, number.row);
-        }
-        for number in &numbers.memory {
-            let found = numbers.memory(&number.data, &number.row).unwrap();
-            assert!(std::ptr::eq(found, number), "{} {}", number.data, number.row);
+    fn accuracies_are_read_as_printed() {
+        let read = |text: &str| Accuracies::try_from(text.to_owned());
+        let both = read("100.0±0.0 / 79.3±0.52").unwrap();
+        assert_eq!(both.training.unwrap().to_string(), "100.00 ± 0.00");
+        assert_eq!(both.test.unwrap().to_string(), "79.30 ± 0.52");
+        let one = read("– / 98.63").unwrap();
+        assert_eq!((one.training, one.test.unwrap().to_string().as_str()), (None, "98.63"));
+        for wrong in ["", "98.63", "– / ", "98,63 / 1", "1±x / 2"] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is trained for a table or a figure of the paper, and the command of every training.
+//! The trainings of a table or a figure of the paper, and the command of each.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,111 +8,54 @@ use clap::Parser;
 use noprop_data::{DatasetName, Presence};
 use noprop_method::SamplerKind;
 
+use super::target::Recipe;
 use crate::args::{Args, Command, Reproduce};
 use crate::config::{Method, RunConfig};
+use crate::paper::PaperData;
+use crate::preset::Preset;
 use crate::shell;
 use crate::source::Source;
-
-/// A part of the paper.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Target {
-    /// Test accuracy of every method
-    Table1,
-    /// Peak memory of training
-    Table2,
-    /// Accuracy against training time, where time is continuous
-    Fig3,
-    /// Ablation: the readouts (the number of this figure is ours)
-    Fig4,
-    /// Ablation: where class embeddings start (the number of this figure is ours)
-    Fig5,
-}
-
-/// What is trained for one line of a report, whatever the data set.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Recipe {
-    /// As in `--rows` and in the names of runs.
-    pub name: &'static str,
-    pub words: &'static str,
-    /// Which of the presets `paper-DATA-…` it is.
-    preset: &'static str,
-    /// What goes on top of the preset.
-    flags: &'static [&'static str],
-}
-
-macro_rules! recipes {
-    ($($id:ident: $name:literal, $words:literal, $preset:literal, [$($flag:literal),*];)*) => {
-        $(const $id: Recipe =
-            Recipe { name: $name, words: $words, preset: $preset, flags: &[$($flag),*] };)*
-    };
-}
-
-recipes! {
-    BACKPROP: "backprop-onehot", "back-propagation through the same blocks, one-hot", "backprop", [];
-    DT: "dt-onehot", "NoProp-DT, one-hot", "dt", [];
-    DT_LEARNED: "dt-learned20", "NoProp-DT, learned embeddings, d = 20", "dt", ["--embedding", "learned:20"];
-    DT_PROTOTYPE: "dt-prototype", "NoProp-DT, prototype embeddings", "dt", ["--embedding", "prototype"];
-    CT: "ct-onehot", "NoProp-CT, one-hot", "ct", [];
-    FM: "fm-onehot", "NoProp-FM, one-hot", "fm", [];
-    ADJOINT: "adjoint-onehot", "neural ODE trained by the adjoint method, one-hot", "fm", ["--method", "adjoint"];
-    DT_POSTERIOR: "dt-onehot-posterior", "NoProp-DT, one-hot, readout by Bayes' rule", "dt", ["--readout", "posterior"];
-    DT_LEARNED_POSTERIOR: "dt-learned20-posterior", "NoProp-DT, learned embeddings, d = 20, readout by Bayes' rule", "dt",
-        ["--embedding", "learned:20", "--readout", "posterior"];
-    DT_LEARNED_RANDOM: "dt-learned20-random", "NoProp-DT, learned embeddings, d = 20, random start", "dt",
-        ["--embedding", "learned:20", "--embedding-start", "random"];
-    DT_PROTOTYPE_ORTHOGONAL: "dt-prototype-orthogonal", "NoProp-DT, embeddings of an image's size, orthogonal start", "dt",
-        ["--embedding", "prototype", "--embedding-start", "orthogonal"];
-    DT_PROTOTYPE_RANDOM: "dt-prototype-random", "NoProp-DT, embeddings of an image's size, random start", "dt",
-        ["--embedding", "prototype", "--embedding-start", "random"];
-}
-
-/// The baseline that Table 2 measures memory against.
-pub const BASELINE: &str = BACKPROP.name;
-/// The row whose solver steps in training are not the paper's.
-pub const ADJOINT_ROW: &str = ADJOINT.name;
-
-impl Target {
-    /// As on the command line and in file names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Table1 => "table1",
-            Self::Table2 => "table2",
-            Self::Fig3 => "fig3",
-            Self::Fig4 => "fig4",
-            Self::Fig5 => "fig5",
-        }
-    }
-
-    pub fn recipes(self) -> &'static [Recipe] {
-        match self {
-            Self::Table1 => &[BACKPROP, DT, DT_LEARNED, DT_PROTOTYPE, CT, FM, ADJOINT],
-            Self::Table2 => &[BACKPROP, DT, CT, ADJOINT],
-            Self::Fig3 => &[CT, FM, ADJOINT],
-            Self::Fig4 => &[DT, DT_POSTERIOR, DT_LEARNED, DT_LEARNED_POSTERIOR],
-            Self::Fig5 => &[
-                DT_LEARNED,
-                DT_LEARNED_RANDOM,
-                DT_PROTOTYPE,
-                DT_PROTOTYPE_ORTHOGONAL,
-                DT_PROTOTYPE_RANDOM,
-            ],
-        }
-    }
-
-    /// Whether a trained network is classified with, beside being trained.
-    pub fn needs_accuracy(self) -> bool {
-        self != Self::Table2
-    }
-}
 
 /// A recipe on a data set.
 pub struct Item {
     pub data: Source,
-    pub recipe: &'static Recipe,
-    /// Epochs of the preset: the paper's, where the paper has the data set.
-    pub usual_epochs: u32,
-    /// What the method lets images be classified with.
+    pub recipe: Recipe,
+    /// The settings, with the epochs of the preset: the paper's, where the paper has the data set.
+    pub config: RunConfig,
+    /// The samplers that differ for the method, the paper's first.
     pub samplers: &'static [SamplerKind],
+    /// The solver's steps of a classification in place of the preset's, where time is continuous.
+    pub eval_steps: Option<u32>,
+    /// The solver's steps that a training is given in place of the preset's.
+    training_steps: Option<u32>,
+    /// The command of a training up to what differs from call to call.
+    settings: Vec<OsString>,
+}
+
+/// A classification with a trained network, from noise of its own for every seed.
+#[derive(Debug, Clone, Copy)]
+pub struct Classification {
+    pub images: Images,
+    pub sampler: SamplerKind,
+    pub seed: u32,
+}
+
+/// The images that are classified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Images {
+    /// Those that the network was trained on.
+    Training,
+    Test,
+}
+
+impl Images {
+    /// The name in `noprop eval --split`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Training => "train",
+            Self::Test => "test",
+        }
+    }
 }
 
 /// One training of an item.
@@ -142,10 +85,9 @@ impl<'a> Plan<'a> {
     /// A row that the target does not have; no data set that is there.
     pub fn new(args: &'a Reproduce) -> Result<Self> {
         let recipes = chosen(args)?;
-        let paper = [DatasetName::Mnist, DatasetName::Cifar10, DatasetName::Cifar100];
         let mut wanted: Vec<Source> = args.dataset.clone();
         if wanted.is_empty() {
-            wanted = paper.map(Source::Known).into();
+            wanted = args.what.data();
         }
         let (mut items, mut missing) = (Vec::new(), Vec::new());
         for (index, data) in wanted.iter().enumerate() {
@@ -162,7 +104,7 @@ impl<'a> Plan<'a> {
                 continue;
             }
             for &recipe in &recipes {
-                items.push(Item::new(data.clone(), recipe)?);
+                items.push(Item::new(data.clone(), recipe, args.eval_steps)?);
             }
         }
         if items.is_empty() {
@@ -172,11 +114,18 @@ impl<'a> Plan<'a> {
         Ok(Self { args, items, missing })
     }
 
+    /// The number of trainings of a row.
+    pub fn seeds(&self) -> u32 {
+        self.args.seeds.unwrap_or_else(|| self.args.what.seeds())
+    }
+
     /// The training of `item` for so many epochs with a seed.
     pub fn training(&self, item: &Item, epochs: u32, seed: u32) -> Result<Training> {
-        let name = format!("{}-{}-{epochs}-epochs-seed-{seed}", item.data.name(), item.recipe.name);
+        let (data, row) = (item.data.name(), item.recipe.name());
+        let steps = item.training_steps.map_or_else(String::new, |steps| format!("-{steps}-steps"));
+        let name = format!("{data}-{row}-{epochs}-epochs{steps}-seed-{seed}");
         let run = self.args.out.join("runs").join(name);
-        let mut command = item.settings();
+        let mut command = item.settings.clone();
         command.extend(["--epochs".into(), epochs.to_string().into()]);
         command.extend(["--seed".into(), seed.to_string().into()]);
         command.extend(self.data_dir(&item.data));
@@ -194,17 +143,17 @@ impl<'a> Plan<'a> {
         command
     }
 
-    /// How a run classifies the test images, from noise of its own for every `seed`.
-    pub fn evaluation(
-        &self,
-        item: &Item,
-        run: &Path,
-        sampler: SamplerKind,
-        seed: &str,
-    ) -> Vec<OsString> {
+    /// How a run classifies images.
+    pub fn evaluation(&self, item: &Item, run: &Path, asked: Classification) -> Vec<OsString> {
         let mut command: Vec<OsString> = vec!["eval".into(), "--run".into(), run.into()];
-        command.extend(["--sampler".into(), sampler.to_string().into()]);
-        command.extend(["--seed".into(), seed.into()]);
+        if asked.images != Images::Test {
+            command.extend(["--split".into(), asked.images.name().into()]);
+        }
+        command.extend(["--sampler".into(), asked.sampler.to_string().into()]);
+        if let Some(steps) = item.eval_steps {
+            command.extend(["--steps".into(), steps.to_string().into()]);
+        }
+        command.extend(["--seed".into(), asked.seed.to_string().into()]);
         command.extend(self.data_dir(&item.data));
         command.extend(self.threads());
         command
@@ -230,60 +179,67 @@ impl<'a> Plan<'a> {
 }
 
 impl Item {
-    fn new(data: Source, recipe: &'static Recipe) -> Result<Self> {
-        let mut item = Self { data, recipe, usual_epochs: 0, samplers: &[] };
-        // The adjoint baseline's own number of epochs is ours; the preset's is the paper's.
-        let preset: Vec<OsString> =
-            ["train", "--preset", &item.preset()].into_iter().map(OsString::from).collect();
-        item.usual_epochs = resolved(&preset)?.epochs;
-        let config = resolved(&item.settings())?;
-        config.objective().with_context(|| format!("the row {}", recipe.name))?;
-        item.samplers = match config.method {
-            Method::Dt | Method::Ct => &[SamplerKind::Stochastic, SamplerKind::Mean],
+    fn new(data: Source, recipe: Recipe, eval_steps: Option<u32>) -> Result<Self> {
+        let method = recipe.row.method;
+        let eval_steps = eval_steps.filter(|_| method.is_continuous());
+        // The adjoint method trains with its steps as well: there they stay the paper's.
+        let training_steps = eval_steps.filter(|_| method != Method::Adjoint);
+        let settings = settings(&data, recipe, training_steps);
+        let config = resolved(&settings)?;
+        config.objective().with_context(|| format!("the row {}", recipe.name()))?;
+        let samplers = match method {
+            Method::Dt | Method::Ct => &[SamplerKind::Stochastic, SamplerKind::Mean][..],
             // No noise enters after the start, so both samplers are the same.
             Method::Fm | Method::Backprop | Method::Adjoint => &[SamplerKind::Stochastic],
         };
-        Ok(item)
+        Ok(Self { data, recipe, config, samplers, eval_steps, training_steps, settings })
     }
 
-    fn preset(&self) -> String {
-        let data = match self.data {
-            Source::Known(DatasetName::Cifar10) => "cifar10",
-            Source::Known(DatasetName::Cifar100) => "cifar100",
-            // What the paper has no settings for is trained as MNIST is.
-            Source::Known(_) | Source::Folder(_) => "mnist",
-        };
-        format!("paper-{data}-{}", self.recipe.preset)
+    /// Epochs of the preset.
+    pub fn usual_epochs(&self) -> u32 {
+        self.config.epochs
     }
 
-    /// The command up to what differs from call to call.
-    fn settings(&self) -> Vec<OsString> {
-        let mut command: Vec<OsString> = vec!["train".into(), "--preset".into()];
-        command.extend([self.preset().into(), "--dataset".into(), self.data.to_string().into()]);
-        command.extend(self.recipe.flags.iter().map(OsString::from));
-        if self.data == Source::Known(DatasetName::MnistSample) {
-            // The presets hold out 5,000, which is more than there is.
-            command.extend(["--validation".into(), "500".into()]);
-        }
-        command
+    /// The solver's steps of a classification, where time is continuous.
+    pub fn solver_steps(&self) -> Option<usize> {
+        let steps = self.eval_steps.map_or(self.config.steps, |steps| steps as usize);
+        self.config.method.is_continuous().then_some(steps)
     }
 }
 
+/// The command of a row on a data set, up to what differs from call to call.
+fn settings(data: &Source, recipe: Recipe, steps: Option<u32>) -> Vec<OsString> {
+    // What the paper has no settings for is trained as MNIST is.
+    let preset = Preset::Paper(PaperData::of(data).unwrap_or(PaperData::Mnist), recipe.row);
+    let mut command: Vec<OsString> = vec!["train".into(), "--preset".into()];
+    command.extend([preset.to_string().into(), "--dataset".into(), data.to_string().into()]);
+    if let Some((flag, value)) = recipe.change.flag() {
+        command.extend([flag.into(), value.into()]);
+    }
+    if let Some(steps) = steps {
+        command.extend(["--steps".into(), steps.to_string().into()]);
+    }
+    if *data == Source::Known(DatasetName::MnistSample) {
+        // The presets hold out 5,000, which is more than there is.
+        command.extend(["--validation".into(), "500".into()]);
+    }
+    command
+}
+
 /// The rows that were asked for, in the table's order.
-fn chosen(args: &Reproduce) -> Result<Vec<&'static Recipe>> {
+fn chosen(args: &Reproduce) -> Result<Vec<Recipe>> {
     let all = args.what.recipes();
-    let names: Vec<&str> = all.iter().map(|recipe| recipe.name).collect();
+    let names: Vec<String> = all.iter().map(|recipe| recipe.name()).collect();
     for row in &args.rows {
         ensure!(
-            names.contains(&row.as_str()),
+            names.contains(row),
             "{} has no row `{row}`: choose among {}",
             args.what.name(),
             names.join(", ")
         );
     }
-    let wanted =
-        |recipe: &&Recipe| args.rows.is_empty() || args.rows.iter().any(|row| row == recipe.name);
-    Ok(all.iter().filter(wanted).collect())
+    let wanted = |recipe: &Recipe| args.rows.is_empty() || args.rows.contains(&recipe.name());
+    Ok(all.into_iter().filter(wanted).collect())
 }
 
 /// Why a data set cannot be trained on, and what to do.
@@ -332,8 +288,11 @@ pub fn typed(command: &[OsString]) -> String {
 #[cfg(test)]
 mod tests {
     use clap::ValueEnum;
+    use noprop_models::Embedding;
 
     use super::*;
+    use crate::paper::Row;
+    use crate::reproduce::target::{Change, Target};
 
     fn reproduce(flags: &[&str]) -> Reproduce {
         let line = ["noprop", "reproduce"].iter().chain(flags);
@@ -343,41 +302,66 @@ mod tests {
         }
     }
 
-    /// Each row of each table is a training that can begin, on every data set; a row's name means the same everywhere.
+    /// Each row of each table is a training that can begin, on every data set, and no two rows have one name.
     #[test]
     fn every_row_is_a_valid_training() {
-        let mut seen: Vec<&Recipe> = Vec::new();
         for target in Target::value_variants() {
-            for recipe in target.recipes() {
-                match seen.iter().find(|known| known.name == recipe.name) {
-                    Some(known) => assert_eq!(*known, recipe),
-                    None => seen.push(recipe),
-                }
+            let recipes = target.recipes();
+            let names: std::collections::BTreeSet<_> = recipes.iter().map(|r| r.name()).collect();
+            assert_eq!(names.len(), recipes.len(), "{names:?}");
+            for recipe in recipes {
                 for data in DatasetName::ALL {
-                    let item = Item::new(Source::Known(data), recipe).unwrap();
-                    assert!(item.usual_epochs >= 100, "{data} {}", recipe.name);
+                    Item::new(Source::Known(data), recipe, None).unwrap();
                 }
             }
         }
-        assert!(seen.iter().any(|recipe| recipe.name == BASELINE));
     }
 
-    /// What a row's command says is what is trained, and the paper's data are trained with the paper's settings.
+    /// The command of a row says what is trained, and the paper's data are trained with the paper's settings.
     #[test]
     fn a_row_is_its_command() {
         let args = reproduce(&["table1", "--dataset", "mnist-sample", "--out", "a b"]);
         let plan = Plan::new(&args).unwrap();
-        let item = plan.items.iter().find(|item| item.recipe.name == "dt-learned20").unwrap();
+        let item = plan.items.iter().find(|item| item.recipe.name() == "dt-learned20").unwrap();
         let training = plan.training(item, 7, 2).unwrap();
         assert_eq!(
             typed(&training.command),
-            "noprop train --preset paper-mnist-dt --dataset mnist-sample --embedding learned:20 --validation 500 --epochs 7 \
-             --seed 2 --out 'a b/runs/mnist-sample-dt-learned20-7-epochs-seed-2'"
+            "noprop train --preset paper-mnist-dt-learned20 --dataset mnist-sample --validation 500 --epochs 7 --seed 2 \
+             --out 'a b/runs/mnist-sample-dt-learned20-7-epochs-seed-2'"
         );
         assert_eq!((training.expected.epochs, training.expected.seed), (7, 2));
-        let cifar = Item::new(Source::Known(DatasetName::Cifar100), &FM).unwrap();
-        assert_eq!((cifar.preset().as_str(), cifar.usual_epochs), ("paper-cifar100-fm", 1000));
-        assert_eq!(cifar.samplers.len(), 1);
+        let fm = Recipe { row: Row::new(Method::Fm, Embedding::Onehot), change: Change::Nothing };
+        let cifar = Item::new(Source::Known(DatasetName::Cifar100), fm, None).unwrap();
+        assert_eq!((cifar.usual_epochs(), cifar.samplers.len()), (1000, 1));
+        assert!(cifar.settings.contains(&"paper-cifar100-fm".into()));
+    }
+
+    /// Other solver steps are another training where they choose its epoch, and never change what the adjoint method learns.
+    #[test]
+    fn solver_steps_concern_continuous_time_alone() {
+        let args = reproduce(&["table1", "--dataset", "mnist-sample", "--eval-steps", "30"]);
+        let plan = Plan::new(&args).unwrap();
+        let commands = |row: &str| {
+            let item = plan.items.iter().find(|item| item.recipe.name() == row).unwrap();
+            let training = plan.training(item, 1, 0).unwrap();
+            let asked = Classification {
+                images: Images::Training,
+                sampler: SamplerKind::Stochastic,
+                seed: 4,
+            };
+            let eval = plan.evaluation(item, Path::new("RUN"), asked);
+            (typed(&training.command), typed(&eval))
+        };
+        let (train, eval) = commands("ct-onehot");
+        assert!(train.contains(" --steps 30 ") && train.contains("-1-epochs-30-steps-seed-0"));
+        assert_eq!(
+            eval,
+            "noprop eval --run RUN --split train --sampler stochastic --steps 30 --seed 4"
+        );
+        let (train, eval) = commands("adjoint-onehot");
+        assert!(!train.contains("steps") && eval.contains(" --steps 30 "), "{train} {eval}");
+        let (train, eval) = commands("dt-onehot");
+        assert!(!train.contains("steps") && !eval.contains("steps"), "{train} {eval}");
     }
 
     #[test]
@@ -394,7 +378,7 @@ mod tests {
             "fm-onehot,dt-onehot",
         ]);
         let plan = Plan::new(&args).unwrap();
-        let rows: Vec<_> = plan.items.iter().map(|item| item.recipe.name).collect();
+        let rows: Vec<_> = plan.items.iter().map(|item| item.recipe.name()).collect();
         assert_eq!(rows, ["dt-onehot", "fm-onehot"]);
         assert_eq!(plan.missing.len(), 1);
         assert!(plan.missing[0].reason.contains("noprop fetch cifar10 --data-dir /nowhere"));

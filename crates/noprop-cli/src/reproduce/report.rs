@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use noprop_method::SamplerKind;
+use noprop_method::{Readout, SamplerKind};
 
 use super::figure::Drawn;
 use super::line::Line;
-use super::numbers::Numbers;
-use super::plan::{ADJOINT_ROW, BASELINE, Plan, Target, typed};
+use super::numbers::{Accuracy, Numbers};
+use super::plan::{Classification, Images, Plan, typed};
+use super::table;
+use super::target::Target;
+use crate::config::Method;
+use crate::paper::PaperData;
 use crate::source::Source;
 use crate::time::duration;
 
@@ -32,74 +36,35 @@ pub fn markdown(
     for of_data in lines.chunk_by(|a, b| a.data == b.data) {
         let Some(first) = of_data.first() else { continue };
         writeln!(text, "\n## {}\n", first.data)?;
-        match plan.args.what {
-            Target::Table2 => memory_table(&mut text, plan, of_data)?,
-            Target::Table1 | Target::Fig3 | Target::Fig4 | Target::Fig5 => {
-                accuracy_table(&mut text, plan, of_data)?;
-            }
-        }
-        remarks(&mut text, plan, numbers, first)?;
+        table::write(&mut text, plan, of_data)?;
+        remarks(&mut text, plan, numbers, of_data)?;
         for figure in figures.iter().filter(|figure| figure.data == first.data) {
-            let name = figure.files[1].file_name().unwrap_or_default().to_string_lossy();
-            writeln!(text, "\n![{}]({})", figure.title, name.replace(' ', "%20"))?;
+            let path = figure.files[1].strip_prefix(&plan.args.out).unwrap_or(&figure.files[1]);
+            let path = path.to_string_lossy().replace(' ', "%20");
+            writeln!(text, "\n![{}]({path})", figure.title)?;
         }
     }
     not_run(&mut text, plan, lines)?;
     commands(&mut text, plan, lines)?;
-    sources(&mut text, plan, numbers, lines)?;
+    sources(&mut text, plan, numbers)?;
     Ok(text)
 }
 
 fn opening(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()> {
     let args = plan.args;
-    let (title, what) = match args.what {
-        Target::Table1 => ("Table 1: test accuracy", "Test accuracy of every method, in %."),
-        Target::Table2 => (
-            "Table 2: peak memory of training",
-            "The paper's numbers are memory of a GPU; ours are the most that the whole process had resident in main memory, \
-             its code, its data set and its test at the end included. They cannot be compared in bytes: compare the shares of \
-             back-propagation. The peak does not depend on the number of epochs, so one is enough. It does depend on the number \
-             of threads: NoProp-DT trains as many blocks at a time as there are threads.",
-        ),
-        Target::Fig3 => (
-            "Figure 3: accuracy against training time",
-            "Methods in continuous time with one-hot embeddings. The paper's figure plots test accuracy \
-             against cumulative training time. Here the curve is the accuracy on held-out training images after every epoch, the \
-             mean over seeds, because the test images are read after training alone; its time leaves validation out. The table \
-             has test accuracy, in %.",
-        ),
-        Target::Fig4 => (
-            "Ablation: the readout",
-            "The paper compares a trained layer with softmax (Eq. 14) and Bayes' rule over the class embeddings (Eqs. 15-16) as \
-             the step from z_T to a class. Which of its figures shows this was not found in a source: `fig4` is our number. \
-             Test accuracy in %.",
-        ),
-        Target::Fig5 => (
-            "Ablation: where class embeddings start",
-            "The paper compares orthogonal, random and prototype starts of trained class embeddings. Which of its figures shows \
-             this was not found in a source: `fig5` is our number. The rows `dt-prototype…` share one network and one length of \
-             embedding, and differ in the start alone; so do the rows `dt-learned20…`. Test accuracy in %.",
-        ),
-    };
-    writeln!(text, "# {title}\n\nOf Li, Teh and Pascanu, NoProp (arXiv 2503.24322). {what}\n")?;
+    let (title, what) = subject(args.what);
+    writeln!(text, "# {title}\n\nOf Li, Teh and Pascanu, NoProp (arXiv 2503.24322 v1). {what}\n")?;
     let short = lines.iter().any(Line::is_short);
     if args.what != Target::Table2 && short {
         writeln!(
             text,
-            "**These are short runs**: trained for fewer epochs than the paper's, as the column `epochs` says. A difference from the \
+            "**These are short runs**: trained for fewer epochs than the paper's, see the column `epochs`. A difference from the \
              paper is first of all one of training.\n"
         )?;
     }
     if args.what.needs_accuracy() {
-        writeln!(
-            text,
-            "Ours: mean ± standard deviation over seeds; of each seed the mean of {} of all test images, each from noise of its own. `stochastic` is the paper's sampler; `mean` leaves out the noise between steps. Methods \
-             without noise between steps have one sampler, which stands under `stochastic`. Differences from the paper are in \
-             percentage points. The weights are those of the epoch that did best on held-out training images; the paper holds \
-             none out. Training times include the validation after every epoch.\n",
-            counted(args.runs, "classification")
-        )?;
-    } else {
+        measures(text, plan, lines)?;
+    } else if args.what == Target::Table2 {
         writeln!(text, "Ours: mean ± standard deviation over seeds.\n")?;
     }
     let budget = match (args.epochs, args.budget) {
@@ -123,87 +88,152 @@ fn opening(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()>
         text,
         "| | |\n| --- | --- |\n| budget | {budget}; {} |\n| training time, all rows and seeds | {} |\n\
          | hardware | {on} |\n| command | `{}` |",
-        counted(args.seeds, "seed"),
+        counted(plan.seeds(), "seed"),
         duration(seconds),
         typed(&std::env::args_os().skip(1).collect::<Vec<_>>()),
     )?;
-    let incomplete = lines.iter().any(|line| line.seeds < args.seeds as usize);
+    let incomplete = lines.iter().any(|line| line.seeds < plan.seeds() as usize);
     if incomplete || !plan.missing.is_empty() {
         writeln!(text, "\n**Not all of it was run**: see [what is missing](#what-is-missing).")?;
     }
     Ok(())
 }
 
-fn accuracy_table(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()> {
-    writeln!(
-        text,
-        "| row | what | the paper | ours, `stochastic` | difference | ours, `mean` | difference | seeds | epochs | training time \
-         a seed |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-    )?;
-    for line in lines {
-        let paper = line.paper_accuracy;
-        let cells = [SamplerKind::Stochastic, SamplerKind::Mean].map(|sampler| {
-            let spread = match sampler {
-                SamplerKind::Stochastic => line.stochastic,
-                SamplerKind::Mean if line.item.samplers.contains(&sampler) => line.mean,
-                SamplerKind::Mean => return "(the same) | ".to_owned(),
-            };
-            let Some(spread) = spread else { return "– | –".to_owned() };
-            let difference = paper.map(|paper| signed(100.0 * (spread.mean - paper)));
-            format!("{} | {}", spread.text(0.01, 2), difference.as_deref().unwrap_or("–"))
-        });
-        let [stochastic, mean] = cells;
-        writeln!(
-            text,
-            "| {} | {} | {} | {stochastic} | {mean} | {} |",
-            line.row,
-            line.item.recipe.words,
-            paper.map_or_else(|| "–".into(), |paper| format!("{:.2}", 100.0 * paper)),
-            ending(plan, line),
-        )?;
+/// The title of a report, and what the paper shows there.
+fn subject(target: Target) -> (&'static str, String) {
+    match target {
+        Target::Table1 => (
+            "Table 1: training and test accuracy",
+            "Accuracy of every method with every kind of class embeddings, in %.".into(),
+        ),
+        Target::Table2 => (
+            "Table 2: peak memory of training",
+            "The paper's numbers are memory of a GPU; ours are the most that the whole process had resident in main memory, \
+             its code, its data set and its test at the end included. They cannot be compared in bytes: compare the shares of \
+             back-propagation. The peak does not depend on the number of epochs, so one is enough. It does depend on the number \
+             of threads: NoProp-DT trains as many blocks at a time as there are threads."
+                .into(),
+        ),
+        Target::Fig2 => (
+            "Figure 2: class embeddings before and after training",
+            "The embeddings of NoProp-DT that have the size of an image, start as the most typical image of each class and are \
+             trained with the network: the start, what training made of it, and the change. The paper's figure is of CIFAR-10."
+                .into(),
+        ),
+        Target::Fig3 => (
+            "Figure 3: accuracy against training time",
+            "Methods in continuous time with one-hot embeddings. The paper's figure plots test accuracy against cumulative training \
+             time. Here the curve is the accuracy on held-out training images after every epoch, the mean over seeds, because the \
+             test images are read after training alone; its time leaves validation out. The table has test accuracy, in %, and the \
+             paper's time to the end of training, on its own hardware."
+                .into(),
+        ),
+        Target::Fig4 => (
+            "Figure 4: the readout",
+            format!(
+                "The step from z_T to a class, in NoProp-DT: a trained layer with softmax (Eq. 14), or `posterior`, the class whose \
+                 embedding is near to where that layer points (Eqs. 15-16; the paper gives no σ, and {} is ours). The rows `bayes` \
+                 are ours: Bayes' rule over the class embeddings, with nothing to train. Every row is a training of its own. Test \
+                 accuracy in %.",
+                Readout::SIGMA
+            ),
+        ),
+        Target::Fig5 => (
+            "Figure 5: where class embeddings start",
+            "NoProp-DT with trained class embeddings of an image's size that start orthogonal, as the most typical image of each \
+             class, or at random. The embedding of a class starts with the length of its most typical image in every row, so the \
+             rows differ in directions alone; this is our choice. Test accuracy in %."
+                .into(),
+        ),
     }
-    if let Some(line) = lines.iter().find(|line| line.row == ADJOINT_ROW)
-        && let Some((training, _)) = line.trainings.first()
-    {
-        writeln!(
-            text,
-            "\nThe adjoint method takes {} steps of the solver in training and in classification; how many the paper took was not \
-             found in a source.",
-            training.expected.steps
-        )?;
-    }
-    Ok(())
 }
 
-fn memory_table(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()> {
+/// How accuracies were measured, and which part of that is like the paper.
+fn measures(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()> {
+    let what = plan.args.what;
+    let of_seed = match plan.args.runs {
+        1 => "one classification of all test images".to_owned(),
+        runs => format!(
+            "the mean of {runs} classifications of all test images, each from noise of its own"
+        ),
+    };
     writeln!(
         text,
-        "| row | what | the paper, GPU memory | its share | ours, resident memory | our share | seeds | epochs | training time a \
-         seed |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+        "Ours: mean ± standard deviation over seeds. Of few seeds such a deviation is luck, so the value of each seed stands beside \
+         it: {of_seed}. Differences are ours less the paper's, in percentage points."
     )?;
-    let baseline = lines.iter().find(|line| line.row == BASELINE);
-    let share = |value: Option<f64>, whole: Option<f64>| {
-        value
-            .zip(whole)
-            .map_or_else(|| "–".into(), |(value, whole)| format!("{:.2}", value / whole))
-    };
-    let peak = |line: &Line<'_>| line.peak_memory_bytes.map(|spread| spread.mean);
-    for line in lines {
-        let theirs = line.paper_gigabytes;
+    if what.needs_training_accuracy() {
         writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} |",
-            line.row,
-            line.item.recipe.words,
-            theirs.map_or_else(|| "–".into(), |size| format!("{size:.2} GB")),
-            share(theirs, baseline.and_then(|line| line.paper_gigabytes)),
-            line.peak_memory_bytes
-                .map_or_else(|| "–".into(), |spread| format!("{} MB", spread.text(1e6, 0))),
-            share(peak(line), baseline.and_then(peak)),
-            ending(plan, line),
+            "`train` is one classification of the images trained on, with the same sampler."
         )?;
     }
-    if lines.iter().flat_map(Line::records).any(|record| record.peak.is_none()) {
+    if matches!(what, Target::Table1 | Target::Fig3) {
+        writeln!(
+            text,
+            "The paper's ± is as printed, and it is not known what it is: the caption names the standard error of 15 values, but some \
+             are larger than that can be."
+        )?;
+    }
+    writeln!(
+        text,
+        "\n- Like the paper: the settings of its Table 3; an encoder for each block, `per-block`; the sampler, which is `stochastic` \
+         in dt and ct, while in the other methods no noise enters between steps.\n\
+         - Ours: the weights are those of the epoch that did best on held-out training images, and the paper holds none out; training \
+         times include that validation after every epoch; the sampler `mean`, which leaves the noise between steps out, has the last \
+         column to itself."
+    )?;
+    if let Some(steps) = lines.iter().find_map(|line| line.item.eval_steps) {
+        writeln!(
+            text,
+            "- Ours: where time is continuous, images are classified in {} of the solver (`--eval-steps`), and in 1000 in the paper.",
+            counted(steps, "step")
+        )?;
+    }
+    if lines.iter().any(|line| line.item.config.method == Method::Adjoint) {
+        writeln!(text, "- Ours: the adjoint method's solver, Euler's; the paper names none.")?;
+    }
+    Ok(writeln!(text)?)
+}
+
+/// A number of things, in words that fit it.
+pub fn counted<N: std::fmt::Display + PartialEq + From<u8>>(n: N, thing: &str) -> String {
+    let plural = if n == N::from(1) { "" } else { "s" };
+    format!("{n} {thing}{plural}")
+}
+
+fn remarks(
+    text: &mut String,
+    plan: &Plan<'_>,
+    numbers: &Numbers,
+    lines: &[Line<'_>],
+) -> Result<()> {
+    let Some(first) = lines.first() else { return Ok(()) };
+    let of_paper = PaperData::of(&first.item.data);
+    if of_paper.is_none() {
+        let images = match first.item.data {
+            Source::Known(noprop_data::DatasetName::MnistSample) => "5,000 images of MNIST",
+            _ => "other images",
+        };
+        writeln!(
+            text,
+            "\nThe paper has no numbers for this data set: these are {images}, trained with the paper's settings for MNIST."
+        )?;
+    }
+    if let (Target::Table1, Some(data)) = (plan.args.what, of_paper) {
+        let share = |accuracy: Option<Accuracy>| {
+            accuracy.map_or_else(|| "–".into(), |accuracy| accuracy.to_string())
+        };
+        let mut quoted = numbers.quoted(data).peekable();
+        if quoted.peek().is_some() {
+            writeln!(text, "\nThe paper quotes of other methods, train / test:\n")?;
+        }
+        for (method, of) in quoted {
+            writeln!(text, "- {method}: {} / {}", share(of.training), share(of.test))?;
+        }
+    }
+    let unknown_peak = lines.iter().flat_map(Line::records).any(|record| record.peak.is_none());
+    if plan.args.what == Target::Table2 && unknown_peak {
         writeln!(
             text,
             "\nA training whose last epoch was over when its process was stopped was finished by a process that did not train: its \
@@ -213,57 +243,8 @@ fn memory_table(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Resul
     Ok(())
 }
 
-/// The cells that close every row.
-fn ending(plan: &Plan<'_>, line: &Line<'_>) -> String {
-    let of = match line.epochs {
-        Some(epochs) if line.is_short() => format!("{epochs} of {}", line.usual_epochs),
-        Some(epochs) => epochs.to_string(),
-        None => "–".into(),
-    };
-    let seeds = match line.seeds {
-        done if done == plan.args.seeds as usize => done.to_string(),
-        done => format!("{done} of {}", plan.args.seeds),
-    };
-    let time = line.seconds.map_or_else(|| "–".into(), |seconds| duration(seconds.mean));
-    format!("{seeds} | {of} | {time}")
-}
-
-/// A number of things, in words that fit it.
-pub fn counted<N: std::fmt::Display + PartialEq + From<u8>>(n: N, thing: &str) -> String {
-    let plural = if n == N::from(1) { "" } else { "s" };
-    format!("{n} {thing}{plural}")
-}
-
-fn signed(points: f64) -> String {
-    let sign = if points < 0.0 { '−' } else { '+' };
-    format!("{sign}{:.2}", points.abs())
-}
-
-fn remarks(text: &mut String, plan: &Plan<'_>, numbers: &Numbers, first: &Line<'_>) -> Result<()> {
-    let of_paper = matches!(first.data.as_str(), "mnist" | "cifar10" | "cifar100");
-    if !of_paper {
-        let as_mnist = match first.item.data {
-            Source::Known(noprop_data::DatasetName::MnistSample) => "5,000 images of MNIST",
-            _ => "other images",
-        };
-        writeln!(
-            text,
-            "\nThe paper has no numbers for this data set: these are {as_mnist}, trained with the paper's settings for MNIST."
-        )?;
-    }
-    let table = plan.args.what.name();
-    let mut said = numbers.remarks(table, Some(&first.data)).peekable();
-    if said.peek().is_some() {
-        writeln!(text, "\nAlso reported:\n")?;
-        for remark in said {
-            writeln!(text, "- {}", remark.words)?;
-        }
-    }
-    Ok(())
-}
-
 fn not_run(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()> {
-    let seeds = plan.args.seeds as usize;
+    let seeds = plan.seeds() as usize;
     let unfinished: Vec<&Line<'_>> = lines.iter().filter(|line| line.seeds < seeds).collect();
     if unfinished.is_empty() && plan.missing.is_empty() {
         return Ok(());
@@ -277,7 +258,7 @@ fn not_run(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()>
             Some(reason) => format!("it failed: {reason}"),
             None => "the command at the top goes on with it".into(),
         };
-        let (done, data, row) = (line.seeds, &line.data, line.row);
+        let (done, data, row) = (line.seeds, &line.data, &line.row);
         writeln!(text, "- {data}, {row}, {done} of {} done: {why}", counted(seeds, "seed"))?;
     }
     Ok(())
@@ -288,17 +269,26 @@ fn commands(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()
         return Ok(());
     };
     writeln!(text, "\n## The commands\n")?;
-    let runs = plan.args.runs;
     if plan.args.what.needs_accuracy() {
-        let run = std::path::Path::new("RUN");
-        let eval = plan.evaluation(line.item, run, SamplerKind::Stochastic, "K");
+        let runs = plan.args.runs;
+        let eval = |images| {
+            let asked = Classification { images, sampler: SamplerKind::Stochastic, seed: 0 };
+            typed(&plan.evaluation(line.item, Path::new("RUN"), asked))
+        };
+        writeln!(text, "With each RUN the test images were then classified by\n")?;
+        writeln!(text, "```sh\n{}\n```\n", eval(Images::Test))?;
+        let seeds = match runs {
+            1 => String::new(),
+            _ => format!("with the seeds 0 to {}, ", runs - 1),
+        };
         writeln!(
             text,
-            "With each RUN the test images were then classified by\n\n```sh\n{}\n```\n\nwith {}, and, where there are two samplers, with `--sampler mean` as \
-             well.\n",
-            typed(&eval),
-            if runs == 1 { "K = 0".to_owned() } else { format!("K from 0 to {}", runs - 1) }
+            "{seeds}and, where there are two samplers, with `--sampler mean` as well.\n"
         )?;
+        if plan.args.what.needs_training_accuracy() {
+            writeln!(text, "The training images were classified by\n")?;
+            writeln!(text, "```sh\n{}\n```\n", eval(Images::Training))?;
+        }
     }
     let listed: Vec<&Line<'_>> = lines.iter().filter(|line| !line.trainings.is_empty()).collect();
     for (index, line) in listed.into_iter().enumerate() {
@@ -312,48 +302,15 @@ fn commands(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()
     Ok(())
 }
 
-fn sources(
-    text: &mut String,
-    plan: &Plan<'_>,
-    numbers: &Numbers,
-    lines: &[Line<'_>],
-) -> Result<()> {
-    let table = plan.args.what.name();
-    writeln!(text, "\n## Where the paper's numbers come from\n")?;
-    let mut said = Vec::new();
-    for line in lines {
-        let (data, row) = (&line.data, line.row);
-        let number = match plan.args.what {
-            Target::Table2 => numbers.memory(data, row).map(|number| (&number.source, None)),
-            _ => numbers.accuracy(data, row).map(|number| (&number.source, number.error)),
-        };
-        if let Some((source, error)) = number {
-            let error =
-                error.map_or_else(String::new, |error| format!(" (± {error} in the source)"));
-            said.push(format!("{data}, {row}{error}: {}", numbers.source(source)));
-        }
-    }
-    let mut data: Vec<Option<&str>> = lines.iter().map(|line| Some(line.data.as_str())).collect();
-    data.dedup();
-    data.push(None);
-    for data in data {
-        for remark in numbers.remarks(table, data) {
-            said.push(format!("{}: {}", remark.words, numbers.source(&remark.source)));
-        }
-    }
-    if said.is_empty() {
-        writeln!(
-            text,
-            "None of these rows has a number of the paper's that was found in a source."
-        )?;
-    } else {
-        for words in said {
-            writeln!(text, "- {words}")?;
-        }
-        writeln!(
-            text,
-            "\nA row without a number says nothing of the paper: none was found in a source."
-        )?;
-    }
+fn sources(text: &mut String, plan: &Plan<'_>, numbers: &Numbers) -> Result<()> {
+    let place = match plan.args.what {
+        Target::Table1 => "Table 1, as printed",
+        Target::Table2 => "Table 2",
+        Target::Fig2 => return Ok(()),
+        Target::Fig3 => "Table 1, and for the times Fig. 3, read by eye",
+        Target::Fig4 => "Fig. 4, read by eye",
+        Target::Fig5 => "Fig. 5, read by eye",
+    };
+    writeln!(text, "\n## Where the paper's numbers come from\n\n{}: {place}.", numbers.source)?;
     Ok(())
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use noprop_data::Half;
-use noprop_method::SamplerKind;
 use noprop_train::{Progress, RunDirectory, TrainError, write_atomically};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +13,7 @@ use crate::kept::Kept;
 use crate::output::note;
 use crate::record::Record;
 use crate::reproduce::child::{Children, Halt};
-use crate::reproduce::plan::{Item, Plan, Training, typed};
+use crate::reproduce::plan::{Classification, Images, Item, Plan, Training, typed};
 use crate::source::Source;
 use crate::trained::Trained;
 
@@ -105,25 +104,25 @@ pub fn train(
     Ok(record.with_context(early)?)
 }
 
-/// What a run answers with a sampler, from noise of its own for every seed. Asked once: the answer is kept beside the runs.
+/// The answer of a run to a classification. It is asked for once: the answer is kept beside the runs.
 pub fn evaluate(
     plan: &Plan<'_>,
     children: &Children,
     item: &Item,
     training: &Training,
-    (sampler, seed): (SamplerKind, u32),
+    asked: Classification,
 ) -> Result<Answer, Halt> {
-    if let Some(answer) = kept_answer(plan, training, sampler, seed) {
+    if let Some(answer) = kept_answer(plan, item, training, asked) {
         return Ok(answer);
     }
-    let mut command = plan.evaluation(item, &training.run, sampler, &seed.to_string());
+    let mut command = plan.evaluation(item, &training.run, asked);
     command.push("--json".into());
     let started = Instant::now();
     let text = children.run(&command)?;
     let mut answer: Answer =
         serde_json::from_str(&text).context("noprop eval --json gave no answer")?;
     answer.seconds = started.elapsed().as_secs_f64();
-    let path = answer_path(plan, training, sampler, seed);
+    let path = answer_path(plan, item, training, asked);
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -136,11 +135,11 @@ pub fn evaluate(
 /// An answer from before, if the weights are still those that gave it.
 pub fn kept_answer(
     plan: &Plan<'_>,
+    item: &Item,
     training: &Training,
-    sampler: SamplerKind,
-    seed: u32,
+    asked: Classification,
 ) -> Option<Answer> {
-    let path = answer_path(plan, training, sampler, seed);
+    let path = answer_path(plan, item, training, asked);
     let changed = |path: &Path| -> Option<SystemTime> { path.metadata().ok()?.modified().ok() };
     if changed(&path)? < changed(&training.run.join("model.safetensors"))? {
         return None;
@@ -149,9 +148,20 @@ pub fn kept_answer(
     (0.0..=1.0).contains(&answer.accuracy).then_some(answer)
 }
 
-fn answer_path(plan: &Plan<'_>, training: &Training, sampler: SamplerKind, seed: u32) -> PathBuf {
+fn answer_path(
+    plan: &Plan<'_>,
+    item: &Item,
+    training: &Training,
+    asked: Classification,
+) -> PathBuf {
     let run = training.run.file_name().unwrap_or_default();
-    plan.args.out.join("answers").join(run).join(format!("{sampler}-{seed}.json"))
+    let images = match asked.images {
+        Images::Training => "train-",
+        Images::Test => "",
+    };
+    let steps = item.eval_steps.map_or_else(String::new, |steps| format!("-{steps}-steps"));
+    let file = format!("{images}{}-{}{steps}.json", asked.sampler, asked.seed);
+    plan.args.out.join("answers").join(run).join(file)
 }
 
 /// A training that outlived a reproduction that was killed holds its run for a while.
