@@ -260,7 +260,6 @@ fn is_off(flag: &bool) -> bool {
     !flag
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_usual_readout(readout: &Readout) -> bool {
     *readout == Readout::default()
 }
