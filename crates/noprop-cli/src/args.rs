@@ -223,7 +223,7 @@ pub struct Train {
     /// How much each block's error counts: snr, the paper's; uniform; or clipped:NUMBER, the paper's but never more than NUMBER
     #[arg(long, conflicts_with = "resume")]
     pub loss_weight: Option<LossWeight>,
-    /// Weight of the denoising term, for --loss-weight snr
+    /// Weight of the denoising term, for --loss-weight snr and clipped:NUMBER
     #[arg(long, conflicts_with = "resume")]
     pub eta: Option<f64>,
     /// Class embeddings: onehot, learned:D for a matrix with D columns that is trained, or prototype for one whose rows are images
@@ -234,7 +234,7 @@ pub struct Train {
     #[arg(long, conflicts_with = "resume")]
     pub embedding_start: Option<EmbeddingStart>,
     /// How the last embedding becomes a class: softmax, a trained layer (Eq. 14); posterior:SIGMA, the nearest embedding to where
-    /// that layer points (Eqs. 15-16); or bayes, Bayes' rule over the class embeddings, with nothing to train
+    /// that layer points (Eqs. 15-16; posterior is posterior:0.5, a value of ours); or bayes, Bayes' rule over the class embeddings, with nothing to train
     #[arg(long, conflicts_with = "resume")]
     pub readout: Option<Readout>,
     /// Length of every one-hot class embedding, and of orthogonal and random starts; without it 1, but for fm a tenth of their dimension

@@ -9,6 +9,7 @@ use noprop_method::Seed;
 use noprop_train::{Outcome, RunDirectory, Trainer, Unit, UnitFitting, fit_units};
 
 use crate::args::Train;
+use crate::config::{RunConfig, read};
 use crate::memory;
 use crate::output::{answer, note};
 use crate::progress::Progress;
@@ -101,7 +102,9 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
                 args.epochs.is_none(),
                 "--epochs cannot be changed for blocks that are trained apart"
             );
-            (Task::of_run(&run, &args.now())?, path)
+            let task = Task::of_run(&run, &args.now())?;
+            task.config.check_resumable(path)?;
+            (task, path)
         }
         (None, out) => {
             let out = out.as_ref().context(
@@ -115,7 +118,13 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     let network = task.network()?;
     let chosen = blocks.of(&Unit::of(&network, &*task.objective, task.config.order.into()))?;
     ensure!(!chosen.is_empty(), "--blocks names no unit");
-    let run = RunDirectory::join(path, &task.config.to_toml()?, &task.record)?;
+    // An earlier version may have written the same settings in other words.
+    let settings = path.join("config.toml");
+    let text = match RunConfig::read(&settings) {
+        Ok(kept) if kept == task.config => read(&settings)?,
+        _ => task.config.to_toml()?,
+    };
+    let run = RunDirectory::join(path, &text, &task.record)?;
     ensure!(
         !run.state().exists(),
         "{} was trained as a whole: its blocks cannot be trained apart in the same run, choose another --out",

@@ -79,6 +79,7 @@ mod tests {
             total: 2,
             per_block: Vec::new(),
             training_accuracy: None,
+            classification_seconds: None,
             seconds: 1.0,
             peak_memory_bytes: None,
             peak_device_bytes: None,

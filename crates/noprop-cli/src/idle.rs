@@ -42,6 +42,11 @@ impl RunConfig {
                 "is not for embeddings that start from images, which have a length of their own",
             ),
             (
+                "--validation-steps",
+                flags.validation_steps.is_some_and(|steps| steps >= self.steps),
+                "is for fewer steps than --steps",
+            ),
+            (
                 "--skip-bad",
                 flags.skip_bad && matches!(self.dataset, Source::Known(_)),
                 "is for folder:PATH: the other data sets have no files to leave out",

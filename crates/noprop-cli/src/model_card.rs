@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use noprop_method::EncoderKind;
-use noprop_train::{Evaluation, FitReport, Hardware};
+use noprop_method::{EncoderKind, LossWeight};
+use noprop_train::{Decay, Evaluation, FitReport, Hardware};
 
 use crate::config::{Method, RunConfig};
 use crate::history::History;
@@ -49,8 +49,7 @@ pub fn text(card: &Card<'_>) -> Result<String> {
     write!(
         text,
         "# NoProp on {dataset}\n\n\
-         **{accuracy:.2} %** of {total} test images, n = 1 (seed {seed}), sampler `{sampler}`, one run. Another test set of this size \
-         would differ by {error:.2} points (one standard error).\n\n\
+         **{accuracy:.2} %** of {total} test images, n = 1 (seed {seed}), sampler `{sampler}`, one run{error}.\n\n\
          | | |\n| --- | --- |\n\
          | trained with | noprop {version}, {command} |\n\
          | method | {method} |\n\
@@ -65,8 +64,8 @@ pub fn text(card: &Card<'_>) -> Result<String> {
          {read}; no choice of the program depended on them. {repeat}\n",
         dataset = cell(&config.dataset.name()),
         accuracy = 100.0 * test.accuracy(),
-        error = 100.0 * standard_error(test.accuracy(), test.total),
-        beside = beside_the_paper(config),
+        error = standard_error(test),
+        beside = in_the_paper(config),
         total = test.total,
         seed = config.seed,
         sampler = config.sampler().kind,
@@ -104,22 +103,39 @@ fn command(config: &RunConfig, history: &History) -> String {
     format!("`--resume` with another number of epochs on the way: {}", goals.join(", then "))
 }
 
-/// The standard error of an accuracy, 0..=1, found on `images`.
-fn standard_error(accuracy: f64, images: usize) -> f64 {
-    (accuracy * (1.0 - accuracy) / images.max(1) as f64).sqrt()
+/// The standard error that a share of so many images has, in words; nothing where all or none are answered, since it is not known then.
+fn standard_error(test: &Evaluation) -> String {
+    let accuracy = test.accuracy();
+    let error = (accuracy * (1.0 - accuracy) / test.total.max(1) as f64).sqrt();
+    if error > 0.0 {
+        format!(
+            "; the standard error of a share of {} images is {:.2} points",
+            test.total,
+            100.0 * error
+        )
+    } else {
+        String::new()
+    }
 }
 
-/// A row that says where the setting is not the paper's; nothing where it is.
-fn beside_the_paper(config: &RunConfig) -> String {
-    let sampler = matches!(config.method, Method::Dt | Method::Ct)
-        .then_some("it answers with the sampler `stochastic`");
-    let encoder = (matches!(config.method, Method::Dt | Method::Backprop)
-        && config.encoder != EncoderKind::PerBlock)
-        .then_some("each of its blocks has an image encoder of its own");
-    let differs: Vec<&str> = [encoder, sampler].into_iter().flatten().collect();
+/// A row with the settings that the paper has otherwise.
+fn in_the_paper(config: &RunConfig) -> String {
+    let blocks = matches!(config.method, Method::Dt | Method::Backprop);
+    let chain = matches!(config.method, Method::Dt | Method::Ct);
+    let weighted = chain || config.method == Method::Fm;
+    let constant = config.lr_decay == Decay::Constant && config.warmup_steps == 0;
+    let differs = [
+        (blocks && config.encoder != EncoderKind::PerBlock, "an image encoder for each block"),
+        (chain, "the sampler `stochastic`"),
+        (weighted && config.loss_weight != Some(LossWeight::Snr), "the loss weight `snr`"),
+        (!constant, "a constant learning rate"),
+        (config.validation > 0, "no held-out images"),
+    ];
+    let differs: Vec<&str> =
+        differs.into_iter().filter_map(|(differs, words)| differs.then_some(words)).collect();
     match differs.as_slice() {
         [] => String::new(),
-        differs => format!("| the paper's setting is another | {} |\n", differs.join("; ")),
+        differs => format!("| otherwise in the paper | {} |\n", differs.join(", ")),
     }
 }
 

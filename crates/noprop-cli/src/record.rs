@@ -16,6 +16,8 @@ pub struct Record {
     pub training_accuracy: Option<f64>,
     /// Training time.
     pub seconds: f64,
+    /// The time that classification at the end took, in seconds; 0 where it was not recorded.
+    pub end: f64,
     /// The most memory that its process had resident, in bytes, where the system tells and if that process trained.
     pub peak: Option<u64>,
     pub course: Vec<Mark>,
@@ -49,7 +51,7 @@ impl Record {
 
     fn of(events: &[Event]) -> Option<Self> {
         let (mut tested, mut course, mut began) = (None, Vec::new(), None);
-        let mut training_seconds = 0.0;
+        let (mut training_seconds, mut end) = (0.0, 0.0);
         for event in events {
             match event {
                 Event::Start { epoch, hardware, .. } => began = Some((*epoch, hardware)),
@@ -61,7 +63,15 @@ impl Record {
                         validation_accuracy: *validation_accuracy,
                     });
                 }
-                Event::Test { accuracy, training_accuracy, seconds, peak_memory_bytes, .. } => {
+                Event::Test {
+                    accuracy,
+                    training_accuracy,
+                    classification_seconds,
+                    seconds,
+                    peak_memory_bytes,
+                    ..
+                } => {
+                    end = classification_seconds.unwrap_or_default();
                     tested = Some((*accuracy, *training_accuracy, *seconds, *peak_memory_bytes));
                 }
                 Event::Stop { .. } => {}
@@ -72,7 +82,7 @@ impl Record {
         let trained = began.is_some_and(|(epoch, _)| (epoch as usize) < course.len());
         let hardware = began.map(|(_, hardware)| hardware.clone());
         let (peak, history) = (peak.filter(|_| trained), History::of(events));
-        Some(Self { accuracy, training_accuracy, seconds, peak, course, hardware, history })
+        Some(Self { accuracy, training_accuracy, seconds, end, peak, course, hardware, history })
     }
 }
 
@@ -110,6 +120,7 @@ mod tests {
             total: 4,
             per_block: Vec::new(),
             training_accuracy: Some(0.75),
+            classification_seconds: None,
             seconds: 2.0,
             peak_memory_bytes: Some(7),
             peak_device_bytes: None,

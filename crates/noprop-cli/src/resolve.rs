@@ -1,15 +1,15 @@
 //! From a preset, a config file and flags to the settings of a run.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use noprop_method::{EncoderKind, LossWeight};
 use noprop_train::RunDirectory;
 
 use crate::args::Train;
-use crate::config::{Method, RunConfig, at, read};
+use crate::config::{FORMAT, Method, RunConfig, at, read, translate};
 use crate::init::Init;
 use crate::preset::Preset;
 
@@ -26,6 +26,8 @@ pub struct Asked {
     keys: BTreeSet<String>,
     /// The SHA-256 of the data that a config file was written for.
     pub sha256: Option<String>,
+    /// The format of the config file of a run in which its settings mean another training than they do now.
+    pub earlier_format: Option<u32>,
 }
 
 impl Asked {
@@ -33,6 +35,34 @@ impl Asked {
     pub fn contains(&self, key: &str) -> bool {
         self.keys.contains(key)
     }
+}
+
+/// Settings that belong to a method, and have no meaning in others.
+const OF_METHOD: [&str; 5] = ["solver", "validation-steps", "intervals", "order", "path-noise"];
+
+/// A key that the settings of every run have, and no settings that people write.
+const OF_RUNS: &str = "images";
+
+/// Takes out what belongs to the method of `settings` alone, where another one is asked for.
+fn forget_method(settings: &mut toml::Table) {
+    for key in OF_METHOD {
+        settings.remove(key);
+    }
+}
+
+/// The settings in a file: some that somebody wrote, or all of a run.
+fn read_settings(path: &Path) -> Result<toml::Table> {
+    let mut file: toml::Table = toml::from_str(&read(path)?).with_context(|| at(path))?;
+    let format = file.get("format").and_then(toml::Value::as_integer).unwrap_or_default();
+    ensure!(
+        format <= i64::from(FORMAT),
+        "{} has format {format}, and this noprop reads formats up to {FORMAT}: take a newer noprop",
+        path.display()
+    );
+    if file.contains_key(OF_RUNS) {
+        translate(&mut file);
+    }
+    Ok(file)
 }
 
 impl RunConfig {
@@ -49,7 +79,7 @@ impl RunConfig {
         let init = flags.init.as_deref().map(Init::of).transpose()?;
         let file: Option<(PathBuf, toml::Table)> = match (&flags.config, &init) {
             (Some(path), _) => {
-                let file: toml::Table = toml::from_str(&read(path)?).with_context(|| at(path))?;
+                let file = read_settings(path)?;
                 asked.keys.extend(file.keys().cloned());
                 let sha256 = file.get("images").and_then(|images| images.get("sha256")?.as_str());
                 // Another data set that a flag names is meant to differ.
@@ -58,8 +88,7 @@ impl RunConfig {
             }
             (None, Some(init)) if flags.preset.is_none() => {
                 let path = RunDirectory::open(&init.run)?.config();
-                let mut file: toml::Table =
-                    toml::from_str(&read(&path)?).with_context(|| at(&path))?;
+                let mut file = read_settings(&path)?;
                 let of_data = OF_DATA.iter().filter(|_| flags.dataset.is_some());
                 for key in FITTED.iter().chain(of_data) {
                     file.remove(*key);
@@ -79,13 +108,25 @@ impl RunConfig {
             }
         }
         let named = file.as_ref().and_then(|(_, file)| file.get("method")?.as_str());
-        let method = flags.method.or_else(|| Method::from_str(named?, false).ok());
+        let named = named.and_then(|name| Method::from_str(name, false).ok());
+        let method = flags.method.or(named);
         // A preset that was made for the method has what the method needs.
         let of_preset = table.get("method").and_then(toml::Value::as_str);
         let other = method.filter(|method| of_preset != Some(method.name()));
+        if other.is_some() {
+            forget_method(&mut table);
+        }
         let defaults = other.map_or("", Method::defaults);
         table.extend(toml::from_str::<toml::Table>(defaults).context("the method's defaults")?);
-        if let Some((path, file)) = file {
+        let format =
+            file.as_ref().filter(|(_, file)| file.contains_key(OF_RUNS)).map(|(_, file)| {
+                let format = file.get("format").and_then(toml::Value::as_integer);
+                format.and_then(|format| u32::try_from(format).ok()).unwrap_or(1)
+            });
+        if let Some((path, mut file)) = file {
+            if named.is_some() && named != method {
+                forget_method(&mut file);
+            }
             table.extend(file);
             // Here a wrong key or type can only come from the file.
             Self::from_table(table.clone()).with_context(|| at(&path))?;
@@ -106,6 +147,7 @@ impl RunConfig {
             config.init = init;
         }
         config.set_format();
+        asked.earlier_format = format.filter(|&format| format < config.format);
         Ok((config, asked))
     }
 

@@ -1,6 +1,7 @@
 //! A training's settings and data, known to go together; and what stands at its end.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::{D, Device, Tensor};
@@ -82,6 +83,7 @@ impl Task {
         options.bad = options.bad.max(bad_pictures(args.skip_bad));
         let data = place.load(&options)?;
         let chosen = config.fit_to(&data, &asked)?;
+        let earlier = asked.earlier_format;
         let other = asked.sha256.filter(|sha256| *sha256 != data.sha256);
         config.with_images(Images::of(&data)?);
         let listing = data.listing.clone();
@@ -90,6 +92,9 @@ impl Task {
             task.faults.extend(initial.learned(&task, &listing)?);
         }
         task.chosen = chosen;
+        task.faults.extend(earlier.map(|format| format!(
+            "the config file has format {format}, in which its settings mean another network or another loss (docs/method.md): this does not repeat that run"
+        )));
         task.faults.extend(other.map(|_| {
             "the data are not those that the config file was written for (another SHA-256): this does not repeat that run".into()
         }));
@@ -100,7 +105,6 @@ impl Task {
     pub fn of_run(run: &RunDirectory, now: &Now<'_>) -> Result<Self> {
         let device = now.compute.device.open()?;
         let mut config = RunConfig::of_run(&run.config())?;
-        config.check_resumable(run.path())?;
         if let Some(epochs) = now.epochs {
             config.epochs = epochs;
         }
@@ -194,10 +198,13 @@ impl Task {
     ) -> Result<()> {
         let trained = Trained::open(run.path(), &self.device)?;
         let sampler = self.config.sampler();
-        let of = |images| evaluate(&trained.network, &*trained.objective, images, &sampler);
-        // First, so that nothing comes between the test and its record.
-        let training = of(&self.train)?;
-        let test = of(&self.test)?;
+        let of =
+            |images, sampler| evaluate(&trained.network, &*trained.objective, images, &sampler);
+        // First, so that nothing comes between the test and its record. The training images are many, so no more steps of a solver are
+        // spent on them than choose the epoch.
+        let started = Instant::now();
+        let training = of(&self.train, self.config.validation_sampler()?)?;
+        let test = of(&self.test, sampler)?;
         let logged = MetricsLog::open(&run.metrics(), u64::MAX)?.append(&Event::Test {
             best_epoch: report.best.epoch,
             sampler: sampler.kind.to_string(),
@@ -206,6 +213,7 @@ impl Task {
             total: test.total as u64,
             per_block: test.per_block.clone(),
             training_accuracy: Some(training.accuracy()),
+            classification_seconds: Some(started.elapsed().as_secs_f64()),
             seconds: report.seconds,
             peak_memory_bytes: peak.process,
             peak_device_bytes: peak.device,

@@ -36,6 +36,7 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
                 false => RunDirectory::open(path)?,
             };
             let task = Task::of_run(&run, &args.now())?;
+            task.config.check_resumable(path)?;
             memory::check(&task, workers(args))?;
             let (network, start) = match has_saved(&run)? {
                 true => (task.config.network(task.config.fresh(&task.device))?, Start::Resumed),
@@ -142,7 +143,7 @@ pub fn create(
     let settings = out.join("config.toml");
     if existing == Existing::Replace && settings.is_file() {
         let refused = "is not a run of noprop, so it is not replaced: choose another --out";
-        ensure!(RunConfig::of_run(&settings).is_ok(), "{} {refused}", quoted(out));
+        ensure!(RunConfig::read(&settings).is_ok(), "{} {refused}", quoted(out));
     }
     Ok(RunDirectory::create_with(out, existing, config, record)?)
 }
@@ -200,7 +201,7 @@ fn train(
 /// The state of a run, if it was saved with these settings. The number of epochs may be another: a training can be made longer.
 fn resumed(run: &RunDirectory, config: &RunConfig, identity: &str) -> Result<Progress> {
     let with_epochs = |text: &str| -> Option<RunConfig> {
-        let saved: RunConfig = serde_json::from_str(text).ok()?;
+        let saved = RunConfig::of_json(text)?;
         Some(RunConfig { epochs: config.epochs, ..saved })
     };
     // Both are read in the same way: a number may change in its last digit.

@@ -84,13 +84,67 @@ fn the_readouts_rate_stands_in_the_settings_alone() {
     done(root, "train --resume r --epochs 2 --quiet");
 }
 
-/// The name `posterior` without its σ stood for Bayes' rule.
+/// The name `posterior` without its σ stood for Bayes' rule: in a run it is that, and in what people write it is refused.
 #[test]
-fn a_readout_of_two_meanings_is_refused_in_files() {
+fn a_readout_of_two_meanings_is_read_in_runs_and_refused_in_what_people_write() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
-    done(root, &format!("{TRAIN} --readout posterior --out r"));
+    done(root, &format!("{TRAIN} --readout bayes --out r"));
+    change(root, "r", "\"bayes\"", "\"posterior\"");
+    let state = root.join("r/state/progress.json");
+    let text = fs::read_to_string(&state).unwrap();
+    fs::write(&state, text.replace("bayes", "posterior")).unwrap();
+    for line in [
+        "eval r",
+        "train --resume r --epochs 2 --quiet",
+        "train --config r/config.toml --quiet --out again",
+    ] {
+        done(root, line);
+    }
+    fs::write(root.join("mine.toml"), "readout = \"posterior\"\n").unwrap();
+    refused(root, "train --config mine.toml", "means what is now bayes");
+}
+
+/// Settings of a run from before they had a format, or a rate of the readout, are read as they were meant, and where they mean another
+/// training now this is said.
+#[test]
+fn settings_of_the_first_format_are_read_as_they_were_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    done(root, &format!("{TRAIN} --method backprop --out r"));
+    change(root, "r", "readout-lr-scale = 1.0\n", "");
+    done(root, "train --config r/config.toml --quiet --out again");
+    let config = fs::read_to_string(root.join("again/config.toml")).unwrap();
+    assert!(config.contains("readout-lr-scale = 10.0"), "{config}");
+
+    done(root, &format!("{TRAIN} --loss-weight snr --out w"));
+    change(root, "w", "format = 2\n", "");
+    let output = noprop(root, "train --config w/config.toml --quiet --out b");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("this does not repeat that run") && output.status.success(), "{said}");
+    fs::write(root.join("mine.toml"), "format = 3\n").unwrap();
+    refused(root, "train --config mine.toml", "reads formats up to 2");
+}
+
+/// The KL of trained embeddings was not minimised in the first format.
+#[test]
+fn a_training_without_the_kl_is_not_taken_up_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    done(root, &format!("{TRAIN} --embedding learned:6 --schedule notebook --out r"));
+    change(root, "r", "format = 2\n", "");
     done(root, "eval r");
-    change(root, "r", "posterior:0.5", "posterior");
-    refused(root, "eval r", "means what is now bayes");
+    refused(root, "train --resume r --epochs 2", "but not trained further");
+}
+
+/// Units whose settings an earlier version wrote in other words go on, and are merged.
+#[test]
+fn units_of_the_first_format_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let units = format!("{TRAIN} --encoder per-block --loss-weight uniform --out r");
+    done(root, &format!("{units} --blocks 1"));
+    change(root, "r", "readout-lr-scale = 10.0\n", "");
+    done(root, &format!("{units} --blocks 2,readout"));
+    done(root, "merge r");
 }

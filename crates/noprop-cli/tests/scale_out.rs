@@ -207,7 +207,7 @@ fn what_cannot_be_parted_is_refused_with_the_reason() {
         ("1", &["--embedding", "learned:4", "--encoder", "per-block"], "gradients of all"),
         ("1", &["--method", "backprop"], "end to end"),
         ("3", &["--encoder", "frozen"], "blocks 1 to 2"),
-        ("readout", &["--encoder", "frozen", "--readout", "posterior"], "no readout"),
+        ("readout", &["--encoder", "frozen", "--readout", "bayes"], "no readout"),
         ("0", &["--encoder", "frozen"], "3-5,8,readout"),
     ] {
         let said = refused(dir, &[&train[..], &[blocks], more].concat());

@@ -52,7 +52,7 @@ impl DiscreteTime {
     /// If `t` is not in 1..=T.
     pub fn weight(&self, t: usize) -> f64 {
         let steps = self.schedule.steps() as f64;
-        // Of Eq. 8, where it stands under an expectation over t.
+        // The factor under the expectation over t in Eq. 8.
         let factor = 0.5 * steps * self.eta * self.schedule.snr_gain(t);
         match self.loss_weight {
             LossWeight::Snr => factor / steps,

@@ -19,7 +19,8 @@ pub enum LossWeight {
     /// The paper's. In discrete time it spans 0.01 to 3,200 at T = 10 and η = 0.1, which a block of its own does not notice (Adam
     /// divides by the gradient's size) but a shared encoder does.
     Snr,
-    /// 1 for every block, in the sum over blocks: ours.
+    /// 1 for every block, in the sum over blocks: ours. Under the expectation over t that is T, so beside T blocks a cross-entropy counts
+    /// a T-th of what it would beside their mean.
     Uniform,
     /// The paper's factor, but never more than this: ours. Its largest values belong to nearly clean embeddings, of which there is
     /// little to learn. It is not Min-SNR-γ, which clips SNR itself.

@@ -117,7 +117,10 @@ impl Draws {
             Part::Embedding => u64::MAX - 1,
             Part::Schedule => u64::MAX - 2,
         };
-        self.key(Purpose::Dropout, block)
+        // A shared encoder sees a batch in every pass, a block in its own alone.
+        let pass = if part == Part::Encoder { u64::from(self.pass) << 32 } else { 0 };
+        let step = u64::from(self.step) | pass;
+        self.seed.key(Purpose::Dropout, [block, self.epoch.into(), step])
     }
 }
 

@@ -84,10 +84,13 @@ pub enum Event {
         total: u64,
         /// The same after each block.
         per_block: Vec<f64>,
-        /// The share of the images trained on that the same weights and sampler classify correctly; the first versions did not
+        /// The share of the images trained on that the same weights classify correctly, with the steps of a solver that choose the epoch; the first versions did not
         /// record it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         training_accuracy: Option<f64>,
+        /// Seconds that the classification of both took, which are no training time; the first versions did not record them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        classification_seconds: Option<f64>,
         /// Training time, as in the last epoch's `total_seconds`.
         seconds: f64,
         /// Most memory resident, where the system tells.

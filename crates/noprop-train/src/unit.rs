@@ -102,9 +102,7 @@ impl Unit {
             Self::Joint { .. } => {
                 "they share what is learned with them, class embeddings or a noise schedule, so every step needs the gradients of all"
             }
-            Self::InTurn { .. } => {
-                "they take turns in every epoch, and the readout learns in each; --order batch has no such tie where embeddings are fixed"
-            }
+            Self::InTurn { .. } => "they take turns in every epoch, and the readout learns in each",
             Self::EndToEnd { .. } => "they are trained end to end, through each other",
         };
         Err(UnitError::Tied { reason })

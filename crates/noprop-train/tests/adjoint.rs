@@ -1,5 +1,7 @@
 //! The error of the adjoint method's gradient on the real network.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::num::NonZeroU32;
 
 use candle_core::backprop::GradStore;
@@ -76,14 +78,16 @@ fn error(network: &Network, images: &Split, integration: Integration) -> f64 {
     (difference / whole).sqrt()
 }
 
-/// With the program's default, ten Heun steps, the gradient is within 2 % of the one through the unrolled solver, at the beginning of
-/// a training and later. Measured over 300 steps: at most 0.3 %, and 2.3 % for twenty Euler steps, which cost as much.
+/// With the program's default, ten Heun steps, the gradient is within 1 % of the one through the unrolled solver, at the beginning of
+/// a training and later. Twenty Euler steps, which cost as much, are further away.
 #[test]
-fn the_default_steps_give_the_unrolled_gradient_within_two_percent() {
+fn the_default_steps_give_the_unrolled_gradient_within_one_percent() {
     let data = Dataset::mnist_sample().unwrap().train;
     let batch = data.select(&(0..16).map(|i| i * 200).collect::<Vec<_>>()).unwrap();
     let network = network();
     let integration = Integration { solver: Solver::Heun, steps: NonZeroU32::new(10).unwrap() };
+    let euler = Integration { solver: Solver::Euler, steps: NonZeroU32::new(20).unwrap() };
+    assert!(error(&network, &batch, euler) > 0.01);
     let start = error(&network, &batch, integration);
     let objective = Adjoint::new(integration).unwrap();
     let config = TrainConfig { batch_size: 16, readout_lr_scale: 1.0, ..TrainConfig::default() };
@@ -93,5 +97,5 @@ fn the_default_steps_give_the_unrolled_gradient_within_two_percent() {
     }
     drop(trainer);
     let later = error(&network, &batch, integration);
-    assert!(start < 0.02 && later < 0.02, "{start} {later}");
+    assert!(start < 0.01 && later < 0.01, "{start} {later}");
 }

@@ -207,6 +207,34 @@ fn every_trainable_variable_moves_in_one_step() {
     }
 }
 
+/// Adam's first step is as long as the learning rate, so a readout that starts at zero ends as far away as its rate says. Nothing else
+/// is moved by that setting.
+#[test]
+fn the_readout_has_a_learning_rate_of_its_own() {
+    let images = few_images();
+    let case = case(Variant::DiscreteTime, EncoderKind::PerBlock, ONEHOT);
+    let objective = case.objective();
+    let after_a_step = |readout_lr_scale| {
+        let network = case.network();
+        let config = TrainConfig { readout_lr_scale, ..CONFIG };
+        let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
+        trainer.advance_all(1).unwrap();
+        drop(trainer);
+        bits(&network)
+    };
+    let (one, ten) = (after_a_step(1.0), after_a_step(10.0));
+    for ((name, one), (_, ten)) in one.iter().zip(&ten) {
+        if !name.starts_with("readout.") {
+            assert!(one == ten, "{name}");
+            continue;
+        }
+        for (one, ten) in one.iter().zip(ten) {
+            let (one, ten) = (f32::from_bits(*one), f32::from_bits(*ten));
+            assert!((ten / one - 10.0).abs() < 1e-3, "{name}: {one} {ten}");
+        }
+    }
+}
+
 /// Blocks of flow matching share nothing: each is a unit, its loss reaches it alone, and one may be trained before the other
 /// or in turns with it.
 #[test]

@@ -14,7 +14,7 @@ use crate::paper::PaperData;
 use crate::record::Record;
 use crate::spread::Spread;
 
-/// What was measured, and what the paper reports.
+/// The measured numbers, and the paper's.
 #[derive(Serialize)]
 pub struct Line<'a> {
     pub data: String,
@@ -108,13 +108,13 @@ impl<'a> Line<'a> {
         self.records().filter_map(|record| record.hardware.as_ref())
     }
 
-    /// Whether it was trained for less than the preset says.
+    /// Returns whether it was trained for less than the preset says.
     pub fn is_short(&self) -> bool {
         self.epochs.is_some_and(|epochs| epochs < self.usual_epochs)
     }
 }
 
-/// What a trained network of a row is asked for: the images, and the sampler.
+/// The questions to a trained network of a row: the images, and the sampler.
 fn asked(plan: &Plan<'_>, item: &Item) -> Vec<(Images, SamplerKind)> {
     let mut asked = Vec::new();
     if plan.args.what.needs_accuracy() {
@@ -150,13 +150,13 @@ fn seed_accuracy(
     Some(Spread::of(&accuracies)?.mean)
 }
 
-/// Whether nothing is left to do for a seed of a row.
+/// Returns whether nothing is left to do for a seed of a row.
 pub fn is_complete(plan: &Plan<'_>, item: &Item, epochs: u32, seed: u32) -> Result<bool> {
     let training = plan.training(item, epochs, seed)?;
     Ok(run::finished(&training)?.is_some() && is_answered(plan, item, &training))
 }
 
-/// Whether a trained network has answered all that it is asked for.
+/// Returns whether a trained network has answered all that it is asked for.
 fn is_answered(plan: &Plan<'_>, item: &Item, training: &Training) -> bool {
     asked(plan, item).into_iter().all(|asked| seed_accuracy(plan, item, training, asked).is_some())
 }
@@ -183,7 +183,8 @@ pub fn complete(
 pub fn trial(plan: &Plan<'_>, children: &Children, item: &Item) -> Result<Trial, Halt> {
     let training = plan.training(item, 1, 0)?;
     let record = run::train(plan, children, item, &training)?;
-    let mut trial = Trial { epoch: record.seconds, evaluations: 0.0, of_training: 0.0 };
+    let (epoch, end) = (record.seconds, record.end);
+    let mut trial = Trial { epoch, evaluations: 0.0, of_training: 0.0, end };
     for (images, sampler) in asked(plan, item) {
         let asked = Classification { images, sampler, seed: 0 };
         let answer = run::evaluate(plan, children, item, &training, asked)?;

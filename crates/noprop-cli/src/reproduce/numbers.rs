@@ -1,4 +1,4 @@
-//! What the paper reports: the numbers of `numbers.toml`.
+//! The numbers that the paper reports: those of `numbers.toml`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -64,7 +64,7 @@ pub struct Accuracy {
     pub spread: Option<f64>,
 }
 
-/// What the paper reports of a row on a data set, as far as it is of interest to a table or a figure.
+/// The paper's numbers for a row on a data set, as far as it is of interest to a table or a figure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Reported {
     /// On training images.
@@ -101,7 +101,7 @@ impl Numbers {
         }
     }
 
-    /// What Table 1 quotes of other methods, by their names.
+    /// The accuracies of other methods that Table 1 quotes, by their names.
     pub fn quoted(&self, data: PaperData) -> impl Iterator<Item = (&str, Accuracies)> {
         self.quoted.iter().filter_map(move |(name, row)| Some((name.as_str(), *row.get(data)?)))
     }

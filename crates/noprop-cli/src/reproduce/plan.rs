@@ -107,6 +107,12 @@ impl<'a> Plan<'a> {
                 items.push(Item::new(data.clone(), recipe, args.eval_steps)?);
             }
         }
+        let continuous = |item: &Item| item.config.method.is_continuous();
+        ensure!(
+            args.eval_steps.is_none() || items.is_empty() || items.iter().any(continuous),
+            "--eval-steps is for rows of ct, fm and adjoint, and {} has none",
+            args.what.name()
+        );
         if items.is_empty() {
             let reasons: Vec<&str> = missing.iter().map(|gap| gap.reason.as_str()).collect();
             bail!("none of the data sets is there: {}", reasons.join("; "));
@@ -181,7 +187,9 @@ impl<'a> Plan<'a> {
 impl Item {
     fn new(data: Source, recipe: Recipe, eval_steps: Option<u32>) -> Result<Self> {
         let method = recipe.row.method;
-        let eval_steps = eval_steps.filter(|_| method.is_continuous());
+        let usual = resolved(&settings(&data, recipe, None))?.steps;
+        let eval_steps = eval_steps
+            .filter(|&steps| method.is_continuous() && usize::try_from(steps) != Ok(usual));
         // The adjoint method trains with its steps as well: there they stay the paper's.
         let training_steps = eval_steps.filter(|_| method != Method::Adjoint);
         let settings = settings(&data, recipe, training_steps);

@@ -95,14 +95,14 @@ impl Target {
     }
 }
 
-/// What is trained for one line of a report, whatever the data set: a row of Table 1, or a change of it.
+/// The training for one line of a report, whatever the data set: a row of Table 1, or a change of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recipe {
     pub row: Row,
     pub change: Change,
 }
 
-/// What an ablation changes.
+/// The change of an ablation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Nothing,
