@@ -29,7 +29,7 @@ enum Standing {
     Begun,
     /// There is a state to go on from.
     Saved,
-    Finished(Record),
+    Finished(Box<Record>),
 }
 
 /// What `noprop eval` answered.
@@ -72,7 +72,7 @@ fn check_pictures(trained: &Trained) -> Result<()> {
 /// The record of a training, if it came to its end.
 pub fn finished(training: &Training) -> Result<Option<Record>> {
     match standing(training)? {
-        Standing::Finished(record) => Ok(Some(record)),
+        Standing::Finished(record) => Ok(Some(*record)),
         Standing::Absent | Standing::Begun | Standing::Saved => Ok(None),
     }
 }
@@ -86,7 +86,7 @@ pub fn train(
 ) -> Result<Record, Halt> {
     wait_for_another(children, &training.run)?;
     let command = match standing(training)? {
-        Standing::Finished(record) => return Ok(record),
+        Standing::Finished(record) => return Ok(*record),
         Standing::Absent => training.command.clone(),
         Standing::Begun => {
             let mut command = training.command.clone();
@@ -197,7 +197,7 @@ fn standing(training: &Training) -> Result<Standing> {
     compare(path, &found, &training.expected)?;
     let damaged = || elsewhere(path, "is damaged");
     if let Some(record) = Record::read(path).with_context(damaged)? {
-        return Ok(Standing::Finished(record));
+        return Ok(Standing::Finished(Box::new(record)));
     }
     if !run.state().join("progress.json").exists() {
         return Ok(Standing::Begun);
