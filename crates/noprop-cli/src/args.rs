@@ -229,7 +229,7 @@ pub struct Train {
     /// Class embeddings: onehot, learned:D for a matrix with D columns that is trained, or prototype for one whose rows are images
     #[arg(long, conflicts_with = "resume")]
     pub embedding: Option<Embedding>,
-    /// What trained class embeddings start from: orthogonal, random, or prototype, the most typical image of each class. Without it
+    /// Start of trained class embeddings: orthogonal, random, or prototype, the most typical image of each class. Without it
     /// prototype for --embedding prototype, and else orthogonal, or random where there are more classes than numbers
     #[arg(long, conflicts_with = "resume")]
     pub embedding_start: Option<EmbeddingStart>,

@@ -14,6 +14,7 @@ mod distributed;
 mod eval;
 mod eval_images;
 mod fetch;
+mod format;
 mod history;
 mod idle;
 mod images;

@@ -103,7 +103,7 @@ fn command(config: &RunConfig, history: &History) -> String {
     format!("`--resume` with another number of epochs on the way: {}", goals.join(", then "))
 }
 
-/// The standard error that a share of so many images has, in words; nothing where all or none are answered, since it is not known then.
+/// The standard error of the test accuracy, in words; nothing where it is 0 or 1, since the error is not known then.
 fn standard_error(test: &Evaluation) -> String {
     let accuracy = test.accuracy();
     let error = (accuracy * (1.0 - accuracy) / test.total.max(1) as f64).sqrt();

@@ -41,10 +41,6 @@ impl Preset {
                 settings.insert("epochs".into(), row.epochs(data).into());
                 if row.embedding != Embedding::Onehot {
                     settings.insert("embedding".into(), row.embedding.to_string().into());
-                    if row.method == Method::Dt {
-                        // Algorithm 1 as written. Beside fixed embeddings the order changes the number of the readout's steps alone.
-                        settings.insert("order".into(), "paper".into());
-                    }
                 }
                 Ok(settings)
             }
@@ -99,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::args::{Args, Command};
-    use crate::config::{Order, RunConfig};
+    use crate::config::RunConfig;
 
     fn resolved(flags: &[&str]) -> RunConfig {
         let line = ["noprop", "train"].iter().chain(flags);
@@ -151,16 +147,6 @@ mod tests {
         }
     }
 
-    /// Algorithm 1 is followed to the letter where blocks learn otherwise by it. Beside fixed embeddings it changes the readout's steps alone.
-    #[test]
-    fn trained_embeddings_take_algorithm_1s_order() {
-        let order = |preset: &str| resolved(&["--preset", preset]).order;
-        assert_eq!(order("paper-mnist-dt-learned20"), Order::Paper);
-        assert_eq!(order("paper-cifar100-dt-prototype"), Order::Paper);
-        assert_eq!(order("paper-mnist-dt"), Order::Batch);
-        assert_eq!(order("paper-mnist-fm-prototype"), Order::Batch);
-    }
-
     /// The paper has one learning rate, and so have the baselines. Our other defaults have ten times that for the readout.
     #[test]
     fn baselines_have_one_learning_rate() {
@@ -193,12 +179,12 @@ mod tests {
         assert_eq!(steps(&["--preset", "mnist"]), None);
     }
 
-    /// What belongs to the method of a preset or of a file has no meaning in another method.
+    /// Settings of the method of a preset or of a file have no meaning in another method.
     #[test]
     fn another_method_leaves_what_belongs_to_the_first() {
         for (preset, method) in [
             ("paper-mnist-ct", "dt"),
-            ("paper-mnist-dt-learned20", "ct"),
+            ("paper-mnist-adjoint", "ct"),
             ("paper-mnist-fm", "backprop"),
             ("paper-mnist-adjoint", "dt"),
         ] {

@@ -9,7 +9,8 @@ use noprop_method::{EncoderKind, LossWeight};
 use noprop_train::RunDirectory;
 
 use crate::args::Train;
-use crate::config::{FORMAT, Method, RunConfig, at, read, translate};
+use crate::config::{Method, RunConfig, at, read};
+use crate::format::{FORMAT, translate};
 use crate::init::Init;
 use crate::preset::Preset;
 
