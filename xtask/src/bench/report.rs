@@ -34,7 +34,9 @@ fn text(rows: &[Row], machine: &str) -> Result<String> {
          Written by `cargo xtask bench`, which measures ours and the peer in turn (A B A B …) after both gave the same logits for the\n\
          same weights and images. Medians, with the smallest and largest sample; n is the number of samples of each side. The peer's\n\
          exact versions stand in [`requirements.txt`](../xtask/peers/requirements.txt); its network in\n\
-         [`torch_peer.py`](../xtask/peers/torch_peer.py). noprop {}, on {machine}.\n\n\
+         [`torch_peer.py`](../xtask/peers/torch_peer.py). PyTorch runs eager with its usual memory layout; channels_last and\n\
+         torch.compile are not measured yet. Of the peer's memory `import torch` alone took 534 MB of 1,058 MB. noprop {}, on\n\
+         {machine}.\n\n\
          ![Ratios](figures/benchmarks.svg)\n\n\
          | measure | ours | peer | ratio | must | aim | | n | date |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
