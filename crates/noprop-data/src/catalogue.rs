@@ -34,6 +34,7 @@ pub(crate) struct Entry {
     /// Addresses of folders, tried in turn; each ends in a slash.
     pub mirrors: &'static [&'static str],
     /// SHA-256 over all files, one after another as they are read, where it is known: a data set that has it needs no other hash.
+    #[cfg_attr(not(feature = "datasets"), expect(dead_code, reason = "only readers know it"))]
     pub sha256: Option<&'static str>,
 }
 

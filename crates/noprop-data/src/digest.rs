@@ -20,6 +20,7 @@ impl Hasher {
 }
 
 /// The hash of `bytes`, as [`Hasher::finish`] writes it.
+#[cfg(feature = "datasets")]
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     let mut hasher = Hasher::default();
     hasher.update(bytes);

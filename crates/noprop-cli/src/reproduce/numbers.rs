@@ -168,7 +168,7 @@ mod tests {
         assert_eq!((seen, numbers.table1.len()), (78, Row::ALL.len()));
     }
 
-    /// A number of a row that nobody trains would never be seen, and a row of the paper's without a number would pass for one of ours.
+    /// A number whose row is not trained would never be seen. A row of the paper without its number would pass for one of ours.
     #[test]
     fn every_number_belongs_to_a_row_of_its_table() {
         let numbers = Numbers::read().unwrap();
