@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use noprop_method::Seed;
-use noprop_train::{Outcome, RunDirectory, Trainer, Unit, UnitFitting, fit_units};
+use noprop_train::{Engine, Outcome, RunDirectory, Trainer, Unit, UnitFitting, fit_units};
 
 use crate::args::Train;
 use crate::config::{RunConfig, read};
@@ -135,8 +135,8 @@ pub fn run(args: &Train, blocks: &Blocks) -> Result<()> {
     let config = &task.config;
     let (seed, identity) = (Seed(config.seed), config.to_json()?);
     let mut trainer = Trainer::new(&network, &*task.objective, &task.train, config.train(), seed)?
-        .only(&chosen)
-        .block_workers(workers(args));
+        .engine(Engine::Threads(workers(args)))
+        .only(&chosen);
     let mut shown = Progress::new(verbosity(args), config.epochs, trainer.steps_per_epoch(), 0)?;
     let fitting = UnitFitting {
         run: &run,

@@ -11,8 +11,8 @@ use candle_core::Device;
 use noprop_data::Augmentation;
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
-    LearnedSchedule, LossWeight, Objective, ParameterBuilder, Partition, Readout, Sampler,
-    SamplerKind, Schedule, ScheduleKind, Seed, Solver,
+    LearnedSchedule, LossWeight, ParameterBuilder, Partition, Readout, Sampler, SamplerKind,
+    Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, EmbeddingStart, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{ClassWeights, Decay, OptimizerKind, TrainConfig};
@@ -294,7 +294,7 @@ impl RunConfig {
         }
     }
 
-    pub fn objective(&self) -> Result<Box<dyn Objective>> {
+    pub fn objective(&self) -> Result<Box<dyn noprop_method::Method>> {
         ensure!(
             self.order == Order::Batch || self.method == Method::Dt,
             "--order paper is for the method dt: Algorithm 1 takes its blocks in turn"
@@ -313,11 +313,11 @@ impl RunConfig {
             Method::Fm => Box::new(self.flow_matching()?),
             Method::Backprop => {
                 self.refuse_intervals()?;
-                Box::new(Backprop)
+                Box::new(Backprop::new(self.steps))
             }
             Method::Adjoint => {
                 self.refuse_intervals()?;
-                Box::new(Adjoint::new(self.integration(None, None)?)?)
+                Box::new(Adjoint::new(self.integration(None, None)?.try_into()?))
             }
         })
     }
@@ -345,7 +345,7 @@ impl RunConfig {
     }
 
     fn flow_matching(&self) -> Result<FlowMatching> {
-        let whole = FlowMatching::new(self.weight(), self.integration(None, None)?)?;
+        let whole = FlowMatching::new(self.weight(), self.integration(None, None)?.try_into()?);
         Ok(whole.path_noise(self.path_noise)?.divided(self.intervals)?)
     }
 
@@ -372,7 +372,7 @@ impl RunConfig {
         })?;
         let usual = match self.method {
             Method::Ct => Solver::Posterior,
-            Method::Dt | Method::Fm | Method::Backprop | Method::Adjoint => Solver::Euler,
+            Method::Dt | Method::Fm | Method::Backprop | Method::Adjoint => Solver::EULER,
         };
         Ok(Integration { solver: solver.or(self.solver).unwrap_or(usual), steps })
     }

@@ -1,10 +1,11 @@
 //! `noprop train --distributed`: this process among those that train with it.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use noprop_method::Denoiser;
-use noprop_train::{Alone, Peers, RunDirectory, Unit};
+use noprop_train::{OneRank, Ranks, RunDirectory, Unit};
 
 use crate::args::{Command, Distributed, Train};
 #[cfg(feature = "mpi")]
@@ -16,7 +17,8 @@ use crate::train;
 /// The processes that were started together: one, unless `--distributed` says otherwise.
 pub struct Job {
     #[cfg(feature = "mpi")]
-    mpi: Option<Mpi>,
+    mpi: Option<Arc<Mpi>>,
+    ranks: Arc<dyn Ranks>,
 }
 
 impl Job {
@@ -32,10 +34,14 @@ impl Job {
     #[cfg(feature = "mpi")]
     fn over(distributed: Option<Distributed>) -> Result<Self> {
         let mpi = match distributed {
-            Some(Distributed::Mpi) => Some(Mpi::start()?),
+            Some(Distributed::Mpi) => Some(Arc::new(Mpi::start()?)),
             None => None,
         };
-        Ok(Self { mpi })
+        let ranks: Arc<dyn Ranks> = match &mpi {
+            Some(mpi) => Arc::clone(mpi) as _,
+            None => Arc::new(OneRank),
+        };
+        Ok(Self { mpi, ranks })
     }
 
     #[cfg(not(feature = "mpi"))]
@@ -44,17 +50,13 @@ impl Job {
             Some(Distributed::Mpi) => anyhow::bail!(
                 "this noprop was built without the feature mpi, which --distributed mpi needs: build it with cargo build --release --features mpi (docs/scale-out.md)"
             ),
-            None => Ok(Self {}),
+            None => Ok(Self { ranks: Arc::new(OneRank) }),
         }
     }
 
     /// Those who train together.
-    pub fn peers(&self) -> &dyn Peers {
-        #[cfg(feature = "mpi")]
-        if let Some(mpi) = &self.mpi {
-            return mpi;
-        }
-        &Alone
+    pub fn peers(&self) -> &Arc<dyn Ranks> {
+        &self.ranks
     }
 
     /// Lets rank 0 speak: what is wrong for all, such as a setting, is then said once, since its abort ends the others.
@@ -76,10 +78,10 @@ impl Job {
 }
 
 /// Says so if a training has no shares to give: any number of processes makes it no faster than one.
-pub fn warn_of_no_shares(network: &dyn Denoiser, task: &Task, peers: &dyn Peers) {
+pub fn warn_of_no_shares(network: &dyn Denoiser, task: &Task, peers: &dyn Ranks) {
     let whole = |unit: &Unit| matches!(unit, Unit::EndToEnd { .. } | Unit::InTurn { .. });
     let units = Unit::of(network, &*task.objective, task.config.order.into());
-    if !peers.is_alone() && peers.is_first() && units.iter().any(whole) {
+    if !peers.is_single() && peers.is_first() && units.iter().any(whole) {
         note!(
             "warning: these blocks are trained through each other or in turn, so each of the {} processes makes every step whole: one alone is as fast",
             peers.size()
@@ -90,7 +92,7 @@ pub fn warn_of_no_shares(network: &dyn Denoiser, task: &Task, peers: &dyn Peers)
 /// The run that is to be written. Of several processes the first makes it, once all are known to want the same.
 pub fn create(
     args: &Train,
-    peers: &dyn Peers,
+    peers: &dyn Ranks,
     (task, config): (&Task, &str),
 ) -> Result<RunDirectory> {
     let out = args.out.as_ref().context(
@@ -113,7 +115,7 @@ pub fn create(
 }
 
 /// Checks that all processes were given the same settings.
-fn agree(peers: &dyn Peers, config: &str) -> Result<()> {
+fn agree(peers: &dyn Ranks, config: &str) -> Result<()> {
     let mine: Vec<f32> = config.bytes().map(f32::from).collect();
     let all = peers.gather(mine.clone())?;
     let other = all.iter().position(|theirs| *theirs != mine);

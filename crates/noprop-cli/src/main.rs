@@ -214,7 +214,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | TrainError::MissingGradient { .. }
             | TrainError::Tensor(_)
             | TrainError::Optimizer(_)
-            | TrainError::Peers(_),
+            | TrainError::Ranks(_),
         ) => 1,
         _ => 2,
     }

@@ -28,7 +28,7 @@ pub fn run(args: &Merge) -> Result<()> {
     let visited = settings.steps_per_epoch(task.train.len()) as usize * settings.batch_size;
     let merging = Merging {
         network: &network,
-        objective: &*task.objective,
+        method: &*task.objective,
         validation: &task.validation,
         sampler: config.validation_sampler()?,
         config: &config.to_json()?,

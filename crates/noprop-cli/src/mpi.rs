@@ -9,7 +9,7 @@ use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Root};
-use noprop_train::{Peers, PeersError, Traffic};
+use noprop_train::{Ranks, RanksError, Traffic};
 
 /// Makes rank R panic at its exchange number N, for `cargo xtask test-mpi`: `R:N`.
 const PANIC: &str = "NOPROP_TEST_PANIC";
@@ -66,7 +66,7 @@ impl Mpi {
     }
 
     /// How many numbers each rank has to say; together no more than MPI counts.
-    fn counts(&self, mine: &[f32]) -> Result<Vec<i32>, PeersError> {
+    fn counts(&self, mine: &[f32]) -> Result<Vec<i32>, RanksError> {
         let exchange = self.exchanges.fetch_add(1, Ordering::Relaxed);
         if self.panic_at == Some(exchange) {
             #[expect(clippy::panic, reason = "a test asks for it")]
@@ -78,7 +78,7 @@ impl Mpi {
         SimpleCommunicator::world().all_gather_into(&(mine.len() as u64), &mut counts[..]);
         let (numbers, most) = (counts.iter().sum(), i32::MAX as u64);
         if numbers > most {
-            return Err(PeersError::TooLarge { numbers, most });
+            return Err(RanksError::TooLarge { numbers, most });
         }
         Ok(counts.into_iter().map(|count| i32::try_from(count).unwrap_or(i32::MAX)).collect())
     }
@@ -115,7 +115,7 @@ fn total(counts: &[i32]) -> usize {
     counts.iter().filter_map(|&count| usize::try_from(count).ok()).sum()
 }
 
-impl Peers for Mpi {
+impl Ranks for Mpi {
     fn rank(&self) -> usize {
         self.rank
     }
@@ -124,7 +124,7 @@ impl Peers for Mpi {
         self.size
     }
 
-    fn gather(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, PeersError> {
+    fn gather(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, RanksError> {
         let counts = self.counts(&mine)?;
         let mut heard = vec![0f32; total(&counts)];
         let mut parts = PartitionMut::new(&mut heard[..], &counts[..], beginnings(&counts));
@@ -133,7 +133,7 @@ impl Peers for Mpi {
         Ok(parted(&heard, &counts))
     }
 
-    fn gather_first(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, PeersError> {
+    fn gather_first(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, RanksError> {
         let counts = self.counts(&mine)?;
         let world = SimpleCommunicator::world();
         let first = world.process_at_rank(0);

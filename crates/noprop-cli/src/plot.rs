@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use candle_core::Tensor;
 use noprop_data::{Split, picked};
 use noprop_method::{
-    Denoiser, Integration, Sampler, SamplerKind, Schedule, Seed, Solver, classify,
+    Denoiser, Integration, Part, Sampler, SamplerKind, Schedule, Seed, Solver, classify,
 };
 use noprop_plot::{
     AccuracyCurve, AccuracyOverSteps, ConfusionMatrix, DenoisingPath, Figure, LossCurves,
@@ -119,8 +119,8 @@ fn records(trained: &Trained, test: &Evaluation, gallery: &mut Gallery<'_>) -> R
         };
         validation.push(validation_accuracy);
         best = best_epoch;
-        for mean in means.into_iter().filter(|mean| mean.part.starts_with("block.")) {
-            let name = mean.part.replace("block.", "block ");
+        for mean in means.into_iter().filter(|mean| matches!(mean.part, Part::Block(_))) {
+            let name = mean.part.to_string().replace("block.", "block ");
             let point = (f64::from(epoch), mean.error);
             match losses.iter_mut().find(|series| series.name == name) {
                 Some(series) => series.points.push(point),
@@ -190,9 +190,9 @@ fn steps(trained: &Trained, images: &Split) -> Result<Option<AccuracyOverSteps>>
         return Ok(None);
     };
     let solvers: &[Solver] = match config.method {
-        Method::Ct => &[Solver::Euler, Solver::Heun, Solver::Posterior],
+        Method::Ct => &[Solver::EULER, Solver::HEUN, Solver::Posterior],
         Method::Dt | Method::Fm | Method::Backprop | Method::Adjoint => {
-            &[Solver::Euler, Solver::Heun]
+            &[Solver::EULER, Solver::HEUN]
         }
     };
     let rows = picked(config.seed, images.len(), STEPS_IMAGES);

@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn the_adjoint_method_takes_ten_steps_of_heun() {
         let config = resolved(&["--preset", "mnist", "--method", "adjoint"]);
-        assert_eq!((config.solver, config.steps), (Some(noprop_method::Solver::Heun), 10));
+        assert_eq!((config.solver, config.steps), (Some(noprop_method::Solver::HEUN), 10));
     }
 
     /// A thousand steps after every epoch take longer than the training, and fewer than those that classify must not become more.

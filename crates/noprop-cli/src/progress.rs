@@ -9,7 +9,7 @@ use crate::stop;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noprop_method::Part;
-use noprop_train::{Control, EpochReport, MeanLoss, Observer, PartLoss, StepReport};
+use noprop_train::{Control, EpochReport, Loss, Observer, StepReport};
 
 /// Plain lines between epochs come this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
@@ -104,7 +104,7 @@ fn listen() -> Result<Arc<AtomicBool>> {
 }
 
 /// The block with the largest error, and that error.
-fn worst_block(reports: &[StepReport]) -> Option<PartLoss> {
+fn worst_block(reports: &[StepReport]) -> Option<Loss> {
     let losses = reports.iter().flat_map(|report| &report.losses);
     losses
         .filter(|loss| matches!(loss.part, Part::Block(_)))
@@ -113,10 +113,10 @@ fn worst_block(reports: &[StepReport]) -> Option<PartLoss> {
 }
 
 /// The mean over blocks; where blocks have no loss of their own, the only one there is.
-fn mean_loss(losses: &[MeanLoss]) -> String {
+fn mean_loss(losses: &[Loss]) -> String {
     let blocks: Vec<f64> = losses
         .iter()
-        .filter(|loss| loss.part.starts_with("block."))
+        .filter(|loss| matches!(loss.part, Part::Block(_)))
         .map(|loss| loss.error)
         .collect();
     match (blocks.as_slice(), losses) {
@@ -165,22 +165,27 @@ impl Observer for Progress {
         if self.stop.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
     }
 
-    fn epoch(&mut self, report: &EpochReport) {
+    fn epoch(&mut self, report: &EpochReport) -> Control {
+        let validation = report.validation.as_ref().map(|validation| {
+            let best = validation.best.epoch == report.epoch;
+            let accuracy = 100.0 * validation.accuracy;
+            (format!("  validation {accuracy:.2} %"), if best { "  (best so far)" } else { "" })
+        });
+        let (validation, best) = validation.unwrap_or_default();
         let line = format!(
-            "epoch {}/{}  validation {:.2} %  {}  {:.0} images/s  {:.1} s{}",
+            "epoch {}/{}{validation}  {}  {:.0} images/s  {:.1} s{best}",
             report.epoch,
             self.epochs,
-            100.0 * report.validation_accuracy,
             mean_loss(&report.losses),
             report.images_per_second,
             report.seconds,
-            if report.best.epoch == report.epoch { "  (best so far)" } else { "" }
         );
         match &self.view {
             View::Quiet => {}
             View::Plain { .. } => note!("{line}"),
             View::Bar(bar) => bar.println(line),
         }
+        Control::Continue
     }
 }
 
@@ -199,10 +204,10 @@ mod tests {
     /// One block without a readout, or a readout alone, must not read as a loss of nothing.
     #[test]
     fn the_loss_that_is_shown_is_one_that_was_measured() {
-        let loss = |part: &str, error| MeanLoss { part: part.into(), loss: error, error };
-        let dt = [loss("block.1", 0.5), loss("block.2", 0.25), loss("readout", 9.0)];
+        let loss = |part, error| Loss { part, loss: error, error };
+        let dt = [loss(Part::Block(1), 0.5), loss(Part::Block(2), 0.25), loss(Part::Readout, 9.0)];
         assert_eq!(mean_loss(&dt), "mean block loss 0.3750");
-        assert_eq!(mean_loss(&[loss("block.1", 0.5)]), "mean block loss 0.5000", "fm");
-        assert_eq!(mean_loss(&[loss("readout", 0.75)]), "loss 0.7500", "backprop");
+        assert_eq!(mean_loss(&[loss(Part::Block(1), 0.5)]), "mean block loss 0.5000", "fm");
+        assert_eq!(mean_loss(&[loss(Part::Readout, 0.75)]), "loss 0.7500", "backprop");
     }
 }

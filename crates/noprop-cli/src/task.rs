@@ -8,7 +8,7 @@ use candle_core::{D, Device, Tensor};
 use noprop_data::{
     BadPictures, Dataset, DatasetName, Duplicates, Half, Notice, Presence, Split, prototypes,
 };
-use noprop_method::{Denoiser, Objective};
+use noprop_method::Denoiser;
 use noprop_models::{EmbeddingStart, Network};
 use noprop_train::{
     Evaluation, Event, FitReport, Hardware, MetricsLog, PeakMemory, Progress, RunDirectory,
@@ -44,7 +44,7 @@ pub struct Task {
     pub train: Split,
     pub validation: Split,
     pub test: Split,
-    pub objective: Box<dyn Objective>,
+    pub objective: Box<dyn noprop_method::Method>,
     /// Where images and network are.
     pub device: Device,
     /// The record of the data that a run keeps: names of files and their content.

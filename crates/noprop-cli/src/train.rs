@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
@@ -9,7 +10,7 @@ use noprop_kernels::threads::Workers;
 use noprop_method::Seed;
 use noprop_models::Network;
 use noprop_train::{
-    Event, Existing, Fitting, Grouping, MetricsLog, Outcome, PeakMemory, Peers, Progress,
+    Engine, Event, Existing, Fitting, MetricsLog, Outcome, PeakMemory, Progress, Ranks,
     RunDirectory, Trainer, fit,
 };
 
@@ -24,7 +25,7 @@ use crate::shell::quoted;
 use crate::source::Source;
 use crate::task::Task;
 
-pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
+pub fn run(args: &Train, peers: &Arc<dyn Ranks>) -> Result<()> {
     if let Some(blocks) = &args.blocks {
         return blocks::run(args, blocks);
     }
@@ -51,7 +52,7 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
             let network = task.network()?;
             let config = task.config.to_toml()?;
             let run = match args.distributed {
-                Some(_) => distributed::create(args, peers, (&task, &config))?,
+                Some(_) => distributed::create(args, &**peers, (&task, &config))?,
                 None => {
                     let out = args.out.clone().unwrap_or_else(|| next_run(&task.config));
                     create(&out, existing(args), (&task.config.dataset, &config), &task.record)?
@@ -60,7 +61,7 @@ pub fn run(args: &Train, peers: &dyn Peers) -> Result<()> {
             (task, network, run, Start::Fresh)
         }
     };
-    distributed::warn_of_no_shares(&network, &task, peers);
+    distributed::warn_of_no_shares(&network, &task, &**peers);
     match train(&task, &network, (&run, start), args, peers)? {
         Outcome::Finished(report) => {
             let peak = PeakMemory::until_now(&task.device);
@@ -158,7 +159,7 @@ fn train(
     network: &Network,
     (run, start): (&RunDirectory, Start),
     args: &Train,
-    peers: &dyn Peers,
+    peers: &Arc<dyn Ranks>,
 ) -> Result<Outcome> {
     let config = &task.config;
     if peers.is_first() {
@@ -175,9 +176,7 @@ fn train(
     }
     let seed = Seed(config.seed);
     let mut trainer = Trainer::new(network, &*task.objective, &task.train, config.train(), seed)?
-        .block_workers(workers(args))
-        .among(peers)
-        .grouping(grouping(&task.device, args))?;
+        .engine(engine(&task.device, args, peers));
     if start == Start::Resumed {
         progress.restore(run, &mut trainer)?;
     }
@@ -228,11 +227,17 @@ fn keep(task: &Task, run: &RunDirectory) -> Result<()> {
     Ok(run.write("config.toml", task.config.to_toml()?.as_bytes())?)
 }
 
-/// On a GPU a launch costs as much as its work, so there all blocks share them, unless one at a time was asked for.
-fn grouping(device: &Device, args: &Train) -> Grouping {
-    match (device, args.block_workers.map(NonZeroUsize::get)) {
-        (Device::Cpu, _) | (_, Some(1)) => Grouping::OneByOne,
-        (Device::Cuda(_) | Device::Metal(_), _) => Grouping::SideBySide,
+/// The engine that suits the device. On a GPU a launch costs as much as its work, so there all blocks share them, unless one at a time
+/// was asked for.
+fn engine(device: &Device, args: &Train, ranks: &Arc<dyn Ranks>) -> Engine {
+    let workers = workers(args);
+    if !ranks.is_single() {
+        return Engine::Ranks { ranks: Arc::clone(ranks), workers };
+    }
+    match (Engine::of(device), workers) {
+        (Engine::Threads(_), workers) => Engine::Threads(workers),
+        (Engine::Batched, Workers::Exactly(NonZeroUsize::MIN)) => Engine::Queue,
+        (engine, _) => engine,
     }
 }
 

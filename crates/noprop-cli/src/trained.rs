@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use noprop_method::{Objective, ParameterBuilder};
+use noprop_method::ParameterBuilder;
 use noprop_models::Network;
 use noprop_train::{Event, MetricsLog, RunDirectory, read_weights};
 
@@ -22,7 +22,7 @@ pub struct Trained {
     pub run: RunDirectory,
     pub config: RunConfig,
     pub network: Network,
-    pub objective: Box<dyn Objective>,
+    pub objective: Box<dyn noprop_method::Method>,
 }
 
 impl Trained {

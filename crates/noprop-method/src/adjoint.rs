@@ -5,8 +5,8 @@ use candle_core::{Tensor, Var};
 use noprop_kernels::{Backend, cross_entropy, random};
 
 use crate::{
-    BlockInput, Denoiser, Differentiated, Draws, Integration, MethodError, Noise, Objective,
-    ParameterKind, Part, Pass, Solver, Targets, Training, Trajectory,
+    BlockInput, Denoiser, Differentiated, Draws, EndToEnd, Integration, Losses, Method,
+    MethodError, Noise, OdeSolver, ParameterKind, Part, Pass, Targets, Trajectory,
 };
 
 /// The adjoint objective.
@@ -26,16 +26,13 @@ use crate::{
 /// there and a step back, ± c/steps³, cancel where the order is even.
 #[derive(Debug, Clone)]
 pub struct Adjoint {
-    integration: Integration,
+    integration: Integration<OdeSolver>,
 }
 
 impl Adjoint {
-    /// `integration` is how training and, unless a sampler says otherwise, classification get from t = 0 to t = 1.
-    ///
-    /// # Errors
-    /// [`MethodError::Solver`] for the posterior, which belongs to diffusion.
-    pub fn new(integration: Integration) -> Result<Self, MethodError> {
-        Ok(Self { integration: integration.of_slopes()? })
+    /// `integration` leads from t = 0 to t = 1 in training, and in classification unless a sampler has another.
+    pub fn new(integration: Integration<OdeSolver>) -> Self {
+        Self { integration }
     }
 }
 
@@ -88,18 +85,18 @@ impl Backward<'_> {
     /// One step from (z, a) at `time` to the earlier `before`.
     fn step(
         &mut self,
-        solver: Solver,
+        solver: OdeSolver,
         z: &Tensor,
         adjoint: &Tensor,
         (time, before): (f64, f64),
     ) -> Result<(Tensor, Tensor), MethodError> {
         let length = time - before;
         match solver {
-            Solver::Euler | Solver::Posterior => {
+            OdeSolver::Euler => {
                 let (slope, back) = self.evaluate(z, adjoint, time, length)?;
                 Ok(((z - (slope * length)?)?, (adjoint + back)?))
             }
-            Solver::Heun => {
+            OdeSolver::Heun => {
                 let (slope, back) = self.evaluate(z, adjoint, time, 0.5 * length)?;
                 let there = ((z - (&slope * length)?)?, (adjoint + (&back * 2.0)?)?);
                 let (second, more) = self.evaluate(&there.0, &there.1, before, 0.5 * length)?;
@@ -136,15 +133,36 @@ fn add(network: &dyn Denoiser, sums: &mut GradStore, pass: &GradStore) -> Result
     Ok(())
 }
 
-impl Objective for Adjoint {
+impl Method for Adjoint {
     fn blocks(&self) -> usize {
         1
     }
 
-    fn training(&self) -> Training {
-        Training::EndToEnd
+    fn losses(&self) -> Losses<'_> {
+        Losses::EndToEnd(self)
     }
 
+    /// The baseline's block has no answer of its own: nothing in the loss says which of its outputs means which class.
+    fn denoise(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Tensor,
+        mut z: Tensor,
+        noise: Noise<'_>,
+    ) -> Result<Trajectory, MethodError> {
+        let integration = noise.sampler.ode(self.integration)?;
+        let features = &features(1);
+        let slope = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
+            Ok(velocity(network, features, z, time, Pass::Eval)?.detach())
+        };
+        for (time, next) in integration.intervals() {
+            z = integration.solver.step(&z, time..next, &slope)?.z;
+        }
+        Ok(Trajectory { z, per_block: Vec::new() })
+    }
+}
+
+impl EndToEnd for Adjoint {
     fn end_to_end(
         &self,
         network: &dyn Denoiser,
@@ -182,30 +200,6 @@ impl Objective for Adjoint {
         }
         Ok(Differentiated { loss: loss.detach(), gradients: way.gradients })
     }
-
-    /// 0: the path starts from noise in training too.
-    fn kl_to_prior(&self, _: &dyn Denoiser) -> Result<f64, MethodError> {
-        Ok(0.0)
-    }
-
-    /// The baseline's block has no answer of its own: nothing in the loss says which of its outputs means which class.
-    fn denoise(
-        &self,
-        network: &dyn Denoiser,
-        features: &dyn Fn(usize) -> Tensor,
-        mut z: Tensor,
-        noise: Noise<'_>,
-    ) -> Result<Trajectory, MethodError> {
-        let integration = noise.sampler.integration.unwrap_or(self.integration).of_slopes()?;
-        let features = &features(1);
-        let slope = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
-            Ok(velocity(network, features, z, time, Pass::Eval)?.detach())
-        };
-        for (time, next) in integration.intervals() {
-            z = integration.solver.step(&z, time..next, &slope)?.z;
-        }
-        Ok(Trajectory { z, per_block: Vec::new() })
-    }
 }
 
 #[cfg(test)]
@@ -215,7 +209,10 @@ mod tests {
     use candle_core::{Device, Result};
 
     use super::*;
-    use crate::{EncoderKind, Init, ParameterBuilder, Parameters, Seed};
+    use crate::{
+        EncoderKind, Init, ParameterBuilder, Parameters, Sampler, SamplerKind, Seed, Solver,
+        classify,
+    };
 
     const CLASSES: usize = 3;
     const WIDTH: usize = 4;
@@ -288,7 +285,7 @@ mod tests {
         (images, Tensor::new(labels, &Device::Cpu).unwrap())
     }
 
-    fn integration(solver: Solver, steps: u32) -> Integration {
+    fn integration(solver: OdeSolver, steps: u32) -> Integration<OdeSolver> {
         Integration { solver, steps: NonZeroU32::new(steps).unwrap() }
     }
 
@@ -306,17 +303,17 @@ mod tests {
         (loss.to_scalar().unwrap(), gradients)
     }
 
-    fn by_adjoint(network: &Smooth, integration: Integration) -> (f32, Vec<f64>) {
+    fn by_adjoint(network: &Smooth, integration: Integration<OdeSolver>) -> (f32, Vec<f64>) {
         let (images, labels) = images();
         let draws = Seed(2).at(0, 0);
         let features = |_| Ok(network.encode(Part::Encoder, &images, Pass::Eval)?);
-        let objective = Adjoint::new(integration).unwrap();
+        let objective = Adjoint::new(integration);
         let done = objective.end_to_end(network, &features, (&labels).into(), draws).unwrap();
         flat(network, &done.loss, &done.gradients)
     }
 
     /// The gradient through the solver's every step, all of them kept.
-    fn unrolled(network: &Smooth, integration: Integration) -> (f32, Vec<f64>) {
+    fn unrolled(network: &Smooth, integration: Integration<OdeSolver>) -> (f32, Vec<f64>) {
         let (images, labels) = images();
         let draws = Seed(2).at(0, 0);
         let features = network.encode(Part::Encoder, &images, Pass::Eval).unwrap();
@@ -332,7 +329,7 @@ mod tests {
     }
 
     /// ‖adjoint − unrolled‖ / ‖unrolled‖ over all parameters: encoder, block, readout and embeddings.
-    fn off(solver: Solver, steps: u32) -> f64 {
+    fn off(solver: OdeSolver, steps: u32) -> f64 {
         let (network, integration) = (Smooth::new(), integration(solver, steps));
         let (adjoint, unrolled) =
             (by_adjoint(&network, integration), unrolled(&network, integration));
@@ -348,25 +345,30 @@ mod tests {
     #[test]
     fn the_adjoint_gradient_is_the_unrolled_one_up_to_the_solvers_error() {
         for steps in [20, 40, 80] {
-            let ratio = off(Solver::Euler, steps) / off(Solver::Euler, 2 * steps);
+            let ratio = off(OdeSolver::Euler, steps) / off(OdeSolver::Euler, 2 * steps);
             assert!((1.8..2.2).contains(&ratio), "Euler, {steps} steps: {ratio}");
         }
         for steps in [3, 4, 5] {
-            let ratio = off(Solver::Heun, steps) / off(Solver::Heun, 2 * steps);
+            let ratio = off(OdeSolver::Heun, steps) / off(OdeSolver::Heun, 2 * steps);
             assert!((6.0..11.0).contains(&ratio), "Heun, {steps} steps: {ratio}");
         }
-        assert!(off(Solver::Euler, 640) < 2e-3, "Euler: {}", off(Solver::Euler, 640));
-        assert!(off(Solver::Heun, 20) < 1e-5, "Heun: {}", off(Solver::Heun, 20));
+        assert!(off(OdeSolver::Euler, 640) < 2e-3, "Euler: {}", off(OdeSolver::Euler, 640));
+        assert!(off(OdeSolver::Heun, 20) < 1e-5, "Heun: {}", off(OdeSolver::Heun, 20));
     }
 
+    /// The posterior does not solve an equation of slopes, and a sampler that asks for it must not be answered with another solver.
     #[test]
-    fn the_posterior_is_not_for_slopes_and_no_part_trains_alone() {
-        let posterior = integration(Solver::Posterior, 2);
-        assert!(matches!(Adjoint::new(posterior), Err(MethodError::Solver)));
-        let objective = Adjoint::new(integration(Solver::Euler, 2)).unwrap();
-        let (network, (images, labels)) = (Smooth::new(), images());
-        let draws = Seed(2).at(0, 0);
-        assert!(objective.block_loss(&network, 1, &images, (&labels).into(), draws).is_err());
-        assert!(objective.readout_loss(&network, (&labels).into(), draws).is_err());
+    fn the_posterior_is_not_for_slopes() {
+        let posterior = Integration { solver: Solver::Posterior, steps: NonZeroU32::MIN };
+        let sampler = Sampler { integration: Some(posterior), ..Sampler::once(SamplerKind::Mean) };
+        let (network, (images, _)) = (Smooth::new(), images());
+        let refused = classify(
+            &network,
+            &Adjoint::new(integration(OdeSolver::Euler, 2)),
+            &images,
+            &[0; ROWS],
+            &sampler,
+        );
+        assert!(matches!(refused, Err(MethodError::Solver)));
     }
 }

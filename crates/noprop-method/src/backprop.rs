@@ -3,10 +3,10 @@
 use candle_core::Tensor;
 use noprop_kernels::{Backend, cross_entropy, random};
 
-use crate::discrete_time::softmax;
+use crate::readout::softmax;
 use crate::{
-    BlockInput, Denoiser, Differentiated, Draws, MethodError, Noise, Objective, Part, Pass,
-    Targets, Training, Trajectory,
+    BlockInput, Denoiser, Differentiated, Draws, EndToEnd, Losses, Method, MethodError, Noise,
+    Part, Pass, Targets, Trajectory,
 };
 
 /// Back-propagation through all blocks.
@@ -14,8 +14,22 @@ use crate::{
 /// z_0 ~ N(0, I) and z_t = (1 − α_t) z_{t−1} + α_t û_t(z_{t−1}, x) with α_t = tanh(w_t) and w_t trained; the loss is the
 /// cross-entropy of the readout of z_T. Every block's activations are kept until the one backward pass, which is what
 /// NoProp does without. A block has no answer of its own: nothing in the loss says which of its outputs means which class.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Backprop;
+#[derive(Debug, Clone, Copy)]
+pub struct Backprop {
+    blocks: usize,
+}
+
+impl Backprop {
+    /// Back-propagation through `blocks` blocks.
+    pub fn new(blocks: usize) -> Self {
+        Self { blocks }
+    }
+
+    fn check(self, network: &dyn Denoiser) -> Result<(), MethodError> {
+        let (blocks, steps) = (network.blocks(), self.blocks);
+        if blocks == steps { Ok(()) } else { Err(MethodError::Blocks { blocks, steps }) }
+    }
+}
 
 /// z_t from z_{t−1}.
 fn step(
@@ -34,15 +48,31 @@ fn step(
     Ok((kept + guess.broadcast_mul(&alpha)?)?)
 }
 
-impl Objective for Backprop {
+impl Method for Backprop {
     fn blocks(&self) -> usize {
-        1
+        self.blocks
     }
 
-    fn training(&self) -> Training {
-        Training::EndToEnd
+    fn losses(&self) -> Losses<'_> {
+        Losses::EndToEnd(self)
     }
 
+    fn denoise(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Tensor,
+        mut z: Tensor,
+        _: Noise<'_>,
+    ) -> Result<Trajectory, MethodError> {
+        self.check(network)?;
+        for block in 1..=network.blocks() {
+            z = step(network, block, &features(block), &z, Pass::Eval)?.detach();
+        }
+        Ok(Trajectory { z, per_block: Vec::new() })
+    }
+}
+
+impl EndToEnd for Backprop {
     fn end_to_end(
         &self,
         network: &dyn Denoiser,
@@ -50,6 +80,7 @@ impl Objective for Backprop {
         targets: Targets<'_>,
         draws: Draws,
     ) -> Result<Differentiated, MethodError> {
+        self.check(network)?;
         let width = network.class_embeddings().dim(1)?;
         let rows = targets.labels.dim(0)?;
         let mut z = random::normal(draws.noise(1), (rows, width), targets.labels.device())?;
@@ -60,23 +91,5 @@ impl Objective for Backprop {
         let logits = network.readout(&z)?.unsqueeze(0)?;
         let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
         Ok(Differentiated { gradients: loss.backward()?, loss: loss.detach() })
-    }
-
-    /// 0: the chain starts from noise in training too.
-    fn kl_to_prior(&self, _: &dyn Denoiser) -> Result<f64, MethodError> {
-        Ok(0.0)
-    }
-
-    fn denoise(
-        &self,
-        network: &dyn Denoiser,
-        features: &dyn Fn(usize) -> Tensor,
-        mut z: Tensor,
-        _: Noise<'_>,
-    ) -> Result<Trajectory, MethodError> {
-        for block in 1..=network.blocks() {
-            z = step(network, block, &features(block), &z, Pass::Eval)?.detach();
-        }
-        Ok(Trajectory { z, per_block: Vec::new() })
     }
 }

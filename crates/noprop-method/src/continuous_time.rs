@@ -4,11 +4,14 @@ use candle_core::{D, Tensor};
 use noprop_kernels::{Backend, cross_entropy, random};
 use noprop_schedule::Schedule;
 
-use crate::discrete_time::{kl_loss, posterior_draw, softmax};
+use crate::noising::scaled_rows;
+use crate::prior::{kl_loss, mean_kl};
+use crate::readout::softmax;
+use crate::sampler::posterior_draw;
 use crate::{
-    BlockInput, BlockLoss, Denoiser, Draws, Integration, LearnedSchedule, LossWeight, MethodError,
-    Noise, Objective, Part, Partition, Pass, Readout, ScheduleAt, Solver, Targets, Trajectory,
-    clean_embeddings,
+    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, Integration, LearnedSchedule, LossWeight,
+    Losses, Method, MethodError, Noise, OdeSolver, Part, Partition, Pass, Readout, ReadoutLoss,
+    ScheduleAt, Solver, Targets, Trajectory, clean_embeddings,
 };
 
 /// The continuous-time objective.
@@ -121,77 +124,13 @@ fn constant(gamma: &Tensor) -> candle_core::Result<ScheduleAt> {
     Ok(ScheduleAt { gamma: gamma.clone(), rate: gamma.zeros_like()? })
 }
 
-/// Times in block `block`'s interval, [N]: each uniform, together spread evenly.
-pub(crate) fn times(
-    draws: Draws,
-    block: usize,
-    partition: &Partition,
-    labels: &Tensor,
-) -> Result<Tensor, MethodError> {
-    let count = labels.dim(0)?;
-    let spread = random::spread(draws.time(block), count, labels.device())?;
-    partition.place(block, &spread)
-}
-
-/// Scales row n of `rows` [N, d] by element n of `factors` [N].
-pub(crate) fn scaled_rows(rows: &Tensor, factors: &Tensor) -> candle_core::Result<Tensor> {
-    rows.broadcast_mul(&factors.unsqueeze(1)?)
-}
-
-impl Objective for ContinuousTime {
+impl Method for ContinuousTime {
     fn blocks(&self) -> usize {
         self.partition.blocks()
     }
 
-    fn block_loss(
-        &self,
-        network: &dyn Denoiser,
-        block: usize,
-        features: &Tensor,
-        targets: Targets<'_>,
-        draws: Draws,
-    ) -> Result<BlockLoss, MethodError> {
-        self.partition.check_blocks(network.blocks())?;
-        let embeddings = network.class_embeddings();
-        let clean = clean_embeddings(embeddings, targets.labels)?;
-        let time = times(draws, block, &self.partition, targets.labels)?;
-        let at = schedule(network)?.at(&time)?;
-        let noise = random::normal(draws.noise(block), clean.shape(), clean.device())?;
-        let z = (scaled_rows(&clean, &at.alpha_bar()?.sqrt()?)?
-            + scaled_rows(&noise, &at.noise_share()?.sqrt()?)?)?;
-        let logits = network.logits(BlockInput {
-            block,
-            features,
-            z: &z,
-            time: &time,
-            pass: Pass::Train(draws.dropout(Part::Block(block))),
-        })?;
-        let guess = softmax(&logits)?.matmul(embeddings)?;
-        let errors = (guess - clean)?.sqr()?.sum(D::Minus1)?;
-        let loss = targets.weigh((self.weights(&at.snr_rate()?)? * &errors)?)?.mean_all()?;
-        Ok(BlockLoss {
-            loss: (loss * self.partition.share(block))?,
-            error: errors.mean_all()?.detach(),
-        })
-    }
-
-    /// CE(readout(z_1), y) + KL(q(z_0|y) ‖ N(0, I)): the two ends of the schedule are trained by these.
-    fn readout_loss(
-        &self,
-        network: &dyn Denoiser,
-        targets: Targets<'_>,
-        draws: Draws,
-    ) -> Result<Tensor, MethodError> {
-        let clean = clean_embeddings(network.class_embeddings(), targets.labels)?;
-        let (clean_end, noise_end) = schedule(network)?.ends();
-        let (clean_end, noise_end) = (constant(clean_end)?, constant(noise_end)?);
-        let noise = random::normal(draws.readout_noise(), clean.shape(), clean.device())?;
-        let z = (clean.broadcast_mul(&clean_end.alpha_bar()?.sqrt()?)?
-            + noise.broadcast_mul(&clean_end.noise_share()?.sqrt()?)?)?;
-        let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
-        let cross_entropy = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
-        let kl = kl_loss(&clean, targets, &noise_end.alpha_bar()?, &noise_end.noise_share()?)?;
-        Ok((cross_entropy + kl)?)
+    fn losses(&self) -> Losses<'_> {
+        Losses::Blockwise(self)
     }
 
     fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
@@ -201,7 +140,7 @@ impl Objective for ContinuousTime {
     fn kl_to_prior(&self, network: &dyn Denoiser) -> Result<f64, MethodError> {
         let alpha_bars = schedule(network)?.alpha_bars(1)?;
         let alpha_bar = alpha_bars.first().copied().unwrap_or_default();
-        crate::discrete_time::mean_kl(alpha_bar, network.class_embeddings())
+        mean_kl(alpha_bar, network.class_embeddings())
     }
 
     fn denoise(
@@ -233,27 +172,89 @@ impl Objective for ContinuousTime {
             let (before, after) = (levels.alpha_bar(t - 1), levels.alpha_bar(t));
             z = match integration.solver {
                 Solver::Posterior => posterior_draw(&z, guess, levels.posterior(t), noise, t)?,
-                Solver::Euler => {
+                Solver::Ode(OdeSolver::Euler) => {
                     // In x = z/√ᾱ and σ = √((1 − ᾱ)/ᾱ) the slope is (x − û)/σ, and a step ends here.
                     let kept = ((1.0 - after) / (1.0 - before)).sqrt();
                     let clean = (&guess * (after.sqrt() - kept * before.sqrt()))?;
                     (clean + (&z * kept)?)?
                 }
-                Solver::Heun => {
+                Solver::Ode(solver @ OdeSolver::Heun) => {
+                    // In x = z/√ᾱ and σ = √((1 − ᾱ)/ᾱ) the slope is (x − û)/σ.
                     let sigma = |alpha_bar: f64| ((1.0 - alpha_bar) / alpha_bar).sqrt();
                     let (from, to) = (sigma(before), sigma(after));
+                    let slope = |x: &Tensor, sigma: f64| -> Result<Tensor, MethodError> {
+                        if sigma == from {
+                            return Ok(((x - &guess)? / from)?);
+                        }
+                        let second = probabilities(&(x * after.sqrt())?, next)?;
+                        Ok(((x - second.matmul(embeddings)?.detach())? / to)?)
+                    };
                     let x = (&z / before.sqrt())?;
-                    let slope = ((&x - guess)? / from)?;
-                    let there = (&x + (&slope * (to - from))?)?;
-                    let second = probabilities(&(&there * after.sqrt())?, next)?;
-                    let second = second.matmul(embeddings)?.detach();
-                    let slope = (slope + ((there - second)? / to)?)?;
-                    ((x + (slope * (0.5 * (to - from)))?)? * after.sqrt())?
+                    (solver.step(&x, from..to, &slope)?.z * after.sqrt())?
                 }
             };
             last[self.partition.owner_of(time) - 1] = Some(believed);
         }
         Ok(Trajectory { z, per_block: last.into_iter().flatten().collect() })
+    }
+}
+
+impl Blockwise for ContinuousTime {
+    fn block_loss(
+        &self,
+        network: &dyn Denoiser,
+        block: usize,
+        features: &Tensor,
+        targets: Targets<'_>,
+        draws: Draws,
+    ) -> Result<BlockLoss, MethodError> {
+        self.partition.check_blocks(network.blocks())?;
+        let embeddings = network.class_embeddings();
+        let clean = clean_embeddings(embeddings, targets.labels)?;
+        let time = self.partition.times(draws, block, targets.labels)?;
+        let at = schedule(network)?.at(&time)?;
+        let noise = random::normal(draws.noise(block), clean.shape(), clean.device())?;
+        let z = (scaled_rows(&clean, &at.alpha_bar()?.sqrt()?)?
+            + scaled_rows(&noise, &at.noise_share()?.sqrt()?)?)?;
+        let logits = network.logits(BlockInput {
+            block,
+            features,
+            z: &z,
+            time: &time,
+            pass: Pass::Train(draws.dropout(Part::Block(block))),
+        })?;
+        let guess = softmax(&logits)?.matmul(embeddings)?;
+        let errors = (guess - clean)?.sqr()?.sum(D::Minus1)?;
+        let loss = targets.weigh((self.weights(&at.snr_rate()?)? * &errors)?)?.mean_all()?;
+        Ok(BlockLoss {
+            loss: (loss * self.partition.share(block))?,
+            error: errors.mean_all()?.detach(),
+        })
+    }
+
+    fn readout_loss(&self) -> Option<&dyn ReadoutLoss> {
+        Some(self)
+    }
+}
+
+impl ReadoutLoss for ContinuousTime {
+    /// CE(readout(z_1), y) + KL(q(z_0|y) ‖ N(0, I)): the two ends of the schedule are trained by these.
+    fn loss(
+        &self,
+        network: &dyn Denoiser,
+        targets: Targets<'_>,
+        draws: Draws,
+    ) -> Result<Tensor, MethodError> {
+        let clean = clean_embeddings(network.class_embeddings(), targets.labels)?;
+        let (clean_end, noise_end) = schedule(network)?.ends();
+        let (clean_end, noise_end) = (constant(clean_end)?, constant(noise_end)?);
+        let noise = random::normal(draws.readout_noise(), clean.shape(), clean.device())?;
+        let z = (clean.broadcast_mul(&clean_end.alpha_bar()?.sqrt()?)?
+            + noise.broadcast_mul(&clean_end.noise_share()?.sqrt()?)?)?;
+        let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
+        let cross_entropy = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
+        let kl = kl_loss(&clean, targets, &noise_end.alpha_bar()?, &noise_end.noise_share()?)?;
+        Ok((cross_entropy + kl)?)
     }
 }
 
@@ -332,7 +333,7 @@ mod tests {
         let expected =
             [[closed(0.3, 1.0), closed(-1.2, 0.0)], [closed(2.0, 1.0), closed(0.1, 0.0)]];
         for (solver, steps) in
-            [(Solver::Euler, 1), (Solver::Euler, 7), (Solver::Heun, 3), (Solver::Heun, 20)]
+            [(Solver::EULER, 1), (Solver::EULER, 7), (Solver::HEUN, 3), (Solver::HEUN, 20)]
         {
             for (row, expected) in arrives(solver, steps).iter().zip(&expected) {
                 for (z, expected) in row.iter().zip(expected) {
@@ -351,10 +352,10 @@ mod tests {
     #[test]
     fn the_readout_loss_is_cross_entropy_and_kl() {
         let oracle = Oracle::new();
-        let objective = objective(Solver::Euler, 1, LossWeight::Snr);
+        let objective = objective(Solver::EULER, 1, LossWeight::Snr);
         let labels = Tensor::new(&[0u32, 1, 1], &Device::Cpu).unwrap();
         let draws = Seed(1).at(0, 0);
-        let loss = objective.readout_loss(&oracle, (&labels).into(), draws).unwrap();
+        let loss = ReadoutLoss::loss(&objective, &oracle, (&labels).into(), draws).unwrap();
         let loss = f64::from(loss.to_scalar::<f32>().unwrap());
         let kl = objective.kl_to_prior(&oracle).unwrap();
         assert!((loss - 2f64.ln() - kl).abs() < 1e-5, "{loss} {kl}");
@@ -365,7 +366,7 @@ mod tests {
     fn weights_follow_the_schedule() {
         let schedule = Oracle::new().schedule;
         let weights =
-            |weight| objective(Solver::Euler, 1, weight).weights_at(&schedule, 40).unwrap();
+            |weight| objective(Solver::EULER, 1, weight).weights_at(&schedule, 40).unwrap();
         let paper = weights(LossWeight::Snr);
         // The mean of SNR' over equal intervals is about SNR(1) − SNR(0).
         let levels = schedule.alpha_bars(1).unwrap();

@@ -76,8 +76,8 @@ pub struct BlockInput<'a> {
 /// The guess is û = softmax(logits) @ W_embed; a network returns the logits. A network of your own needs
 /// [`Self::parameters`], [`Self::class_embeddings`], [`Self::blocks`], [`Self::logits`] and [`Self::readout`].
 ///
-/// It is `Sync`, because blocks that never wait for each other are trained side by side.
-pub trait Denoiser: Sync {
+/// It is `Send` and `Sync`, because blocks are trained on several threads.
+pub trait Denoiser: Send + Sync {
     /// B, the number of blocks.
     fn blocks(&self) -> usize;
 
@@ -140,4 +140,61 @@ pub trait Denoiser: Sync {
             EncoderKind::Shared | EncoderKind::Frozen => Part::Encoder,
         }
     }
+}
+
+/// Passes [`Denoiser`] on to the network that a pointer holds.
+macro_rules! through_pointer {
+    ($(impl<$param:ident> for $pointer:ty;)+) => {$(
+        impl<$param: Denoiser + ?Sized> Denoiser for $pointer {
+            fn blocks(&self) -> usize {
+                (**self).blocks()
+            }
+
+            fn parameters(&self) -> &Parameters {
+                (**self).parameters()
+            }
+
+            fn class_embeddings(&self) -> &Tensor {
+                (**self).class_embeddings()
+            }
+
+            fn encoder(&self) -> EncoderKind {
+                (**self).encoder()
+            }
+
+            fn encode(&self, part: Part, images: &Tensor, pass: Pass) -> Result<Tensor> {
+                (**self).encode(part, images, pass)
+            }
+
+            fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
+                (**self).logits(input)
+            }
+
+            fn readout(&self, z: &Tensor) -> Result<Tensor> {
+                (**self).readout(z)
+            }
+
+            fn schedule(&self) -> Option<&LearnedSchedule> {
+                (**self).schedule()
+            }
+
+            fn mix(&self, block: usize) -> Option<&Tensor> {
+                (**self).mix(block)
+            }
+
+            fn stacked(&self) -> Result<Option<Box<dyn StackedBlocks>>> {
+                (**self).stacked()
+            }
+
+            fn encoder_part(&self, block: usize) -> Part {
+                (**self).encoder_part(block)
+            }
+        }
+    )+};
+}
+
+through_pointer! {
+    impl<N> for &N;
+    impl<N> for Box<N>;
+    impl<N> for std::sync::Arc<N>;
 }

@@ -1,14 +1,16 @@
 //! NoProp-DT: T blocks, one noise level each (Eqs. 3, 5-8, Algorithm 1).
 
-use candle_core::D;
 use candle_core::{Device, Tensor};
 use noprop_kernels::{Backend, cross_entropy, denoise_loss, random};
-use noprop_schedule::{Posterior, Schedule, kl_to_prior};
+use noprop_schedule::Schedule;
 
+use crate::prior::{kl_loss, mean_kl};
+use crate::readout::softmax;
+use crate::sampler::posterior_draw;
 use crate::{
-    BlockInput, BlockLoss, Denoiser, Draws, LossWeight, MethodError, Noise, Objective, Part, Pass,
-    Readout, SamplerKind, StackedBlocks, StackedLosses, Targets, Trajectory, clean_embeddings,
-    noised,
+    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, LossWeight, Losses, Method, MethodError,
+    Noise, Part, Pass, Readout, ReadoutLoss, StackedBlocks, StackedLosses, Targets, Trajectory,
+    clean_embeddings, noised,
 };
 
 /// The discrete-time objective.
@@ -135,71 +137,13 @@ fn distances(
     Ok((loss, error))
 }
 
-impl Objective for DiscreteTime {
+impl Method for DiscreteTime {
     fn blocks(&self) -> usize {
         self.schedule.steps()
     }
 
-    fn block_loss(
-        &self,
-        network: &dyn Denoiser,
-        block: usize,
-        features: &Tensor,
-        targets: Targets<'_>,
-        draws: Draws,
-    ) -> Result<BlockLoss, MethodError> {
-        self.check(network)?;
-        let embeddings = network.class_embeddings();
-        let clean = clean_embeddings(embeddings, targets.labels)?;
-        let level = block - 1;
-        let z = noised(&clean, self.schedule.alpha_bar(level), draws.noise(block))?;
-        let logits = network.logits(BlockInput {
-            block,
-            features,
-            z: &z,
-            time: &self.time(level, &z)?,
-            pass: Pass::Train(draws.dropout(Part::Block(block))),
-        })?;
-        let (loss, error) = distances(&logits.unsqueeze(0)?, embeddings, targets)?;
-        Ok(BlockLoss { loss: (loss.squeeze(0)? * self.weight(block))?, error: error.squeeze(0)? })
-    }
-
-    fn stacked(&self, device: &Device) -> Result<Option<Box<dyn StackedLosses + '_>>, MethodError> {
-        let blocks = self.schedule.steps();
-        let column = |value: &dyn Fn(usize) -> f64| {
-            let values: Vec<f32> = (1..=blocks).map(|block| value(block) as f32).collect();
-            Tensor::from_vec(values, blocks, device)
-        };
-        let signal = column(&|block| self.schedule.alpha_bar(block - 1).sqrt())?;
-        let noise = column(&|block| (1.0 - self.schedule.alpha_bar(block - 1)).sqrt())?;
-        Ok(Some(Box::new(Stacked {
-            objective: self,
-            signal: signal.reshape((blocks, 1, 1))?,
-            noise: noise.reshape((blocks, 1, 1))?,
-            weights: column(&|block| self.weight(block))?,
-        })))
-    }
-
-    /// CE(readout(z_T), y), and KL(q(z_0|y) ‖ N(0, I)) where something that is trained changes it: class embeddings with ᾱ_0 > 0.
-    fn readout_loss(
-        &self,
-        network: &dyn Denoiser,
-        targets: Targets<'_>,
-        draws: Draws,
-    ) -> Result<Tensor, MethodError> {
-        self.check(network)?;
-        let clean = clean_embeddings(network.class_embeddings(), targets.labels)?;
-        let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
-        let z = noised(&clean, alpha_bar, draws.readout_noise())?;
-        let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
-        let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
-        let trained = network.parameters().trainable(&[Part::Embedding]).next().is_some();
-        let alpha_bar_0 = self.schedule.alpha_bar(0);
-        if !trained || alpha_bar_0 == 0.0 {
-            return Ok(loss);
-        }
-        let one = |value: f64| Tensor::new(&[value as f32], clean.device());
-        Ok((loss + kl_loss(&clean, targets, &one(alpha_bar_0)?, &one(1.0 - alpha_bar_0)?)?)?)
+    fn losses(&self) -> Losses<'_> {
+        Losses::Blockwise(self)
     }
 
     fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
@@ -238,56 +182,74 @@ impl Objective for DiscreteTime {
     }
 }
 
-/// z_t from z_{t-1} and the guess û (Eq. 3): the posterior's mean, and its noise if the sampler wants it.
-pub(crate) fn posterior_draw(
-    z: &Tensor,
-    guess: Tensor,
-    step: Posterior,
-    noise: Noise<'_>,
-    t: usize,
-) -> Result<Tensor, MethodError> {
-    let mean = ((guess * step.a)? + (z * step.b)?)?;
-    Ok(match noise.sampler.kind {
-        SamplerKind::Mean => mean,
-        SamplerKind::Stochastic => {
-            let key = noise.seed().sampler_step(noise.run, t);
-            let epsilon = random::normal_rows(key, noise.rows, z.dim(1)?, z.device())?;
-            (mean + (epsilon * step.c.sqrt())?)?
+impl Blockwise for DiscreteTime {
+    fn block_loss(
+        &self,
+        network: &dyn Denoiser,
+        block: usize,
+        features: &Tensor,
+        targets: Targets<'_>,
+        draws: Draws,
+    ) -> Result<BlockLoss, MethodError> {
+        self.check(network)?;
+        let embeddings = network.class_embeddings();
+        let clean = clean_embeddings(embeddings, targets.labels)?;
+        let level = block - 1;
+        let z = noised(&clean, self.schedule.alpha_bar(level), draws.noise(block))?;
+        let logits = network.logits(BlockInput {
+            block,
+            features,
+            z: &z,
+            time: &self.time(level, &z)?,
+            pass: Pass::Train(draws.dropout(Part::Block(block))),
+        })?;
+        let (loss, error) = distances(&logits.unsqueeze(0)?, embeddings, targets)?;
+        Ok(BlockLoss { loss: (loss.squeeze(0)? * self.weight(block))?, error: error.squeeze(0)? })
+    }
+
+    fn readout_loss(&self) -> Option<&dyn ReadoutLoss> {
+        Some(self)
+    }
+
+    fn stacked(&self, device: &Device) -> Result<Option<Box<dyn StackedLosses + '_>>, MethodError> {
+        let blocks = self.schedule.steps();
+        let column = |value: &dyn Fn(usize) -> f64| {
+            let values: Vec<f32> = (1..=blocks).map(|block| value(block) as f32).collect();
+            Tensor::from_vec(values, blocks, device)
+        };
+        let signal = column(&|block| self.schedule.alpha_bar(block - 1).sqrt())?;
+        let noise = column(&|block| (1.0 - self.schedule.alpha_bar(block - 1)).sqrt())?;
+        Ok(Some(Box::new(Stacked {
+            objective: self,
+            signal: signal.reshape((blocks, 1, 1))?,
+            noise: noise.reshape((blocks, 1, 1))?,
+            weights: column(&|block| self.weight(block))?,
+        })))
+    }
+}
+
+impl ReadoutLoss for DiscreteTime {
+    /// CE(readout(z_T), y), and KL(q(z_0|y) ‖ N(0, I)) where something that is trained changes it: class embeddings with ᾱ_0 > 0.
+    fn loss(
+        &self,
+        network: &dyn Denoiser,
+        targets: Targets<'_>,
+        draws: Draws,
+    ) -> Result<Tensor, MethodError> {
+        self.check(network)?;
+        let clean = clean_embeddings(network.class_embeddings(), targets.labels)?;
+        let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
+        let z = noised(&clean, alpha_bar, draws.readout_noise())?;
+        let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
+        let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
+        let trained = network.parameters().trainable(&[Part::Embedding]).next().is_some();
+        let alpha_bar_0 = self.schedule.alpha_bar(0);
+        if !trained || alpha_bar_0 == 0.0 {
+            return Ok(loss);
         }
-    })
-}
-
-/// KL(q(z_0|y) ‖ N(0, I)) in nats, averaged over a batch with embeddings `clean` [N, d]: a scalar to be minimised,
-/// ½(ᾱ_0 (‖u‖² − d) − d ln(1 − ᾱ_0)). `alpha_bar` is ᾱ_0 and `noise_share` 1 − ᾱ_0, `[1]` each.
-///
-/// Where images have weights, the part that depends on the image is weighted. The rest takes the weights' mean for 1, which over a
-/// whole epoch it is.
-pub(crate) fn kl_loss(
-    clean: &Tensor,
-    targets: Targets<'_>,
-    alpha_bar: &Tensor,
-    noise_share: &Tensor,
-) -> Result<Tensor, MethodError> {
-    let d = clean.dim(1)? as f64;
-    let squares = targets.weigh(clean.sqr()?.sum(D::Minus1)?)?;
-    let signal = squares.mean_keepdim(0)?.affine(1.0, -d)?;
-    let kl = ((alpha_bar * signal)? - (noise_share.log()? * d)?)?;
-    Ok((kl * 0.5)?.squeeze(0)?)
-}
-
-/// KL(q(z_0|y) ‖ N(0, I)) in nats for ᾱ_0, averaged over the classes of W_embed [classes, d].
-pub(crate) fn mean_kl(alpha_bar_0: f64, class_embeddings: &Tensor) -> Result<f64, MethodError> {
-    let (_, dimension) = class_embeddings.dims2()?;
-    let norms = class_embeddings.sqr()?.sum(D::Minus1)?.to_vec1::<f32>()?;
-    let total: f64 =
-        norms.iter().map(|&norm| kl_to_prior(alpha_bar_0, norm.into(), dimension)).sum();
-    Ok(total / norms.len().max(1) as f64)
-}
-
-/// Softmax over the last dimension in plain differentiable ops; candle-nn's fused one has no backward.
-pub(crate) fn softmax(logits: &Tensor) -> candle_core::Result<Tensor> {
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
-    shifted.broadcast_div(&shifted.sum_keepdim(D::Minus1)?)
+        let one = |value: f64| Tensor::new(&[value as f32], clean.device());
+        Ok((loss + kl_loss(&clean, targets, &one(alpha_bar_0)?, &one(1.0 - alpha_bar_0)?)?)?)
+    }
 }
 
 #[cfg(test)]
@@ -296,7 +258,7 @@ mod tests {
     use noprop_schedule::ScheduleKind;
 
     use super::*;
-    use crate::{Init, ParameterBuilder, Parameters, Sampler, Seed};
+    use crate::{Init, ParameterBuilder, Parameters, Sampler, SamplerKind, Seed};
 
     const STEPS: usize = 10;
 
@@ -389,7 +351,7 @@ mod tests {
             let alpha_bar_0 = schedule.alpha_bar(0);
             let objective = DiscreteTime::new(schedule, 0.1, LossWeight::Snr).unwrap();
             let draws = Seed(1).at(0, 0);
-            let loss = objective.readout_loss(&network, (&labels).into(), draws).unwrap();
+            let loss = ReadoutLoss::loss(&objective, &network, (&labels).into(), draws).unwrap();
             let kl = objective.kl_to_prior(&network).unwrap();
             let pass = loss.backward().unwrap();
             // Without the KL nothing that depends on the embeddings is left.

@@ -61,18 +61,9 @@ pub enum MethodError {
         "readout posterior needs its sigma in a file, as in posterior:0.5; in runs of the first format it means what is now bayes"
     )]
     AmbiguousReadout,
-    /// The objective needs a learned noise schedule, and the network has none.
+    /// The method needs a learned noise schedule, and the network has none.
     #[error("the network has no learned noise schedule, which continuous time needs")]
     NoSchedule,
-    /// The objective answers without a readout.
-    #[error("flow matching answers with the nearest class embedding and trains no readout")]
-    NoReadout,
-    /// The method trains no block alone.
-    #[error("this method trains everything at once, and no block alone")]
-    EndToEnd,
-    /// The method trains every block alone.
-    #[error("this method gives every block a loss of its own")]
-    Blockwise,
     /// The network cannot mix a block's guess with what came before.
     #[error("the network has no mixing weights, which back-propagation needs")]
     NoMix,

@@ -3,12 +3,12 @@
 use candle_core::{D, Tensor};
 use noprop_kernels::{Backend, cross_entropy, random};
 
-use crate::continuous_time::{scaled_rows, times};
-use crate::discrete_time::softmax;
-use crate::readout::nearness;
+use crate::noising::scaled_rows;
+use crate::readout::{nearness, softmax};
 use crate::{
-    BlockInput, BlockLoss, Denoiser, Draws, Integration, LossWeight, MethodError, Noise, Objective,
-    Part, Partition, Pass, ReadoutTraining, Targets, Trajectory, clean_embeddings,
+    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, Integration, LossWeight, Losses, Method,
+    MethodError, Noise, OdeSolver, Part, Partition, Pass, ReadoutLoss, Targets, Trajectory,
+    clean_embeddings,
 };
 
 /// The flow-matching objective.
@@ -28,19 +28,15 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct FlowMatching {
     loss_weight: LossWeight,
-    integration: Integration,
+    integration: Integration<OdeSolver>,
     partition: Partition,
     path_noise: f64,
 }
 
 impl FlowMatching {
     /// One block for all times; `integration` is how images are classified unless a sampler says otherwise.
-    ///
-    /// # Errors
-    /// [`MethodError::Solver`] for the posterior, which belongs to diffusion.
-    pub fn new(loss_weight: LossWeight, integration: Integration) -> Result<Self, MethodError> {
-        let integration = integration.of_slopes()?;
-        Ok(Self { loss_weight, integration, partition: Partition::whole(), path_noise: 0.0 })
+    pub fn new(loss_weight: LossWeight, integration: Integration<OdeSolver>) -> Self {
+        Self { loss_weight, integration, partition: Partition::whole(), path_noise: 0.0 }
     }
 
     /// The same with `intervals` blocks, each owning an interval of time, of equal loss mass ∫ w(t) dt with w the factor before
@@ -115,11 +111,57 @@ fn nearest(z: &Tensor, embeddings: &Tensor) -> Result<Tensor, MethodError> {
     Ok(softmax(&(nearness(z, embeddings)? * 2.0)?)?)
 }
 
-impl Objective for FlowMatching {
+impl Method for FlowMatching {
     fn blocks(&self) -> usize {
         self.partition.blocks()
     }
 
+    fn losses(&self) -> Losses<'_> {
+        Losses::Blockwise(self)
+    }
+
+    fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
+        nearest(z, network.class_embeddings())
+    }
+
+    fn denoise(
+        &self,
+        network: &dyn Denoiser,
+        features: &dyn Fn(usize) -> Tensor,
+        mut z: Tensor,
+        noise: Noise<'_>,
+    ) -> Result<Trajectory, MethodError> {
+        let integration = noise.sampler.ode(self.integration)?;
+        self.partition.check_blocks(network.blocks())?;
+        self.partition.check_steps(integration.steps.get())?;
+        let features: Vec<Tensor> = (1..=self.blocks()).map(features).collect();
+        let embeddings = &network.class_embeddings().detach();
+        let rows = z.dim(0)?;
+        let velocity = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
+            let block = self.partition.owner_of(time);
+            let (features, time) =
+                (&features[block - 1], &Tensor::full(time as f32, rows, z.device())?);
+            let input = BlockInput { block, features, z, time, pass: Pass::Eval };
+            Ok(network.logits(input)?.detach().matmul(embeddings)?.detach())
+        };
+        // A block believes in the class whose embedding its slope leads to: in its last step, and at the end the last block.
+        let mut last = vec![None; self.blocks()];
+        for (time, next) in integration.intervals() {
+            let step = integration.solver.step(&z, time..next, &velocity)?;
+            last[self.partition.owner_of(time) - 1] = Some((z, step.first, 1.0 - time));
+            z = step.z;
+        }
+        last.pop();
+        let mut per_block = Vec::with_capacity(self.blocks());
+        for (z, slope, left) in last.into_iter().flatten() {
+            per_block.push(nearest(&(z + (slope * left)?)?, embeddings)?);
+        }
+        per_block.push(nearest(&z, embeddings)?);
+        Ok(Trajectory { z, per_block })
+    }
+}
+
+impl Blockwise for FlowMatching {
     fn block_loss(
         &self,
         network: &dyn Denoiser,
@@ -131,7 +173,7 @@ impl Objective for FlowMatching {
         self.partition.check_blocks(network.blocks())?;
         let embeddings = network.class_embeddings();
         let clean = clean_embeddings(embeddings, targets.labels)?;
-        let time = times(draws, block, &self.partition, targets.labels)?;
+        let time = self.partition.times(draws, block, targets.labels)?;
         let noise = random::normal(draws.noise(block), clean.shape(), clean.device())?;
         let mut z = (scaled_rows(&clean, &time)? + scaled_rows(&noise, &time.affine(-1.0, 1.0)?)?)?;
         if self.path_noise > 0.0 {
@@ -159,63 +201,9 @@ impl Objective for FlowMatching {
         Ok(BlockLoss { error, loss: ((flow + anchor)? * share)? })
     }
 
-    /// Through the anchor.
-    fn readout_training(&self) -> ReadoutTraining {
-        ReadoutTraining::WithBlocks
-    }
-
-    fn readout_loss(
-        &self,
-        _: &dyn Denoiser,
-        _: Targets<'_>,
-        _: Draws,
-    ) -> Result<Tensor, MethodError> {
-        Err(MethodError::NoReadout)
-    }
-
-    fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
-        nearest(z, network.class_embeddings())
-    }
-
-    /// 0: at t = 0 the path holds noise alone.
-    fn kl_to_prior(&self, _: &dyn Denoiser) -> Result<f64, MethodError> {
-        Ok(0.0)
-    }
-
-    fn denoise(
-        &self,
-        network: &dyn Denoiser,
-        features: &dyn Fn(usize) -> Tensor,
-        mut z: Tensor,
-        noise: Noise<'_>,
-    ) -> Result<Trajectory, MethodError> {
-        let integration = noise.sampler.integration.unwrap_or(self.integration).of_slopes()?;
-        self.partition.check_blocks(network.blocks())?;
-        self.partition.check_steps(integration.steps.get())?;
-        let features: Vec<Tensor> = (1..=self.blocks()).map(features).collect();
-        let embeddings = &network.class_embeddings().detach();
-        let rows = z.dim(0)?;
-        let velocity = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
-            let block = self.partition.owner_of(time);
-            let (features, time) =
-                (&features[block - 1], &Tensor::full(time as f32, rows, z.device())?);
-            let input = BlockInput { block, features, z, time, pass: Pass::Eval };
-            Ok(network.logits(input)?.detach().matmul(embeddings)?.detach())
-        };
-        // A block believes in the class whose embedding its slope leads to: in its last step, and at the end the last block.
-        let mut last = vec![None; self.blocks()];
-        for (time, next) in integration.intervals() {
-            let step = integration.solver.step(&z, time..next, &velocity)?;
-            last[self.partition.owner_of(time) - 1] = Some((z, step.first, 1.0 - time));
-            z = step.z;
-        }
-        last.pop();
-        let mut per_block = Vec::with_capacity(self.blocks());
-        for (z, slope, left) in last.into_iter().flatten() {
-            per_block.push(nearest(&(z + (slope * left)?)?, embeddings)?);
-        }
-        per_block.push(nearest(&z, embeddings)?);
-        Ok(Trajectory { z, per_block })
+    /// The anchor trains it, which is part of every block's loss.
+    fn readout_loss(&self) -> Option<&dyn ReadoutLoss> {
+        None
     }
 }
 
@@ -271,11 +259,11 @@ mod tests {
         }
     }
 
-    fn end(field: Field, solver: Solver, steps: u32) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    fn end(field: Field, solver: OdeSolver, steps: u32) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
         let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
         let oracle = Oracle { field, embeddings, parameters: Parameters::default() };
         let integration = Integration { solver, steps: NonZeroU32::new(steps).unwrap() };
-        let objective = FlowMatching::new(LossWeight::Snr, integration).unwrap();
+        let objective = FlowMatching::new(LossWeight::Snr, integration);
         let z = Tensor::new(&[[1f32, -2.], [0.5, 3.]], &Device::Cpu).unwrap();
         let sampler = Sampler::once(SamplerKind::Mean);
         let noise = Noise { sampler: &sampler, run: 0, rows: &[0, 1] };
@@ -287,7 +275,7 @@ mod tests {
     #[test]
     fn a_right_velocity_arrives_and_is_answered_with_its_class() {
         for steps in [1, 2, 50] {
-            let (z, answer) = end(Field::ToClassOne, Solver::Euler, steps);
+            let (z, answer) = end(Field::ToClassOne, OdeSolver::Euler, steps);
             for (z, answer) in z.iter().zip(&answer) {
                 assert!(z[0].abs() < 1e-5 && (z[1] - 1.0).abs() < 1e-5, "{steps}: {z:?}");
                 assert!(answer[1] > answer[0]);
@@ -300,9 +288,9 @@ mod tests {
     fn solvers_have_their_orders() {
         let exact = (-1f32).exp();
         let error = |solver, steps| (end(Field::Decay, solver, steps).0[0][0] - exact).abs();
-        let ratio = error(Solver::Euler, 10) / error(Solver::Euler, 20);
+        let ratio = error(OdeSolver::Euler, 10) / error(OdeSolver::Euler, 20);
         assert!((1.8..2.3).contains(&ratio), "Euler: {ratio}");
-        let ratio = error(Solver::Heun, 5) / error(Solver::Heun, 10);
+        let ratio = error(OdeSolver::Heun, 5) / error(OdeSolver::Heun, 10);
         assert!((3.5..4.8).contains(&ratio), "Heun: {ratio}");
     }
 
@@ -310,9 +298,9 @@ mod tests {
     /// and `clipped:C` is the paper's until it reaches C.
     #[test]
     fn weights_are_of_the_embeddings_error() {
-        let integration = Integration { solver: Solver::Euler, steps: NonZeroU32::MIN };
+        let integration = Integration { solver: OdeSolver::Euler, steps: NonZeroU32::MIN };
         let of_embedding = |weight: LossWeight, t: f64| {
-            FlowMatching::new(weight, integration).unwrap().weight(t) / (1.0 - t).powi(2)
+            FlowMatching::new(weight, integration).weight(t) / (1.0 - t).powi(2)
         };
         for t in [0.0f64, 0.25, 0.5, 0.9] {
             let paper = 1.0 / (1.0 - t).powi(2);
@@ -333,10 +321,10 @@ mod tests {
     fn path_noise_has_its_deviation() {
         let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
         let oracle = Oracle { field: Field::Decay, embeddings, parameters: Parameters::default() };
-        let integration = Integration { solver: Solver::Euler, steps: NonZeroU32::MIN };
+        let integration = Integration { solver: OdeSolver::Euler, steps: NonZeroU32::MIN };
         let labels = Tensor::zeros(40_000, DType::U32, &Device::Cpu).unwrap();
         let error = |sigma: f64| {
-            let objective = FlowMatching::new(LossWeight::Snr, integration).unwrap();
+            let objective = FlowMatching::new(LossWeight::Snr, integration);
             let objective = objective.path_noise(sigma).unwrap();
             let draws = Seed(1).at(0, 0);
             let loss = objective.block_loss(&oracle, 1, &labels, (&labels).into(), draws);
@@ -346,7 +334,7 @@ mod tests {
             let grown = error(sigma) - error(0.0);
             assert!((grown / (2.0 * sigma * sigma) - 1.0).abs() < 0.05, "{sigma}: {grown}");
         }
-        let objective = FlowMatching::new(LossWeight::Snr, integration).unwrap();
+        let objective = FlowMatching::new(LossWeight::Snr, integration);
         for wrong in [-1.0, f64::NAN, f64::INFINITY] {
             assert!(objective.clone().path_noise(wrong).is_err());
         }
@@ -355,10 +343,10 @@ mod tests {
     /// What training multiplies by is the weight that figures and intervals are made of.
     #[test]
     fn weights_of_a_batch_are_the_weight_at_its_times() {
-        let integration = Integration { solver: Solver::Euler, steps: NonZeroU32::MIN };
+        let integration = Integration { solver: OdeSolver::Euler, steps: NonZeroU32::MIN };
         let times = [0f32, 0.25, 0.5, 0.9];
         for weight in [LossWeight::Snr, LossWeight::Uniform, LossWeight::Clipped(5.0)] {
-            let objective = FlowMatching::new(weight, integration).unwrap();
+            let objective = FlowMatching::new(weight, integration);
             let found = objective.weights(&Tensor::new(&times, &Device::Cpu).unwrap()).unwrap();
             for (found, t) in found.to_vec1::<f32>().unwrap().into_iter().zip(times) {
                 let wanted = objective.weight(f64::from(t));
@@ -371,9 +359,9 @@ mod tests {
     #[test]
     fn intervals_have_equal_mass_of_the_weight() {
         let integration =
-            Integration { solver: Solver::Euler, steps: NonZeroU32::new(10).unwrap() };
+            Integration { solver: OdeSolver::Euler, steps: NonZeroU32::new(10).unwrap() };
         let bound = |weight: LossWeight| {
-            let divided = FlowMatching::new(weight, integration).unwrap().divided(2).unwrap();
+            let divided = FlowMatching::new(weight, integration).divided(2).unwrap();
             divided.partition().interval(1).end
         };
         assert!((bound(LossWeight::Snr) - 0.5).abs() < 1e-12);
@@ -382,10 +370,8 @@ mod tests {
 
     #[test]
     fn the_posterior_is_not_for_flows() {
-        let integration = Integration { solver: Solver::Posterior, steps: NonZeroU32::MIN };
-        assert!(matches!(
-            FlowMatching::new(LossWeight::Snr, integration),
-            Err(MethodError::Solver)
-        ));
+        let posterior = Integration { solver: Solver::Posterior, steps: NonZeroU32::MIN };
+        let refused = Integration::<OdeSolver>::try_from(posterior);
+        assert!(matches!(refused, Err(MethodError::Solver)));
     }
 }

@@ -10,24 +10,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::MethodError;
 
-/// How a step in time is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Solver {
-    /// The diffusion posterior of Eq. 3 between two times, its noise term as the sampler says. For `ct`.
-    Posterior,
-    /// One evaluation a step, of the ordinary differential equation.
+/// A solver of an ordinary differential equation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OdeSolver {
+    /// One evaluation a step.
     Euler,
     /// Two evaluations a step: the mean of the slopes at its two ends.
     Heun,
 }
 
+/// A rule for a step in time. Each method takes some of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Solver {
+    /// The diffusion posterior of Eq. 3 between two times, with the noise term that the sampler chooses: for diffusion alone.
+    Posterior,
+    /// A solver of the ordinary differential equation.
+    Ode(OdeSolver),
+}
+
+impl Solver {
+    /// Euler's method.
+    pub const EULER: Self = Self::Ode(OdeSolver::Euler);
+    /// Heun's method.
+    pub const HEUN: Self = Self::Ode(OdeSolver::Heun);
+}
+
 impl fmt::Display for Solver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(match *self {
             Self::Posterior => "posterior",
-            Self::Euler => "euler",
-            Self::Heun => "heun",
+            Self::EULER => "euler",
+            Self::HEUN => "heun",
         })
     }
 }
@@ -38,8 +52,8 @@ impl FromStr for Solver {
     fn from_str(name: &str) -> Result<Self, MethodError> {
         match name {
             "posterior" => Ok(Self::Posterior),
-            "euler" => Ok(Self::Euler),
-            "heun" => Ok(Self::Heun),
+            "euler" => Ok(Self::EULER),
+            "heun" => Ok(Self::HEUN),
             _ => Err(MethodError::UnknownName {
                 what: "solver",
                 name: name.into(),
@@ -49,7 +63,39 @@ impl FromStr for Solver {
     }
 }
 
-/// Where a step of dz/dt = slope(z, t) ended.
+impl TryFrom<String> for Solver {
+    type Error = MethodError;
+
+    fn try_from(name: String) -> Result<Self, MethodError> {
+        name.parse()
+    }
+}
+
+impl From<Solver> for String {
+    fn from(solver: Solver) -> Self {
+        solver.to_string()
+    }
+}
+
+impl From<OdeSolver> for Solver {
+    fn from(solver: OdeSolver) -> Self {
+        Self::Ode(solver)
+    }
+}
+
+impl TryFrom<Solver> for OdeSolver {
+    type Error = MethodError;
+
+    /// Refuses the posterior, which does not solve an equation of slopes.
+    fn try_from(solver: Solver) -> Result<Self, MethodError> {
+        match solver {
+            Solver::Posterior => Err(MethodError::Solver),
+            Solver::Ode(solver) => Ok(solver),
+        }
+    }
+}
+
+/// The end of a step of dz/dt = slope(z, t).
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     /// z at the end of the step, [N, d].
@@ -58,8 +104,8 @@ pub(crate) struct Step {
     pub first: Tensor,
 }
 
-impl Solver {
-    /// One step from `z` [N, d] over the times `over`. The posterior is no solver of this equation: Euler takes its place.
+impl OdeSolver {
+    /// Takes one step from `z` [N, d] over the times `over`.
     pub(crate) fn step(
         self,
         z: &Tensor,
@@ -69,7 +115,7 @@ impl Solver {
         let length = over.end - over.start;
         let first = slope(z, over.start)?;
         let z = match self {
-            Self::Euler | Self::Posterior => (z + (&first * length)?)?,
+            Self::Euler => (z + (&first * length)?)?,
             Self::Heun => {
                 let there = (z + (&first * length)?)?;
                 let both = (&first + slope(&there, over.end)?)?;
@@ -82,26 +128,33 @@ impl Solver {
 
 /// A solver and its number of steps from t = 0 to t = 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Integration {
-    /// How a step is made.
-    pub solver: Solver,
-    /// How many.
+pub struct Integration<S = Solver> {
+    /// The rule for one step.
+    pub solver: S,
+    /// The number of steps.
     pub steps: NonZeroU32,
 }
 
-impl Integration {
-    /// Refuses the posterior, which is no solver of an equation that gives slopes.
-    pub(crate) fn of_slopes(self) -> Result<Self, MethodError> {
-        match self.solver {
-            Solver::Posterior => Err(MethodError::Solver),
-            Solver::Euler | Solver::Heun => Ok(self),
-        }
-    }
-
+impl<S> Integration<S> {
     /// The times 0, 1/steps, …, 1 in pairs: the beginning and the end of each step.
-    pub fn intervals(self) -> impl DoubleEndedIterator<Item = (f64, f64)> {
+    pub fn intervals(&self) -> impl DoubleEndedIterator<Item = (f64, f64)> + use<S> {
         let steps = self.steps.get();
         let time = move |i: u32| f64::from(i) / f64::from(steps);
         (0..steps).map(move |i| (time(i), time(i + 1)))
+    }
+}
+
+impl From<Integration<OdeSolver>> for Integration {
+    fn from(Integration { solver, steps }: Integration<OdeSolver>) -> Self {
+        Self { solver: solver.into(), steps }
+    }
+}
+
+impl TryFrom<Integration> for Integration<OdeSolver> {
+    type Error = MethodError;
+
+    /// Refuses the posterior, which does not solve an equation of slopes.
+    fn try_from(Integration { solver, steps }: Integration) -> Result<Self, MethodError> {
+        Ok(Self { solver: solver.try_into()?, steps })
     }
 }

@@ -9,7 +9,8 @@
 //! | --- | --- |
 //! | [`Denoiser`] | the interface of a network: implement it for a candle network of your own |
 //! | [`Parameters`] | named variables in a fixed order, with initial values that depend on the seed and the name alone |
-//! | [`Objective`], [`DiscreteTime`] | what a block is graded on (Eq. 8), and the chain that classifies (Eq. 3) |
+//! | [`Method`] | the interface of a method: [`Blockwise`] losses, or one [`EndToEnd`] |
+//! | [`DiscreteTime`] | a loss for each noise level (Eq. 8), and the chain that classifies (Eq. 3) |
 //! | [`ContinuousTime`], [`LearnedSchedule`] | blocks that know the time, and the schedule learned with them (Eq. 9) |
 //! | [`FlowMatching`] | blocks that learn a velocity (Eqs. 10-13) |
 //! | [`Partition`] | which of them owns which interval of time: one for all, unless asked |
@@ -44,6 +45,7 @@
 
 mod adjoint;
 mod backprop;
+mod classify;
 mod continuous_time;
 mod denoiser;
 mod discrete_time;
@@ -52,10 +54,11 @@ mod flow_matching;
 mod integration;
 mod learned_schedule;
 mod loss_weight;
+mod method;
 mod noising;
-mod objective;
 mod parameters;
 mod partition;
+mod prior;
 mod readout;
 mod sampler;
 mod seed;
@@ -63,26 +66,28 @@ mod stacked;
 
 pub use adjoint::Adjoint;
 pub use backprop::Backprop;
+pub use classify::{Classification, Encoded, classify, classify_encoded};
 pub use continuous_time::ContinuousTime;
 pub use denoiser::{BlockInput, Denoiser, EncoderKind, Pass};
 pub use discrete_time::DiscreteTime;
 pub use error::MethodError;
 pub use flow_matching::FlowMatching;
-pub use integration::{Integration, Solver};
+pub use integration::{Integration, OdeSolver, Solver};
 pub use learned_schedule::{LearnedSchedule, ScheduleAt};
 pub use loss_weight::LossWeight;
-pub use noising::{clean_embeddings, noised};
-pub use objective::{
-    BlockLoss, Differentiated, Noise, Objective, ReadoutTraining, Training, Trajectory,
+pub use method::{
+    BlockLoss, Blockwise, Differentiated, EndToEnd, Losses, Method, ReadoutLoss, StackedLosses,
+    Trajectory,
 };
+pub use noising::{clean_embeddings, noised};
 pub use parameters::{
     Init, Parameter, ParameterBuilder, ParameterError, ParameterKind, Parameters, Part,
 };
 pub use partition::Partition;
 pub use readout::Readout;
-pub use sampler::{Classification, Encoded, Sampler, SamplerKind, classify, classify_encoded};
+pub use sampler::{Noise, Sampler, SamplerKind};
 pub use seed::{Draws, Seed};
-pub use stacked::{StackedBlocks, StackedLosses, StackedParameter, row_of};
+pub use stacked::{StackedBlocks, StackedParameter, row_of};
 
 pub use noprop_kernels::Targets;
 pub use noprop_kernels::random::StreamKey;

@@ -23,6 +23,11 @@ pub fn noised(clean: &Tensor, alpha_bar: f64, key: StreamKey) -> Result<Tensor> 
     (clean * alpha_bar.sqrt())? + (noise * (1.0 - alpha_bar).sqrt())?
 }
 
+/// Returns `rows` [N, d] with row n multiplied by element n of `factors` [N].
+pub(crate) fn scaled_rows(rows: &Tensor, factors: &Tensor) -> Result<Tensor> {
+    rows.broadcast_mul(&factors.unsqueeze(1)?)
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Device;

@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use noprop_kernels::random;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Seed, StackedParameter};
+use crate::{MethodError, Seed, StackedParameter};
 
 /// The part of a network that a parameter belongs to. Its name is the first word of the parameter's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +39,34 @@ impl fmt::Display for Part {
             Self::Block(t) => write!(f, "block.{t}"),
             Self::Readout => f.write_str("readout"),
         }
+    }
+}
+
+impl FromStr for Part {
+    type Err = MethodError;
+
+    fn from_str(name: &str) -> Result<Self, MethodError> {
+        let block = || name.strip_prefix("block.")?.parse().ok().filter(|&t| t > 0).map(Self::Block);
+        let named = [Self::Encoder, Self::Embedding, Self::Schedule, Self::Readout];
+        named.into_iter().find(|part| part.to_string() == name).or_else(block).ok_or_else(|| {
+            MethodError::UnknownName {
+                what: "part",
+                name: name.into(),
+                known: "encoder, embedding, schedule, block.1 and so on, readout",
+            }
+        })
+    }
+}
+
+impl Serialize for Part {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 

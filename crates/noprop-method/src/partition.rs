@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use candle_core::Tensor;
+use noprop_kernels::random;
 
-use crate::MethodError;
+use crate::{Draws, MethodError};
 
 /// The most blocks that share time.
 const MAX_INTERVALS: usize = 100;
@@ -89,6 +90,17 @@ impl Partition {
     /// The block, 1..=B, that owns `time` in 0..=1.
     pub fn owner_of(&self, time: f64) -> usize {
         self.bounds.partition_point(|&bound| bound <= time).clamp(1, self.blocks())
+    }
+
+    /// Draws a time in block `block`'s interval for each of the N `labels`, [N]: each is uniform, together they are spread evenly.
+    pub(crate) fn times(
+        &self,
+        draws: Draws,
+        block: usize,
+        labels: &Tensor,
+    ) -> Result<Tensor, MethodError> {
+        let spread = random::spread(draws.time(block), labels.dim(0)?, labels.device())?;
+        self.place(block, &spread)
     }
 
     /// The times in block `block`'s interval that uniform draws `units` in 0..1 stand for, whatever their shape.

@@ -6,7 +6,6 @@ use std::str::FromStr;
 use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::discrete_time::softmax;
 use crate::{Denoiser, MethodError};
 
 /// p(y | z_T): how the last embedding becomes a class.
@@ -135,6 +134,12 @@ fn bayes_logits(
 ) -> Result<Tensor> {
     let scaled = embeddings.broadcast_mul(&alpha_bar.sqrt()?)?;
     nearness(z, &scaled)?.broadcast_div(noise_share)
+}
+
+/// Softmax over the last dimension in plain differentiable ops; candle-nn's fused one has no backward.
+pub(crate) fn softmax(logits: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
+    shifted.broadcast_div(&shifted.sum_keepdim(D::Minus1)?)
 }
 
 #[cfg(test)]

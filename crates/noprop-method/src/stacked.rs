@@ -5,9 +5,7 @@
 
 use candle_core::{Result, Tensor, Var};
 
-use crate::{
-    BlockLoss, Denoiser, Draws, MethodError, Parameter, ParameterKind, StreamKey, Targets,
-};
+use crate::{Parameter, ParameterKind, StreamKey};
 
 /// One parameter of all blocks 1..=T side by side.
 #[derive(Debug, Clone)]
@@ -60,20 +58,4 @@ pub trait StackedBlocks: Send + Sync {
     /// # Errors
     /// candle's, for tensors of the wrong shape.
     fn logits(&self, features: &Tensor, z: &Tensor, keys: &[StreamKey]) -> Result<Tensor>;
-}
-
-/// The losses of all blocks in one call.
-pub trait StackedLosses: Send + Sync {
-    /// Loss and error of each block, `[T]`: those of [`crate::Objective::block_loss`], with the same draws.
-    ///
-    /// # Errors
-    /// As for [`crate::Objective::block_loss`].
-    fn losses(
-        &self,
-        network: &dyn Denoiser,
-        blocks: &dyn StackedBlocks,
-        features: &Tensor,
-        targets: Targets<'_>,
-        draws: Draws,
-    ) -> std::result::Result<BlockLoss, MethodError>;
 }

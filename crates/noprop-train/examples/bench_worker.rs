@@ -22,9 +22,7 @@ use noprop_method::{
     Pass, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
-use noprop_train::{
-    Grouping, TrainConfig, Trainer, Unit, evaluate, peak_memory_bytes, write_weights,
-};
+use noprop_train::{TrainConfig, Trainer, Unit, peak_memory_bytes, write_weights};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -76,7 +74,6 @@ fn main() -> Result<()> {
 
 fn serve() -> Result<()> {
     let mut lines = std::io::stdin().lines();
-    // Leaked once a process, so that the trainer can borrow them for as long as the process lives.
     let mut worker: Option<Worker> = None;
     while let Some(line) = lines.next().transpose()? {
         let answer = match (serde_json::from_str(&line)?, worker.as_mut()) {
@@ -98,10 +95,8 @@ fn serve() -> Result<()> {
 }
 
 struct Worker {
-    network: &'static Network,
-    objective: &'static DiscreteTime,
     test: Split,
-    trainer: Trainer<'static>,
+    trainer: Trainer<Network, DiscreteTime>,
 }
 
 impl Worker {
@@ -130,26 +125,21 @@ impl Worker {
                 .precision(precision)
                 .backend(backend);
         let source = ParameterBuilder::seeded(Seed(0), &device);
-        let network: &Network = Box::leak(Box::new(Network::new(&config, source)?));
+        let network = Network::new(&config, source)?;
         let (train, test) = (train.to_device(&device)?, data.test.to_device(&device)?);
         network.calibrate_frozen_encoder(&train.range(0..1024)?)?;
         let schedule = Schedule::new(ScheduleKind::Cosine, setup.blocks)?;
-        let objective = DiscreteTime::new(schedule, 0.1, LossWeight::Uniform)?;
-        let objective: &DiscreteTime = Box::leak(Box::new(objective));
+        let method = DiscreteTime::new(schedule, 0.1, LossWeight::Uniform)?;
         if let Some(folder) = &setup.share {
-            share(folder, network, &train, &test)?;
+            share(folder, &network, &train, &test)?;
         }
-        let train: &Split = Box::leak(Box::new(train));
         let config = TrainConfig { epochs: 1000, ..TrainConfig::default() };
-        let grouping = if device.is_cpu() { Grouping::OneByOne } else { Grouping::SideBySide };
-        let trainer =
-            Trainer::new(network, objective, train, config, Seed(0))?.grouping(grouping)?;
-        Ok(Self { network, objective, test, trainer })
+        Ok(Self { test, trainer: Trainer::new(network, method, &train, config, Seed(0))? })
     }
 
-    /// Numbers that training changes.
+    /// The number of values that training changes.
     fn trainable(&self) -> usize {
-        let all = self.network.parameters().iter();
+        let all = self.trainer.network().parameters().iter();
         let trained = all.filter(|parameter| parameter.kind == ParameterKind::Trainable);
         trained.map(|parameter| parameter.var.elem_count()).sum()
     }
@@ -158,31 +148,20 @@ impl Worker {
         match *request {
             Request::Logits => Ok(json!({ "logits": self.logits()? })),
             Request::Step(count) => {
-                let alone = matches!(self.trainer.units().first(), Some(Unit::Block(_)));
+                let apart = matches!(self.trainer.units().first(), Some(Unit::Block(_)));
                 times(count, || {
-                    if alone {
-                        self.trainer.advance(0).map(|_| ())?;
-                    } else {
-                        self.trainer.advance_all(1).map(|_| ())?;
+                    match apart {
+                        true => drop(self.trainer.step_unit(0)?),
+                        false => drop(self.trainer.step()?),
                     }
                     Ok(())
                 })
             }
-            Request::StepAll(count) => {
-                times(count, || Ok(self.trainer.advance_all(1).map(|_| ())?))
-            }
-            Request::Epoch => times(1, || {
-                let mut left = self.trainer.steps_per_epoch();
-                while left > 0 {
-                    let stride = self.trainer.stride().min(left);
-                    self.trainer.advance_all(stride)?;
-                    left -= stride;
-                }
-                Ok(())
-            }),
+            Request::StepAll(count) => times(count, || Ok(drop(self.trainer.step()?))),
+            Request::Epoch => times(1, || Ok(drop(self.trainer.epoch()?))),
             Request::Eval => times(1, || {
                 let sampler = Sampler::once(SamplerKind::Mean);
-                evaluate(self.network, self.objective, &self.test, &sampler)?;
+                self.trainer.evaluate(&self.test, &sampler)?;
                 Ok(())
             }),
             Request::Setup(_) | Request::Peak => Ok(Value::Null),
@@ -191,20 +170,20 @@ impl Worker {
 
     fn logits(&self) -> Result<Vec<Vec<f32>>> {
         let images = self.test.range(0..COMPARED)?;
-        let width = self.network.class_embeddings().dim(1)?;
+        let width = self.trainer.network().class_embeddings().dim(1)?;
         // Any noise will do that both sides can write down.
         let noise = |i: usize| (i * 37 % 101) as f32 / 50.0 - 1.0;
         let z: Vec<f32> = (0..COMPARED * width).map(noise).collect();
         let device = images.device();
         let z = Tensor::from_vec(z, (COMPARED, width), device)?;
-        (1..=self.network.blocks())
+        (1..=self.trainer.network().blocks())
             .map(|block| {
-                let part = self.network.encoder_part(block);
-                let features = self.network.encode(part, &images, Pass::Eval)?;
+                let part = self.trainer.network().encoder_part(block);
+                let features = self.trainer.network().encode(part, &images, Pass::Eval)?;
                 let time = Tensor::zeros(COMPARED, DType::F32, device)?;
                 let pass = Pass::Eval;
                 let input = BlockInput { block, features: &features, z: &z, time: &time, pass };
-                Ok(self.network.logits(input)?.flatten_all()?.to_vec1()?)
+                Ok(self.trainer.network().logits(input)?.flatten_all()?.to_vec1()?)
             })
             .collect()
     }

@@ -50,7 +50,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut trainer = Trainer::new(&network, &objective, &data.train, config, Seed(1))?;
     for unit in 0..trainer.units().len() {
         while !trainer.is_done(unit) {
-            trainer.advance(unit)?;
+            trainer.step_unit(unit)?;
         }
     }
     let test = evaluate(&network, &objective, &data.test, &Sampler::once(SamplerKind::Mean))?;

@@ -1,4 +1,4 @@
-//! Which images a step is given: gathered in the epoch's order, changed at random if that was asked for, and kept for the units
+//! The batch of a step: images gathered in the epoch's order, changed at random where the settings ask for it, and kept for the units
 //! that come next.
 
 use std::collections::VecDeque;
@@ -8,8 +8,10 @@ use noprop_data::{Augmentation, Change, Placed, Split, epoch_order};
 use noprop_kernels::random::uniform;
 use noprop_method::{Denoiser, Part, Pass, Seed, Targets};
 
-use crate::trainer::STRIDE;
 use crate::{TrainConfig, TrainError};
+
+/// Steps of a unit before the next unit's turn.
+pub(crate) const STRIDE: u32 = 8;
 
 /// Images that go through a frozen encoder at a time.
 const FROZEN_CHUNK: usize = 512;
@@ -18,9 +20,9 @@ const FROZEN_CHUNK: usize = 512;
 const KEPT_BATCHES: usize = STRIDE as usize;
 
 /// Gathers batches.
-pub(crate) struct Batches<'a> {
-    pub images: &'a Split,
-    /// What a frozen encoder makes of the images, computed once.
+pub(crate) struct Batches {
+    pub images: Split,
+    /// The features of all images, where the encoder is frozen.
     features: Option<Tensor>,
     /// The weight of the images of each class, [classes], where they do not count alike.
     class_weights: Option<Tensor>,
@@ -59,9 +61,9 @@ impl Batch {
     }
 }
 
-impl<'a> Batches<'a> {
+impl Batches {
     pub fn new(
-        images: &'a Split,
+        images: Split,
         features: Option<Tensor>,
         class_weights: Option<Tensor>,
         config: &TrainConfig,
@@ -136,7 +138,7 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// What a frozen encoder makes of all images.
+/// The output of a frozen encoder for all images.
 pub(crate) fn frozen_features(
     network: &dyn Denoiser,
     images: &Split,
@@ -166,7 +168,7 @@ mod tests {
         let epoch = |seed, epoch, batch_size: usize| {
             let augment = "flip+shift:1".parse().unwrap();
             let config = TrainConfig { batch_size, augment, ..TrainConfig::default() };
-            let mut batches = Batches::new(&split, None, None, &config, Seed(seed));
+            let mut batches = Batches::new(split.clone(), None, None, &config, Seed(seed));
             let mut seen = BTreeMap::new();
             for step in 0..24 / batch_size {
                 let batch = batches.at((epoch, u32::try_from(step).unwrap())).unwrap();

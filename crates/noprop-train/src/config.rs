@@ -4,6 +4,7 @@ use noprop_data::{Augmentation, Split};
 use noprop_method::EncoderKind;
 use serde::{Deserialize, Serialize};
 
+use crate::unit::Order;
 use crate::{ClassWeights, Decay, LearningRate, TrainError};
 
 /// Which optimizer moves the weights.
@@ -15,18 +16,6 @@ pub enum OptimizerKind {
     Adamw,
     /// Adam with L2 weight decay: the paper's for continuous time and flow matching.
     Adam,
-}
-
-/// Which blocks learn from which mini-batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// All blocks from every mini-batch; what they share takes one step with the sum of their gradients.
-    #[default]
-    Batch,
-    /// Algorithm 1: in every epoch each block takes its turn, a pass over all mini-batches. The readout, and what the blocks share,
-    /// take a step in each of them.
-    Paper,
 }
 
 /// Settings of a training.

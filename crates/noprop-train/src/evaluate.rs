@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use candle_core::{D, Device, Tensor};
 use noprop_data::Split;
 use noprop_kernels::threads::{self, Workers};
-use noprop_method::{Denoiser, Encoded, Objective, Sampler, classify, classify_encoded};
+use noprop_method::{Denoiser, Encoded, Method, Sampler, classify, classify_encoded};
 
 use crate::TrainError;
 
@@ -82,14 +82,14 @@ fn rank(probabilities: &[f32], class: usize) -> usize {
 /// The images are classified first, by a function that takes no labels; then the labels are compared.
 ///
 /// # Errors
-/// [`TrainError::Method`] if network, objective and images do not fit together.
+/// [`TrainError::Method`] if network, method and images do not fit together.
 pub fn evaluate(
     network: &dyn Denoiser,
-    objective: &dyn Objective,
+    method: &dyn Method,
     split: &Split,
     sampler: &Sampler,
 ) -> Result<Evaluation, TrainError> {
-    evaluate_keeping(Keep::Class, network, objective, split, sampler)
+    evaluate_keeping(Keep::Class, network, method, split, sampler)
 }
 
 /// As [`evaluate`], and keeps the part of every answer that `keep` names.
@@ -99,7 +99,7 @@ pub fn evaluate(
 pub fn evaluate_keeping(
     keep: Keep,
     network: &dyn Denoiser,
-    objective: &dyn Objective,
+    method: &dyn Method,
     split: &Split,
     sampler: &Sampler,
 ) -> Result<Evaluation, TrainError> {
@@ -108,7 +108,7 @@ pub fn evaluate_keeping(
     let answers = threads::side_by_side(workers, starts, |start| {
         let images = split.range(start..start + chunk)?;
         let rows: Vec<u32> = (start..start + images.dim(0)?).map(row_id).collect();
-        let answer = classify(network, objective, &images, &rows, sampler)?;
+        let answer = classify(network, method, &images, &rows, sampler)?;
         let by_block = answer.per_block.iter().map(top).collect::<Result<Vec<_>, _>>()?;
         let probabilities = match keep {
             Keep::Class => Vec::new(),
@@ -161,7 +161,7 @@ pub fn evaluate_keeping(
 /// As for [`evaluate`].
 pub fn accuracies(
     network: &dyn Denoiser,
-    objective: &dyn Objective,
+    method: &dyn Method,
     split: &Split,
     samplers: &[Sampler],
 ) -> Result<Vec<f64>, TrainError> {
@@ -174,7 +174,7 @@ pub fn accuracies(
         samplers
             .iter()
             .map(|sampler| {
-                let answer = classify_encoded(network, objective, &encoded, &rows, sampler)?;
+                let answer = classify_encoded(network, method, &encoded, &rows, sampler)?;
                 top(&answer.probabilities)
             })
             .collect::<Result<Vec<_>, TrainError>>()

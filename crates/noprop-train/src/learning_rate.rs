@@ -1,6 +1,20 @@
 //! The learning rate as a function of the step: linear warm-up, then a constant or a cosine decay to 0.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+
+/// The position of a step in a training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The step, counted from 0.
+    pub step: u64,
+    /// Steps of the whole training.
+    pub steps: u64,
+}
+
+/// A learning rate as a function of the step.
+pub(crate) type Rate = Arc<dyn Fn(Position) -> f64 + Send + Sync>;
 
 /// What follows the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

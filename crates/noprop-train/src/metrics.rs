@@ -6,21 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Hardware, TrainError};
+use crate::{Hardware, Loss, TrainError};
 
 /// Larger metrics files are not read: a million epochs of forty blocks take less.
 const MAX_BYTES: u64 = 4 << 30;
-
-/// The mean losses of one part over an epoch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MeanLoss {
-    /// `block.1` … `block.T`, or `readout`.
-    pub part: String,
-    /// What was minimised.
-    pub loss: f64,
-    /// Mean ‖û − u_y‖² of a block, where all images count alike; the loss again of the readout.
-    pub error: f64,
-}
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,7 +44,7 @@ pub enum Event {
         /// The learning rate of its last step.
         lr: f64,
         /// By block, then the readout.
-        losses: Vec<MeanLoss>,
+        losses: Vec<Loss>,
         /// On the held-out training images.
         validation_accuracy: f64,
         /// The same after each block.

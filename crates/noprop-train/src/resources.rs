@@ -1,5 +1,7 @@
 //! What a run used and what it ran on, as far as the system tells.
 
+use std::time::SystemTime;
+
 use std::fmt;
 use std::path::Path;
 
@@ -120,6 +122,11 @@ pub fn free_memory_bytes() -> Option<u64> {
         .map(|(most, used)| most.saturating_sub(used).saturating_add(files().unwrap_or(0)));
     let free = kilobytes * 1024;
     Some(group.map_or(free, |group| group.min(free)))
+}
+
+/// Seconds since 1970-01-01 UTC.
+pub(crate) fn unix_time() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]

@@ -1,69 +1,59 @@
-//! One step of one unit: loss, gradients, update.
+//! One training step of one unit: images → features → losses → gradients → update.
+//!
+//! A step knows nothing of threads, ranks or devices: [`Turns`] carries out the turns of a unit's blocks.
 
-use candle_core::{Device, Tensor, Var};
-use noprop_kernels::threads::{self, Workers};
-use noprop_method::{BlockLoss, Denoiser, Draws, Objective, Part, Pass, Seed};
+use candle_core::{Tensor, Var};
+use noprop_method::{
+    BlockLoss, Blockwise, Denoiser, Draws, EndToEnd, Losses, Method, MethodError, Part, Pass, Seed,
+};
 
 use crate::batches::Batch;
-use crate::contribution::{Contribution, SharedSum, add_each};
-use crate::losses::{PartLoss, Reading, StepReport, UnreadLosses, UnreadStep, read};
-use crate::peers::share;
+use crate::learning_rate::{Position, Rate};
+use crate::loss::{DeviceLosses, StepReport, UnreadStep};
+use crate::shared_sum::{Contribution, SharedSum};
 use crate::unit_state::{PartState, UnitState};
-use crate::{Grouping, LearningRate, Peers, TrainConfig, TrainError, Unit};
+use crate::{TrainConfig, TrainError, Unit};
 
-/// What the units have in common and none of them changes.
-pub(crate) struct Task<'a> {
+/// The network and the method of a training.
+#[derive(Clone, Copy)]
+pub(crate) struct Model<'a> {
     pub network: &'a dyn Denoiser,
-    pub objective: &'a dyn Objective,
+    pub method: &'a dyn Method,
+}
+
+/// The settings that all steps have in common.
+pub(crate) struct Plan {
     pub config: TrainConfig,
     pub seed: Seed,
-    pub rate: LearningRate,
+    pub rate: Rate,
     /// Steps of one pass over the training images.
     pub steps_per_pass: u32,
     /// Passes of an epoch.
     pub passes: u32,
-    /// Whether batches hold features instead of images.
-    pub encoded: Encoded,
-    pub workers: Workers,
-    pub peers: &'a dyn Peers,
-    pub reading: Reading,
+    pub inputs: Inputs,
 }
 
-/// Who runs the image branch.
+/// The inputs that a batch holds.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Encoded {
-    /// Every step.
-    EachStep,
-    /// Nobody: it is frozen, and its output was computed once.
-    Once,
+pub(crate) enum Inputs {
+    /// Images, which go through the image branch in every step.
+    Images,
+    /// The features of a frozen encoder, which were computed once.
+    Features,
 }
 
-/// A unit, and the batches of its next steps.
-pub(crate) type Job<'a> = (&'a mut UnitState, Vec<Batch>);
-
-impl Task<'_> {
-    /// The next steps of a unit.
-    pub fn advance_by(&self, (unit, batches): Job<'_>) -> Result<Vec<StepReport>, TrainError> {
-        read(batches.iter().map(|batch| self.advance(unit, batch)).collect::<Result<_, _>>()?)
-    }
-
-    /// When losses are read where blocks are trained in this grouping. A GPU would wait for the host at every read; other processes
-    /// wait for the numbers.
-    pub fn reading_of(&self, grouping: Grouping) -> Reading {
-        let late = grouping == Grouping::SideBySide || !self.device().is_cpu();
-        if late && self.peers.is_alone() { Reading::Later } else { Reading::AtOnce }
-    }
-
-    /// Where the network is.
-    pub fn device(&self) -> &Device {
-        self.network.class_embeddings().device()
-    }
-
+impl Plan {
+    /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u32 {
         self.steps_per_pass * self.passes
     }
 
-    /// Epoch and step of its pass, both from 0, of a unit that has made `position` steps.
+    /// Steps of the whole training.
+    pub fn total_steps(&self) -> u64 {
+        u64::from(self.config.epochs) * u64::from(self.steps_per_epoch())
+    }
+
+    /// The epoch, and the step of its pass, both from 0, of a unit that has made `position` steps.
     pub fn place(&self, position: u64) -> (u32, u32) {
         let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
         let epoch = position / u64::from(self.steps_per_epoch());
@@ -76,205 +66,193 @@ impl Task<'_> {
         u32::try_from(pass).unwrap_or(u32::MAX)
     }
 
-    /// The next step of a unit.
-    pub fn advance(&self, state: &mut UnitState, batch: &Batch) -> Result<UnreadStep, TrainError> {
-        let draws = self.seed.at(batch.epoch, batch.step);
-        let lr = self.rate.at(state.position);
-        let losses = match state.unit {
-            Unit::SharedEncoder { .. } | Unit::Joint { .. } | Unit::InTurn { .. } => {
-                self.joint(state, batch, draws.in_pass(self.pass(state.position)), lr)?
-            }
-            Unit::EndToEnd { .. } => vec![self.end_to_end(&mut state.parts, batch, draws, lr)?],
-            Unit::Block(_) | Unit::Readout => state
-                .parts
-                .iter_mut()
-                .map(|part| {
-                    let features = self.own_features(part.part, batch, draws)?;
-                    let (loss, graded) = self.loss(part.part, features.as_ref(), batch, draws)?;
-                    part.step(&loss.loss.backward()?, lr)?;
-                    Ok(graded)
-                })
-                .collect::<Result<_, TrainError>>()?,
-        };
-        Ok((self.report(state, batch, Vec::new())?, losses))
+    /// The learning rate of a unit that has made `position` steps.
+    pub fn lr(&self, position: u64) -> f64 {
+        (self.rate)(Position { step: position, steps: self.total_steps() })
     }
 
-    /// Counts a step that was made, here or elsewhere.
-    pub fn report(
-        &self,
-        state: &mut UnitState,
-        batch: &Batch,
-        losses: Vec<PartLoss>,
-    ) -> Result<StepReport, TrainError> {
-        let lr = self.rate.at(state.position);
+    /// Counts a step that `state` has made with `batch`, here or on another rank, and returns its report, without losses.
+    pub fn count(&self, state: &mut UnitState, batch: &Batch) -> Result<StepReport, TrainError> {
+        let lr = self.lr(state.position);
+        let step = self.pass(state.position) * self.steps_per_pass + batch.step + 1;
         state.position += 1;
-        let step = self.pass(state.position - 1) * self.steps_per_pass + batch.step + 1;
-        let epoch = batch.epoch + 1;
-        Ok(StepReport { epoch, step, lr, images: batch.labels.dim(0)?, losses })
+        let (epoch, images) = (batch.epoch + 1, batch.labels.dim(0)?);
+        Ok(StepReport { epoch, step, lr, images, losses: Vec::new() })
     }
+}
 
-    /// The features that a part's own image branch makes, if it looks at images.
-    fn own_features(
-        &self,
-        part: Part,
-        batch: &Batch,
-        draws: Draws,
-    ) -> Result<Option<Tensor>, TrainError> {
-        match part {
-            Part::Block(t) => {
-                Ok(Some(self.features(batch, self.network.encoder_part(t), draws)?))
-            }
-            Part::Encoder | Part::Embedding | Part::Schedule | Part::Readout => Ok(None),
-        }
-    }
+/// A function that makes the turn of one part in a step.
+pub(crate) type Turn<'a> = dyn Fn(&mut PartState) -> Result<Contribution, TrainError> + Sync + 'a;
 
-    /// The loss of a block, or of the readout.
-    fn loss(
+/// Carries out the turns of a step.
+pub(crate) trait Turns: Sync {
+    /// Makes the turns of `parts`, which belong to one step of `unit`, and adds their contributions to `sum` in their order.
+    fn turns(
         &self,
-        part: Part,
-        features: Option<&Tensor>,
-        batch: &Batch,
-        draws: Draws,
-    ) -> Result<(BlockLoss, UnreadLosses), TrainError> {
-        let loss = match (part, features) {
-            (Part::Block(t), Some(features)) => {
-                self.objective.block_loss(self.network, t, features, batch.targets(), draws)?
-            }
-            _ => {
-                let loss = self.objective.readout_loss(self.network, batch.targets(), draws)?;
-                BlockLoss { error: loss.detach(), loss }
-            }
+        unit: Unit,
+        parts: Vec<&mut PartState>,
+        turn: &Turn<'_>,
+        sum: SharedSum,
+    ) -> Result<SharedSum, TrainError>;
+
+    /// Returns whether losses are read after many steps rather than within each.
+    fn reads_late(&self) -> bool;
+}
+
+/// One step of one unit, before it is made.
+pub(crate) struct Step<'a> {
+    pub model: Model<'a>,
+    pub plan: &'a Plan,
+    pub engine: &'a dyn Turns,
+    pub batch: &'a Batch,
+}
+
+impl Step<'_> {
+    /// Makes the step: the unit's parameters are updated, and its losses returned.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] for a loss that is NaN or infinite, where losses are read within the step; the part that the loss
+    /// belongs to is then as before the step.
+    pub fn make(&self, state: &mut UnitState) -> Result<UnreadStep, TrainError> {
+        let pass = self.plan.pass(state.position);
+        let draws = self.plan.seed.at(self.batch.epoch, self.batch.step).in_pass(pass);
+        let lr = self.plan.lr(state.position);
+        let losses = match self.model.method.losses() {
+            Losses::Blockwise(method) => self.blockwise(method, state, pass, draws, lr)?,
+            Losses::EndToEnd(method) => self.end_to_end(method, state, draws, lr)?,
         };
-        let graded = UnreadLosses::of(part, &loss, self.reading, draws)?;
-        Ok((loss, graded))
+        Ok((self.plan.count(state, self.batch)?, losses))
     }
 
-    /// One step of blocks that share an encoder, class embeddings or a noise schedule: the parts that several losses reach stand
-    /// before the blocks. All blocks read the same shared parameters; what each loss contributes to them is added in block
-    /// order, and they take one step at the end. Gradients of a shared encoder stop at the features, are added there, and go through it once.
-    /// A block is done when its turn is over, its update included, so memory does not grow with the number of blocks.
+    /// A step of blocks that each have a loss, and of the parameters that several losses reach: a shared encoder, class embeddings, a
+    /// noise schedule.
     ///
-    /// Of several processes each has the turns of its share; what they contribute goes to all, and every one takes the shared
-    /// parts' step.
+    /// All blocks read the same shared parameters. A block is updated as soon as its backward pass is done, so memory does not grow with
+    /// the number of blocks; what its loss contributes to the shared parameters is added in block order, and these take one step at the
+    /// end. Gradients of a shared encoder stop at the features, are added there, and go through it once.
     ///
-    /// In [`Unit::InTurn`] one block and the readout have a turn in each step. Algorithm 1 draws t, so the block's loss, a T-th of an
-    /// expectation over t, then stands for T of them.
-    fn joint(
+    /// In [`Unit::InTurn`] one block and the readout have a turn in each step. Algorithm 1 draws t, so the block's loss, a T-th of
+    /// an expectation over t, then stands for T of them.
+    fn blockwise(
         &self,
+        method: &dyn Blockwise,
         state: &mut UnitState,
-        batch: &Batch,
+        pass: u32,
         draws: Draws,
         lr: f64,
-    ) -> Result<Vec<UnreadLosses>, TrainError> {
-        let (first, unit) = (state.own().start, state.unit);
-        let in_turn = match unit {
-            Unit::InTurn { .. } => Some(Part::Block(self.pass(state.position) as usize + 1)),
-            _ => None,
-        };
-        let (shared, own) = state.parts.split_at_mut(first);
-        let encoded = match shared.iter().any(|state| state.part == Part::Encoder) {
-            true => Some(self.features(batch, Part::Encoder, draws)?),
+    ) -> Result<Vec<DeviceLosses>, TrainError> {
+        let unit = state.unit;
+        let (shared, own) = state.split();
+
+        // Images → features, where the blocks share an encoder. `leaf` is cut from the encoder's graph.
+        let encoded = match shared.iter().any(|part| part.part == Part::Encoder) {
+            true => Some(self.features(Part::Encoder, draws)?),
             false => None,
         };
         let leaf = match &encoded {
             Some(encoded) => Some(Var::from_tensor(&encoded.detach())?),
             None => None,
         };
-        let turn = |state: &mut PartState| {
-            let features = match &leaf {
-                Some(leaf) => Some(leaf.as_tensor().clone()),
-                None => self.own_features(state.part, batch, draws)?,
+
+        // Features → loss → gradients → update, for each block and the readout.
+        let turn = |part: &mut PartState| {
+            let loss = match (part.part, &leaf) {
+                (Part::Block(t), Some(leaf)) => self.block_loss(method, t, leaf, draws)?,
+                (Part::Block(t), None) => {
+                    let encoder = self.model.network.encoder_part(t);
+                    self.block_loss(method, t, &self.features(encoder, draws)?, draws)?
+                }
+                _ => self.readout_loss(method, draws)?,
             };
-            let (loss, graded) = self.loss(state.part, features.as_ref(), batch, draws)?;
-            let share = if in_turn == Some(state.part) { f64::from(unit.passes()) } else { 1.0 };
-            let pass = match share {
-                1.0 => loss.loss.backward()?,
-                share => (loss.loss * share)?.backward()?,
+            let losses = self.graded(part.part, &loss)?;
+            let gradients = match unit.weight_of_turn(part.part) {
+                None => loss.loss.backward()?,
+                Some(weight) => (loss.loss * weight)?.backward()?,
             };
-            state.step(&pass, lr)?;
-            let at_features = leaf.as_ref().and_then(|leaf| pass.get(leaf).cloned());
-            let direct = shared.iter().map(|state| state.gradients(&pass)).collect();
-            Ok::<_, TrainError>(Contribution { loss: graded, direct, at_features })
+            part.update(&gradients, lr)?;
+            Ok(Contribution {
+                losses,
+                direct: shared.iter().map(|part| part.gradients(&gradients)).collect(),
+                at_features: leaf.as_ref().and_then(|leaf| gradients.get(leaf).cloned()),
+            })
         };
-        let count = own.len();
-        let (rank, ranks) =
-            if unit.has_shares() { (self.peers.rank(), self.peers.size()) } else { (0, 1) };
-        let mut sum = SharedSum::new(shared, leaf.as_deref());
-        let mut message = Vec::new();
-        let mut failed = None;
-        // Taken as they come, so that no more than a few blocks' gradients are held at a time.
-        let mut take = |contribution: Contribution| match ranks {
-            1 => sum.add(contribution),
-            _ => contribution.write(&mut message),
-        };
-        let has_turn = |state: &&mut PartState| {
-            in_turn.is_none_or(|block| state.part == block || state.part == Part::Readout)
-        };
-        let mine = own[share(count, rank, ranks)].iter_mut().filter(has_turn).collect();
-        threads::fold_side_by_side(self.workers, mine, turn, |done| {
-            if failed.is_none() {
-                failed = done.and_then(&mut take).err();
-            }
-        });
-        if let Some(error) = failed {
-            return Err(error);
+        let sum = SharedSum::new(shared, leaf.as_deref());
+        let turns = own.iter_mut().filter(|part| unit.has_turn(part.part, pass)).collect();
+        let mut sum = self.engine.turns(unit, turns, &turn, sum)?;
+
+        // Gradients at the features → gradients of the encoder. The gradient of Σ f·g with g held constant is the encoder's for dL/df = g.
+        if let (Some(gradient), Some(encoded)) = (sum.at_features.take(), encoded) {
+            let gradients = (encoded * gradient.detach())?.sum_all()?.backward()?;
+            sum.add_direct(shared.iter().map(|part| part.gradients(&gradients)).collect())?;
         }
-        if ranks > 1 {
-            for (rank, message) in self.peers.gather(message)?.iter().enumerate() {
-                sum.add_message(rank, &own[share(count, rank, ranks)], message)?;
-            }
+        // One update of what is shared.
+        for (part, gradients) in shared.iter_mut().zip(sum.direct) {
+            part.update_with(gradients, lr)?;
         }
-        let SharedSum { losses, direct: mut gradients, at_features, .. } = sum;
-        if let (Some(gradient), Some(encoded)) = (at_features, encoded) {
-            // The gradient of Σ f·g with g held constant is the encoder's gradient for dL/df = g.
-            let pass = (encoded * gradient.detach())?.sum_all()?.backward()?;
-            for (sum, state) in gradients.iter_mut().zip(&*shared) {
-                *sum = add_each(std::mem::take(sum), state.gradients(&pass))?;
-            }
-        }
-        for (state, gradients) in shared.iter_mut().zip(gradients) {
-            state.step_with(gradients, lr)?;
-        }
-        Ok(losses)
+        Ok(sum.losses)
     }
 
-    /// One step of the whole chain, for comparison: the method brings the gradient of its end to all parts.
+    /// A step of the whole chain: the method carries the gradient of its end to all parts.
     fn end_to_end(
         &self,
-        parts: &mut [PartState],
-        batch: &Batch,
+        method: &dyn EndToEnd,
+        state: &mut UnitState,
         draws: Draws,
         lr: f64,
-    ) -> Result<UnreadLosses, TrainError> {
-        let network = self.network;
+    ) -> Result<Vec<DeviceLosses>, TrainError> {
+        let network = self.model.network;
         let shared = match network.encoder_part(1) {
-            Part::Encoder => Some(self.features(batch, Part::Encoder, draws)?),
+            Part::Encoder => Some(self.features(Part::Encoder, draws)?),
             _ => None,
         };
         let features = |block: usize| match &shared {
             Some(features) => Ok(features.clone()),
             None => {
                 let part = network.encoder_part(block);
-                Ok(network.encode(part, &batch.inputs, Pass::Train(draws.dropout(part)))?)
+                let pass = Pass::Train(draws.dropout(part));
+                Ok::<_, MethodError>(network.encode(part, &self.batch.inputs, pass)?)
             }
         };
-        let done = self.objective.end_to_end(network, &features, batch.targets(), draws)?;
-        let loss = BlockLoss { error: done.loss.clone(), loss: done.loss };
-        let graded = UnreadLosses::of(Part::Readout, &loss, self.reading, draws)?;
-        for part in parts {
-            part.step(&done.gradients, lr)?;
+        let done = method.end_to_end(network, &features, self.batch.targets(), draws)?;
+        let losses = self.graded(Part::Readout, &BlockLoss::plain(done.loss))?;
+        for part in &mut state.parts {
+            part.update(&done.gradients, lr)?;
         }
-        Ok(graded)
+        Ok(vec![losses])
     }
 
-    /// What the encoder of `part` makes of the batch.
-    pub fn features(&self, batch: &Batch, part: Part, draws: Draws) -> Result<Tensor, TrainError> {
-        match self.encoded {
-            Encoded::Once => Ok(batch.inputs.clone()),
-            Encoded::EachStep => {
+    /// The output of the image branch of `part` for the batch.
+    pub fn features(&self, part: Part, draws: Draws) -> Result<Tensor, TrainError> {
+        match self.plan.inputs {
+            Inputs::Features => Ok(self.batch.inputs.clone()),
+            Inputs::Images => {
                 let pass = Pass::Train(draws.dropout(part));
-                Ok(self.network.encode(part, &batch.inputs, pass)?)
+                Ok(self.model.network.encode(part, &self.batch.inputs, pass)?)
             }
         }
+    }
+
+    fn block_loss(
+        &self,
+        method: &dyn Blockwise,
+        block: usize,
+        features: &Tensor,
+        draws: Draws,
+    ) -> Result<BlockLoss, TrainError> {
+        Ok(method.block_loss(self.model.network, block, features, self.batch.targets(), draws)?)
+    }
+
+    fn readout_loss(&self, method: &dyn Blockwise, draws: Draws) -> Result<BlockLoss, TrainError> {
+        let readout = method.readout_loss().ok_or(TrainError::NoReadoutLoss)?;
+        Ok(BlockLoss::plain(readout.loss(self.model.network, self.batch.targets(), draws)?))
+    }
+
+    /// The losses to report. They are checked here, before the part changes, unless the engine reads them later.
+    fn graded(&self, part: Part, loss: &BlockLoss) -> Result<DeviceLosses, TrainError> {
+        let losses = DeviceLosses::of(part, loss)?;
+        if !self.engine.reads_late() {
+            losses.check(self.batch.epoch + 1, self.batch.step + 1)?;
+        }
+        Ok(losses)
     }
 }

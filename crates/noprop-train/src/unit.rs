@@ -2,8 +2,29 @@
 
 use std::fmt;
 
-use crate::{Order, UnitError};
-use noprop_method::{Denoiser, EncoderKind, Objective, Part, ReadoutTraining, Training};
+use noprop_method::{Denoiser, EncoderKind, Losses, Method, Part};
+use serde::{Deserialize, Serialize};
+
+/// The order in which blocks learn from mini-batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// All blocks from every mini-batch; what they share takes one step with the sum of their gradients.
+    #[default]
+    Batch,
+    /// Algorithm 1: in every epoch each block takes its turn, a pass over all mini-batches. The readout, and what the blocks share,
+    /// take a step in each of them.
+    Paper,
+}
+
+/// The losses that train the readout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReadoutTraining {
+    /// One of its own, on the last embedding alone.
+    Own,
+    /// Those of the blocks, which all reach it.
+    WithBlocks,
+}
 
 /// A set of parameters trained on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,17 +60,21 @@ pub enum Unit {
 
 impl Unit {
     /// The units of a network, in the order in which a step visits them.
-    pub fn of(network: &dyn Denoiser, objective: &dyn Objective, order: Order) -> Vec<Self> {
+    pub fn of(network: &dyn Denoiser, method: &dyn Method, order: Order) -> Vec<Self> {
         let blocks = network.blocks();
-        if objective.training() == Training::EndToEnd {
-            return vec![Self::EndToEnd { blocks }];
-        }
+        let readout = match method.losses() {
+            Losses::EndToEnd(_) => return vec![Self::EndToEnd { blocks }],
+            Losses::Blockwise(method) => match method.readout_loss() {
+                Some(_) => ReadoutTraining::Own,
+                None => ReadoutTraining::WithBlocks,
+            },
+        };
         if order == Order::Paper {
             return vec![Self::InTurn { blocks }];
         }
         let trained = |parts: &[Part]| network.parameters().trainable(parts).next().is_some();
         if trained(&[Part::Embedding, Part::Schedule]) {
-            return vec![Self::Joint { blocks, readout: objective.readout_training() }];
+            return vec![Self::Joint { blocks, readout }];
         }
         let mut units = match network.encoder() {
             EncoderKind::Shared => vec![Self::SharedEncoder { blocks }],
@@ -88,28 +113,32 @@ impl Unit {
     }
 }
 
+/// The reason why the blocks of a unit cannot be trained by several processes that never meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the blocks of this training cannot be trained apart: {0}")]
+pub struct Tie(&'static str);
+
 impl Unit {
-    /// Refuses a unit whose blocks need each other in every step: it cannot be parted among processes.
+    /// Refuses a unit whose blocks need each other in every step.
     ///
     /// # Errors
-    /// [`UnitError::Tied`] with the reason.
-    pub fn stands_alone(self) -> Result<(), UnitError> {
-        let reason = match self {
+    /// [`Tie`] with the reason.
+    pub fn stands_alone(self) -> Result<(), Tie> {
+        Err(Tie(match self {
             Self::Block(_) | Self::Readout => return Ok(()),
             Self::SharedEncoder { .. } => {
-                "they share an image encoder that the losses of all of them train; --encoder per-block and --encoder frozen have no such tie"
+                "they share an image encoder that the losses of all of them train; the encoders per-block and frozen have no such tie"
             }
             Self::Joint { .. } => {
                 "they share what is learned with them, class embeddings or a noise schedule, so every step needs the gradients of all"
             }
             Self::InTurn { .. } => "they take turns in every epoch, and the readout learns in each",
             Self::EndToEnd { .. } => "they are trained end to end, through each other",
-        };
-        Err(UnitError::Tied { reason })
+        }))
     }
 
-    /// Whether `part` has a loss of its own in this unit, even where it has no parameters: by Bayes' rule the readout trains the
-    /// class embeddings.
+    /// Returns whether `part` has a loss of its own in this unit, even where it has no parameters: by Bayes' rule the readout trains
+    /// the class embeddings.
     pub(crate) fn has_loss_without_parameters(self, part: Part) -> bool {
         let has_own =
             matches!(self, Self::Joint { readout: ReadoutTraining::Own, .. } | Self::InTurn { .. });
@@ -124,7 +153,23 @@ impl Unit {
         }
     }
 
-    /// Returns whether each of several processes trains its share of the unit's blocks. Otherwise every process trains all of them.
+    /// Returns whether `part` has a turn in the steps of pass `pass` of an epoch, from 0.
+    pub(crate) fn has_turn(self, part: Part, pass: u32) -> bool {
+        match self {
+            Self::InTurn { .. } => part == Part::Readout || part == Part::Block(pass as usize + 1),
+            _ => true,
+        }
+    }
+
+    /// The factor before the loss of `part` in its turn; `None` for 1.
+    pub(crate) fn weight_of_turn(self, part: Part) -> Option<f64> {
+        match (self, part) {
+            (Self::InTurn { blocks: 2.. }, Part::Block(_)) => Some(f64::from(self.passes())),
+            _ => None,
+        }
+    }
+
+    /// Returns whether each of several ranks trains its share of the unit's blocks. Otherwise every rank trains all of them.
     pub(crate) fn has_shares(self) -> bool {
         matches!(self, Self::SharedEncoder { .. } | Self::Joint { .. })
     }

@@ -1,4 +1,4 @@
-//! A unit in training: its parts, their optimizers, and how far it is.
+//! A unit in training: its parts, their optimizers, and the steps it has made.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
@@ -7,10 +7,10 @@ use noprop_method::{Denoiser, Parameter, Part};
 
 use crate::{OptimizerKind, TrainConfig, TrainError, Unit};
 
-/// A unit, and how far it is.
+/// A unit, and the number of its steps.
 pub(crate) struct UnitState {
     pub unit: Unit,
-    /// One for every part with something to train or a loss: what several losses reach stands first, then the blocks.
+    /// One for every part with parameters to train or a loss: those that several losses reach come first, then the blocks.
     pub parts: Vec<PartState>,
     /// Steps done since the beginning of training.
     pub position: u64,
@@ -32,7 +32,7 @@ impl UnitState {
         Ok(Self { unit, parts, position: 0 })
     }
 
-    /// Whether a step of its parts needs what all of them found.
+    /// Returns whether its parts must exchange gradients within a step.
     pub fn shares(&self) -> bool {
         self.parts.len() > 1
     }
@@ -46,16 +46,22 @@ impl UnitState {
         position / steps * pass + (position % steps).saturating_sub(before).min(pass)
     }
 
-    /// The indices of those parts that no loss but their own reaches.
+    /// The parts that several losses reach, and those that their own loss alone reaches.
+    pub fn split(&mut self) -> (&mut [PartState], &mut [PartState]) {
+        let first = self.own().start;
+        self.parts.split_at_mut(first)
+    }
+
+    /// The indices of the parts that their own loss alone reaches.
     pub fn own(&self) -> std::ops::Range<usize> {
         let is_block = |state: &PartState| matches!(state.part, Part::Block(_));
-        let blocks = self.parts.iter().position(is_block).unwrap_or(self.parts.len());
-        blocks..self.parts.len()
+        let none = if self.shares() { self.parts.len() } else { 0 };
+        self.parts.iter().position(is_block).unwrap_or(none)..self.parts.len()
     }
 }
 
-/// One part of a network with an optimizer of its own. A part is updated as soon as its gradients are there, so that they
-/// need not be kept until all blocks are done: memory does not grow with their number.
+/// One part of a network with an optimizer of its own. A part is updated as soon as its gradients are there, so that
+/// they need not be kept until all blocks are done: memory does not grow with their number.
 pub(crate) struct PartState {
     pub part: Part,
     pub adam: Adam,
@@ -79,12 +85,16 @@ impl PartState {
     }
 
     /// One optimizer step at the training's rate `lr` with the gradients of one backward pass.
-    pub fn step(&mut self, pass: &GradStore, lr: f64) -> Result<(), TrainError> {
-        self.step_with(self.gradients(pass), lr)
+    pub fn update(&mut self, pass: &GradStore, lr: f64) -> Result<(), TrainError> {
+        self.update_with(self.gradients(pass), lr)
     }
 
     /// One optimizer step with these gradients, as [`Self::gradients`] orders them.
-    pub fn step_with(&mut self, gradients: Vec<Option<Tensor>>, lr: f64) -> Result<(), TrainError> {
+    pub fn update_with(
+        &mut self,
+        gradients: Vec<Option<Tensor>>,
+        lr: f64,
+    ) -> Result<(), TrainError> {
         let gradients = self
             .trained
             .iter()
@@ -96,7 +106,7 @@ impl PartState {
         Ok(self.adam.step_with(&gradients, lr * self.lr_scale)?)
     }
 
-    /// What a backward pass found for this part, a place a parameter.
+    /// The gradients of the part's parameters in a backward pass, in their order.
     pub fn gradients(&self, pass: &GradStore) -> Vec<Option<Tensor>> {
         self.trained.iter().map(|parameter| pass.get(&parameter.var).cloned()).collect()
     }
@@ -112,12 +122,4 @@ pub(crate) fn adam_config(config: &TrainConfig) -> AdamConfig {
         weight_decay: config.weight_decay,
         ..AdamConfig::default()
     }
-}
-
-/// a + b, where either may be missing.
-pub(crate) fn add(a: Option<Tensor>, b: Option<Tensor>) -> Result<Option<Tensor>, TrainError> {
-    Ok(match (a, b) {
-        (Some(a), Some(b)) => Some((a + b)?),
-        (a, b) => a.or(b),
-    })
 }

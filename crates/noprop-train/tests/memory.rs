@@ -29,7 +29,7 @@ fn beyond_parameters(blocks: usize, dataset: &Dataset) -> usize {
     // Working buffers are made in the first step and kept.
     for _ in 0..3 {
         ALLOCATOR.reset_peak_usage();
-        trainer.advance_all(1).unwrap();
+        trainer.steps(1).unwrap();
     }
     let held = ALLOCATOR.peak_usage() - before;
     let bytes = |numbers: usize| numbers * size_of::<f32>();

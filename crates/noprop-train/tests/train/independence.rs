@@ -1,36 +1,22 @@
 //! What makes NoProp worth having: blocks do not touch each other, in any order, stopped or not.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::time::Duration;
 
 use candle_core::{Device, Tensor};
-use noprop_data::{Augmentation, Dataset, Split};
+use noprop_data::{Augmentation, Split};
 use noprop_method::{
-    DiscreteTime, EncoderKind, LossWeight, Objective, ParameterBuilder, ParameterKind, Part,
+    Blockwise, DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, ParameterKind, Part,
     Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
-    ClassWeights, Control, Existing, Fitting, Observer, Order, Outcome, Progress, RunDirectory,
-    Silent, StepReport, TrainConfig, Trainer, evaluate, fit,
+    Existing, Fitting, Observer, Outcome, Progress, RunDirectory, Silent, TrainConfig, Trainer,
+    evaluate, fit,
 };
+
+use crate::support::{CONFIG, StopAfter, bits, few_images};
 
 const BLOCKS: usize = 3;
-const CONFIG: TrainConfig = TrainConfig {
-    epochs: 2,
-    batch_size: 8,
-    optimizer: noprop_train::OptimizerKind::Adamw,
-    lr: 2e-3,
-    lr_decay: noprop_train::Decay::Cosine,
-    warmup_steps: 200,
-    weight_decay: 1e-3,
-    readout_lr_scale: 10.0,
-    order: Order::Batch,
-    augment: Augmentation::NONE,
-    class_weights: ClassWeights::Uniform,
-};
-
 fn network(encoder: EncoderKind) -> Network {
     let image = ImageShape { channels: 1, height: 28, width: 28 };
     let config = NetworkConfig::new(image, 10, BLOCKS).unwrap().encoder(encoder);
@@ -40,23 +26,6 @@ fn network(encoder: EncoderKind) -> Network {
 fn objective() -> DiscreteTime {
     let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
     DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap()
-}
-
-fn few_images() -> Split {
-    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
-    Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
-}
-
-fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
-    let parameters = noprop_method::Denoiser::parameters(network);
-    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    parameters
-        .iter()
-        .map(|p| {
-            let bits = values(&p.var).into_iter().map(f32::to_bits).collect();
-            (p.name.clone(), bits)
-        })
-        .collect()
 }
 
 /// Gradients that flow between blocks are a known fault: block 1's loss must reach block 1 alone.
@@ -82,24 +51,24 @@ fn a_blocks_loss_gives_no_gradient_to_another_block() {
 #[test]
 fn order_and_threads_do_not_change_a_bit() {
     let (images, objective) = (few_images(), objective());
-    let train = |block_after_block: fn(&mut Trainer<'_>)| {
+    let train = |block_after_block: fn(&mut Trainer<&Network, &DiscreteTime>)| {
         let network = network(EncoderKind::PerBlock);
         let mut trainer = Trainer::new(&network, &objective, &images, CONFIG, Seed(1)).unwrap();
         block_after_block(&mut trainer);
         drop(trainer);
         bits(&network)
     };
-    let in_order = |trainer: &mut Trainer<'_>| {
+    let in_order = |trainer: &mut Trainer<&Network, &DiscreteTime>| {
         for unit in 0..trainer.units().len() {
             while !trainer.is_done(unit) {
-                trainer.advance(unit).unwrap();
+                trainer.step_unit(unit).unwrap();
             }
         }
     };
-    let interleaved = |trainer: &mut Trainer<'_>| {
+    let interleaved = |trainer: &mut Trainer<&Network, &DiscreteTime>| {
         while !trainer.is_done(0) {
             for unit in (0..trainer.units().len()).rev() {
-                trainer.advance(unit).unwrap();
+                trainer.step_unit(unit).unwrap();
             }
         }
     };
@@ -141,7 +110,7 @@ fn every_trainable_variable_moves_in_one_step() {
         let before = bits(&network);
         let mut trainer = Trainer::new(&network, &objective, &images, CONFIG, Seed(1)).unwrap();
         for unit in 0..trainer.units().len() {
-            trainer.advance(unit).unwrap();
+            trainer.step_unit(unit).unwrap();
         }
         drop(trainer);
         let parameters = noprop_method::Denoiser::parameters(&network);
@@ -150,15 +119,6 @@ fn every_trainable_variable_moves_in_one_step() {
                 assert_ne!(old, new, "{} did not move", parameter.name);
             }
         }
-    }
-}
-
-struct StopAfter(u32);
-
-impl Observer for StopAfter {
-    fn step(&mut self, _: &[StepReport]) -> Control {
-        self.0 = self.0.saturating_sub(1);
-        if self.0 == 0 { Control::Stop } else { Control::Continue }
     }
 }
 

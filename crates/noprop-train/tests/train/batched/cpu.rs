@@ -3,10 +3,10 @@
 use noprop_method::{Denoiser as _, EncoderKind, Part, Seed};
 use noprop_models::{Embedding, Network, NetworkConfig, Variant};
 use noprop_train::{
-    ClassWeights, Grouping, Outcome, RunDirectory, TrainConfig, TrainError, Trainer,
+    ClassWeights, Engine, Outcome, RunDirectory, TrainConfig, TrainError, Trainer, Workers,
 };
 
-use crate::support::{
+use super::support::{
     CONFIG, CPU, STEPS_PER_EPOCH, config, images, losses_by_part, network, new_run, objective,
     take_part,
 };
@@ -17,10 +17,10 @@ const STEPS: u32 = 20;
 const TOLERANCE: f32 = 1e-4;
 /// Of a loss: with one-hot embeddings losses agree to the bit, with learned ones to 1e-6. A gradient that was wrong or left out shows
 /// in the second step, in the second place.
-const LOSS_TOLERANCE: f32 = 1e-5;
+const LOSS_TOLERANCE: f64 = 1e-5;
 
 /// The network after steps in these groupings, one after the other, and the losses of every step by part.
-fn trained(config: &NetworkConfig, plan: &[(Grouping, u32)]) -> (Network, Vec<Vec<(String, f32)>>) {
+fn trained(config: &NetworkConfig, plan: &[(Engine, u32)]) -> (Network, Vec<Vec<(String, f64)>>) {
     trained_by(Variant::DiscreteTime, config, plan)
 }
 
@@ -28,17 +28,17 @@ fn trained(config: &NetworkConfig, plan: &[(Grouping, u32)]) -> (Network, Vec<Ve
 fn trained_by(
     variant: Variant,
     config: &NetworkConfig,
-    plan: &[(Grouping, u32)],
-) -> (Network, Vec<Vec<(String, f32)>>) {
+    plan: &[(Engine, u32)],
+) -> (Network, Vec<Vec<(String, f64)>>) {
     let (images, network) = (images(&CPU), network(config, &CPU));
     let objective = objective(variant);
     let mut losses = Vec::new();
     {
         let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
-        for &(grouping, steps) in plan {
-            trainer = trainer.grouping(grouping).unwrap();
+        for (engine, steps) in plan {
+            trainer = trainer.engine(engine.clone());
             // Several calls: what one wrote back the next begins with.
-            for _ in 0..steps / 5 {
+            for _ in 0..*steps / 5 {
                 losses.extend(losses_by_part(&mut trainer, 5));
             }
         }
@@ -81,8 +81,9 @@ fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
                 .embedding(Embedding::Prototype),
         ),
     ] {
-        let (expected, expected_losses) = trained(&config, &[(Grouping::OneByOne, STEPS)]);
-        let (found, losses) = trained(&config, &[(Grouping::SideBySide, STEPS)]);
+        let (expected, expected_losses) =
+            trained(&config, &[(Engine::Threads(Workers::Auto), STEPS)]);
+        let (found, losses) = trained(&config, &[(Engine::Batched, STEPS)]);
         if expected.parameters().count(Part::Embedding) == 0 {
             let (parameter, most) = distance(&found, &expected);
             assert!(most < TOLERANCE, "{name}: {parameter} is {most:e} apart");
@@ -105,16 +106,16 @@ fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
 #[test]
 fn classes_are_balanced_alike_in_either_form() {
     let config = config(Variant::DiscreteTime).encoder(EncoderKind::Shared);
-    let losses = |grouping, class_weights| {
+    let losses = |engine, class_weights| {
         let (images, network) = (images(&CPU), network(&config, &CPU));
         let objective = objective(Variant::DiscreteTime);
         let settings = TrainConfig { class_weights, ..CONFIG };
         let trainer = Trainer::new(&network, &*objective, &images, settings, Seed(1)).unwrap();
-        losses_by_part(&mut trainer.grouping(grouping).unwrap(), 5)
+        losses_by_part(&mut trainer.engine(engine), 5)
     };
-    let expected = losses(Grouping::OneByOne, ClassWeights::Balanced);
-    let found = losses(Grouping::SideBySide, ClassWeights::Balanced);
-    assert_ne!(expected, losses(Grouping::OneByOne, ClassWeights::Uniform));
+    let expected = losses(Engine::Threads(Workers::Auto), ClassWeights::Balanced);
+    let found = losses(Engine::Batched, ClassWeights::Balanced);
+    assert_ne!(expected, losses(Engine::Threads(Workers::Auto), ClassWeights::Uniform));
     for ((part, loss), (_, expected)) in found.iter().flatten().zip(expected.iter().flatten()) {
         let error = (loss - expected).abs() / expected.abs().max(1.0);
         assert!(error < LOSS_TOLERANCE, "{part} has loss {loss}, one by one {expected}");
@@ -127,8 +128,8 @@ fn other_methods_take_the_same_steps() {
     for variant in [Variant::ContinuousTime, Variant::FlowMatching, Variant::Backprop] {
         let config = config(variant).encoder(EncoderKind::Shared);
         let (expected, expected_losses) =
-            trained_by(variant, &config, &[(Grouping::OneByOne, STEPS)]);
-        let (found, losses) = trained_by(variant, &config, &[(Grouping::SideBySide, STEPS)]);
+            trained_by(variant, &config, &[(Engine::Threads(Workers::Auto), STEPS)]);
+        let (found, losses) = trained_by(variant, &config, &[(Engine::Batched, STEPS)]);
         assert_eq!(losses, expected_losses, "{variant:?}");
         assert_eq!(distance(&found, &expected), (String::new(), 0.0), "{variant:?}");
     }
@@ -138,18 +139,15 @@ fn other_methods_take_the_same_steps() {
 #[test]
 fn a_loss_that_is_no_number_ends_a_training_in_either_form() {
     for variant in [Variant::DiscreteTime, Variant::ContinuousTime] {
-        for grouping in [Grouping::OneByOne, Grouping::SideBySide] {
+        for engine in [Engine::Threads(Workers::Auto), Engine::Batched] {
             let config = config(variant).encoder(EncoderKind::Shared);
             let (images, network) = (images(&CPU), network(&config, &CPU));
             let objective = objective(variant);
             let steep = TrainConfig { lr: 1e30, warmup_steps: 0, ..CONFIG };
             let trainer = Trainer::new(&network, &*objective, &images, steep, Seed(1)).unwrap();
-            let mut trainer = trainer.grouping(grouping).unwrap();
-            let error = trainer.advance_all(STEPS).unwrap_err();
-            assert!(
-                matches!(error, TrainError::Diverged { .. }),
-                "{variant:?} {grouping:?}: {error}"
-            );
+            let mut trainer = trainer.engine(engine);
+            let error = trainer.steps(STEPS).unwrap_err();
+            assert!(matches!(error, TrainError::Diverged { .. }), "{variant:?}: {error}");
         }
     }
 }
@@ -158,12 +156,12 @@ fn a_loss_that_is_no_number_ends_a_training_in_either_form() {
 #[test]
 fn a_training_stops_after_an_epoch_and_goes_on() {
     let (_kept, whole) = new_run();
-    let done = take_part(&whole, &CPU, Grouping::SideBySide, u32::MAX);
+    let done = take_part(&whole, &CPU, Engine::Batched, u32::MAX);
     assert!(matches!(done, Outcome::Finished(_)), "{done:?}");
     let (_kept, parted) = new_run();
-    let stopped = take_part(&parted, &CPU, Grouping::SideBySide, STEPS_PER_EPOCH + 1);
+    let stopped = take_part(&parted, &CPU, Engine::Batched, STEPS_PER_EPOCH + 1);
     assert_eq!(stopped, Outcome::Stopped { epoch: 2, step: 0 });
-    let done = take_part(&parted, &CPU, Grouping::SideBySide, u32::MAX);
+    let done = take_part(&parted, &CPU, Engine::Batched, u32::MAX);
     assert!(matches!(done, Outcome::Finished(_)), "{done:?}");
     let bytes = |run: &RunDirectory| std::fs::read(run.model()).unwrap();
     assert!(bytes(&whole) == bytes(&parted));
@@ -173,11 +171,15 @@ fn a_training_stops_after_an_epoch_and_goes_on() {
 #[test]
 fn a_training_may_change_between_the_forms() {
     let config = config(Variant::DiscreteTime).encoder(EncoderKind::PerBlock);
-    let (expected, _) = trained(&config, &[(Grouping::OneByOne, STEPS)]);
+    let (expected, _) = trained(&config, &[(Engine::Threads(Workers::Auto), STEPS)]);
     for plan in [
         // Copies that were made before the blocks moved on alone must not come back.
-        [(Grouping::SideBySide, 5), (Grouping::OneByOne, 5), (Grouping::SideBySide, 10)],
-        [(Grouping::OneByOne, 5), (Grouping::SideBySide, 5), (Grouping::OneByOne, 10)],
+        [(Engine::Batched, 5), (Engine::Threads(Workers::Auto), 5), (Engine::Batched, 10)],
+        [
+            (Engine::Threads(Workers::Auto), 5),
+            (Engine::Batched, 5),
+            (Engine::Threads(Workers::Auto), 10),
+        ],
     ] {
         let (found, _) = trained(&config, &plan);
         let (parameter, most) = distance(&found, &expected);
@@ -194,8 +196,8 @@ fn a_part_of_the_blocks_is_trained_one_by_one() {
     let only = {
         let trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
         let units: Vec<_> = trainer.units().into_iter().take(1).collect();
-        let mut trainer = trainer.only(&units).grouping(Grouping::SideBySide).unwrap();
-        trainer.advance_all(5).unwrap()
+        let mut trainer = trainer.only(&units).engine(Engine::Batched);
+        trainer.steps(5).unwrap()
     };
     assert_eq!(only.len(), 5);
     assert!(only.iter().flatten().all(|report| report.losses.len() == 1), "one block's losses");

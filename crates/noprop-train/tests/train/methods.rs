@@ -1,38 +1,27 @@
 //! Every method keeps the promises: all of it trains, repeats to the bit, and never looks at a label.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
-use noprop_data::{Augmentation, Dataset, Split, epoch_order};
+use noprop_data::{Dataset, Split, epoch_order};
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching,
-    Integration, LearnedSchedule, LossWeight, Objective, ParameterBuilder, ParameterKind, Part,
-    Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver, Targets, Training,
+    Integration, LearnedSchedule, LossWeight, Losses, Method, OdeSolver, ParameterBuilder,
+    ParameterKind, Part, Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
+    Targets,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
-    ClassWeights, Control, Existing, Fitting, Observer, Order, Outcome, PartLoss, Progress,
-    RunDirectory, Silent, StepReport, TrainConfig, Trainer, Unit, evaluate, fit,
+    ClassWeights, Existing, Fitting, Loss, Observer, Order, Outcome, Progress, RunDirectory,
+    Silent, TrainConfig, Trainer, Unit, evaluate, fit,
 };
 
+use crate::support::{self, StopAfter, bits, blockwise, few_images};
+
 const BLOCKS: usize = 3;
-const CONFIG: TrainConfig = TrainConfig {
-    epochs: 2,
-    batch_size: 8,
-    optimizer: noprop_train::OptimizerKind::Adamw,
-    lr: 2e-3,
-    lr_decay: noprop_train::Decay::Cosine,
-    warmup_steps: 2,
-    weight_decay: 1e-3,
-    readout_lr_scale: 10.0,
-    order: Order::Batch,
-    augment: Augmentation::NONE,
-    class_weights: ClassWeights::Uniform,
-};
+const CONFIG: TrainConfig = TrainConfig { warmup_steps: 2, ..support::CONFIG };
 
 /// A method, and what its network looks like.
 #[derive(Debug, Clone, Copy)]
@@ -142,8 +131,9 @@ impl Case {
         network
     }
 
-    fn objective(self) -> Box<dyn Objective> {
-        let with = |solver| Integration { solver, steps: NonZeroU32::new(4).unwrap() };
+    fn objective(self) -> Box<dyn Method> {
+        let steps = NonZeroU32::new(4).unwrap();
+        let ode = |solver| Integration { solver, steps };
         match self.variant {
             Variant::DiscreteTime => {
                 let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
@@ -152,33 +142,24 @@ impl Case {
             }
             Variant::ContinuousTime => {
                 let weight = LossWeight::Clipped(5.0);
-                let whole = ContinuousTime::new(1.0, weight, with(Solver::Posterior)).unwrap();
+                let whole = ContinuousTime::new(
+                    1.0,
+                    weight,
+                    Integration { solver: Solver::Posterior, steps },
+                )
+                .unwrap();
                 let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
                 let start = LearnedSchedule::new(&builder).unwrap();
                 Box::new(whole.divided(self.intervals, &start).unwrap().readout(self.readout))
             }
-            Variant::Backprop => Box::new(Backprop),
-            Variant::Adjoint => Box::new(Adjoint::new(with(Solver::Euler)).unwrap()),
+            Variant::Backprop => Box::new(Backprop::new(BLOCKS)),
+            Variant::Adjoint => Box::new(Adjoint::new(ode(OdeSolver::Euler))),
             Variant::FlowMatching => {
-                let whole = FlowMatching::new(LossWeight::Snr, with(Solver::Heun)).unwrap();
+                let whole = FlowMatching::new(LossWeight::Snr, ode(OdeSolver::Heun));
                 Box::new(whole.divided(self.intervals).unwrap())
             }
         }
     }
-}
-
-fn few_images() -> Split {
-    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
-    Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
-}
-
-fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
-    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    network
-        .parameters()
-        .iter()
-        .map(|p| (p.name.clone(), values(&p.var).into_iter().map(f32::to_bits).collect()))
-        .collect()
 }
 
 /// A schedule or an embedding that no optimizer moves is a known fault. Where blocks take turns, one moves in each step.
@@ -195,7 +176,7 @@ fn every_trainable_variable_moves_in_one_step() {
             Order::Paper => trainer.steps_per_epoch(),
         };
         for _ in 0..steps {
-            trainer.advance_all(1).unwrap();
+            trainer.steps(1).unwrap();
         }
         drop(trainer);
         let after = bits(&network);
@@ -218,7 +199,7 @@ fn the_readout_has_a_learning_rate_of_its_own() {
         let network = case.network();
         let config = TrainConfig { readout_lr_scale, ..CONFIG };
         let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
-        trainer.advance_all(1).unwrap();
+        trainer.steps(1).unwrap();
         drop(trainer);
         bits(&network)
     };
@@ -248,7 +229,13 @@ fn blocks_with_an_interval_each_never_meet() {
     for block in [1, 2] {
         let pass = Pass::Train(draws.dropout(Part::Block(block)));
         let features = network.encode(Part::Block(block), &pixels, pass).unwrap();
-        let loss = objective.block_loss(&network, block, &features, (&images.labels).into(), draws);
+        let loss = blockwise(&*objective).block_loss(
+            &network,
+            block,
+            &features,
+            (&images.labels).into(),
+            draws,
+        );
         let gradients = loss.unwrap().loss.backward().unwrap();
         for parameter in network.parameters().iter() {
             let own = parameter.part == Part::Block(block);
@@ -259,7 +246,7 @@ fn blocks_with_an_interval_each_never_meet() {
         let network = case.network();
         let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
         for &unit in turns {
-            trainer.advance(unit).unwrap();
+            trainer.step_unit(unit).unwrap();
         }
         drop(trainer);
         bits(&network)
@@ -279,8 +266,9 @@ fn flow_matching_anchors_trained_embeddings_alone() {
             .encode(Part::Block(1), &images.range(0..images.len()).unwrap(), Pass::Eval)
             .unwrap();
         let draws = Seed(1).at(0, 0);
-        let loss =
-            objective.block_loss(&network, 1, &features, (&images.labels).into(), draws).unwrap();
+        let loss = blockwise(&*objective)
+            .block_loss(&network, 1, &features, (&images.labels).into(), draws)
+            .unwrap();
         let value = |scalar: &Tensor| scalar.to_scalar::<f32>().unwrap();
         let added = value(&loss.loss) - value(&loss.error);
         assert!((added - anchor).abs() < 1e-4, "{embedding}: {added} {anchor}");
@@ -296,7 +284,7 @@ fn threads_do_not_change_a_bit() {
             let mut trainer =
                 Trainer::new(&network, &*objective, &images, case.config(), Seed(1)).unwrap();
             for _ in 0..3 {
-                trainer.advance_all(1).unwrap();
+                trainer.steps(1).unwrap();
             }
             drop(trainer);
             bits(&network)
@@ -305,15 +293,6 @@ fn threads_do_not_change_a_bit() {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(train)
         };
         assert!(on(1) == on(2), "{case:?}");
-    }
-}
-
-struct StopAfter(u32);
-
-impl Observer for StopAfter {
-    fn step(&mut self, _: &[StepReport]) -> Control {
-        self.0 = self.0.saturating_sub(1);
-        if self.0 == 0 { Control::Stop } else { Control::Continue }
     }
 }
 
@@ -418,7 +397,7 @@ struct Graded {
 /// The losses of the first block and of the readout, or of the chain, and their gradients in the whole network.
 fn losses_and_gradients(
     network: &Network,
-    objective: &dyn Objective,
+    objective: &dyn Method,
     images: &Split,
     targets: Targets<'_>,
 ) -> Graded {
@@ -438,14 +417,18 @@ fn losses_and_gradients(
             }
         }
     };
-    if objective.training() == Training::EndToEnd {
-        let done = objective.end_to_end(network, &features, targets, draws).unwrap();
-        note(&done.loss, &done.gradients);
-        return graded;
-    }
-    let block = objective.block_loss(network, 1, &features(1).unwrap(), targets, draws).unwrap();
+    let method = match objective.losses() {
+        Losses::Blockwise(method) => method,
+        Losses::EndToEnd(method) => {
+            let done = method.end_to_end(network, &features, targets, draws).unwrap();
+            note(&done.loss, &done.gradients);
+            return graded;
+        }
+    };
+    let block = method.block_loss(network, 1, &features(1).unwrap(), targets, draws).unwrap();
     note(&block.loss, &block.loss.backward().unwrap());
-    if let Ok(readout) = objective.readout_loss(network, targets, draws) {
+    if let Some(readout) = method.readout_loss() {
+        let readout = readout.loss(network, targets, draws).unwrap();
         note(&readout, &readout.backward().unwrap());
     }
     graded.errors.push(block.error.to_scalar().unwrap());
@@ -464,19 +447,19 @@ fn balanced_weights_make_the_loss_that_is_worked_out_by_hand() {
         let network = case.network();
         let config = TrainConfig { batch_size: 7, class_weights, ..CONFIG };
         let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
-        let reports = trainer.advance_all(1).unwrap().swap_remove(0);
+        let reports = trainer.steps(1).unwrap().swap_remove(0);
         reports.into_iter().flat_map(|report| report.losses).collect::<Vec<_>>()
     };
     let weights = epoch_order(1, 0, rows.len()).into_iter().take(7).map(|image| match image {
         0..5 => 14.0 / 50.0,
         _ => 14.0 / 10.0,
     });
-    let mean = weights.sum::<f32>() / 7.0;
+    let mean = weights.sum::<f64>() / 7.0;
     assert!((mean - 1.0).abs() > 0.05, "this batch would show nothing: {mean}");
     let (plain, balanced) = (first_step(ClassWeights::Uniform), first_step(ClassWeights::Balanced));
-    let readout = |losses: &[PartLoss]| losses.last().unwrap().loss;
-    assert!((readout(&plain) - 10f32.ln()).abs() < 1e-5);
-    assert!((readout(&balanced) - mean * 10f32.ln()).abs() < 1e-5);
+    let readout = |losses: &[Loss]| losses.last().unwrap().loss;
+    assert!((readout(&plain) - 10f64.ln()).abs() < 1e-5);
+    assert!((readout(&balanced) - mean * 10f64.ln()).abs() < 1e-5);
     for (plain, balanced) in plain.iter().zip(&balanced).take(BLOCKS) {
         assert!(plain.loss != balanced.loss && plain.error == balanced.error, "{}", plain.part);
     }
@@ -493,7 +476,7 @@ fn balanced_data_train_to_the_bytes_of_uniform_weights() {
             let config = TrainConfig { class_weights, ..case.config() };
             let mut trainer =
                 Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
-            trainer.advance_all(2).unwrap();
+            trainer.steps(2).unwrap();
             drop(trainer);
             bits(&network)
         };

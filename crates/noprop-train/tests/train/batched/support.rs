@@ -3,37 +3,25 @@
 use std::num::NonZeroU32;
 
 use candle_core::Device;
-use noprop_data::{Augmentation, Split};
+use noprop_data::Split;
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
-    LossWeight, Objective, ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
-    Solver,
+    LossWeight, Method, OdeSolver, ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind,
+    Seed, Solver,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
-    ClassWeights, Decay, Existing, Grouping, OptimizerKind, Order, Outcome, RunDirectory,
-    StepReport, TrainConfig, Trainer, evaluate,
+    Engine, Existing, Outcome, RunDirectory, StepReport, TrainConfig, Trainer, evaluate,
 };
 
-use crate::parts_of_a_run::{few_images, go_on};
+use crate::support::{self, few_images, go_on};
 
 pub const CPU: Device = Device::Cpu;
 const BLOCKS: usize = 3;
 /// Of [`images`] in batches of [`CONFIG`].
 pub const STEPS_PER_EPOCH: u32 = 3;
-pub const CONFIG: TrainConfig = TrainConfig {
-    epochs: 8,
-    batch_size: 8,
-    optimizer: OptimizerKind::Adamw,
-    lr: 1e-3,
-    lr_decay: Decay::Cosine,
-    warmup_steps: 20,
-    weight_decay: 1e-3,
-    readout_lr_scale: 10.0,
-    order: Order::Batch,
-    augment: Augmentation::NONE,
-    class_weights: ClassWeights::Uniform,
-};
+pub const CONFIG: TrainConfig =
+    TrainConfig { epochs: 8, lr: 1e-3, warmup_steps: 20, ..support::CONFIG };
 
 pub fn images(device: &Device) -> Split {
     few_images().to_device(device).unwrap()
@@ -57,27 +45,31 @@ pub fn network(config: &NetworkConfig, device: &Device) -> Network {
     network
 }
 
-pub fn objective(variant: Variant) -> Box<dyn Objective> {
+pub fn objective(variant: Variant) -> Box<dyn Method> {
     let steps = NonZeroU32::new(5).unwrap();
-    let by = |solver| Integration { solver, steps };
+    let euler = Integration { solver: OdeSolver::Euler, steps };
     let weight = LossWeight::Clipped(5.0);
     match variant {
         Variant::DiscreteTime => {
             let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
             Box::new(DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap())
         }
-        Variant::ContinuousTime => {
-            Box::new(ContinuousTime::new(1.0, weight, by(Solver::Posterior)).unwrap())
-        }
-        Variant::FlowMatching => Box::new(FlowMatching::new(weight, by(Solver::Euler)).unwrap()),
-        Variant::Backprop => Box::new(Backprop),
-        Variant::Adjoint => Box::new(Adjoint::new(by(Solver::Euler)).unwrap()),
+        Variant::ContinuousTime => Box::new(
+            ContinuousTime::new(1.0, weight, Integration { solver: Solver::Posterior, steps })
+                .unwrap(),
+        ),
+        Variant::FlowMatching => Box::new(FlowMatching::new(weight, euler)),
+        Variant::Backprop => Box::new(Backprop::new(BLOCKS)),
+        Variant::Adjoint => Box::new(Adjoint::new(euler)),
     }
 }
 
 /// The losses of the next steps by part, in the order of the parts' names.
-pub fn losses_by_part(trainer: &mut Trainer<'_>, steps: u32) -> Vec<Vec<(String, f32)>> {
-    let reports = trainer.advance_all(steps).unwrap();
+pub fn losses_by_part(
+    trainer: &mut Trainer<&Network, &dyn Method>,
+    steps: u32,
+) -> Vec<Vec<(String, f64)>> {
+    let reports = trainer.steps(steps).unwrap();
     let of_step = |reports: &Vec<_>| {
         let parts = reports.iter().flat_map(|report: &StepReport| &report.losses);
         let mut losses: Vec<_> = parts.map(|loss| (loss.part.to_string(), loss.loss)).collect();
@@ -96,16 +88,14 @@ pub fn new_run() -> (tempfile::TempDir, RunDirectory) {
 }
 
 /// Trains from the run's state, or from the beginning, until the observer has seen `stop` steps.
-pub fn take_part(run: &RunDirectory, device: &Device, grouping: Grouping, stop: u32) -> Outcome {
+pub fn take_part(run: &RunDirectory, device: &Device, grouping: Engine, stop: u32) -> Outcome {
     let (variant, encoder) = (Variant::DiscreteTime, EncoderKind::PerBlock);
     let images = images(device);
     let network = network(&config(variant).encoder(encoder), device);
     let objective = objective(variant);
     let config = TrainConfig { epochs: 4, ..CONFIG };
-    let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1))
-        .unwrap()
-        .grouping(grouping)
-        .unwrap();
+    let mut trainer =
+        Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap().engine(grouping);
     let outcome = go_on(&mut trainer, run, &images, stop);
     let sampler = Sampler::once(SamplerKind::Mean);
     let found = evaluate(&network, &*objective, &images, &sampler).unwrap();

@@ -8,9 +8,9 @@ use noprop_data::{Change, Mirrored};
 use noprop_kernels::peak_device_memory;
 use noprop_method::{EncoderKind, Seed};
 use noprop_models::Variant;
-use noprop_train::{Grouping, Outcome, Trainer};
+use noprop_train::{Engine, Outcome, Trainer, Workers};
 
-use crate::support::{
+use super::support::{
     CONFIG, CPU, STEPS_PER_EPOCH, config, images, losses_by_part, network, new_run, objective,
     take_part,
 };
@@ -33,13 +33,13 @@ fn losses(
     variant: Variant,
     encoder: EncoderKind,
     device: &Device,
-    grouping: Grouping,
+    engine: Engine,
 ) -> Vec<Vec<(String, f32)>> {
     let images = images(device);
     let network = network(&config(variant).encoder(encoder), device);
     let objective = objective(variant);
     let trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
-    let mut trainer = trainer.grouping(grouping).unwrap();
+    let mut trainer = trainer.engine(engine);
     (0..4).flat_map(|_| losses_by_part(&mut trainer, 5)).collect()
 }
 
@@ -47,18 +47,18 @@ fn losses(
 fn every_method_follows_the_cpu_over_20_steps() {
     let Some(gpu) = gpu() else { return };
     let (shared, per_block) = (EncoderKind::Shared, EncoderKind::PerBlock);
-    for (variant, encoder, grouping) in [
-        (Variant::DiscreteTime, per_block, Grouping::SideBySide),
-        (Variant::DiscreteTime, shared, Grouping::SideBySide),
-        (Variant::DiscreteTime, EncoderKind::Frozen, Grouping::SideBySide),
-        (Variant::DiscreteTime, per_block, Grouping::OneByOne),
-        (Variant::ContinuousTime, shared, Grouping::SideBySide),
-        (Variant::FlowMatching, shared, Grouping::SideBySide),
-        (Variant::Backprop, shared, Grouping::SideBySide),
-        (Variant::Adjoint, shared, Grouping::SideBySide),
+    for (variant, encoder, engine) in [
+        (Variant::DiscreteTime, per_block, Engine::Batched),
+        (Variant::DiscreteTime, shared, Engine::Batched),
+        (Variant::DiscreteTime, EncoderKind::Frozen, Engine::Batched),
+        (Variant::DiscreteTime, per_block, Engine::Threads(Workers::Auto)),
+        (Variant::ContinuousTime, shared, Engine::Batched),
+        (Variant::FlowMatching, shared, Engine::Batched),
+        (Variant::Backprop, shared, Engine::Batched),
+        (Variant::Adjoint, shared, Engine::Batched),
     ] {
-        let expected = losses(variant, encoder, &CPU, Grouping::OneByOne);
-        let found = losses(variant, encoder, &gpu, grouping);
+        let expected = losses(variant, encoder, &CPU, Engine::Threads(Workers::Auto));
+        let found = losses(variant, encoder, &gpu, engine);
         for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
             for ((part, found), (_, expected)) in found.iter().zip(expected) {
                 let error = (found - expected).abs() / expected.abs().max(1.0);
@@ -101,11 +101,11 @@ fn images_are_changed_as_on_the_cpu() {
 fn a_state_goes_from_one_device_to_the_other() {
     let Some(gpu) = gpu() else { return };
     let (folder, run) = new_run();
-    let stopped = take_part(&run, &gpu, Grouping::SideBySide, STEPS_PER_EPOCH + 1);
+    let stopped = take_part(&run, &gpu, Engine::Batched, STEPS_PER_EPOCH + 1);
     assert_eq!(stopped, Outcome::Stopped { epoch: 2, step: 0 });
-    let stopped = take_part(&run, &CPU, Grouping::OneByOne, 1);
+    let stopped = take_part(&run, &CPU, Engine::Threads(Workers::Auto), 1);
     assert_eq!(stopped, Outcome::Stopped { epoch: 2, step: 1 });
-    let done = take_part(&run, &gpu, Grouping::SideBySide, u32::MAX);
+    let done = take_part(&run, &gpu, Engine::Batched, u32::MAX);
     assert!(matches!(done, Outcome::Finished(_)), "{done:?}");
     // Parameters alone are more than nothing.
     assert!(peak_device_memory(&gpu).is_some_and(|bytes| bytes > 0));

@@ -1,26 +1,25 @@
-//! What one loss gives to the parameters that several losses reach, and how it travels between processes.
+//! The gradients of parameters that several losses reach: one contribution a loss, added in block order.
 
 use candle_core::{Device, Shape, Tensor};
+use noprop_method::Part;
 
-use crate::losses::{PartLoss, UnreadLosses};
-use crate::unit_state::{PartState, add};
-use crate::{PeersError, TrainError};
+use crate::loss::DeviceLosses;
+use crate::unit_state::PartState;
+use crate::{RanksError, TrainError};
 
-/// A loss's value and its gradients outside its own part.
+/// The value of a loss, and its gradients outside its own part.
 pub(crate) struct Contribution {
-    pub loss: UnreadLosses,
-    /// One for every shared part, a place a parameter.
+    pub losses: DeviceLosses,
+    /// The gradients of every shared part, one for each parameter.
     pub direct: Vec<Vec<Option<Tensor>>>,
-    /// At the features of a shared encoder, where the gradient stops for now.
+    /// The gradient at the features of a shared encoder.
     pub at_features: Option<Tensor>,
 }
 
 impl Contribution {
     /// Appends the numbers that [`SharedSum::add_message`] reads: loss, error, then each gradient behind a 1, or a 0 where there is none.
     pub fn write(&self, message: &mut Vec<f32>) -> Result<(), TrainError> {
-        for PartLoss { loss, error, .. } in self.loss.read()? {
-            message.extend([loss, error]);
-        }
+        message.extend(self.losses.values()?);
         for gradient in self.direct.iter().flatten().chain([&self.at_features]) {
             let Some(gradient) = gradient else {
                 message.push(0.0);
@@ -35,16 +34,16 @@ impl Contribution {
 
 /// Contributions, added in the order in which they are given: that must be the order of blocks, or bits differ.
 pub(crate) struct SharedSum {
-    pub losses: Vec<UnreadLosses>,
+    pub losses: Vec<DeviceLosses>,
     pub direct: Vec<Vec<Option<Tensor>>>,
     pub at_features: Option<Tensor>,
-    /// What a gradient is shaped like, as `direct` has them.
+    /// The shapes of the gradients in `direct`.
     shapes: Vec<Vec<(Shape, Device)>>,
     features: Option<(Shape, Device)>,
 }
 
 impl SharedSum {
-    /// Nothing yet. `features` is what a shared encoder makes of the batch, if there is one.
+    /// An empty sum. `features` is the output of a shared encoder for the batch, if there is one.
     pub fn new(shared: &[PartState], features: Option<&Tensor>) -> Self {
         let like = |tensor: &Tensor| (tensor.shape().clone(), tensor.device().clone());
         let shapes: Vec<Vec<_>> = shared
@@ -61,22 +60,28 @@ impl SharedSum {
     }
 
     pub fn add(&mut self, contribution: Contribution) -> Result<(), TrainError> {
-        self.losses.push(contribution.loss);
+        self.losses.push(contribution.losses);
         self.at_features = add(self.at_features.take(), contribution.at_features)?;
-        for (sum, more) in self.direct.iter_mut().zip(contribution.direct) {
-            *sum = add_each(std::mem::take(sum), more)?;
+        self.add_direct(contribution.direct)
+    }
+
+    /// Adds gradients of the shared parts.
+    pub fn add_direct(&mut self, more: Vec<Vec<Option<Tensor>>>) -> Result<(), TrainError> {
+        for (sum, more) in self.direct.iter_mut().zip(more) {
+            let each = std::mem::take(sum).into_iter().zip(more);
+            *sum = each.map(|(sum, more)| add(sum, more)).collect::<Result<_, _>>()?;
         }
         Ok(())
     }
 
-    /// Adds what rank `rank` wrote of its `parts`.
+    /// Adds the contributions of the `parts` of rank `rank`, from its message.
     ///
     /// # Errors
-    /// [`PeersError::Malformed`] for anything that [`Contribution::write`] does not write here.
+    /// [`RanksError::Malformed`] for anything that [`Contribution::write`] does not write here.
     pub fn add_message(
         &mut self,
         rank: usize,
-        parts: &[PartState],
+        parts: impl Iterator<Item = Part>,
         message: &[f32],
     ) -> Result<(), TrainError> {
         let mut message = Message { rank, rest: message };
@@ -94,35 +99,35 @@ impl SharedSum {
                     None
                 }
             };
-            let loss = UnreadLosses::told(part.part, loss, error)?;
-            self.add(Contribution { loss, direct, at_features })?;
+            let losses = DeviceLosses::received(part, loss, error)?;
+            self.add(Contribution { losses, direct, at_features })?;
         }
         match message.rest {
             [] => Ok(()),
             _ => {
-                Err(PeersError::Malformed { rank, reason: "more than belongs to its blocks" }
+                Err(RanksError::Malformed { rank, reason: "more than belongs to its blocks" }
                     .into())
             }
         }
     }
 }
 
-/// What is still to be read of a rank's message.
+/// The rest of a rank's message.
 struct Message<'a> {
     rank: usize,
     rest: &'a [f32],
 }
 
 impl<'a> Message<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [f32], PeersError> {
+    fn take(&mut self, count: usize) -> Result<&'a [f32], RanksError> {
         let (rank, reason) = (self.rank, "less than belongs to its blocks");
         let (taken, rest) =
-            self.rest.split_at_checked(count).ok_or(PeersError::Malformed { rank, reason })?;
+            self.rest.split_at_checked(count).ok_or(RanksError::Malformed { rank, reason })?;
         self.rest = rest;
         Ok(taken)
     }
 
-    fn number(&mut self) -> Result<f32, PeersError> {
+    fn number(&mut self) -> Result<f32, RanksError> {
         Ok(self.take(1)?.iter().sum())
     }
 
@@ -138,9 +143,10 @@ impl<'a> Message<'a> {
     }
 }
 
-pub(crate) fn add_each(
-    sums: Vec<Option<Tensor>>,
-    more: Vec<Option<Tensor>>,
-) -> Result<Vec<Option<Tensor>>, TrainError> {
-    sums.into_iter().zip(more).map(|(sum, more)| add(sum, more)).collect()
+/// a + b, where either may be missing.
+fn add(a: Option<Tensor>, b: Option<Tensor>) -> Result<Option<Tensor>, TrainError> {
+    Ok(match (a, b) {
+        (Some(a), Some(b)) => Some((a + b)?),
+        (a, b) => a.or(b),
+    })
 }

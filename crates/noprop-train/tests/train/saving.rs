@@ -1,13 +1,12 @@
 //! A training that saves within its epochs loses nothing to a kill but the steps since, and nothing to a disk that refuses.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::killed::KilledAfter;
+use crate::support::{few_images, go_on, go_on_saving};
 use candle_core::Device;
-use killed::KilledAfter;
 use noprop_method::{
     DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind, Schedule,
     ScheduleKind, Seed,
@@ -18,10 +17,6 @@ use noprop_train::{
     RunDirectory, Silent, StepReport, TrainConfig, TrainError, Trainer, UnitFitting, fit_units,
     merge_units,
 };
-use parts_of_a_run::{few_images, go_on, go_on_saving};
-
-mod killed;
-mod parts_of_a_run;
 
 const BLOCKS: usize = 3;
 const EPOCHS: u32 = 2;
@@ -53,7 +48,7 @@ impl Training {
     }
 
     /// Does `what` with a trainer at the beginning.
-    fn with<T>(self, what: impl FnOnce(&mut Trainer<'_>) -> T) -> T {
+    fn with<T>(self, what: impl FnOnce(&mut Trainer<&Network, &DiscreteTime>) -> T) -> T {
         let (images, network, objective) = (few_images(), self.network(), objective());
         let batch_size = self.batch_size;
         let config = TrainConfig { epochs: EPOCHS, batch_size, ..TrainConfig::default() };
@@ -186,7 +181,7 @@ fn units_killed_within_an_epoch_go_on_to_the_same_bytes() {
     for run in [saved, left] {
         let merging = Merging {
             network: &APART.network(),
-            objective: &objective(),
+            method: &objective(),
             validation: &few_images(),
             sampler: Sampler::once(SamplerKind::Mean),
             config: "{}",

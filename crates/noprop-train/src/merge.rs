@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use noprop_data::Split;
-use noprop_method::{Denoiser, Objective, Parameter, Part, Sampler};
+use noprop_method::{Denoiser, Method, Parameter, Part, Sampler};
 
-use super::folder::{UnitError, UnitStatus, load_epoch, unit_status};
-use crate::fit::unix_time;
-use crate::metrics::MeanLoss;
+use crate::checkpoint::{UnitStatus, load_epoch, unit_status};
+use crate::error::UnitError;
+use crate::resources::unix_time;
 use crate::{
-    Best, Event, FitReport, Hardware, MetricsLog, Order, RunDirectory, TrainError, Unit, evaluate,
-    write_weights,
+    Best, Event, FitReport, Hardware, Loss, MetricsLog, Order, RunDirectory, TrainError, Unit,
+    evaluate, write_weights,
 };
 
 /// What [`merge_units`] needs beside the run.
@@ -19,7 +19,7 @@ pub struct Merging<'a> {
     /// The network as it was before training; its parameters are overwritten.
     pub network: &'a dyn Denoiser,
     /// What it was trained for.
-    pub objective: &'a dyn Objective,
+    pub method: &'a dyn Method,
     /// Held-out training images.
     pub validation: &'a Split,
     /// How they are classified.
@@ -53,10 +53,10 @@ pub struct Merged {
 /// [`UnitError::OtherVersion`] or [`crate::WeightsError`] for one that does not belong to the run.
 pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, TrainError> {
     let started = Instant::now();
-    let units = Unit::of(merging.network, merging.objective, merging.order);
+    let units = Unit::of(merging.network, merging.method, merging.order);
     let mut unfinished = Vec::new();
     for &unit in &units {
-        unit.stands_alone()?;
+        unit.stands_alone().map_err(UnitError::from)?;
         let how = match unit_status(run, unit, merging.epochs)? {
             UnitStatus::Done => continue,
             UnitStatus::Missing => "missing".to_owned(),
@@ -100,7 +100,7 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
         let Loaded { losses, seconds, lr, processors: used } = load(epoch)?;
         processors.extend(used);
         let found =
-            evaluate(merging.network, merging.objective, merging.validation, &merging.sampler)?;
+            evaluate(merging.network, merging.method, merging.validation, &merging.sampler)?;
         let this = Best { epoch, correct: found.correct, total: found.total };
         best = Some(this.or_better(best));
         trained += seconds;
@@ -137,7 +137,7 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
 /// What an epoch's files say together.
 #[derive(Default)]
 struct Loaded {
-    losses: Vec<MeanLoss>,
+    losses: Vec<Loss>,
     seconds: f64,
     lr: f64,
     processors: BTreeSet<String>,

@@ -1,48 +1,31 @@
 //! Processes that train together give the bytes of one, however many they are, stopped or not. Here they are threads.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::killed::KilledAfter;
+use crate::support::{self, few_images, go_on, go_on_saving};
 use candle_core::Device;
-use killed::KilledAfter;
-use noprop_data::{Augmentation, Split};
-use noprop_kernels::threads::Workers;
+use noprop_data::Split;
 use noprop_method::{
-    ContinuousTime, DiscreteTime, EncoderKind, Integration, LearnedSchedule, LossWeight, Objective,
+    ContinuousTime, DiscreteTime, EncoderKind, Integration, LearnedSchedule, LossWeight, Method,
     ParameterBuilder, Schedule, ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
 use noprop_train::{
-    Alone, ClassWeights, Decay, Existing, Observer, OptimizerKind, Order, Outcome, Peers,
-    PeersError, Progress, RunDirectory, Silent, Traffic, TrainConfig, Trainer,
+    ClassWeights, Engine, Existing, Observer, OneRank, Order, Outcome, Progress, Ranks, RanksError,
+    RunDirectory, Silent, Traffic, TrainConfig, Trainer, Workers,
 };
-use parts_of_a_run::{few_images, go_on, go_on_saving};
-
-mod killed;
-mod parts_of_a_run;
 
 const BLOCKS: usize = 3;
-const CONFIG: TrainConfig = TrainConfig {
-    epochs: 2,
-    batch_size: 8,
-    optimizer: OptimizerKind::Adamw,
-    lr: 2e-3,
-    lr_decay: Decay::Cosine,
-    warmup_steps: 200,
-    weight_decay: 1e-3,
-    readout_lr_scale: 10.0,
-    order: Order::Batch,
-    augment: Augmentation::NONE,
-    // Every process works the weights out for itself.
-    class_weights: ClassWeights::Balanced,
-};
+/// Every rank works the weights out for itself.
+const CONFIG: TrainConfig =
+    TrainConfig { class_weights: ClassWeights::Balanced, ..support::CONFIG };
 
 /// A thread among threads: a channel from each to each.
 struct Thread {
@@ -74,13 +57,13 @@ impl Thread {
         threads
     }
 
-    fn send(&self, to: usize, numbers: Vec<f32>) -> Result<(), PeersError> {
-        self.to[to].send(numbers).map_err(|_| PeersError::Gone { rank: to })
+    fn send(&self, to: usize, numbers: Vec<f32>) -> Result<(), RanksError> {
+        self.to[to].send(numbers).map_err(|_| RanksError::Gone { rank: to })
     }
 
-    fn hear(&self) -> Result<Vec<Vec<f32>>, PeersError> {
+    fn hear(&self) -> Result<Vec<Vec<f32>>, RanksError> {
         let hear = |(rank, from): (usize, &Mutex<Receiver<Vec<f32>>>)| {
-            let heard = from.lock().unwrap().recv().map_err(|_| PeersError::Gone { rank })?;
+            let heard = from.lock().unwrap().recv().map_err(|_| RanksError::Gone { rank })?;
             let bytes = if rank == self.rank { 0 } else { 4 * heard.len() as u64 };
             self.received.fetch_add(bytes, Ordering::Relaxed);
             Ok(heard)
@@ -89,7 +72,7 @@ impl Thread {
     }
 }
 
-impl Peers for Thread {
+impl Ranks for Thread {
     fn rank(&self) -> usize {
         self.rank
     }
@@ -98,13 +81,13 @@ impl Peers for Thread {
         self.to.len()
     }
 
-    fn gather(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, PeersError> {
+    fn gather(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, RanksError> {
         self.sent.fetch_add(4 * mine.len() as u64, Ordering::Relaxed);
         (0..self.size()).try_for_each(|to| self.send(to, mine.clone()))?;
         self.hear()
     }
 
-    fn gather_first(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, PeersError> {
+    fn gather_first(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, RanksError> {
         self.sent.fetch_add(4 * mine.len() as u64, Ordering::Relaxed);
         self.send(0, mine)?;
         if self.is_first() { self.hear() } else { Ok(Vec::new()) }
@@ -168,7 +151,7 @@ impl Training {
         Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
     }
 
-    fn objective(self) -> Box<dyn Objective> {
+    fn objective(self) -> Box<dyn Method> {
         if let Self::ContinuousTime = self {
             let steps = NonZeroU32::new(5).unwrap();
             let integration = Integration { solver: Solver::Posterior, steps };
@@ -183,21 +166,20 @@ impl Training {
 }
 
 /// One process's part of a training: from the run's state if it has one, for so many steps if it is told to stop.
-fn take_part(training: Training, run: &RunDirectory, peers: &dyn Peers, stop: u32) -> Outcome {
-    with_trainer(training, peers, |trainer, images| go_on(trainer, run, images, stop))
+fn take_part(training: Training, run: &RunDirectory, ranks: Arc<dyn Ranks>, stop: u32) -> Outcome {
+    with_trainer(training, ranks, |trainer, images| go_on(trainer, run, images, stop))
 }
 
 /// Does `what` with one process's trainer and its images.
 fn with_trainer<T>(
     training: Training,
-    peers: &dyn Peers,
-    what: impl FnOnce(&mut Trainer<'_>, &Split) -> T,
+    ranks: Arc<dyn Ranks>,
+    what: impl FnOnce(&mut Trainer<&Network, &dyn Method>, &Split) -> T,
 ) -> T {
     let (images, network, objective) = (few_images(), training.network(), training.objective());
     let mut trainer = Trainer::new(&network, &*objective, &images, training.config(), Seed(1))
         .unwrap()
-        .block_workers(Workers::Exactly(std::num::NonZeroUsize::MIN))
-        .among(peers);
+        .engine(Engine::Ranks { ranks, workers: Workers::Exactly(std::num::NonZeroUsize::MIN) });
     what(&mut trainer, &images)
 }
 
@@ -210,15 +192,15 @@ fn together(
 ) -> (Outcome, Traffic) {
     let ranks = Thread::among(size);
     thread::scope(|scope| {
-        let start = |rank: Thread| {
+        let start = |rank: Arc<Thread>| {
             scope.spawn(move || {
                 let stop = if rank.rank + 1 == rank.size() { stop_of_last } else { NEVER };
-                let outcome = take_part(training, run, &rank, stop);
+                let outcome = take_part(training, run, Arc::clone(&rank) as _, stop);
                 assert!(rank.is_first() || !matches!(outcome, Outcome::Finished(_)));
                 (outcome, rank.traffic())
             })
         };
-        let running: Vec<_> = ranks.into_iter().map(start).collect();
+        let running: Vec<_> = ranks.into_iter().map(Arc::new).map(start).collect();
         let mut ended = running.into_iter().map(|rank| rank.join().unwrap());
         let first = ended.next().unwrap();
         ended.for_each(drop);
@@ -243,7 +225,10 @@ fn any_number_of_processes_gives_the_bytes_of_one() {
     for training in Training::ALL {
         let run = |name: &str| new_run(dir.path(), &format!("{training:?}-{name}"));
         let whole = run("whole");
-        assert!(matches!(take_part(training, &whole, &Alone, NEVER), Outcome::Finished(_)));
+        assert!(matches!(
+            take_part(training, &whole, Arc::new(OneRank), NEVER),
+            Outcome::Finished(_)
+        ));
         for size in [1, 2, 4] {
             let spread = run(&size.to_string());
             let (outcome, traffic) = together(training, &spread, size, NEVER);
@@ -283,19 +268,19 @@ fn a_training_that_was_saved_within_an_epoch_goes_on_after_a_kill() {
         [Training::LearnedEmbeddings, Training::OneHot, Training::Apart, Training::InTurn]
     {
         let whole = new_run(dir.path(), &format!("{training:?}-whole"));
-        take_part(training, &whole, &Alone, NEVER);
+        take_part(training, &whole, Arc::new(OneRank), NEVER);
         for (before, after) in [(3, 1), (2, 3)] {
             let name = format!("{training:?}-{before}-{after}");
             let (run, left) = (&new_run(dir.path(), &name), dir.path().join(name + "-left"));
             thread::scope(|scope| {
-                for rank in Thread::among(before) {
+                for rank in Thread::among(before).into_iter().map(Arc::new) {
                     let mut killed = KilledAfter::new(3, run, &left);
                     scope.spawn(move || {
                         let is_last = rank.rank + 1 == rank.size();
                         let every = if is_last { Duration::ZERO } else { Duration::MAX };
                         let observer: &mut dyn Observer =
                             if rank.is_first() { &mut killed } else { &mut Silent };
-                        with_trainer(training, &rank, |trainer, images| {
+                        with_trainer(training, rank, |trainer, images| {
                             go_on_saving(trainer, run, images, every, observer).unwrap()
                         });
                     });
@@ -319,7 +304,7 @@ fn a_stopped_training_goes_on_with_another_number_of_processes() {
     for training in [Training::LearnedEmbeddings, Training::Apart] {
         let run = |name: &str| new_run(dir.path(), &format!("{training:?}-{name}"));
         let whole = run("whole");
-        take_part(training, &whole, &Alone, NEVER);
+        take_part(training, &whole, Arc::new(OneRank), NEVER);
         for (before, after) in [(4, 2), (1, 3), (3, 1)] {
             let halves = run(&format!("{before}-{after}"));
             let (stopped, _) = together(training, &halves, before, 2);

@@ -1,24 +1,18 @@
 //! Algorithm 1, in which blocks take turns, beside all blocks in every mini-batch.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use candle_core::Device;
-use noprop_data::{Dataset, Split};
 use noprop_method::{
     DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Part, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
 use noprop_train::{Decay, Order, TrainConfig, Trainer};
 
+use crate::support::few_images;
+
 /// A power of two: a loss that is multiplied by it has the same digits.
 const BLOCKS: usize = 4;
 /// Of 24 images in batches of 8.
 const STEPS: usize = 3;
-
-fn images() -> Split {
-    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
-    Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
-}
 
 fn network(embedding: Embedding) -> Network {
     let image = ImageShape { channels: 1, height: 28, width: 28 };
@@ -59,13 +53,13 @@ fn bits(network: &Network, part: Part) -> Vec<u32> {
 /// sum, so it is T times as long; with η a T-th the blocks end with the same bytes. The readout makes a step a turn, so it ends elsewhere.
 #[test]
 fn with_fixed_embeddings_the_blocks_end_alike() {
-    let images = images();
+    let images = few_images();
     let train = |order, eta| {
         let (network, objective) = (network(Embedding::Onehot), objective(eta));
         let mut trainer =
             Trainer::new(&network, &objective, &images, config(order), Seed(1)).unwrap();
         for _ in 0..trainer.steps_per_epoch() {
-            trainer.advance_all(1).unwrap();
+            trainer.steps(1).unwrap();
         }
         drop(trainer);
         network
@@ -81,7 +75,7 @@ fn with_fixed_embeddings_the_blocks_end_alike() {
 /// Each turn is a pass over all mini-batches that moves one block, and the readout and the embeddings with it.
 #[test]
 fn a_turn_moves_one_block_and_what_all_share() {
-    let (images, objective) = (images(), objective(0.1));
+    let (images, objective) = (few_images(), objective(0.1));
     let network = network(Embedding::Learned { dimension: 6 });
     let blocks = [1, 2, 3, 4].map(Part::Block);
     let parts: Vec<Part> = blocks.into_iter().chain([Part::Readout, Part::Embedding]).collect();
@@ -91,7 +85,7 @@ fn a_turn_moves_one_block_and_what_all_share() {
     assert_eq!(trainer.steps_per_epoch() as usize, BLOCKS * STEPS);
     for step in 0..BLOCKS * STEPS {
         let before = state();
-        let reports = trainer.advance_all(1).unwrap();
+        let reports = trainer.steps(1).unwrap();
         let moved: Vec<bool> = before.iter().zip(state()).map(|(a, b)| *a != b).collect();
         let turn = step / STEPS;
         let expected = [turn == 0, turn == 1, turn == 2, turn == 3, true, true];

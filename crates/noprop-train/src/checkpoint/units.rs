@@ -1,76 +1,37 @@
-//! What one unit keeps of a training that is spread over processes.
+//! The checkpoints of units that several processes train, and that are merged at the end.
 //!
 //! `units/block.3/` holds `state.safetensors` (weights, moments, and how far it is), `epochs/0001.safetensors` (its weights
 //! after each epoch, with the epoch's losses) and `.lock`.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use candle_core::Tensor;
-use noprop_kernels::optim::Moments;
-use noprop_method::Parameter;
+use noprop_method::{Denoiser, Parameter};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::fit::EpochSums;
-use crate::metrics::MeanLoss;
+use super::tensors::{Stored, named, owned, tensors};
+use crate::error::{UnitError, VERSION};
+use crate::keeper::Keeper;
+use crate::loss::{Loss, LossSums, StepReport};
+use crate::report::EpochReport;
 use crate::run_dir::lock_file;
-use crate::state::{moment, named, owned, set, take};
-use crate::{Hardware, RunDirectory, TrainError, Trainer, Unit, read_weights, write_weights};
+use crate::state::{State, Turn};
+use crate::step::Model;
+use crate::unit_state::UnitState;
+use crate::{Existing, Hardware, RunDirectory, TrainError, Unit, write_weights};
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Why units could not be trained apart or put together.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum UnitError {
-    /// Another process trains the unit.
-    #[error("{path} is being written by another process: {unit} is in training there")]
-    Locked {
-        /// The unit's folder.
-        path: PathBuf,
-        /// The unit.
-        unit: Unit,
-    },
-    /// The file belongs to a training with other settings.
-    #[error(
-        "{path} was written with other settings than the config.toml of the run: train this unit again with --force"
-    )]
-    OtherSettings {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file was written by another version, which may have computed otherwise.
-    #[error(
-        "{path} was written by noprop {found}, this is {VERSION}: train all units with one version"
-    )]
-    OtherVersion {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: String,
-    },
-    /// The file's notes cannot be understood.
-    #[error("{path} is no file of a unit: {reason}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// Units that are not done.
-    #[error("{path} cannot be merged yet: {units}")]
-    Unfinished {
-        /// The run directory.
-        path: PathBuf,
-        /// Each with how far it is.
-        units: String,
-    },
-    /// The training consists of one unit.
-    #[error("the blocks of this training cannot be trained apart: {reason}")]
-    Tied {
-        /// What ties them.
-        reason: &'static str,
-    },
+/// The arguments of [`fit_units`] beside the trainer.
+pub struct UnitFitting<'a> {
+    /// The run directory, which keeps everything.
+    pub run: &'a RunDirectory,
+    /// The text of the settings: files of the units must have been written with the same.
+    pub config: &'a str,
+    /// The treatment of units that are there: they are resumed, or replaced.
+    pub existing: Existing,
+    /// As in [`Fitting`].
+    pub save_every: Duration,
 }
 
 /// What files of a unit say of their training.
@@ -82,7 +43,7 @@ trait Notes: DeserializeOwned + Serialize {
 /// How far a unit is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct UnitProgress {
+struct UnitProgress {
     version: String,
     config: String,
     /// Steps done.
@@ -92,7 +53,7 @@ pub(super) struct UnitProgress {
     /// Training time of the current epoch so far.
     pub epoch_seconds: f64,
     /// Losses of the current epoch so far.
-    pub sums: EpochSums,
+    pub sums: LossSums,
 }
 
 impl UnitProgress {
@@ -103,7 +64,7 @@ impl UnitProgress {
             position: 0,
             seconds: 0.0,
             epoch_seconds: 0.0,
-            sums: EpochSums::default(),
+            sums: LossSums::default(),
         }
     }
 }
@@ -121,7 +82,7 @@ impl Notes for UnitProgress {
 /// What a unit says of an epoch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct UnitEpoch {
+pub(crate) struct UnitEpoch {
     version: String,
     config: String,
     /// What it ran on: bits are promised per kind of processor.
@@ -130,11 +91,11 @@ pub(super) struct UnitEpoch {
     pub seconds: f64,
     /// The learning rate of its last step.
     pub lr: f64,
-    pub losses: Vec<MeanLoss>,
+    pub losses: Vec<Loss>,
 }
 
 impl UnitEpoch {
-    pub fn new(config: &str, seconds: f64, lr: f64, losses: Vec<MeanLoss>) -> Self {
+    pub fn new(config: &str, seconds: f64, lr: f64, losses: Vec<Loss>) -> Self {
         let hardware = Hardware::here();
         Self { version: VERSION.into(), config: config.into(), hardware, seconds, lr, losses }
     }
@@ -152,7 +113,7 @@ impl Notes for UnitEpoch {
 
 /// The folder of one unit, and the right to write it.
 #[derive(Debug)]
-pub(super) struct UnitFolder {
+struct UnitFolder {
     path: PathBuf,
     _lock: File,
 }
@@ -188,73 +149,134 @@ impl UnitFolder {
         self.path.join("state.safetensors")
     }
 
-    /// Brings unit number `index` of `trainer` to where it was saved, if it was.
-    pub fn restore(
+    /// Brings a unit to where it was saved, if it was. An epoch has `steps` steps.
+    fn restore(
         &self,
-        trainer: &mut Trainer<'_>,
-        index: usize,
+        network: &dyn Denoiser,
+        unit: &mut UnitState,
         config: &str,
+        steps: u32,
     ) -> Result<UnitProgress, TrainError> {
         let file = self.state();
         if !file.is_file() {
             return Ok(UnitProgress::start(config));
         }
         let (progress, mut stored) = read::<UnitProgress>(&file, config)?;
-        let parameters = owned(trainer, &trainer.units[index]);
-        let state = &mut trainer.units[index];
-        for parameter in &parameters {
-            set(parameter, take(&file, &mut stored, &parameter.name)?, &file)?;
-        }
-        for part in &mut state.parts {
-            let mut moments = Vec::with_capacity(part.trained.len());
-            for Parameter { name, .. } in &part.trained {
-                let first = take(&file, &mut stored, &moment("m", name))?;
-                let second = take(&file, &mut stored, &moment("v", name))?;
-                moments.push(Moments { name: name.clone(), first, second });
-            }
-            part.adam.restore(progress.position, moments)?;
-        }
-        state.position = progress.position;
+        stored.restore_unit(network, unit, progress.position, steps)?;
         Ok(progress)
     }
+}
 
-    /// Saves all that unit number `index` of `trainer` needs to go on.
-    pub fn save(
-        &self,
-        trainer: &Trainer<'_>,
-        index: usize,
-        progress: &UnitProgress,
-    ) -> Result<(), TrainError> {
-        let state = &trainer.units[index];
-        let mut tensors: Vec<(String, Tensor)> = owned(trainer, state).iter().map(named).collect();
-        for (name, m, v) in state.parts.iter().flat_map(|part| part.adam.moments()) {
-            tensors.push((moment("m", name), m.clone()));
-            tensors.push((moment("v", name), v.clone()));
+/// Units that this process trains, each with its folder.
+pub(crate) struct UnitFolders<'a> {
+    config: &'a str,
+    save_every: Duration,
+    units: Vec<(UnitFolder, UnitProgress)>,
+    lr: f64,
+}
+
+impl<'a> UnitFolders<'a> {
+    /// Opens the folders of all units of the training, and restores what is there unless it is to be replaced.
+    ///
+    /// # Errors
+    /// [`UnitError::Locked`] if another process trains one of the units.
+    pub fn open(
+        model: Model<'_>,
+        state: &mut State,
+        fitting: &UnitFitting<'a>,
+    ) -> Result<Self, TrainError> {
+        let &UnitFitting { run, config, existing, save_every } = fitting;
+        let steps = state.plan.steps_per_epoch();
+        let mut units = Vec::new();
+        for unit in &mut state.units {
+            let folder = UnitFolder::open(run, unit.unit)?;
+            if existing == Existing::Replace {
+                folder.clear()?;
+            }
+            let progress = folder.restore(model.network, unit, config, steps)?;
+            units.push((folder, progress));
         }
-        write(&self.state(), &tensors, progress)
+        state.forget_stack();
+        Ok(Self { config, save_every, units, lr: 0.0 })
+    }
+}
+
+impl Keeper for UnitFolders<'_> {
+    fn save_every(&self) -> Duration {
+        self.save_every
     }
 
-    /// Writes the weights of unit number `index` of `trainer` as those of `epoch`, counted from 1.
-    pub fn save_epoch(
-        &self,
-        trainer: &Trainer<'_>,
-        index: usize,
-        epoch: u32,
-        notes: &UnitEpoch,
+    /// Every process writes its own units.
+    fn needs_all_ranks(&self) -> bool {
+        false
+    }
+
+    fn record(&mut self, units: &[usize], reports: &[StepReport]) {
+        for (&unit, report) in units.iter().zip(reports) {
+            let progress = &mut self.units[unit].1;
+            progress.sums.add(report);
+            progress.position += 1;
+            self.lr = report.lr;
+        }
+    }
+
+    /// Units that train at the same time share it.
+    fn took(&mut self, units: &[usize], seconds: f64) {
+        let seconds = seconds / units.len() as f64;
+        for &unit in units {
+            self.units[unit].1.seconds += seconds;
+            self.units[unit].1.epoch_seconds += seconds;
+        }
+    }
+
+    /// Writes the units' weights; their state comes after that: killed between the two, a unit writes the same weights again.
+    fn end_epoch(
+        &mut self,
+        model: Model<'_>,
+        state: &State,
+        turn: &Turn,
+    ) -> Result<Option<EpochReport>, TrainError> {
+        let epoch = turn.position / u64::from(state.plan.steps_per_epoch());
+        for &unit in &turn.units {
+            let (folder, progress) = &mut self.units[unit];
+            let notes = UnitEpoch::new(
+                self.config,
+                progress.epoch_seconds,
+                self.lr,
+                std::mem::take(&mut progress.sums).means(),
+            );
+            progress.epoch_seconds = 0.0;
+            let owned = owned(model.network, state.units[unit].unit);
+            let tensors: Vec<_> = owned.iter().map(named).collect();
+            let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
+            write(&epoch_file(&folder.path, epoch), &tensors, &notes)?;
+        }
+        Ok(None)
+    }
+
+    /// The other units are where they were saved.
+    fn save(
+        &mut self,
+        model: Model<'_>,
+        state: &State,
+        turn: &Turn,
+        _: Option<(u32, u32)>,
     ) -> Result<(), TrainError> {
-        let state = &trainer.units[index];
-        let tensors: Vec<_> = owned(trainer, state).iter().map(named).collect();
-        write(&epoch_file(&self.path, epoch), &tensors, notes)
+        for &unit in &turn.units {
+            let (folder, progress) = &self.units[unit];
+            write(&folder.state(), &tensors(model.network, &state.units[unit]), progress)?;
+        }
+        Ok(())
     }
 }
 
 /// `units/<unit>/` of a run.
-pub(super) fn path_of(run: &RunDirectory, unit: Unit) -> PathBuf {
+pub(crate) fn path_of(run: &RunDirectory, unit: Unit) -> PathBuf {
     run.units().join(unit.to_string())
 }
 
 /// The weights of `unit` after `epoch`, counted from 1, go into `parameters`.
-pub(super) fn load_epoch(
+pub(crate) fn load_epoch(
     run: &RunDirectory,
     unit: Unit,
     epoch: u32,
@@ -263,9 +285,7 @@ pub(super) fn load_epoch(
 ) -> Result<UnitEpoch, TrainError> {
     let file = epoch_file(&path_of(run, unit), epoch);
     let (notes, mut stored) = read::<UnitEpoch>(&file, config)?;
-    for parameter in parameters {
-        set(parameter, take(&file, &mut stored, &parameter.name)?, &file)?;
-    }
+    stored.restore(parameters)?;
     Ok(notes)
 }
 
@@ -273,10 +293,8 @@ fn epoch_file(path: &Path, epoch: u32) -> PathBuf {
     path.join(format!("epochs/{epoch:04}.safetensors"))
 }
 
-type Tensors = std::collections::BTreeMap<String, Tensor>;
-
-fn read<N: Notes>(file: &Path, config: &str) -> Result<(N, Tensors), TrainError> {
-    let stored = read_weights(file)?;
+fn read<N: Notes>(file: &Path, config: &str) -> Result<(N, Stored), TrainError> {
+    let stored = Stored::read(file)?;
     let notes: N = serde_json::from_str(stored.metadata.as_deref().unwrap_or_default())
         .map_err(|error| UnitError::Malformed { path: file.into(), reason: error.to_string() })?;
     if notes.version() != VERSION {
@@ -286,7 +304,7 @@ fn read<N: Notes>(file: &Path, config: &str) -> Result<(N, Tensors), TrainError>
     if notes.config() != config {
         return Err(UnitError::OtherSettings { path: file.into() }.into());
     }
-    Ok((notes, stored.tensors))
+    Ok((notes, stored))
 }
 
 fn write(file: &Path, tensors: &[(String, Tensor)], notes: &impl Notes) -> Result<(), TrainError> {

@@ -1,0 +1,259 @@
+//! From noise to class probabilities. Nothing here ever sees a label.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use candle_core::Tensor;
+use noprop_kernels::random;
+
+use crate::{Denoiser, Method, MethodError, Noise, Part, Pass, Sampler};
+
+/// Class probabilities for a batch.
+#[derive(Debug, Clone)]
+pub struct Classification {
+    /// The answer: softmax of the readout of z_T, averaged over runs, [N, classes].
+    pub probabilities: Tensor,
+    /// What each block believed on the way, softmax of its logits averaged over runs: B tensors [N, classes], or none
+    /// where a block alone has no answer.
+    pub per_block: Vec<Tensor>,
+}
+
+/// What the image branches make of a batch of images: computed once, however often the batch is classified.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    by_part: BTreeMap<Part, Tensor>,
+}
+
+impl Encoded {
+    /// Runs each image branch on `images` [N, C, H, W] once.
+    ///
+    /// # Errors
+    /// candle's, for images of the wrong shape.
+    pub fn new(network: &dyn Denoiser, images: &Tensor) -> Result<Self, MethodError> {
+        let mut by_part = BTreeMap::new();
+        for block in 1..=network.blocks() {
+            let part = network.encoder_part(block);
+            if let Entry::Vacant(slot) = by_part.entry(part) {
+                slot.insert(network.encode(part, images, Pass::Eval)?.detach());
+            }
+        }
+        Ok(Self { by_part })
+    }
+}
+
+/// Classifies `images` [N, C, H, W]: start from z_0 ~ N(0, I), let the blocks refine it, read out the class.
+///
+/// `rows` holds one id an image: an image's noise depends on its id and not on its place in the batch. Labels are not an
+/// argument, so no label can leak. Each image branch runs once, however many steps and runs follow.
+///
+/// # Errors
+/// [`MethodError`] if the network does not fit the method, or `rows` not the images.
+pub fn classify(
+    network: &dyn Denoiser,
+    method: &dyn Method,
+    images: &Tensor,
+    rows: &[u32],
+    sampler: &Sampler,
+) -> Result<Classification, MethodError> {
+    classify_encoded(network, method, &Encoded::new(network, images)?, rows, sampler)
+}
+
+/// [`classify`] for images that went through the image branches already.
+///
+/// # Errors
+/// As for [`classify`].
+pub fn classify_encoded(
+    network: &dyn Denoiser,
+    method: &dyn Method,
+    encoded: &Encoded,
+    rows: &[u32],
+    sampler: &Sampler,
+) -> Result<Classification, MethodError> {
+    let features = |block: usize| encoded.by_part[&network.encoder_part(block)].clone();
+    let embeddings = network.class_embeddings();
+    let (width, device) = (embeddings.dim(1)?, embeddings.device());
+
+    let mut sum: Option<Classification> = None;
+    for run in 0..sampler.runs.get() {
+        let start = sampler.seed.sampler_start(run);
+        let z = random::normal_rows(start, rows, width, device)?;
+        let noise = Noise { sampler, run, rows };
+        let path = method.denoise(network, &features, z, noise)?;
+        let answer = Classification {
+            probabilities: method.answer(network, &path.z)?.detach(),
+            per_block: path.per_block.iter().map(Tensor::detach).collect(),
+        };
+        sum = Some(match sum {
+            None => answer,
+            Some(sum) => add(&sum, &answer)?,
+        });
+    }
+    let scale = 1.0 / f64::from(sampler.runs.get());
+    match sum {
+        Some(sum) => scaled(&sum, scale),
+        // `runs` is at least 1.
+        None => {
+            Err(MethodError::OutOfRange { name: "runs", expected: "at least 1", value: "0".into() })
+        }
+    }
+}
+
+fn add(a: &Classification, b: &Classification) -> Result<Classification, MethodError> {
+    let per_block = a.per_block.iter().zip(&b.per_block);
+    Ok(Classification {
+        probabilities: (&a.probabilities + &b.probabilities)?,
+        per_block: per_block.map(|(x, y)| x + y).collect::<Result<_, _>>()?,
+    })
+}
+
+fn scaled(sum: &Classification, scale: f64) -> Result<Classification, MethodError> {
+    Ok(Classification {
+        probabilities: (&sum.probabilities * scale)?,
+        per_block: sum.per_block.iter().map(|x| x * scale).collect::<Result<_, _>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::{
+        Adjoint, BlockInput, ContinuousTime, EncoderKind, FlowMatching, Integration,
+        LearnedSchedule, LossWeight, OdeSolver, ParameterBuilder, Parameters, SamplerKind, Seed,
+        Solver,
+    };
+
+    /// Counts what it is asked. Block b is sure of class b − 1, and as a velocity its logits lead there.
+    struct Counting {
+        blocks: usize,
+        encoder: EncoderKind,
+        encoded: AtomicUsize,
+        asked: AtomicUsize,
+        embeddings: Tensor,
+        schedule: LearnedSchedule,
+        parameters: Parameters,
+    }
+
+    impl Counting {
+        fn new(blocks: usize, encoder: EncoderKind) -> Self {
+            let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+            Self {
+                blocks,
+                encoder,
+                encoded: AtomicUsize::new(0),
+                asked: AtomicUsize::new(0),
+                embeddings: Tensor::eye(3, DType::F32, &Device::Cpu).unwrap(),
+                schedule: LearnedSchedule::new(&builder).unwrap(),
+                parameters: builder.finish().unwrap(),
+            }
+        }
+    }
+
+    impl Denoiser for Counting {
+        fn blocks(&self) -> usize {
+            self.blocks
+        }
+
+        fn parameters(&self) -> &Parameters {
+            &self.parameters
+        }
+
+        fn class_embeddings(&self) -> &Tensor {
+            &self.embeddings
+        }
+
+        fn encoder(&self) -> EncoderKind {
+            self.encoder
+        }
+
+        fn schedule(&self) -> Option<&LearnedSchedule> {
+            Some(&self.schedule)
+        }
+
+        fn encode(&self, _: Part, images: &Tensor, _: Pass) -> candle_core::Result<Tensor> {
+            self.encoded.fetch_add(1, Relaxed);
+            Ok(images.clone())
+        }
+
+        fn logits(&self, input: BlockInput<'_>) -> candle_core::Result<Tensor> {
+            self.asked.fetch_add(1, Relaxed);
+            let sure: Vec<f32> =
+                (1..=3).map(|class| if class == input.block { 40.0 } else { 0.0 }).collect();
+            let target = Tensor::from_vec(sure, (1, 3), &Device::Cpu)?;
+            let left = input.time.affine(-1.0, 1.0)?.maximum(1e-3)?.unsqueeze(1)?;
+            target.broadcast_sub(input.z)?.broadcast_div(&left)
+        }
+
+        fn readout(&self, z: &Tensor) -> candle_core::Result<Tensor> {
+            Ok(z.clone())
+        }
+    }
+
+    fn integration(solver: Solver, steps: u32) -> Integration {
+        Integration { solver, steps: NonZeroU32::new(steps).unwrap() }
+    }
+
+    fn images() -> Tensor {
+        Tensor::zeros((2, 1), DType::F32, &Device::Cpu).unwrap()
+    }
+
+    /// A thousand steps look at the image once a branch; solvers ask as often as they say they do.
+    #[test]
+    fn a_thousand_steps_encode_the_images_once() {
+        let sampler = Sampler::once(SamplerKind::Mean);
+        let check = |method: &dyn Method, encoder, branches, asked| {
+            let network = Counting::new(method.blocks(), encoder);
+            let answer = classify(&network, method, &images(), &[0, 1], &sampler).unwrap();
+            assert_eq!(answer.probabilities.dims(), [2, 3]);
+            assert_eq!(network.encoded.load(Relaxed), branches);
+            assert_eq!(network.asked.load(Relaxed), asked);
+        };
+        let (own, shared) = (EncoderKind::PerBlock, EncoderKind::Shared);
+        let euler = integration(Solver::EULER, 1000);
+        let ode = |solver| Integration { solver, steps: euler.steps };
+        let start = Counting::new(1, own).schedule;
+        let ct = ContinuousTime::new(1.0, LossWeight::Clipped(5.0), euler).unwrap();
+        check(&ct, own, 1, 1000);
+        check(&ct.divided(3, &start).unwrap(), own, 3, 1000);
+        let fm = FlowMatching::new(LossWeight::Snr, ode(OdeSolver::Heun));
+        check(&fm, own, 1, 2000);
+        check(&fm.clone().divided(3).unwrap(), own, 3, 2000);
+        check(&fm.divided(3).unwrap(), shared, 1, 2000);
+        check(&Adjoint::new(ode(OdeSolver::Euler)), own, 1, 1000);
+    }
+
+    /// The owner of the time is asked, every block's belief is its own, and a block without a step is refused.
+    #[test]
+    fn each_block_is_asked_in_its_interval_and_reports_its_own_belief() {
+        let network = Counting::new(3, EncoderKind::Shared);
+        let thousand = integration(Solver::EULER, 1000);
+        let ct = ContinuousTime::new(1.0, LossWeight::Clipped(5.0), thousand).unwrap();
+        let ct = ct.divided(3, &network.schedule).unwrap();
+        let fm =
+            FlowMatching::new(LossWeight::Snr, thousand.try_into().unwrap()).divided(3).unwrap();
+        let ask = |method: &dyn Method, solver, steps| {
+            let integration = Some(integration(solver, steps));
+            let sampler = Sampler { integration, ..Sampler::once(SamplerKind::Mean) };
+            classify(&network, method, &images(), &[0, 1], &sampler)
+        };
+        let (posterior, euler, heun) = (Solver::Posterior, Solver::EULER, Solver::HEUN);
+        let cases: [(&dyn Method, Solver); 5] =
+            [(&ct, posterior), (&ct, euler), (&ct, heun), (&fm, euler), (&fm, heun)];
+        for (method, solver) in cases {
+            for steps in [20, 50, 1000] {
+                let answer = ask(method, solver, steps).unwrap();
+                assert_eq!(answer.per_block.len(), 3);
+                for (class, believed) in (0u32..).zip(&answer.per_block) {
+                    let top = believed.argmax(1).unwrap().to_vec1::<u32>().unwrap();
+                    assert_eq!(top, [class, class], "{solver} {steps}");
+                }
+            }
+        }
+        let refused = ask(&fm, euler, 2);
+        assert!(matches!(refused, Err(MethodError::FewSteps { steps: 2, fewest: 3, .. })));
+    }
+}

@@ -1,0 +1,403 @@
+//! The checkpoint of a whole training: weights, optimizer moments, positions.
+//!
+//! A state is a folder `state/<generation>/` with one file a unit, made current by a rename of `state/progress.json`. A
+//! kill at any moment leaves the previous generation whole and current.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use noprop_data::Split;
+use noprop_method::{Denoiser, Method, Parameter, Part, Sampler};
+use serde::{Deserialize, Serialize};
+
+use super::tensors::{Stored, named, tensors};
+use crate::atomic_file::sync_directory;
+use crate::error::{Checkpoint, StateError};
+use crate::keeper::Keeper;
+use crate::loss::{LossSums, StepReport};
+use crate::report::{Best, EpochReport, FitReport, Outcome, Validation};
+use crate::resources::unix_time;
+use crate::state::{State, Turn};
+use crate::step::Model;
+use crate::unit_state::UnitState;
+use crate::{
+    Event, Hardware, MetricsLog, RunDirectory, TrainError, Trainer, evaluate, write_atomically,
+    write_weights,
+};
+
+const FORMAT: u32 = 1;
+/// A progress file is a page of JSON.
+const MAX_PROGRESS_BYTES: u64 = 16 << 20;
+/// The parameters that no unit trains, such as a frozen encoder.
+const UNTRAINED: &str = "untrained";
+
+/// The arguments of [`fit`] beside the trainer.
+pub struct Fitting<'a> {
+    /// The run directory, which keeps everything.
+    pub run: &'a RunDirectory,
+    /// Held-out training images.
+    pub validation: &'a Split,
+    /// The sampler that classifies them.
+    pub sampler: Sampler,
+    /// The text (JSON) that goes into the weights file beside the weights.
+    pub metadata: &'a str,
+    /// The time after which the state is saved within an epoch, so that a training that is killed loses no more than that. The save
+    /// comes after the steps in which the time ran out; with zero, as often as can be. Where losses are read once an epoch, as on a GPU,
+    /// the state is saved after epochs alone.
+    pub save_every: Duration,
+}
+
+/// How far a training is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    format: u32,
+    generation: u64,
+    /// What the run's results depend on, as text; a resume must be given the same.
+    config: String,
+    /// Epochs done.
+    pub epoch: u32,
+    /// Steps of the current epoch done.
+    pub step: u32,
+    /// The best epoch so far.
+    pub best: Option<Best>,
+    /// Training time so far.
+    pub seconds: f64,
+    /// Training time of the current epoch so far.
+    epoch_seconds: f64,
+    /// Losses of the current epoch so far.
+    sums: LossSums,
+    /// Epoch and step of the last save.
+    saved: Option<(u32, u32)>,
+    /// Length of metrics.jsonl when the state was saved.
+    metrics_bytes: u64,
+}
+
+impl Progress {
+    /// The beginning of a training whose results depend on `config`.
+    pub fn start(config: &str) -> Self {
+        Self {
+            format: FORMAT,
+            generation: 0,
+            config: config.into(),
+            epoch: 0,
+            step: 0,
+            best: None,
+            seconds: 0.0,
+            epoch_seconds: 0.0,
+            sums: LossSums::default(),
+            saved: None,
+            metrics_bytes: 0,
+        }
+    }
+
+    /// To the beginning of the next epoch.
+    fn next_epoch(&mut self) {
+        self.epoch += 1;
+        self.step = 0;
+        self.epoch_seconds = 0.0;
+        self.sums = LossSums::default();
+    }
+
+    /// Reads how far the run in `run` is, without its weights. `config` is what its results depend on.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn read(run: &RunDirectory, config: &str) -> Result<Self, TrainError> {
+        Self::read_if(run, config, |saved| saved == config)
+    }
+
+    /// [`Self::read`] where the settings that the state was `saved` with may be others: those from which `config` goes on.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn read_if(
+        run: &RunDirectory,
+        config: &str,
+        goes_on: impl FnOnce(&str) -> bool,
+    ) -> Result<Self, TrainError> {
+        let path = run.state().join("progress.json");
+        let malformed = |reason: String| StateError::Malformed { path: path.clone(), reason };
+        let mut text = String::new();
+        match fs::File::open(&path) {
+            Ok(file) => {
+                file.take(MAX_PROGRESS_BYTES)
+                    .read_to_string(&mut text)
+                    .map_err(TrainError::reading(&path))?;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let path = run.path().into();
+                return Err(match run.units().is_dir() {
+                    true => StateError::InUnits { path },
+                    false => StateError::Missing { path },
+                }
+                .into());
+            }
+            Err(error) => return Err(TrainError::reading(&path)(error)),
+        }
+        let progress: Self =
+            serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        if progress.format != FORMAT {
+            let reason = format!("format {} where {FORMAT} is expected", progress.format);
+            return Err(malformed(reason).into());
+        }
+        if !goes_on(&progress.config) {
+            return Err(StateError::OtherConfig { path }.into());
+        }
+        Ok(Self { config: config.into(), ..progress })
+    }
+
+    /// Makes the first `bytes` of the run's log part of its saved state, if it has one: a resume keeps them.
+    ///
+    /// # Errors
+    /// [`StateError::Malformed`], or [`TrainError::File`] if the disk refuses.
+    pub fn keep_log(run: &RunDirectory, bytes: u64) -> Result<(), TrainError> {
+        let path = run.state().join("progress.json");
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(TrainError::reading(&path))?,
+        };
+        let saved: Self = serde_json::from_slice(&text).map_err(|error| StateError::Malformed {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        Self { metrics_bytes: bytes, ..saved }.write(&path)
+    }
+
+    fn write(&self, path: &Path) -> Result<(), TrainError> {
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| TrainError::writing(path)(error.into()))?;
+        write_atomically(path, |file| file.write_all(&text)).map_err(TrainError::writing(path))
+    }
+
+    /// Restores weights, moments and positions from the saved state of `run`.
+    ///
+    /// # Errors
+    /// [`StateError`], or [`crate::WeightsError`] for a file that does not fit the network.
+    pub fn restore<N: Denoiser, M: Method>(
+        &self,
+        run: &RunDirectory,
+        trainer: &mut Trainer<N, M>,
+    ) -> Result<(), TrainError> {
+        let (Model { network, .. }, state) = trainer.parts();
+        let folder = run.state().join(self.generation.to_string());
+        let steps = state.plan.steps_per_epoch();
+        let position = u64::from(self.epoch) * u64::from(steps) + u64::from(self.step);
+        let untrained = untrained(network, &state.units);
+        if !untrained.is_empty() {
+            let mut file = Stored::read(&folder.join(format!("{UNTRAINED}.safetensors")))?;
+            file.restore(&untrained)?;
+        }
+        for unit in &mut state.units {
+            let mut file = Stored::read(&folder.join(format!("{}.safetensors", unit.unit)))?;
+            file.restore_unit(network, unit, position, steps)?;
+        }
+        state.forget_stack();
+        Ok(())
+    }
+
+    /// Saves weights, moments and this progress as the run's current state.
+    ///
+    /// # Errors
+    /// [`TrainError::File`] or [`crate::WeightsError`]; the previous state is then still whole and current.
+    fn save(
+        &mut self,
+        run: &RunDirectory,
+        network: &dyn Denoiser,
+        units: &[UnitState],
+    ) -> Result<(), TrainError> {
+        let generation = self.generation + 1;
+        let folder = run.state().join(generation.to_string());
+        fs::create_dir_all(&folder).map_err(TrainError::writing(&folder))?;
+        let untrained = untrained(network, units);
+        if !untrained.is_empty() {
+            let tensors: Vec<_> = untrained.iter().map(named).collect();
+            write_weights(&folder.join(format!("{UNTRAINED}.safetensors")), &tensors, "")?;
+        }
+        for unit in units {
+            let file = folder.join(format!("{}.safetensors", unit.unit));
+            write_weights(&file, &tensors(network, unit), "")?;
+        }
+        sync_directory(&folder).map_err(TrainError::writing(&folder))?;
+
+        let saved = Some((self.epoch, self.step));
+        let next = Self { generation, saved, ..self.clone() };
+        let path = run.state().join("progress.json");
+        next.write(&path)?;
+        *self = next;
+        tracing::debug!(epoch = self.epoch, step = self.step, folder = %folder.display(), "state saved");
+        remove_others(&run.state(), generation);
+        Ok(())
+    }
+}
+
+/// Older generations, and a newer one that a kill left unfinished, are only waste: failing to remove them costs space.
+fn remove_others(state: &Path, current: u64) {
+    for entry in fs::read_dir(state).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let generation = name.to_str().and_then(|name| name.parse::<u64>().ok());
+        if generation.is_some_and(|generation| generation != current) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Everything that no unit owns.
+fn untrained(network: &dyn Denoiser, units: &[UnitState]) -> Vec<Parameter> {
+    let parts: Vec<Part> = units.iter().flat_map(|state| state.unit.parts()).collect();
+    let all = network.parameters().iter();
+    all.filter(|parameter| !parts.contains(&parameter.part)).cloned().collect()
+}
+
+/// A training that one run directory keeps: validation, the best weights, the log, and the state.
+pub(crate) struct Kept<'a> {
+    fitting: &'a Fitting<'a>,
+    progress: Progress,
+    /// The log, which rank 0 writes.
+    log: Option<MetricsLog>,
+    lr: f64,
+    images_per_epoch: usize,
+}
+
+impl<'a> Kept<'a> {
+    /// Opens the log and records the start.
+    pub fn begin(
+        model: Model<'_>,
+        state: &State,
+        fitting: &'a Fitting<'a>,
+        progress: Progress,
+    ) -> Result<Self, TrainError> {
+        let log = match state.engine.ranks().is_first() {
+            true => Some(MetricsLog::open(&fitting.run.metrics(), progress.metrics_bytes)?),
+            false => None,
+        };
+        let (epoch, step) = (progress.epoch, progress.step);
+        let images_per_epoch = state.images_per_epoch();
+        let mut kept = Self { fitting, progress, log, lr: 0.0, images_per_epoch };
+        kept.log(&Event::Start {
+            version: env!("CARGO_PKG_VERSION").into(),
+            hardware: Hardware::with(model.network.class_embeddings().device()),
+            epoch,
+            step,
+            epochs: Some(state.plan.config.epochs),
+            unix_time: unix_time(),
+        })?;
+        Ok(kept)
+    }
+
+    fn log(&mut self, event: &Event) -> Result<(), TrainError> {
+        self.progress.metrics_bytes = match &mut self.log {
+            Some(log) => log.append(event)?,
+            None => 0,
+        };
+        Ok(())
+    }
+
+    /// The outcome of a training that made all its steps.
+    pub fn outcome(&self) -> Outcome {
+        match self.progress.best.filter(|_| self.log.is_some()) {
+            Some(best) => Outcome::Finished(FitReport { best, seconds: self.progress.seconds }),
+            // Rank 0 sets it in every epoch.
+            None => Outcome::Trained,
+        }
+    }
+}
+
+impl Keeper for Kept<'_> {
+    fn save_every(&self) -> Duration {
+        self.fitting.save_every
+    }
+
+    fn needs_all_ranks(&self) -> bool {
+        true
+    }
+
+    fn with_checkpoint(&self, error: TrainError) -> TrainError {
+        match (error, self.progress.saved) {
+            (TrainError::Diverged { part, epoch, step, value, .. }, Some((after, steps))) => {
+                let path = self.fitting.run.state();
+                let checkpoint = Checkpoint::Saved { path, epoch: after, step: steps };
+                TrainError::Diverged { part, epoch, step, value, checkpoint }
+            }
+            (other, _) => other,
+        }
+    }
+
+    fn record(&mut self, _: &[usize], reports: &[StepReport]) {
+        reports.iter().for_each(|report| self.progress.sums.add(report));
+        self.lr = reports.first().map_or(0.0, |report| report.lr);
+        self.progress.step += 1;
+    }
+
+    fn took(&mut self, _: &[usize], seconds: f64) {
+        self.progress.seconds += seconds;
+        self.progress.epoch_seconds += seconds;
+    }
+
+    /// On rank 0 validates, and keeps the weights if they are the best so far.
+    fn end_epoch(
+        &mut self,
+        model: Model<'_>,
+        _: &State,
+        _: &Turn,
+    ) -> Result<Option<EpochReport>, TrainError> {
+        if self.log.is_none() {
+            self.progress.next_epoch();
+            return Ok(None);
+        }
+        let started = Instant::now();
+        let Fitting { run, validation, sampler, metadata, .. } = self.fitting;
+        let found = evaluate(model.network, model.method, validation, sampler)?;
+        let epoch = self.progress.epoch + 1;
+        let this = Best { epoch, correct: found.correct, total: found.total };
+        let best = this.or_better(self.progress.best);
+        if best == this {
+            let tensors: Vec<_> = model.network.parameters().iter().map(named).collect();
+            write_weights(&run.model(), &tensors, metadata)?;
+        }
+        let seconds = self.progress.epoch_seconds;
+        let validation =
+            Validation { accuracy: found.accuracy(), per_block: found.per_block, best };
+        let report = EpochReport {
+            epoch,
+            losses: self.progress.sums.means(),
+            images_per_second: self.images_per_epoch as f64 / seconds.max(f64::MIN_POSITIVE),
+            seconds,
+            validation: Some(validation.clone()),
+        };
+        self.progress.next_epoch();
+        self.progress.best = Some(best);
+        self.progress.seconds += started.elapsed().as_secs_f64();
+        self.log(&Event::Epoch {
+            epoch,
+            seconds,
+            total_seconds: self.progress.seconds,
+            images_per_second: report.images_per_second,
+            lr: self.lr,
+            losses: report.losses.clone(),
+            validation_accuracy: validation.accuracy,
+            validation_per_block: validation.per_block,
+            best_epoch: best.epoch,
+        })?;
+        tracing::info!(epoch, seconds, lr = self.lr, "epoch done");
+        Ok(Some(report))
+    }
+
+    fn save(
+        &mut self,
+        model: Model<'_>,
+        state: &State,
+        _: &Turn,
+        stopped: Option<(u32, u32)>,
+    ) -> Result<(), TrainError> {
+        if self.log.is_none() {
+            return Ok(());
+        }
+        if let Some((epoch, step)) = stopped {
+            self.log(&Event::Stop { epoch, step })?;
+        }
+        self.progress.save(self.fitting.run, model.network, &state.units)
+    }
+}

@@ -1,0 +1,193 @@
+//! All blocks of a network in one call a step, for devices where a launch costs more than its work.
+//!
+//! The blocks' parameters and moments are stacked before the first step and written back after the last step of a call, so between
+//! two calls the network's own parameters are always current. Losses stay on the device until then.
+
+use candle_core::{Tensor, Var};
+use noprop_kernels::optim::{Adam, Moments};
+use noprop_method::{
+    Losses, ParameterKind, Part, StackedBlocks, StackedLosses, StackedParameter, row_of,
+};
+
+use super::Steps;
+use crate::loss::{DeviceLosses, UnreadStep};
+use crate::step::{Model, Plan, Step};
+use crate::unit_state::{PartState, UnitState, adam_config};
+use crate::{Order, TrainError};
+
+/// The blocks, stacked into one copy [T, …], and its optimizer.
+pub(crate) struct Stack {
+    blocks: Box<dyn StackedBlocks>,
+    adam: Adam,
+}
+
+impl Stack {
+    /// A copy of the blocks as they are now; `None` where network or method take them one after the other, or not all are here.
+    pub fn new(
+        model: Model<'_>,
+        plan: &Plan,
+        units: &[UnitState],
+    ) -> Result<Option<Self>, TrainError> {
+        let parts = units.iter().flat_map(|unit| &unit.parts);
+        let here = parts.filter(|state| matches!(state.part, Part::Block(_))).count();
+        if plan.config.order == Order::Paper || here != model.network.blocks() {
+            return Ok(None);
+        }
+        if losses(model)?.is_none() {
+            return Ok(None);
+        }
+        let Some(blocks) = model.network.stacked()? else { return Ok(None) };
+        let trained: Vec<&StackedParameter> = trained(blocks.as_ref()).collect();
+        let vars: Vec<(String, Var)> = trained
+            .iter()
+            .map(|parameter| (name(parameter).to_owned(), parameter.var.clone()))
+            .collect();
+        let mut adam = Adam::new(vars, adam_config(&plan.config))?;
+        let moments = trained
+            .iter()
+            .map(|parameter| {
+                let rows = parameter.rows.iter().map(|row| moments_of(units, &row.name));
+                let (first, second): (Vec<_>, Vec<_>) =
+                    rows.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+                Some((first, second))
+            })
+            .zip(&trained)
+            .map(|(moments, parameter)| {
+                let name = name(parameter).to_owned();
+                let Some((first, second)) = moments else {
+                    let reason = format!("there are no moments of {name} and its like");
+                    return Err(candle_core::Error::Msg(reason).into());
+                };
+                Ok(Moments {
+                    name,
+                    first: Tensor::cat(&first, 0)?,
+                    second: Tensor::cat(&second, 0)?,
+                })
+            })
+            .collect::<Result<Vec<_>, TrainError>>()?;
+        adam.restore(units.first().map_or(0, |unit| unit.position), moments)?;
+        Ok(Some(Self { blocks, adam }))
+    }
+
+    /// Makes the next `count` steps of all units.
+    pub fn steps(
+        &mut self,
+        steps: &mut Steps<'_>,
+        count: u32,
+    ) -> Result<Vec<UnreadStep>, TrainError> {
+        let (model, plan, engine) = (steps.model, steps.plan, steps.engine);
+        let Some(losses) = losses(model)? else {
+            return Err(candle_core::Error::Msg("the method has no stacked losses".into()).into());
+        };
+        let mut done = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            let position = steps.units.first().map_or(0, |unit| unit.position);
+            let batch = &steps.batches.at(plan.place(position))?;
+            let lr = plan.lr(position);
+            let step = Step { model, plan, engine, batch };
+            let made = self.step(&step, &*losses, steps.units, lr)?;
+            let mut report = None;
+            for unit in steps.units.iter_mut() {
+                report = Some(plan.count(unit, batch)?);
+            }
+            done.extend(report.map(|report| (report, vec![made])));
+        }
+        self.write_back(steps.units)?;
+        Ok(done)
+    }
+
+    /// Makes one step: images → features → losses of all blocks → gradients → one update.
+    fn step(
+        &mut self,
+        step: &Step<'_>,
+        losses: &dyn StackedLosses,
+        units: &mut [UnitState],
+        lr: f64,
+    ) -> Result<DeviceLosses, TrainError> {
+        let (network, batch) = (step.model.network, step.batch);
+        let draws = step.plan.seed.at(batch.epoch, batch.step);
+        let features = match network.encoder_part(1) {
+            Part::Encoder => step.features(Part::Encoder, draws)?.unsqueeze(0)?,
+            _ => {
+                let keys: Vec<_> =
+                    (1..=network.blocks()).map(|t| draws.dropout(Part::Block(t))).collect();
+                self.blocks.encode(&batch.inputs, &keys)?
+            }
+        };
+        let blocks = self.blocks.as_ref();
+        let done = losses.losses(network, blocks, &features, batch.targets(), draws)?;
+        let mut others: Vec<&mut PartState> = units
+            .iter_mut()
+            .flat_map(|unit| &mut unit.parts)
+            .filter(|state| !matches!(state.part, Part::Block(_)))
+            .collect();
+        let mut total = done.loss.sum_all()?;
+        let mut parts: Vec<Part> = (1..=network.blocks()).map(Part::Block).collect();
+        // The readout's error is its loss.
+        let (mut values, mut errors) = (vec![done.loss.detach()], vec![done.error]);
+        if others.iter().any(|state| state.part == Part::Readout)
+            && let Losses::Blockwise(method) = step.model.method.losses()
+            && let Some(readout) = method.readout_loss()
+        {
+            let readout = readout.loss(network, batch.targets(), draws)?;
+            parts.push(Part::Readout);
+            values.push(readout.detach().reshape(1)?);
+            errors.push(readout.detach().reshape(1)?);
+            total = (total + readout)?;
+        }
+        let gradients = total.backward()?;
+        self.adam.step(&gradients, lr)?;
+        for state in &mut others {
+            state.update(&gradients, lr)?;
+        }
+        values.extend(errors);
+        Ok(DeviceLosses::new(parts, Tensor::cat(&values, 0)?))
+    }
+
+    /// Writes the stacked parameters and moments back to the blocks.
+    fn write_back(&self, units: &mut [UnitState]) -> Result<(), TrainError> {
+        for parameter in self.blocks.parameters() {
+            parameter.write_back()?;
+        }
+        let parts = units.iter_mut().flat_map(|unit| &mut unit.parts);
+        for (block, state) in parts.filter_map(|state| match state.part {
+            Part::Block(t) => Some((t, state)),
+            _ => None,
+        }) {
+            let moments = trained(self.blocks.as_ref()).zip(self.adam.moments());
+            let own = moments.map(|(parameter, (_, first, second))| {
+                let row = block - 1;
+                let name = parameter.rows.get(row).map(|row| row.name.clone()).unwrap_or_default();
+                Ok(Moments { name, first: row_of(first, row)?, second: row_of(second, row)? })
+            });
+            let own = own.collect::<Result<Vec<_>, TrainError>>()?;
+            state.adam.restore(self.adam.steps(), own)?;
+        }
+        Ok(())
+    }
+}
+
+/// The method's losses of all blocks in one call.
+fn losses<'a>(model: Model<'a>) -> Result<Option<Box<dyn StackedLosses + 'a>>, TrainError> {
+    match model.method.losses() {
+        Losses::Blockwise(method) => Ok(method.stacked(model.network.class_embeddings().device())?),
+        Losses::EndToEnd(_) => Ok(None),
+    }
+}
+
+fn trained(blocks: &dyn StackedBlocks) -> impl Iterator<Item = &StackedParameter> {
+    let all = blocks.parameters().iter();
+    all.filter(|parameter| parameter.kind() == ParameterKind::Trainable)
+}
+
+/// The name of block 1's parameter, which stands for those of all blocks.
+fn name(parameter: &StackedParameter) -> &str {
+    parameter.rows.first().map_or("", |row| row.name.as_str())
+}
+
+fn moments_of(units: &[UnitState], name: &str) -> Option<(Tensor, Tensor)> {
+    let parts = units.iter().flat_map(|unit| &unit.parts);
+    let mut moments = parts.flat_map(|part| part.adam.moments());
+    let (_, first, second) = moments.find(|(known, ..)| *known == name)?;
+    Some((first.clone(), second.clone()))
+}

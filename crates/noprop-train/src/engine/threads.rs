@@ -1,0 +1,36 @@
+//! Blocks on the threads of one process.
+
+use noprop_kernels::threads::{self, Workers};
+
+use super::Job;
+use crate::TrainError;
+use crate::loss::StepReport;
+use crate::shared_sum::Contribution;
+use crate::step::Turn;
+use crate::unit_state::PartState;
+
+/// Makes the turns of `parts` and gives each contribution to `take` as soon as those before it are there, so that no more than a few
+/// blocks' gradients are held at a time.
+pub(super) fn turns(
+    workers: Workers,
+    parts: Vec<&mut PartState>,
+    turn: &Turn<'_>,
+    mut take: impl FnMut(Contribution) -> Result<(), TrainError> + Send,
+) -> Result<(), TrainError> {
+    let mut failed = None;
+    threads::fold_side_by_side(workers, parts, turn, |done| {
+        if failed.is_none() {
+            failed = done.and_then(&mut take).err();
+        }
+    });
+    failed.map_or(Ok(()), Err)
+}
+
+/// Makes the steps of units that share nothing.
+pub(super) fn apart<'a>(
+    workers: Workers,
+    jobs: Vec<Job<'a>>,
+    steps: &(impl Fn(Job<'a>) -> Result<Vec<StepReport>, TrainError> + Sync),
+) -> Result<Vec<Vec<StepReport>>, TrainError> {
+    threads::side_by_side(workers, jobs, steps).into_iter().collect()
+}

@@ -1,0 +1,83 @@
+//! The loop over epochs: train, end the epoch, save within long epochs too, stop on request.
+
+use std::time::Instant;
+
+use crate::TrainError;
+use crate::engine::collect;
+use crate::keeper::Keeper;
+use crate::report::{Control, Observer};
+use crate::state::State;
+use crate::step::Model;
+
+/// The end of the loop.
+pub(crate) enum Ended {
+    /// All steps are made.
+    Done,
+    /// An observer stopped it.
+    Stopped {
+        /// Epochs done.
+        epoch: u32,
+        /// Steps of the next epoch done.
+        step: u32,
+    },
+}
+
+/// Trains all units to the end, or until the observer stops. `keeper` keeps what has to be kept.
+pub(crate) fn train(
+    model: Model<'_>,
+    state: &mut State,
+    keeper: &mut dyn Keeper,
+    observer: &mut dyn Observer,
+) -> Result<Ended, TrainError> {
+    let engine = state.engine.clone();
+    let ranks = engine.ranks();
+    let steps = u64::from(state.plan.steps_per_epoch());
+    let mut saved = Instant::now();
+    let mut since = Instant::now();
+    while let Some(turn) = state.next_turn() {
+        let made = state.steps(model, &turn.units, turn.steps);
+        let mut control = Control::Continue;
+        for reports in made.map_err(|error| keeper.with_checkpoint(error))? {
+            keeper.record(&turn.units, &reports);
+            control = control.or(observer.step(&reports));
+        }
+        keeper.took(&turn.units, since.elapsed().as_secs_f64());
+        since = Instant::now();
+
+        let ended = turn.position.is_multiple_of(steps);
+        let due = !ended && saved.elapsed() >= keeper.save_every();
+        // The same on all ranks, or some would wait for the others' next step. Most steps need one exchange.
+        let asked = ranks.any(control == Control::Stop || due)?;
+        let mut stop = asked && ranks.any(control == Control::Stop)?;
+        if !ended && !asked {
+            continue;
+        }
+        let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let (epoch, step) = (number(turn.position / steps), number(turn.position % steps));
+        let finished = state.next_turn().is_none();
+        let stopped = |stop: bool| (stop && !finished).then_some((epoch, step));
+        if keeper.needs_all_ranks() {
+            collect(ranks, model.network, &mut state.units)?;
+        }
+        let report = match ended {
+            true => keeper.end_epoch(model, state, &turn)?,
+            false => None,
+        };
+        keeper.save(model, state, &turn, stopped(stop))?;
+        if ended {
+            let control = report.map_or(Control::Continue, |report| observer.epoch(&report));
+            if !stop && ranks.any(control == Control::Stop)? {
+                stop = true;
+                if !finished {
+                    keeper.save(model, state, &turn, stopped(stop))?;
+                }
+            }
+        }
+        if stop && !finished {
+            return Ok(Ended::Stopped { epoch, step });
+        }
+        saved = Instant::now();
+        since = Instant::now();
+    }
+    Ok(Ended::Done)
+}

@@ -1,0 +1,98 @@
+//! The interface between the loop over epochs and what keeps a training.
+
+use std::time::Duration;
+
+use crate::TrainError;
+use crate::loss::{LossSums, StepReport};
+use crate::report::EpochReport;
+use crate::state::{State, Turn};
+use crate::step::Model;
+
+/// Keeps a training while it runs.
+pub(crate) trait Keeper {
+    /// The time after which the state is saved within an epoch.
+    fn save_every(&self) -> Duration;
+
+    /// Returns whether rank 0 saves the parts of all ranks.
+    fn needs_all_ranks(&self) -> bool;
+
+    /// Adds the last checkpoint to a loss that diverged.
+    fn with_checkpoint(&self, error: TrainError) -> TrainError {
+        error
+    }
+
+    /// Adds the reports of one step of the units number `units`.
+    fn record(&mut self, units: &[usize], reports: &[StepReport]);
+
+    /// Adds the time of the steps since the last call.
+    fn took(&mut self, units: &[usize], seconds: f64);
+
+    /// Ends an epoch of the units of `turn`.
+    fn end_epoch(
+        &mut self,
+        model: Model<'_>,
+        state: &State,
+        turn: &Turn,
+    ) -> Result<Option<EpochReport>, TrainError>;
+
+    /// Saves the units of `turn`. `stopped` is where the training stops: epochs done, and steps of the next.
+    fn save(
+        &mut self,
+        model: Model<'_>,
+        state: &State,
+        turn: &Turn,
+        stopped: Option<(u32, u32)>,
+    ) -> Result<(), TrainError>;
+}
+
+/// A training that nothing keeps.
+#[derive(Default)]
+pub(crate) struct Unkept {
+    sums: LossSums,
+    seconds: f64,
+}
+
+impl Keeper for Unkept {
+    fn save_every(&self) -> Duration {
+        Duration::MAX
+    }
+
+    fn needs_all_ranks(&self) -> bool {
+        true
+    }
+
+    fn record(&mut self, _: &[usize], reports: &[StepReport]) {
+        reports.iter().for_each(|report| self.sums.add(report));
+    }
+
+    fn took(&mut self, _: &[usize], seconds: f64) {
+        self.seconds += seconds;
+    }
+
+    fn end_epoch(
+        &mut self,
+        _: Model<'_>,
+        state: &State,
+        turn: &Turn,
+    ) -> Result<Option<EpochReport>, TrainError> {
+        let Self { sums, seconds } = std::mem::take(self);
+        let epoch = turn.position / u64::from(state.plan.steps_per_epoch());
+        Ok(Some(EpochReport {
+            epoch: u32::try_from(epoch).unwrap_or(u32::MAX),
+            losses: sums.means(),
+            validation: None,
+            images_per_second: state.images_per_epoch() as f64 / seconds.max(f64::MIN_POSITIVE),
+            seconds,
+        }))
+    }
+
+    fn save(
+        &mut self,
+        _: Model<'_>,
+        _: &State,
+        _: &Turn,
+        _: Option<(u32, u32)>,
+    ) -> Result<(), TrainError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! Trainings from end to end: the promises of every method, engine and checkpoint.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod adjoint;
+mod batched;
+mod distributed;
+mod independence;
+mod killed;
+mod methods;
+mod order;
+mod saving;
+mod support;
+mod trainer;

@@ -1,0 +1,91 @@
+//! What the tests share: a few images, settings, an observer that stops, and a training that resumes from a run's state.
+
+use std::time::Duration;
+
+use candle_core::Tensor;
+use noprop_data::{Augmentation, Dataset, Split};
+use noprop_method::{Blockwise, Denoiser, Losses, Method, Sampler, SamplerKind};
+use noprop_models::Network;
+use noprop_train::{
+    ClassWeights, Control, Decay, Fitting, Observer, OptimizerKind, Order, Outcome, Progress,
+    RunDirectory, StepReport, TrainConfig, TrainError, Trainer, fit,
+};
+
+/// 24 images of all classes.
+pub fn few_images() -> Split {
+    let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
+    Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
+}
+
+/// A short training in three steps an epoch.
+pub const CONFIG: TrainConfig = TrainConfig {
+    epochs: 2,
+    batch_size: 8,
+    optimizer: OptimizerKind::Adamw,
+    lr: 2e-3,
+    lr_decay: Decay::Cosine,
+    warmup_steps: 200,
+    weight_decay: 1e-3,
+    readout_lr_scale: 10.0,
+    order: Order::Batch,
+    augment: Augmentation::NONE,
+    class_weights: ClassWeights::Uniform,
+};
+
+/// The bits of all parameters by name.
+pub fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
+    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    network
+        .parameters()
+        .iter()
+        .map(|p| (p.name.clone(), values(&p.var).into_iter().map(f32::to_bits).collect()))
+        .collect()
+}
+
+/// The losses of a method that has one for each block.
+pub fn blockwise(method: &dyn Method) -> &dyn Blockwise {
+    match method.losses() {
+        Losses::Blockwise(method) => method,
+        Losses::EndToEnd(_) => unreachable!("this method has one loss"),
+    }
+}
+
+/// Stops after a number of steps.
+pub struct StopAfter(pub u32);
+
+impl Observer for StopAfter {
+    fn step(&mut self, _: &[StepReport]) -> Control {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 { Control::Stop } else { Control::Continue }
+    }
+}
+
+/// Trains from the run's state if it has one, else from the beginning, and asks to stop after `stop` steps.
+pub fn go_on<N: Denoiser, M: Method>(
+    trainer: &mut Trainer<N, M>,
+    run: &RunDirectory,
+    images: &Split,
+    stop: u32,
+) -> Outcome {
+    go_on_saving(trainer, run, images, Duration::MAX, &mut StopAfter(stop)).unwrap()
+}
+
+/// Trains from the run's state if it has one, else from the beginning, and saves within epochs.
+pub fn go_on_saving<N: Denoiser, M: Method>(
+    trainer: &mut Trainer<N, M>,
+    run: &RunDirectory,
+    images: &Split,
+    save_every: Duration,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let progress = match Progress::read(run, "c") {
+        Ok(progress) => {
+            progress.restore(run, trainer).unwrap();
+            progress
+        }
+        Err(_) => Progress::start("c"),
+    };
+    let sampler = Sampler::once(SamplerKind::Mean);
+    let fitting = Fitting { run, validation: images, sampler, metadata: "{}", save_every };
+    fit(trainer, &fitting, progress, observer)
+}

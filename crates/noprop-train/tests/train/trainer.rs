@@ -1,0 +1,114 @@
+//! A trainer in a struct of its user's, with a loop and a learning rate of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use candle_core::Device;
+use noprop_data::Split;
+use noprop_method::{
+    Denoiser, DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind, Schedule,
+    ScheduleKind, Seed,
+};
+use noprop_models::{ImageShape, Network, NetworkConfig};
+use noprop_train::{Control, EpochReport, Observer, Trainer};
+
+use crate::support::{CONFIG, bits, few_images};
+
+const BLOCKS: usize = 2;
+
+/// What a program that embeds a trainer writes: it owns everything, and can be sent to a thread.
+struct Session {
+    trainer: Trainer<Network, DiscreteTime>,
+    held_out: Split,
+}
+
+impl Session {
+    fn new() -> Self {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        let config = NetworkConfig::new(image, 10, BLOCKS).unwrap().encoder(EncoderKind::Shared);
+        let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+        let network = Network::new(&config, builder).unwrap();
+        let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
+        let method = DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap();
+        let trainer = Trainer::new(network, method, &few_images(), CONFIG, Seed(1)).unwrap();
+        Self { trainer, held_out: few_images() }
+    }
+
+    fn correct(&self) -> usize {
+        let sampler = Sampler::once(SamplerKind::Mean);
+        self.trainer.evaluate(&self.held_out, &sampler).unwrap().correct
+    }
+}
+
+/// Steps, epochs and a whole run are the same training.
+#[test]
+fn a_loop_of_steps_is_a_loop_of_epochs_is_a_run() {
+    let trained = |train: fn(&mut Trainer<Network, DiscreteTime>)| {
+        let mut session = Session::new();
+        // A trainer may change threads in the middle.
+        let session = std::thread::spawn(move || {
+            train(&mut session.trainer);
+            session
+        });
+        let session = session.join().unwrap();
+        assert!(session.correct() <= 24);
+        bits(session.trainer.network())
+    };
+    let steps = trained(|trainer| {
+        while !trainer.is_done(0) {
+            trainer.step().unwrap();
+        }
+    });
+    let epochs = trained(|trainer| {
+        for _ in 0..CONFIG.epochs {
+            let losses = trainer.epoch().unwrap();
+            assert_eq!(losses.len(), BLOCKS + 1);
+        }
+    });
+    let run = trained(|trainer| trainer.run(&mut noprop_train::Silent).unwrap());
+    assert!(steps == epochs && steps == run);
+}
+
+/// The rate is asked for at every step of every unit, and replaces the one of the settings.
+#[test]
+fn a_learning_rate_of_the_users_own_is_used() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&asked);
+    let mut trainer = Session::new().trainer.rate(move |position| {
+        counter.fetch_max(position.step + 1, Ordering::Relaxed);
+        assert_eq!(position.steps, 6);
+        0.0
+    });
+    let before = bits(trainer.network());
+    let reports = trainer.step().unwrap();
+    assert!(reports.iter().all(|report| report.lr == 0.0));
+    trainer.run(&mut noprop_train::Silent).unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 6);
+    let network = trainer.network();
+    let parts = network.parameters().parts();
+    let trained: Vec<_> =
+        network.parameters().trainable(&parts).map(|parameter| &parameter.name).collect();
+    // Only the running statistics of batch norms move without a rate.
+    let moved = bits(network).into_iter().zip(before).filter(|(after, before)| after != before);
+    assert!(moved.map(|(after, _)| after.0).all(|name| !trained.contains(&&name)));
+}
+
+/// Stops after the first epoch.
+struct OneEpoch(u32);
+
+impl Observer for OneEpoch {
+    fn epoch(&mut self, report: &EpochReport) -> Control {
+        self.0 += 1;
+        assert_eq!((report.epoch, report.validation.is_none()), (self.0, true));
+        Control::Stop
+    }
+}
+
+#[test]
+fn an_observer_can_stop_after_an_epoch() {
+    let mut trainer = Session::new().trainer;
+    let mut observer = OneEpoch(0);
+    trainer.run(&mut observer).unwrap();
+    assert_eq!(observer.0, 1);
+    assert!(!trainer.is_done(0));
+}
