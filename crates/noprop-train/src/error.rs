@@ -31,9 +31,7 @@ pub enum TrainError {
         class: usize,
     },
     /// A loss became NaN or infinite.
-    #[error(
-        "the loss of {part} became {value} in epoch {epoch}, step {step}; {checkpoint}. Try a lower --lr"
-    )]
+    #[error("the loss of {part} became {value} in epoch {epoch}, step {step}; {checkpoint}")]
     Diverged {
         /// The part whose loss it is.
         part: String,
@@ -55,7 +53,7 @@ pub enum TrainError {
         name: String,
     },
     /// The run directory exists.
-    #[error("{path} already exists: choose another --out, or --force to replace the run in it")]
+    #[error("{path} already exists")]
     RunExists {
         /// The directory.
         path: PathBuf,
@@ -69,7 +67,7 @@ pub enum TrainError {
         reason: String,
     },
     /// Another process is writing the run.
-    #[error("{path} is being written by another process: wait for it or choose another --out")]
+    #[error("{path} is being written by another process")]
     RunLocked {
         /// The directory.
         path: PathBuf,
@@ -94,9 +92,7 @@ pub enum TrainError {
     #[error(transparent)]
     Unit(#[from] crate::UnitError),
     /// The settings of a run that several processes write are not these.
-    #[error(
-        "{path} was begun with other settings: choose another --out, or repeat the settings in its config.toml"
-    )]
+    #[error("{path} was begun with other settings")]
     OtherSettings {
         /// The run directory.
         path: PathBuf,

@@ -37,9 +37,7 @@ pub enum StateError {
         path: PathBuf,
     },
     /// There is none of a whole training, but units of it were trained apart.
-    #[error(
-        "{path} holds a training in units: go on with one by naming it as --blocks does, or see noprop status {path}"
-    )]
+    #[error("{path} holds a training in units, and no state of a whole one")]
     InUnits {
         /// The run directory.
         path: PathBuf,

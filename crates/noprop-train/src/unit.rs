@@ -97,7 +97,7 @@ impl Unit {
         let reason = match self {
             Self::Block(_) | Self::Readout => return Ok(()),
             Self::SharedEncoder { .. } => {
-                "they share an image encoder that the losses of all of them train; --encoder per-block and --encoder frozen have no such tie"
+                "they share an image encoder that the losses of all of them train; the encoders per-block and frozen have no such tie"
             }
             Self::Joint { .. } => {
                 "they share what is learned with them, class embeddings or a noise schedule, so every step needs the gradients of all"

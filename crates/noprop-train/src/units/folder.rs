@@ -32,9 +32,7 @@ pub enum UnitError {
         unit: Unit,
     },
     /// The file belongs to a training with other settings.
-    #[error(
-        "{path} was written with other settings than the config.toml of the run: train this unit again with --force"
-    )]
+    #[error("{path} was written with other settings than the config.toml of the run")]
     OtherSettings {
         /// The file.
         path: PathBuf,
