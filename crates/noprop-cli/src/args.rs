@@ -3,23 +3,21 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use noprop_data::fetch::Mirror;
-use noprop_data::{Augmentation, DatasetName, Half};
+use noprop_data::{Augmentation, BadPictures, DatasetName, Half};
+use noprop_experiment::reproduce::Target;
+use noprop_experiment::{
+    Blocks, Layers, Method, Moved, Normalize, Order, Precision, Preset, Sampling, Settings, Source,
+};
 use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind, Solver};
 use noprop_models::{Embedding, EmbeddingStart};
-use noprop_train::ClassWeights;
+use noprop_train::{ClassWeights, Existing};
 
-use crate::blocks::Blocks;
-use crate::config::{Method, Order, Precision};
 use crate::device::Device;
-use crate::images::Normalize;
-use crate::preset::Preset;
-use crate::reproduce::Target;
-use crate::shell::path_parser;
-use crate::source::Source;
-use crate::time::Time;
+use crate::values::{
+    Time, half, methods, normalizations, orders, path_parser, precisions, targets, threads,
+};
 
 /// Train image classifiers without back-propagation across their blocks (NoProp).
 #[derive(Parser)]
@@ -35,35 +33,34 @@ pub enum Command {
     Train(Box<Train>),
     /// Classify the test images with a trained network, or those that it was trained on
     Eval(Eval),
-    /// Say which class pictures of your own belong to
+    /// Classify your own pictures
     Predict(Predict),
     /// Draw the figures of a run into its folder; where time is continuous also accuracy against steps, which train leaves out
     Plot(Plot),
-    /// Several finished runs in one table; runs that differ in their seed alone share a line
+    /// Compare finished runs in one table; runs that differ in their seed alone share a line
     Compare(Compare),
-    /// Make a table or a figure of the paper again, and say how far ours is from it
+    /// Make a table or a figure of the paper again, with the paper's numbers beside ours
     ///
-    /// Trains what is needed and not there yet, and writes a report with the paper's numbers beside ours. Ctrl-C stops it; the
-    /// same command goes on.
+    /// Trains what is needed and not there yet, and writes a report. Ctrl-C stops it; the same command goes on from there.
     Reproduce(Reproduce),
     /// Download a data set, verify it and unpack it
     Fetch(Fetch),
-    /// Put the units together that `train --blocks` trained apart
+    /// Merge the blocks that `train --blocks` trained apart
     Merge(Merge),
-    /// Say which units of a training by `train --blocks` are done
+    /// Show which blocks of a training by `train --blocks` are done
     Status(Status),
-    /// Say what a run is: parameters, settings, data, accuracy
+    /// Show the parameters, settings, data and accuracy of a run
     Info(Info),
 }
 
-/// What carries a training over several processes that need each other in every step.
+/// The transport between processes that train one network together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Distributed {
     /// The Message Passing Interface
     Mpi,
 }
 
-/// How an answer is printed.
+/// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Words,
@@ -71,32 +68,16 @@ pub enum Form {
 }
 
 impl Form {
-    /// What the flag `--json` says.
+    /// The form with the flag `--json`, or without it.
     pub fn of(json: bool) -> Self {
         if json { Self::Json } else { Self::Words }
     }
 }
 
-/// The most threads of a process: each takes memory before it does anything.
-const MAX_THREADS: usize = 512;
-
-/// Reads a number of threads.
-fn threads(text: &str) -> Result<NonZeroUsize, String> {
-    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MAX_THREADS);
-    number.ok_or_else(|| format!("a number of threads is between 1 and {MAX_THREADS}"))
-}
-
-/// Reads the half of a data set.
-fn half() -> impl TypedValueParser<Value = Half> {
-    let named = |name: String| Half::ALL.into_iter().find(|half| half.name() == name);
-    PossibleValuesParser::new(Half::ALL.map(Half::name))
-        .try_map(move |name| named(name).ok_or("there is no such half"))
-}
-
 /// The arguments of every command that computes.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Compute {
-    /// Where to compute: cpu, cuda, cuda:N or metal; auto takes a GPU if this noprop was built for one and it is there
+    /// Device: cpu, cuda, cuda:N or metal; auto takes a GPU if this noprop was built for one and it is there
     #[arg(long, default_value_t = Device::Auto)]
     pub device: Device,
     /// Threads to use, all cores by default; the result does not depend on them
@@ -125,7 +106,7 @@ impl AsRef<Path> for Run {
 
 #[derive(clap::Args)]
 pub struct Train {
-    /// Images to train on: mnist, fashion-mnist, cifar10, cifar100, mnist-sample, or folder:PATH for pictures of your own in
+    /// Images to train on: mnist, fashion-mnist, cifar10, cifar100, mnist-sample, or folder:PATH for your own pictures in
     /// PATH/train/CLASS and PATH/test/CLASS (and PATH/val/CLASS to choose the epoch), or in PATH/CLASS with --split; without it
     /// MNIST if it is there, else the bundled sample. Beside --resume: where the run's own data are now
     #[arg(long)]
@@ -136,17 +117,17 @@ pub struct Train {
     /// Share of the pictures in PATH/CLASS to test on, for a folder without train and test; the same pictures whatever the seed
     #[arg(long, value_name = "FRACTION", conflicts_with = "resume")]
     pub split: Option<f64>,
-    /// Leave files of a folder out that are no pictures, and name them, instead of refusing
+    /// Leave out files of a folder that are not pictures, and name them, instead of refusing the folder
     #[arg(long)]
     pub skip_bad: bool,
-    /// What is done to every image before the network sees it; without it none
-    #[arg(long, conflicts_with = "resume")]
+    /// Normalisation of every image; without it none
+    #[arg(long, conflicts_with = "resume", value_parser = normalizations())]
     pub normalize: Option<Normalize>,
     /// Weights of the training images: uniform, or balanced, which gives every class the same total weight; without it uniform
     #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
     pub class_weights: Option<ClassWeights>,
     /// Random changes of training images: none, flip, shift:N or flip+shift:N; flip mirrors half of them,
-    /// shift moves each by up to N pixels each way, and what comes in is black
+    /// shift moves each by up to N pixels each way, and the pixels that come in are black
     #[arg(long, conflicts_with = "resume")]
     pub augment: Option<Augmentation>,
     /// Folder that holds the data sets, one folder each; without it data, or beside --resume the run's own
@@ -166,12 +147,12 @@ pub struct Train {
     /// them. Data and classes may be others: parameters that depend on the number of classes begin anew where that number differs
     #[arg(long, value_name = "RUN", conflicts_with = "resume", value_parser = path_parser())]
     pub init: Option<PathBuf>,
-    /// Time after which the state is saved within an epoch too, such as 90s, 30m or 2h: what a kill can cost, and then --resume goes
-    /// on. A GPU saves after epochs alone
+    /// Time after which the state is saved within an epoch too, such as 90s, 30m or 2h: a kill costs no more than that, and --resume
+    /// goes on from there. A GPU saves only after epochs
     #[arg(long, value_name = "TIME", default_value = "3m")]
     pub save_every: Time,
     /// Train these blocks alone, such as 3-5,8 or readout, for other processes to train the rest into the same --out; then
-    /// `noprop merge`. What was trained before is gone on with
+    /// `noprop merge`. Resumes blocks that are already partly trained
     #[arg(long, value_name = "LIST")]
     pub blocks: Option<Blocks>,
     /// Train as one of the processes that mpirun started, each with its share of the blocks; needs --out or --resume, and a
@@ -179,8 +160,8 @@ pub struct Train {
     #[arg(long, value_enum, conflicts_with = "blocks")]
     pub distributed: Option<Distributed>,
     /// Blocks in training at a time, with the threads split among them; without it as many as keep all threads busy. The result
-    /// does not depend on it. A GPU trains all blocks of dt in one call; with 1 one after the other, in less memory and with
-    /// other rounding
+    /// does not depend on it. A GPU trains all blocks of dt in one call; with 1 it trains one after the other, in less memory and
+    /// with other rounding
     #[arg(long, value_name = "N")]
     pub block_workers: Option<NonZeroUsize>,
     /// Named settings to start from: mnist, mnist-sample, paper-mnist, or a row of the paper's Table 1: paper-DATA-METHOD with
@@ -192,15 +173,15 @@ pub struct Train {
     #[arg(long, value_name = "FILE", conflicts_with = "resume", value_parser = path_parser())]
     pub config: Option<PathBuf>,
     /// Variant of NoProp
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, conflicts_with = "resume", value_parser = methods())]
     pub method: Option<Method>,
-    /// Who looks at the image: shared, per-block or frozen
+    /// Image encoder: shared (one for all blocks), per-block (one each, as in the paper) or frozen (random, untrained)
     #[arg(long, conflicts_with = "resume")]
     pub encoder: Option<EncoderKind>,
     /// T, the number of blocks; for ct and fm the solver's steps when it classifies, for adjoint also in training
     #[arg(long, conflicts_with = "resume")]
     pub steps: Option<usize>,
-    /// How ct, fm and adjoint integrate time: posterior (ct alone), euler or heun
+    /// Solver that integrates time in ct, fm and adjoint: posterior (ct alone), euler or heun
     #[arg(long, conflicts_with = "resume")]
     pub solver: Option<Solver>,
     /// Steps of the solver when held-out images choose the epoch, if fewer than --steps are enough for that
@@ -213,14 +194,14 @@ pub struct Train {
     /// Deviation of z_t from the straight path of fm (Eq. 10); without it 0, since the paper gives no value
     #[arg(long, value_name = "SIGMA", conflicts_with = "resume")]
     pub path_noise: Option<f64>,
-    /// Which blocks of dt learn from which mini-batch: batch, all of them from every one, or paper, Algorithm 1: a pass over the images
-    /// for each block in every epoch, with the readout and trained embeddings learning in each
-    #[arg(long, value_enum, conflicts_with = "resume")]
+    /// Blocks of dt that learn from a mini-batch: batch (all of them) or paper (Algorithm 1: every epoch has a pass over the images for
+    /// each block, and the readout and trained embeddings learn in each)
+    #[arg(long, conflicts_with = "resume", value_parser = orders())]
     pub order: Option<Order>,
     /// Noise schedule: cosine, linear or notebook
     #[arg(long, conflicts_with = "resume")]
     pub schedule: Option<ScheduleKind>,
-    /// How much each block's error counts: snr, the paper's; uniform; or clipped:NUMBER, the paper's but never more than NUMBER
+    /// Weight of each block's error: snr, the paper's; uniform; or clipped:NUMBER, the paper's but never more than NUMBER
     #[arg(long, conflicts_with = "resume")]
     pub loss_weight: Option<LossWeight>,
     /// Weight of the denoising term, for --loss-weight snr and clipped:NUMBER
@@ -233,7 +214,7 @@ pub struct Train {
     /// prototype for --embedding prototype, and else orthogonal, or random where there are more classes than numbers
     #[arg(long, conflicts_with = "resume")]
     pub embedding_start: Option<EmbeddingStart>,
-    /// How the last embedding becomes a class: softmax, a trained layer (Eq. 14); posterior:SIGMA, the nearest embedding to where
+    /// Step from the last embedding to a class: softmax, a trained layer (Eq. 14); posterior:SIGMA, the nearest embedding to where
     /// that layer points (Eqs. 15-16; posterior is posterior:0.5, a value of ours); or bayes, Bayes' rule over the class embeddings, with nothing to train
     #[arg(long, conflicts_with = "resume")]
     pub readout: Option<Readout>,
@@ -244,7 +225,7 @@ pub struct Train {
     /// Share of activations that training drops in the image branch
     #[arg(long, conflicts_with = "resume")]
     pub dropout: Option<f64>,
-    /// Rings of zeros round what each convolution of the image branch sees: 0, as in the paper, or 1, which loses no border
+    /// Rings of zeros around the input of each convolution of the image branch: 0, as in the paper, or 1, which loses no border
     #[arg(long, value_name = "RINGS", conflicts_with = "resume")]
     pub padding: Option<usize>,
     /// Training images held out to choose the epoch
@@ -262,12 +243,12 @@ pub struct Train {
     /// Seed of everything random, 0 to 2^63 - 1
     #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
-    /// What factors of products are rounded to; without it nothing: f32
-    #[arg(long, value_enum, conflicts_with = "resume")]
+    /// Precision of the factors of products; without it f32
+    #[arg(long, conflicts_with = "resume", value_parser = precisions())]
     pub precision: Option<Precision>,
     #[command(flatten)]
     pub compute: Compute,
-    /// Say nothing until the end
+    /// Print nothing until the end, except warnings
     #[arg(long)]
     pub quiet: bool,
     /// Print the result as one JSON object
@@ -276,9 +257,84 @@ pub struct Train {
 }
 
 impl Train {
-    /// The folder that holds the data sets, if one was named.
-    pub fn data_dir(&self) -> Option<&Path> {
-        self.data_dir.as_deref()
+    /// The layers of the settings of a new training.
+    pub fn layers(&self) -> Layers {
+        let settings = Settings {
+            dataset: self.dataset.clone(),
+            image_size: self.image_size,
+            split: self.split,
+            skip_bad: self.skip_bad.then_some(true),
+            normalize: self.normalize,
+            validation: self.validation,
+            method: self.method,
+            steps: self.steps,
+            solver: self.solver,
+            validation_steps: self.validation_steps,
+            intervals: self.intervals,
+            schedule: self.schedule,
+            eta: self.eta,
+            path_noise: self.path_noise,
+            loss_weight: self.loss_weight,
+            encoder: self.encoder,
+            dropout: self.dropout,
+            padding: self.padding,
+            embedding: self.embedding,
+            embedding_start: self.embedding_start,
+            readout: self.readout,
+            embedding_scale: self.embedding_scale,
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            lr: self.lr,
+            order: self.order,
+            augment: self.augment,
+            class_weights: self.class_weights,
+            seed: self.seed,
+            precision: self.precision,
+            ..Settings::default()
+        };
+        let (preset, config, init) = (self.preset, self.config.clone(), self.init.clone());
+        Layers { preset, config, init, settings }
+    }
+
+    /// The place of the data of the run in --resume.
+    pub fn moved(&self) -> Moved {
+        moved(&self.dataset, &self.data_dir, self.skip_bad)
+    }
+
+    /// The treatment of a run that is there.
+    pub fn existing(&self) -> Existing {
+        if self.force { Existing::Replace } else { Existing::Refuse }
+    }
+}
+
+/// The place of a run's data as flags name it.
+pub fn moved(dataset: &Option<Source>, data_dir: &Option<PathBuf>, skip_bad: bool) -> Moved {
+    let bad = if skip_bad { BadPictures::Skip } else { BadPictures::Refuse };
+    Moved { dataset: dataset.clone(), data_dir: data_dir.clone(), bad }
+}
+
+/// The flags of a classification with a trained network.
+#[derive(clap::Args)]
+pub struct Classify {
+    /// mean leaves the chain's noise out, stochastic is the paper's
+    #[arg(long, default_value_t = SamplerKind::Mean)]
+    sampler: SamplerKind,
+    /// Chains to average
+    #[arg(long, default_value = "1")]
+    runs: NonZeroU32,
+    /// Steps of the solver, 1 to 1000, for ct, fm and adjoint; without it those of the run
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Solver that integrates time in ct, fm and adjoint: posterior (ct alone), euler or heun; without it that of the run
+    #[arg(long)]
+    solver: Option<Solver>,
+}
+
+impl Classify {
+    /// The sampling with a seed.
+    pub fn sampling(&self, seed: u64) -> Sampling {
+        let &Self { sampler: kind, runs, steps, solver } = self;
+        Sampling { kind, runs, seed, solver, steps }
     }
 }
 
@@ -297,21 +353,11 @@ pub struct Eval {
     /// matched by name. Without it the run's own
     #[arg(long)]
     pub dataset: Option<Source>,
-    /// Leave files of a folder out that are no pictures, and name them, instead of refusing
+    /// Leave out files of a folder that are not pictures, and name them, instead of refusing the folder
     #[arg(long)]
     pub skip_bad: bool,
-    /// mean leaves the chain's noise out, stochastic is the paper's
-    #[arg(long, default_value_t = SamplerKind::Mean)]
-    pub sampler: SamplerKind,
-    /// Chains to average
-    #[arg(long, default_value = "1")]
-    pub runs: NonZeroU32,
-    /// Steps of the solver, 1 to 1000, for ct, fm and adjoint; without it those of the run
-    #[arg(long)]
-    pub steps: Option<usize>,
-    /// How ct, fm and adjoint integrate time: posterior (ct alone), euler or heun; without it as the run does
-    #[arg(long)]
-    pub solver: Option<Solver>,
+    #[command(flatten)]
+    pub classify: Classify,
     /// Seed of the chains' noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -345,7 +391,7 @@ pub struct Merge {
     /// Folder that holds the data sets; without it the run's own
     #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
     pub data_dir: Option<PathBuf>,
-    /// Leave files of a folder out that are no pictures, and name them, instead of refusing
+    /// Leave out files of a folder that are not pictures, and name them, instead of refusing the folder
     #[arg(long)]
     pub skip_bad: bool,
     #[command(flatten)]
@@ -376,22 +422,12 @@ pub struct Predict {
     /// and folders of such pictures
     #[arg(required = true, value_name = "PATH", value_parser = path_parser())]
     pub paths: Vec<PathBuf>,
-    /// For dark ink on light paper, where the network learned light on dark
+    /// Invert the pictures, for dark ink on light paper where the network learned light ink on dark
     #[arg(long)]
     pub invert: bool,
-    /// mean leaves the chain's noise out, stochastic is the paper's
-    #[arg(long, default_value_t = SamplerKind::Mean)]
-    pub sampler: SamplerKind,
-    /// Chains to average
-    #[arg(long, default_value = "1")]
-    pub runs: NonZeroU32,
-    /// Steps of the solver, 1 to 1000, for ct, fm and adjoint; without it those of the run
-    #[arg(long)]
-    pub steps: Option<usize>,
-    /// How ct, fm and adjoint integrate time: posterior (ct alone), euler or heun; without it as the run does
-    #[arg(long)]
-    pub solver: Option<Solver>,
-    /// Seed of the chains' noise; every picture starts from the noise of a first image, so eval may answer one otherwise
+    #[command(flatten)]
+    pub classify: Classify,
+    /// Seed of the chains' noise; every picture starts from the noise of a first image, so eval may give another answer
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
@@ -433,7 +469,8 @@ pub struct Compare {
 
 #[derive(clap::Args)]
 pub struct Reproduce {
-    /// What to reproduce
+    /// Table or figure to reproduce
+    #[arg(value_parser = targets())]
     pub what: Target,
     /// Images to train on, one or more data sets as in train; without it the paper's: mnist cifar10 cifar100
     #[arg(long, value_name = "DATA", num_args = 1..)]
@@ -457,7 +494,7 @@ pub struct Reproduce {
     /// Time for all of it, such as 90s, 30m or 2h, instead of epochs: each row has an equal share, and at least one epoch
     #[arg(long, value_name = "TIME")]
     pub budget: Option<Time>,
-    /// Folder for the report, its figures and the runs; several reports may share it, and then share runs
+    /// Folder for the report, its figures and the runs; reports that share it also share runs
     #[arg(long, default_value = "reproduced", value_name = "DIR", value_parser = path_parser())]
     pub out: PathBuf,
     /// Folder that holds the data sets, one folder each
@@ -466,7 +503,7 @@ pub struct Reproduce {
     /// Threads of each training, all cores by default; accuracy does not depend on them, memory does
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
-    /// Do not show how each training goes
+    /// Do not show the progress of each training
     #[arg(long)]
     pub quiet: bool,
     /// Print the files and the rows as one JSON object
@@ -478,7 +515,7 @@ pub struct Reproduce {
 pub struct Fetch {
     /// mnist, fashion-mnist, cifar10 or cifar100
     pub dataset: DatasetName,
-    /// Take the files from this address, or from this folder, instead of the public mirrors
+    /// Take the files from this address or folder instead of the public mirrors
     #[arg(long, value_name = "URL-OR-DIR")]
     pub mirror: Option<Mirror>,
     /// Folder that holds the data sets, one folder each

@@ -1,8 +1,7 @@
 //! The scores of classes as lines of text.
 
+use noprop_experiment::shell::shown;
 use noprop_train::{ClassScore, ClassScores};
-
-use crate::shell::shown;
 
 /// The most classes that are listed one by one.
 const LISTED: usize = 20;

@@ -1,4 +1,4 @@
-//! Where tensors live: `--device`.
+//! The device of tensors: `--device`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Result, bail};
 use candle_core::Device as Opened;
 
-/// What `--device` asks for.
+/// A device as `--device` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// The fastest that this build supports and that is there.
@@ -19,7 +19,7 @@ pub enum Device {
     Metal,
 }
 
-/// The most GPUs that anybody has in a machine.
+/// The most GPUs of a machine.
 const MAX_GPUS: usize = 64;
 
 impl FromStr for Device {
@@ -62,7 +62,7 @@ impl Device {
     pub fn open(self) -> Result<Opened> {
         match self {
             Self::Cpu => Ok(Opened::Cpu),
-            // What is not there, or not built in, is passed over.
+            // A device that is not there, or not built in, is passed over.
             Self::Auto => Ok(open_cuda(0).or_else(|_| open_metal()).unwrap_or(Opened::Cpu)),
             Self::Cuda(number) => open_cuda(number),
             Self::Metal => open_metal(),
@@ -100,15 +100,6 @@ fn open_metal() -> Result<Opened> {
     )
 }
 
-/// What to do about an error that a GPU's library words, if it is one that a user can mend.
-pub fn advice(error: &str) -> Option<&'static str> {
-    let lower = error.to_ascii_lowercase();
-    let full = lower.contains("out_of_memory") || lower.contains("out of memory");
-    full.then_some(
-        "the GPU's memory is full: lower --batch-size or --steps, or use --encoder shared",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,11 +113,5 @@ mod tests {
         for wrong in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:9999", "cpu:0", "metal:1"] {
             assert!(wrong.parse::<Device>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_full_gpu_is_told_by_its_library_in_several_ways() {
-        assert!(advice("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")").is_some());
-        assert!(advice("no such file").is_none());
     }
 }

@@ -3,18 +3,14 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
-use noprop_method::Denoiser;
-use noprop_train::{OneRank, Ranks, RunDirectory, Unit};
+use anyhow::Result;
+use noprop_train::{OneRank, Ranks};
 
-use crate::args::{Command, Distributed, Train};
+use crate::args::{Command, Distributed};
 #[cfg(feature = "mpi")]
 use crate::mpi::Mpi;
-use crate::output::note;
-use crate::task::Task;
-use crate::train;
 
-/// The processes that were started together: one, unless `--distributed` says otherwise.
+/// The processes that were started together: one without `--distributed`.
 pub struct Job {
     #[cfg(feature = "mpi")]
     mpi: Option<Arc<Mpi>>,
@@ -54,16 +50,16 @@ impl Job {
         }
     }
 
-    /// Those who train together.
-    pub fn peers(&self) -> &Arc<dyn Ranks> {
+    /// The processes that train together.
+    pub fn ranks(&self) -> &Arc<dyn Ranks> {
         &self.ranks
     }
 
-    /// Lets rank 0 speak: what is wrong for all, such as a setting, is then said once, since its abort ends the others.
+    /// Waits for the error of rank 0: its abort ends the others, so an error of all, such as a wrong setting, is printed once.
     pub fn before_failing(&self) {
-        if !self.peers().is_first() {
+        if !self.ranks().is_first() {
             std::thread::sleep(std::time::Duration::from_millis(500));
-            let _ = write!(std::io::stderr(), "rank {}: ", self.peers().rank());
+            let _ = write!(std::io::stderr(), "rank {}: ", self.ranks().rank());
         }
     }
 
@@ -75,55 +71,4 @@ impl Job {
         }
         let _ = exit_code;
     }
-}
-
-/// Says so if a training has no shares to give: any number of processes makes it no faster than one.
-pub fn warn_of_no_shares(network: &dyn Denoiser, task: &Task, peers: &dyn Ranks) {
-    let whole = |unit: &Unit| matches!(unit, Unit::EndToEnd { .. } | Unit::InTurn { .. });
-    let units = Unit::of(network, &*task.objective, task.config.order.into());
-    if !peers.is_single() && peers.is_first() && units.iter().any(whole) {
-        note!(
-            "warning: these blocks are trained through each other or in turn, so each of the {} processes makes every step whole: one alone is as fast",
-            peers.size()
-        );
-    }
-}
-
-/// The run that is to be written. Of several processes the first makes it, once all are known to want the same.
-pub fn create(
-    args: &Train,
-    peers: &dyn Ranks,
-    (task, config): (&Task, &str),
-) -> Result<RunDirectory> {
-    let out = args.out.as_ref().context(
-        "--distributed needs --out DIR, the run that all processes share, or --resume RUN",
-    )?;
-    agree(peers, config)?;
-    let made = match peers.is_first() {
-        true => {
-            let settings = (&task.config.dataset, config);
-            Some(train::create(out, train::existing(args), settings, &task.record)?)
-        }
-        false => None,
-    };
-    // It is there for the others from here on.
-    peers.any(false)?;
-    match made {
-        Some(run) => Ok(run),
-        None => Ok(RunDirectory::open(out)?),
-    }
-}
-
-/// Checks that all processes were given the same settings.
-fn agree(peers: &dyn Ranks, config: &str) -> Result<()> {
-    let mine: Vec<f32> = config.bytes().map(f32::from).collect();
-    let all = peers.gather(mine.clone())?;
-    let other = all.iter().position(|theirs| *theirs != mine);
-    ensure!(
-        other.is_none(),
-        "rank {} was started with other settings or data than rank {}: all need the same",
-        other.unwrap_or_default(),
-        peers.rank()
-    );
-    Ok(())
 }

@@ -1,55 +1,45 @@
-//! `noprop info`: what a run is, without running it.
+//! `noprop info`: the description of a run.
 
 use anyhow::Result;
-use noprop_method::{Denoiser, Part};
-use noprop_train::Event;
+use noprop_experiment::Info;
+use noprop_experiment::shell::{shown, shown_path};
 
-use crate::args::Info;
+use crate::args;
 use crate::output::answer;
-use crate::shell::{shown, shown_path};
-use crate::trained::Trained;
 
-pub fn run(args: &Info) -> Result<()> {
-    let trained = Trained::open(&args.run, &candle_core::Device::Cpu)?;
-    let parameters = trained.network.parameters();
-    let parts: Vec<(Part, usize)> =
-        parameters.parts().into_iter().map(|part| (part, parameters.count(part))).collect();
-    let total: usize = parts.iter().map(|(_, count)| count).sum();
-    let test = trained.events()?.into_iter().rev().find_map(|event| match event {
-        Event::Test { accuracy, training_accuracy, best_epoch, seconds, .. } => {
-            Some((accuracy, training_accuracy, best_epoch, seconds))
-        }
-        _ => None,
-    });
-    let images = trained.config.images()?;
+pub fn run(args: &args::Info) -> Result<()> {
+    let info = Info::of(args.run.as_ref())?;
+    let (images, tested) = (&info.experiment.images, info.tested);
     if args.json {
         let parts: serde_json::Map<String, serde_json::Value> =
-            parts.iter().map(|(part, count)| (part.to_string(), (*count).into())).collect();
+            info.parts.iter().map(|(part, count)| (part.to_string(), (*count).into())).collect();
         answer!(
             "{}",
             serde_json::json!({
-                "run": trained.run.path().to_string_lossy(),
-                "parameters": total,
+                "run": info.run.to_string_lossy(),
+                "parameters": info.parameters(),
                 "parameters_by_part": parts,
-                "config": trained.config,
+                "config": info.experiment,
                 "data_sha256": images.sha256,
-                "test_accuracy": test.map(|(accuracy, ..)| accuracy),
-                "training_accuracy": test.and_then(|(_, training, ..)| training),
-                "best_epoch": test.map(|(_, _, epoch, _)| epoch),
-                "seconds": test.map(|(.., seconds)| seconds),
+                "test_accuracy": tested.map(|tested| tested.accuracy),
+                "training_accuracy": tested.and_then(|tested| tested.training_accuracy),
+                "best_epoch": tested.map(|tested| tested.best_epoch),
+                "seconds": tested.map(|tested| tested.seconds),
             })
         )?;
         return Ok(());
     }
-    answer!("run         {}", shown_path(trained.run.path()))?;
-    match test {
-        Some((accuracy, training, epoch, seconds)) => {
-            let training = training.map_or_else(String::new, |training| {
+    answer!("run         {}", shown_path(&info.run))?;
+    match tested {
+        Some(tested) => {
+            let training = tested.training_accuracy.map_or_else(String::new, |training| {
                 format!(", {:.2} % on the training images", 100.0 * training)
             });
             answer!(
-                "accuracy    {:.2} % on the test images{training}, weights of epoch {epoch}, trained in {seconds:.1} s",
-                100.0 * accuracy
+                "accuracy    {:.2} % on the test images{training}, weights of epoch {}, trained in {:.1} s",
+                100.0 * tested.accuracy,
+                tested.best_epoch,
+                tested.seconds
             )?;
         }
         None => answer!("accuracy    not tested yet: the training has not come to its end")?,
@@ -64,10 +54,9 @@ pub fn run(args: &Info) -> Result<()> {
         names.join(", ")
     )?;
     answer!("data        sha256 {}", images.sha256)?;
-    answer!("parameters  {total}")?;
-    for (part, count) in parts {
+    answer!("parameters  {}", info.parameters())?;
+    for (part, count) in &info.parts {
         answer!("  {:<10} {count}", part.to_string())?;
     }
-    answer!("\nconfig.toml\n{}", trained.config.to_toml()?)?;
-    Ok(())
+    answer!("\nconfig.toml\n{}", info.experiment.to_toml()?)
 }

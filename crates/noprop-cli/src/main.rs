@@ -1,54 +1,30 @@
-//! The noprop command: parse, validate, run.
+//! The command `noprop`: parse, validate, run.
 //!
 //! Exit codes: 0 done, 1 failed or answered in part, 2 bad usage or bad input. An error is one line on stderr: what, where and what
 //! to do.
 
-mod answers;
 mod args;
-mod blocks;
+mod child;
 mod class_table;
 mod compare;
-mod config;
 mod device;
+mod display;
 mod distributed;
 mod eval;
-mod eval_images;
 mod fetch;
-mod format;
-mod history;
-mod idle;
-mod images;
+mod hints;
 mod info;
-mod init;
-mod ink;
-mod kept;
-mod memory;
 mod merge;
-mod model_card;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod output;
-mod paper;
-mod part;
-mod pictures;
 mod plot;
 mod predict;
-mod preset;
-mod progress;
-mod prototypes;
-mod record;
 mod reproduce;
-mod resolve;
-mod shell;
-mod source;
-mod spread;
 mod status;
 mod stop;
-mod suited;
-mod task;
-mod time;
 mod train;
-mod trained;
+mod values;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -57,8 +33,9 @@ use anyhow::Result;
 use args::{Args, Command, Compute};
 use clap::Parser;
 use distributed::Job;
+use noprop_experiment::shell::shown;
 
-use crate::output::{Incomplete, ReaderGone, note};
+use crate::output::{ReaderGone, note};
 
 fn main() -> ExitCode {
     // Tensors of one step are the next step's: memory handed back to the system would have to be asked for again.
@@ -85,15 +62,11 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    let said = one_line(&chain(error));
-    match device::advice(&said) {
-        Some(advice) => note!("error: {advice} ({said})"),
-        None => note!("error: {said}"),
-    }
+    note!("error: {}", one_line(&hints::with_hint(error, chain(error))));
     ExitCode::from(exit_code(error))
 }
 
-/// What every command that computes is given to compute with.
+/// The device and threads of a command that computes.
 fn compute(command: &Command) -> Option<Compute> {
     match command {
         Command::Train(args) => Some(args.compute),
@@ -117,11 +90,11 @@ fn prepare(command: &Command) -> Result<Job> {
         // Before anything else may have started a thread.
         noprop_kernels::threads::configure(compute.threads.unwrap_or_else(all))?;
     }
-    // Diagnostics are silent unless NOPROP_LOG asks for them, for example NOPROP_LOG=debug.
+    // There are no diagnostics unless NOPROP_LOG is set, for example NOPROP_LOG=debug.
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("NOPROP_LOG"))
         .with_writer(std::io::stderr)
-        // It would be said on stderr, which is what cannot be written.
+        // Its errors would go to stderr, which is the file that cannot be written.
         .log_internal_errors(false)
         .init();
     Job::start(command)
@@ -129,7 +102,7 @@ fn prepare(command: &Command) -> Result<Job> {
 
 fn run(args: &Args, job: &Job) -> Result<()> {
     let command = || match &args.command {
-        Command::Train(args) => train::run(args, job.peers()),
+        Command::Train(args) => train::run(args, job.ranks()),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Plot(args) => plot::run(args),
@@ -150,7 +123,7 @@ fn run(args: &Args, job: &Job) -> Result<()> {
 /// Help and version go to stdout as they are; a refusal is put on one line.
 fn refuse(refusal: &clap::Error) -> ExitCode {
     if !refusal.use_stderr() {
-        // A closed pipe is nobody's fault.
+        // A closed pipe is not an error.
         let _ = refusal.print();
         return ExitCode::SUCCESS;
     }
@@ -162,7 +135,7 @@ fn refuse(refusal: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// An error and its causes, outermost first. A cause that the error before it already quotes is not said twice.
+/// An error and its causes, outermost first. A cause that the error before it already quotes is left out.
 fn chain(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
         match (said.is_empty(), said.contains(&cause)) {
@@ -178,10 +151,10 @@ fn one_line(message: &str) -> String {
     let lines = message.lines().map(str::trim);
     let lines = lines.filter(|line| !line.is_empty() && !is_backtrace(line));
     let joined = lines.collect::<Vec<_>>().join("; ").replace(":; ", ": ");
-    shell::shown(&joined).into_owned()
+    shown(&joined).into_owned()
 }
 
-/// Whether a line is of a backtrace, which candle puts into its errors where RUST_BACKTRACE asks for one: `3: function`, or
+/// Returns whether a line belongs to a backtrace, which candle puts into its errors where RUST_BACKTRACE asks for one: `3: function`, or
 /// `at file.rs:5:6`.
 fn is_backtrace(line: &str) -> bool {
     let is_frame = line.split_once(": ").is_some_and(|(number, function)| {
@@ -193,29 +166,24 @@ fn is_backtrace(line: &str) -> bool {
 
 /// 1 for a training that failed, 2 for what the user can mend.
 fn exit_code(error: &anyhow::Error) -> u8 {
+    use noprop_experiment::Error;
     use noprop_train::{TrainError, UnitError};
     if let Some(error) = error.downcast_ref::<noprop_data::fetch::FetchError>() {
         return if error.is_bad_input() { 2 } else { 1 };
     }
-    if error.is::<task::FiguresFailed>() {
-        return 1;
+    if let Some(failed) = error.downcast_ref::<output::Failed>() {
+        return failed.code();
     }
-    if let Some(error) = error.downcast_ref::<reproduce::RowsFailed>() {
-        return error.exit_code();
-    }
-    if error.is::<Incomplete>() {
-        return 1;
-    }
-    match error.downcast_ref::<TrainError>() {
-        Some(
-            // Nobody's mistake: another process is at it, or was until its node was lost.
+    match error.downcast_ref::<Error>().map(Error::root) {
+        Some(Error::Train(
+            // Not a mistake of the user: another process writes it, or did until its node was lost.
             TrainError::Unit(UnitError::Locked { .. })
             | TrainError::Diverged { .. }
             | TrainError::MissingGradient { .. }
             | TrainError::Tensor(_)
             | TrainError::Optimizer(_)
             | TrainError::Ranks(_),
-        ) => 1,
+        )) => 1,
         _ => 2,
     }
 }

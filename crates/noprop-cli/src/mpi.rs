@@ -27,7 +27,7 @@ pub struct Mpi {
 }
 
 impl Mpi {
-    /// Joins the others. A panic ends them all from now on: without it they would wait for this one for ever.
+    /// Joins the other processes. From now on a panic ends them all: they would wait for this one for ever.
     pub fn start() -> Result<Self> {
         // Any thread of a pool may call, and one may panic while another does.
         let (universe, threading) =
@@ -65,7 +65,7 @@ impl Mpi {
         SimpleCommunicator::world().abort(exit_code.into())
     }
 
-    /// How many numbers each rank has to say; together no more than MPI counts.
+    /// The number of numbers that each rank sends; together no more than MPI counts.
     fn counts(&self, mine: &[f32]) -> Result<Vec<i32>, RanksError> {
         let exchange = self.exchanges.fetch_add(1, Ordering::Relaxed);
         if self.panic_at == Some(exchange) {
@@ -90,7 +90,7 @@ impl Mpi {
     }
 }
 
-/// What came in one piece, by rank.
+/// The received numbers, divided by rank.
 fn parted(heard: &[f32], counts: &[i32]) -> Vec<Vec<f32>> {
     let mut rest = heard;
     let part = |&count: &i32| {
@@ -101,7 +101,7 @@ fn parted(heard: &[f32], counts: &[i32]) -> Vec<Vec<f32>> {
     counts.iter().map(part).collect()
 }
 
-/// Where each rank's part begins.
+/// The beginning of each rank's part.
 fn beginnings(counts: &[i32]) -> Vec<i32> {
     let mut next = 0;
     let beginning = |count: &i32| {

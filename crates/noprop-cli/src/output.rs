@@ -1,19 +1,50 @@
-//! Words to a person or a script. A reader that goes away ends neither a training nor a command with a panic, as `println!` would.
+//! Output for a person or a script. A reader that goes away ends neither a training nor a command with a panic, as `println!` would.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
-use crate::shell::shown;
+use noprop_experiment::shell::shown;
 
 /// The reader of stdout is gone: `noprop info RUN | head -1`. The command ends quietly.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of the output is gone")]
 pub struct ReaderGone;
 
-/// The command answered a part of what it was asked; the text names the rest.
+/// The command did a part of what it was asked; the text names the rest.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Incomplete(pub String);
+pub enum Failed {
+    /// Some runs or pictures have no answer.
+    #[error("{0}")]
+    Incomplete(String),
+    /// A training came to its end, but not to its figures.
+    #[error(
+        "the figures could not be drawn: {reason}; the training is done and saved, and noprop plot {run} draws them again"
+    )]
+    Figures {
+        /// The run directory, as one word of a command.
+        run: String,
+        reason: noprop_experiment::Error,
+    },
+    /// Some rows of a reproduction could not be made; the others are in the report.
+    #[error("{rows} could not be made, the report has the others: {first}")]
+    Rows {
+        /// Their number in words.
+        rows: String,
+        /// The error of the first.
+        first: String,
+        code: u8,
+    },
+}
+
+impl Failed {
+    /// The exit code: 2 if the user can mend all of it.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Incomplete(_) | Self::Figures { .. } => 1,
+            Self::Rows { code, .. } => *code,
+        }
+    }
+}
 
 /// Writes a line of an answer to stdout; to be followed by `?`.
 ///

@@ -8,10 +8,10 @@ use anyhow::Result;
 /// once more to its group.
 const SAME_REQUEST: Duration = Duration::from_millis(500);
 
-/// The environment variable by which a process that starts a training asks it to stop when its stdin ends.
+/// The environment variable that makes a training stop when its stdin ends; the process that starts the training sets it.
 pub const WITH_STDIN: &str = "NOPROP_STOP_WITH_STDIN";
 
-/// Calls `then` once, when stdin ends, if [`WITH_STDIN`] asks for it.
+/// Calls `then` once, when stdin ends, if [`WITH_STDIN`] is set.
 pub fn on_end_of_stdin(then: impl FnOnce() + Send + 'static) {
     if std::env::var_os(WITH_STDIN).is_none() {
         return;

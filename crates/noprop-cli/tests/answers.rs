@@ -213,7 +213,7 @@ fn a_run_is_evaluated_on_the_images_that_it_was_trained_with() {
     assert!(!said(root, &["info", "r"]).contains("training images"));
 }
 
-/// Among many classes the first answer is not all that counts, and a table of all of them helps nobody.
+/// Among many classes the first answer is not all that counts, and a table of all of them is too long to read.
 #[test]
 fn many_classes_have_a_top_5_and_a_short_table() {
     let dir = tempfile::tempdir().unwrap();
@@ -241,7 +241,7 @@ fn many_classes_have_a_top_5_and_a_short_table() {
     assert_eq!(words.lines().filter(|line| line.starts_with("class-")).count(), 10);
 }
 
-/// A run is named in one of two ways: with none a command would guess, with both it would choose.
+/// A run is named in one of two ways, never in both: a command that has no name, or two, would have to guess.
 #[test]
 fn a_run_is_named_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -274,7 +274,7 @@ fn a_run_is_named_once() {
     }
 }
 
-/// What a picture is taken for must not depend on what else is in its folder, to the last bit: with these settings and so many
+/// The answer to a picture must not depend on the other pictures in its folder, to the last bit: with these settings and this many
 /// classes, classifying in batches would change most answers.
 #[test]
 fn a_folder_is_answered_as_its_pictures_one_by_one() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Each crate and all of the workspace that it may use outside its tests.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("noprop-schedule", &[]),
     ("noprop-kernels", &[]),
     ("noprop-method", &["noprop-schedule", "noprop-kernels"]),
@@ -13,15 +13,25 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("noprop-train", &["noprop-method", "noprop-kernels", "noprop-data"]),
     ("noprop-plot", &[]),
     (
-        "noprop-cli",
+        "noprop-experiment",
         &[
-            "noprop-schedule",
             "noprop-kernels",
             "noprop-method",
             "noprop-models",
             "noprop-data",
             "noprop-train",
             "noprop-plot",
+        ],
+    ),
+    (
+        "noprop-cli",
+        &[
+            "noprop-kernels",
+            "noprop-method",
+            "noprop-models",
+            "noprop-data",
+            "noprop-train",
+            "noprop-experiment",
         ],
     ),
     ("xtask", &["noprop-data", "noprop-plot"]),

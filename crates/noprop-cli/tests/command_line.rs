@@ -165,7 +165,7 @@ fn prototypes_start_as_images_and_repeat() {
     assert!(bytes("run") == bytes("b"));
 }
 
-/// Whoever compares many runs wants to know all that are missing, also those that have no weights yet.
+/// A comparison of many runs names all that are unfinished, also those that have no weights yet.
 #[test]
 fn compare_names_every_unfinished_run() {
     let dir = tempfile::tempdir().unwrap();

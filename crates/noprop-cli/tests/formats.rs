@@ -1,4 +1,4 @@
-//! Runs of an earlier format: what means the same is read, what does not is refused with the reason.
+//! Runs of an earlier format: settings that mean the same are read, others are refused with the reason.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -84,7 +84,7 @@ fn the_readouts_rate_stands_in_the_settings_alone() {
     done(root, "train --resume r --epochs 2 --quiet");
 }
 
-/// The name `posterior` without its σ stood for Bayes' rule: in a run it is that, and in what people write it is refused.
+/// The name `posterior` without its σ stood for Bayes' rule: in a run it has that meaning, and in a file that a person wrote it is refused.
 #[test]
 fn a_readout_of_two_meanings_is_read_in_runs_and_refused_in_what_people_write() {
     let dir = tempfile::tempdir().unwrap();
@@ -106,7 +106,7 @@ fn a_readout_of_two_meanings_is_read_in_runs_and_refused_in_what_people_write() 
 }
 
 /// Settings of a run from before they had a format, or a rate of the readout, are read as they were meant, and where they mean another
-/// training now this is said.
+/// training now a warning is printed.
 #[test]
 fn settings_of_the_first_format_are_read_as_they_were_meant() {
     let dir = tempfile::tempdir().unwrap();

@@ -246,7 +246,7 @@ mod signals_and_pipes {
         }
     }
 
-    /// `noprop info RUN | head -1` ends quietly, and a training whose log nobody reads goes on.
+    /// `noprop info RUN | head -1` ends quietly, and a training whose log is not read goes on.
     #[test]
     fn a_reader_that_goes_away_ends_nothing() {
         let dir = tempfile::tempdir().unwrap();

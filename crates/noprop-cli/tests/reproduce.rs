@@ -1,5 +1,5 @@
-//! `noprop reproduce` through the real binary, on a folder of a few tiny pictures: what it trains, what it trusts, what it refuses,
-//! and that stopping it in any way changes nothing.
+//! `noprop reproduce` through the real binary, on a folder of a few tiny pictures: the runs that it trains, reuses and refuses, and the
+//! same results when it is stopped in any way.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -95,8 +95,8 @@ const TABLE: [&str; 17] = [
 ];
 const DT: &str = "out/runs/stripes-dt-onehot-1-epochs-seed-0";
 
-/// What is there is trusted: a second call trains nothing and writes the same report, and another table takes over its runs. Whatever
-/// is not the run that would be made is refused by name, before anything is trained.
+/// Existing runs are reused: a second call trains nothing and writes the same report, and another table takes over its runs. A run
+/// that differs from the one that would be made is refused by name, before anything is trained.
 #[test]
 fn made_once_shared_and_never_mixed_up() {
     let dir = tempfile::tempdir().unwrap();
@@ -217,7 +217,7 @@ fn a_broken_data_set_stops_its_own_rows_alone() {
     assert!(dir.path().join("o/fig3-stripes.png").is_file());
 }
 
-/// Figure 2 shows what a training drew of its embeddings.
+/// Figure 2 shows the figures that a training drew of its embeddings.
 #[test]
 fn embeddings_are_shown_before_and_after() {
     let dir = tempfile::tempdir().unwrap();

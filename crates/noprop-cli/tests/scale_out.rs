@@ -143,7 +143,7 @@ fn copy(from: &Path, to: &Path) {
         .unwrap();
 }
 
-/// Killed with the signal that nobody can catch, after its first epoch of many.
+/// Killed with the signal that cannot be caught, after its first epoch of many.
 #[test]
 #[cfg(unix)]
 fn a_killed_part_goes_on_where_it_was_saved() {
@@ -224,7 +224,7 @@ fn what_cannot_be_parted_is_refused_with_the_reason() {
     assert!(refused(dir, &["eval", "--run", "run"]).contains("noprop merge run"));
 }
 
-/// What was not built in is named, and nothing is begun.
+/// A feature that was not built in is named, and nothing is begun.
 #[cfg(not(feature = "mpi"))]
 #[test]
 fn training_over_mpi_needs_its_feature() {

@@ -1,4 +1,4 @@
-//! What the program says, word for word: help texts and errors are part of the product, so a change of one must be seen.
+//! The help texts and errors of the program, word for word: they are part of the product, so a change of one must be seen.
 //! After a wanted change: `INSTA_UPDATE=always cargo test -p noprop-cli --test snapshots`, and read the difference.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]

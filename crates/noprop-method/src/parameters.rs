@@ -46,7 +46,8 @@ impl FromStr for Part {
     type Err = MethodError;
 
     fn from_str(name: &str) -> Result<Self, MethodError> {
-        let block = || name.strip_prefix("block.")?.parse().ok().filter(|&t| t > 0).map(Self::Block);
+        let block =
+            || name.strip_prefix("block.")?.parse().ok().filter(|&t| t > 0).map(Self::Block);
         let named = [Self::Encoder, Self::Embedding, Self::Schedule, Self::Readout];
         named.into_iter().find(|part| part.to_string() == name).or_else(block).ok_or_else(|| {
             MethodError::UnknownName {

@@ -36,9 +36,7 @@ pub enum TrainError {
         class: usize,
     },
     /// A loss became NaN or infinite.
-    #[error(
-        "the loss of {part} became {value} in epoch {epoch}, step {step}; {checkpoint}. Try a lower learning rate"
-    )]
+    #[error("the loss of {part} became {value} in epoch {epoch}, step {step}; {checkpoint}")]
     Diverged {
         /// The part whose loss it is.
         part: Part,
@@ -60,7 +58,7 @@ pub enum TrainError {
         name: String,
     },
     /// The run directory exists.
-    #[error("{path} already exists: choose another --out, or --force to replace the run in it")]
+    #[error("{path} already exists")]
     RunExists {
         /// The directory.
         path: PathBuf,
@@ -74,7 +72,7 @@ pub enum TrainError {
         reason: String,
     },
     /// Another process is writing the run.
-    #[error("{path} is being written by another process: wait for it or choose another --out")]
+    #[error("{path} is being written by another process")]
     RunLocked {
         /// The directory.
         path: PathBuf,
@@ -99,9 +97,7 @@ pub enum TrainError {
     #[error(transparent)]
     Unit(#[from] UnitError),
     /// The settings of a run that several processes write are not these.
-    #[error(
-        "{path} was begun with other settings: choose another --out, or repeat the settings in its config.toml"
-    )]
+    #[error("{path} was begun with other settings")]
     OtherSettings {
         /// The run directory.
         path: PathBuf,
@@ -124,6 +120,12 @@ pub enum TrainError {
     /// candle refused.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl From<Tie> for TrainError {
+    fn from(tie: Tie) -> Self {
+        UnitError::Tied(tie).into()
+    }
 }
 
 impl TrainError {
@@ -178,9 +180,7 @@ pub enum StateError {
         path: PathBuf,
     },
     /// There is none of a whole training, but units of it were trained apart.
-    #[error(
-        "{path} holds a training in units: go on with one by naming it as --blocks does, or see noprop status {path}"
-    )]
+    #[error("{path} holds a training in units, and no state of a whole one")]
     InUnits {
         /// The run directory.
         path: PathBuf,
@@ -216,9 +216,7 @@ pub enum UnitError {
         unit: Unit,
     },
     /// The file belongs to a training with other settings.
-    #[error(
-        "{path} was written with other settings than the config.toml of the run: train this unit anew"
-    )]
+    #[error("{path} was written with other settings than the config.toml of the run")]
     OtherSettings {
         /// The file.
         path: PathBuf,

@@ -4,7 +4,6 @@ use noprop_method::{Denoiser, Method};
 
 use crate::checkpoint::{Fitting, Kept, Progress, UnitFitting, UnitFolders};
 use crate::epochs::{Ended, train};
-use crate::error::UnitError;
 use crate::report::{Observer, Outcome};
 use crate::{Engine, TrainError, Trainer};
 
@@ -46,7 +45,7 @@ pub fn fit_units<N: Denoiser, M: Method>(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     for unit in trainer.units() {
-        unit.stands_alone().map_err(UnitError::from)?;
+        unit.stands_alone()?;
     }
     let (model, state) = trainer.parts();
     // A unit has files and a position of its own.

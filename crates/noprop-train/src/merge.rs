@@ -56,7 +56,7 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
     let units = Unit::of(merging.network, merging.method, merging.order);
     let mut unfinished = Vec::new();
     for &unit in &units {
-        unit.stands_alone().map_err(UnitError::from)?;
+        unit.stands_alone()?;
         let how = match unit_status(run, unit, merging.epochs)? {
             UnitStatus::Done => continue,
             UnitStatus::Missing => "missing".to_owned(),

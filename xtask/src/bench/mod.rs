@@ -78,7 +78,7 @@ pub struct Options {
     /// What to measure
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Peers, separated by commas
+    /// Ranks, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     against: Vec<Against>,
     /// Where to compute

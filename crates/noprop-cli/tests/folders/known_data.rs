@@ -219,7 +219,7 @@ fn pictures_are_found_again() {
     );
 }
 
-/// An accuracy on pictures that were learned, and labels that contradict each other, are not left without a word.
+/// An accuracy on pictures that were learned, and labels that contradict each other, are named in a warning.
 #[test]
 fn leaks_are_counted_and_stand_in_the_card() {
     let dir = tempfile::tempdir().unwrap();
@@ -324,7 +324,7 @@ fn settings_are_not_repeated_on_other_data_without_a_word() {
     assert!(remarks(&noprop(root, &again("other"))).contains("does not repeat that run"));
 }
 
-/// A folder that is nearly right is met with what to do.
+/// The error of a folder that is nearly right names what to do.
 #[test]
 fn a_folder_that_is_nearly_right_is_told_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();

@@ -54,8 +54,8 @@ fn two_classes(root: &Path, side: u32) {
 
 const KEYS: [&str; 6] = ["image-size", "skip-bad", "normalize", "padding", "augment", "split"];
 
-/// What a flag said must stand in config.toml, or the run could not be repeated, evaluated or resumed from it; and what no flag
-/// said must not, or older runs could not be resumed.
+/// The value of a flag must stand in config.toml, or the run could not be repeated, evaluated or resumed from it; a setting without a
+/// flag must not, or older runs could not be resumed.
 #[test]
 fn a_run_repeats_from_its_config_alone() {
     let dir = tempfile::tempdir().unwrap();
@@ -172,7 +172,7 @@ fn depths_and_colours_mix() {
     }
 }
 
-/// One line that says `words`, exit code 2, and nothing left behind.
+/// One line with `words` in it, exit code 2, and nothing left behind.
 fn refused<S: AsRef<OsStr> + std::fmt::Debug>(folder: &Path, args: &[S], words: &str) {
     let output = noprop(folder, args);
     let stderr = String::from_utf8_lossy(&output.stderr);

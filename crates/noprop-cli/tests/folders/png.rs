@@ -1,6 +1,6 @@
-//! PNG files written by hand, so that a test can say what no encoder would: a header that lies.
+//! PNG files written by hand, so that a test can write what no encoder would: a header that lies.
 
-/// What every pixel of a picture is.
+/// The value of every pixel of a picture.
 #[derive(Clone, Copy)]
 pub enum Pixel {
     Grey8(u8),
@@ -42,7 +42,8 @@ pub fn lie(height: u32, width: u32) -> Vec<u8> {
     file((height, width), Pixel::Grey8(0), &[0, 0])
 }
 
-fn file((height, width): (u32, u32), pixel: Pixel, rows: &[u8]) -> Vec<u8> {
+/// A picture of the kind of `pixel` whose `rows` each begin with the byte 0, for "no filter".
+pub fn file((height, width): (u32, u32), pixel: Pixel, rows: &[u8]) -> Vec<u8> {
     let (depth, colour, _) = pixel.parts();
     let mut header = [width.to_be_bytes(), height.to_be_bytes()].concat();
     header.extend([depth, colour, 0, 0, 0]);
@@ -75,7 +76,7 @@ fn stored(data: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// CRC-32 as PNG wants it.
+/// The CRC-32 of PNG.
 fn crc(data: &[u8]) -> u32 {
     !data.iter().fold(u32::MAX, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| {

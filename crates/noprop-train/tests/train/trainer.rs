@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use candle_core::Device;
 use noprop_data::Split;
 use noprop_method::{
-    Denoiser, DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind, Schedule,
-    ScheduleKind, Seed,
+    Denoiser, DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind,
+    Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{Control, EpochReport, Observer, Trainer};

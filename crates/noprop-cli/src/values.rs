@@ -1,0 +1,166 @@
+//! The values of flags, as they are typed.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use noprop_data::Half;
+use noprop_experiment::reproduce::Target;
+use noprop_experiment::{Method, Normalize, Order, Precision};
+
+/// The most threads of a process: each takes memory before it does anything.
+const MAX_THREADS: usize = 512;
+/// The longest span of time in hours: a year.
+const MOST_HOURS: f64 = 8760.0;
+
+/// Reads one of a few names, each with a line of help.
+fn choice<T: Copy + Send + Sync + 'static, const N: usize>(
+    choices: [(T, &'static str, &'static str); N],
+) -> impl TypedValueParser<Value = T> {
+    let possible = choices.map(|(_, name, help)| match help {
+        "" => PossibleValue::new(name),
+        help => PossibleValue::new(name).help(help),
+    });
+    PossibleValuesParser::new(possible).try_map(move |given| {
+        let known = choices.iter().find(|(_, name, _)| *name == given);
+        known.map(|(value, ..)| *value).ok_or("this value is not known")
+    })
+}
+
+/// Reads a method.
+pub fn methods() -> impl TypedValueParser<Value = Method> {
+    let help = |method| match method {
+        Method::Dt => "Discrete time: T blocks, one noise level each",
+        Method::Ct => {
+            "Continuous time: one block for all noise levels, and a noise schedule that is learned"
+        }
+        Method::Fm => "Flow matching: one block that learns the way from noise to label",
+        Method::Backprop => "The same blocks trained end to end, for comparison",
+        Method::Adjoint => {
+            "A neural ODE: the way of fm, trained end to end by the adjoint method, for comparison"
+        }
+    };
+    choice(Method::ALL.map(|method| (method, method.name(), help(method))))
+}
+
+/// Reads the order of blocks.
+pub fn orders() -> impl TypedValueParser<Value = Order> {
+    choice([
+        (Order::Batch, "batch", "All blocks from every mini-batch"),
+        (
+            Order::Paper,
+            "paper",
+            "Algorithm 1: a pass over the images for each block in every epoch",
+        ),
+    ])
+}
+
+/// Reads a precision.
+pub fn precisions() -> impl TypedValueParser<Value = Precision> {
+    choice([
+        (Precision::F32, "f32", "Factors as they are"),
+        (
+            Precision::Bf16,
+            "bf16",
+            "Factors rounded to bf16, sums and parameters f32: faster on GPUs, and where the processor has AVX-512 BF16",
+        ),
+        (
+            Precision::Tf32,
+            "tf32",
+            "On CUDA factors rounded to TF32, f32 with 11 bits; anywhere else as f32",
+        ),
+    ])
+}
+
+/// Reads a normalisation.
+pub fn normalizations() -> impl TypedValueParser<Value = Normalize> {
+    choice([
+        (Normalize::None, "none", "Nothing: pixels are 0 to 1"),
+        (
+            Normalize::Channel,
+            "channel",
+            "Each channel gets mean 0 and deviation 1, as measured on the training images",
+        ),
+    ])
+}
+
+/// Reads a part of the paper.
+pub fn targets() -> impl TypedValueParser<Value = Target> {
+    let help = |target| match target {
+        Target::Table1 => "Training and test accuracy of every method and embedding",
+        Target::Table2 => "Peak memory of training",
+        Target::Fig2 => "Class embeddings that start as images, before and after training",
+        Target::Fig3 => "Accuracy against training time, where time is continuous",
+        Target::Fig4 => "Ablation: the readouts, and one of ours",
+        Target::Fig5 => "Ablation: where class embeddings of an image's size start",
+    };
+    choice(Target::ALL.map(|target| (target, target.name(), help(target))))
+}
+
+/// Reads the half of a data set.
+pub fn half() -> impl TypedValueParser<Value = Half> {
+    choice(Half::ALL.map(|half| (half, half.name(), "")))
+}
+
+/// Reads a number of threads.
+pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MAX_THREADS);
+    number.ok_or_else(|| format!("a number of threads is between 1 and {MAX_THREADS}"))
+}
+
+/// Reads a path from the command line, unchanged. A path that begins with `~/` is refused unless something is called `~` here: it was
+/// quoted, and a shell replaces `~` by the home directory outside of quotes only.
+pub fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        let is_unexpanded = path.starts_with("~") && !Path::new("~").exists();
+        match is_unexpanded {
+            true => Err(
+                "the shell does not replace ~ inside quotes: type it outside of them, or use $HOME",
+            ),
+            false => Ok(path),
+        }
+    })
+}
+
+/// A span of time above 0, such as `30m`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Time(pub Duration);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || "give a time above 0 such as 90s, 30m or 2h, a year at most".to_owned();
+        let (number, unit) =
+            text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(refused)?;
+        let seconds = match unit {
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(refused()),
+        };
+        let number: f64 = number.parse().map_err(|_| refused())?;
+        let time = number * seconds;
+        if !(time > 0.0 && time <= MOST_HOURS * 3600.0) {
+            return Err(refused());
+        }
+        Duration::try_from_secs_f64(time).map(Self).map_err(|_| refused())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_above_nothing() {
+        assert_eq!("30m".parse(), Ok(Time(Duration::from_secs(1800))));
+        assert_eq!("1.5h".parse(), Ok(Time(Duration::from_secs(5400))));
+        let bad = ["", "s", "0m", "-1h", "banana", "30", "1d", "NaNs", "infh", "1e300h", "µ", "3µ"];
+        for text in bad {
+            assert!(text.parse::<Time>().is_err(), "{text}");
+        }
+    }
+}

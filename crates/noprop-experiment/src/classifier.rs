@@ -1,0 +1,198 @@
+//! A trained run that answers: which class a picture belongs to, and the answer of each block on the way.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use candle_core::{D, Device, Tensor};
+use noprop_data::picture::{self, Polarity};
+use noprop_data::{DataError, Normalization};
+use noprop_kernels::threads::{Workers, side_by_side};
+use noprop_method::{Sampler, classify};
+use noprop_models::Network;
+
+use crate::error::{Result, ensure};
+use crate::evaluate::Sampling;
+use crate::ink::Opposites;
+use crate::kept::DataRecord;
+use crate::pictures::{Origin, Pictures};
+use crate::progress::{Progress, Remark};
+use crate::trained::Trained;
+
+/// Pictures that are held in memory at a time.
+const AT_ONCE: usize = 32;
+
+/// A trained run, ready to classify, whatever its method and normalisation.
+///
+/// Every image is classified by itself, as image number 0 of its noise, so that its answer does not depend on the images beside it. In a
+/// batch it would, in its last bits: products of matrices of another size are summed in another order.
+pub struct Classifier {
+    trained: Trained,
+    normalization: Option<Normalization>,
+    sampler: Sampler,
+    device: Device,
+}
+
+/// The answer to one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The label of the most probable class.
+    pub label: u32,
+    /// Its name.
+    pub class: String,
+    /// The probabilities of all classes, in the order of their labels.
+    pub probabilities: Vec<f32>,
+    /// The label that each block answers inside the chain; empty where blocks have no answer of their own.
+    pub per_block: Vec<u32>,
+}
+
+impl Classifier {
+    /// Opens a run with the weights of its best epoch, on `device`. It classifies with one chain without noise between its steps.
+    ///
+    /// # Errors
+    /// If there is no run, if its units are not merged, or if its weights are damaged or do not fit its settings.
+    pub fn open(run: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let trained = Trained::open(run, device)?;
+        let normalization = trained.experiment.normalization()?;
+        let sampler = Sampling::default().of(&trained.experiment.setup)?;
+        Ok(Self { trained, normalization, sampler, device: device.clone() })
+    }
+
+    /// Classifies in another way from now on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Setting`] if a solver or its steps are given and the method has no solver.
+    pub fn sampling(mut self, sampling: &Sampling) -> Result<Self> {
+        self.sampler = sampling.of(&self.trained.experiment.setup)?;
+        Ok(self)
+    }
+
+    /// The classes in the order of their labels.
+    pub fn class_names(&self) -> &[String] {
+        &self.trained.experiment.images.class_names
+    }
+
+    /// The shape (C, H, W) of the images that it takes.
+    pub fn shape(&self) -> (usize, usize, usize) {
+        self.trained.experiment.images.shape()
+    }
+
+    /// Classifies a PNG or JPEG picture of any size, grey or colour.
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] if the file cannot be read or is not a picture that can be used.
+    pub fn picture(&self, path: impl AsRef<Path>, polarity: Polarity) -> Result<Answer> {
+        self.answer(&self.read(path.as_ref(), polarity)?.0)
+    }
+
+    /// Classifies `images` [N, C, H, W] f32 of pixels in 0..=1, before normalisation. Answers are in their order.
+    ///
+    /// # Errors
+    /// [`crate::Error::Refused`] if they have another shape.
+    pub fn classify(&self, images: &Tensor) -> Result<Vec<Answer>> {
+        let (channels, height, width) = self.shape();
+        ensure!(
+            matches!(images.dims(), &[_, c, h, w] if (c, h, w) == (channels, height, width)),
+            "the network takes images of the shape [N, {channels}, {height}, {width}], and these have the shape {:?}",
+            images.dims()
+        );
+        let each = (0..images.dim(0)?).map(|image| self.seen(&images.narrow(0, image, 1)?));
+        let seen = each.collect::<Result<Vec<Tensor>, DataError>>()?;
+        side_by_side(self.workers(), seen, |image| self.answer(&image)).into_iter().collect()
+    }
+
+    /// Classifies the pictures in `files`, and hands each answer to `answer` with the path, in their order. Returns the number of
+    /// pictures that were left out: a bad picture in a folder is remarked on, and one that is named by its own path is an error before
+    /// the first answer.
+    ///
+    /// # Errors
+    /// As for [`Self::picture`], and those of `answer`.
+    pub fn pictures<E: From<crate::Error>>(
+        &self,
+        pictures: &Pictures,
+        polarity: Polarity,
+        progress: &mut dyn Progress,
+        mut answer: impl FnMut(&Path, Answer) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let files = &pictures.files;
+        let open = |path: &Path| self.read(path, polarity);
+        // The first pictures are opened before the first answer in any case.
+        for file in files.iter().skip(AT_ONCE).filter(|file| file.origin == Origin::Named) {
+            open(&file.path).map_err(crate::Error::from)?;
+        }
+        progress.remark(Remark::PassedOver(pictures.passed_over.clone()));
+        let record = DataRecord::read(&self.trained.run)?;
+        let mut opposites = Opposites::to(record.map(|record| record.ground));
+        let mut left_out = 0;
+        for some in files.chunks(AT_ONCE) {
+            let mut opened = Vec::with_capacity(some.len());
+            for file in some {
+                match open(&file.path) {
+                    Ok((picture, ground)) => {
+                        opposites.look(&file.path, ground);
+                        opened.push((&file.path, picture));
+                    }
+                    Err(fault @ (DataError::Picture { .. } | DataError::Read { .. }))
+                        if file.origin == Origin::InFolder =>
+                    {
+                        progress.remark(Remark::LeftOut(fault.to_string()));
+                        left_out += 1;
+                    }
+                    Err(fault) => return Err(crate::Error::from(fault).into()),
+                }
+            }
+            let answers = side_by_side(self.workers(), opened, |(path, picture)| {
+                (path, self.answer(&picture))
+            });
+            for (path, found) in answers {
+                answer(path, found?)?;
+            }
+        }
+        if let Some(opposite) = opposites.found(polarity) {
+            progress.remark(Remark::Opposite(opposite));
+        }
+        Ok(left_out)
+    }
+
+    /// A picture as the network is given it, and the shade of its ground.
+    fn read(&self, path: &Path, polarity: Polarity) -> Result<(Tensor, u8), DataError> {
+        let picture = picture::open(path, self.shape(), polarity)?;
+        let shades = picture.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> = shades.iter().map(|shade| (255.0 * shade).round() as u8).collect();
+        Ok((self.seen(&picture)?, picture::ground(&bytes, self.shape())))
+    }
+
+    /// Images of pixels in 0..=1 as the network is given them.
+    fn seen(&self, images: &Tensor) -> Result<Tensor, DataError> {
+        let seen = match &self.normalization {
+            Some(normalization) => normalization.apply(images)?,
+            None => images.clone(),
+        };
+        Ok(seen.to_device(&self.device)?)
+    }
+
+    /// Classifies one image [1, C, H, W].
+    fn answer(&self, image: &Tensor) -> Result<Answer> {
+        let network: &Network = &self.trained.network;
+        let answer = classify(network, &*self.trained.objective, image, &[0], &self.sampler)?;
+        let label = top(&answer.probabilities)?;
+        Ok(Answer {
+            label,
+            class: self.class_names().get(label as usize).cloned().unwrap_or_default(),
+            probabilities: answer.probabilities.squeeze(0)?.to_vec1()?,
+            per_block: answer.per_block.iter().map(top).collect::<Result<_>>()?,
+        })
+    }
+
+    /// On a GPU images are classified one after another.
+    fn workers(&self) -> Workers {
+        match self.device {
+            Device::Cpu => Workers::Auto,
+            Device::Cuda(_) | Device::Metal(_) => Workers::Exactly(NonZeroUsize::MIN),
+        }
+    }
+}
+
+/// The most probable class.
+fn top(probabilities: &Tensor) -> Result<u32> {
+    Ok(probabilities.argmax(D::Minus1)?.squeeze(0)?.to_scalar()?)
+}

@@ -1,0 +1,305 @@
+//! Several runs in one table, runs that differ in their seed alone in one line.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use noprop_method::Denoiser;
+use noprop_plot::{ErrorOverTime, Series, save};
+use noprop_train::RunDirectory;
+use serde::Serialize;
+
+use crate::error::{Context, Result};
+use crate::experiment::Experiment;
+use crate::method::Method;
+use crate::progress::{Progress, Remark};
+use crate::record::Record;
+use crate::shell::{shown, shown_path};
+use crate::spread::Spread;
+use crate::trained::Trained;
+
+/// Runs side by side.
+pub struct Comparison {
+    /// The lines of the table, in the order in which their first runs were named.
+    pub lines: Vec<Line>,
+    /// The runs that have not come to their end, and are not in the table.
+    pub unfinished: Vec<Unfinished>,
+    curves: Vec<Series>,
+}
+
+/// A run that has not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Its standing.
+    pub standing: Standing,
+}
+
+/// The standing of an unfinished run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing was saved.
+    Begun,
+    /// There is a state to go on from.
+    Saved,
+    /// Its units are trained apart.
+    InUnits,
+}
+
+impl Unfinished {
+    fn of(run: &Path) -> Result<Self> {
+        let directory = RunDirectory::open(run)?;
+        let standing = if directory.state().join("progress.json").exists() {
+            Standing::Saved
+        } else if directory.units().is_dir() {
+            Standing::InUnits
+        } else {
+            Standing::Begun
+        };
+        Ok(Self { run: run.into(), standing })
+    }
+}
+
+/// Compares runs.
+///
+/// # Errors
+/// If one cannot be opened.
+pub fn compare(paths: &[PathBuf], progress: &mut dyn Progress) -> Result<Comparison> {
+    let (mut runs, mut unfinished) = (Vec::new(), Vec::new());
+    for path in distinct(paths, progress) {
+        match Record::read(path)? {
+            Some(record) => runs.push(Run::open(path, record)?),
+            // It may have no weights yet, so it is not opened.
+            None => unfinished.push(Unfinished::of(path)?),
+        }
+    }
+    let groups = Group::of(without_copies(runs, progress)?);
+    let (lines, curves) = groups.iter().map(|group| (group.line(), group.curve())).unzip();
+    Ok(Comparison { lines, unfinished, curves })
+}
+
+impl Comparison {
+    /// Draws the errors of the first run of each line over time, into `stem` with `.png` and `.svg` added.
+    ///
+    /// # Errors
+    /// If a figure cannot be drawn or written.
+    pub fn draw(&self, stem: &Path) -> Result<[PathBuf; 2]> {
+        let title = "Wrong answers on held-out training images, while training".into();
+        Ok(save(&ErrorOverTime { title, series: self.curves.clone() }, stem)?)
+    }
+
+    /// The lines as a table in Markdown.
+    pub fn markdown(&self) -> String {
+        table(&self.lines)
+    }
+}
+
+/// The paths that lead to different runs, with a remark on the others: a run named twice would count as two.
+fn distinct<'a>(paths: &'a [PathBuf], progress: &mut dyn Progress) -> Vec<&'a Path> {
+    let mut seen = Vec::new();
+    let mut distinct: Vec<&Path> = Vec::new();
+    for path in paths {
+        // One that is not there is refused when it is opened.
+        let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if seen.contains(&whole) {
+            let name = shown_path(path);
+            progress.remark(Remark::Note(format!("{name} was named before: it counts once")));
+        } else {
+            seen.push(whole);
+            distinct.push(path);
+        }
+    }
+    distinct
+}
+
+/// The runs that are not copies of an earlier one, with a remark on the copies: a training that was copied, or repeated to the same
+/// bytes, adds nothing to a mean.
+fn without_copies(runs: Vec<Run>, progress: &mut dyn Progress) -> Result<Vec<Run>> {
+    let mut kept: Vec<Run> = Vec::new();
+    for run in runs {
+        let mut original = None;
+        for other in &kept {
+            if run.is_copy_of(other)? {
+                original = Some(other);
+                break;
+            }
+        }
+        match original {
+            Some(original) => progress.remark(Remark::Note(format!(
+                "{} has the settings, the seed and the weights of {}: they count once",
+                shown_path(run.directory.path()),
+                shown_path(original.directory.path())
+            ))),
+            None => kept.push(run),
+        }
+    }
+    Ok(kept)
+}
+
+/// A finished run, as far as it is compared.
+struct Run {
+    directory: RunDirectory,
+    experiment: Experiment,
+    parameters: usize,
+    record: Record,
+}
+
+impl Run {
+    fn open(path: &Path, record: Record) -> Result<Self> {
+        let trained = Trained::open(path, &Device::Cpu)?;
+        let all = trained.network.parameters();
+        let parameters = all.parts().into_iter().map(|part| all.count(part)).sum();
+        let (directory, experiment) = (trained.run, trained.experiment);
+        Ok(Self { directory, experiment, parameters, record })
+    }
+
+    fn is_copy_of(&self, other: &Self) -> Result<bool> {
+        let weights = |run: &Self| {
+            let model = run.directory.model();
+            std::fs::read(&model).with_context(|| format!("cannot read {}", shown_path(&model)))
+        };
+        Ok(self.experiment == other.experiment && weights(self)? == weights(other)?)
+    }
+}
+
+/// Runs that differ in their seed alone.
+struct Group {
+    settings: String,
+    runs: Vec<Run>,
+}
+
+/// A line of the table.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    /// The method.
+    pub method: String,
+    /// The name of the data set.
+    pub dataset: String,
+    /// The treatment of images, where it differs from the usual.
+    pub images: Option<String>,
+    /// The class embeddings.
+    pub embedding: String,
+    /// The image encoder, where there are several blocks.
+    pub encoder: Option<String>,
+    /// T in discrete time, else the solver's steps.
+    pub steps: usize,
+    /// Blocks that share time between them, where it is continuous.
+    pub intervals: usize,
+    /// Epochs of training.
+    pub epochs: u32,
+    /// Test accuracy, 0..=1: the mean over seeds.
+    pub accuracy: f64,
+    /// Its standard deviation; one run has none.
+    pub spread: Option<f64>,
+    /// The number of runs.
+    pub n: usize,
+    /// The number of parameters.
+    pub parameters: usize,
+    /// Mean training time.
+    pub seconds: f64,
+    /// The largest peak.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+impl Group {
+    /// Groups in the order in which the runs were named.
+    fn of(runs: Vec<Run>) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for run in runs {
+            // A run that was trained further is another one than a whole one of as many epochs.
+            let settings = format!("{:?} {:?}", run.experiment.without_seed(), run.record.history);
+            match groups.iter_mut().find(|group| group.settings == settings) {
+                Some(group) => group.runs.push(run),
+                None => groups.push(Self { settings, runs: vec![run] }),
+            }
+        }
+        groups
+    }
+
+    fn mean(&self, value: impl Fn(&Run) -> f64) -> f64 {
+        self.runs.iter().map(value).sum::<f64>() / self.runs.len() as f64
+    }
+
+    fn line(&self) -> Line {
+        // A group has at least one run.
+        let config = &self.runs[0].experiment.setup;
+        let accuracies: Vec<f64> = self.runs.iter().map(|run| run.record.accuracy).collect();
+        let blocks = matches!(config.method, Method::Dt | Method::Backprop) || config.intervals > 1;
+        Line {
+            method: config.method.name().into(),
+            dataset: config.dataset.name(),
+            images: config.treatment(),
+            embedding: config.embedding.to_string(),
+            encoder: blocks.then(|| config.encoder.to_string()),
+            steps: config.steps,
+            intervals: config.intervals,
+            epochs: config.epochs,
+            accuracy: self.mean(|run| run.record.accuracy),
+            spread: Spread::of(&accuracies).and_then(|spread| spread.deviation),
+            n: accuracies.len(),
+            parameters: self.runs[0].parameters,
+            seconds: self.mean(|run| run.record.seconds),
+            peak_memory_bytes: self.runs.iter().filter_map(|run| run.record.peak).max(),
+        }
+    }
+
+    /// The first run's errors over time.
+    fn curve(&self) -> Series {
+        let (line, run) = (self.line(), &self.runs[0]);
+        let encoder =
+            line.encoder.as_ref().map_or_else(String::new, |encoder| format!(", {encoder}"));
+        Series {
+            name: format!("{}, {}, {}{encoder}", data(&line), method(&line), line.embedding),
+            points: run
+                .record
+                .course
+                .iter()
+                .map(|mark| (mark.seconds, 1.0 - mark.validation_accuracy))
+                .collect(),
+        }
+    }
+}
+
+/// The data set, and what was done to its images.
+fn data(line: &Line) -> String {
+    match &line.images {
+        None => line.dataset.clone(),
+        Some(done) => format!("{} ({done})", line.dataset),
+    }
+}
+
+/// The method, and its blocks where more than one share time.
+fn method(line: &Line) -> String {
+    match line.intervals {
+        1 => line.method.clone(),
+        intervals => format!("{}, {intervals} intervals", line.method),
+    }
+}
+
+/// The lines as a Markdown table.
+fn table(lines: &[Line]) -> String {
+    let mut rows = vec![
+        "| method | data | embedding | encoder | steps | epochs | test accuracy | n | parameters | training time | peak memory |"
+            .to_owned(),
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |".to_owned(),
+    ];
+    rows.extend(lines.iter().map(|line| {
+        let spread = line.spread.map_or_else(String::new, |s| format!(" ± {:.2}", 100.0 * s));
+        let peak =
+            line.peak_memory_bytes.map_or_else(String::new, |p| format!("{} MB", p / 1_000_000));
+        format!(
+            "| {} | {} | {} | {} | {} | {} | {:.2} %{spread} | {} | {} | {:.1} s | {peak} |",
+            method(line),
+            shown(&data(line)),
+            line.embedding,
+            line.encoder.as_deref().unwrap_or("own"),
+            line.steps,
+            line.epochs,
+            100.0 * line.accuracy,
+            line.n,
+            line.parameters,
+            line.seconds,
+        )
+    }));
+    rows.join("\n")
+}

@@ -1,0 +1,109 @@
+//! Evaluation: how well a trained network classifies. Labels count hits and do nothing else.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use candle_core::Device;
+use noprop_data::Half;
+use noprop_method::{Sampler, SamplerKind, Seed, Solver};
+use noprop_train::{ClassScores, Evaluation, Keep, evaluate_keeping};
+
+use crate::answers::AnswersFile;
+use crate::error::Result;
+use crate::eval_images::{Asked, EvalImages};
+use crate::progress::Progress;
+use crate::setup::Setup;
+use crate::trained::Trained;
+
+/// Top-5 accuracy is given where there are more classes than this.
+const FEW_CLASSES: usize = 10;
+
+/// The way to classify with a trained network.
+#[derive(Debug, Clone, Copy)]
+pub struct Sampling {
+    /// The sampler.
+    pub kind: SamplerKind,
+    /// Chains to average.
+    pub runs: NonZeroU32,
+    /// The seed of the chains' noise.
+    pub seed: u64,
+    /// The solver where time is continuous; without it the run's.
+    pub solver: Option<Solver>,
+    /// Its steps; without them the run's.
+    pub steps: Option<usize>,
+}
+
+impl Default for Sampling {
+    /// One chain without noise between its steps.
+    fn default() -> Self {
+        let (kind, runs) = (SamplerKind::Mean, NonZeroU32::MIN);
+        Self { kind, runs, seed: 0, solver: None, steps: None }
+    }
+}
+
+impl Sampling {
+    /// The sampler for a network that was trained with `setup`.
+    pub(crate) fn of(&self, setup: &Setup) -> Result<Sampler> {
+        let integration = setup.integration_of(self.solver, self.steps)?;
+        let &Self { kind, runs, seed, .. } = self;
+        Ok(Sampler { kind, runs, seed: Seed(seed), integration })
+    }
+}
+
+/// The numbers of an evaluation.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// The images of the data set.
+    pub half: Half,
+    /// The name of the data set.
+    pub data: String,
+    /// The classes in the order of their labels.
+    pub class_names: Vec<String>,
+    /// Hits, and which class was taken for which.
+    pub evaluation: Evaluation,
+    /// Recall, precision and F1 of every class.
+    pub scores: ClassScores,
+    /// The sampler.
+    pub sampler: Sampler,
+}
+
+impl Evaluated {
+    /// The share of images whose true class is among the five most probable; `None` where there are few classes.
+    pub fn top_5(&self) -> Option<f64> {
+        let many = self.class_names.len() > FEW_CLASSES;
+        many.then(|| self.evaluation.accuracy_within(5)).flatten()
+    }
+}
+
+/// Classifies images with the trained network in `run`, and writes each answer into the file `answers`, if there is one. The second
+/// value is the error of that file: the numbers are there even if it could not be written.
+///
+/// # Errors
+/// If the run or the images cannot be opened, or do not go together.
+pub fn evaluate(
+    run: &Path,
+    asked: &Asked,
+    sampling: &Sampling,
+    answers: Option<&AnswersFile<'_>>,
+    device: &Device,
+    progress: &mut dyn Progress,
+) -> Result<(Evaluated, Result<()>)> {
+    let trained = Trained::open(run, device)?;
+    let found = EvalImages::open(&trained, asked, progress)?;
+    let images = trained.experiment.seen(&found.part.images)?.to_device(device)?;
+    let sampler = sampling.of(&trained.experiment.setup)?;
+    let class_names = trained.experiment.images.class_names;
+    let keep = match answers.is_some() || class_names.len() > FEW_CLASSES {
+        true => Keep::Probabilities,
+        false => Keep::Class,
+    };
+    let evaluation =
+        evaluate_keeping(keep, &trained.network, &*trained.objective, &images, &sampler)?;
+    let written = match answers {
+        Some(file) => file.write(&class_names, &evaluation, &|number| found.picture(number)),
+        None => Ok(()),
+    };
+    let scores = ClassScores::of(&evaluation.confusion);
+    let (half, data) = (asked.half, found.name);
+    Ok((Evaluated { half, data, class_names, evaluation, scores, sampler }, written))
+}

@@ -1,0 +1,82 @@
+#![doc = include_str!("../README.md")]
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `settings.rs`, `layers.rs`, `preset.rs`, `paper.rs` | settings that may be open, and their layers |
+//! | `setup.rs`, `idle.rs`, `fitting.rs`, `experiment.rs`, `format.rs` | settings with every choice made, fitted to data, read and written |
+//! | `method.rs`, `choices.rs`, `source.rs`, `images.rs` | single settings |
+//! | `kept.rs`, `part.rs`, `classes.rs`, `eval_images.rs` | the data of a run, and how it knows them again |
+//! | `task.rs`, `init.rs`, `memory.rs` | settings and data, known to go together |
+//! | `train.rs`, `units.rs`, `finished.rs`, `model_card.rs` | a training, and its end |
+//! | `trained.rs`, `classifier.rs`, `pictures.rs`, `ink.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
+//! | `record.rs`, `history.rs`, `spread.rs`, `info.rs`, `compare.rs`, `figures/` | the records of runs |
+//! | `reproduce/` | the tables and figures of the paper |
+//! | `progress.rs`, `error.rs`, `shell.rs` | what the calls share |
+
+mod answers;
+mod choices;
+mod classes;
+mod classifier;
+mod compare;
+mod error;
+mod eval_images;
+mod evaluate;
+mod experiment;
+mod figures;
+mod finished;
+mod fitting;
+mod format;
+mod history;
+mod idle;
+mod images;
+mod info;
+mod init;
+mod ink;
+mod kept;
+mod layers;
+mod memory;
+mod method;
+mod model_card;
+mod paper;
+mod part;
+mod pictures;
+mod preset;
+mod progress;
+mod record;
+pub mod reproduce;
+mod settings;
+mod setup;
+pub mod shell;
+mod source;
+mod spread;
+mod task;
+mod train;
+mod trained;
+mod units;
+
+pub use answers::AnswersFile;
+pub use choices::{Normalize, Order, Precision};
+pub use classifier::{Answer, Classifier};
+pub use compare::{Comparison, Line, Standing, Unfinished, compare};
+pub use error::{Error, Result};
+pub use eval_images::Asked;
+pub use evaluate::{Evaluated, Sampling, evaluate};
+pub use experiment::Experiment;
+pub use figures::plot;
+pub use finished::Finished;
+pub use images::{Images, Measured};
+pub use info::{Info, Tested};
+pub use ink::{Ground, Opposite};
+pub use kept::Moved;
+pub use layers::{Layers, Resolved};
+pub use method::Method;
+pub use paper::{PaperData, Row};
+pub use pictures::{Origin, Picture, Pictures};
+pub use preset::Preset;
+pub use progress::{Length, Progress, Remark};
+pub use settings::{Init, Settings};
+pub use setup::Setup;
+pub use source::Source;
+pub use train::{Ending, Means, NewRun, resume, train};
+pub use trained::Trained;
+pub use units::{Blocks, Status, TrainedUnits, UnitsRun, merge, status, train_units};

@@ -1,0 +1,253 @@
+//! Named settings that a config file and flags go on top of: annotated files, and rows of the paper that share a file a method.
+
+use std::fmt;
+use std::str::FromStr;
+
+use noprop_data::DatasetName;
+use noprop_models::Embedding;
+
+use crate::error::{Context, Result};
+use crate::method::Method;
+use crate::paper::{PaperData, Row};
+use crate::settings::Settings;
+use crate::source::Source;
+
+/// A preset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// The default for MNIST.
+    Mnist,
+    /// The default for the bundled sample.
+    MnistSample,
+    /// A row of the paper's Table 1, with the settings of its Table 3.
+    Paper(PaperData, Row),
+}
+
+impl Preset {
+    /// All presets.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let of_data = |data| Row::ALL.map(|row| Self::Paper(data, row));
+        [Self::Mnist, Self::MnistSample]
+            .into_iter()
+            .chain(PaperData::ALL.into_iter().flat_map(of_data))
+    }
+
+    /// The preset that suits a data set which none is named for.
+    pub fn suiting(data: &Source) -> Self {
+        match data {
+            Source::Known(DatasetName::MnistSample) => Self::MnistSample,
+            // Other data sets share its settings until they have a preset of their own.
+            Source::Known(_) | Source::Folder(_) => Self::Mnist,
+        }
+    }
+
+    /// The settings.
+    pub(crate) fn settings(self) -> Result<Settings> {
+        let read = |text| of_file(&self, text);
+        match self {
+            Self::Mnist => read(include_str!("../presets/mnist.toml")),
+            Self::MnistSample => read(include_str!("../presets/mnist-sample.toml")),
+            Self::Paper(data, row) => {
+                // The settings of Table 3 that all rows of a method share.
+                let of_method = read(match row.method {
+                    Method::Dt => include_str!("../presets/paper-dt.toml"),
+                    Method::Ct => include_str!("../presets/paper-ct.toml"),
+                    Method::Fm => include_str!("../presets/paper-fm.toml"),
+                    Method::Backprop => include_str!("../presets/paper-backprop.toml"),
+                    Method::Adjoint => include_str!("../presets/paper-adjoint.toml"),
+                })?;
+                let of_row = Settings {
+                    dataset: Some(Source::Known(data.name())),
+                    epochs: Some(row.epochs(data)),
+                    embedding: Some(row.embedding).filter(|other| *other != Embedding::Onehot),
+                    ..Settings::default()
+                };
+                Ok(of_row.over(of_method))
+            }
+        }
+    }
+}
+
+impl Method {
+    /// The settings that go on top of a preset that was made for discrete time.
+    pub(crate) fn defaults(self) -> Result<Settings> {
+        let text = match self {
+            Self::Dt => return Ok(Settings::default()),
+            Self::Backprop => include_str!("../presets/method-backprop.toml"),
+            Self::Ct => include_str!("../presets/method-ct.toml"),
+            Self::Fm => include_str!("../presets/method-fm.toml"),
+            Self::Adjoint => include_str!("../presets/method-adjoint.toml"),
+        };
+        of_file(&self, text)
+    }
+}
+
+/// The settings in a file of this crate.
+fn of_file(name: &dyn fmt::Display, text: &str) -> Result<Settings> {
+    toml::from_str(text).with_context(|| format!("the preset {name} cannot be read"))
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mnist => f.write_str("mnist"),
+            Self::MnistSample => f.write_str("mnist-sample"),
+            Self::Paper(data, row) => {
+                let name = row.name();
+                // The name leaves one-hot embeddings out.
+                let name = name.strip_suffix("-onehot").unwrap_or(&name);
+                write!(f, "paper-{}-{name}", data.name())
+            }
+        }
+    }
+}
+
+impl FromStr for Preset {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        // The short name of the first row that the paper is known for.
+        let name = if name == "paper-mnist" { "paper-mnist-dt" } else { name };
+        Self::all().find(|preset| preset.to_string() == name).ok_or_else(|| {
+            "choose mnist, mnist-sample, paper-mnist, paper-DATA-METHOD or paper-DATA-METHOD-EMBEDDING: DATA is mnist, cifar10 or \
+             cifar100, METHOD is dt, ct, fm, backprop or adjoint, and EMBEDDING is learned20 or prototype, which adjoint does not have"
+                .into()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use noprop_method::Solver;
+    use noprop_train::{ClassWeights, OptimizerKind};
+
+    use super::*;
+    use crate::layers::Layers;
+    use crate::setup::Setup;
+
+    fn resolved(preset: Preset, settings: Settings) -> Setup {
+        let layers = Layers { preset: Some(preset), settings, ..Layers::default() };
+        layers.resolve(preset).unwrap().setup
+    }
+
+    fn named(name: &str) -> Preset {
+        name.parse().unwrap()
+    }
+
+    fn with(method: Method) -> Settings {
+        Settings { method: Some(method), ..Settings::default() }
+    }
+
+    /// Every preset is found by its name and is a training that can begin.
+    #[test]
+    fn every_preset_is_a_valid_training() {
+        assert_eq!(Preset::all().count(), 2 + 3 * 13);
+        assert_eq!("paper-mnist".parse::<Preset>(), "paper-mnist-dt".parse());
+        for preset in Preset::all() {
+            let name = preset.to_string();
+            assert_eq!(name.parse(), Ok(preset));
+            let config = resolved(preset, Settings::default());
+            config.objective().unwrap();
+            config.train().validate(50_000).unwrap();
+        }
+        for unknown in ["papr", "paper-mnist-dt-onehot", "paper-mnist-adjoint-prototype"] {
+            assert!(unknown.parse::<Preset>().is_err(), "{unknown}");
+        }
+    }
+
+    /// The paper's rows hold the values of Table 3, typed here once more, and the method and the embedding of their names.
+    #[test]
+    fn the_papers_rows_are_those_of_table_3() {
+        for data in PaperData::ALL {
+            for row in Row::ALL {
+                let preset = Preset::Paper(data, row);
+                let (name, config) = (preset.to_string(), resolved(preset, Settings::default()));
+                assert_eq!(config.dataset.to_string(), data.name().as_str(), "{name}");
+                assert_eq!((config.method, config.embedding), (row.method, row.embedding));
+                assert_eq!((config.batch_size, config.lr, config.weight_decay), (128, 1e-3, 1e-3));
+                let (steps, eta, optimizer, epochs) = match row.method {
+                    Method::Backprop => (10, 0.1, OptimizerKind::Adamw, [100, 150, 150]),
+                    Method::Dt => (10, 0.1, OptimizerKind::Adamw, [100, 150, 150]),
+                    Method::Adjoint => (1000, 1.0, OptimizerKind::Adamw, [2, 4, 4]),
+                    Method::Ct => (1000, 1.0, OptimizerKind::Adam, [100, 500, 1000]),
+                    Method::Fm => (1000, 1.0, OptimizerKind::Adam, [100, 500, 1000]),
+                };
+                assert_eq!((config.steps, config.eta), (steps, eta), "{name}");
+                assert_eq!(config.readout_lr_scale, 1.0, "{name}");
+                assert_eq!(config.optimizer, optimizer, "{name}");
+                assert_eq!(config.epochs, epochs[data as usize], "{name}");
+            }
+        }
+    }
+
+    /// The paper has one learning rate, and so have the baselines. Our other defaults have ten times that for the readout.
+    #[test]
+    fn baselines_have_one_learning_rate() {
+        let scale = |method| resolved(Preset::Mnist, with(method)).readout_lr_scale;
+        assert_eq!(Method::ALL.map(scale), [10.0, 10.0, 10.0, 1.0, 1.0]);
+    }
+
+    /// The steps of noprop-train's test of the adjoint gradient.
+    #[test]
+    fn the_adjoint_method_takes_ten_steps_of_heun() {
+        let config = resolved(Preset::Mnist, with(Method::Adjoint));
+        assert_eq!((config.solver, config.steps), (Some(Solver::HEUN), 10));
+    }
+
+    /// A thousand steps after every epoch take longer than the training, and fewer than those that classify must not become more.
+    #[test]
+    fn epochs_are_chosen_with_their_own_steps() {
+        let steps = |preset, settings| {
+            let sampler = resolved(preset, settings).validation_sampler().unwrap();
+            sampler.integration.map(|integration| integration.steps.get())
+        };
+        let (paper, none) = (named("paper-mnist-ct"), Settings::default());
+        assert_eq!(steps(paper, none.clone()), Some(50));
+        let seven = Settings { validation_steps: Some(7), ..none.clone() };
+        assert_eq!(steps(paper, seven), Some(7));
+        let few = Settings { steps: Some(20), ..none.clone() };
+        assert_eq!(steps(paper, few), None, "those of the run");
+        assert_eq!(steps(Preset::Mnist, none), None);
+    }
+
+    /// Settings of the method of a preset or of a file have no meaning in another method.
+    #[test]
+    fn another_method_leaves_what_belongs_to_the_first() {
+        for (preset, method) in [
+            ("paper-mnist-ct", Method::Dt),
+            ("paper-mnist-adjoint", Method::Ct),
+            ("paper-mnist-fm", Method::Backprop),
+            ("paper-mnist-adjoint", Method::Dt),
+        ] {
+            let settings = Settings { steps: Some(10), ..with(method) };
+            let config = resolved(named(preset), settings);
+            config.objective().unwrap();
+            assert_eq!(config.validation_steps, None, "{preset} {method}");
+        }
+    }
+
+    /// Naming the method that a preset has already must not put our defaults in place of the preset's values.
+    #[test]
+    fn a_method_named_twice_leaves_the_preset_alone() {
+        let preset = named("paper-cifar10-ct");
+        assert_eq!(resolved(preset, with(Method::Ct)), resolved(preset, Settings::default()));
+        assert_eq!(resolved(Preset::Mnist, with(Method::Ct)).epochs, 10);
+    }
+
+    /// Settings from before there was a choice have no such key, and a resume compares the text.
+    #[test]
+    fn class_weights_are_noted_where_they_are_not_uniform() {
+        let weighted = |weights| {
+            let settings = Settings { class_weights: Some(weights), ..Settings::default() };
+            resolved(Preset::Mnist, settings)
+        };
+        let text = |setup: &Setup| toml::to_string(setup).unwrap();
+        let usual = resolved(Preset::Mnist, Settings::default());
+        assert!(!text(&usual).contains("class-weights"));
+        assert_eq!(weighted(ClassWeights::Uniform), usual);
+        let balanced = weighted(ClassWeights::Balanced);
+        assert!(text(&balanced).contains("class-weights = \"balanced\"\n"));
+        assert_eq!(balanced.train().class_weights, ClassWeights::Balanced);
+        assert_eq!(balanced.treatment().as_deref(), Some("classes balanced"));
+    }
+}

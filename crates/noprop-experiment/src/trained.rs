@@ -1,0 +1,66 @@
+//! A trained run, opened to be used.
+
+use std::path::Path;
+
+use candle_core::Device;
+use noprop_method::ParameterBuilder;
+use noprop_models::Network;
+use noprop_train::{Event, MetricsLog, RunDirectory, read_weights};
+
+use crate::error::{Context, Error, Result, ensure};
+use crate::experiment::Experiment;
+
+/// The method that weights were trained with, if their metadata hold the run's settings.
+fn method_of(metadata: &str) -> Option<String> {
+    let settings: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    Some(settings.get("method")?.as_str()?.to_owned())
+}
+
+/// A run's settings, network and objective.
+pub struct Trained {
+    /// The run directory.
+    pub run: RunDirectory,
+    /// The settings.
+    pub experiment: Experiment,
+    /// The network with the weights of the best epoch.
+    pub network: Network,
+    /// The way to classify.
+    pub objective: Box<dyn noprop_method::Method>,
+}
+
+impl Trained {
+    /// Opens the run in `path` with the weights of its best epoch, on `device`.
+    ///
+    /// # Errors
+    /// If there is no run, if its units are not merged, or if its weights are damaged or do not fit its settings.
+    pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let run = RunDirectory::open(path.as_ref())?;
+        let experiment = Experiment::read(&run.config())?;
+        let (model, method) = (run.model(), experiment.setup.method);
+        let objective = experiment.setup.objective()?;
+        if !model.is_file() && run.units().is_dir() {
+            return Err(Error::NotMerged { run: run.path().into() });
+        }
+        let weights = read_weights(&model)?;
+        if let Some(of) = weights.metadata.as_deref().and_then(method_of) {
+            ensure!(
+                of == method.name(),
+                "{} holds weights of the method {of}, but the method in {} is {method}: put the config.toml beside them that they were trained with",
+                model.display(),
+                run.config().display()
+            );
+        }
+        let network = experiment
+            .network(ParameterBuilder::stored(weights.tensors, device))
+            .with_context(|| format!("{} does not fit its config.toml", model.display()))?;
+        Ok(Self { run, experiment, network, objective })
+    }
+
+    /// The log of its training.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        Ok(MetricsLog::read(&self.run.metrics())?)
+    }
+}
