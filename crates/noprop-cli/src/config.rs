@@ -11,10 +11,10 @@ use candle_core::Device;
 use noprop_data::Augmentation;
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
-    LearnedSchedule, LossWeight, Objective, ParameterBuilder, Partition, Readout, Sampler,
+    LearnedSchedule, LossWeight, Needs, Objective, ParameterBuilder, Partition, Readout, Sampler,
     SamplerKind, Schedule, ScheduleKind, Seed, Solver,
 };
-use noprop_models::{Embedding, EmbeddingStart, ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{Embedding, EmbeddingStart, ImageShape, Network, NetworkConfig};
 use noprop_train::{ClassWeights, Decay, OptimizerKind, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -401,23 +401,31 @@ impl RunConfig {
         Ok(Network::new(&self.network_config()?, source)?)
     }
 
+    /// The demands of the method on the network.
+    fn needs(&self) -> Result<Needs> {
+        let has_other_readouts = matches!(self.method, Method::Dt | Method::Ct);
+        ensure!(
+            has_other_readouts || self.readout == Readout::Softmax,
+            "readout must be softmax for fm, backprop and adjoint, got {}",
+            self.readout
+        );
+        Ok(match self.method {
+            Method::Dt => Needs::discrete_time(self.steps, self.readout),
+            Method::Ct => Needs::continuous_time(self.intervals, self.readout),
+            Method::Fm => Needs::flow_matching(self.intervals),
+            Method::Backprop => Needs::backprop(self.steps),
+            Method::Adjoint => Needs::adjoint(),
+        })
+    }
+
     /// The settings of the network.
     pub fn network_config(&self) -> Result<NetworkConfig> {
         let images = self.images()?;
         let shape =
             ImageShape { channels: images.channels, height: images.height, width: images.width };
-        let (variant, blocks) = match self.method {
-            Method::Dt => (Variant::DiscreteTime, self.steps),
-            Method::Ct => (Variant::ContinuousTime, self.intervals),
-            Method::Fm => (Variant::FlowMatching, self.intervals),
-            Method::Backprop => (Variant::Backprop, self.steps),
-            Method::Adjoint => (Variant::Adjoint, 1),
-        };
-        let mut config = NetworkConfig::new(shape, images.class_names.len(), blocks)?
+        let mut config = NetworkConfig::new(shape, images.class_names.len(), self.needs()?)?
             .encoder(self.encoder)
-            .variant(variant)
             .embedding(self.embedding)
-            .readout(self.readout)
             .precision(self.precision.into())
             .embedding_scale(self.embedding_scale.unwrap_or(1.0))?
             .dropout(self.dropout)?

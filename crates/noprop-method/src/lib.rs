@@ -8,6 +8,7 @@
 //! | here | subject |
 //! | --- | --- |
 //! | [`Denoiser`] | the interface of a network: implement it for a candle network of your own |
+//! | [`Needs`] | what a method needs of a network: a network is built from it |
 //! | [`Parameters`] | named variables in a fixed order, with initial values that depend on the seed and the name alone |
 //! | [`Objective`], [`DiscreteTime`] | what a block is graded on (Eq. 8), and the chain that classifies (Eq. 3) |
 //! | [`ContinuousTime`], [`LearnedSchedule`] | blocks that know the time, and the schedule learned with them (Eq. 9) |
@@ -52,6 +53,7 @@ mod flow_matching;
 mod integration;
 mod learned_schedule;
 mod loss_weight;
+mod needs;
 mod noising;
 mod objective;
 mod parameters;
@@ -71,6 +73,9 @@ pub use flow_matching::FlowMatching;
 pub use integration::{Integration, Solver};
 pub use learned_schedule::{LearnedSchedule, ScheduleAt};
 pub use loss_weight::LossWeight;
+pub use needs::{
+    EmbeddingForm, Mixing, Needs, Norm, ReadoutLayer, ReadoutStart, ScheduleSource, TimeInput,
+};
 pub use noising::{clean_embeddings, noised};
 pub use objective::{
     BlockLoss, Differentiated, Noise, Objective, ReadoutTraining, Training, Trajectory,

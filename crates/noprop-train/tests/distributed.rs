@@ -15,10 +15,10 @@ use killed::KilledAfter;
 use noprop_data::{Augmentation, Split};
 use noprop_kernels::threads::Workers;
 use noprop_method::{
-    ContinuousTime, DiscreteTime, EncoderKind, Integration, LearnedSchedule, LossWeight, Objective,
-    ParameterBuilder, Schedule, ScheduleKind, Seed, Solver,
+    ContinuousTime, DiscreteTime, EncoderKind, Integration, LearnedSchedule, LossWeight, Needs,
+    Objective, ParameterBuilder, Readout, Schedule, ScheduleKind, Seed, Solver,
 };
-use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
 use noprop_train::{
     Alone, ClassWeights, Decay, Existing, Observer, OptimizerKind, Order, Outcome, Peers,
     PeersError, Progress, RunDirectory, Silent, Traffic, TrainConfig, Trainer,
@@ -152,7 +152,11 @@ impl Training {
 
     fn network(self) -> Network {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let config = NetworkConfig::new(image, 10, BLOCKS).unwrap();
+        let needs = match self {
+            Self::ContinuousTime => Needs::continuous_time(BLOCKS, Readout::Softmax),
+            _ => Needs::discrete_time(BLOCKS, Readout::Softmax),
+        };
+        let config = NetworkConfig::new(image, 10, needs).unwrap();
         let learned = Embedding::Learned { dimension: 6 };
         let config = match self {
             Self::LearnedEmbeddings | Self::InTurn => {
@@ -161,9 +165,7 @@ impl Training {
             Self::SharedEncoder => config.encoder(EncoderKind::Shared).embedding(learned),
             Self::OneHot => config.encoder(EncoderKind::Shared),
             Self::Apart => config.encoder(EncoderKind::Frozen),
-            Self::ContinuousTime => {
-                config.encoder(EncoderKind::PerBlock).variant(Variant::ContinuousTime)
-            }
+            Self::ContinuousTime => config.encoder(EncoderKind::PerBlock),
         };
         Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use candle_core::{Device, Tensor};
 use noprop_data::{Augmentation, Dataset, Split};
 use noprop_method::{
-    DiscreteTime, EncoderKind, LossWeight, Objective, ParameterBuilder, ParameterKind, Part,
-    Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
+    DiscreteTime, EncoderKind, LossWeight, Needs, Objective, ParameterBuilder, ParameterKind, Part,
+    Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
@@ -33,7 +33,9 @@ const CONFIG: TrainConfig = TrainConfig {
 
 fn network(encoder: EncoderKind) -> Network {
     let image = ImageShape { channels: 1, height: 28, width: 28 };
-    let config = NetworkConfig::new(image, 10, BLOCKS).unwrap().encoder(encoder);
+    let config = NetworkConfig::new(image, 10, Needs::discrete_time(BLOCKS, Readout::Softmax))
+        .unwrap()
+        .encoder(encoder);
     Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
 }
 

@@ -10,10 +10,11 @@ use candle_core::{Device, Tensor};
 use noprop_data::{Augmentation, Dataset, Split, epoch_order};
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching,
-    Integration, LearnedSchedule, LossWeight, Objective, ParameterBuilder, ParameterKind, Part,
-    Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver, Targets, Training,
+    Integration, LearnedSchedule, LossWeight, Needs, Objective, ParameterBuilder, ParameterKind,
+    Part, Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver, Targets,
+    Training,
 };
-use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
 use noprop_train::{
     ClassWeights, Control, Existing, Fitting, Observer, Order, Outcome, PartLoss, Progress,
     RunDirectory, Silent, StepReport, TrainConfig, Trainer, Unit, evaluate, fit,
@@ -33,6 +34,16 @@ const CONFIG: TrainConfig = TrainConfig {
     augment: Augmentation::NONE,
     class_weights: ClassWeights::Uniform,
 };
+
+/// The methods.
+#[derive(Debug, Clone, Copy)]
+enum Variant {
+    DiscreteTime,
+    ContinuousTime,
+    FlowMatching,
+    Backprop,
+    Adjoint,
+}
 
 /// A method, and what its network looks like.
 #[derive(Debug, Clone, Copy)]
@@ -123,16 +134,17 @@ impl Case {
 
     fn network(self) -> Network {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let blocks = match self.variant {
-            Variant::DiscreteTime | Variant::Backprop => BLOCKS,
-            Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => self.intervals,
+        let needs = match self.variant {
+            Variant::DiscreteTime => Needs::discrete_time(BLOCKS, self.readout),
+            Variant::ContinuousTime => Needs::continuous_time(self.intervals, self.readout),
+            Variant::FlowMatching => Needs::flow_matching(self.intervals),
+            Variant::Backprop => Needs::backprop(BLOCKS),
+            Variant::Adjoint => Needs::adjoint(),
         };
-        let config = NetworkConfig::new(image, 10, blocks)
+        let config = NetworkConfig::new(image, 10, needs)
             .unwrap()
             .encoder(self.encoder)
-            .embedding(self.embedding)
-            .readout(self.readout)
-            .variant(self.variant);
+            .embedding(self.embedding);
         let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
         let network = Network::new(&config, source).unwrap();
         if self.embedding == Embedding::Prototype {

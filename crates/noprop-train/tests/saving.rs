@@ -9,8 +9,8 @@ use std::time::Duration;
 use candle_core::Device;
 use killed::KilledAfter;
 use noprop_method::{
-    DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind, Schedule,
-    ScheduleKind, Seed,
+    DiscreteTime, EncoderKind, LossWeight, Needs, ParameterBuilder, Readout, Sampler, SamplerKind,
+    Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
@@ -48,7 +48,9 @@ impl Training {
 
     fn network(self) -> Network {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let config = NetworkConfig::new(image, 10, BLOCKS).unwrap().encoder(self.encoder);
+        let config = NetworkConfig::new(image, 10, Needs::discrete_time(BLOCKS, Readout::Softmax))
+            .unwrap()
+            .encoder(self.encoder);
         Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
     }
 

@@ -1,14 +1,14 @@
 //! On the CPU: one form beside the other.
 
 use noprop_method::{Denoiser as _, EncoderKind, Part, Seed};
-use noprop_models::{Embedding, Network, NetworkConfig, Variant};
+use noprop_models::{Embedding, Network, NetworkConfig};
 use noprop_train::{
     ClassWeights, Grouping, Outcome, RunDirectory, TrainConfig, TrainError, Trainer,
 };
 
 use crate::support::{
-    CONFIG, CPU, STEPS_PER_EPOCH, config, images, losses_by_part, network, new_run, objective,
-    take_part,
+    CONFIG, CPU, STEPS_PER_EPOCH, Variant, config, images, losses_by_part, network, new_run,
+    objective, take_part,
 };
 
 const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
@@ -124,7 +124,9 @@ fn classes_are_balanced_alike_in_either_form() {
 /// Methods that have no such form keep theirs, to the bit: all that changes is that losses are read later.
 #[test]
 fn other_methods_take_the_same_steps() {
-    for variant in [Variant::ContinuousTime, Variant::FlowMatching, Variant::Backprop] {
+    for variant in
+        [Variant::ContinuousTime, Variant::FlowMatching, Variant::Backprop, Variant::Adjoint]
+    {
         let config = config(variant).encoder(EncoderKind::Shared);
         let (expected, expected_losses) =
             trained_by(variant, &config, &[(Grouping::OneByOne, STEPS)]);

@@ -7,12 +7,11 @@ use candle_core::{Device, Tensor};
 use noprop_data::{Change, Mirrored};
 use noprop_kernels::peak_device_memory;
 use noprop_method::{EncoderKind, Seed};
-use noprop_models::Variant;
 use noprop_train::{Grouping, Outcome, Trainer};
 
 use crate::support::{
-    CONFIG, CPU, STEPS_PER_EPOCH, config, images, losses_by_part, network, new_run, objective,
-    take_part,
+    CONFIG, CPU, STEPS_PER_EPOCH, Variant, config, images, losses_by_part, network, new_run,
+    objective, take_part,
 };
 
 /// Rounding of f32, grown over 20 steps.

@@ -6,10 +6,10 @@ use candle_core::Device;
 use noprop_data::{Augmentation, Split};
 use noprop_method::{
     Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
-    LossWeight, Objective, ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
-    Solver,
+    LossWeight, Needs, Objective, ParameterBuilder, Readout, Sampler, SamplerKind, Schedule,
+    ScheduleKind, Seed, Solver,
 };
-use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
     ClassWeights, Decay, Existing, Grouping, OptimizerKind, Order, Outcome, RunDirectory,
     StepReport, TrainConfig, Trainer, evaluate,
@@ -35,17 +35,30 @@ pub const CONFIG: TrainConfig = TrainConfig {
     class_weights: ClassWeights::Uniform,
 };
 
+/// The methods.
+#[derive(Debug, Clone, Copy)]
+pub enum Variant {
+    DiscreteTime,
+    ContinuousTime,
+    FlowMatching,
+    Backprop,
+    Adjoint,
+}
+
 pub fn images(device: &Device) -> Split {
     few_images().to_device(device).unwrap()
 }
 
 pub fn config(variant: Variant) -> NetworkConfig {
     let image = ImageShape { channels: 1, height: 28, width: 28 };
-    let blocks = match variant {
-        Variant::DiscreteTime | Variant::Backprop => BLOCKS,
-        Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => 1,
+    let needs = match variant {
+        Variant::DiscreteTime => Needs::discrete_time(BLOCKS, Readout::Softmax),
+        Variant::ContinuousTime => Needs::continuous_time(1, Readout::Softmax),
+        Variant::FlowMatching => Needs::flow_matching(1),
+        Variant::Backprop => Needs::backprop(BLOCKS),
+        Variant::Adjoint => Needs::adjoint(),
     };
-    NetworkConfig::new(image, 10, blocks).unwrap().variant(variant)
+    NetworkConfig::new(image, 10, needs).unwrap()
 }
 
 pub fn network(config: &NetworkConfig, device: &Device) -> Network {
