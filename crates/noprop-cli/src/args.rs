@@ -8,9 +8,11 @@ use noprop_data::fetch::Mirror;
 use noprop_data::{Augmentation, BadPictures, DatasetName, Half};
 use noprop_experiment::reproduce::Target;
 use noprop_experiment::{
-    Blocks, Layers, Method, Moved, Normalize, Order, Precision, Preset, Sampling, Settings, Source,
+    Blocks, Layers, Moved, Normalize, Order, Precision, Preset, Sampling, Settings, Source,
 };
-use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind, Solver};
+use noprop_method::{
+    EncoderKind, LossWeight, MethodKind, Readout, SamplerKind, ScheduleKind, Solver,
+};
 use noprop_models::{Embedding, EmbeddingStart};
 use noprop_train::{ClassWeights, Existing};
 
@@ -174,7 +176,7 @@ pub struct Train {
     pub config: Option<PathBuf>,
     /// Variant of NoProp
     #[arg(long, conflicts_with = "resume", value_parser = methods())]
-    pub method: Option<Method>,
+    pub method: Option<MethodKind>,
     /// Image encoder: shared (one for all blocks), per-block (one each, as in the paper) or frozen (random, untrained)
     #[arg(long, conflicts_with = "resume")]
     pub encoder: Option<EncoderKind>,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use noprop_data::Half;
 use noprop_experiment::reproduce::Target;
-use noprop_experiment::{Method, Normalize, Order, Precision};
+use noprop_experiment::{Normalize, Order, Precision};
+use noprop_method::MethodKind;
 
 /// The most threads of a process: each takes memory before it does anything.
 const MAX_THREADS: usize = 512;
@@ -16,10 +17,11 @@ const MAX_THREADS: usize = 512;
 const MOST_HOURS: f64 = 8760.0;
 
 /// Reads one of a few names, each with a line of help.
-fn choice<T: Copy + Send + Sync + 'static, const N: usize>(
-    choices: [(T, &'static str, &'static str); N],
+fn choice<T: Copy + Send + Sync + 'static>(
+    choices: impl IntoIterator<Item = (T, &'static str, &'static str)>,
 ) -> impl TypedValueParser<Value = T> {
-    let possible = choices.map(|(_, name, help)| match help {
+    let choices: Vec<_> = choices.into_iter().collect();
+    let possible = choices.clone().into_iter().map(|(_, name, help)| match help {
         "" => PossibleValue::new(name),
         help => PossibleValue::new(name).help(help),
     });
@@ -30,19 +32,8 @@ fn choice<T: Copy + Send + Sync + 'static, const N: usize>(
 }
 
 /// Reads a method.
-pub fn methods() -> impl TypedValueParser<Value = Method> {
-    let help = |method| match method {
-        Method::Dt => "Discrete time: T blocks, one noise level each",
-        Method::Ct => {
-            "Continuous time: one block for all noise levels, and a noise schedule that is learned"
-        }
-        Method::Fm => "Flow matching: one block that learns the way from noise to label",
-        Method::Backprop => "The same blocks trained end to end, for comparison",
-        Method::Adjoint => {
-            "A neural ODE: the way of fm, trained end to end by the adjoint method, for comparison"
-        }
-    };
-    choice(Method::ALL.map(|method| (method, method.name(), help(method))))
+pub fn methods() -> impl TypedValueParser<Value = MethodKind> {
+    choice(MethodKind::ALL.iter().map(|&method| (method, method.name, method.summary)))
 }
 
 /// Reads the order of blocks.

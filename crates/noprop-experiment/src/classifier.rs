@@ -173,7 +173,7 @@ impl Classifier {
     /// Classifies one image [1, C, H, W].
     fn answer(&self, image: &Tensor) -> Result<Answer> {
         let network: &Network = &self.trained.network;
-        let answer = classify(network, &*self.trained.objective, image, &[0], &self.sampler)?;
+        let answer = classify(network, &*self.trained.method, image, &[0], &self.sampler)?;
         let label = top(&answer.probabilities)?;
         Ok(Answer {
             label,

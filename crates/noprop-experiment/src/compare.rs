@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use noprop_method::Denoiser;
+use noprop_method::{Denoiser, Time};
 use noprop_plot::{ErrorOverTime, Series, save};
 use noprop_train::RunDirectory;
 use serde::Serialize;
 
 use crate::error::{Context, Result};
 use crate::experiment::Experiment;
-use crate::method::Method;
 use crate::progress::{Progress, Remark};
 use crate::record::Record;
 use crate::shell::{shown, shown_path};
@@ -224,9 +223,9 @@ impl Group {
         // A group has at least one run.
         let config = &self.runs[0].experiment.setup;
         let accuracies: Vec<f64> = self.runs.iter().map(|run| run.record.accuracy).collect();
-        let blocks = matches!(config.method, Method::Dt | Method::Backprop) || config.intervals > 1;
+        let blocks = config.method.time == Time::Discrete || config.intervals > 1;
         Line {
-            method: config.method.name().into(),
+            method: config.method.name.into(),
             dataset: config.dataset.name(),
             images: config.treatment(),
             embedding: config.embedding.to_string(),

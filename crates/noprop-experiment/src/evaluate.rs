@@ -97,8 +97,7 @@ pub fn evaluate(
         true => Keep::Probabilities,
         false => Keep::Class,
     };
-    let evaluation =
-        evaluate_keeping(keep, &trained.network, &*trained.objective, &images, &sampler)?;
+    let evaluation = evaluate_keeping(keep, &trained.network, &*trained.method, &images, &sampler)?;
     let written = match answers {
         Some(file) => file.write(&class_names, &evaluation, &|number| found.picture(number)),
         None => Ok(()),

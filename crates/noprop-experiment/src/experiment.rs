@@ -5,15 +5,14 @@ use std::path::Path;
 use noprop_data::{
     BadPictures, FolderOptions, Listing, Normalization, Split, TestPictures, TestShare,
 };
-use noprop_method::ParameterBuilder;
-use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
+use noprop_method::{ParameterBuilder, Time};
+use noprop_models::{ImageShape, Network, NetworkConfig};
 use serde::Serialize;
 
 use crate::choices::Normalize;
 use crate::error::{Context, Error, Result, bail, ensure};
 use crate::format::{FIRST_FORMAT, FORMAT, translate_json};
 use crate::images::{Images, Measured};
-use crate::method::Method;
 use crate::settings::Settings;
 use crate::setup::Setup;
 use crate::source::Source;
@@ -72,7 +71,7 @@ impl Experiment {
             setup.format
         );
         ensure!(
-            setup.format != FIRST_FORMAT || !setup.method.is_continuous(),
+            setup.format != FIRST_FORMAT || setup.method.time == Time::Discrete,
             "{run} has format {FIRST_FORMAT}: its image branch lacks the last ReLU of the paper's Fig. 6. Train it again from the settings in {}",
             path.display()
         );
@@ -147,19 +146,11 @@ impl Experiment {
     pub fn network_config(&self) -> Result<NetworkConfig> {
         let Self { setup, images } = self;
         let (channels, height, width) = images.shape();
-        let (variant, blocks) = match setup.method {
-            Method::Dt => (Variant::DiscreteTime, setup.steps),
-            Method::Ct => (Variant::ContinuousTime, setup.intervals),
-            Method::Fm => (Variant::FlowMatching, setup.intervals),
-            Method::Backprop => (Variant::Backprop, setup.steps),
-            Method::Adjoint => (Variant::Adjoint, 1),
-        };
+        let needs = setup.build_method()?.needs();
         let shape = ImageShape { channels, height, width };
-        let mut config = NetworkConfig::new(shape, images.class_names.len(), blocks)?
+        let mut config = NetworkConfig::new(shape, images.class_names.len(), needs)?
             .encoder(setup.encoder)
-            .variant(variant)
             .embedding(setup.embedding)
-            .readout(setup.readout)
             .precision(setup.precision.into())
             .embedding_scale(setup.embedding_scale.unwrap_or(1.0))?
             .dropout(setup.dropout)?

@@ -45,8 +45,7 @@ impl Finished {
         let trained = Trained::open(run.path(), &task.device)?;
         let setup = &task.experiment.setup;
         let sampler = setup.sampler();
-        let of =
-            |images, sampler| evaluate(&trained.network, &*trained.objective, images, &sampler);
+        let of = |images, sampler| evaluate(&trained.network, &*trained.method, images, &sampler);
         // First, so that nothing comes between the test and its record. The training images are many, so no more steps of a solver are
         // spent on them than choose the epoch.
         let started = Instant::now();

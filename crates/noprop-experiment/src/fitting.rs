@@ -4,10 +4,10 @@ use noprop_data::Dataset;
 use noprop_models::EmbeddingStart;
 
 use crate::error::{Result, ensure};
-use crate::method::Method;
 use crate::settings::Settings;
 use crate::setup::Setup;
 use crate::source::Source;
+use noprop_method::{EmbeddingLength, MethodKind};
 
 /// The share of the training images that is held out, at most.
 const HELD_OUT: usize = 10;
@@ -62,7 +62,7 @@ impl Setup {
             "{images} training image(s) are too few: some are held out to choose the epoch, and at least {LEAST_IMAGES} must be left to train on"
         );
         // On the bundled sample dt learns well with the preset's batches, and the others do not (docs/results.md).
-        let small_batches = in_folder || self.method != Method::Dt;
+        let small_batches = in_folder || self.method != MethodKind::DT;
         if small_batches && asked.batch_size.is_none() {
             self.batch_size = self.batch_size.min(batch_size(train));
         }
@@ -91,12 +91,10 @@ impl Setup {
             return;
         }
         // Embeddings that are images have a length of their own.
-        let dimension = match self.method {
-            Method::Fm => self.embedding.dimension(classes),
-            Method::Dt | Method::Ct | Method::Backprop | Method::Adjoint => None,
+        let dimension = match self.method.embedding_length {
+            EmbeddingLength::One => None,
+            EmbeddingLength::TenthOfDimension => self.embedding.dimension(classes),
         };
-        // The path of flow matching starts from noise of length √d, in which short embeddings of many classes drown. A tenth
-        // of d is what was measured to learn at d = 100 and to be best at d = 10 (docs/results.md).
         let scale = dimension.map_or(1.0, |dimension| (dimension as f64 / 10.0).max(1.0));
         self.embedding_scale.get_or_insert(scale);
     }
@@ -134,7 +132,7 @@ mod tests {
     /// A unit vector among a hundred classes drowns in the noise of flow matching, and learns nothing.
     #[test]
     fn embeddings_of_many_classes_stand_out_of_the_noise() {
-        let fm = || Settings { method: Some(Method::Fm), ..Settings::default() };
+        let fm = || Settings { method: Some(MethodKind::FM), ..Settings::default() };
         let embedded = |embedding| Settings { embedding: Some(embedding), ..fm() };
         assert_eq!(scale(fm(), 10), Some(1.0));
         assert_eq!(scale(fm(), 100), Some(10.0));

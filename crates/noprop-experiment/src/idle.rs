@@ -1,10 +1,9 @@
 //! Settings that a training has no use for. Ignored in silence they would make a result that was not asked for.
 
-use noprop_method::{EncoderKind, LossWeight};
+use noprop_method::{EncoderKind, LossWeight, MethodKind, Setting};
 use noprop_models::EmbeddingStart;
 
 use crate::error::{Error, Result};
-use crate::method::Method;
 use crate::settings::Settings;
 use crate::setup::Setup;
 use crate::source::Source;
@@ -15,44 +14,44 @@ use crate::source::Source;
 /// [`Error::Setting`].
 pub(crate) fn refuse_idle(setup: &Setup, given: &Settings) -> Result<()> {
     let method = setup.method;
-    let one_loss = matches!(method, Method::Backprop | Method::Adjoint);
-    let weighted = setup.loss_weight != LossWeight::Uniform && !one_loss;
+    let with = |setting: Setting| MethodKind::names(|method| method.has(setting));
+    let weighted = setup.loss_weight != LossWeight::Uniform;
     let idle = [
         (
             "schedule",
-            given.schedule.is_some() && method != Method::Dt,
-            "is for the method dt: the others have no fixed noise schedule",
+            given.schedule.is_some() && !method.has(Setting::Schedule),
+            format!("is for {}: the others have no fixed noise schedule", with(Setting::Schedule)),
         ),
         (
             "loss-weight",
-            given.loss_weight.is_some() && one_loss,
-            "is for the methods dt, ct and fm: the others have one loss, at the end",
+            given.loss_weight.is_some() && !method.has(Setting::LossWeight),
+            format!("is for {}: the others have one loss, at the end", with(Setting::LossWeight)),
         ),
         (
             "eta",
-            given.eta.is_some() && !(weighted && method != Method::Fm),
-            "is for the methods dt and ct with the loss weight snr or clipped:NUMBER",
+            given.eta.is_some() && !(weighted && method.has(Setting::Eta)),
+            format!("is for {} with the loss weight snr or clipped:NUMBER", with(Setting::Eta)),
         ),
         (
             "dropout",
             given.dropout.is_some() && setup.encoder == EncoderKind::Frozen,
-            "is not for a frozen encoder, which is never trained",
+            "is not for a frozen encoder, which is never trained".into(),
         ),
         (
             "embedding-scale",
             given.embedding_scale.is_some()
                 && setup.embedding_start == Some(EmbeddingStart::Prototype),
-            "is not for embeddings that start from images, which have a length of their own",
+            "is not for embeddings that start from images, which have a length of their own".into(),
         ),
         (
             "validation-steps",
             given.validation_steps.is_some_and(|steps| steps >= setup.steps),
-            "is for fewer steps than classify at the end",
+            "is for fewer steps than classify at the end".into(),
         ),
         (
             "skip-bad",
             given.skip_bad.is_some() && matches!(setup.dataset, Source::Known(_)),
-            "is for folder:PATH: the other data sets have no files to leave out",
+            "is for folder:PATH: the other data sets have no files to leave out".into(),
         ),
     ];
     match idle.into_iter().find(|(_, idle, _)| *idle) {

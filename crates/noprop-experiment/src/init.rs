@@ -4,14 +4,13 @@ use std::io;
 use std::path::Path;
 
 use noprop_data::{DatasetName, FolderOptions, Half, Listing};
-use noprop_method::{Denoiser, Parameter};
+use noprop_method::{Denoiser, Parameter, ScheduleSource};
 use noprop_models::Network;
 use noprop_train::{RunDirectory, read_weights};
 
 use crate::error::{Context, Error, Result, bail, ensure};
 use crate::experiment::Experiment;
 use crate::kept::Kept;
-use crate::method::Method;
 use crate::progress::{Progress, Remark};
 use crate::settings::Init;
 use crate::setup::Setup;
@@ -110,8 +109,12 @@ impl Initial {
         let weights = read_weights(&self.run.model())?.tensors;
         let classes = |experiment: &Experiment| experiment.images.class_names.len();
         let same_classes = classes(&self.experiment) == classes(ours);
-        if ours.setup.intervals > 1 && ours.setup.method == Method::Ct {
-            let reason = "cannot start ct with several intervals: where they lie depends on the noise schedule before training";
+        let needs = ours.setup.build_method()?.needs();
+        if needs.blocks > 1 && needs.schedule == ScheduleSource::Network {
+            let method = ours.setup.method;
+            let reason = format!(
+                "cannot start {method} with several intervals: their places depend on the noise schedule before training"
+            );
             return Err(Error::setting("init", reason));
         }
         let (mut taken, mut fresh) = (0, Vec::new());

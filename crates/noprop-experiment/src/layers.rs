@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use noprop_method::{EncoderKind, LossWeight};
+use noprop_method::{EmbeddingLength, EncoderKind, LossWeight};
 use noprop_train::RunDirectory;
 
 use crate::error::Result;
 use crate::init::init_of;
-use crate::method::Method;
-use crate::preset::Preset;
+use crate::preset::{Preset, defaults_of};
 use crate::settings::Settings;
 use crate::setup::Setup;
 
@@ -74,7 +73,7 @@ impl Layers {
         if file.method.is_some() && file.method != method {
             file.forget_method();
         }
-        let defaults = other.map(Method::defaults).transpose()?.unwrap_or_default();
+        let defaults = other.map(defaults_of).transpose()?.unwrap_or_default();
         let mut all = given.over(file).over(defaults).over(preset);
 
         // The SNR weights span 0.01 to 3,200: a shared encoder would be trained for the last block alone.
@@ -86,8 +85,10 @@ impl Layers {
             all.embedding_start.or(all.embedding.unwrap_or_default().usual_start());
         all.init = init.or(all.init);
         let mut setup = Setup::new(all)?;
-        if setup.method != Method::Fm && !setup.start_has_length_of_prototypes() {
-            // In flow matching it depends on the number of classes.
+        if setup.method.embedding_length == EmbeddingLength::One
+            && !setup.start_has_length_of_prototypes()
+        {
+            // Otherwise it depends on the number of classes.
             setup.embedding_scale.get_or_insert(1.0);
         }
         setup.format = setup.present_format();

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `settings.rs`, `layers.rs`, `preset.rs`, `paper.rs` | settings that may be open, and their layers |
 //! | `setup.rs`, `idle.rs`, `fitting.rs`, `experiment.rs`, `format.rs` | settings with every choice made, fitted to data, read and written |
-//! | `method.rs`, `choices.rs`, `source.rs`, `images.rs` | single settings |
+//! | `choices.rs`, `source.rs`, `images.rs` | single settings |
 //! | `kept.rs`, `part.rs`, `classes.rs`, `eval_images.rs` | the data of a run, and how it knows them again |
 //! | `task.rs`, `init.rs`, `memory.rs` | settings and data, known to go together |
 //! | `train.rs`, `units.rs`, `finished.rs`, `model_card.rs` | a training, and its end |
@@ -35,7 +35,6 @@ mod ink;
 mod kept;
 mod layers;
 mod memory;
-mod method;
 mod model_card;
 mod paper;
 mod part;
@@ -69,7 +68,6 @@ pub use info::{Info, Tested};
 pub use ink::{Ground, Opposite};
 pub use kept::Moved;
 pub use layers::{Layers, Resolved};
-pub use method::Method;
 pub use paper::{PaperData, Row};
 pub use pictures::{Origin, Picture, Pictures};
 pub use preset::Preset;

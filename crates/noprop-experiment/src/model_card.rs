@@ -2,13 +2,12 @@
 
 use std::fmt::Write;
 
-use noprop_method::{EncoderKind, LossWeight};
+use noprop_method::{EncoderKind, LossWeight, Setting, Time};
 use noprop_train::{Decay, Evaluation, FitReport, Hardware};
 
 use crate::error::Result;
 use crate::experiment::Experiment;
 use crate::history::History;
-use crate::method::Method;
 use crate::setup::Setup;
 use crate::shell::{quoted, shown};
 use crate::source::Source;
@@ -122,9 +121,10 @@ fn standard_error(test: &Evaluation) -> String {
 
 /// A row with the settings that differ from the paper's.
 fn in_the_paper(setup: &Setup) -> String {
-    let blocks = matches!(setup.method, Method::Dt | Method::Backprop);
-    let chain = matches!(setup.method, Method::Dt | Method::Ct);
-    let weighted = chain || setup.method == Method::Fm;
+    let blocks = setup.method.time == Time::Discrete;
+    // Noise enters the chain after its start, so the samplers differ.
+    let chain = setup.method.samplers.len() > 1;
+    let weighted = setup.method.has(Setting::LossWeight);
     let constant = setup.lr_decay == Decay::Constant && setup.warmup_steps == 0;
     let differs = [
         (blocks && setup.encoder != EncoderKind::PerBlock, "an image encoder for each block"),
@@ -171,21 +171,17 @@ fn cell(text: &str) -> String {
 
 /// The method and what belongs to it, in words.
 fn method(setup: &Setup) -> String {
-    let steps = setup.steps;
-    let blocks = match setup.intervals {
-        1 => String::new(),
-        intervals => format!(", {intervals} blocks with an interval of time each"),
-    };
-    match setup.method {
-        Method::Dt => format!(
-            "NoProp-DT, T = {steps}, encoder {}, schedule {}",
-            setup.encoder, setup.schedule
-        ),
-        Method::Ct => format!("NoProp-CT, learned schedule, {steps} steps{blocks}"),
-        Method::Fm => format!("NoProp-FM, {steps} steps{blocks}"),
-        Method::Adjoint => format!("neural ODE, adjoint method, {steps} steps"),
-        Method::Backprop => {
-            format!("back-propagation through T = {steps} blocks, encoder {}", setup.encoder)
-        }
+    let (method, steps) = (setup.method, setup.steps);
+    let mut words = method.title.to_owned();
+    match method.time {
+        Time::Discrete => words += &format!(", T = {steps}, encoder {}", setup.encoder),
+        Time::Continuous => words += &format!(", {steps} steps"),
     }
+    if method.has(Setting::Schedule) {
+        words += &format!(", schedule {}", setup.schedule);
+    }
+    if setup.intervals > 1 {
+        words += &format!(", {} blocks with an interval of time each", setup.intervals);
+    }
+    words
 }

@@ -3,8 +3,8 @@
 use noprop_data::DatasetName;
 use noprop_models::Embedding;
 
-use crate::method::Method;
 use crate::source::Source;
+use noprop_method::MethodKind;
 
 /// A data set of the paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,52 +40,55 @@ impl PaperData {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// The method.
-    pub method: Method,
+    pub method: MethodKind,
     /// The class embeddings.
     pub embedding: Embedding,
 }
 
+/// The epochs of Table 3 on MNIST, CIFAR-10 and CIFAR-100.
+const EPOCHS: [(MethodKind, [u32; 3]); 5] = [
+    (MethodKind::BACKPROP, [100, 150, 150]),
+    (MethodKind::DT, [100, 150, 150]),
+    (MethodKind::CT, [100, 500, 1000]),
+    (MethodKind::FM, [100, 500, 1000]),
+    (MethodKind::ADJOINT, [2, 4, 4]),
+];
+
 impl Row {
     /// All of them, in the paper's order. The adjoint baseline has one-hot embeddings alone.
     pub const ALL: [Self; 13] = [
-        Self::new(Method::Backprop, Embedding::Onehot),
-        Self::new(Method::Backprop, Self::LEARNED),
-        Self::new(Method::Backprop, Embedding::Prototype),
-        Self::new(Method::Dt, Embedding::Onehot),
-        Self::new(Method::Dt, Self::LEARNED),
-        Self::new(Method::Dt, Embedding::Prototype),
-        Self::new(Method::Adjoint, Embedding::Onehot),
-        Self::new(Method::Ct, Embedding::Onehot),
-        Self::new(Method::Ct, Self::LEARNED),
-        Self::new(Method::Ct, Embedding::Prototype),
-        Self::new(Method::Fm, Embedding::Onehot),
-        Self::new(Method::Fm, Self::LEARNED),
-        Self::new(Method::Fm, Embedding::Prototype),
+        Self::new(MethodKind::BACKPROP, Embedding::Onehot),
+        Self::new(MethodKind::BACKPROP, Self::LEARNED),
+        Self::new(MethodKind::BACKPROP, Embedding::Prototype),
+        Self::new(MethodKind::DT, Embedding::Onehot),
+        Self::new(MethodKind::DT, Self::LEARNED),
+        Self::new(MethodKind::DT, Embedding::Prototype),
+        Self::new(MethodKind::ADJOINT, Embedding::Onehot),
+        Self::new(MethodKind::CT, Embedding::Onehot),
+        Self::new(MethodKind::CT, Self::LEARNED),
+        Self::new(MethodKind::CT, Embedding::Prototype),
+        Self::new(MethodKind::FM, Embedding::Onehot),
+        Self::new(MethodKind::FM, Self::LEARNED),
+        Self::new(MethodKind::FM, Embedding::Prototype),
     ];
 
     /// The paper's trained embeddings that are smaller than an image.
     pub const LEARNED: Embedding = Embedding::Learned { dimension: 20 };
 
     /// The row of a method with these class embeddings.
-    pub const fn new(method: Method, embedding: Embedding) -> Self {
+    pub const fn new(method: MethodKind, embedding: Embedding) -> Self {
         Self { method, embedding }
     }
 
     /// The name of the row, such as `dt-onehot` or `dt-learned20`.
     pub fn name(self) -> String {
         let embedding = self.embedding.to_string().replace(':', "");
-        format!("{}-{embedding}", self.method.name())
+        format!("{}-{embedding}", self.method.name)
     }
 
     /// The row in words, such as `NoProp-DT, one-hot`.
     pub fn words(self) -> String {
-        let method = match self.method {
-            Method::Backprop => "back-propagation through the same blocks",
-            Method::Dt => "NoProp-DT",
-            Method::Ct => "NoProp-CT",
-            Method::Fm => "NoProp-FM",
-            Method::Adjoint => "neural ODE, adjoint method",
-        };
+        let method = self.method.title;
         match self.embedding {
             Embedding::Onehot => format!("{method}, one-hot"),
             Embedding::Learned { dimension } => {
@@ -97,11 +100,8 @@ impl Row {
 
     /// The epochs of Table 3.
     pub fn epochs(self, data: PaperData) -> u32 {
-        let [mnist, cifar10, cifar100] = match self.method {
-            Method::Backprop | Method::Dt => [100, 150, 150],
-            Method::Ct | Method::Fm => [100, 500, 1000],
-            Method::Adjoint => [2, 4, 4],
-        };
+        let of_method = EPOCHS.iter().find(|(method, _)| *method == self.method);
+        let [mnist, cifar10, cifar100] = of_method.map_or([100, 150, 150], |(_, epochs)| *epochs);
         match data {
             PaperData::Mnist => mnist,
             PaperData::Cifar10 => cifar10,

@@ -7,10 +7,10 @@ use noprop_data::DatasetName;
 use noprop_models::Embedding;
 
 use crate::error::{Context, Result};
-use crate::method::Method;
 use crate::paper::{PaperData, Row};
 use crate::settings::Settings;
 use crate::source::Source;
+use noprop_method::MethodKind;
 
 /// A preset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,15 @@ pub enum Preset {
     /// A row of the paper's Table 1, with the settings of its Table 3.
     Paper(PaperData, Row),
 }
+
+/// The settings of Table 3 that all rows of a method share.
+const TABLE_3: [(MethodKind, &str); 5] = [
+    (MethodKind::DT, include_str!("../presets/paper-dt.toml")),
+    (MethodKind::CT, include_str!("../presets/paper-ct.toml")),
+    (MethodKind::FM, include_str!("../presets/paper-fm.toml")),
+    (MethodKind::BACKPROP, include_str!("../presets/paper-backprop.toml")),
+    (MethodKind::ADJOINT, include_str!("../presets/paper-adjoint.toml")),
+];
 
 impl Preset {
     /// All presets.
@@ -48,14 +57,9 @@ impl Preset {
             Self::Mnist => read(include_str!("../presets/mnist.toml")),
             Self::MnistSample => read(include_str!("../presets/mnist-sample.toml")),
             Self::Paper(data, row) => {
-                // The settings of Table 3 that all rows of a method share.
-                let of_method = read(match row.method {
-                    Method::Dt => include_str!("../presets/paper-dt.toml"),
-                    Method::Ct => include_str!("../presets/paper-ct.toml"),
-                    Method::Fm => include_str!("../presets/paper-fm.toml"),
-                    Method::Backprop => include_str!("../presets/paper-backprop.toml"),
-                    Method::Adjoint => include_str!("../presets/paper-adjoint.toml"),
-                })?;
+                let of_method = TABLE_3.iter().find(|(method, _)| *method == row.method);
+                let of_method =
+                    of_method.map_or(Ok(Settings::default()), |(_, text)| read(text))?;
                 let of_row = Settings {
                     dataset: Some(Source::Known(data.name())),
                     epochs: Some(row.epochs(data)),
@@ -68,18 +72,10 @@ impl Preset {
     }
 }
 
-impl Method {
-    /// The settings that go on top of a preset that was made for discrete time.
-    pub(crate) fn defaults(self) -> Result<Settings> {
-        let text = match self {
-            Self::Dt => return Ok(Settings::default()),
-            Self::Backprop => include_str!("../presets/method-backprop.toml"),
-            Self::Ct => include_str!("../presets/method-ct.toml"),
-            Self::Fm => include_str!("../presets/method-fm.toml"),
-            Self::Adjoint => include_str!("../presets/method-adjoint.toml"),
-        };
-        of_file(&self, text)
-    }
+/// The settings of `method` that go on top of a preset that was made for discrete time.
+pub(crate) fn defaults_of(method: MethodKind) -> Result<Settings> {
+    let defaults = of_file(&method, method.defaults)?;
+    Ok(Settings { method: Some(method), ..defaults })
 }
 
 /// The settings in a file of this crate.
@@ -134,7 +130,7 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn with(method: Method) -> Settings {
+    fn with(method: MethodKind) -> Settings {
         Settings { method: Some(method), ..Settings::default() }
     }
 
@@ -147,7 +143,7 @@ mod tests {
             let name = preset.to_string();
             assert_eq!(name.parse(), Ok(preset));
             let config = resolved(preset, Settings::default());
-            config.objective().unwrap();
+            config.build_method().unwrap();
             config.train().validate(50_000).unwrap();
         }
         for unknown in ["papr", "paper-mnist-dt-onehot", "paper-mnist-adjoint-prototype"] {
@@ -166,11 +162,11 @@ mod tests {
                 assert_eq!((config.method, config.embedding), (row.method, row.embedding));
                 assert_eq!((config.batch_size, config.lr, config.weight_decay), (128, 1e-3, 1e-3));
                 let (steps, eta, optimizer, epochs) = match row.method {
-                    Method::Backprop => (10, 0.1, OptimizerKind::Adamw, [100, 150, 150]),
-                    Method::Dt => (10, 0.1, OptimizerKind::Adamw, [100, 150, 150]),
-                    Method::Adjoint => (1000, 1.0, OptimizerKind::Adamw, [2, 4, 4]),
-                    Method::Ct => (1000, 1.0, OptimizerKind::Adam, [100, 500, 1000]),
-                    Method::Fm => (1000, 1.0, OptimizerKind::Adam, [100, 500, 1000]),
+                    MethodKind::BACKPROP => (10, 0.1, OptimizerKind::Adamw, [100, 150, 150]),
+                    MethodKind::DT => (10, 0.1, OptimizerKind::Adamw, [100, 150, 150]),
+                    MethodKind::ADJOINT => (1000, 1.0, OptimizerKind::Adamw, [2, 4, 4]),
+                    MethodKind::CT => (1000, 1.0, OptimizerKind::Adam, [100, 500, 1000]),
+                    MethodKind::FM => (1000, 1.0, OptimizerKind::Adam, [100, 500, 1000]),
                 };
                 assert_eq!((config.steps, config.eta), (steps, eta), "{name}");
                 assert_eq!(config.readout_lr_scale, 1.0, "{name}");
@@ -184,13 +180,13 @@ mod tests {
     #[test]
     fn baselines_have_one_learning_rate() {
         let scale = |method| resolved(Preset::Mnist, with(method)).readout_lr_scale;
-        assert_eq!(Method::ALL.map(scale), [10.0, 10.0, 10.0, 1.0, 1.0]);
+        assert_eq!(MethodKind::ALL.map(scale), [10.0, 10.0, 10.0, 1.0, 1.0]);
     }
 
     /// The steps of noprop-train's test of the adjoint gradient.
     #[test]
     fn the_adjoint_method_takes_ten_steps_of_heun() {
-        let config = resolved(Preset::Mnist, with(Method::Adjoint));
+        let config = resolved(Preset::Mnist, with(MethodKind::ADJOINT));
         assert_eq!((config.solver, config.steps), (Some(Solver::HEUN), 10));
     }
 
@@ -214,14 +210,14 @@ mod tests {
     #[test]
     fn another_method_leaves_what_belongs_to_the_first() {
         for (preset, method) in [
-            ("paper-mnist-ct", Method::Dt),
-            ("paper-mnist-adjoint", Method::Ct),
-            ("paper-mnist-fm", Method::Backprop),
-            ("paper-mnist-adjoint", Method::Dt),
+            ("paper-mnist-ct", MethodKind::DT),
+            ("paper-mnist-adjoint", MethodKind::CT),
+            ("paper-mnist-fm", MethodKind::BACKPROP),
+            ("paper-mnist-adjoint", MethodKind::DT),
         ] {
             let settings = Settings { steps: Some(10), ..with(method) };
             let config = resolved(named(preset), settings);
-            config.objective().unwrap();
+            config.build_method().unwrap();
             assert_eq!(config.validation_steps, None, "{preset} {method}");
         }
     }
@@ -230,8 +226,8 @@ mod tests {
     #[test]
     fn a_method_named_twice_leaves_the_preset_alone() {
         let preset = named("paper-cifar10-ct");
-        assert_eq!(resolved(preset, with(Method::Ct)), resolved(preset, Settings::default()));
-        assert_eq!(resolved(Preset::Mnist, with(Method::Ct)).epochs, 10);
+        assert_eq!(resolved(preset, with(MethodKind::CT)), resolved(preset, Settings::default()));
+        assert_eq!(resolved(Preset::Mnist, with(MethodKind::CT)).epochs, 10);
     }
 
     /// Settings from before there was a choice have no such key, and a resume compares the text.

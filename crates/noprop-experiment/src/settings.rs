@@ -13,8 +13,8 @@ use crate::choices::{Normalize, Order, Precision};
 use crate::error::{Context, Result, bail, ensure};
 use crate::format::{FORMAT, translate};
 use crate::images::Images;
-use crate::method::Method;
 use crate::source::Source;
+use noprop_method::MethodKind;
 
 /// A config file is a page of text.
 const MAX_BYTES: u64 = 1 << 20;
@@ -56,7 +56,7 @@ settings! {
     /// Training images held out to choose the epoch.
     validation: usize,
     /// The variant of NoProp.
-    method: Method,
+    method: MethodKind,
     /// T in discrete time, else the solver's steps.
     steps: usize,
     /// The solver of continuous time.

@@ -1,13 +1,10 @@
 //! The setup of a training: its settings, with every choice made that does not depend on data.
 
-use std::num::NonZeroU32;
-
 use candle_core::Device;
 use noprop_data::Augmentation;
 use noprop_method::{
-    Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
-    LearnedSchedule, LossWeight, MethodError, ParameterBuilder, Partition, Readout, Sampler,
-    SamplerKind, Schedule, ScheduleKind, Seed, Solver,
+    EncoderKind, Integration, LossWeight, Method, MethodKind, MethodSettings, ParameterBuilder,
+    Readout, Sampler, SamplerKind, ScheduleKind, Seed, Setting, Solver, Time,
 };
 use noprop_models::{Embedding, EmbeddingStart};
 use noprop_train::{ClassWeights, Decay, OptimizerKind, TrainConfig};
@@ -16,12 +13,8 @@ use serde::Serialize;
 use crate::choices::{Normalize, Order, Precision};
 use crate::error::{Context, Error, Result};
 use crate::format::{FIRST_FORMAT, FORMAT, usual_readout_lr_scale};
-use crate::method::Method;
 use crate::settings::{Init, Settings};
 use crate::source::Source;
-
-/// The most steps of a solver.
-const MAX_SOLVER_STEPS: usize = 1000;
 
 /// The settings of a training with every choice made that does not depend on data.
 ///
@@ -49,7 +42,7 @@ pub struct Setup {
     /// Training images held out to choose the epoch.
     pub validation: usize,
     /// The variant of NoProp.
-    pub method: Method,
+    pub method: MethodKind,
     /// T in discrete time, else the solver's steps.
     pub steps: usize,
     /// The solver of continuous time; without it the method's usual one.
@@ -201,11 +194,9 @@ impl Setup {
     pub(crate) fn present_format(&self) -> u32 {
         let weighted = self.loss_weight != LossWeight::Uniform;
         let has_kl = self.embedding.is_trained() && self.schedule == ScheduleKind::Notebook;
-        match self.method {
-            Method::Ct | Method::Fm | Method::Adjoint => FORMAT,
-            Method::Dt if weighted || has_kl => FORMAT,
-            Method::Dt | Method::Backprop => FIRST_FORMAT,
-        }
+        let changed = self.method == MethodKind::DT && (weighted || has_kl);
+        let continuous = self.method.time == Time::Continuous;
+        if continuous || changed { FORMAT } else { FIRST_FORMAT }
     }
 
     /// The settings of the trainer.
@@ -225,92 +216,69 @@ impl Setup {
         }
     }
 
-    /// The losses of training and the way to classify.
+    /// The method, which trains and classifies.
     ///
     /// # Errors
     /// [`Error::Setting`] if a setting belongs to other methods; [`Error::Method`] if one is outside its range.
-    pub fn objective(&self) -> Result<Box<dyn noprop_method::Method>> {
+    pub fn build_method(&self) -> Result<Box<dyn Method>> {
+        let unless = |setting: Setting| !self.method.has(setting);
+        let continuous = self.method.time == Time::Continuous;
+        let with = |setting: Setting| MethodKind::names(|method| method.has(setting));
+        let solving = || MethodKind::names(|method| method.time == Time::Continuous);
         let of_others = [
             (
                 "order",
-                self.order != Order::Batch && self.method != Method::Dt,
-                "paper is for the method dt: Algorithm 1 takes its blocks in turn",
+                self.order != Order::Batch && unless(Setting::Order),
+                format!(
+                    "paper is for {}: Algorithm 1 takes its blocks in turn",
+                    with(Setting::Order)
+                ),
             ),
             (
                 "path-noise",
-                self.path_noise != 0.0 && self.method != Method::Fm,
-                "is for the method fm",
+                self.path_noise != 0.0 && unless(Setting::PathNoise),
+                format!("is for {}", with(Setting::PathNoise)),
             ),
             (
                 "validation-steps",
-                self.validation_steps.is_some() && !self.method.is_continuous(),
-                "is for the methods ct, fm and adjoint: the others have no solver",
+                self.validation_steps.is_some() && !continuous,
+                format!("is for {}: the others have no solver", solving()),
             ),
             (
                 "solver",
-                self.solver.is_some() && self.method == Method::Dt,
-                "is for the methods ct, fm and adjoint",
+                self.solver.is_some() && self.method == MethodKind::DT,
+                format!("is for {}", solving()),
             ),
             (
                 "intervals",
-                self.intervals != 1 && !matches!(self.method, Method::Ct | Method::Fm),
-                "is for the methods ct and fm",
+                self.intervals != 1 && unless(Setting::Intervals),
+                format!("is for {}", with(Setting::Intervals)),
+            ),
+            (
+                "readout",
+                self.readout != Readout::Softmax && unless(Setting::Readout),
+                format!("{} is for {}", self.readout, with(Setting::Readout)),
             ),
         ];
         if let Some((key, _, reason)) = of_others.into_iter().find(|(_, idle, _)| *idle) {
             return Err(Error::setting(key, reason));
         }
-        Ok(match self.method {
-            Method::Dt => Box::new(self.discrete_time()?),
-            Method::Ct => Box::new(self.continuous_time()?),
-            Method::Fm => Box::new(self.flow_matching()?),
-            Method::Backprop => Box::new(Backprop::new(self.steps)),
-            Method::Adjoint => Box::new(Adjoint::new(self.integration(None, None)?.try_into()?)),
-        })
-    }
-
-    /// The objective, if the method is dt.
-    pub(crate) fn discrete_time(&self) -> Result<DiscreteTime> {
-        let schedule = Schedule::new(self.schedule, self.steps).map_err(MethodError::from)?;
-        Ok(DiscreteTime::new(schedule, self.eta, self.loss_weight)?.readout(self.readout))
-    }
-
-    /// The objective, if the method is ct.
-    pub(crate) fn continuous_time(&self) -> Result<ContinuousTime> {
-        let whole = ContinuousTime::new(self.eta, self.loss_weight, self.integration(None, None)?)?;
-        // The schedule that training starts from is a function of the seed, and so the intervals are as well.
-        let divided =
-            whole.divided(self.intervals, &LearnedSchedule::new(&self.fresh(&Device::Cpu))?)?;
-        Ok(divided.readout(self.readout))
-    }
-
-    fn flow_matching(&self) -> Result<FlowMatching> {
-        let whole = FlowMatching::new(self.loss_weight, self.integration(None, None)?.try_into()?);
-        Ok(whole.path_noise(self.path_noise)?.divided(self.intervals)?)
-    }
-
-    /// The division of time among blocks, where it is continuous.
-    pub(crate) fn partition(&self) -> Result<Option<Partition>> {
-        Ok(match self.method {
-            Method::Dt | Method::Backprop => None,
-            Method::Ct => Some(self.continuous_time()?.partition().clone()),
-            Method::Fm => Some(self.flow_matching()?.partition().clone()),
-            Method::Adjoint => Some(Partition::whole()),
-        })
+        Ok(self.method.build(&MethodSettings {
+            steps: self.steps,
+            solver: self.solver,
+            intervals: self.intervals,
+            schedule: self.schedule,
+            eta: self.eta,
+            loss_weight: self.loss_weight,
+            readout: self.readout,
+            path_noise: self.path_noise,
+            seed: Seed(self.seed),
+        })?)
     }
 
     /// The solver of a classification where time is continuous, and its steps: those given, else those of the settings.
     fn integration(&self, solver: Option<Solver>, steps: Option<usize>) -> Result<Integration> {
-        let steps = steps.unwrap_or(self.steps);
-        let within = u32::try_from(steps).ok().filter(|_| steps <= MAX_SOLVER_STEPS);
-        let steps = within.and_then(NonZeroU32::new).with_context(|| {
-            format!("steps must be between 1 and {MAX_SOLVER_STEPS}, got {steps}")
-        })?;
-        let usual = match self.method {
-            Method::Ct => Solver::Posterior,
-            Method::Dt | Method::Fm | Method::Backprop | Method::Adjoint => Solver::EULER,
-        };
-        Ok(Integration { solver: solver.or(self.solver).unwrap_or(usual), steps })
+        Ok(self.method.integration(solver.or(self.solver), steps.unwrap_or(self.steps))?)
     }
 
     /// The integration of a trained run with another solver or number of steps; `None` where time is discrete.
@@ -322,14 +290,18 @@ impl Setup {
         solver: Option<Solver>,
         steps: Option<usize>,
     ) -> Result<Option<Integration>> {
-        if self.method.is_continuous() {
+        if self.method.time == Time::Continuous {
             return self.integration(solver, steps).map(Some);
         }
         match (steps, solver) {
             (None, None) => Ok(None),
             (given, _) => Err(Error::setting(
                 if given.is_some() { "steps" } else { "solver" },
-                format!("is for the methods ct, fm and adjoint; this run is {}", self.method),
+                format!(
+                    "is for {}; this run is {}",
+                    MethodKind::names(|method| method.time == Time::Continuous),
+                    self.method
+                ),
             )),
         }
     }

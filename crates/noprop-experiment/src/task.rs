@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::{D, Device, Tensor};
 use noprop_data::{Dataset, DatasetName, Duplicates, Half, Notice, Presence, Split, prototypes};
-use noprop_method::Denoiser;
+use noprop_method::{Denoiser, ScheduleSource};
 use noprop_models::{EmbeddingStart, Network};
 use noprop_train::RunDirectory;
 
@@ -16,7 +16,6 @@ use crate::images::Images;
 use crate::init::Initial;
 use crate::kept::{self, DATA_DIR, Kept, Moved, Place};
 use crate::layers::{Layers, Resolved};
-use crate::method::Method;
 use crate::part::Part;
 use crate::preset::Preset;
 use crate::progress::{Progress, Remark};
@@ -33,7 +32,7 @@ pub(crate) struct Task {
     pub train: Split,
     pub validation: Split,
     pub test: Split,
-    pub objective: Box<dyn noprop_method::Method>,
+    pub method: Box<dyn noprop_method::Method>,
     /// The device of images and network.
     pub device: Device,
     /// The record of the data that a run keeps: names of files and their content.
@@ -144,14 +143,14 @@ impl Task {
         setup.train().validate(train.len())?;
         setup.train().check_augmentation(&train, setup.encoder)?;
         setup.class_weights.of(&train, experiment.images.class_names.len())?;
-        let objective = setup.objective()?;
+        let method = setup.build_method()?;
         setup.validation_sampler()?;
         Ok(Self {
             experiment,
             train,
             validation,
             test,
-            objective,
+            method,
             device: device.clone(),
             record,
             chosen: None,
@@ -208,10 +207,10 @@ impl Task {
         progress: &mut dyn Progress,
     ) -> Result<()> {
         // A schedule that is learned is trained to close the gap.
-        if self.experiment.setup.method != Method::Dt {
+        if self.method.needs().schedule == ScheduleSource::Network {
             return Ok(());
         }
-        let kl = self.objective.kl_to_prior(network)?;
+        let kl = self.method.kl_to_prior(network)?;
         if kl > KL_WARNING {
             let schedule = self.experiment.setup.schedule;
             progress.remark(Remark::LabelInNoise { kl, schedule });

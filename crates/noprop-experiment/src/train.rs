@@ -245,7 +245,7 @@ fn carry_out(
         )));
     }
     let seed = Seed(setup.seed);
-    let mut trainer = Trainer::new(network, &*task.objective, &task.train, setup.train(), seed)?
+    let mut trainer = Trainer::new(network, &*task.method, &task.train, setup.train(), seed)?
         .engine(means.engine());
     if start == Start::Resumed {
         saved.restore(run, &mut trainer)?;
@@ -285,7 +285,7 @@ fn warn_of_no_shares(
     progress: &mut dyn Progress,
 ) {
     let whole = |unit: &Unit| matches!(unit, Unit::EndToEnd { .. } | Unit::InTurn { .. });
-    let units = Unit::of(network, &*task.objective, task.experiment.setup.order.into());
+    let units = Unit::of(network, &*task.method, task.experiment.setup.order.into());
     if !ranks.is_single() && ranks.is_first() && units.iter().any(whole) {
         progress.remark(Remark::Warning(format!(
             "these blocks are trained through each other or in turn, so each of the {} processes makes every step whole: one alone is as fast",

@@ -16,7 +16,7 @@ fn method_of(metadata: &str) -> Option<String> {
     Some(settings.get("method")?.as_str()?.to_owned())
 }
 
-/// A run's settings, network and objective.
+/// A run's settings, network and method.
 pub struct Trained {
     /// The run directory.
     pub run: RunDirectory,
@@ -24,8 +24,8 @@ pub struct Trained {
     pub experiment: Experiment,
     /// The network with the weights of the best epoch.
     pub network: Network,
-    /// The way to classify.
-    pub objective: Box<dyn noprop_method::Method>,
+    /// The method, which classifies.
+    pub method: Box<dyn noprop_method::Method>,
 }
 
 impl Trained {
@@ -36,16 +36,16 @@ impl Trained {
     pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let run = RunDirectory::open(path.as_ref())?;
         let experiment = Experiment::read(&run.config())?;
-        let (model, method) = (run.model(), experiment.setup.method);
-        let objective = experiment.setup.objective()?;
+        let (model, kind) = (run.model(), experiment.setup.method);
+        let method = experiment.setup.build_method()?;
         if !model.is_file() && run.units().is_dir() {
             return Err(Error::NotMerged { run: run.path().into() });
         }
         let weights = read_weights(&model)?;
         if let Some(of) = weights.metadata.as_deref().and_then(method_of) {
             ensure!(
-                of == method.name(),
-                "{} holds weights of the method {of}, but the method in {} is {method}: put the config.toml beside them that they were trained with",
+                of == kind.name,
+                "{} holds weights of the method {of}, but the method in {} is {kind}: put the config.toml beside them that they were trained with",
                 model.display(),
                 run.config().display()
             );
@@ -53,7 +53,7 @@ impl Trained {
         let network = experiment
             .network(ParameterBuilder::stored(weights.tensors, device))
             .with_context(|| format!("{} does not fit its config.toml", model.display()))?;
-        Ok(Self { run, experiment, network, objective })
+        Ok(Self { run, experiment, network, method })
     }
 
     /// The log of its training.

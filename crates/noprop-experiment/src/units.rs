@@ -154,7 +154,7 @@ pub fn train_units(
     refuse_inside_data(path, &setup.dataset)?;
     memory::check(&task.experiment, means.device, means.workers(), progress)?;
     let network = task.network(progress)?;
-    let units = blocks.of(&Unit::of(&network, &*task.objective, setup.order.into()))?;
+    let units = blocks.of(&Unit::of(&network, &*task.method, setup.order.into()))?;
     if units.is_empty() {
         return Err(Error::setting("blocks", "names no unit"));
     }
@@ -171,7 +171,7 @@ pub fn train_units(
     task.introduce(progress);
     task.warn_of_a_label_in_the_noise(&network, progress)?;
     let (seed, identity) = (Seed(setup.seed), task.experiment.to_json()?);
-    let mut trainer = Trainer::new(&network, &*task.objective, &task.train, setup.train(), seed)?
+    let mut trainer = Trainer::new(&network, &*task.method, &task.train, setup.train(), seed)?
         .only(&units)
         .engine(noprop_train::Engine::Threads(means.workers()));
     let steps_per_epoch = trainer.steps_per_epoch();
@@ -206,7 +206,7 @@ pub fn merge(
     let visited = settings.steps_per_epoch(task.train.len()) as usize * settings.batch_size;
     let merging = Merging {
         network: &network,
-        method: &*task.objective,
+        method: &*task.method,
         validation: &task.validation,
         sampler: setup.validation_sampler()?,
         config: &identity,
@@ -248,7 +248,7 @@ pub fn status(run: &Path) -> Result<Status> {
     let experiment = Experiment::read(&run.config())?;
     let setup = &experiment.setup;
     let network = experiment.network(setup.fresh(&Device::Cpu))?;
-    let units = Unit::of(&network, &*setup.objective()?, setup.order.into());
+    let units = Unit::of(&network, &*setup.build_method()?, setup.order.into());
     if !run.units().is_dir() && run.state().is_dir() {
         return Err(Error::NoUnits { run: run.path().into() });
     }

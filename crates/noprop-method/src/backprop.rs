@@ -5,8 +5,9 @@ use noprop_kernels::{Backend, cross_entropy, random};
 
 use crate::readout::softmax;
 use crate::{
-    BlockInput, Denoiser, Differentiated, Draws, EndToEnd, Losses, Method, MethodError, Noise,
-    Part, Pass, Targets, Trajectory,
+    BlockInput, Denoiser, Differentiated, Draws, EmbeddingLength, EndToEnd, Losses, Method,
+    MethodError, MethodFacts, MethodKind, Needs, Noise, Part, Pass, SamplerKind, Targets, Time,
+    Trajectory,
 };
 
 /// Back-propagation through all blocks.
@@ -53,6 +54,10 @@ impl Method for Backprop {
         self.blocks
     }
 
+    fn needs(&self) -> Needs {
+        Needs::backprop(self.blocks)
+    }
+
     fn losses(&self) -> Losses<'_> {
         Losses::EndToEnd(self)
     }
@@ -93,3 +98,23 @@ impl EndToEnd for Backprop {
         Ok(Differentiated { gradients: loss.backward()?, loss: loss.detach() })
     }
 }
+
+impl MethodKind {
+    /// The baseline in discrete time.
+    pub const BACKPROP: Self = Self::new(&MethodFacts {
+        name: "backprop",
+        title: "back-propagation through the same blocks",
+        summary: "The same blocks trained end to end, for comparison",
+        time: Time::Discrete,
+        settings: &[],
+        solvers: &[],
+        samplers: &[SamplerKind::Stochastic],
+        embedding_length: EmbeddingLength::One,
+        defaults: DEFAULTS,
+        build: |settings| Ok(Box::new(Backprop::new(settings.steps))),
+    });
+}
+
+/// The settings that differ from those of discrete time.
+const DEFAULTS: &str = r#"readout-lr-scale = 1.0      # there is one loss, and one learning rate
+"#;

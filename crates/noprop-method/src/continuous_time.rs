@@ -1,6 +1,6 @@
 //! NoProp-CT: a block for all times, and a noise schedule that is learned with it (Eq. 9, Algorithm 2, Appendix B).
 
-use candle_core::{D, Tensor};
+use candle_core::{D, Device, Tensor};
 use noprop_kernels::{Backend, cross_entropy, random};
 use noprop_schedule::Schedule;
 
@@ -9,9 +9,10 @@ use crate::prior::{kl_loss, mean_kl};
 use crate::readout::softmax;
 use crate::sampler::posterior_draw;
 use crate::{
-    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, Integration, LearnedSchedule, LossWeight,
-    Losses, Method, MethodError, Noise, OdeSolver, Part, Partition, Pass, Readout, ReadoutLoss,
-    ScheduleAt, Solver, Targets, Trajectory, clean_embeddings,
+    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, EmbeddingLength, Integration,
+    LearnedSchedule, LossWeight, Losses, Method, MethodError, MethodFacts, MethodKind, Needs,
+    Noise, NoiseLevels, OdeSolver, ParameterBuilder, Part, Partition, Pass, Readout, ReadoutLoss,
+    SamplerKind, ScheduleAt, Setting, Solver, Targets, Time, Trajectory, clean_embeddings,
 };
 
 /// The continuous-time objective.
@@ -129,8 +130,27 @@ impl Method for ContinuousTime {
         self.partition.blocks()
     }
 
+    fn needs(&self) -> Needs {
+        Needs::continuous_time(self.partition.blocks(), self.readout)
+    }
+
     fn losses(&self) -> Losses<'_> {
         Losses::Blockwise(self)
+    }
+
+    fn partition(&self) -> Option<&Partition> {
+        Some(&self.partition)
+    }
+
+    fn noise_levels(
+        &self,
+        network: &dyn Denoiser,
+        levels: usize,
+    ) -> Result<Option<NoiseLevels>, MethodError> {
+        let learned = schedule(network)?;
+        let weights = self.weights_at(learned, levels)?;
+        let schedule = Schedule::from_alpha_bars(learned.alpha_bars(levels)?)?;
+        Ok(Some(NoiseLevels { schedule, weights }))
     }
 
     fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
@@ -257,6 +277,42 @@ impl ReadoutLoss for ContinuousTime {
         Ok((cross_entropy + kl)?)
     }
 }
+
+impl MethodKind {
+    /// NoProp-CT: continuous time.
+    pub const CT: Self = Self::new(&MethodFacts {
+        name: "ct",
+        title: "NoProp-CT",
+        summary: "Continuous time: one block for all noise levels, and a noise schedule that is learned",
+        time: Time::Continuous,
+        settings: &[Setting::Eta, Setting::LossWeight, Setting::Intervals, Setting::Readout],
+        solvers: &[Solver::Posterior, Solver::EULER, Solver::HEUN],
+        samplers: &[SamplerKind::Stochastic, SamplerKind::Mean],
+        embedding_length: EmbeddingLength::One,
+        defaults: DEFAULTS,
+        build: |settings| {
+            let integration = MethodKind::CT.integration(settings.solver, settings.steps)?;
+            let whole = ContinuousTime::new(settings.eta, settings.loss_weight, integration)?;
+            // The schedule that training starts from is a function of the seed, and so the intervals are as well.
+            let start = ParameterBuilder::seeded(settings.seed, &Device::Cpu);
+            let divided = whole.divided(
+                settings.intervals,
+                &LearnedSchedule::new(&start).map_err(candle_core::Error::from)?,
+            )?;
+            Ok(Box::new(divided.readout(settings.readout)))
+        },
+    });
+}
+
+/// The settings that differ from those of discrete time.
+const DEFAULTS: &str = r#"steps = 50                  # of the chain that classifies; training knows no steps
+solver = "posterior"
+eta = 1.0                   # the paper's
+loss-weight = "clipped:5"   # the paper's weight, clipped: its largest values belong to nearly clean embeddings
+encoder = "per-block"       # there is one block, so one encoder either way
+epochs = 10
+lr = 0.001
+"#;
 
 #[cfg(test)]
 mod tests {

@@ -8,8 +8,9 @@ use crate::prior::{kl_loss, mean_kl};
 use crate::readout::softmax;
 use crate::sampler::posterior_draw;
 use crate::{
-    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, LossWeight, Losses, Method, MethodError,
-    Noise, Part, Pass, Readout, ReadoutLoss, StackedBlocks, StackedLosses, Targets, Trajectory,
+    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, EmbeddingLength, LossWeight, Losses, Method,
+    MethodError, MethodFacts, MethodKind, Needs, Noise, NoiseLevels, Part, Pass, Readout,
+    ReadoutLoss, SamplerKind, Setting, StackedBlocks, StackedLosses, Targets, Time, Trajectory,
     clean_embeddings, noised,
 };
 
@@ -142,8 +143,17 @@ impl Method for DiscreteTime {
         self.schedule.steps()
     }
 
+    fn needs(&self) -> Needs {
+        Needs::discrete_time(self.schedule.steps(), self.readout)
+    }
+
     fn losses(&self) -> Losses<'_> {
         Losses::Blockwise(self)
+    }
+
+    fn noise_levels(&self, _: &dyn Denoiser, _: usize) -> Result<Option<NoiseLevels>, MethodError> {
+        let weights = (1..=self.schedule.steps()).map(|t| self.weight(t)).collect();
+        Ok(Some(NoiseLevels { schedule: self.schedule.clone(), weights }))
     }
 
     fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
@@ -250,6 +260,32 @@ impl ReadoutLoss for DiscreteTime {
         let one = |value: f64| Tensor::new(&[value as f32], clean.device());
         Ok((loss + kl_loss(&clean, targets, &one(alpha_bar_0)?, &one(1.0 - alpha_bar_0)?)?)?)
     }
+}
+
+impl MethodKind {
+    /// NoProp-DT: discrete time.
+    pub const DT: Self = Self::new(&MethodFacts {
+        name: "dt",
+        title: "NoProp-DT",
+        summary: "Discrete time: T blocks, one noise level each",
+        time: Time::Discrete,
+        settings: &[
+            Setting::Schedule,
+            Setting::Eta,
+            Setting::LossWeight,
+            Setting::Readout,
+            Setting::Order,
+        ],
+        solvers: &[],
+        samplers: &[SamplerKind::Stochastic, SamplerKind::Mean],
+        embedding_length: EmbeddingLength::One,
+        defaults: "",
+        build: |settings| {
+            let schedule = Schedule::new(settings.schedule, settings.steps)?;
+            let method = DiscreteTime::new(schedule, settings.eta, settings.loss_weight)?;
+            Ok(Box::new(method.readout(settings.readout)))
+        },
+    });
 }
 
 #[cfg(test)]

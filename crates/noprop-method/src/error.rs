@@ -46,6 +46,12 @@ pub enum MethodError {
         /// What was given.
         value: String,
     },
+    /// A method that is not one of the known ones.
+    #[error("unknown method `{name}`: choose one of {}", known_methods())]
+    UnknownMethod {
+        /// The name that was given.
+        name: String,
+    },
     /// A name that is not one of the known ones.
     #[error("unknown {what} `{name}`: choose one of {known}")]
     UnknownName {
@@ -79,6 +85,11 @@ pub enum MethodError {
     /// The network or candle refused a tensor.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+fn known_methods() -> String {
+    let names: Vec<&str> = crate::MethodKind::ALL.iter().map(|kind| kind.name).collect();
+    names.join(", ")
 }
 
 impl MethodError {

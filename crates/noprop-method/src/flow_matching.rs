@@ -6,9 +6,9 @@ use noprop_kernels::{Backend, cross_entropy, random};
 use crate::noising::scaled_rows;
 use crate::readout::{nearness, softmax};
 use crate::{
-    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, Integration, LossWeight, Losses, Method,
-    MethodError, Noise, OdeSolver, Part, Partition, Pass, ReadoutLoss, Targets, Trajectory,
-    clean_embeddings,
+    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, EmbeddingLength, Integration, LossWeight,
+    Losses, Method, MethodError, MethodFacts, MethodKind, Needs, Noise, OdeSolver, Part, Partition,
+    Pass, ReadoutLoss, SamplerKind, Setting, Solver, Targets, Time, Trajectory, clean_embeddings,
 };
 
 /// The flow-matching objective.
@@ -116,8 +116,16 @@ impl Method for FlowMatching {
         self.partition.blocks()
     }
 
+    fn needs(&self) -> Needs {
+        Needs::flow_matching(self.partition.blocks())
+    }
+
     fn losses(&self) -> Losses<'_> {
         Losses::Blockwise(self)
+    }
+
+    fn partition(&self) -> Option<&Partition> {
+        Some(&self.partition)
     }
 
     fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
@@ -206,6 +214,35 @@ impl Blockwise for FlowMatching {
         None
     }
 }
+
+impl MethodKind {
+    /// NoProp-FM: flow matching.
+    pub const FM: Self = Self::new(&MethodFacts {
+        name: "fm",
+        title: "NoProp-FM",
+        summary: "Flow matching: one block that learns the way from noise to label",
+        time: Time::Continuous,
+        settings: &[Setting::LossWeight, Setting::Intervals, Setting::PathNoise],
+        solvers: &[Solver::EULER, Solver::HEUN],
+        samplers: &[SamplerKind::Stochastic],
+        embedding_length: EmbeddingLength::TenthOfDimension,
+        defaults: DEFAULTS,
+        build: |settings| {
+            let integration = MethodKind::FM.integration(settings.solver, settings.steps)?;
+            let whole = FlowMatching::new(settings.loss_weight, integration.try_into()?);
+            Ok(Box::new(whole.path_noise(settings.path_noise)?.divided(settings.intervals)?))
+        },
+    });
+}
+
+/// The settings that differ from those of discrete time.
+const DEFAULTS: &str = r#"steps = 20                  # of the path that classifies; training knows no steps
+solver = "euler"
+loss-weight = "clipped:5"   # the paper's weight, clipped: measured better (docs/results.md)
+encoder = "per-block"       # there is one block, so one encoder either way
+epochs = 10
+lr = 0.001
+"#;
 
 #[cfg(test)]
 mod tests {

@@ -8,8 +8,10 @@
 //! | here | subject |
 //! | --- | --- |
 //! | [`Denoiser`] | the interface of a network: implement it for a candle network of your own |
+//! | [`Needs`] | what a method needs of a network: a network is built from it |
 //! | [`Parameters`] | named variables in a fixed order, with initial values that depend on the seed and the name alone |
 //! | [`Method`] | the interface of a method: [`Blockwise`] losses, or one [`EndToEnd`] |
+//! | [`MethodKind`] | the methods by name, and how each is built from settings |
 //! | [`DiscreteTime`] | a loss for each noise level (Eq. 8), and the chain that classifies (Eq. 3) |
 //! | [`ContinuousTime`], [`LearnedSchedule`] | blocks that know the time, and the schedule learned with them (Eq. 9) |
 //! | [`FlowMatching`] | blocks that learn a velocity (Eqs. 10-13) |
@@ -52,9 +54,11 @@ mod discrete_time;
 mod error;
 mod flow_matching;
 mod integration;
+mod kind;
 mod learned_schedule;
 mod loss_weight;
 mod method;
+mod needs;
 mod noising;
 mod parameters;
 mod partition;
@@ -73,11 +77,15 @@ pub use discrete_time::DiscreteTime;
 pub use error::MethodError;
 pub use flow_matching::FlowMatching;
 pub use integration::{Integration, OdeSolver, Solver};
+pub use kind::{EmbeddingLength, MethodFacts, MethodKind, MethodSettings, Setting, Time};
 pub use learned_schedule::{LearnedSchedule, ScheduleAt};
 pub use loss_weight::LossWeight;
 pub use method::{
-    BlockLoss, Blockwise, Differentiated, EndToEnd, Losses, Method, ReadoutLoss, StackedLosses,
-    Trajectory,
+    BlockLoss, Blockwise, Differentiated, EndToEnd, Losses, Method, NoiseLevels, ReadoutLoss,
+    StackedLosses, Trajectory,
+};
+pub use needs::{
+    EmbeddingForm, Mixing, Needs, Norm, ReadoutLayer, ReadoutStart, ScheduleSource, TimeInput,
 };
 pub use noising::{clean_embeddings, noised};
 pub use parameters::{

@@ -2,9 +2,10 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
+use noprop_schedule::Schedule;
 
 use crate::readout::softmax;
-use crate::{Denoiser, Draws, MethodError, Noise, StackedBlocks, Targets};
+use crate::{Denoiser, Draws, MethodError, Needs, Noise, Partition, StackedBlocks, Targets};
 
 /// A method of training a chain of blocks, with its settings: discrete time, continuous time, flow matching, a baseline, or one that
 /// you write.
@@ -14,8 +15,30 @@ pub trait Method: Send + Sync {
     /// B, the number of blocks.
     fn blocks(&self) -> usize;
 
+    /// The demands of the method on a network.
+    fn needs(&self) -> Needs;
+
     /// The losses that train the blocks.
     fn losses(&self) -> Losses<'_>;
+
+    /// The intervals of time that the blocks own; `None` where time is discrete.
+    fn partition(&self) -> Option<&Partition> {
+        None
+    }
+
+    /// The noise levels of a trained network and the weight of each, for figures: `levels` of them where time is continuous. `None`
+    /// where the method has no noise schedule.
+    ///
+    /// # Errors
+    /// [`MethodError`] if the network does not fit the method.
+    fn noise_levels(
+        &self,
+        network: &dyn Denoiser,
+        levels: usize,
+    ) -> Result<Option<NoiseLevels>, MethodError> {
+        let _ = (network, levels);
+        Ok(None)
+    }
 
     /// The class probabilities [N, classes] of the last embedding `z` [N, d]: the readout's, unless the method has another rule.
     ///
@@ -49,6 +72,15 @@ pub trait Method: Send + Sync {
         z: Tensor,
         noise: Noise<'_>,
     ) -> Result<Trajectory, MethodError>;
+}
+
+/// The noise levels of a chain.
+#[derive(Debug, Clone)]
+pub struct NoiseLevels {
+    /// ᾱ of every level.
+    pub schedule: Schedule,
+    /// The factor before the error at each step between two levels.
+    pub weights: Vec<f64>,
 }
 
 /// The losses of a method.
@@ -175,8 +207,24 @@ macro_rules! through_pointer {
                 (**self).blocks()
             }
 
+            fn needs(&self) -> Needs {
+                (**self).needs()
+            }
+
             fn losses(&self) -> Losses<'_> {
                 (**self).losses()
+            }
+
+            fn partition(&self) -> Option<&Partition> {
+                (**self).partition()
+            }
+
+            fn noise_levels(
+                &self,
+                network: &dyn Denoiser,
+                levels: usize,
+            ) -> Result<Option<NoiseLevels>, MethodError> {
+                (**self).noise_levels(network, levels)
             }
 
             fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use noprop_kernels::{Backend, Padding, Precision};
-use noprop_method::{EncoderKind, ParameterError, Readout};
+use noprop_method::{
+    EmbeddingForm, EncoderKind, Needs, ParameterError, ReadoutLayer, ReadoutStart,
+};
 use serde::{Deserialize, Serialize};
 
 /// The smallest image side the three convolutions and two poolings leave anything of.
@@ -170,22 +172,6 @@ impl From<Embedding> for String {
     }
 }
 
-/// Which of the paper's networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Variant {
-    /// Fig. 6 left: blocks with one noise level each, batch norm, a readout.
-    #[default]
-    DiscreteTime,
-    /// Fig. 6 right: a block with a time input, no batch norm, a readout, and a noise schedule that is learned.
-    ContinuousTime,
-    /// Fig. 6 right, without schedule, and with a readout only where the class embeddings are trained.
-    FlowMatching,
-    /// Fig. 6 left, with weights that mix each block's guess into the chain: the end-to-end baseline.
-    Backprop,
-    /// Fig. 6 right, with a readout and no schedule: the neural-ODE baseline.
-    Adjoint,
-}
-
 /// Why a network could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -213,26 +199,25 @@ pub enum ModelError {
 pub struct NetworkConfig {
     pub(crate) image: ImageShape,
     pub(crate) classes: usize,
-    pub(crate) blocks: usize,
+    pub(crate) needs: Needs,
     pub(crate) encoder: EncoderKind,
     pub(crate) dropout: f64,
     pub(crate) padding: Padding,
     pub(crate) embedding: Embedding,
     pub(crate) embedding_start: Option<EmbeddingStart>,
     pub(crate) embedding_scale: f64,
-    pub(crate) readout: Readout,
-    pub(crate) variant: Variant,
     pub(crate) precision: Precision,
     pub(crate) backend: Backend,
 }
 
 impl NetworkConfig {
-    /// The paper's network for images of this shape, with `blocks` = T, a shared encoder, dropout 0.2 and one-hot embeddings.
+    /// The paper's network for images of this shape and a method with these needs, with a shared encoder, dropout 0.2 and one-hot
+    /// embeddings.
     ///
     /// # Errors
     /// [`ModelError::OutOfRange`] for images smaller than 16 × 16 or absurdly large, for fewer than two classes,
     /// or for no blocks.
-    pub fn new(image: ImageShape, classes: usize, blocks: usize) -> Result<Self, ModelError> {
+    pub fn new(image: ImageShape, classes: usize, needs: Needs) -> Result<Self, ModelError> {
         let within = |name, value: usize, min: usize, max: usize| {
             if (min..=max).contains(&value) {
                 Ok(())
@@ -248,19 +233,17 @@ impl NetworkConfig {
         within("image height", image.height, MIN_SIDE, MAX_SIDE)?;
         within("image width", image.width, MIN_SIDE, MAX_SIDE)?;
         within("classes", classes, 2, MAX_CLASSES)?;
-        within("steps", blocks, 1, MAX_BLOCKS)?;
+        within("steps", needs.blocks, 1, MAX_BLOCKS)?;
         Ok(Self {
             image,
             classes,
-            blocks,
+            needs,
             encoder: EncoderKind::default(),
             dropout: 0.2,
             padding: Padding::Valid,
             embedding: Embedding::default(),
             embedding_start: None,
             embedding_scale: 1.0,
-            readout: Readout::default(),
-            variant: Variant::default(),
             precision: Precision::F32,
             backend: Backend::Auto,
         })
@@ -280,24 +263,10 @@ impl NetworkConfig {
         self
     }
 
-    /// Which of the paper's networks.
-    #[must_use]
-    pub fn variant(mut self, variant: Variant) -> Self {
-        self.variant = variant;
-        self
-    }
-
     /// What trained class embeddings are before training, if not [`Embedding::usual_start`].
     #[must_use]
     pub fn embedding_start(mut self, start: EmbeddingStart) -> Self {
         self.embedding_start = Some(start);
-        self
-    }
-
-    /// How the last embedding becomes a class.
-    #[must_use]
-    pub fn readout(mut self, readout: Readout) -> Self {
-        self.readout = readout;
         self
     }
 
@@ -330,28 +299,34 @@ impl NetworkConfig {
         let (pixels, d) = (self.image.pixels(), self.dimension());
         match self.embedding_start {
             Some(start) if !self.embedding.is_trained() => {
-                let expected = "left out where --embedding is onehot, which is never trained";
+                let expected = "left out where the embedding is onehot, which is never trained";
                 return refuse("embedding-start", expected.into(), start.to_string());
             }
             Some(start @ EmbeddingStart::Prototype) if d != pixels => {
                 let expected = format!(
                     "orthogonal or random where embeddings have {d} numbers: a prototype is an image of {pixels}, \
-                     for --embedding prototype or learned:{pixels}"
+                     for the embeddings prototype or learned:{pixels}"
                 );
                 return refuse("embedding-start", expected, start.to_string());
             }
             _ => {}
         }
-        if self.embedding == Embedding::Prototype && self.variant == Variant::Adjoint {
-            let expected = "onehot or learned:D for the method adjoint";
-            return refuse("embedding", expected.into(), self.embedding.to_string());
-        }
-        match (self.readout, self.variant) {
-            (Readout::Softmax, _) | (_, Variant::DiscreteTime | Variant::ContinuousTime) => Ok(()),
-            (other, Variant::FlowMatching | Variant::Backprop | Variant::Adjoint) => {
-                let expected = "softmax for fm, backprop and adjoint";
-                refuse("readout", expected.into(), other.to_string())
+        match (self.embedding, self.needs.embeddings) {
+            (Embedding::Prototype, EmbeddingForm::Vectors) => {
+                let expected =
+                    "onehot or learned:D: this method's embeddings are vectors, not images";
+                refuse("embedding", expected.into(), self.embedding.to_string())
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// How the readout's weights start; `None` where there is no readout.
+    pub(crate) fn readout(&self) -> Option<ReadoutStart> {
+        match self.needs.readout {
+            ReadoutLayer::None => None,
+            ReadoutLayer::Anchor => self.embedding.is_trained().then_some(ReadoutStart::Zeros),
+            ReadoutLayer::Linear(start) => Some(start),
         }
     }
 

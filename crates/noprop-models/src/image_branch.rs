@@ -4,10 +4,10 @@
 
 use candle_core::{Result, Tensor};
 use noprop_kernels::{Activation, Padding, Pool, conv3x3_stack};
-use noprop_method::{ParameterError, Pass};
+use noprop_method::{Norm, ParameterError};
 
-use crate::layers::{BatchNorm, Conv, Linear, Passes, Place, Statistics};
-use crate::{ImageShape, Variant};
+use crate::ImageShape;
+use crate::layers::{Conv, Dense, Passes, Place};
 
 /// Features of an image, of a label, and of both: the paper's width.
 pub(crate) const WIDTH: usize = 256;
@@ -38,21 +38,14 @@ impl ImageInput {
 /// dropout; flatten; linear → 256; batch norm (Fig. 6, left) or ReLU (right).
 pub(crate) struct ImageBranch {
     convs: [Conv; 3],
-    linear: Linear,
-    end: End,
-}
-
-/// The last layer.
-enum End {
-    Norm(BatchNorm),
-    Relu,
+    dense: Dense,
 }
 
 impl ImageBranch {
     pub fn new(
         place: &Place<'_>,
         input: ImageInput,
-        variant: Variant,
+        norm: Norm,
     ) -> std::result::Result<Self, ParameterError> {
         let [c1, c2, c3] = CHANNELS;
         let sizes = [
@@ -67,37 +60,18 @@ impl ImageBranch {
         };
         Ok(Self {
             convs: [conv(0)?, conv(1)?, conv(2)?],
-            linear: Linear::new(&place.at("fc"), input.flat(), WIDTH)?,
-            end: match variant {
-                Variant::DiscreteTime | Variant::Backprop => {
-                    End::Norm(BatchNorm::new(&place.at("norm"), WIDTH, Activation::None)?)
-                }
-                Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => End::Relu,
-            },
+            dense: Dense::new(place, "", (input.flat(), WIDTH), norm, Activation::None)?,
         })
     }
 
-    /// [N, C, H, W] → [N, 256].
-    pub fn forward(&self, images: &Tensor, pass: Pass) -> Result<Tensor> {
-        self.forward_stacked(&images.unsqueeze(0)?, (&pass).into())?.squeeze(0)
-    }
-
     /// [T or 1, N, C, H, W] → [T, N, 256].
-    pub fn forward_stacked(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
-        let flat = self.flat(images, passes)?;
-        match &self.end {
-            End::Norm(norm) => norm.forward(&self.linear.forward(&flat)?, passes.into()),
-            End::Relu => self.linear.forward_relu(&flat),
-        }
+    pub fn forward(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
+        self.dense.forward(&self.flat(images, passes)?, passes)
     }
 
-    /// Sets the running statistics to those of `images`, for a branch that is never trained.
+    /// Sets the running statistics to those of `images` [1, N, C, H, W], for a branch that is never trained.
     pub fn calibrate(&self, images: &Tensor) -> Result<()> {
-        if let End::Norm(norm) = &self.end {
-            let flat = self.flat(&images.unsqueeze(0)?, Passes::Eval)?;
-            norm.forward(&self.linear.forward(&flat)?, Statistics::Batch { momentum: 1.0 })?;
-        }
-        Ok(())
+        self.dense.calibrate(&self.flat(images, Passes::Eval)?)
     }
 
     /// [T or 1, N, C, H, W] → the numbers that the convolutions leave of each image, [T, N, flat].
@@ -139,9 +113,9 @@ mod tests {
                     backend: Backend::Auto,
                     precision: noprop_kernels::Precision::F32,
                 };
-                let branch = ImageBranch::new(&place, input, Variant::DiscreteTime).unwrap();
-                let images = Tensor::ones((2, 3, height, width), DType::F32, &device).unwrap();
-                assert_eq!(branch.forward(&images, Pass::Eval).unwrap().dims(), [2, WIDTH]);
+                let branch = ImageBranch::new(&place, input, Norm::Batch).unwrap();
+                let images = Tensor::ones((1, 2, 3, height, width), DType::F32, &device).unwrap();
+                assert_eq!(branch.forward(&images, Passes::Eval).unwrap().dims(), [1, 2, WIDTH]);
             }
         }
     }

@@ -8,7 +8,9 @@ use noprop_kernels::{
     Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, batch_norm,
     follow_statistics, linear, linear_act, linear_joined,
 };
-use noprop_method::{Init, ParameterBuilder, ParameterError, ParameterKind, Part, Pass, StreamKey};
+use noprop_method::{
+    Init, Norm, ParameterBuilder, ParameterError, ParameterKind, Part, Pass, StreamKey,
+};
 
 use crate::image_branch::ImageInput;
 
@@ -240,5 +242,56 @@ impl BatchNorm {
             follow_statistics((&self.mean, &self.var), &out, x.dim(1)?, momentum)?;
         }
         Ok(out.y)
+    }
+}
+
+/// A linear layer `fc`, then a batch norm `norm` with an activation, or ReLU alone.
+pub(crate) struct Dense {
+    linear: Linear,
+    norm: Option<BatchNorm>,
+}
+
+impl Dense {
+    /// `layer` ends both names. `activation` is that of the batch norm.
+    pub fn new(
+        place: &Place<'_>,
+        layer: &str,
+        (inputs, outputs): (usize, usize),
+        norm: Norm,
+        activation: Activation,
+    ) -> std::result::Result<Self, ParameterError> {
+        let linear = Linear::new(&place.at(&format!("fc{layer}")), inputs, outputs)?;
+        let norm = match norm {
+            Norm::Batch => {
+                Some(BatchNorm::new(&place.at(&format!("norm{layer}")), outputs, activation)?)
+            }
+            Norm::None => None,
+        };
+        Ok(Self { linear, norm })
+    }
+
+    /// [T or 1, N, I] → [T, N, O].
+    pub fn forward(&self, x: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
+        match &self.norm {
+            Some(norm) => norm.forward(&self.linear.forward(x)?, passes.into()),
+            None => self.linear.forward_relu(x),
+        }
+    }
+
+    /// [T or 1, N, I₁] and [T, N, I₂] side by side → [T, N, O], as [`Linear::forward_joined`].
+    pub fn forward_joined(&self, first: &Tensor, x: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
+        let x = self.linear.forward_joined(first, x)?;
+        match &self.norm {
+            Some(norm) => norm.forward(&x, passes.into()),
+            None => x.relu(),
+        }
+    }
+
+    /// Sets the running statistics of the batch norm to those for `x` [1, N, I].
+    pub fn calibrate(&self, x: &Tensor) -> Result<()> {
+        if let Some(norm) = &self.norm {
+            norm.forward(&self.linear.forward(x)?, Statistics::Batch { momentum: 1.0 })?;
+        }
+        Ok(())
     }
 }

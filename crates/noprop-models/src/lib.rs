@@ -6,8 +6,7 @@
 //! | `layers.rs` | convolution, linear and batch norm with named, seeded parameters |
 //! | `image_branch.rs` | image → 256 features |
 //! | `label_branch.rs` | noised label embedding, a vector or an image → 256 features |
-//! | `block_head.rs` | both → class logits |
-//! | `timed_head.rs` | image features, embedding and time → class logits |
+//! | `head.rs` | image features, label embedding and time → class logits |
 //! | `network.rs` | T blocks, the encoder they share or own, and the readout |
 //! | `size.rs` | the memory of a training, estimated before it begins |
 //!
@@ -18,10 +17,11 @@
 //! ```
 //! use candle_core::{DType, Device, Tensor};
 //! use noprop_method::{ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, classify};
-//! use noprop_method::{DiscreteTime, LossWeight};
+//! use noprop_method::{DiscreteTime, LossWeight, Needs, Readout};
 //! use noprop_models::{ImageShape, Network, NetworkConfig};
 //!
-//! let config = NetworkConfig::new(ImageShape { channels: 1, height: 16, width: 16 }, 10, 2)?;
+//! let needs = Needs::discrete_time(2, Readout::Softmax);
+//! let config = NetworkConfig::new(ImageShape { channels: 1, height: 16, width: 16 }, 10, needs)?;
 //! let network = Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu))?;
 //! let objective = DiscreteTime::new(Schedule::new(ScheduleKind::Cosine, 2)?, 0.1, LossWeight::Uniform)?;
 //!
@@ -31,15 +31,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod block_head;
 mod config;
+mod head;
 mod image_branch;
 mod label_branch;
 mod layers;
 mod network;
 mod size;
 mod stacked;
-mod timed_head;
 
-pub use config::{Embedding, EmbeddingStart, ImageShape, ModelError, NetworkConfig, Variant};
+pub use config::{Embedding, EmbeddingStart, ImageShape, ModelError, NetworkConfig};
 pub use network::Network;

@@ -2,17 +2,16 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 use noprop_method::{
-    BlockInput, Denoiser, EncoderKind, Init, LearnedSchedule, ParameterBuilder, ParameterKind,
-    Parameters, Part, Pass, StackedBlocks,
+    BlockInput, Denoiser, EncoderKind, Init, LearnedSchedule, Mixing, ParameterBuilder,
+    ParameterKind, Parameters, Part, Pass, ReadoutStart, ScheduleSource, StackedBlocks, TimeInput,
 };
 
-use crate::block_head::BlockHead;
+use crate::head::Head;
 use crate::image_branch::{ImageBranch, ImageInput};
 use crate::label_branch::LabelInput;
-use crate::layers::{Linear, Place};
+use crate::layers::{Linear, Passes, Place};
 use crate::stacked::Stacked;
-use crate::timed_head::TimedHead;
-use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig, Variant};
+use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig};
 
 /// The paper's networks (Fig. 6).
 ///
@@ -37,12 +36,6 @@ pub struct Network {
 /// w_t before training: a block's guess makes tanh(0.5) = 0.46 of what goes on.
 const MIX: f32 = 0.5;
 
-/// What makes class logits of image features and a noised embedding.
-enum Head {
-    Leveled(Box<BlockHead>),
-    Timed(Box<TimedHead>),
-}
-
 impl Network {
     /// Builds the network from `source`: fresh from a seed, or from stored tensors.
     ///
@@ -66,7 +59,7 @@ impl Network {
             ImageInput { shape: config.image, padding: config.padding, dropout: config.dropout };
         let image_branch = |part, kind| {
             let place = place(part, kind).at("image");
-            ImageBranch::new(&place, image, config.variant)
+            ImageBranch::new(&place, image, config.needs.norm)
         };
         let class_embeddings = class_embeddings(config, &source)?;
         let dimension = config.dimension();
@@ -91,67 +84,41 @@ impl Network {
                 image_branches.push(image_branch(Part::Encoder, ParameterKind::Buffer)?);
             }
         }
-        let mut heads = Vec::with_capacity(config.blocks);
-        for t in 1..=config.blocks {
+        let mut heads = Vec::with_capacity(config.needs.blocks);
+        for t in 1..=config.needs.blocks {
             let part = Part::Block(t);
             if config.encoder == EncoderKind::PerBlock {
                 image_branches.push(image_branch(part, ParameterKind::Trainable)?);
             }
             let place = place(part, ParameterKind::Trainable);
-            heads.push(match config.variant {
-                Variant::DiscreteTime | Variant::Backprop => Head::Leveled(Box::new(
-                    BlockHead::new(&place, input, config.classes, config.variant)?,
-                )),
-                Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => Head::Timed(
-                    Box::new(TimedHead::new(&place, input, config.classes, config.variant)?),
-                ),
-            });
+            heads.push(Head::new(&place, input, config.classes, &config.needs)?);
         }
-        let mix = match config.variant {
-            Variant::Backprop => (1..=config.blocks)
+        let mix = match config.needs.mixing {
+            Mixing::Method => Vec::new(),
+            Mixing::Trained => (1..=config.needs.blocks)
                 .map(|t| source.trainable(Part::Block(t), "mix.weight", 1, Init::Constant(MIX)))
                 .collect::<std::result::Result<_, _>>()?,
-            Variant::DiscreteTime
-            | Variant::ContinuousTime
-            | Variant::FlowMatching
-            | Variant::Adjoint => Vec::new(),
         };
-        let readout_start = match config.variant {
-            // Zeros would send no gradient back. The baseline's weights start otherwise where `start_readout_from` knows how.
-            Variant::Backprop | Variant::Adjoint => Init::FanIn(dimension),
-            // A single linear layer has one minimum, so nothing is lost by starting at zero; random values would have to be
-            // unlearned first, for hundreds of steps in which the whole chain looks worse than its blocks.
-            Variant::DiscreteTime | Variant::ContinuousTime | Variant::FlowMatching => {
-                Init::Constant(0.0)
+        let readout_start = config.readout();
+        let readout = match readout_start {
+            None => None,
+            Some(start) => {
+                let init = match start {
+                    ReadoutStart::Zeros => Init::Constant(0.0),
+                    // The rows along the embeddings are set when all parameters are there; the bias stays random.
+                    ReadoutStart::Random | ReadoutStart::AlongEmbeddings => Init::FanIn(dimension),
+                };
+                let place = place(Part::Readout, ParameterKind::Trainable);
+                Some(Linear::starting_from(&place, dimension, config.classes, init)?)
             }
         };
-        let has_readout = match config.variant {
-            // For the anchor, without which nothing would hold trained embeddings apart.
-            Variant::FlowMatching => config.embedding.is_trained(),
-            Variant::DiscreteTime
-            | Variant::ContinuousTime
-            | Variant::Backprop
-            | Variant::Adjoint => config.readout.is_trained(),
-        };
-        let readout = match has_readout {
-            true => Some(Linear::starting_from(
-                &place(Part::Readout, ParameterKind::Trainable),
-                dimension,
-                config.classes,
-                readout_start,
-            )?),
-            false => None,
-        };
-        let schedule = match config.variant {
-            Variant::ContinuousTime => Some(LearnedSchedule::new(&source)?),
-            Variant::DiscreteTime
-            | Variant::FlowMatching
-            | Variant::Backprop
-            | Variant::Adjoint => None,
+        let schedule = match config.needs.schedule {
+            ScheduleSource::Method => None,
+            ScheduleSource::Network => Some(LearnedSchedule::new(&source)?),
         };
         let fresh = source.is_fresh();
         let parameters = source.finish()?;
-        if fresh && config.variant == Variant::Backprop {
+        if fresh && readout_start == Some(ReadoutStart::AlongEmbeddings) {
             start_readout_from(&class_embeddings, config, &parameters)?;
         }
         Ok(Self {
@@ -195,7 +162,7 @@ impl Network {
     /// candle's, for images of the wrong shape.
     pub fn calibrate_frozen_encoder(&self, images: &Tensor) -> Result<()> {
         match (self.config.encoder, self.image_branches.first()) {
-            (EncoderKind::Frozen, Some(branch)) => branch.calibrate(images),
+            (EncoderKind::Frozen, Some(branch)) => branch.calibrate(&images.unsqueeze(0)?),
             _ => Ok(()),
         }
     }
@@ -221,10 +188,7 @@ fn class_embeddings(
     Ok(source.trainable(Part::Embedding, "weight", shape, init)?)
 }
 
-/// Lets the baseline's readout start as rows along the class embeddings, of length 1: each class is answered where its embedding is.
-///
-/// The baseline's chain ends among the embeddings. A random readout answers each of them with a class at random, so that half of ten
-/// classes or more are the answer to none; blocks that learn through it do without these classes for many hundreds of steps.
+/// Sets the readout's rows to unit vectors along the class embeddings: [`ReadoutStart::AlongEmbeddings`].
 fn start_readout_from(
     class_embeddings: &Tensor,
     config: &NetworkConfig,
@@ -272,23 +236,18 @@ impl Denoiser for Network {
             }
         };
         match self.image_branches.get(branch) {
-            Some(branch) => branch.forward(images, pass),
+            Some(branch) => branch.forward(&images.unsqueeze(0)?, (&pass).into())?.squeeze(0),
             None => candle_core::bail!("{part} has no image branch"),
         }
     }
 
     fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
-        match self.heads.get(input.block.wrapping_sub(1)) {
-            Some(Head::Leveled(head)) => head.forward(input.features, input.z, input.pass),
-            Some(Head::Timed(head)) => {
-                head.forward(input.features, input.z, input.time, input.pass)
-            }
-            None => candle_core::bail!(
-                "block {} of a network with blocks 1 to {}",
-                input.block,
-                self.heads.len()
-            ),
-        }
+        let Some(head) = self.heads.get(input.block.wrapping_sub(1)) else {
+            let blocks = self.heads.len();
+            candle_core::bail!("block {} of a network with blocks 1 to {blocks}", input.block)
+        };
+        let (features, z) = (input.features.unsqueeze(0)?, input.z.unsqueeze(0)?);
+        head.forward(&features, &z, Some(input.time), Passes::from(&input.pass))?.squeeze(0)
     }
 
     fn readout(&self, z: &Tensor) -> Result<Tensor> {
@@ -307,14 +266,12 @@ impl Denoiser for Network {
     }
 
     fn stacked(&self) -> Result<Option<Box<dyn StackedBlocks>>> {
-        match self.config.variant {
-            Variant::DiscreteTime => {
+        match (self.config.needs.time, self.config.needs.mixing) {
+            (TimeInput::None, Mixing::Method) => {
                 Ok(Some(Box::new(Stacked::new(&self.config, &self.parameters)?)))
             }
-            Variant::ContinuousTime
-            | Variant::FlowMatching
-            | Variant::Backprop
-            | Variant::Adjoint => Ok(None),
+            // A stacked block is given no time, and blocks that are mixed are trained end to end, one after another.
+            (TimeInput::Embedded, _) | (_, Mixing::Trained) => Ok(None),
         }
     }
 }
@@ -322,7 +279,7 @@ impl Denoiser for Network {
 #[cfg(test)]
 mod tests {
     use candle_core::{D, Device};
-    use noprop_method::Seed;
+    use noprop_method::{Needs, Seed};
 
     use super::*;
     use crate::ImageShape;
@@ -333,9 +290,8 @@ mod tests {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
         for embedding in [Embedding::Onehot, Embedding::Learned { dimension: 20 }] {
             for seed in 0..3 {
-                let config = NetworkConfig::new(image, 10, 2)
+                let config = NetworkConfig::new(image, 10, Needs::backprop(2))
                     .unwrap()
-                    .variant(Variant::Backprop)
                     .embedding(embedding)
                     .embedding_scale(2.0)
                     .unwrap();

@@ -1,7 +1,7 @@
 //! The memory of a training, estimated before anything large is made.
 
 use candle_core::Device;
-use noprop_method::{Denoiser, EncoderKind, ParameterBuilder, Seed};
+use noprop_method::{Denoiser, EncoderKind, Needs, ParameterBuilder, Seed};
 
 use crate::image_branch::ImageInput;
 use crate::{Embedding, EmbeddingStart, ImageShape, ModelError, Network, NetworkConfig};
@@ -31,20 +31,21 @@ impl NetworkConfig {
         let counted = |blocks| {
             // Orthogonal rows would take long to make.
             let start = self.embedding.is_trained().then_some(EmbeddingStart::Random);
-            let small = Self { image, blocks, embedding_start: start, ..self.clone() };
+            let needs = Needs { blocks, ..self.needs };
+            let small = Self { image, needs, embedding_start: start, ..self.clone() };
             let network = Network::new(&small, ParameterBuilder::seeded(Seed(0), &Device::Cpu))?;
             let counts = network.parameters().iter().map(|parameter| parameter.var.elem_count());
             Ok::<u64, ModelError>(counts.map(|count| count as u64).sum())
         };
         let (one, two) = (counted(1)?, counted(2)?);
-        let blocks = self.blocks as u64;
+        let blocks = self.needs.blocks as u64;
         let small = one + (blocks - 1) * (two - one);
         let grown = self.flat(self.image) - self.flat(image);
         let mut count = small + self.image_branches() * grown * crate::image_branch::WIDTH as u64;
         if self.embedding == Embedding::Prototype {
             // The matrix, its start and a trained readout have a column a pixel.
             let pixels = (self.image.pixels() - image.pixels()) as u64;
-            let matrices = if self.readout.is_trained() { 3 } else { 2 };
+            let matrices = if self.readout().is_some() { 3 } else { 2 };
             count += matrices * self.classes as u64 * pixels;
         }
         Ok(count)
@@ -61,7 +62,7 @@ impl NetworkConfig {
     /// Bytes, roughly, that a step with `batch` images keeps for its backward passes, with `at_once` blocks in training at a time.
     pub fn step_bytes(&self, batch: usize, at_once: usize) -> u64 {
         let pixels = (self.image.height * self.image.width) as u64;
-        let at_once = at_once.min(self.blocks) as u64;
+        let at_once = at_once.min(self.needs.blocks) as u64;
         let branches = match (self.encoder, self.embedding) {
             (EncoderKind::PerBlock, Embedding::Prototype) => 2 * at_once,
             (EncoderKind::PerBlock, _) => at_once,
@@ -74,7 +75,7 @@ impl NetworkConfig {
     }
 
     fn image_branches(&self) -> u64 {
-        let blocks = self.blocks as u64;
+        let blocks = self.needs.blocks as u64;
         let encoders = if self.encoder == EncoderKind::PerBlock { blocks } else { 1 };
         encoders + if self.embedding == Embedding::Prototype { blocks } else { 0 }
     }
@@ -86,6 +87,8 @@ impl NetworkConfig {
 
 #[cfg(test)]
 mod tests {
+    use noprop_method::Readout;
+
     use super::*;
 
     /// An estimate that forgets a branch would let a training begin that cannot end.
@@ -96,7 +99,9 @@ mod tests {
             for embedding in
                 [Embedding::Onehot, Embedding::Learned { dimension: 7 }, Embedding::Prototype]
             {
-                let config = NetworkConfig::new(image, 4, 3).unwrap();
+                let config =
+                    NetworkConfig::new(image, 4, Needs::discrete_time(3, Readout::Softmax))
+                        .unwrap();
                 let config = config.encoder(encoder).embedding(embedding);
                 let source = ParameterBuilder::seeded(Seed(0), &Device::Cpu);
                 let network = Network::new(&config, source).unwrap();
@@ -111,7 +116,8 @@ mod tests {
     #[test]
     fn a_network_that_no_machine_holds_is_counted() {
         let image = ImageShape { channels: 3, height: 1024, width: 1024 };
-        let config = NetworkConfig::new(image, 10, 1000).unwrap();
+        let needs = Needs::discrete_time(1000, Readout::Softmax);
+        let config = NetworkConfig::new(image, 10, needs).unwrap();
         let bytes = config.encoder(EncoderKind::PerBlock).weight_bytes().unwrap();
         assert!(bytes > 20_000_000_000_000, "{bytes}");
     }

@@ -6,7 +6,7 @@ use noprop_method::{
     StackedParameter, StreamKey,
 };
 
-use crate::block_head::BlockHead;
+use crate::head::Head;
 use crate::image_branch::{ImageBranch, ImageInput};
 use crate::label_branch::LabelInput;
 use crate::layers::{Passes, Place};
@@ -15,7 +15,7 @@ use crate::{Embedding, NetworkConfig};
 pub(crate) struct Stacked {
     /// Where blocks have one of their own.
     image_branch: Option<ImageBranch>,
-    head: BlockHead,
+    head: Head,
     parameters: Vec<StackedParameter>,
 }
 
@@ -26,7 +26,7 @@ impl Stacked {
         parameters: &Parameters,
     ) -> std::result::Result<Self, ParameterError> {
         let device = parameters.iter().next().map_or(Device::Cpu, |p| p.var.device().clone());
-        let builder = ParameterBuilder::stacking(parameters, config.blocks, &device);
+        let builder = ParameterBuilder::stacking(parameters, config.needs.blocks, &device);
         let place = Place {
             builder: &builder,
             part: Part::Block(1),
@@ -43,11 +43,11 @@ impl Stacked {
         };
         let image_branch = match config.encoder {
             EncoderKind::PerBlock => {
-                Some(ImageBranch::new(&place.at("image"), image, config.variant)?)
+                Some(ImageBranch::new(&place.at("image"), image, config.needs.norm)?)
             }
             EncoderKind::Shared | EncoderKind::Frozen => None,
         };
-        let head = BlockHead::new(&place, input, config.classes, config.variant)?;
+        let head = Head::new(&place, input, config.classes, &config.needs)?;
         Ok(Self { image_branch, head, parameters: builder.into_stacked() })
     }
 }
@@ -59,12 +59,12 @@ impl StackedBlocks for Stacked {
 
     fn encode(&self, images: &Tensor, keys: &[StreamKey]) -> Result<Tensor> {
         match &self.image_branch {
-            Some(branch) => branch.forward_stacked(&images.unsqueeze(0)?, Passes::Train(keys)),
+            Some(branch) => branch.forward(&images.unsqueeze(0)?, Passes::Train(keys)),
             None => candle_core::bail!("blocks that share an image branch have none of their own"),
         }
     }
 
     fn logits(&self, features: &Tensor, z: &Tensor, keys: &[StreamKey]) -> Result<Tensor> {
-        self.head.forward_stacked(features, z, Passes::Train(keys))
+        self.head.forward(features, z, None, Passes::Train(keys))
     }
 }

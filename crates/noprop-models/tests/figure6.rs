@@ -6,9 +6,10 @@ use Layer::{BatchNorm, Conv, Fc, Flatten, MaxPool, Relu};
 use candle_core::{D, Device, Result, Tensor};
 use noprop_kernels::random::{StreamKey, normal, uniform};
 use noprop_method::{
-    BlockInput, Denoiser, EncoderKind, ParameterBuilder, ParameterKind, Part, Pass, Seed,
+    BlockInput, Denoiser, EncoderKind, Needs, ParameterBuilder, ParameterKind, Part, Pass, Readout,
+    Seed,
 };
-use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
 
 const IMAGES: usize = 6;
 const CLASSES: usize = 10;
@@ -42,13 +43,6 @@ const JOINT_RIGHT: &[Layer] = &[Fc(256), Relu, Fc(128), Relu, Fc(CLASSES)];
 enum Side {
     Left,
     Right,
-}
-
-fn side(variant: Variant) -> Side {
-    match variant {
-        Variant::DiscreteTime | Variant::Backprop => Side::Left,
-        Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => Side::Right,
-    }
 }
 
 /// The figure, run with the parameters of a built network.
@@ -189,29 +183,29 @@ fn networks_are_those_of_figure_6() {
     let draw = |word, count: usize| normal(StreamKey::derive(3, &[word]), count, &Device::Cpu);
     let images = draw(1, IMAGES * 784).unwrap().reshape((IMAGES, 1, 28, 28)).unwrap();
     let time = &uniform(StreamKey::derive(3, &[2]), IMAGES, &Device::Cpu).unwrap();
-    let of_all = |variant| {
+    let of_all = |(method, side, needs)| {
         [Embedding::Onehot, Embedding::Learned { dimension: 20 }, Embedding::Prototype]
-            .map(|embedding| (variant, embedding))
+            .map(|embedding| (method, side, needs, embedding))
     };
-    let variants = [
-        Variant::DiscreteTime,
-        Variant::Backprop,
-        Variant::ContinuousTime,
-        Variant::FlowMatching,
-        Variant::Adjoint,
+    let methods = [
+        ("dt", Side::Left, Needs::discrete_time(1, Readout::Softmax)),
+        ("backprop", Side::Left, Needs::backprop(1)),
+        ("ct", Side::Right, Needs::continuous_time(1, Readout::Softmax)),
+        ("fm", Side::Right, Needs::flow_matching(1)),
+        ("adjoint", Side::Right, Needs::adjoint()),
     ];
-    for (variant, embedding) in variants.into_iter().flat_map(of_all) {
-        let config = NetworkConfig::new(shape, CLASSES, 1).unwrap();
-        let config = config.variant(variant).embedding(embedding).encoder(EncoderKind::PerBlock);
+    for (method, side, needs, embedding) in methods.into_iter().flat_map(of_all) {
+        let config = NetworkConfig::new(shape, CLASSES, needs).unwrap();
+        let config = config.embedding(embedding).encoder(EncoderKind::PerBlock);
         let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
         let network = match Network::new(&config, source) {
             Ok(network) => network,
             // The baseline has vectors alone.
-            Err(_) if (variant, embedding) == (Variant::Adjoint, Embedding::Prototype) => continue,
-            Err(error) => panic!("{variant:?}, {embedding}: {error}"),
+            Err(_) if (method, embedding) == ("adjoint", Embedding::Prototype) => continue,
+            Err(error) => panic!("{method}, {embedding}: {error}"),
         };
         scramble(&network);
-        let (side, d) = (side(variant), embedding.dimension(CLASSES));
+        let d = embedding.dimension(CLASSES);
         let width = d.unwrap_or(784);
         let z = &draw(4, IMAGES * width).unwrap().reshape((IMAGES, width)).unwrap();
 
@@ -230,16 +224,16 @@ fn networks_are_those_of_figure_6() {
             }
         };
         assert!(figure.rest.is_empty(), "more than in the figure: {}", figure.rest[0].0);
-        assert_eq!(figure.trained, count(side, d), "{variant:?}, {embedding}");
+        assert_eq!(figure.trained, count(side, d), "{method}, {embedding}");
 
         let features = &network.encode(Part::Block(1), &images, Pass::Eval).unwrap();
-        assert!(close(features, &image), "{variant:?}, {embedding}: image column");
+        assert!(close(features, &image), "{method}, {embedding}: image column");
         let input = BlockInput { block: 1, features, z, time, pass: Pass::Eval };
         let ours = network.logits(input).unwrap();
-        assert!(close(&ours, &logits.unwrap()), "{variant:?}, {embedding}: logits");
+        assert!(close(&ours, &logits.unwrap()), "{method}, {embedding}: logits");
         let norms = network.parameters().iter().any(|parameter| {
             parameter.kind == ParameterKind::Buffer && parameter.part == Part::Block(1)
         });
-        assert_eq!(norms, side == Side::Left, "{variant:?}: batch norm is on the left alone");
+        assert_eq!(norms, side == Side::Left, "{method}: batch norm is on the left alone");
     }
 }

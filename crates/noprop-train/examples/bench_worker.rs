@@ -18,8 +18,8 @@ use candle_core::{DType, Device, Tensor};
 use noprop_data::{Dataset, DatasetName, Split, hold_out, load};
 use noprop_kernels::{Backend, Precision};
 use noprop_method::{
-    BlockInput, Denoiser, DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, ParameterKind,
-    Pass, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
+    BlockInput, Denoiser, DiscreteTime, EncoderKind, LossWeight, Needs, ParameterBuilder,
+    ParameterKind, Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{TrainConfig, Trainer, Unit, peak_memory_bytes, write_weights};
@@ -119,8 +119,9 @@ impl Worker {
             Some("bf16") => Precision::Bf16,
             Some(other) => return Err(format!("no precision {other}").into()),
         };
+        let needs = Needs::discrete_time(setup.blocks, Readout::Softmax);
         let config =
-            NetworkConfig::new(ImageShape { channels, height, width }, data.classes, setup.blocks)?
+            NetworkConfig::new(ImageShape { channels, height, width }, data.classes, needs)?
                 .encoder(setup.encoder)
                 .precision(precision)
                 .backend(backend);

@@ -31,12 +31,15 @@
 //! ```
 //! use candle_core::{Device, Tensor};
 //! use noprop_data::Split;
-//! use noprop_method::{DiscreteTime, LossWeight, ParameterBuilder, Schedule, ScheduleKind, Seed};
+//! use noprop_method::{
+//!     DiscreteTime, LossWeight, Needs, ParameterBuilder, Readout, Schedule, ScheduleKind, Seed,
+//! };
 //! use noprop_models::{ImageShape, Network, NetworkConfig};
 //! use noprop_train::{TrainConfig, Trainer};
 //!
 //! let (seed, device) = (Seed(1), Device::Cpu);
-//! let config = NetworkConfig::new(ImageShape { channels: 1, height: 16, width: 16 }, 2, 3)?;
+//! let needs = Needs::discrete_time(3, Readout::Softmax);
+//! let config = NetworkConfig::new(ImageShape { channels: 1, height: 16, width: 16 }, 2, needs)?;
 //! let network = Network::new(&config, ParameterBuilder::seeded(seed, &device))?;
 //! let method = DiscreteTime::new(Schedule::new(ScheduleKind::Cosine, 3)?, 0.1, LossWeight::Uniform)?;
 //!

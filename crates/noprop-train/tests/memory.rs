@@ -5,7 +5,8 @@
 use candle_core::Device;
 use noprop_data::Dataset;
 use noprop_method::{
-    Denoiser, DiscreteTime, LossWeight, ParameterBuilder, Schedule, ScheduleKind, Seed,
+    Denoiser, DiscreteTime, LossWeight, Needs, ParameterBuilder, Readout, Schedule, ScheduleKind,
+    Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{TrainConfig, Trainer};
@@ -18,7 +19,8 @@ static ALLOCATOR: PeakAlloc = PeakAlloc;
 fn beyond_parameters(blocks: usize, dataset: &Dataset) -> usize {
     let before = ALLOCATOR.current_usage();
     let shape = ImageShape { channels: 1, height: 28, width: 28 };
-    let config = NetworkConfig::new(shape, 10, blocks).unwrap();
+    let config =
+        NetworkConfig::new(shape, 10, Needs::discrete_time(blocks, Readout::Softmax)).unwrap();
     let source = ParameterBuilder::seeded(Seed(0), &Device::Cpu);
     let network = Network::new(&config, source).unwrap();
     let schedule = Schedule::new(ScheduleKind::Cosine, blocks).unwrap();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use noprop_data::{Split, picked};
 use noprop_method::{
-    Denoiser, Integration, MethodError, Sampler, SamplerKind, Schedule, Seed, Solver, classify,
+    Integration, NoiseLevels, Sampler, SamplerKind, ScheduleSource, Seed, classify,
 };
 use noprop_plot::{
     AccuracyCurve, AccuracyOverSteps, ConfusionMatrix, DenoisingPath, Figure, LossCurves,
@@ -19,7 +19,6 @@ use noprop_train::{Evaluation, Event, accuracies, evaluate};
 use crate::error::{Context, Result};
 use crate::eval_images::EvalImages;
 use crate::kept::Moved;
-use crate::method::Method;
 use crate::progress::Progress;
 use crate::trained::Trained;
 
@@ -48,7 +47,7 @@ pub fn plot(
     let own = EvalImages::unchanged(&trained, moved, progress)?;
     let images = trained.experiment.seen(&own.part.images)?.to_device(device)?;
     let sampler = trained.experiment.setup.sampler();
-    let test = evaluate(&trained.network, &*trained.objective, &images, &sampler)?;
+    let test = evaluate(&trained.network, &*trained.method, &images, &sampler)?;
     let mut figures = draw(&trained, &images, &test)?;
     if let Some(figure) = steps(&trained, &images)? {
         figures.extend(save(&figure, &trained.run.figures().join("accuracy-by-steps"))?);
@@ -161,22 +160,17 @@ fn records(trained: &Trained, test: &Evaluation, gallery: &mut Gallery<'_>) -> R
 fn schedule(trained: &Trained) -> Result<Option<ScheduleFigure>> {
     /// The levels at which a learned schedule is drawn.
     const LEVELS: usize = 50;
-    let config = &trained.experiment.setup;
-    let (title, schedule, weights) = match (config.method, trained.network.schedule()) {
-        (Method::Dt, _) => {
-            let objective = config.discrete_time()?;
-            let schedule = objective.schedule().clone();
-            let title = format!("The {} schedule, T = {}", config.schedule, schedule.steps());
-            let weights = (1..=schedule.steps()).map(|t| objective.weight(t)).collect();
-            (title, schedule, weights)
+    let Some(NoiseLevels { schedule, weights }) =
+        trained.method.noise_levels(&trained.network, LEVELS)?
+    else {
+        return Ok(None);
+    };
+    let title = match trained.method.needs().schedule {
+        ScheduleSource::Network => format!("The learned schedule, at {LEVELS} levels"),
+        ScheduleSource::Method => {
+            let kind = trained.experiment.setup.schedule;
+            format!("The {kind} schedule, T = {}", schedule.steps())
         }
-        (Method::Ct, Some(learned)) => {
-            let schedule = Schedule::from_alpha_bars(learned.alpha_bars(LEVELS)?)
-                .map_err(MethodError::from)?;
-            let weights = config.continuous_time()?.weights_at(learned, LEVELS)?;
-            (format!("The learned schedule, at {LEVELS} levels"), schedule, weights)
-        }
-        (Method::Ct | Method::Fm | Method::Backprop | Method::Adjoint, _) => return Ok(None),
     };
     Ok(Some(ScheduleFigure {
         title,
@@ -190,27 +184,21 @@ fn schedule(trained: &Trained) -> Result<Option<ScheduleFigure>> {
 /// so a training does not end with it.
 fn steps(trained: &Trained, images: &Split) -> Result<Option<AccuracyOverSteps>> {
     let config = &trained.experiment.setup;
-    let Some(partition) = config.partition()? else {
+    let Some(partition) = trained.method.partition() else {
         return Ok(None);
-    };
-    let solvers: &[Solver] = match config.method {
-        Method::Ct => &[Solver::EULER, Solver::HEUN, Solver::Posterior],
-        Method::Dt | Method::Fm | Method::Backprop | Method::Adjoint => {
-            &[Solver::EULER, Solver::HEUN]
-        }
     };
     let rows = picked(config.seed, images.len(), STEPS_IMAGES);
     let chosen = images.select(&rows)?;
     let fitting = STEPS.into_iter().filter(|&steps| partition.all_have_a_step(steps));
     let steps: Vec<NonZeroU32> = fitting.filter_map(NonZeroU32::new).collect();
     let mut series = Vec::new();
-    for &solver in solvers {
+    for &solver in config.method.solvers {
         let sampler = |&steps: &NonZeroU32| {
             let integration = Some(Integration { solver, steps });
             Sampler { integration, ..config.sampler() }
         };
         let samplers: Vec<Sampler> = steps.iter().map(sampler).collect();
-        let found = accuracies(&trained.network, &*trained.objective, &chosen, &samplers)?;
+        let found = accuracies(&trained.network, &*trained.method, &chosen, &samplers)?;
         let points = steps.iter().map(|steps| f64::from(steps.get())).zip(found).collect();
         series.push(Series { name: solver.to_string(), points });
     }
@@ -269,7 +257,7 @@ fn paths(
     let (pictures, _) = images.batch(&chosen)?;
     let sampler =
         Sampler { seed: Seed(trained.experiment.setup.seed), ..Sampler::once(SamplerKind::Mean) };
-    let answer = classify(&trained.network, &*trained.objective, &pictures, &chosen, &sampler)?;
+    let answer = classify(&trained.network, &*trained.method, &pictures, &chosen, &sampler)?;
     let per_block: Vec<Vec<Vec<f32>>> =
         answer.per_block.iter().map(Tensor::to_vec2).collect::<candle_core::Result<_>>()?;
     let sample = |(index, &row): (usize, &u32)| {

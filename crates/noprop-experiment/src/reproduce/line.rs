@@ -118,7 +118,7 @@ impl<'a> Line<'a> {
 fn asked(plan: &Plan<'_>, item: &Item) -> Vec<(Images, SamplerKind)> {
     let mut asked = Vec::new();
     if plan.request.what.needs_accuracy() {
-        asked.extend(item.samplers.iter().map(|&sampler| (Images::Test, sampler)));
+        asked.extend(item.setup.method.samplers.iter().map(|&sampler| (Images::Test, sampler)));
     }
     if plan.request.what.needs_training_accuracy() {
         asked.push((Images::Training, SamplerKind::Stochastic));

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use noprop_data::{DatasetName, Presence};
-use noprop_method::SamplerKind;
+use noprop_method::{MethodKind, Time};
 
 use super::target::{Recipe, Target};
 use super::worker::{Classification, Command, Training, Worker};
 use crate::error::{Context, Error, Result, bail, ensure};
 use crate::layers::Layers;
-use crate::method::Method;
 use crate::paper::PaperData;
 use crate::preset::Preset;
 use crate::settings::Settings;
@@ -55,8 +54,6 @@ pub struct Item {
     pub recipe: Recipe,
     /// The settings, with the epochs of the preset: the paper's, where the paper has the data set.
     pub setup: Setup,
-    /// The samplers that differ for the method, the paper's first.
-    pub samplers: &'static [SamplerKind],
     /// The solver's steps of a classification in place of the preset's, where time is continuous.
     pub eval_steps: Option<u32>,
     /// The solver's steps that a training is given in place of the preset's.
@@ -108,7 +105,7 @@ impl<'a> Plan<'a> {
                 items.push(Item::new(data.clone(), recipe, request.eval_steps)?);
             }
         }
-        let continuous = |item: &Item| item.setup.method.is_continuous();
+        let continuous = |item: &Item| item.setup.method.time == Time::Continuous;
         if request.eval_steps.is_some() && !items.is_empty() && !items.iter().any(continuous) {
             let what = request.what.name();
             let reason = format!("is for rows of ct, fm and adjoint, and {what} has none");
@@ -143,21 +140,17 @@ impl Item {
     fn new(data: Source, recipe: Recipe, eval_steps: Option<u32>) -> Result<Self> {
         let method = recipe.row.method;
         let usual = resolved(&data, recipe, Settings::default())?;
-        let eval_steps = eval_steps
-            .filter(|&steps| method.is_continuous() && usize::try_from(steps) != Ok(usual.steps));
+        let eval_steps = eval_steps.filter(|&steps| {
+            method.time == Time::Continuous && usize::try_from(steps) != Ok(usual.steps)
+        });
         // The adjoint method trains with its steps as well: there they stay the paper's.
-        let training_steps = eval_steps.filter(|_| method != Method::Adjoint);
+        let training_steps = eval_steps.filter(|_| method != MethodKind::ADJOINT);
         let setup = match training_steps {
             None => usual,
             Some(_) => resolved(&data, recipe, with_steps(training_steps))?,
         };
-        setup.objective().with_context(|| format!("the row {}", recipe.name()))?;
-        let samplers = match method {
-            Method::Dt | Method::Ct => &[SamplerKind::Stochastic, SamplerKind::Mean][..],
-            // No noise enters after the start, so both samplers are the same.
-            Method::Fm | Method::Backprop | Method::Adjoint => &[SamplerKind::Stochastic],
-        };
-        Ok(Self { data, recipe, setup, samplers, eval_steps, training_steps })
+        setup.build_method().with_context(|| format!("the row {}", recipe.name()))?;
+        Ok(Self { data, recipe, setup, eval_steps, training_steps })
     }
 
     fn training(&self, epochs: u32, seed: u32, run: PathBuf) -> Result<Training> {
@@ -192,7 +185,7 @@ impl Item {
     /// The solver's steps of a classification, where time is continuous.
     pub fn solver_steps(&self) -> Option<usize> {
         let steps = self.eval_steps.map_or(self.setup.steps, |steps| steps as usize);
-        self.setup.method.is_continuous().then_some(steps)
+        (self.setup.method.time == Time::Continuous).then_some(steps)
     }
 }
 
@@ -282,9 +275,10 @@ mod tests {
     /// The paper's data are trained with the paper's settings.
     #[test]
     fn a_row_has_the_papers_settings() {
-        let fm = Recipe { row: Row::new(Method::Fm, Embedding::Onehot), change: Change::Nothing };
+        let fm =
+            Recipe { row: Row::new(MethodKind::FM, Embedding::Onehot), change: Change::Nothing };
         let cifar = Item::new(Source::Known(DatasetName::Cifar100), fm, None).unwrap();
-        assert_eq!((cifar.usual_epochs(), cifar.samplers.len()), (1000, 1));
+        assert_eq!((cifar.usual_epochs(), cifar.setup.method.samplers.len()), (1000, 1));
         let training = cifar.training(7, 2, "run".into()).unwrap();
         assert_eq!(training.preset.to_string(), "paper-cifar100-fm");
         assert_eq!((training.expected.epochs, training.expected.seed), (7, 2));

@@ -16,9 +16,9 @@ use super::target::Target;
 use super::words::{counted, duration};
 use super::worker::{Classification, Command, Images, Worker};
 use crate::error::Result;
-use crate::method::Method;
 use crate::paper::PaperData;
 use crate::source::Source;
+use noprop_method::MethodKind;
 
 /// The whole report. The same lines give the same text.
 pub fn markdown(
@@ -190,14 +190,14 @@ fn measures(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()
         )?;
     }
     let has = |method| lines.iter().any(|line| line.item.setup.method == method);
-    if has(Method::Ct) || has(Method::Fm) {
+    if has(MethodKind::CT) || has(MethodKind::FM) {
         writeln!(
             text,
             "- Ours: in ct and fm the epoch is chosen with fewer steps of the solver than classify at the end; in fm z_t lies on the path, \
              σ = 0 in Eq. 10, since the paper gives no value."
         )?;
     }
-    if has(Method::Adjoint) {
+    if has(MethodKind::ADJOINT) {
         writeln!(
             text,
             "- Ours: the adjoint method's solver, Euler's, and its block, that of fm; the paper names neither."

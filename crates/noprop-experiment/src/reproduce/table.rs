@@ -68,7 +68,7 @@ fn accuracy(plan: &Plan<'_>, line: &Line<'_>) -> Vec<Cell> {
         let seconds = line.paper.seconds.map(|seconds| format!("about {seconds} s"));
         cells.push(("training time: the paper", or_dash(seconds)));
     }
-    let mean = match line.item.samplers.contains(&SamplerKind::Mean) {
+    let mean = match line.item.setup.method.samplers.contains(&SamplerKind::Mean) {
         true => or_dash(line.mean.map(percent)),
         false => "(the same)".into(),
     };
@@ -107,7 +107,7 @@ fn ending(plan: &Plan<'_>, line: &Line<'_>) -> Vec<Cell> {
 
 /// The paper's sampler, and the steps of the solver where there is one.
 fn sampler(line: &Line<'_>) -> String {
-    let stochastic = line.item.samplers.contains(&SamplerKind::Mean);
+    let stochastic = line.item.setup.method.samplers.contains(&SamplerKind::Mean);
     match (stochastic, line.item.solver_steps()) {
         (true, None) => "`stochastic`".into(),
         (true, Some(steps)) => format!("`stochastic`, {steps} steps"),

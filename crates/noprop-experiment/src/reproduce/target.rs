@@ -1,9 +1,8 @@
 //! The parts of the paper that can be reproduced, and the rows of each.
 
-use noprop_method::Readout;
+use noprop_method::{MethodKind, Readout, Time};
 use noprop_models::{Embedding, EmbeddingStart};
 
-use crate::method::Method;
 use crate::paper::{PaperData, Row};
 use crate::settings::Settings;
 use crate::source::Source;
@@ -49,14 +48,14 @@ impl Target {
             rows.iter().flat_map(changed).collect()
         };
         let onehot = Row::ALL.into_iter().filter(|row| row.embedding == Embedding::Onehot);
-        let dt = |embedding| Row::new(Method::Dt, embedding);
+        let dt = |embedding| Row::new(MethodKind::DT, embedding);
         match self {
             Self::Table1 => of(&Row::ALL, &[Change::Nothing]),
             Self::Table2 => of(&onehot.collect::<Vec<_>>(), &[Change::Nothing]),
             Self::Fig2 => of(&[dt(Embedding::Prototype)], &[Change::Nothing]),
             Self::Fig3 => {
                 let continuous: Vec<Row> =
-                    onehot.filter(|row| row.method.is_continuous()).collect();
+                    onehot.filter(|row| row.method.time == Time::Continuous).collect();
                 of(&continuous, &[Change::Nothing])
             }
             Self::Fig4 => of(
@@ -180,4 +179,4 @@ impl Change {
 }
 
 /// The row that Table 2 measures memory against.
-pub const BASELINE: Row = Row::new(Method::Backprop, Embedding::Onehot);
+pub const BASELINE: Row = Row::new(MethodKind::BACKPROP, Embedding::Onehot);

@@ -2,7 +2,8 @@
 
 use candle_core::Device;
 use noprop_method::{
-    DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Part, Schedule, ScheduleKind, Seed,
+    DiscreteTime, EncoderKind, LossWeight, Needs, ParameterBuilder, Part, Readout, Schedule,
+    ScheduleKind, Seed,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
 use noprop_train::{Decay, Order, TrainConfig, Trainer};
@@ -16,7 +17,8 @@ const STEPS: usize = 3;
 
 fn network(embedding: Embedding) -> Network {
     let image = ImageShape { channels: 1, height: 28, width: 28 };
-    let config = NetworkConfig::new(image, 10, BLOCKS).unwrap();
+    let config =
+        NetworkConfig::new(image, 10, Needs::discrete_time(BLOCKS, Readout::Softmax)).unwrap();
     let config = config.encoder(EncoderKind::PerBlock).embedding(embedding);
     let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
     Network::new(&config, source).unwrap()

@@ -8,8 +8,8 @@ use crate::killed::KilledAfter;
 use crate::support::{few_images, go_on, go_on_saving};
 use candle_core::Device;
 use noprop_method::{
-    DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind, Schedule,
-    ScheduleKind, Seed,
+    DiscreteTime, EncoderKind, LossWeight, Needs, ParameterBuilder, Readout, Sampler, SamplerKind,
+    Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
@@ -43,7 +43,9 @@ impl Training {
 
     fn network(self) -> Network {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let config = NetworkConfig::new(image, 10, BLOCKS).unwrap().encoder(self.encoder);
+        let config = NetworkConfig::new(image, 10, Needs::discrete_time(BLOCKS, Readout::Softmax))
+            .unwrap()
+            .encoder(self.encoder);
         Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
     }
 

@@ -1,0 +1,246 @@
+//! The methods by name: the settings that each has, and how it is built from them.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::ops::Deref;
+use std::str::FromStr;
+
+use noprop_schedule::ScheduleKind;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::{Integration, LossWeight, Method, MethodError, Readout, SamplerKind, Seed, Solver};
+
+/// The most steps of a solver that a setting may ask for.
+const MAX_STEPS: u32 = 1000;
+
+/// A method by its name.
+#[derive(Clone, Copy)]
+pub struct MethodKind(&'static MethodFacts);
+
+impl MethodKind {
+    /// All methods. A new method is one more file, and one more name here.
+    pub const ALL: &'static [Self] = &[Self::DT, Self::CT, Self::FM, Self::BACKPROP, Self::ADJOINT];
+
+    /// The method with these facts.
+    pub(crate) const fn new(facts: &'static MethodFacts) -> Self {
+        Self(facts)
+    }
+
+    /// Returns whether the method has `setting`.
+    pub fn has(self, setting: Setting) -> bool {
+        self.settings.contains(&setting)
+    }
+
+    /// The names of the methods for which `is` holds, in words: "ct, fm and adjoint".
+    pub fn names(is: impl Fn(Self) -> bool) -> String {
+        let names: Vec<&str> =
+            Self::ALL.iter().filter(|kind| is(**kind)).map(|kind| kind.name).collect();
+        match names.as_slice() {
+            [] => "none".into(),
+            [name] => format!("the method {name}"),
+            [others @ .., last] => format!("the methods {} and {last}", others.join(", ")),
+        }
+    }
+
+    /// `steps` steps of `solver`, or of the method's usual solver.
+    ///
+    /// # Errors
+    /// [`MethodError::OutOfRange`] for a number of steps that is out of bounds.
+    pub fn integration(
+        self,
+        solver: Option<Solver>,
+        steps: usize,
+    ) -> Result<Integration, MethodError> {
+        let within = u32::try_from(steps).ok().filter(|&steps| steps <= MAX_STEPS);
+        let steps = within.and_then(NonZeroU32::new).ok_or_else(|| MethodError::OutOfRange {
+            name: "steps",
+            expected: "between 1 and 1000",
+            value: steps.to_string(),
+        })?;
+        let usual = self.solvers.first().copied().unwrap_or(Solver::EULER);
+        Ok(Integration { solver: solver.unwrap_or(usual), steps })
+    }
+
+    /// Builds the method.
+    ///
+    /// # Errors
+    /// [`MethodError`] for a setting that is outside its range.
+    pub fn build(self, settings: &MethodSettings) -> Result<Box<dyn Method>, MethodError> {
+        (self.0.build)(settings)
+    }
+}
+
+/// The facts about a method.
+pub struct MethodFacts {
+    /// The name in settings.
+    pub name: &'static str,
+    /// The title in tables and model cards.
+    pub title: &'static str,
+    /// One line of help.
+    pub summary: &'static str,
+    /// The time between noise and embedding.
+    pub time: Time,
+    /// The settings that the method has, of those that not all methods have.
+    pub settings: &'static [Setting],
+    /// The solvers that the method takes, the usual one first; empty where time is discrete.
+    pub solvers: &'static [Solver],
+    /// The samplers that differ: with several, noise enters the chain after its start.
+    pub samplers: &'static [SamplerKind],
+    /// The usual length of class embeddings.
+    pub embedding_length: EmbeddingLength,
+    /// The settings, as TOML, that go on top of a preset that was made for discrete time.
+    pub defaults: &'static str,
+    /// Builds the method from settings.
+    pub(crate) build: fn(&MethodSettings) -> Result<Box<dyn Method>, MethodError>,
+}
+
+/// The time between noise and embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// T steps, a block for each.
+    Discrete,
+    /// 0..=1, in steps of a solver.
+    Continuous,
+}
+
+/// A setting that not all methods have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// A fixed noise schedule.
+    Schedule,
+    /// η, the weight of the denoising term.
+    Eta,
+    /// The weight of each block's error.
+    LossWeight,
+    /// Blocks that share time between them.
+    Intervals,
+    /// The rule from the last embedding to a class.
+    Readout,
+    /// σ of the path (Eq. 10).
+    PathNoise,
+    /// The order in which blocks learn from mini-batches.
+    Order,
+}
+
+/// The usual length of class embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmbeddingLength {
+    /// 1.
+    One,
+    /// A tenth of their dimension d, and at least 1. The path starts from noise of length √d, in which short embeddings of many
+    /// classes drown; a tenth was measured to learn at d = 100 and to be best at d = 10 (docs/results.md).
+    TenthOfDimension,
+}
+
+/// The settings that a method is built from. Each method reads those that it has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MethodSettings {
+    /// T where time is discrete, else the solver's steps.
+    pub steps: usize,
+    /// The solver; without it the method's usual one.
+    pub solver: Option<Solver>,
+    /// B, the number of blocks that share continuous time.
+    pub intervals: usize,
+    /// The noise schedule of discrete time.
+    pub schedule: ScheduleKind,
+    /// η.
+    pub eta: f64,
+    /// The weight of each block's error.
+    pub loss_weight: LossWeight,
+    /// The rule from the last embedding to a class.
+    pub readout: Readout,
+    /// σ of the path (Eq. 10).
+    pub path_noise: f64,
+    /// The seed of the training.
+    pub seed: Seed,
+}
+
+impl Deref for MethodKind {
+    type Target = MethodFacts;
+
+    fn deref(&self) -> &MethodFacts {
+        self.0
+    }
+}
+
+impl PartialEq for MethodKind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for MethodKind {}
+
+impl fmt::Debug for MethodKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl fmt::Display for MethodKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl FromStr for MethodKind {
+    type Err = MethodError;
+
+    fn from_str(name: &str) -> Result<Self, MethodError> {
+        let known = Self::ALL.iter().copied().find(|kind| kind.name == name);
+        known.ok_or_else(|| MethodError::UnknownMethod { name: name.into() })
+    }
+}
+
+impl Serialize for MethodKind {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for MethodKind {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: MethodSettings = MethodSettings {
+        steps: 4,
+        solver: None,
+        intervals: 1,
+        schedule: ScheduleKind::Cosine,
+        eta: 1.0,
+        loss_weight: LossWeight::Uniform,
+        readout: Readout::Softmax,
+        path_noise: 0.0,
+        seed: Seed(1),
+    };
+
+    /// A method that is listed can be named, is built from its usual settings, and needs as many blocks as it has.
+    #[test]
+    fn every_method_is_built_by_its_name() {
+        for &kind in MethodKind::ALL {
+            assert_eq!(kind.name.parse::<MethodKind>().unwrap(), kind);
+            let method = kind.build(&SETTINGS).unwrap();
+            assert_eq!(method.needs().blocks, method.blocks(), "{kind}");
+            assert_eq!(method.partition().is_some(), kind.time == Time::Continuous, "{kind}");
+            assert_eq!(kind.solvers.is_empty(), kind.time == Time::Discrete, "{kind}");
+            let divided = kind.build(&MethodSettings { intervals: 2, ..SETTINGS }).unwrap();
+            assert_eq!(divided.blocks() == 2, kind.has(Setting::Intervals), "{kind}");
+        }
+        assert!("dtt".parse::<MethodKind>().is_err());
+    }
+
+    #[test]
+    fn a_solver_has_a_bounded_number_of_steps() {
+        for steps in [0, 1001, usize::MAX] {
+            assert!(MethodKind::CT.integration(None, steps).is_err());
+        }
+        let usual = MethodKind::CT.integration(None, 1000).unwrap();
+        assert_eq!((usual.solver, usual.steps.get()), (Solver::Posterior, 1000));
+    }
+}
