@@ -284,7 +284,7 @@ mod tests {
         let args = reproduce(&["fig3", "--rows", "dt-onehot", "--dataset", "mnist-sample"]);
         assert!(Plan::new(&request(&args), &program(&args)).is_err());
         let args = reproduce(&["fig3", "--dataset", "mnist-sample", "folder:a/mnist-sample"]);
-        let same = Plan::new(&request(&args), &program(&args));
-        assert!(same.is_err(), "their runs would have the same names");
+        let refused = Plan::new(&request(&args), &program(&args)).is_err();
+        assert!(refused, "their runs would have the same names");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use noprop_experiment::shell::quoted;
 use noprop_experiment::{
-    Blocks, Ending, Finished, Means, NewRun, Progress, UnitsRun, resume, train, train_units,
+    Blocks, Ending, Finished, Means, NewRun, Progress, resume, resume_units, train, train_units,
 };
 use noprop_train::Ranks;
 
@@ -95,23 +95,22 @@ fn run_units(
     means: Means<'_>,
     progress: &mut dyn Progress,
 ) -> Result<()> {
-    let units_run = match &args.resume {
+    let trained = match &args.resume {
         Some(run) => {
             ensure!(
                 args.epochs.is_none(),
                 "--epochs cannot be changed for blocks that are trained apart"
             );
-            UnitsRun::Of { run: run.clone(), moved: args.moved(), existing: args.existing() }
+            resume_units((run, args.existing()), &args.moved(), blocks, means, progress)?
         }
         None => {
             ensure!(
                 args.out.is_some(),
                 "--blocks needs --out DIR, the run that all processes of the training share"
             );
-            UnitsRun::Join(new_run(args))
+            train_units(&new_run(args), blocks, means, progress)?
         }
     };
-    let trained = train_units(&units_run, blocks, means, progress)?;
     let run = quoted(&trained.run);
     if args.json {
         let units: Vec<String> = trained.units.iter().map(ToString::to_string).collect();

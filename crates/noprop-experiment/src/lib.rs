@@ -77,4 +77,4 @@ pub use setup::Setup;
 pub use source::Source;
 pub use train::{Ending, Means, NewRun, resume, train};
 pub use trained::Trained;
-pub use units::{Blocks, Status, TrainedUnits, UnitsRun, merge, status, train_units};
+pub use units::{Blocks, Status, TrainedUnits, merge, resume_units, status, train_units};

@@ -110,46 +110,46 @@ pub struct TrainedUnits {
     pub stopped: Option<(u32, u32)>,
 }
 
-/// The run of units that are to be trained.
-#[derive(Debug, Clone)]
-pub enum UnitsRun {
-    /// A new one, or one that other processes began with the same settings. It needs a folder to write.
-    Join(NewRun),
-    /// One that is there, with its settings.
-    Of {
-        /// The run directory.
-        run: PathBuf,
-        /// The place of its data now.
-        moved: Moved,
-        /// The treatment of the units' own folders that are there already.
-        existing: Existing,
-    },
-}
-
-/// Trains some units of a training, for other processes to train the rest into the same run.
+/// Trains some units of a new training, or of one that other processes began with the same settings, into the run that they share.
 ///
 /// # Errors
 /// If the settings, the data and the run do not go together, or if the blocks need each other in every step. If training fails.
 pub fn train_units(
-    run: &UnitsRun,
+    new: &NewRun,
     blocks: &Blocks,
     means: Means<'_>,
     progress: &mut dyn Progress,
 ) -> Result<TrainedUnits> {
-    let (task, path, existing) = match run {
-        UnitsRun::Of { run, moved, existing } => {
-            let task = Task::of_run(&RunDirectory::open(run)?, moved, None, means.device)?;
-            task.experiment.check_resumable(run)?;
-            (task, run, *existing)
-        }
-        UnitsRun::Join(new) => {
-            let Some(out) = &new.out else {
-                return Err(Error::setting("out", "names the run that all processes share"));
-            };
-            let data_dir = new.data_dir.as_deref();
-            (Task::new(&new.layers, data_dir, means.device, progress)?, out, new.existing)
-        }
+    let Some(out) = &new.out else {
+        return Err(Error::setting("out", "is needed: it is the run that all processes share"));
     };
+    let task = Task::new(&new.layers, new.data_dir.as_deref(), means.device, progress)?;
+    carry_out(&task, (out, new.existing), blocks, means, progress)
+}
+
+/// Trains some units of a run that is there, with its settings. `existing` is the treatment of their own folders.
+///
+/// # Errors
+/// As for [`train_units`].
+pub fn resume_units(
+    (run, existing): (&Path, Existing),
+    moved: &Moved,
+    blocks: &Blocks,
+    means: Means<'_>,
+    progress: &mut dyn Progress,
+) -> Result<TrainedUnits> {
+    let task = Task::of_run(&RunDirectory::open(run)?, moved, None, means.device)?;
+    task.experiment.check_resumable(run)?;
+    carry_out(&task, (run, existing), blocks, means, progress)
+}
+
+fn carry_out(
+    task: &Task,
+    (path, existing): (&Path, Existing),
+    blocks: &Blocks,
+    means: Means<'_>,
+    progress: &mut dyn Progress,
+) -> Result<TrainedUnits> {
     let setup = &task.experiment.setup;
     refuse_inside_data(path, &setup.dataset)?;
     memory::check(&task.experiment, means.device, means.workers(), progress)?;
