@@ -9,6 +9,7 @@ mod ci;
 mod fetch;
 mod mpi;
 mod program;
+mod same_bytes;
 mod sanitize;
 mod slurm;
 
@@ -38,6 +39,8 @@ enum Chore {
     FetchCifar100(fetch::Options),
     /// Measure speed and memory, side by side with PyTorch
     Bench(bench::Options),
+    /// Train the same short trainings with two builds of noprop and compare their weights byte for byte
+    SameBytes(same_bytes::Options),
     /// Run what must hold before a change lands: format, lints, documentation, tests
     Ci,
     /// Run the kernels' tests under AddressSanitizer (x86-64 Linux)
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Chore::FetchCifar10(options) => fetch::run(DatasetName::Cifar10, &options),
         Chore::FetchCifar100(options) => fetch::run(DatasetName::Cifar100, &options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::SameBytes(options) => same_bytes::run(&options),
         Chore::Ci => ci::run(),
         Chore::Sanitize => sanitize::run(),
         Chore::TestSlurm => slurm::run(),

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// All on this machine, on the loopback address.
-const MPIRUN: [&str; 11] = [
+pub const MPIRUN: [&str; 11] = [
     "--allow-run-as-root",
     "--oversubscribe",
     "--mca",
