@@ -114,8 +114,8 @@ impl From<Precision> for noprop_kernels::Precision {
     }
 }
 
-/// The most steps of a solver.
-const MAX_SOLVER_STEPS: usize = 1000;
+/// The most blocks of a chain, and the most steps of a solver: settings come from strangers' files too.
+const MAX_STEPS: usize = 1000;
 
 /// Everything that a run's results depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -331,6 +331,11 @@ impl RunConfig {
     pub fn discrete_time(&self) -> Result<DiscreteTime> {
         ensure!(self.solver.is_none(), "--solver is for the methods ct, fm and adjoint");
         self.refuse_intervals()?;
+        ensure!(
+            (1..=MAX_STEPS).contains(&self.steps),
+            "steps must be between 1 and {MAX_STEPS}, got {}",
+            self.steps
+        );
         let schedule = Schedule::new(self.schedule, self.steps)?;
         Ok(DiscreteTime::new(schedule, self.eta, self.weight())?.readout(self.readout))
     }
@@ -366,10 +371,10 @@ impl RunConfig {
     /// How images are classified where time is continuous, unless flags say otherwise.
     pub fn integration(&self, solver: Option<Solver>, steps: Option<usize>) -> Result<Integration> {
         let steps = steps.unwrap_or(self.steps);
-        let within = u32::try_from(steps).ok().filter(|_| steps <= MAX_SOLVER_STEPS);
-        let steps = within.and_then(NonZeroU32::new).with_context(|| {
-            format!("steps must be between 1 and {MAX_SOLVER_STEPS}, got {steps}")
-        })?;
+        let within = u32::try_from(steps).ok().filter(|_| steps <= MAX_STEPS);
+        let steps = within
+            .and_then(NonZeroU32::new)
+            .with_context(|| format!("steps must be between 1 and {MAX_STEPS}, got {steps}"))?;
         let usual = match self.method {
             Method::Ct => Solver::Posterior,
             Method::Dt | Method::Fm | Method::Backprop | Method::Adjoint => Solver::Euler,
