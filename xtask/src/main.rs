@@ -41,7 +41,7 @@ enum Chore {
     Bench(bench::Options),
     /// Train the same short trainings with two builds of noprop and compare their weights byte for byte
     SameBytes(same_bytes::Options),
-    /// Run what must hold before a change lands: format, lints, documentation, tests
+    /// Check format, lints, documentation, tests and packages; installs nothing
     Ci,
     /// Run the kernels' tests under AddressSanitizer (x86-64 Linux)
     Sanitize,
