@@ -3,12 +3,11 @@
 //! They need the Rust toolchain and a C compiler, and install nothing. `.ci/run` calls this chore and adds the tests of Slurm and MPI, whose
 //! programs it installs.
 
-use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::program::say;
+use crate::workspace::{self, report};
 
 /// The checks in the order in which they run: arguments of cargo.
 const CHECKS: [&str; 5] = [
@@ -23,16 +22,15 @@ const CHECKS: [&str; 5] = [
 
 /// Runs the checks, and stops at the first that fails.
 pub fn run() -> Result<()> {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    let root = workspace::root()?;
     for check in CHECKS {
-        say(&format!("cargo {check}"));
-        let status = Command::new(env!("CARGO"))
-            .args(check.split_whitespace())
-            .env("RUSTDOCFLAGS", "-D warnings")
-            .current_dir(root)
-            .status()?;
-        ensure!(status.success(), "cargo {check}: failed");
+        report(&format!("cargo {check}"));
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(check.split_whitespace()).current_dir(root);
+        if check.starts_with("doc") {
+            cargo.env("RUSTDOCFLAGS", "-D warnings");
+        }
+        ensure!(cargo.status()?.success(), "cargo {check}: failed");
     }
     Ok(())
 }

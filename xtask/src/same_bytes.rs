@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::mpi::MPIRUN;
-use crate::program::{self, say};
+use crate::workspace::{self, report};
 
 /// The two programs and the trainings to compare.
 #[derive(clap::Args)]
@@ -82,20 +82,10 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Trains everything with both programs, and fails if a training differs.
 pub fn run(options: &Options) -> Result<()> {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
-    let folder = program::target(root).join("same-bytes");
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    fs::create_dir_all(&folder)?;
-    // Copies, so that a build in the meantime does not change what runs.
-    let copy = |from: &Path, name: &str| -> Result<PathBuf> {
-        let to = folder.join(name);
-        fs::copy(from, &to).with_context(|| from.display().to_string())?;
-        Ok(to.canonicalize()?)
-    };
-    let (old, new) = (copy(&options.old, "old")?, copy(&options.new, "new")?);
+    let root = workspace::root()?;
+    let folder = workspace::fresh_folder(root, "same-bytes")?;
+    let old = workspace::copy(&options.old, &folder, "old")?;
+    let new = workspace::copy(&options.new, &folder, "new")?;
     let bench = Bench { old, new, folder };
     let wanted = || TRAININGS.iter().filter(|(name, ..)| name.contains(&options.only));
     ensure!(wanted().count() > 0, "no training has `{}` in its name", options.only);
@@ -108,7 +98,7 @@ pub fn run(options: &Options) -> Result<()> {
             Err(error) => ("FAILED", format!("{error:#}")),
         };
         different += usize::from(matches!(state, "DIFFERENT" | "FAILED"));
-        say(&format!("{state:9}  {name:30}  {detail}"));
+        report(&format!("{state:9}  {name:30}  {detail}"));
     }
     ensure!(
         different == 0,
@@ -178,7 +168,7 @@ impl Bench {
             }
             sleep(Duration::from_millis(2));
         }
-        // It may have ended by itself, which the run then shows.
+        // If it has ended by itself, its log shows that.
         let _ = Command::new("kill").arg(training.id().to_string()).stderr(Stdio::null()).status();
         ensure!(training.wait()?.success(), "a training that was to stop failed");
         let events = fs::read_to_string(out.join("metrics.jsonl"))?;
@@ -215,7 +205,7 @@ impl Bench {
             return Ok(Some("mpirun is not installed".into()));
         }
         for program in [&self.old, &self.new] {
-            // Without the feature the program names it, and with it the method that cannot be: so nothing is trained.
+            // Zero epochs are refused, so nothing is trained. Without the feature the error names the feature.
             let mut command = train(Command::new(program), "--epochs 0");
             command.args(["--distributed", "mpi", "--out"]).arg(self.out("refused", program));
             let refused = command.stdin(Stdio::null()).output()?;

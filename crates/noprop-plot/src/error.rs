@@ -1,9 +1,9 @@
-//! What can go wrong with a figure.
+//! The errors of figures.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a figure was not written.
+/// The reason why a figure was not written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlotError {

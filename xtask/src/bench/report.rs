@@ -8,13 +8,14 @@ use noprop_plot::{RatioBar, RatioBars, save};
 
 use super::row::{Row, Target};
 
-/// Adds `rows` to the report; what was measured before and not now stays, with its date and machine.
+/// Adds `rows` to the report. Older results that were not measured again stay, with their date and machine.
 pub fn write(root: &Path, rows: Vec<Row>, machine: &str) -> Result<()> {
     let docs = root.join("docs");
     let json = docs.join("benchmarks.json");
     let mut all: Vec<Row> = match std::fs::read(&json) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is not ours: move it away", json.display()))?,
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+            format!("{} was not written by this benchmark: move it away", json.display())
+        })?,
         Err(_) => Vec::new(),
     };
     for row in rows {
