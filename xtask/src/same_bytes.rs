@@ -29,7 +29,7 @@ pub struct Options {
     only: String,
 }
 
-/// How a training is carried out.
+/// The way in which a training is carried out.
 enum Way {
     /// By one process without a stop.
     Whole,
@@ -48,22 +48,31 @@ const COMMON: &str =
     "--dataset mnist-sample --validation 3000 --batch-size 50 --seed 3 --threads 2";
 
 /// Name, way and settings of each training. Those that are resumed have three epochs, so that there is time to stop them.
-const TRAININGS: [(&str, Way, &str); 18] = [
+const TRAININGS: [(&str, Way, &str); 19] = [
     ("dt, shared encoder", Way::Whole, "--encoder shared --steps 4 --epochs 1"),
     ("dt, an encoder per block", Way::Whole, "--encoder per-block --steps 3 --epochs 1"),
-    ("dt, frozen encoder", Way::Whole, "--encoder frozen --steps 5 --epochs 1"),
+    ("dt, frozen encoder", Way::Whole, "--encoder frozen --schedule linear --steps 5 --epochs 1"),
     ("dt, learned embeddings", Way::Whole, "--embedding learned:20 --steps 3 --epochs 1"),
-    ("dt, prototype embeddings", Way::Whole, "--embedding prototype --steps 3 --epochs 1"),
+    (
+        "dt, prototype embeddings",
+        Way::Whole,
+        "--embedding prototype --schedule notebook --readout posterior:0.5 --steps 3 --epochs 1",
+    ),
     ("dt, Algorithm 1's order", Way::Whole, "--order paper --steps 2 --epochs 1"),
     (
-        "dt, changed images and padding",
+        "dt, changed and weighted images",
         Way::Whole,
-        "--augment flip+shift:2 --normalize channel --padding 1 --steps 3 --epochs 1",
+        "--augment flip+shift:2 --normalize channel --class-weights balanced --padding 1 --steps 3 --epochs 1",
     ),
     ("dt, products in bf16", Way::Whole, "--precision bf16 --encoder frozen --steps 3 --epochs 1"),
     ("ct", Way::Whole, "--method ct --steps 5 --epochs 1"),
     ("ct, three intervals", Way::Whole, "--method ct --intervals 3 --steps 6 --epochs 1"),
     ("fm", Way::Whole, "--method fm --steps 5 --epochs 1"),
+    (
+        "fm, two intervals, embeddings",
+        Way::Whole,
+        "--method fm --intervals 2 --embedding learned:20 --path-noise 0.1 --steps 4 --epochs 1",
+    ),
     ("backprop", Way::Whole, "--method backprop --steps 3 --epochs 1"),
     ("adjoint", Way::Whole, "--method adjoint --steps 3 --epochs 1"),
     ("resumed, shared encoder", Way::Resumed, "--encoder shared --steps 3 --epochs 3"),

@@ -10,7 +10,7 @@ pub enum PlotError {
     /// There is nothing to draw.
     #[error("nothing to draw: {what}")]
     Empty {
-        /// What is missing.
+        /// The missing content.
         what: &'static str,
     },
     /// A picture's bytes do not fit its size.

@@ -25,7 +25,7 @@ use clap::{Args, ValueEnum};
 use crate::workspace;
 use measure::Bench;
 
-/// What to measure.
+/// The measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
     /// Every fused op alone (cargo bench of noprop-kernels); prints the times and writes no file
@@ -75,13 +75,13 @@ impl Device {
 
 #[derive(Args)]
 pub struct Options {
-    /// What to measure
+    /// Measurement to make
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
     /// Peers, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     against: Vec<Against>,
-    /// Where to compute
+    /// Device of both sides
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
     /// Folder with the programs noprop and bench_worker, built on another machine; then nothing is built
