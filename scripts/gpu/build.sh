@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds what scripts/gpu/check.sh runs, with or without a GPU here: the program, the tests that need a GPU, the benchmark. Packs it into
-# FOLDER.tar.xz as well.
+# Builds everything that scripts/gpu/check.sh runs, on a machine with or without a GPU: the program, the tests that need a GPU, the benchmark. Also packs
+# it into FOLDER.tar.xz.
 #
 #     scripts/gpu/build.sh FOLDER
 set -euo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 [ $# -eq 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1"
 eval "$(scripts/gpu/toolkit.sh)"
-# Every call names the same packages and what needs the tests' dependencies, so that candle's kernels are compiled once.
+# Every call names the same packages, and a target that needs the dependencies of tests, so that candle's kernels are compiled only once.
 built() { # cargo's arguments; prints names and paths of programs
     cargo "$@" --message-format json -p noprop-cli -p noprop-kernels -p noprop-train -p xtask \
         --features noprop-cli/cuda,noprop-kernels/cuda,noprop-train/cuda |
@@ -27,6 +27,6 @@ take "$programs" xtask "$1/xtask"
 take "$tests" noprop_kernels "$1/kernels"
 take "$tests" side_by_side "$1/training"
 strip "$1"/*
-# To carry elsewhere: about 32 MB.
+# For other machines: about 32 MB.
 tar -C "$1" -cJf "$1.tar.xz" .
 ls -l "$1" "$1.tar.xz"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# All that a GPU is needed for, on a machine that has one: tests, times, and the paper's MNIST run. Meant for under ten minutes on an H100 or H200.
+# Everything that needs a GPU: tests, times, and the paper's MNIST run. It should take less than ten minutes on an H100 or H200.
 #
 #     scripts/gpu/check.sh BINARIES OUT [DATA [PART...]]
 #
-# BINARIES: what scripts/gpu/build.sh made, on this machine or on another of its kind. OUT: a folder for what was measured.
-# DATA: the folder that holds mnist; without it, or where it is -, the bundled sample. PART: tests, epochs, devices, torch, paper (all of
-# these if none is named), or cifar, which wants the folder DATA/cifar with train/CLASS and test/CLASS and takes longer.
+# BINARIES: the output of scripts/gpu/build.sh, from this machine or a similar one. OUT: a folder for the results.
+# DATA: the folder that holds mnist; without it, or with -, the bundled sample is used. PART: tests, epochs, devices, torch, paper (all of
+# these if none is named), or cifar, which needs the folder DATA/cifar with train/CLASS and test/CLASS and takes longer.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
@@ -22,7 +22,7 @@ for part in $parts; do
     esac
 done
 wanted() { [[ $parts == *" $1 "* ]]; }
-# CUDA's run-time libraries: on the path already, in CUDA_HOME, or in PyTorch's packages.
+# CUDA's run-time libraries: already on the path, in CUDA_HOME, or in PyTorch's packages.
 for place in "${CUDA_HOME:-/usr/local/cuda}/lib64" \
     $(python3 -c 'import sysconfig, glob; print(*glob.glob(sysconfig.get_path("purelib") + "/nvidia/*/lib"))' 2>/dev/null || true); do
     [ -d "$place" ] && LD_LIBRARY_PATH=$place:${LD_LIBRARY_PATH:-}
@@ -41,7 +41,7 @@ step() { # name, command...
 if wanted tests; then
     step kernels "$bin/kernels" gpu --nocapture || true
     step training "$bin/training" --nocapture || true
-    # They skip without a GPU, and would pass.
+    # Without a GPU the tests are skipped, and would pass.
     if grep -q skipped "$out/kernels.txt" "$out/training.txt"; then echo "FAILED  tests were skipped: no GPU was found"; status=1; fi
 fi
 dataset=(--dataset mnist-sample)
@@ -59,22 +59,22 @@ if epochs:
     print(f"        epoch: median {statistics.median(epochs):.3f} s, {min(epochs):.3f} to {max(epochs):.3f}, n = {len(epochs)}")
 END
 }
-# The issue's measure: one epoch of all ten per-block encoders, in each precision. The first epoch compiles the kernels.
+# One epoch with all ten per-block encoders, in each precision. The first epoch compiles the kernels.
 if wanted epochs; then
     for precision in f32 tf32 bf16; do train "epoch-$precision" --encoder per-block --epochs 4 --precision "$precision"; done
-    # One block after the other, which is what takes the least memory.
+    # One block after the other, which takes the least memory.
     train epoch-one-by-one --encoder per-block --epochs 2 --block-workers 1
     # The other methods, two epochs each.
     for method in ct fm backprop; do train "epoch-$method" --method "$method" --epochs 2; done
 fi
-# Both devices must read the same of the same weights, but for rounding.
+# Both devices must give the same answers with the same weights, except for rounding.
 if wanted devices; then
     train shared-f32 --epochs 3
     step eval-cpu "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cpu --json || true
     step eval-cuda "$bin/noprop" eval --run "$out/runs/shared-f32" ${data:+--data-dir "$data"} --device cuda --json || true
     grep -ho '"accuracy":[0-9.]*' "$out/eval-cpu.txt" "$out/eval-cuda.txt" || true
 fi
-# The rival on the same GPU, after the same logits: eager, block by block, and as fast as it knows how.
+# PyTorch on the same GPU, after a check of the logits: eager, compiled, and with vmap over blocks.
 if ! wanted torch; then
     :
 elif python3 -c 'import torch, safetensors, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then

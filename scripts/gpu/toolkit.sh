@@ -4,9 +4,9 @@
 #     eval "$(scripts/gpu/toolkit.sh)"
 #     cargo build --release -p noprop-cli --features cuda
 #
-# Where nvcc is on the PATH, or CUDA_HOME says where it is, that toolkit is used. Elsewhere NVIDIA's own packages on PyPI (CUDA 13.0;
-# their licence: https://docs.nvidia.com/cuda/eula) are installed into NOPROP_CUDA_DIR, once, about 1 GB: no GPU and no driver are needed
-# to build. CUDA_COMPUTE_CAP names the GPU to build for, 90 (H100, H200) unless set.
+# A toolkit on the PATH (nvcc) or in CUDA_HOME is used. Otherwise NVIDIA's packages from PyPI (CUDA 13.0; licence:
+# https://docs.nvidia.com/cuda/eula) are installed once into NOPROP_CUDA_DIR, about 1 GB. A build needs neither a GPU nor a driver.
+# CUDA_COMPUTE_CAP names the GPU to build for; without it 90 (H100, H200).
 set -euo pipefail
 cap=${CUDA_COMPUTE_CAP:-90}
 if command -v nvcc >/dev/null || [ -n "${CUDA_HOME:-}" ]; then
@@ -22,13 +22,13 @@ if [ ! -e "$dir/complete" ]; then
         "$dir/bin/pip" install --quiet "cuda-toolkit[nvcc,cudart,cublas,curand,nvrtc,cccl]==13.0.*"
         packages=$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
         mkdir "$dir/lib-link"
-        # The linker wants names without a version.
+        # The linker needs names without a version.
         for library in "$packages"/nvidia/cu13/lib/lib*.so.*; do
             name=$(basename "$library")
             ln -sf "$library" "$dir/lib-link/$name"
             ln -sf "$library" "$dir/lib-link/${name%%.so.*}.so"
         done
-        # The driver's library comes with the driver. An empty one of its name satisfies the linker.
+        # The driver's library is installed with the driver. For the linker an empty one of the same name is enough.
         echo | cc -shared -x c - -Wl,-soname,libcuda.so.1 -o "$dir/lib-link/libcuda.so"
         touch "$dir/complete"
     } >&2
@@ -37,7 +37,7 @@ home=$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib
 cat <<END
 export CUDA_HOME='$home' CUDA_PATH='$home' CUDA_ROOT='$home' CUDA_TOOLKIT_ROOT_DIR='$home' NVCC='$home/bin/nvcc' PATH='$home/bin':\$PATH
 export CUDA_COMPUTE_CAP=$cap
-# A folder and a target of their own: the flags are then not for build scripts, and the CPU's build stays as it is.
+# With its own folder and an explicit target the flags do not apply to build scripts, and the build for the CPU is left as it is.
 export CARGO_TARGET_DIR=\${CARGO_TARGET_DIR:-target-cuda} CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu
 export RUSTFLAGS="\${RUSTFLAGS:-} -L native=$dir/lib-link -C link-arg=-Wl,--unresolved-symbols=ignore-in-object-files -C link-arg=-Wl,--no-as-needed -C link-arg=-lcuda"
 END

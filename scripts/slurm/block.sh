@@ -15,12 +15,12 @@ if [ "$unit" = 0 ]; then unit=readout; fi
 "${NOPROP:-noprop}" train --blocks "$unit" --out "$run" --quiet --threads "${SLURM_CPUS_PER_TASK:-1}" "$@"
 code=$?
 
-# 2 is a mistake in the command, which another try would repeat. Anything else may be a bad moment of this node: the task
-# requeues itself and goes on from its last checkpoint. It has to do so from inside: once it has failed, the merge that
-# waits for it is cancelled.
+# Exit code 2 is a mistake in the command, which another try would repeat. Any other code may be a temporary fault of this node: the task
+# requeues itself and continues from its last checkpoint. It must do so itself, because Slurm cancels the merge that waits for a
+# failed task.
 if [ "$code" -ne 0 ] && [ "$code" -ne 2 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "${NOPROP_RETRIES:-5}" ]; then
     echo "exit code $code on $(hostname): requeued" >&2
     scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
-    sleep 600 # Slurm ends the task meanwhile.
+    sleep 600 # Slurm ends the task in the meantime.
 fi
 exit "$code"

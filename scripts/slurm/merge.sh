@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the units of a training together, chooses the epoch and tests once. Submitted by submit.sh; may be run again.
+# Merges the units of a training, chooses the epoch and tests once. Submitted by submit.sh; may be run again.
 #SBATCH --job-name=noprop-merge
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=1

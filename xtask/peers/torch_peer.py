@@ -1,10 +1,10 @@
 """PyTorch's side of `cargo xtask bench`.
 
-The same network, batch, optimizer and thread count as ours, written the way a PyTorch user would: `nn.Module`s, one
-`backward` over the sum of the block losses where blocks share an encoder, the fused AdamW. One JSON request a line, one JSON
-object a line in answer; the requests are those of `bench_worker.rs`.
+The same network, batch, optimizer and thread count as ours, in the style of a PyTorch user: `nn.Module`s, one `backward` over the
+sum of the block losses if blocks share an encoder, and the fused AdamW. Each line of input is a JSON request, and each line of
+output a JSON object in answer; the requests are those of `bench_worker.rs`.
 
-On a GPU there are three ways for blocks that share nothing: "eager" and "compiled" (torch.compile with CUDA graphs) take them one
+On a GPU there are three ways for blocks that share nothing: "eager" and "compiled" (torch.compile with CUDA graphs) run them one
 after another, "vmap" all at once.
 
     python torch_peer.py 2        # threads
@@ -87,7 +87,7 @@ class Head(nn.Module):
 
 
 def named(module, prefix, tensors):
-    """Loads our weights: the same names, a leading block dimension, and batch norm's own words."""
+    """Loads our weights, which have the same names, a leading block dimension, and other words for batch norm."""
     words = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
     state = {}
     for name, tensor in tensors.items():
@@ -101,7 +101,7 @@ def named(module, prefix, tensors):
 
 
 class Block(nn.Module):
-    """An encoder and a head of its own, for the ways that take a block as one function."""
+    """An encoder and a head, for the ways in which a block is one function."""
 
     def __init__(self, encoder, head):
         super().__init__()
@@ -113,7 +113,7 @@ class Block(nn.Module):
 
 
 def forget_statistics(module):
-    """vmap cannot follow running statistics."""
+    """Removes running statistics, which vmap does not support."""
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm1d):
             norm.track_running_stats = False
@@ -172,7 +172,7 @@ class Peer:
                 self.features = torch.cat(parts).clone()
 
     def prepare(self):
-        """What the ways but the eager one need."""
+        """Prepares the ways other than the eager one."""
         if self.way == "compiled":
             blocks = [Block(e, h) for e, h in zip(self.encoders, self.heads)]
             self.compiled = [torch.compile(block, mode="reduce-overhead") for block in blocks]
@@ -244,7 +244,7 @@ class Peer:
         self.read(loss)
 
     def read(self, loss):
-        """On the CPU a loss is read every step; a GPU would have to wait for that."""
+        """Reads a loss, on the CPU only: a GPU would have to wait for it in every step."""
         if self.device.type == "cpu":
             loss.item()
 

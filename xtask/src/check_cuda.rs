@@ -1,21 +1,22 @@
-//! `cargo xtask check-cuda`: the CUDA build on a machine that need not have a GPU.
+//! `cargo xtask check-cuda`: the CUDA build on a machine with or without a GPU.
 //!
-//! The kernels go through nvcc, and the crates with the feature cuda through clippy, tests included. What the kernels compute is tested
-//! without CUDA by `cargo test -p noprop-kernels`; what they compute on a GPU by `scripts/gpu/check.sh`.
+//! nvcc compiles the kernels, and clippy checks the crates with the feature cuda, tests included. `cargo test -p noprop-kernels` tests the
+//! results of the kernels without CUDA, and `scripts/gpu/check.sh` on a GPU.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::workspace;
+
 /// The kernels' sources in the order in which the program joins them.
 const KERNELS: [&str; 5] = ["prelude.cu", "random.cu", "conv.cu", "dense.cu", "loss.cu"];
-/// The oldest GPU that CUDA 13 compiles for (Turing), and the H100's and H200's.
+/// The oldest GPU that CUDA 13 supports (Turing), and the H100 and H200.
 const ARCHITECTURES: [&str; 2] = ["compute_75", "compute_90"];
 
 pub fn run() -> Result<()> {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    let root = workspace::root()?;
     let folder = root.join("crates/noprop-kernels/src/gpu/kernels");
     let mut source = String::new();
     for name in KERNELS {
@@ -41,7 +42,7 @@ pub fn run() -> Result<()> {
     )
 }
 
-/// Runs a command with CUDA's compiler and libraries: the machine's, or those that the script brings.
+/// Runs a command with CUDA's compiler and libraries: the machine's, or those that the script installs.
 fn shell(root: &Path, command: &str) -> Result<()> {
     let script = format!("set -e; eval \"$(scripts/gpu/toolkit.sh)\"; {command}");
     let status = Command::new("bash").args(["-c", &script]).current_dir(root).status()?;

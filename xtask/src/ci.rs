@@ -1,14 +1,36 @@
-//! `cargo xtask ci`: what `.ci/run` does, for those who do not want to remember where it is.
+//! `cargo xtask ci`: the checks that must pass before a change lands.
+//!
+//! They need the Rust toolchain and a C compiler, and install nothing. `.ci/run` calls this chore and adds the tests of Slurm and MPI, whose
+//! programs it installs.
 
-use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
+use crate::workspace::{self, report};
+
+/// The checks in the order in which they run: arguments of cargo.
+const CHECKS: [&str; 5] = [
+    "fmt --all --check",
+    "clippy --workspace --all-targets --locked -- -D warnings",
+    "doc --workspace --no-deps --locked",
+    "test --workspace",
+    // Every library must be ready for a registry: its files are there, and its manifest is complete. The lock file is left out, because the
+    // libraries cannot be resolved against a registry that does not have them yet.
+    "package --workspace --exclude noprop-cli --exclude xtask --no-verify --allow-dirty --exclude-lockfile --offline",
+];
+
+/// Runs the checks, and stops at the first that fails.
 pub fn run() -> Result<()> {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
-    let status = Command::new(root.join(".ci/run")).current_dir(root).status()?;
-    ensure!(status.success(), "something does not hold");
+    let root = workspace::root()?;
+    for check in CHECKS {
+        report(&format!("cargo {check}"));
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(check.split_whitespace()).current_dir(root);
+        if check.starts_with("doc") {
+            cargo.env("RUSTDOCFLAGS", "-D warnings");
+        }
+        ensure!(cargo.status()?.success(), "cargo {check}: failed");
+    }
     Ok(())
 }

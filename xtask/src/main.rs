@@ -1,6 +1,6 @@
 //! Chores of the workspace: `cargo xtask <chore>`.
 //!
-//! One file a chore; this one says which there are, and turns errors into a line and an exit code: 0 done, 1 failed,
+//! Every chore has a file. This one lists them, and turns errors into a line and an exit code: 0 done, 1 failed,
 //! 2 bad usage or bad input.
 
 mod bench;
@@ -8,9 +8,10 @@ mod check_cuda;
 mod ci;
 mod fetch;
 mod mpi;
-mod program;
+mod same_bytes;
 mod sanitize;
 mod slurm;
+mod workspace;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -38,13 +39,15 @@ enum Chore {
     FetchCifar100(fetch::Options),
     /// Measure speed and memory, side by side with PyTorch
     Bench(bench::Options),
-    /// Run what must hold before a change lands: format, lints, documentation, tests
+    /// Train the same short trainings with two builds of noprop and compare their weights byte for byte
+    SameBytes(same_bytes::Options),
+    /// Check format, lints, documentation, tests and packages; installs nothing
     Ci,
     /// Run the kernels' tests under AddressSanitizer (x86-64 Linux)
     Sanitize,
-    /// Run scripts/slurm on Slurm daemons of its own on this machine, and kill a task and a node (Linux, root)
+    /// Start Slurm daemons on this machine, run scripts/slurm on them, and kill a task and a node (Linux, root)
     TestSlurm,
-    /// Type-check the CUDA build and compile its kernels, with or without a GPU (Linux; without nvcc 1 GB is downloaded once)
+    /// Type-check the CUDA build and compile its kernels, with or without a GPU (Linux; without nvcc it downloads 1 GB once)
     CheckCuda,
     /// Run `train --distributed mpi` under mpirun on this machine, and end a rank by a panic and a kill (Linux, Open MPI)
     TestMpi,
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Chore::FetchCifar10(options) => fetch::run(DatasetName::Cifar10, &options),
         Chore::FetchCifar100(options) => fetch::run(DatasetName::Cifar100, &options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::SameBytes(options) => same_bytes::run(&options),
         Chore::Ci => ci::run(),
         Chore::Sanitize => sanitize::run(),
         Chore::TestSlurm => slurm::run(),
@@ -66,14 +70,14 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // With nobody to tell, the exit code has to do.
+            // If stderr is closed, the exit code is enough.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::from(exit_code(&error))
         }
     }
 }
 
-/// 2 for what the user can mend in the command, 1 for a chore that failed.
+/// 2 if the user can correct the command, 1 for a chore that failed.
 fn exit_code(error: &anyhow::Error) -> u8 {
     use noprop_data::fetch::FetchError;
     match error.downcast_ref::<FetchError>() {

@@ -1,8 +1,8 @@
 //! `cargo xtask test-mpi`: `noprop train --distributed mpi` under a real mpirun, on this machine.
 //!
-//! Any number of ranks must give the bytes of one process, also across a stop; and a rank that is lost must end the job, for the
-//! others would wait for it for ever. Nothing listens beyond the loopback address, and every job has a time after which it is ended.
-//! NOPROP names a program with the feature `mpi` that is built already.
+//! Any number of ranks must give the bytes of one process, also across a stop. A rank that is lost must end the job, because the
+//! others would wait for it for ever. Nothing listens beyond the loopback address, and every job has a time limit.
+//! NOPROP may name a program that was built with the feature `mpi`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::program::{self, say};
+use crate::workspace::{self, report};
 
-/// Nothing here takes a minute; a hung job must not hang the caller.
+/// The time limit of a job; none takes a minute.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// A job that lost a rank ends within this, or it would not end.
+/// The time within which a job that lost a rank must end.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// All on this machine, on the loopback address.
-const MPIRUN: [&str; 11] = [
+/// Arguments that keep all ranks on this machine and on the loopback address.
+pub const MPIRUN: [&str; 11] = [
     "--allow-run-as-root",
     "--oversubscribe",
     "--mca",
@@ -34,11 +34,11 @@ const MPIRUN: [&str; 11] = [
     "lo",
 ];
 
-/// What every training here has: few images, so that there are few steps.
+/// The settings of every training here: few images, so that there are few steps.
 const SMALL: &str = "--dataset mnist-sample --batch-size 250 --validation 1000 --seed 3";
 /// Blocks that share class embeddings and an encoder.
 const LEARNED: &str = "--embedding learned:20 --steps 4 --epochs 2";
-/// Name and settings of the others that must not depend on the number of ranks.
+/// Names and settings of the other trainings that must not depend on the number of ranks.
 const TRAININGS: [(&str, &str); 4] = [
     ("prototype embeddings", "--embedding prototype --encoder per-block --steps 4 --epochs 1"),
     ("ct", "--method ct --intervals 2 --epochs 1"),
@@ -46,25 +46,17 @@ const TRAININGS: [(&str, &str); 4] = [
     ("blocks that share nothing", "--encoder per-block --steps 4 --epochs 1"),
 ];
 const SIZES: [usize; 3] = [1, 2, 4];
-/// Long enough to be ended.
+/// A training that is long enough to be stopped.
 const LONG: &str = "--embedding learned:20 --steps 4 --epochs 1000";
 
 pub fn run() -> Result<()> {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    let root = workspace::root()?;
     Command::new("mpirun").arg("--version").stdout(Stdio::null()).status().context(
         "mpirun is not installed: apt-get install --no-install-recommends openmpi-bin libopenmpi-dev libclang-dev",
     )?;
-    let (target, noprop) = (program::target(root), program::noprop(root, "mpi")?);
-    let folder = target.join("mpi");
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    fs::create_dir_all(&folder)?;
-    // A copy, so that a build in the meantime does not change what runs.
-    let copy = folder.canonicalize()?.join("noprop");
-    fs::copy(&noprop, &copy).with_context(|| noprop.display().to_string())?;
-    let bench = Bench { noprop: copy, folder };
+    let folder = workspace::fresh_folder(root, "mpi")?;
+    let noprop = workspace::copy(&workspace::noprop(root, "mpi")?, &folder, "noprop")?;
+    let bench = Bench { noprop, folder };
     bench.same_bytes("learned embeddings", LEARNED)?;
     for (name, training) in TRAININGS {
         bench.same_bytes(name, training)?;
@@ -79,19 +71,19 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Where the jobs run, and what.
+/// The program, and the folder in which its jobs run.
 struct Bench {
     noprop: PathBuf,
     folder: PathBuf,
 }
 
 impl Bench {
-    /// `noprop train` into `out`, by itself or by so many ranks. What it says goes to a file.
+    /// Starts `noprop train` into `out`, in one process or with this number of ranks. Its stderr goes to a file.
     fn start(&self, ranks: Option<usize>, out: &str, args: &str) -> Result<Job> {
         self.start_with(ranks, out, args, "")
     }
 
-    /// [`Self::start`] with `environment`, such as `NAME=value`.
+    /// [`Self::start`] with a variable, such as `NAME=value`, in its environment.
     fn start_with(
         &self,
         ranks: Option<usize>,
@@ -119,17 +111,17 @@ impl Bench {
     }
 
     fn spawn(&self, mut command: Command, out: &str) -> Result<Job> {
-        let said = self.folder.join(format!("{out}.txt"));
+        let stderr = self.folder.join(format!("{out}.txt"));
         command.current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(File::create(&said)?);
-        Ok(Job { child: command.spawn()?, said })
+        command.stderr(File::create(&stderr)?);
+        Ok(Job { child: command.spawn()?, stderr })
     }
 
     /// Trains into `out` and waits for the end.
     fn train(&self, ranks: Option<usize>, out: &str, args: &str) -> Result<Duration> {
         let started = Instant::now();
         let mut job = self.start(ranks, out, args)?;
-        ensure!(job.wait(PATIENCE)?.success(), "{out} failed: {}", job.said());
+        ensure!(job.wait(PATIENCE)?.success(), "{out} failed: {}", job.stderr());
         Ok(started.elapsed())
     }
 
@@ -148,24 +140,26 @@ impl Bench {
             let same = whole == self.model(&out(ranks))?;
             ensure!(same, "{name}: {ranks} ranks gave other weights than one process");
         }
-        say(&format!("{name}: {SIZES:?} ranks gave the bytes of one process, in {seconds:.1?} s"));
+        report(&format!(
+            "{name}: {SIZES:?} ranks gave the bytes of one process, in {seconds:.1?} s"
+        ));
         Ok(())
     }
 
-    /// What one rank is asked, all do: they save at a common step.
+    /// A signal to one rank stops all of them, and they save at a common step.
     fn stopped_by_four_resumed_by_two(&self) -> Result<()> {
         let mut job =
             self.start(Some(4), "stopped", &format!("{SMALL} {LEARNED} --out stopped"))?;
         // One epoch is saved: half of the training is left to interrupt.
         job.wait_for(&self.saved("stopped"))?;
         signal("-TERM", job.ranks(4)?[2])?;
-        ensure!(job.wait(PATIENCE)?.success(), "ranks that were to stop failed: {}", job.said());
+        ensure!(job.wait(PATIENCE)?.success(), "ranks that were to stop failed: {}", job.stderr());
         let events = fs::read_to_string(self.folder.join("stopped/metrics.jsonl"))?;
-        ensure!(events.contains("\"event\":\"stop\""), "a rank was asked to stop, none saved");
+        ensure!(events.contains("\"event\":\"stop\""), "a rank was asked to stop, and none saved");
         self.train(Some(2), "stopped-again", "--resume stopped")?;
         let same = self.model("stopped")? == self.model("learned-embeddings-0")?;
         ensure!(same, "four ranks and then two gave other weights than one process");
-        say("stopped with 4 ranks, resumed with 2: the bytes of one process");
+        report("stopped with 4 ranks, resumed with 2: the bytes of one process");
         Ok(())
     }
 
@@ -175,7 +169,7 @@ impl Bench {
         job.ends_with("a rank that panics", &["rank 2: ", "asked for by NOPROP_TEST_PANIC"])
     }
 
-    /// The disk refuses rank 0, in the midst of a training, while the others wait for its next word.
+    /// Rank 0 cannot write, in the middle of a training, while the others wait for its next message.
     fn an_error_ends_all(&self) -> Result<()> {
         let mut job = self.start(Some(4), "disk", &format!("{SMALL} {LONG} --out disk"))?;
         job.wait_for(&self.saved("disk"))?;
@@ -184,7 +178,7 @@ impl Bench {
         job.ends_with("a rank that cannot write", &["error: ", "disk"])
     }
 
-    /// One rank is started with a setting that is none.
+    /// One rank is started with an invalid setting.
     fn a_mistake_of_one_ends_all(&self) -> Result<()> {
         let train = "train --quiet --threads 1 --distributed mpi --out mistake";
         let mut command = Command::new("mpirun");
@@ -208,31 +202,31 @@ impl Bench {
             ensure!(killed.elapsed() < AT_ONCE, "ranks live on after one was killed");
             sleep(TICK);
         }
-        say(&format!(
+        report(&format!(
             "a rank that is killed ends the job in {:.1} s",
             killed.elapsed().as_secs_f64()
         ));
         Ok(())
     }
 
-    /// What is there once an epoch of a run is saved.
+    /// A file that exists as soon as an epoch of a run is saved.
     fn saved(&self, run: &str) -> PathBuf {
         self.folder.join(run).join("state/progress.json")
     }
 }
 
-/// How often is looked whether something has happened.
+/// The time between two looks at a condition.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A training, or the mpirun of one; it ends when this is dropped, and with it its ranks.
+/// A training, or the mpirun of one. Dropping it ends it with its ranks.
 struct Job {
     child: Child,
-    said: PathBuf,
+    stderr: PathBuf,
 }
 
 impl Job {
-    fn said(&self) -> String {
-        fs::read(&self.said)
+    fn stderr(&self) -> String {
+        fs::read(&self.stderr)
             .map(|text| String::from_utf8_lossy(&text).into_owned())
             .unwrap_or_default()
     }
@@ -243,8 +237,8 @@ impl Job {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            let said = || self.said();
-            ensure!(started.elapsed() < patience, "no end in {patience:?}: {}", said());
+            let stderr = || self.stderr();
+            ensure!(started.elapsed() < patience, "no end in {patience:?}: {}", stderr());
             sleep(TICK);
         }
     }
@@ -253,31 +247,31 @@ impl Job {
     fn wait_for(&mut self, path: &Path) -> Result<()> {
         let started = Instant::now();
         while !path.is_file() {
-            ensure!(self.child.try_wait()?.is_none(), "it ended too early: {}", self.said());
+            ensure!(self.child.try_wait()?.is_none(), "it ended too early: {}", self.stderr());
             ensure!(started.elapsed() < PATIENCE, "{} does not come", path.display());
             sleep(TICK);
         }
         Ok(())
     }
 
-    /// Checks that the job says `words`, and ends at once without success.
+    /// Checks that the job prints `words`, and then ends at once without success.
     fn ends_with(mut self, what: &str, words: &[&str]) -> Result<()> {
         let started = Instant::now();
-        let says = |job: &Self| {
-            let said = job.said();
-            words.iter().all(|words| said.contains(words))
+        let prints = |job: &Self| {
+            let printed = job.stderr();
+            words.iter().all(|words| printed.contains(words))
         };
-        while !says(&self) {
+        while !prints(&self) {
             let ended = self.child.try_wait()?.is_some();
-            ensure!(!ended || says(&self), "{what} did not say {words:?}: {}", self.said());
-            ensure!(started.elapsed() < PATIENCE, "{what} says nothing: {}", self.said());
+            ensure!(!ended || prints(&self), "{what} did not print {words:?}: {}", self.stderr());
+            ensure!(started.elapsed() < PATIENCE, "{what} prints nothing: {}", self.stderr());
             sleep(TICK);
         }
-        let told = Instant::now();
+        let printed = Instant::now();
         ensure!(!self.wait(AT_ONCE)?.success(), "{what}: the job succeeded");
-        say(&format!(
+        report(&format!(
             "{what} ends the job {:.1} s after its message",
-            told.elapsed().as_secs_f64()
+            printed.elapsed().as_secs_f64()
         ));
         Ok(())
     }
@@ -298,7 +292,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         let ranks = self.ranks(4).unwrap_or_default();
         if matches!(self.child.try_wait(), Ok(None)) {
-            // mpirun takes its ranks with it, if it is asked in a way that it can hear.
+            // mpirun ends its ranks too, unless it is killed.
             let _ = signal("-TERM", self.child.id());
             if self.wait(2 * AT_ONCE).is_ok() {
                 return;

@@ -1,29 +1,29 @@
-//! `cargo xtask sanitize`: the tests of the crate with the `unsafe` code, watched by AddressSanitizer.
+//! `cargo xtask sanitize`: the tests of the crate with the `unsafe` code, under AddressSanitizer.
 //!
-//! Every read and write of the compiled kernels is checked for leaving its allocation, also those that the vector
-//! instructions make, which an interpreter does not know.
+//! It finds every read and write of the compiled kernels outside of an allocation, also those by vector
+//! instructions, which an interpreter does not support.
 
-use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+
+use crate::workspace;
 
 /// The sanitizer's run-time library comes with the toolchain for this target.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 pub fn run() -> Result<()> {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    let root = workspace::root()?;
     let status = Command::new(env!("CARGO"))
         .args(["test", "--package", "noprop-kernels", "--lib", "--tests", "--target", TARGET])
-        // Of its own, or every other build would start anew.
+        // A folder of its own, because its flags would make every other build start again.
         .args(["--target-dir", "target/sanitize"])
-        // The sanitizer brings an allocator of its own, which has none of the system's settings.
+        // The sanitizer has its own allocator, without the settings of the system's.
         .args(["--", "--skip", "the_gnu_allocator_takes_the_settings"])
         .env("RUSTFLAGS", "-Zsanitizer=address")
-        // The flag is not stable, but the toolchain that is pinned has it: this lets it be used, here and nowhere else.
+        // The flag is unstable; this allows it on the pinned stable toolchain, for this command alone.
         .env("RUSTC_BOOTSTRAP", "1")
-        // Pools of buffers live as long as their threads, which is no leak.
+        // Pools of buffers live as long as their threads, which is not a leak.
         .env("ASAN_OPTIONS", "detect_leaks=0")
         .current_dir(root)
         .status()?;

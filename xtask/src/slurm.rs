@@ -1,8 +1,8 @@
 //! `cargo xtask test-slurm`: the scripts of `scripts/slurm` on real daemons.
 //!
-//! Two nodes on this machine, listening on the loopback address alone. A task is killed with -9, then a node is lost with all that runs on
-//! it; what comes out must be the bytes of one process. Everything is stopped at the end, whatever happened. NOPROP names a program that is
-//! built already.
+//! Two nodes run on this machine and listen on the loopback address only. A task is killed with -9, then a node is lost with everything on
+//! it. The merged weights must have the bytes of one process. All daemons are stopped at the end, also after a failure. NOPROP may name a
+//! program that is built already.
 
 use std::fs;
 use std::net::TcpListener;
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::program::{self, say};
+use crate::workspace::{self, report};
 
-/// Nothing here takes a minute; a hung daemon must not hang the caller.
+/// The time limit of each wait; none takes a minute.
 const PATIENCE: Duration = Duration::from_secs(300);
 const TRAINING: [&str; 12] = [
     "--dataset",
@@ -35,8 +35,7 @@ const TRAINING: [&str; 12] = [
 const UNITS: usize = 5;
 
 pub fn run() -> Result<()> {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    let root = workspace::root()?;
     for program in ["munged", "slurmctld", "slurmd", "sbatch"] {
         let mut version = Command::new(program);
         version.arg("-V").stdout(Stdio::null()).stderr(Stdio::null());
@@ -46,13 +45,13 @@ pub fn run() -> Result<()> {
             )
         })?;
     }
-    let (target, noprop) = (program::target(root), program::noprop(root, "")?);
-    let folder = Folder::new(&target.join("slurm"))?;
-    let cluster = Cluster::start(&folder.0)?;
+    let noprop = workspace::noprop(root, "")?;
+    let folder = workspace::fresh_folder(root, "slurm")?;
+    let cluster = Cluster::start(&folder)?;
     let train = |out: &str| {
         let mut train = Command::new(&noprop);
         train.args(["train", "--quiet", "--threads", "1", "--out", out]).args(TRAINING);
-        train.current_dir(&folder.0);
+        train.current_dir(&folder);
         train
     };
     ensure!(train("whole").stdout(Stdio::null()).status()?.success(), "the whole training failed");
@@ -66,35 +65,35 @@ pub fn run() -> Result<()> {
         .status()?;
     ensure!(submitted.success(), "submit.sh failed");
     let started = Instant::now();
-    let units = folder.0.join("apart/units");
+    let units = folder.join("apart/units");
     let epochs =
         |unit: &str| fs::read_dir(units.join(unit).join("epochs")).map_or(0, Iterator::count);
     wait("block 2 has an epoch", || epochs("block.2") > 0)?;
     let victim =
         processes("--blocks\u{0}2\u{0}").first().copied().context("block 2 does not run")?;
     kill(victim)?;
-    say(&format!("killed block 2 after {:.1} s", started.elapsed().as_secs_f64()));
+    report(&format!("killed block 2 after {:.1} s", started.elapsed().as_secs_f64()));
     let another = || processes("--blocks\u{0}2\u{0}").into_iter().find(|&id| id != victim);
     wait("block 2 is restarted", || another().is_some())?;
-    say(&format!("restarted after {:.1} s", started.elapsed().as_secs_f64()));
+    report(&format!("restarted after {:.1} s", started.elapsed().as_secs_f64()));
     let again = another().context("block 2 does not run")?;
     cluster.lose_node_of(again)?;
-    say(&format!("lost a node after {:.1} s", started.elapsed().as_secs_f64()));
-    let merged = folder.0.join("apart/README.md");
+    report(&format!("lost a node after {:.1} s", started.elapsed().as_secs_f64()));
+    let merged = folder.join("apart/README.md");
     wait("the merge", || merged.is_file())?;
-    say(&format!("merged after {:.1} s", started.elapsed().as_secs_f64()));
+    report(&format!("merged after {:.1} s", started.elapsed().as_secs_f64()));
 
-    let bytes = |run: &str| fs::read(folder.0.join(run).join("model.safetensors"));
+    let bytes = |run: &str| fs::read(folder.join(run).join("model.safetensors"));
     ensure!(bytes("whole")? == bytes("apart")?, "the merged weights are not those of one process");
     let logs: String = (0..UNITS)
-        .filter_map(|task| fs::read_to_string(folder.0.join(format!("apart.logs/{task}.txt"))).ok())
+        .filter_map(|task| fs::read_to_string(folder.join(format!("apart.logs/{task}.txt"))).ok())
         .collect();
     ensure!(logs.contains("requeued"), "no task was requeued: nothing was tested\n{logs}");
-    say("a killed task and a lost node: the bytes of one process");
+    report("a killed task and a lost node: the bytes of one process");
     Ok(())
 }
 
-/// Waits for something that somebody else does.
+/// Waits until `done` returns true.
 fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
     let started = Instant::now();
     while !done() {
@@ -104,7 +103,7 @@ fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// Processes whose command line holds `words`, which are separated by NUL there.
+/// Processes whose command line contains `words`; words are separated by NUL there.
 fn processes(words: &str) -> Vec<u32> {
     all_processes()
         .filter(|id| {
@@ -125,19 +124,6 @@ fn kill(id: u32) -> Result<()> {
     Ok(())
 }
 
-/// An empty folder that goes when it is done with.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(path: &Path) -> Result<Self> {
-        if path.exists() {
-            fs::remove_dir_all(path)?;
-        }
-        fs::create_dir_all(path)?;
-        Ok(Self(path.canonicalize()?))
-    }
-}
-
 /// The daemons; they end when this is dropped.
 struct Cluster {
     folder: PathBuf,
@@ -154,7 +140,7 @@ impl Cluster {
         let [control, first, second] = ports[..] else { bail!("three ports were asked for") };
         let config = folder.join("slurm.conf");
         let key = folder.join("munge.key");
-        // Nobody but this test uses it.
+        // Only this test uses it.
         fs::write(&key, [7; 1024])?;
         private(&key)?;
         for name in ["state", "spool-np1", "spool-np2"] {
@@ -220,14 +206,14 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A command that talks to these daemons.
+    /// A command that uses these daemons.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env("SLURM_CONF", &self.config).current_dir(&self.folder);
         command
     }
 
-    /// Loses the node on which process `id` runs, with everything on it, as when its power goes.
+    /// Ends the node on which process `id` runs, with everything on it, as a power failure would.
     fn lose_node_of(&self, id: u32) -> Result<()> {
         let environment = |id: u32| fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
         let node = (1..=self.nodes.len())
@@ -237,11 +223,11 @@ impl Cluster {
         let running = all_processes().filter(|&id| holds(&environment(id), &words));
         let running: Vec<u32> = running.collect();
         kill(self.nodes.get(number).context("no such node")?.id())?;
-        // First those who would tell that a task has ended.
+        // First the step daemons, which would report that a task has ended.
         let leaders = running.iter().filter_map(|&id| parent(id)).filter(|&id| is_step_daemon(id));
         let leaders: Vec<u32> = leaders.collect();
         for id in leaders.into_iter().chain(running) {
-            // Some end by themselves when those above them do.
+            // Some end by themselves when their parents do.
             let _ = kill(id);
         }
         Ok(())
@@ -276,7 +262,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Processes under `id`, the deepest last.
+/// The descendants of process `id`, the deepest last.
 fn descendants(id: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
     let mut found = Vec::new();
@@ -293,14 +279,14 @@ fn quiet(command: &mut Command) -> Result<Child> {
     spawned.with_context(|| format!("cannot start {name}"))
 }
 
-/// Ports that nobody listens on, all different.
+/// Different ports that are free.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
     let bound: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
     Ok(bound.iter().map(|port| Ok(port.local_addr()?.port())).collect::<std::io::Result<_>>()?)
 }
 
-/// For its owner's eyes only, or munge refuses it.
+/// Makes a file readable by its owner alone; munge refuses others.
 fn private(path: &Path) -> Result<()> {
     #[cfg(unix)]
     {

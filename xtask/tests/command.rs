@@ -1,4 +1,4 @@
-//! The chores as a person calls them: what they say, and how they exit.
+//! The chores as a person calls them: their messages and exit codes.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

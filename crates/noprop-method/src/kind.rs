@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{Integration, LossWeight, Method, MethodError, Readout, SamplerKind, Seed, Solver};
 
-/// The most steps of a solver that a setting may ask for.
-const MAX_STEPS: u32 = 1000;
+/// The most blocks of a chain, and the most steps of a solver: settings come from strangers' files too.
+const MAX_STEPS: usize = 1000;
 
 /// A method by its name.
 #[derive(Clone, Copy)]
@@ -51,12 +51,7 @@ impl MethodKind {
         solver: Option<Solver>,
         steps: usize,
     ) -> Result<Integration, MethodError> {
-        let within = u32::try_from(steps).ok().filter(|&steps| steps <= MAX_STEPS);
-        let steps = within.and_then(NonZeroU32::new).ok_or_else(|| MethodError::OutOfRange {
-            name: "steps",
-            expected: "between 1 and 1000",
-            value: steps.to_string(),
-        })?;
+        let steps = checked(steps)?;
         let usual = self.solvers.first().copied().unwrap_or(Solver::EULER);
         Ok(Integration { solver: solver.unwrap_or(usual), steps })
     }
@@ -66,8 +61,18 @@ impl MethodKind {
     /// # Errors
     /// [`MethodError`] for a setting that is outside its range.
     pub fn build(self, settings: &MethodSettings) -> Result<Box<dyn Method>, MethodError> {
+        checked(settings.steps)?;
         (self.0.build)(settings)
     }
+}
+
+fn checked(steps: usize) -> Result<NonZeroU32, MethodError> {
+    let within = u32::try_from(steps).ok().filter(|_| steps <= MAX_STEPS);
+    within.and_then(NonZeroU32::new).ok_or_else(|| MethodError::OutOfRange {
+        name: "steps",
+        expected: "between 1 and 1000",
+        value: steps.to_string(),
+    })
 }
 
 /// The facts about a method.
@@ -236,9 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn a_solver_has_a_bounded_number_of_steps() {
+    fn chains_and_solvers_have_a_bounded_number_of_steps() {
         for steps in [0, 1001, usize::MAX] {
             assert!(MethodKind::CT.integration(None, steps).is_err());
+            assert!(MethodKind::DT.build(&MethodSettings { steps, ..SETTINGS }).is_err());
         }
         let usual = MethodKind::CT.integration(None, 1000).unwrap();
         assert_eq!((usual.solver, usual.steps.get()), (Solver::Posterior, 1000));

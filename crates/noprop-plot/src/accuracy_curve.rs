@@ -9,16 +9,16 @@ use crate::panel::{Line, Panel, Ring};
 use crate::style::Mark;
 use crate::{PlotError, style};
 
-/// How accuracy rose.
+/// Validation accuracy over epochs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccuracyCurve {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
     /// Accuracy on held-out training images, 0..=1, by epoch from 1.
     pub validation: Vec<f64>,
     /// The epoch whose weights were kept.
     pub best_epoch: usize,
-    /// Accuracy on the test images, read once, if it was.
+    /// Accuracy on the test images, if it was measured.
     pub test: Option<f64>,
 }
 

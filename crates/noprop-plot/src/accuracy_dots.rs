@@ -1,4 +1,4 @@
-//! Accuracies as dots, each row beside a reported one.
+//! Accuracies as dots, in each row with a reported one.
 
 use plotters::element::{Circle, PathElement};
 use plotters::prelude::DrawingBackend;
@@ -17,7 +17,7 @@ const RIGHT: i32 = 40;
 const TOP: i32 = 96;
 const ROW: i32 = 44;
 const BOTTOM: i32 = 56;
-/// More rows than these are left out.
+/// The most rows in a figure.
 const MOST_ROWS: usize = 40;
 
 /// A measured accuracy.
@@ -25,29 +25,29 @@ const MOST_ROWS: usize = 40;
 pub struct Dot {
     /// 0..=1.
     pub accuracy: f64,
-    /// Drawn to both sides of it.
+    /// Half of the width of the line through the dot.
     pub spread: Option<f64>,
 }
 
-/// Accuracies of one thing.
+/// The accuracies of one row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DotRow {
-    /// What was measured.
+    /// The name of the row.
     pub name: String,
     /// In the order of [`AccuracyDots::series`].
     pub dots: Vec<Option<Dot>>,
-    /// What others report, 0..=1.
+    /// The accuracy that others report, 0..=1.
     pub reported: Option<f64>,
 }
 
 /// Rows of dots on one axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccuracyDots {
-    /// Above the rows.
+    /// The title, above the rows.
     pub title: String,
-    /// What the dots of a row are, at most three.
+    /// The names of the dots of a row, at most three.
     pub series: Vec<String>,
-    /// What the reported accuracies are.
+    /// The name of the reported accuracies.
     pub reported: String,
     /// From top to bottom.
     pub rows: Vec<DotRow>,
@@ -101,7 +101,7 @@ impl Figure for AccuracyDots {
 const COLOURS: [RGBColor; 3] = [style::BLUE, style::VERMILION, style::GREEN];
 
 impl Dot {
-    /// The ends of the spread, as far as they are shares.
+    /// The ends of the spread, cut to 0..=1.
     fn ends(&self) -> [f64; 2] {
         let spread = self.spread.unwrap_or(0.0);
         [self.accuracy - spread, self.accuracy + spread].map(|end| end.clamp(0.0, 1.0))
@@ -113,7 +113,7 @@ impl AccuracyDots {
         self.rows.get(..MOST_ROWS).unwrap_or(&self.rows)
     }
 
-    /// A line of marks with their names. A mark that is nowhere to be seen needs none.
+    /// A line of marks with their names. A mark that does not occur is left out.
     fn legend<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
         let seen = |index: usize| {
             self.rows
@@ -129,7 +129,7 @@ impl AccuracyDots {
         }
         let (y, mut x) = (64, INDENT + 10);
         for (index, (name, mark, colour)) in marks.iter().enumerate() {
-            // What the names before it left, in equal parts.
+            // The rest of the room, in equal parts.
             let room = (WIDTH - x) / (marks.len() - index) as i32 - 40;
             let name = TICK.fit(name, f64::from(room));
             mark.draw(canvas, (x, y), 5, *colour)?;

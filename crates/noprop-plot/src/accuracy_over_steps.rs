@@ -7,10 +7,11 @@ use crate::axis::{Axis, Unit};
 use crate::figure::{Canvas, Figure};
 use crate::series::{self, Series};
 
-/// What more steps are worth, one line a solver. Steps stand on a log axis: from 2 to 4 they double as from 500 to 1000.
+/// Accuracy against the number of steps, one line per solver. The axis of steps is logarithmic, because from 2 to 4 they double as
+/// from 500 to 1000.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccuracyOverSteps {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
     /// x a number of steps, y a share of right answers, 0..=1.
     pub series: Vec<Series>,
@@ -23,7 +24,7 @@ impl Figure for AccuracyOverSteps {
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
         let label = "images classified correctly";
-        // From one step to ten at least: shorter log axes name parts of steps.
+        // At least from one step to ten, because shorter log axes have ticks between whole steps.
         let steps = series::places(&self.series).filter(|steps| *steps > 0.0).chain([1.0, 10.0]);
         let axes = Axis::log("steps of the solver", steps, Unit::Plain)
             .zip(Axis::shares(label, series::values(&self.series)));

@@ -1,4 +1,4 @@
-//! How accuracy rises with training time.
+//! The accuracy of several trainings over training time.
 
 use plotters::prelude::DrawingBackend;
 
@@ -7,10 +7,10 @@ use crate::axis::Axis;
 use crate::figure::{Canvas, Figure};
 use crate::series::{self, Series};
 
-/// Accuracy over cumulative training time, one line a method.
+/// Accuracy over cumulative training time, one line per method.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccuracyOverTime {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
     /// x in seconds, y a share of right answers, 0..=1.
     pub series: Vec<Series>,

@@ -1,6 +1,6 @@
-//! Axes: where values stand, and which of them are named.
+//! Axes: the places of values, and the ticks.
 
-/// From values to places between its two ends.
+/// A map from values to places between two ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Axis {
     pub label: String,
@@ -8,14 +8,14 @@ pub(crate) struct Axis {
     /// The ends, on the scale.
     low: f64,
     high: f64,
-    /// Places on the scale, and what stands there.
+    /// Places on the scale, and the text at each.
     ticks: Vec<(f64, String)>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Scale {
     Even,
-    /// By logarithm. Zero, which has none, stands apart below all others.
+    /// Logarithmic. Zero, which has no logarithm, has a place of its own below all other values.
     Log {
         zero: f64,
     },
@@ -29,17 +29,17 @@ pub(crate) enum Unit {
     Percent,
 }
 
-/// The least share that an axis of shares spans: differences of a few images would otherwise fill it.
+/// The smallest span of an axis of shares. Otherwise differences of a few images would fill it.
 const LEAST_SPAN: f64 = 0.01;
-/// No axis has many more ticks.
+/// The number of ticks that an axis should not exceed by much.
 const TICKS: f64 = 8.0;
 
 impl Axis {
-    /// Whole numbers. One alone stands in the middle.
+    /// Whole numbers. A single one is in the middle.
     pub fn whole(label: &str, first: usize, last: usize) -> Self {
         let (first, last) = (first as f64, last.max(first) as f64);
         let margin = if last > first { 0.0 } else { 0.5 };
-        // A step of less than one would name what is not there: an epoch and a half.
+        // A step of less than one would name something that does not exist, such as an epoch and a half.
         let most = if last < 1000.0 { 10.0 } else { 6.0 };
         let step = tidy_step((last - first) / most).max(1.0);
         Self::even(label, (first - margin, last + margin), step, Unit::Plain)
@@ -56,14 +56,14 @@ impl Axis {
         Self::even(label, (0.0, 1.05), 0.2, Unit::Plain)
     }
 
-    /// Shares around `values`, none without a finite one.
+    /// Shares around `values`; `None` if none of them is finite.
     pub fn shares(label: &str, values: impl Iterator<Item = f64>) -> Option<Self> {
         let (low, high) = extent(values.filter(|share| (0.0..=1.0).contains(share)))?;
         let span = (1.2 * (high - low)).max(LEAST_SPAN);
-        // As wide as that around the middle, and moved to where shares are.
+        // Of at least that width around the middle, and moved into 0..=1.
         let low = ((low + high - span) / 2.0).clamp(0.0, (1.0 - span).max(0.0));
         let high = (low + span).min(1.0);
-        // A mark at an end is not cut in two.
+        // Room for half a mark at an end.
         let margin = 0.02 * (high - low);
         Some(Self::even(
             label,
@@ -73,7 +73,7 @@ impl Axis {
         ))
     }
 
-    /// Decades around `values` that are not negative, none without one.
+    /// Decades around the `values` that are not negative; `None` if there are none.
     pub fn log(label: &str, values: impl Iterator<Item = f64> + Clone, unit: Unit) -> Option<Self> {
         let has_zero = values.clone().any(|value| value == 0.0);
         let Some((least, most)) = extent(values.filter(|value| *value > 0.0)) else {
@@ -91,7 +91,7 @@ impl Axis {
             Unit::Percent | Unit::Plain => high + margin,
         };
         let mut ticks: Vec<_> = log_ticks(low, top, unit);
-        // A mark at the end is not cut in two.
+        // Room for half a mark at the end.
         let high = top.max(high + 0.01);
         let zero = low - (0.1 * (high - low)).max(0.1);
         if has_zero {
@@ -108,8 +108,8 @@ impl Axis {
         Self { label: label.into(), scale: Scale::Even, low, high, ticks }
     }
 
-    /// The place of a value, from 0 at the beginning of the axis to 1 at its end. Numbers that are not finite or beyond the ends
-    /// have no place, and negative ones have none where the axis is logarithmic.
+    /// The place of a value, from 0 at the beginning of the axis to 1 at its end; `None` for a number that is not finite or is
+    /// beyond the ends, and for a negative one on a logarithmic axis.
     pub fn place(&self, value: f64) -> Option<f64> {
         let on_scale = match self.scale {
             Scale::Even => value,
@@ -121,12 +121,12 @@ impl Axis {
         (0.0..=1.0).contains(&part).then_some(part)
     }
 
-    /// A line across the figure at `value`, for an x axis on which values stand evenly.
+    /// A line across the figure at `value`, for an x axis with even steps.
     pub fn level(&self, value: f64) -> Vec<(f64, f64)> {
         vec![(self.low, value), (self.high, value)]
     }
 
-    /// The places of the ticks, and what stands there.
+    /// The places of the ticks, and the text at each.
     pub fn ticks(&self) -> impl Iterator<Item = (f64, &str)> {
         self.ticks.iter().map(|(place, name)| (self.part(*place), name.as_str()))
     }
@@ -157,7 +157,7 @@ fn number(value: f64, decimals: usize) -> String {
 
 /// The multiples of `step` between two ends, with the number of decimals that they need.
 fn multiples(step: f64, low: f64, high: f64) -> impl Iterator<Item = (f64, usize)> {
-    // A hair of tolerance: 0.3 is not three times 0.1.
+    // A small tolerance, because in floating point 0.3 is not three times 0.1.
     let (first, last) = ((low / step - 1e-6).ceil(), (high / step + 1e-6).floor());
     let decimals = decimals(step);
     let count = (last - first).clamp(-1.0, 100.0) as i64 + 1;
@@ -168,7 +168,7 @@ fn decimals(step: f64) -> usize {
     (-(step.log10() + 1e-9).floor()).clamp(0.0, 400.0) as usize
 }
 
-/// Ticks of a log scale between two powers of ten: decades, or parts of them where they are few.
+/// Ticks of a log scale between two powers of ten: decades, or parts of them if there are few.
 fn log_ticks(low: f64, high: f64, unit: Unit) -> Vec<(f64, String)> {
     let tick = |(value, decimals)| (f64::log10(value), unit.name(value, decimals));
     let every = ((high - low) / TICKS).ceil().max(1.0);
@@ -196,7 +196,7 @@ fn log_ticks(low: f64, high: f64, unit: Unit) -> Vec<(f64, String)> {
 fn tidy_step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
-    // Rounding may leave even the last a hair too small.
+    // Because of rounding even the last may be slightly too small.
     let step = steps.into_iter().find(|step| *step >= least * (1.0 - 1e-9));
     step.unwrap_or(10.0 * power)
 }
@@ -219,7 +219,7 @@ mod tests {
         axis.ticks().map(|(_, name)| name).collect()
     }
 
-    /// Each tick is named once, in order, within the axis, and they are neither too few nor too many.
+    /// Every tick has a text of its own, in order, within the axis, and there are neither too few nor too many.
     fn check(axis: &Axis) {
         let names = names(axis);
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "{names:?}");
@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    /// A zero has no logarithm, and yet is the best of all errors: it stands at the bottom and does not move the others.
+    /// Zero has no logarithm, but it is the best of all errors: it is at the bottom and does not move the others.
     #[test]
     fn a_log_axis_has_a_place_for_zero() {
         let errors = [0.02, 0.005, 0.0, f64::NAN];

@@ -1,4 +1,4 @@
-//! From names that others chose, of classes or of runs, to labels that can be drawn and told apart.
+//! Labels for the names of classes and runs, which come from users: they can be drawn and told apart.
 
 use std::collections::HashSet;
 
@@ -12,8 +12,8 @@ pub(crate) const SERIES: usize = 1;
 /// A label for each name, at most `room` pixels wide.
 ///
 /// Names that are all different and can be drawn whole are their own labels. Otherwise each name gets its number, counted from
-/// `first`, and as much of the name as can be drawn follows it. All names get one, lest a class called "7" be taken for
-/// the class of that number.
+/// `first`, followed by as much of the name as can be drawn. All names get one, because otherwise a class called "7" could be
+/// mistaken for the class of that number.
 pub(crate) fn labels<'a>(
     names: impl Iterator<Item = &'a str> + Clone,
     first: usize,
@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(labelled(&["cat", "Größe", "7"]), ["cat", "Größe", "7"]);
     }
 
-    /// Where one name does not fit, a number on it alone could be taken for another class's name.
+    /// If one name does not fit, a number on it alone could be mistaken for the name of another class.
     #[test]
     fn otherwise_all_have_their_number() {
         assert_eq!(labelled(&["1", "猫"]), ["0 1", "1"]);

@@ -1,4 +1,4 @@
-//! Which classes are taken for which.
+//! True classes against predicted ones.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -15,9 +15,9 @@ use crate::{PlotError, style};
 /// Images by true class (row) and predicted class (column).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfusionMatrix {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
-    /// One a class.
+    /// One per class.
     pub class_names: Vec<String>,
     /// `counts[truth][predicted]`.
     pub counts: Vec<Vec<u64>>,
@@ -28,15 +28,15 @@ const TOP: i32 = 76;
 const WORDS: i32 = 44;
 /// The longest name of a class in pixels.
 const NAME: f64 = 130.0;
-/// Beyond this many classes a number does not fit into its cell.
+/// The most classes with a number in each cell.
 const NUMBERED: usize = 24;
-/// More classes than these are not all drawn.
+/// The most classes that are all drawn.
 const MOST: usize = 200;
-/// The classes that are drawn then, with room for every name.
+/// The number of classes that are drawn if there are more, with room for every name.
 const MOST_MISTAKEN: usize = 50;
 const RIGHT_ANSWER: RGBColor = RGBColor(236, 236, 236);
 
-/// The classes that are drawn, and where.
+/// The classes that are drawn, and their places.
 struct Grid {
     /// Indices of classes, rising.
     classes: Vec<usize>,
@@ -90,7 +90,7 @@ impl ConfusionMatrix {
         Grid { classes, labels, cell, widest, names }
     }
 
-    /// All classes, or if they are too many those of the most frequent mistakes, in their order.
+    /// All classes, or if there are too many those with the most frequent mistakes, in their order.
     fn drawn(&self) -> Vec<usize> {
         let all = 0..self.class_names.len();
         if all.len() <= MOST {
@@ -108,7 +108,7 @@ impl ConfusionMatrix {
         drawn.into_iter().collect()
     }
 
-    /// Truth, prediction and count, of classes that have a name.
+    /// Truth, prediction and count of classes that have a name.
     fn cells(&self) -> impl Iterator<Item = (usize, usize, u64)> {
         let classes = self.class_names.len();
         self.counts.iter().take(classes).enumerate().flat_map(move |(row, counts)| {
@@ -122,7 +122,7 @@ impl ConfusionMatrix {
         self.cells().filter(|(row, column, _)| row != column)
     }
 
-    /// The number of mistakes, and of those that are drawn.
+    /// The number of mistakes, and the number of those that are drawn.
     fn remark(&self, grid: &Grid) -> String {
         let sum = |counts: &mut dyn Iterator<Item = (usize, usize, u64)>| {
             counts.fold(0, |sum: u64, (_, _, count)| sum.saturating_add(count))
@@ -159,7 +159,7 @@ impl Figure for ConfusionMatrix {
         }
         let grid = self.grid();
         head(canvas, &self.title, &self.remark(&grid))?;
-        // Colour counts mistakes only: right answers are a hundred times as many and would hide them.
+        // Colour shows mistakes only: a hundred times as many correct answers would hide them.
         let count = |row: usize, column: usize| {
             self.counts.get(row).and_then(|counts| counts.get(column)).copied().unwrap_or(0)
         };
@@ -179,7 +179,7 @@ impl Figure for ConfusionMatrix {
                 false => (style::intensity(0.9 * share), style::INK),
             };
             let corners = [(left, top), (left + grid.cell, top + grid.cell)];
-            // White cells are many, and white already.
+            // There are many white cells, and the ground is white already.
             if count > 0 || row == column {
                 canvas.draw(&Rectangle::new(corners, fill.filled()))?;
             }
@@ -201,7 +201,7 @@ impl Figure for ConfusionMatrix {
 
 fn name_classes<B: DrawingBackend>(canvas: &Canvas<B>, grid: &Grid) -> Result<(), PlotError> {
     let (left, body) = (grid.left(), grid.body());
-    // Names a line of text apart at least.
+    // Names are at least a line of text apart.
     let every = ((17 + grid.cell) / grid.cell).max(1) as usize;
     let row = TICK.pen(style::INK, Anchor::Right);
     for (index, label) in (0..).zip(&grid.labels).step_by(every) {
@@ -223,7 +223,7 @@ fn name_classes<B: DrawingBackend>(canvas: &Canvas<B>, grid: &Grid) -> Result<()
     words.upwards().write(canvas, (22, TOP + body / 2), "true class")
 }
 
-/// A count, in thousands or more of them where its digits would not fit.
+/// A count, in thousands or a larger unit if its digits would not fit.
 fn short(count: u64, face: Face, room: f64) -> String {
     let units = [(0, ""), (3, "k"), (6, "M"), (9, "G"), (12, "T"), (15, "P"), (18, "E")];
     let written = units.map(|(power, name)| format!("{}{name}", count / 10u64.pow(power)));

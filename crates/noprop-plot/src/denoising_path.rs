@@ -21,14 +21,14 @@ pub struct PathSample {
     pub probabilities: Vec<Vec<f64>>,
 }
 
-/// A strip an image: blocks from left to right, classes from top to bottom, darker for likelier.
+/// One strip per image: blocks from left to right, classes from top to bottom, darker for likelier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DenoisingPath {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
-    /// One a class.
+    /// One per class.
     pub class_names: Vec<String>,
-    /// Few: each is a strip of the figure.
+    /// The images, one strip each; there should be few.
     pub samples: Vec<PathSample>,
 }
 
@@ -39,11 +39,11 @@ const NAMES: i32 = 130;
 const TOP: i32 = 76;
 const GAP: i32 = 34;
 const SMALL: Face = Face::regular(13.0);
-/// More images are left out.
+/// The most images in a figure.
 const MOST_SAMPLES: usize = 20;
-/// Of more classes than these, a strip shows the likeliest.
+/// The most classes of a strip; of more, the likeliest are shown.
 const MOST_CLASSES: usize = 20;
-/// Of more blocks than these, every k-th is shown.
+/// The most blocks of a strip; of more, every k-th is shown.
 const MOST_BLOCKS: usize = 160;
 
 impl DenoisingPath {
@@ -86,7 +86,7 @@ impl DenoisingPath {
         (640 / self.blocks().div_ceil(self.every()) as i32).clamp(4, 64)
     }
 
-    /// The classes of a sample's strip: all, or the true one and those that some block takes to be likely, in their order.
+    /// The classes of a sample's strip, in their order: all, or the true one and those to which some block gives a high probability.
     fn classes(&self, sample: &PathSample) -> Vec<usize> {
         let mut classes: Vec<usize> = (0..self.class_names.len()).collect();
         if classes.len() > MOST_CLASSES {
@@ -163,7 +163,7 @@ impl DenoisingPath {
         let (row, column) = (self.row(), self.column());
         let left = LEFT + SIDE + NAMES;
         let classes = self.classes(sample);
-        // The last block is always shown, and those a step before it.
+        // The last block is always shown, and those at the chosen distance before it.
         let last = sample.probabilities.len().saturating_sub(1);
         let blocks: Vec<_> = (0..)
             .zip(
@@ -194,7 +194,7 @@ impl DenoisingPath {
                 }
             }
             let is_last = block == last;
-            // The last block's number keeps its room.
+            // Leaves room for the number of the last block.
             let has_room = place % label_every == 0 && x + 30 < right - column;
             if is_last || has_room {
                 let words = if place == 0 {

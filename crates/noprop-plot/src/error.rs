@@ -1,16 +1,16 @@
-//! What can go wrong with a figure.
+//! The errors of figures.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a figure was not written.
+/// The reason why a figure was not written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlotError {
     /// There is nothing to draw.
     #[error("nothing to draw: {what}")]
     Empty {
-        /// What is missing.
+        /// The missing content.
         what: &'static str,
     },
     /// A picture's bytes do not fit its size.

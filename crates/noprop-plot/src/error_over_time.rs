@@ -1,4 +1,4 @@
-//! How the errors of several trainings fall with time.
+//! The errors of several trainings over training time.
 
 use plotters::prelude::DrawingBackend;
 
@@ -7,11 +7,11 @@ use crate::axis::{Axis, Unit};
 use crate::figure::{Canvas, Figure};
 use crate::series::{self, Series};
 
-/// Shares of wrong answers over training time, one line a training. On a log axis, because 98 % and 99 % are twice apart; no
-/// errors at all stand below it.
+/// Shares of wrong answers over training time, one line per training. The axis is logarithmic, because 98 % has twice the errors of
+/// 99 %; a share of 0 is below it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorOverTime {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
     /// x in seconds, y a share of wrong answers, 0..=1.
     pub series: Vec<Series>,

@@ -1,4 +1,4 @@
-//! A figure, and how it becomes files.
+//! The interface of a figure, and the files that are made of it.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use plotters::prelude::DrawingBackend;
 use crate::picture::Placed;
 use crate::{PlotError, font};
 
-/// Where a figure is drawn.
+/// The surface on which a figure is drawn.
 pub type Canvas<B> = DrawingArea<B, Shift>;
 
 /// Something that can be drawn.
@@ -20,12 +20,12 @@ pub trait Figure {
     /// Width and height in pixels.
     fn size(&self) -> (u32, u32);
 
-    /// The pictures in it, which lie below all else.
+    /// The pictures in it, which lie below everything else.
     fn pictures(&self) -> Vec<Placed<'_>> {
         Vec::new()
     }
 
-    /// Draws all but the pictures on a canvas of that size.
+    /// Draws everything except the pictures on a canvas of that size.
     ///
     /// # Errors
     /// [`PlotError::Empty`] if there is nothing to draw.
@@ -41,7 +41,7 @@ impl<E: std::error::Error + Send + Sync> From<DrawingAreaErrorKind<E>> for PlotE
 /// Writes `stem`.png and `stem`.svg, each whole or not at all, and returns their paths.
 ///
 /// # Errors
-/// [`PlotError`]; files that were there are then untouched.
+/// [`PlotError`]; existing files are then unchanged.
 pub fn save(figure: &impl Figure, stem: &Path) -> Result<[PathBuf; 2], PlotError> {
     font::register()?;
     let size = figure.size();
@@ -75,7 +75,7 @@ fn raster(figure: &impl Figure, size: (u32, u32)) -> Result<Vec<u8>, PlotError> 
     encode(&pixels, size)
 }
 
-/// A PNG of three bytes a pixel.
+/// A PNG of three bytes per pixel.
 fn encode(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, PlotError> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
@@ -96,7 +96,7 @@ fn vector(figure: &impl Figure, size: (u32, u32)) -> Result<String, PlotError> {
         figure.draw(&canvas)?;
         canvas.present()?;
     }
-    // A picture drawn as rectangles, one a pixel, would be a hundred times as large as a PNG within the SVG.
+    // A picture drawn as one rectangle per pixel would be a hundred times as large as a PNG within the SVG.
     let mut pictures = String::new();
     for placed in figure.pictures() {
         let ((left, top), (width, height)) = (placed.origin(), placed.size());
@@ -108,14 +108,14 @@ fn vector(figure: &impl Figure, size: (u32, u32)) -> Result<String, PlotError> {
             r#"<image x="{left}" y="{top}" width="{width}" height="{height}" preserveAspectRatio="none" style="image-rendering:pixelated" href="data:image/png;base64,{data}"/>"#
         );
     }
-    // Above the white ground, which is the first element, and below all else.
+    // Above the white ground, which is the first element, and below everything else.
     let ground = "/>\n";
     let above = text.find(ground).map_or(text.len(), |at| at + ground.len());
     text.insert_str(above, &pictures);
     Ok(text)
 }
 
-/// Bytes in the letters of RFC 4648.
+/// Bytes as base64 (RFC 4648).
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -141,7 +141,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), PlotError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // tempfile makes files for their owner alone; a figure is an ordinary file.
+        // tempfile makes files that only their owner can read; a figure is an ordinary file.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let mut file = builder.tempfile_in(folder).map_err(failed)?;

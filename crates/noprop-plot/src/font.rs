@@ -1,4 +1,4 @@
-//! The bundled font: which characters it can draw, how wide they are, and words cut to what fits.
+//! The bundled font: the characters that it can draw, their widths, and text cut to a width.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ static REGULAR: LazyLock<Option<FontRef<'static>>> =
 static BOLD: LazyLock<Option<FontRef<'static>>> =
     LazyLock::new(|| FontRef::try_from_slice(dejavu::sans::bold()).ok());
 
-/// Makes the crate's own font the one that text is drawn in. Doing it again changes nothing.
+/// Registers the crate's own font as the one in which text is drawn. Repeated calls change nothing.
 pub(crate) fn register() -> Result<(), PlotError> {
     let fonts =
         [(FontStyle::Normal, dejavu::sans::regular()), (FontStyle::Bold, dejavu::sans::bold())];
@@ -66,9 +66,8 @@ impl Face {
         }
     }
 
-    /// Returns whether a character comes out as itself. The font lacks most scripts of Asia and most emoji. Text is set one character
-    /// after the other from left to right, which suits neither the scripts that run the other way nor marks that are put
-    /// upon the character before them.
+    /// Returns whether a character is drawn correctly. The font lacks most scripts of Asia and most emoji. Text is set character by
+    /// character from left to right, which is wrong for scripts that run the other way and for combining marks.
     fn can_draw(self, character: char) -> bool {
         let runs_left = matches!(
             character,
@@ -83,7 +82,7 @@ impl Face {
             && font.outline(glyph).is_some()
     }
 
-    /// `text` with an ellipsis for what cannot be drawn, and with single spaces between words.
+    /// `text` with an ellipsis in place of characters that cannot be drawn, and with single spaces between words.
     fn drawable(self, text: &str) -> impl Iterator<Item = char> {
         let mut before = ' ';
         let shown = text.chars().map(move |character| match character {
@@ -104,7 +103,7 @@ impl Face {
         text.chars().map(|character| self.advance(&mut before, character)).sum()
     }
 
-    /// By how much a character moves the end of the text. `before` is the character in front of it.
+    /// The distance by which a character moves the end of the text. `before` is the character in front of it.
     fn advance(self, before: &mut Option<char>, character: char) -> f64 {
         let Some(font) = self.font() else { return 0.0 };
         let font = font.as_scaled(self.size as f32);
@@ -114,11 +113,11 @@ impl Face {
         f64::from(font.h_advance(glyph) + kern)
     }
 
-    /// As much of `text` as can be drawn within `room` pixels, with an ellipsis where something is missing.
+    /// As much of `text` as can be drawn within `room` pixels, with an ellipsis for each missing part.
     pub fn fit(self, text: &str, room: f64) -> String {
         let mut fitting = String::new();
         let (mut width, mut before) = (0.0, None);
-        // The end of the longest beginning that leaves room for an ellipsis.
+        // The end of the longest prefix that leaves room for an ellipsis.
         let mut cut = None;
         let ellipsis = self.width("…");
         for character in self.drawable(text) {
@@ -144,7 +143,7 @@ impl Face {
     }
 }
 
-/// The part of the text that stands on its point.
+/// The part of the text that is at its point.
 #[derive(Clone, Copy)]
 pub(crate) enum Anchor {
     Left,
@@ -158,8 +157,8 @@ enum Direction {
     Up,
 }
 
-/// Writes text, centred on its point across its direction. It leaves out what cannot be drawn or would leave the canvas, so
-/// that any text is safe to write.
+/// Writes text, centred on its point across its direction. Characters that cannot be drawn and text beyond the canvas are left out,
+/// so any text is safe to write.
 #[derive(Clone, Copy)]
 pub(crate) struct Pen {
     face: Face,
@@ -212,7 +211,7 @@ impl Pen {
 /// The left end of titles and remarks, in pixels.
 pub(crate) const INDENT: i32 = 20;
 
-/// Writes a title and, where there is something to remark, a line below it.
+/// Writes a title and, if there is a remark, a line below it.
 pub(crate) fn head<B: DrawingBackend>(
     canvas: &Canvas<B>,
     title: &str,
@@ -222,7 +221,7 @@ pub(crate) fn head<B: DrawingBackend>(
     TICK.pen(style::FAINT, Anchor::Left).write(canvas, (INDENT, 52), remark)
 }
 
-/// The width of a figure in which title and remark are whole, unless they are very long.
+/// The width of a figure that shows title and remark whole, unless they are very long.
 pub(crate) fn head_width(title: &str, remark: &str) -> i32 {
     let widest = TITLE.width(title).max(TICK.width(remark)).ceil() as i32;
     (INDENT + widest + INDENT).clamp(640, 1000)
@@ -232,7 +231,7 @@ pub(crate) fn head_width(title: &str, remark: &str) -> i32 {
 mod tests {
     use super::*;
 
-    /// Text that cannot be drawn comes out as boxes, or breaks the SVG.
+    /// Characters that cannot be drawn would become boxes, or break the SVG.
     #[test]
     fn only_drawable_characters_remain() {
         let cases = [

@@ -10,18 +10,18 @@ use crate::series::{self, Series};
 use crate::style::Mark;
 use crate::{PlotError, style};
 
-/// Losses over epochs, one line a block, from dark (block 1) to light (the last).
+/// Losses over epochs, one line per block, from dark (block 1) to light (the last).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossCurves {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
     /// Name of the loss, with its unit.
     pub y_label: String,
-    /// One a block, in order.
+    /// One per block, in order.
     pub series: Vec<Series>,
 }
 
-/// More names than these would not fit beside the axes: every k-th line is named.
+/// The most names beside the axes; if there are more lines, every k-th is named.
 const NAMES: usize = 12;
 
 impl Figure for LossCurves {

@@ -20,7 +20,7 @@ pub(crate) struct Panel {
 pub(crate) struct Line {
     pub name: Option<String>,
     pub colour: RGBColor,
-    /// On its points, as far as they do not crowd.
+    /// The mark on its points, unless they are too dense.
     pub mark: Option<Mark>,
     pub points: Vec<(f64, f64)>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Line {
 /// Pixels from the left and from the top.
 type Pixel = (i32, i32);
 
-/// A point that is spoken of.
+/// A point with a remark.
 pub(crate) struct Ring {
     pub at: (f64, f64),
     pub colour: RGBColor,
@@ -39,16 +39,16 @@ const LEFT: i32 = 100;
 /// Room above the axes.
 const TOP: i32 = 72;
 const BOTTOM: i32 = 64;
-/// Half of a tick's name may stand right of the axes.
+/// Room right of the axes for half of a tick's text.
 const EDGE: i32 = 28;
-/// Between the axes and the names of lines.
+/// The distance between the axes and the names of lines.
 const LEADER: i32 = 30;
-/// From one name to the next.
+/// The distance from one name to the next.
 const APART: i32 = 18;
-/// The least width of what is between the axes and the names.
+/// The smallest distance between the axes and the names.
 const PLOT: i32 = 640;
 
-/// The least size of a figure in which the names of all lines have room, in pixels.
+/// The smallest size of a figure with room for the names of all lines, in pixels.
 pub(crate) fn least_size<'a>(names: impl Iterator<Item = &'a str> + Clone) -> (u32, u32) {
     let height = TOP + BOTTOM + APART * (names.clone().count() as i32 + 1);
     ((LEFT + PLOT + EDGE + room(names)).unsigned_abs(), height.unsigned_abs())
@@ -83,7 +83,7 @@ impl Frame<'_> {
 }
 
 impl Panel {
-    /// Draws axes, lines, and rings upon them, below the room for a title and a remark.
+    /// Draws axes, lines, and rings on points, below the room for a title and a remark.
     pub fn draw<B: DrawingBackend>(
         &self,
         canvas: &Canvas<B>,
@@ -100,7 +100,7 @@ impl Panel {
         };
         self.draw_axes(canvas, &frame)?;
         let longest = lines.iter().map(|line| line.points.len()).max().unwrap_or(0);
-        // The distance between marks of one line, in points. Shapes that differ tell lines apart, however long these are.
+        // The distance between marks of one line, in points. Lines differ by their shapes, so even long ones keep their marks.
         let shapes = lines.iter().any(|line| line.mark.is_some_and(|mark| mark != Mark::Dot));
         let every = match lines.len() {
             ..=12 if longest <= 40 => Some(1),
@@ -112,14 +112,14 @@ impl Panel {
         for line in lines {
             let places: Vec<_> = line.points.iter().map(|point| frame.place(*point)).collect();
             left_out += places.iter().filter(|place| place.is_none()).count();
-            // A point that has no place interrupts its line.
+            // A point without a place interrupts its line.
             for part in places.split(Option::is_none).filter(|part| part.len() > 1) {
                 let part: Vec<Pixel> = part.iter().flatten().copied().collect();
                 canvas.draw(&PathElement::new(part, line.colour.stroke_width(2)))?;
             }
             let has_place = |index: usize| places.get(index).is_some_and(Option::is_some);
             for (index, place) in places.iter().enumerate() {
-                // A point between two that have no place would not be seen without a mark.
+                // Between two points without a place, a point would be invisible without a mark.
                 let alone = !has_place(index.wrapping_sub(1)) && !has_place(index + 1);
                 let marked = line.mark.and(every).is_some_and(|every| index % every == 0);
                 if let (Some(place), true) = (place, alone || marked) {
@@ -143,7 +143,7 @@ impl Panel {
         name_lines(canvas, &frame, named.collect())
     }
 
-    /// A line's name, and a word where the line has nothing that can be drawn.
+    /// The name of a line, with a remark if nothing of the line can be drawn.
     fn name(&self, line: &Line) -> Option<String> {
         let is_seen = |&(x, y): &(f64, f64)| self.x.place(x).and(self.y.place(y)).is_some();
         let name = line.name.as_ref()?;
@@ -182,8 +182,8 @@ impl Panel {
     }
 }
 
-/// Writes names right of the axes, moved apart where they would overlap, and joins each to the end of its line. The name of a
-/// line without an end stands at the bottom.
+/// Writes names right of the axes, moved apart if they would overlap, and joins each to the end of its line. The name of a
+/// line without an end is at the bottom.
 fn name_lines<B: DrawingBackend>(
     canvas: &Canvas<B>,
     frame: &Frame<'_>,
@@ -205,13 +205,14 @@ fn name_lines<B: DrawingBackend>(
     Ok(())
 }
 
-/// Places as near as possible to `wanted` (rising), a line of text from each other, and within `bounds` if there is room:
-/// neighbours that would overlap form a group, which is centred on the mean of what its members want.
+/// Places as near as possible to `wanted` (rising), a line of text from each other, and within `bounds` if there is room.
+/// Neighbours that would overlap form a group, which is centred on the mean of the places that its members want.
 fn spread(wanted: &[i32], bounds: std::ops::Range<i32>) -> Vec<i32> {
     let apart = f64::from(APART);
     let least = f64::from(bounds.start);
     let most = f64::from(bounds.end) - apart * wanted.len().saturating_sub(1) as f64;
-    // A group's sum and number of wishes, each less what its members before it take up: then groups need only not overlap.
+    // The sum and the number of the places that the members of a group want, each reduced by the room of the members before it.
+    // Then it is enough that groups do not overlap.
     let mut groups: Vec<(f64, usize)> = Vec::new();
     for (index, want) in wanted.iter().enumerate() {
         let want = (f64::from(*want) - index as f64 * apart).min(most).max(least);
@@ -244,7 +245,7 @@ mod tests {
         assert!(spread(&[], 0..400).is_empty());
     }
 
-    /// A crowd at the edge of the figure would otherwise leave it.
+    /// Many names at the edge of the figure must not leave it.
     #[test]
     fn crowded_names_stay_within_their_bounds() {
         let crowd = [400; 20];

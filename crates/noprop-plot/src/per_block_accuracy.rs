@@ -9,10 +9,10 @@ use crate::panel::{Line, Panel};
 use crate::style::Mark;
 use crate::{PlotError, style};
 
-/// What each block inside the chain gets right, and what the whole chain does.
+/// The accuracy of each block inside the chain, and of the whole chain.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PerBlockAccuracy {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
     /// 0..=1, block 1 first.
     pub per_block: Vec<f64>,

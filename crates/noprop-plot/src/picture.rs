@@ -11,7 +11,7 @@ pub struct Picture {
     bytes: Vec<u8>,
 }
 
-/// Longer sides are not an image classifier's.
+/// The longest side in pixels; images of classifiers are smaller.
 const MAX_SIDE: u32 = 4096;
 
 impl Picture {
@@ -32,7 +32,7 @@ impl Picture {
         }
     }
 
-    /// The picture at another size, three bytes a pixel: pixels are repeated, or their means taken.
+    /// The picture at another size, three bytes per pixel: pixels are repeated or averaged.
     fn scaled(&self, (width, height): (u32, u32)) -> Vec<u8> {
         let span = |place: u32, places: u32, length: u32| {
             let at =
@@ -65,7 +65,7 @@ impl Picture {
     }
 }
 
-/// A picture in its place in a figure: as large as it fits into a square, centred.
+/// A picture at its place in a figure: centred in a square, as large as fits.
 #[derive(Debug, Clone, Copy)]
 pub struct Placed<'a> {
     /// The picture.
@@ -97,7 +97,7 @@ impl Placed<'_> {
         self.picture.scaled(self.size())
     }
 
-    /// No more pixels than it has nor than are drawn: width, height, and three bytes each.
+    /// Width, height, and three bytes per pixel: no more pixels than the picture has, and no more than are drawn.
     pub(crate) fn own_pixels(&self) -> ((u32, u32), Vec<u8>) {
         let (width, height) = self.size();
         let size = (width.min(self.picture.width), height.min(self.picture.height));

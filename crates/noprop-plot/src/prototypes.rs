@@ -1,4 +1,4 @@
-//! Class embeddings that are images: what each was before training, what it became, and the difference.
+//! Class embeddings that are images: before training, after it, and the difference.
 
 use plotters::element::Rectangle;
 use plotters::prelude::DrawingBackend;
@@ -18,16 +18,16 @@ pub struct Prototype {
     pub start: Picture,
     /// After it.
     pub learned: Picture,
-    /// What training added, middle grey for nothing.
+    /// The change by training, with middle grey for no change.
     pub change: Picture,
 }
 
 /// Classes side by side, three rows each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prototypes {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
-    /// Says how the change is scaled.
+    /// A remark on the scale of the change.
     pub note: String,
     /// In the order of the classes.
     pub classes: Vec<Prototype>,
@@ -41,7 +41,7 @@ const TOP: i32 = 84;
 const LEFT: i32 = 92;
 /// Classes side by side.
 const COLUMNS: i32 = 10;
-/// More classes than this are left out.
+/// The most classes in a figure.
 const MOST: usize = 100;
 const ROWS: [&str; 3] = ["start", "learned", "change"];
 /// The height of a band of classes.

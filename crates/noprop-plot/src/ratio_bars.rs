@@ -1,4 +1,4 @@
-//! Ratios as bars, each with the bound that it is to keep.
+//! Ratios as bars, each with its bound.
 
 use plotters::element::{PathElement, Rectangle};
 use plotters::prelude::DrawingBackend;
@@ -17,28 +17,28 @@ const BOTTOM: i32 = 60;
 const LEFT: i32 = 30;
 const RIGHT: i32 = 90;
 const VALUE: Face = Face::bold(16.0);
-/// More bars are left out.
+/// The most bars in a figure.
 const MOST: usize = 40;
 
 /// One ratio.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RatioBar {
-    /// What was measured.
+    /// The name of the bar.
     pub name: String,
-    /// Ours divided by the other's, not negative.
+    /// Our value divided by the other's, not negative.
     pub ratio: f64,
-    /// The largest ratio that is good enough.
+    /// The largest acceptable ratio.
     pub bound: Option<f64>,
 }
 
 /// Bars from 0, with a line at 1, where both are equal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RatioBars {
-    /// Above the bars.
+    /// The title, above the bars.
     pub title: String,
-    /// What all are divided by.
+    /// The name of the divisor.
     pub other: String,
-    /// What the bounds are.
+    /// The name of the bounds.
     pub bound: String,
     /// From top to bottom.
     pub bars: Vec<RatioBar>,
@@ -54,7 +54,7 @@ impl RatioBars {
         let all = self.shown().iter().flat_map(|bar| [Some(bar.ratio), bar.bound]).flatten();
         let longest = all.filter(|ratio| ratio.is_finite()).fold(1.0, f64::max);
         let room = f64::from(WIDTH - LEFT - RIGHT);
-        // Comparisons with NaN choose 0, and one that is infinite is as long as there is room.
+        // A ratio that is NaN becomes 0, and an infinite one takes all the room.
         move |ratio| LEFT + (f64::max(0.0, ratio / longest).min(1.0) * room).round() as i32
     }
 }
@@ -103,7 +103,7 @@ impl Figure for RatioBars {
         canvas.draw(&PathElement::new(equal, style::FAINT.stroke_width(1)))?;
         let faint = TICK.pen(style::FAINT, Anchor::Left);
         faint.write(canvas, (LEFT, end + 16), "0")?;
-        // Bars much longer than 1 leave no room between the two.
+        // If bars are much longer than 1, there is no room between the two.
         if x(1.0) > LEFT + 30 {
             TICK.pen(style::FAINT, Anchor::Centre).write(canvas, (x(1.0), end + 16), "1")?;
         }

@@ -21,16 +21,16 @@ pub struct Sample {
     pub truth: usize,
 }
 
-/// Images in rows; wrong answers are framed and written out.
+/// Images in rows; wrong answers have a frame and the true label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleGrid {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
-    /// One a class.
+    /// One per class.
     pub class_names: Vec<String>,
     /// In reading order.
     pub samples: Vec<Sample>,
-    /// Images a row.
+    /// Images per row.
     pub columns: usize,
 }
 
@@ -41,15 +41,15 @@ const LINE: i32 = 20;
 const TOP: i32 = 72;
 /// The width of words below an image.
 const ROOM: f64 = (SIDE + GAP - 6) as f64;
-/// More images are left out.
+/// The most images in a figure.
 const MOST: usize = 400;
 
-/// The way in which answers are written.
+/// The layout of an answer.
 #[derive(Clone, Copy)]
 enum Layout {
-    /// "cat (is dog)"
+    /// On one line: "cat (is dog)".
     Line,
-    /// "cat" and below it "is dog"
+    /// On two lines: "cat", and below it "is dog".
     TwoLines,
 }
 
@@ -69,7 +69,7 @@ impl SampleGrid {
         self.columns.min(self.samples.len()).clamp(1, 20) as i32
     }
 
-    /// Labels of the classes, and how wrong answers are written with them.
+    /// Labels of the classes, and the layout of wrong answers with them.
     fn labels(&self) -> (Vec<String>, Layout) {
         let names = self.class_names.iter().map(String::as_str);
         let labels = labels(names, class_label::CLASSES, LABEL, ROOM - LABEL.width("is "));
@@ -102,7 +102,7 @@ impl SampleGrid {
     }
 }
 
-/// A class that has no name still has its number.
+/// The label of a class, or its number if it has no name.
 fn label(labels: &[String], class: usize) -> String {
     labels.get(class).cloned().unwrap_or_else(|| class.to_string())
 }

@@ -12,7 +12,7 @@ use crate::style::{self, Mark};
 /// A schedule of T steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleFigure {
-    /// Says what is shown.
+    /// The title of the figure.
     pub title: String,
     /// ᾱ_0 … ᾱ_T.
     pub alpha_bar: Vec<f64>,

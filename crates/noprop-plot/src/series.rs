@@ -1,4 +1,4 @@
-//! Named series of points, and the figures that are nothing but several of them.
+//! Named series of points, and the drawing of several of them.
 
 use plotters::prelude::DrawingBackend;
 
@@ -13,13 +13,13 @@ use crate::style;
 /// A named series of (x, y).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Drawn at the series' right end.
+    /// The name, drawn at the right end of the series.
     pub name: String,
     /// Points in order of x; one that is not finite interrupts the line.
     pub points: Vec<(f64, f64)>,
 }
 
-/// More series than these are left out.
+/// The most series in a figure.
 const MOST: usize = 60;
 /// In pixels.
 const WIDEST_NAME: f64 = 420.0;
@@ -36,14 +36,14 @@ pub(crate) fn values(series: &[Series]) -> impl Iterator<Item = f64> + Clone {
     drawn(series).iter().flat_map(|series| &series.points).map(|point| point.1)
 }
 
-/// Width and height of a figure with room for the names of all.
+/// Width and height of a figure with room for all names.
 pub(crate) fn size(series: &[Series]) -> (u32, u32) {
     let (names, _) = names(drawn(series));
     let (width, height) = least_size(names.iter().map(String::as_str));
     (width.max(1000), height.max(600))
 }
 
-/// The names as they are drawn, and a remark where they begin with numbers.
+/// The names as they are drawn, and a remark if they begin with numbers.
 pub(crate) fn names(series: &[Series]) -> (Vec<String>, String) {
     let given = series.iter().map(|series| series.name.as_str());
     let names = labels(given.clone(), SERIES, TICK, WIDEST_NAME);

@@ -11,7 +11,7 @@ pub(crate) const INK: RGBColor = RGBColor(30, 30, 30);
 pub(crate) const FAINT: RGBColor = RGBColor(110, 110, 110);
 pub(crate) const GRID: RGBColor = RGBColor(225, 225, 225);
 
-// Okabe and Ito's palette, which colour-blind people can tell apart.
+// The palette of Okabe and Ito, whose colours colour-blind people can distinguish.
 pub(crate) const BLUE: RGBColor = RGBColor(0, 114, 178);
 pub(crate) const VERMILION: RGBColor = RGBColor(213, 94, 0);
 pub(crate) const GREEN: RGBColor = RGBColor(0, 158, 115);
@@ -21,7 +21,7 @@ const SKY: RGBColor = RGBColor(86, 180, 233);
 const BLACK: RGBColor = RGBColor(0, 0, 0);
 const PALETTE: [RGBColor; 7] = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK];
 
-/// The look of one of several lines. The first 28 look different.
+/// The colour and the mark of one of several lines. The first 28 differ.
 pub(crate) fn look(index: usize) -> (RGBColor, Mark) {
     let shapes = [Mark::Dot, Mark::Square, Mark::Triangle, Mark::Diamond];
     (PALETTE[index % PALETTE.len()], shapes[index / PALETTE.len() % shapes.len()])
@@ -63,7 +63,7 @@ impl Mark {
     }
 }
 
-/// A dark-to-light sequence for `share` in 0..=1, even to the eye: points of the viridis map, joined linearly.
+/// A perceptually uniform sequence from dark to light for `share` in 0..=1: points of the viridis map, joined linearly.
 pub(crate) fn sequential(share: f64) -> RGBColor {
     const STOPS: [(f64, f64, f64); 6] = [
         (68.0, 1.0, 84.0),

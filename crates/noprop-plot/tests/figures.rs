@@ -1,4 +1,4 @@
-//! Every figure, in ordinary and in awkward cases: it is drawn, or it says why not, and the same data give the same bytes.
+//! Every figure, in ordinary and in awkward cases: it is drawn, or the error gives the reason, and the same data give the same bytes.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -109,7 +109,7 @@ fn accuracy_dots() {
     for words in ["Ours beside theirs", "dt-onehot", "stochastic", "the paper", "99.0 %"] {
         assert!(svg.contains(words), "{words}");
     }
-    // Nothing is said of what nobody measured or reports.
+    // Values that are absent have no name in the figure.
     let ours = vec![row("fm-onehot", vec![dot(0.5, None), None], None)];
     let svg = drawn("accuracy-dots-ours", &figure(ours)).unwrap();
     assert!(!svg.contains("the paper") && !svg.contains("mean") && svg.contains("stochastic"));

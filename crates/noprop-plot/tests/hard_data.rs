@@ -1,5 +1,5 @@
-//! Figures of hard data: names in any script and of any length, very many classes, runs or blocks, one epoch, no mistake,
-//! numbers that are not numbers. Each figure stays readable, and says what it leaves out.
+//! Figures of hard data: names in any script and of any length, very many classes, runs or blocks, one epoch, no mistakes,
+//! NaN and infinity. Each figure stays readable, and names what it leaves out.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -15,7 +15,7 @@ use noprop_plot::{
 };
 use svg::{Element, Svg};
 
-/// Draws a figure and checks what holds for every one: its SVG is well-formed, no text leaves it, and no text lies upon
+/// Draws a figure and checks what every figure must fulfil: its SVG is well-formed, no text leaves it, and no text overlaps
 /// another. NOPROP_GALLERY=DIR keeps the figures for a person to look at.
 fn drawn(name: &str, figure: &impl Figure) -> Svg {
     let temporary = tempfile::tempdir().unwrap();
@@ -33,7 +33,7 @@ fn drawn(name: &str, figure: &impl Figure) -> Svg {
         for (other, [l, t, r, b]) in &texts[..index] {
             let apart =
                 *right <= l + 1.0 || r - 1.0 <= *left || *bottom <= t + 1.0 || b - 1.0 <= *top;
-            assert!(apart, "{name}: {:?} lies upon {:?}", text.text, other.text);
+            assert!(apart, "{name}: {:?} overlaps {:?}", text.text, other.text);
         }
     }
     svg
@@ -41,7 +41,7 @@ fn drawn(name: &str, figure: &impl Figure) -> Svg {
 
 const BLUE: &str = "#0072B2";
 
-/// Names as they come from folders all over the world, and from people who mean harm.
+/// Names of folders in many scripts, and malicious ones.
 const NAMES: [&str; 14] = [
     "cat",
     "猫",
@@ -59,7 +59,7 @@ const NAMES: [&str; 14] = [
     "]]>&amp;<!--",
 ];
 
-/// Hard names, and as many more of 200 bytes that begin alike.
+/// Hard names, and more of 200 bytes with the same beginning.
 fn names(count: usize) -> Vec<String> {
     let long = (NAMES.len()..).map(|index| format!("{}{index:04}", "longname".repeat(25)));
     NAMES.map(str::to_owned).into_iter().chain(long).take(count).collect()
@@ -116,12 +116,12 @@ fn prototypes(class_names: Vec<String>, picture: &Picture) -> Prototypes {
     Prototypes { title: "Prototypes".into(), note: "grey 0".into(), classes }
 }
 
-/// Labels of classes, which begin with their numbers.
+/// The labels of classes that begin with a number.
 fn numbers(texts: &[&str]) -> Vec<usize> {
     texts.iter().filter_map(|text| text.split(' ').next()?.parse().ok()).collect()
 }
 
-/// Where no name is cut, none has a number.
+/// If no name is cut, none has a number.
 #[test]
 fn ordinary_names_stand_alone() {
     let names: Vec<String> = ["cat", "dog", "Größe"].map(str::to_owned).into();
@@ -151,15 +151,15 @@ fn names_that_cannot_be_drawn_are_told_apart_by_number() {
         assert!(labels[5] == "5 … cat" && labels[14].starts_with("14 longname"), "{labels:?}");
     }
     let svg = drawn("names-path", &path(names.clone(), 6));
-    assert!(svg.says("11 cat") && svg.texts().contains(&"3"));
+    assert!(svg.shows("11 cat") && svg.texts().contains(&"3"));
     let svg = drawn("names-samples", &samples(names.clone(), 16, &picture(28, 1)));
-    assert!(svg.says("0 cat") && svg.texts().contains(&"is 1"), "{:?}", svg.texts());
+    assert!(svg.shows("0 cat") && svg.texts().contains(&"is 1"), "{:?}", svg.texts());
     let svg = drawn("names-prototypes", &prototypes(names, &picture(28, 1)));
     let labels = svg.texts();
     assert!((0..16).all(|number| numbers(&labels).contains(&number)), "{labels:?}");
 }
 
-/// A hundred and fifty classes, or a thousand, are not all named and not all drawn, which the figure says.
+/// Of a hundred and fifty classes, or a thousand, not all are named and drawn, and the figure states that.
 #[test]
 fn many_classes() {
     let mistakes = |a: usize, b: usize| match a.abs_diff(b) {
@@ -173,10 +173,10 @@ fn many_classes() {
             let svg =
                 drawn(&format!("{count}-{kind}-confusion"), &confusion(names.clone(), mistakes));
             assert_eq!(
-                svg.says("the 50 of 1000 classes with the most frequent mistakes"),
+                svg.shows("the 50 of 1000 classes with the most frequent mistakes"),
                 count == 1000
             );
-            // Class 999 is taken for class 992 most often of all, and class 8 for no other.
+            // Class 999 is most often mistaken for class 992, and class 8 never for another.
             let named = numbers(
                 &svg.texts().iter().map(|t| t.trim_start_matches("class ")).collect::<Vec<_>>(),
             );
@@ -185,10 +185,10 @@ fn many_classes() {
                 assert!(named.contains(&999) && named.contains(&992) && !named.contains(&8));
             }
             let svg = drawn(&format!("{count}-{kind}-path"), &path(names.clone(), 10));
-            assert!(svg.says(&format!("of {count} classes the 20 likeliest")));
+            assert!(svg.shows(&format!("of {count} classes the 20 likeliest")));
             // The true class of the last strip.
             let last = (count - 1).to_string();
-            assert!(svg.says(&last), "{last}");
+            assert!(svg.shows(&last), "{last}");
             let svg = drawn(
                 &format!("{count}-{kind}-samples"),
                 &samples(names.clone(), 40, &picture(28, 3)),
@@ -196,7 +196,7 @@ fn many_classes() {
             assert!(!svg.texts().is_empty());
             let svg =
                 drawn(&format!("{count}-{kind}-prototypes"), &prototypes(names, &picture(28, 1)));
-            assert!(svg.says(&format!("the first 100 of {count} classes")));
+            assert!(svg.shows(&format!("the first 100 of {count} classes")));
         }
     }
 }
@@ -205,16 +205,16 @@ fn many_classes() {
 fn a_matrix_without_mistakes_says_so() {
     let names: Vec<String> = (0..10).map(|class| class.to_string()).collect();
     let svg = drawn("no-mistakes", &confusion(names.clone(), |a, b| u64::from(a == b) * 100));
-    assert!(svg.says("no wrong answer among 1000"));
+    assert!(svg.shows("no wrong answer among 1000"));
     let svg = drawn("no-answers", &confusion(names.clone(), |_, _| 0));
-    assert!(svg.says("no wrong answer among 0"));
+    assert!(svg.shows("no wrong answer among 0"));
     let svg = drawn(
         "one-mistake",
         &confusion(names.clone(), |a, b| u64::from(a == b || (a, b) == (1, 2))),
     );
-    assert!(svg.says("wrong answers: 1 of 11"));
+    assert!(svg.shows("wrong answers: 1 of 11"));
     let svg = drawn("large-counts", &confusion(names, |a, b| u64::MAX / (1 + (a * 10 + b) as u64)));
-    assert!(svg.says("wrong answers: 18446744073709551615 of"));
+    assert!(svg.shows("wrong answers: 18446744073709551615 of"));
     let one = confusion(vec!["only".into()], |_, _| 3);
     drawn("one-class", &one);
     let ragged = ConfusionMatrix { counts: vec![vec![1, 2, 3], Vec::new(), vec![1]], ..one };
@@ -262,7 +262,7 @@ fn legend(svg: &Svg) -> (HashSet<(String, String)>, Vec<&str>) {
     (before.map(look).collect(), names.iter().map(|name| name.text.as_str()).collect())
 }
 
-/// Ten and twenty runs in one figure: each has a look and a name of its own, even if their settings are written alike.
+/// Ten and twenty runs in one figure: each has its own look and name, even if their settings read the same.
 #[test]
 fn many_runs_are_told_apart() {
     let title = "Wrong answers".to_owned();
@@ -272,7 +272,7 @@ fn many_runs_are_told_apart() {
         let svg = drawn(&format!("{count}-runs"), &figure);
         let (looks, names) = legend(&svg);
         assert_eq!((looks.len(), names.len()), (count, count), "{looks:?}");
-        assert!(names.contains(&"mnist, dt, onehot, lr 9") && !svg.says("numbered"));
+        assert!(names.contains(&"mnist, dt, onehot, lr 9") && !svg.shows("numbered"));
         let alike = |run: usize| {
             match run % 3 {
             0 => "folder:/home/someone/data/猫の写真 (flip, shift 4), dt, 4 intervals, prototype, own".into(),
@@ -289,7 +289,7 @@ fn many_runs_are_told_apart() {
         assert_eq!(looks.len(), count);
         let found: HashSet<usize> = numbers(&names).into_iter().collect();
         assert_eq!(found, (1..=count).collect(), "{names:?}");
-        assert!(svg.says("numbered in the order in which they were given"));
+        assert!(svg.shows("numbered in the order in which they were given"));
         drawn(&format!("{count}-accuracies"), &AccuracyOverTime { title: title.clone(), series });
     }
     let all_end_alike = (0..20)
@@ -301,10 +301,10 @@ fn many_runs_are_told_apart() {
     assert_eq!(legend(&svg).1.len(), 20);
     let series = courses(75, |run| format!("run {run}"));
     let svg = drawn("75-runs", &ErrorOverTime { title, series });
-    assert!(svg.says("the first 60 of 75 lines") && svg.says("run 59") && !svg.says("run 60"));
+    assert!(svg.shows("the first 60 of 75 lines") && svg.shows("run 59") && !svg.shows("run 60"));
 }
 
-/// No errors at all is the best that can be: it is drawn at the bottom, and named.
+/// A share of no errors is the best result: it is drawn at the bottom, and named.
 #[test]
 fn errors_that_reach_zero_are_drawn() {
     let series = vec![
@@ -316,7 +316,7 @@ fn errors_that_reach_zero_are_drawn() {
     let zero = svg.of("text").find(|text| text.text == "0 %").unwrap().number("y");
     let marks = svg.marks(BLUE);
     assert!(marks.iter().any(|mark| mark.1 == zero), "{marks:?} {zero}");
-    assert!(svg.says("1 %") && !svg.says("left out"));
+    assert!(svg.shows("1 %") && !svg.shows("left out"));
     let perfect = vec![Series { name: "perfect".into(), points: vec![(1.0, 0.0), (2.0, 0.0)] }];
     let svg = drawn("only-zero-errors", &ErrorOverTime { title: title.clone(), series: perfect });
     assert_eq!(svg.marks(BLUE).len(), 3);
@@ -325,10 +325,10 @@ fn errors_that_reach_zero_are_drawn() {
         Series { name: "block 2".into(), points: vec![(1.0, 0.0), (2.0, 0.0), (3.0, 0.0)] },
     ];
     let svg = drawn("zero-losses", &LossCurves { title, y_label: "loss".into(), series: losses });
-    assert!(svg.texts().contains(&"0") && svg.says("block 2"));
+    assert!(svg.texts().contains(&"0") && svg.shows("block 2"));
 }
 
-/// A point that is not finite interrupts its line, is counted, and moves no axis.
+/// A point that is not finite interrupts its line, is counted, and does not move an axis.
 #[test]
 fn numbers_that_are_not_finite_are_left_out_and_counted() {
     let odd = [0.5, f64::NAN, 0.6, 0.7, f64::INFINITY, f64::NEG_INFINITY];
@@ -347,22 +347,22 @@ fn numbers_that_are_not_finite_are_left_out_and_counted() {
         drawn("odd-steps", &AccuracyOverSteps { title: title.clone(), series }),
     ] {
         assert!(
-            svg.says("left out: 5")
-                && svg.says("nothing: no values")
-                && svg.says("empty: no values")
+            svg.shows("left out: 5")
+                && svg.shows("nothing: no values")
+                && svg.shows("empty: no values")
         );
         assert!(svg.texts().iter().all(|text| !text.contains("NaN") && !text.contains("inf")));
     }
     let (validation, test) = (odd.to_vec(), Some(f64::NAN));
     let curve = AccuracyCurve { title: title.clone(), validation, best_epoch: 2, test };
     let svg = drawn("odd-curve", &curve);
-    assert!(svg.says("left out: 5") && !svg.says("kept"));
+    assert!(svg.shows("left out: 5") && !svg.shows("kept"));
     let blocks =
         PerBlockAccuracy { title: title.clone(), per_block: odd.to_vec(), whole_chain: 0.7 };
-    assert!(drawn("odd-blocks", &blocks).says("left out: 3"));
+    assert!(drawn("odd-blocks", &blocks).shows("left out: 3"));
     let schedule =
         ScheduleFigure { title, alpha_bar: odd.to_vec(), snr: odd.to_vec(), weights: odd.to_vec() };
-    assert!(drawn("odd-schedule", &schedule).says("left out: 3"));
+    assert!(drawn("odd-schedule", &schedule).shows("left out: 3"));
     let mut path = path(names(3), 3);
     path.samples[0].probabilities[1] = vec![f64::NAN, f64::INFINITY, -1.0];
     path.samples[1].probabilities = vec![Vec::new(), vec![0.5]];
@@ -370,7 +370,7 @@ fn numbers_that_are_not_finite_are_left_out_and_counted() {
     drawn("odd-path", &path);
 }
 
-/// After one epoch there is one point, and it is seen, in the middle above its epoch.
+/// After one epoch there is one point, and it is visible, in the middle above its epoch.
 #[test]
 fn one_epoch_is_a_point() {
     let title = "One epoch".to_owned();
@@ -383,7 +383,7 @@ fn one_epoch_is_a_point() {
     let svg = drawn("one-epoch-accuracy", &curve);
     let tick = svg.of("text").find(|text| text.text == "1").unwrap().number("x");
     assert!(svg.marks(BLUE).iter().any(|mark| mark.0 == tick) && tick > 300.0);
-    assert!(!svg.texts().contains(&"2") && svg.says("kept: epoch 1, 50.00 %"));
+    assert!(!svg.texts().contains(&"2") && svg.shows("kept: epoch 1, 50.00 %"));
     let series: Vec<Series> = (1..=10)
         .map(|block| Series {
             name: format!("block {block}"),
@@ -401,14 +401,14 @@ fn one_epoch_is_a_point() {
         drawn("one-epoch-errors", &ErrorOverTime { title: title.clone(), series: one.clone() }),
         drawn("one-epoch-times", &AccuracyOverTime { title: title.clone(), series: one }),
     ] {
-        // A fiftieth of a second is not lost at the left end of a whole one.
+        // A fiftieth of a second is not squeezed to the left end of an axis of one second.
         assert!(svg.marks(BLUE).iter().all(|mark| mark.0 > 600.0), "{:?}", svg.marks(BLUE));
     }
     let one = vec![Series { name: "euler".into(), points: vec![(2.0, 0.1)] }];
     drawn("one-number-of-steps", &AccuracyOverSteps { title, series: one });
 }
 
-/// Nothing wrong at all: points lie within the axes, which name no share above 100 %.
+/// All answers right: points lie within the axes, which have no tick above 100 %.
 #[test]
 fn everything_right_and_everything_wrong() {
     for (name, share) in [("all-right", 1.0), ("all-wrong", 0.0)] {
@@ -474,7 +474,7 @@ fn one_block_and_a_thousand() {
         let texts = svg.texts();
         let last = if blocks == 1 { "block 1".into() } else { blocks.to_string() };
         assert_eq!(texts.iter().filter(|text| **text == last).count(), 3, "{texts:?}");
-        assert_eq!(svg.says("one in 7 of 1000"), blocks == 1000);
+        assert_eq!(svg.shows("one in 7 of 1000"), blocks == 1000);
         let alpha_bar: Vec<f64> =
             (0..=blocks).map(|level| 0.999 * level as f64 / blocks as f64).collect();
         let snr = alpha_bar.iter().map(|alpha| alpha / (1.0 - alpha)).collect();
@@ -487,11 +487,11 @@ fn one_block_and_a_thousand() {
         let losses =
             LossCurves { title: title.clone(), y_label: "loss".into(), series: series.collect() };
         let svg = drawn(&format!("{blocks}-blocks-loss"), &losses);
-        assert!(svg.says(&format!("block {blocks}")));
+        assert!(svg.shows(&format!("block {blocks}")));
     }
 }
 
-/// A picture of 1024 pixels is as large in the file as it is seen, and not a million rectangles.
+/// A picture of 1024 pixels is stored in the size in which it is shown, and not as a million rectangles.
 #[test]
 fn pictures_of_any_size() {
     let names: Vec<String> = ["cat".to_owned(), "dog".to_owned()].into();
@@ -511,7 +511,7 @@ fn pictures_of_any_size() {
     assert_eq!((image.number("width"), image.number("height")), (112.0, 2.0));
 }
 
-/// Fewer pictures than columns leave no empty place for the others.
+/// With fewer pictures than columns the figure has no empty columns.
 #[test]
 fn few_samples() {
     let names: Vec<String> = ["cat".to_owned(), "dog".to_owned()].into();
@@ -524,14 +524,14 @@ fn few_samples() {
     let grid = SampleGrid { title: title.into(), ..samples(names.clone(), 1, &picture(28, 1)) };
     assert!(drawn("long-title", &grid).texts().contains(&title), "a long title widens the figure");
     let svg = drawn("401-samples", &samples(names, 500, &picture(16, 1)));
-    assert!(svg.says("the first 400 of 500 images"));
-    // Answers that no class has.
+    assert!(svg.shows("the first 400 of 500 images"));
+    // Answers that are not a class.
     let strange = Sample { picture: picture(16, 1), predicted: 77, truth: usize::MAX };
     let strange = SampleGrid {
         samples: vec![strange],
         ..samples(Vec::from(["cat".to_owned()]), 1, &picture(16, 1))
     };
-    assert!(drawn("strange-answer", &strange).says("77"));
+    assert!(drawn("strange-answer", &strange).shows("77"));
 }
 
 #[test]
@@ -550,7 +550,7 @@ fn long_and_strange_words_everywhere() {
         rows: names(50).into_iter().map(row).collect(),
     };
     let svg = drawn("hard-dots", &dots);
-    assert!(svg.says("the first 40 of 50 rows") && svg.texts().contains(&"2"));
+    assert!(svg.shows("the first 40 of 50 rows") && svg.texts().contains(&"2"));
     let bar = |name| RatioBar { name, ratio: 0.5, bound: Some(0.7) };
     let mut bars: Vec<RatioBar> = names(50).into_iter().map(bar).collect();
     bars[1].ratio = f64::NAN;
@@ -560,7 +560,7 @@ fn long_and_strange_words_everywhere() {
     bars[5].bound = Some(f64::INFINITY);
     let bars = RatioBars { title: hard(), other: hard(), bound: hard(), bars };
     let svg = drawn("hard-bars", &bars);
-    assert!(svg.says("the first 40 of 50 bars") && svg.says("NaN") && svg.says("1.0e12"));
+    assert!(svg.shows("the first 40 of 50 bars") && svg.shows("NaN") && svg.shows("1.0e12"));
     let reach = svg.of("rect").map(|bar| bar.number("x") + bar.number("width"));
     assert!(reach.fold(0.0, f64::max) <= 1000.0);
     let long = RatioBars {

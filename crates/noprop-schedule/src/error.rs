@@ -1,21 +1,17 @@
-//! What can be wrong with a schedule.
+//! The errors of schedules.
 
-use crate::MAX_STEPS;
+use std::fmt;
 
-/// Why a schedule could not be built.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+/// The reason why a schedule or one of its steps could not be built.
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// The number of steps T is outside 1..=[`MAX_STEPS`].
-    #[error("steps must be between 1 and {MAX_STEPS}, got {steps}")]
+    /// The number of steps T is 0, or its T + 1 levels do not fit into memory.
     Steps {
         /// The number of steps asked for.
         steps: usize,
     },
     /// ᾱ does not rise strictly inside [0, 1).
-    #[error(
-        "alpha_bar must rise strictly from at least 0 to below 1, but at t = {t} it is {value} after {previous}"
-    )]
     NotIncreasing {
         /// The first level that breaks the rule.
         t: usize,
@@ -24,10 +20,39 @@ pub enum ScheduleError {
         /// ᾱ at the level before it (0 where there is none).
         previous: f64,
     },
+    /// A step does not lead from one ᾱ to a larger one inside [0, 1).
+    NotAStep {
+        /// ᾱ before the step.
+        from: f64,
+        /// ᾱ after the step.
+        to: f64,
+    },
     /// No schedule has this name.
-    #[error("unknown schedule `{name}`: choose one of cosine, linear, notebook")]
     UnknownKind {
         /// The name that was given.
         name: String,
     },
 }
+
+impl fmt::Display for ScheduleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Steps { steps } => {
+                write!(f, "steps must be at least 1 and fit into memory, got {steps}")
+            }
+            Self::NotIncreasing { t, value, previous } => write!(
+                f,
+                "alpha_bar must rise strictly from at least 0 to below 1, but at t = {t} it is {value} after {previous}"
+            ),
+            Self::NotAStep { from, to } => write!(
+                f,
+                "a step must lead from an alpha_bar of at least 0 to a larger one below 1, not from {from} to {to}"
+            ),
+            Self::UnknownKind { name } => {
+                write!(f, "unknown schedule `{name}`: choose one of cosine, linear, notebook")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ScheduleError {}

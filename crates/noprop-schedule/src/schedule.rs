@@ -2,9 +2,6 @@
 
 use crate::{Posterior, ScheduleError, ScheduleKind};
 
-/// The largest number of steps T. The paper uses 10 (discrete) and 1000 (continuous).
-pub const MAX_STEPS: usize = 1000;
-
 /// ᾱ_0 … ᾱ_T, with 0 ≤ ᾱ_0 < … < ᾱ_T < 1.
 ///
 /// Levels t run from 0 to T; blocks and steps from 1 to T, where step t leads from level t − 1 to level t.
@@ -14,26 +11,24 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of this kind with `steps` = T.
+    /// The schedule of this kind with `steps` = T. It takes 8 bytes a step; the paper uses T = 10 (discrete time) and 1000
+    /// (continuous time).
     ///
     /// # Errors
-    /// [`ScheduleError::Steps`] unless 1 ≤ `steps` ≤ [`MAX_STEPS`].
+    /// [`ScheduleError::Steps`] if `steps` is 0 or its levels do not fit into memory; [`ScheduleError::NotIncreasing`] for
+    /// [`ScheduleKind::Notebook`] with so many steps that ᾱ_0 underflows.
     pub fn new(kind: ScheduleKind, steps: usize) -> Result<Self, ScheduleError> {
-        if !(1..=MAX_STEPS).contains(&steps) {
-            return Err(ScheduleError::Steps { steps });
-        }
-        Self::from_alpha_bars(kind.alpha_bars(steps))
+        Self::from_alpha_bars(kind.alpha_bars(steps)?)
     }
 
-    /// A schedule of one's own: ᾱ_0 … ᾱ_T in this order.
+    /// A schedule of other values: ᾱ_0 … ᾱ_T in this order.
     ///
     /// # Errors
-    /// [`ScheduleError::Steps`] for fewer than two or more than [`MAX_STEPS`] + 1 values;
-    /// [`ScheduleError::NotIncreasing`] unless 0 ≤ ᾱ_0 < … < ᾱ_T < 1 (so not for NaN either).
+    /// [`ScheduleError::Steps`] for fewer than two values; [`ScheduleError::NotIncreasing`] unless
+    /// 0 ≤ ᾱ_0 < … < ᾱ_T < 1 (so for NaN too).
     pub fn from_alpha_bars(alpha_bars: Vec<f64>) -> Result<Self, ScheduleError> {
-        let steps = alpha_bars.len().saturating_sub(1);
-        if !(1..=MAX_STEPS).contains(&steps) {
-            return Err(ScheduleError::Steps { steps });
+        if alpha_bars.len() < 2 {
+            return Err(ScheduleError::Steps { steps: 0 });
         }
         let mut previous = 0.0;
         for (t, &value) in alpha_bars.iter().enumerate() {
@@ -73,7 +68,7 @@ impl Schedule {
         alpha_bar / (1.0 - alpha_bar)
     }
 
-    /// SNR(t) − SNR(t − 1) > 0: how much step `t` counts in the denoising loss (Eq. 8), before T/2 · η.
+    /// SNR(t) − SNR(t − 1) > 0: the weight of step `t` in the denoising loss (Eq. 8), before the factor T/2 · η.
     ///
     /// # Panics
     /// If `t` is not in 1..=T.
@@ -86,14 +81,15 @@ impl Schedule {
     /// # Panics
     /// If `t` is not in 1..=T.
     pub fn posterior(&self, t: usize) -> Posterior {
-        Posterior::between(self.alpha_bar(t - 1), self.alpha_bar(t))
+        Posterior::between_checked(self.alpha_bar(t - 1), self.alpha_bar(t))
     }
 }
 
 /// KL(q(z_0|y) ‖ N(0, I)) in nats, for a clean embedding of squared length `norm_squared` in `dimension` dimensions:
 /// ½(ᾱ_0 ‖u_y‖² + d(1 − ᾱ_0) − d − d ln(1 − ᾱ_0)).
 ///
-/// It is what z_0 still tells about the label in training; at inference z_0 tells nothing, so it should be close to 0.
+/// It measures how much z_0 still depends on the label in training. At inference z_0 is pure noise, so the divergence should be
+/// close to 0.
 pub fn kl_to_prior(alpha_bar_0: f64, norm_squared: f64, dimension: usize) -> f64 {
     let d = dimension as f64;
     0.5 * (alpha_bar_0 * norm_squared - d * alpha_bar_0 - d * (-alpha_bar_0).ln_1p())
@@ -104,11 +100,11 @@ mod tests {
     use super::*;
 
     /// Every schedule at every T: ᾱ rises, every SNR weight is positive, every coefficient is finite.
-    /// Catches a schedule that runs backwards and one that is indexed one step apart.
+    /// Catches a schedule that runs backwards and one that is indexed a step off.
     #[test]
     fn every_kind_and_length_is_sound() {
         for kind in ScheduleKind::ALL {
-            for steps in 1..=MAX_STEPS {
+            for steps in (1..=1000).chain([2000, 5000]) {
                 let schedule = Schedule::new(kind, steps).unwrap();
                 assert_eq!(schedule.steps(), steps);
                 for t in 1..=steps {
@@ -129,13 +125,14 @@ mod tests {
         }
     }
 
-    /// The whole chain with û = u_y ends in q(z_T | y) for every kind.
+    /// The whole chain with û = u_y ends in q(z_T | y) for every kind, however long it is.
     #[test]
     fn the_chain_reproduces_the_last_marginal() {
-        for kind in ScheduleKind::ALL {
-            let schedule = Schedule::new(kind, 10).unwrap();
+        let chains = ScheduleKind::ALL.map(|kind| [10, 2000].map(|steps| (kind, steps)));
+        for (kind, steps) in chains.into_iter().flatten() {
+            let schedule = Schedule::new(kind, steps).unwrap();
             let (mut mean, mut var) = (schedule.alpha_bar(0).sqrt(), 1.0 - schedule.alpha_bar(0));
-            for t in 1..=10 {
+            for t in 1..=steps {
                 let step = schedule.posterior(t);
                 mean = step.a + step.b * mean;
                 var = step.b * step.b * var + step.c;
@@ -157,7 +154,18 @@ mod tests {
         assert!(refused(&[0.0, f64::NAN]));
         assert!(!refused(&[0.0, 0.5, 0.9]));
         assert!(Schedule::new(ScheduleKind::Cosine, 0).is_err());
-        assert!(Schedule::new(ScheduleKind::Cosine, MAX_STEPS + 1).is_err());
+    }
+
+    /// A number of steps beyond reason is an error, neither a panic nor an abort.
+    #[test]
+    fn refuses_steps_that_cannot_be() {
+        for kind in ScheduleKind::ALL {
+            for steps in [usize::MAX, usize::MAX / 8] {
+                assert_eq!(Schedule::new(kind, steps), Err(ScheduleError::Steps { steps }));
+            }
+        }
+        let underflows = Schedule::new(ScheduleKind::Notebook, 100_000);
+        assert!(matches!(underflows, Err(ScheduleError::NotIncreasing { .. })));
     }
 
     /// Against numerical integration of q ln(q/p) in one dimension.

@@ -1,4 +1,4 @@
-//! What is measured, and how.
+//! The measurements.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,15 +12,15 @@ use super::row::{Row, Target, Unit};
 use super::side::Side;
 use super::torch::Torch;
 use super::{Built, Device};
-use crate::program::say;
+use crate::workspace::report;
 
 /// Blocks of the networks, unless their number is what is measured.
 const BLOCKS: usize = 10;
-/// Steps of a round.
+/// Steps per round.
 const STEPS: usize = 5;
-/// Logits may differ by this much: rounding, and nothing else.
+/// The largest difference of logits, due to rounding.
 const TOLERANCE: f64 = 1e-4;
-/// The same where both round factors of products to TF32 or bf16, each in its own places.
+/// The same if both sides round factors of products to TF32 or bf16, each in different places.
 const ROUNDED_TOLERANCE: f64 = 5e-2;
 /// Seeds of trainings.
 const SEEDS: [u32; 3] = [0, 1, 2];
@@ -29,7 +29,7 @@ const SEEDS: [u32; 3] = [0, 1, 2];
 pub struct Bench {
     worker: PathBuf,
     program: PathBuf,
-    /// Where our worker leaves weights and data for peers, and trainings go.
+    /// The folder of trainings, and of weights and data that our worker writes for peers.
     folder: PathBuf,
     threads: usize,
     rounds: usize,
@@ -40,7 +40,7 @@ pub struct Bench {
     machine: String,
 }
 
-/// Somebody to compare with.
+/// A peer.
 enum Peer {
     Torch(Torch),
     /// Our own worker on candle's ops.
@@ -56,14 +56,14 @@ impl Peer {
     }
 }
 
-/// What a worker is to build.
+/// The network of a measurement.
 #[derive(Clone, Copy)]
 struct Network {
     encoder: &'static str,
     blocks: usize,
     device: Device,
     precision: &'static str,
-    /// How a peer trains blocks that share nothing.
+    /// The way in which a peer trains blocks that share nothing: `eager`, `compiled` or `vmap`.
     way: &'static str,
 }
 
@@ -92,7 +92,7 @@ impl Bench {
         let mnist = match DatasetName::Mnist.presence(data_dir) {
             Presence::Complete { .. } => Some(std::path::absolute(data_dir)?),
             _ => {
-                say(
+                report(
                     "no MNIST in the data directory: steps run on the bundled sample, epochs and trainings are left out",
                 );
                 None
@@ -182,15 +182,15 @@ impl Bench {
                     .against_all(&name, &what, network, target, |side| side.seconds("epoch", 1))
                 {
                     Ok(measured) => rows.extend(measured),
-                    // A way that this version of the peer does not know says nothing about the others.
-                    Err(error) => say(&format!("left out: {what}: {error:#}")),
+                    // The peer's version may lack one of the ways; the others are still measured.
+                    Err(error) => report(&format!("left out: {what}: {error:#}")),
                 }
             }
         }
         Ok(rows)
     }
 
-    /// From the start of `noprop train` to its end, with the fewest epochs that reach an accuracy with every seed.
+    /// `noprop train` from start to end, with the fewest epochs that reach an accuracy with every seed.
     pub fn time_to_accuracy(&self) -> Result<Vec<Row>> {
         let Some(data) = &self.mnist else {
             return Ok(Vec::new());
@@ -223,14 +223,14 @@ impl Bench {
         Ok(rows)
     }
 
-    /// Peak memory of a training of the paper's network, and what thirty more blocks add.
+    /// Peak memory of a training of the paper's network, and its growth by thirty more blocks.
     pub fn memory(&self) -> Result<Vec<Row>> {
         let rounds = self.rounds.div_ceil(3);
         let mut rows = Vec::new();
         let target = Target::Ratio { must: 0.35, aim: 0.20 };
         for peer in self.peers.iter().filter(|peer| matches!(peer, Peer::Torch(_))) {
             let (mut a, mut b) = (Vec::new(), Vec::new());
-            // The data that the peer loads.
+            // Writes the data that the peer loads.
             drop(self.ours(PER_BLOCK, Some(&self.folder))?);
             for _ in 0..rounds {
                 a.push(self.peak(self.ours(PER_BLOCK, None)?)?);
@@ -275,7 +275,7 @@ impl Bench {
         Ok(vec![self.row("startup", what, Unit::Seconds, seconds, None, Some(target))])
     }
 
-    /// Ours and every peer in turn.
+    /// Measures ours and every peer in turn.
     fn against_all(
         &self,
         name: &str,
@@ -287,7 +287,7 @@ impl Bench {
         let mut rows = Vec::new();
         for peer in &self.peers {
             let (mut ours, mut theirs) = self.pair(network, peer)?;
-            // Once each to warm up.
+            // One round each to warm up.
             work(&mut ours)?;
             work(&mut theirs)?;
             let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -312,7 +312,7 @@ impl Bench {
         Ok(rows)
     }
 
-    /// Both sides with the same network and data, shown to compute the same.
+    /// Both sides with the same network and data, after a check that they compute the same.
     fn pair(&self, network: Network, peer: &Peer) -> Result<(Side, Side)> {
         let mut ours = self.ours(network, Some(&self.folder))?;
         let mut theirs = self.peer(network, peer)?;
@@ -328,10 +328,10 @@ impl Bench {
         let tolerance = if network.precision == "f32" { TOLERANCE } else { ROUNDED_TOLERANCE };
         if difference.is_nan() || difference > tolerance {
             bail!(
-                "{name} computes other logits than we do (by {difference:.1e}): its times mean nothing"
+                "the logits of {name} differ from ours by {difference:.1e}, so its times cannot be compared"
             );
         }
-        say(&format!("same logits as {name}, to {difference:.0e}"));
+        report(&format!("same logits as {name}, to {difference:.0e}"));
         Ok((ours, theirs))
     }
 
@@ -362,13 +362,13 @@ impl Bench {
         Ok(side)
     }
 
-    /// The peak of a process that makes a few steps of all blocks.
+    /// The peak memory of a process after a few steps of all blocks.
     fn peak(&self, mut side: Side) -> Result<f64> {
         side.seconds("step-all", 2 * STEPS)?;
         side.peak()
     }
 
-    /// Peak and number of parameters of a training with so many blocks behind a shared encoder.
+    /// Peak memory and number of parameters of a training with `blocks` blocks and a shared encoder.
     fn peak_of_blocks(&self, blocks: usize) -> Result<(f64, f64)> {
         let mut side = Side::start("our worker", Command::new(&self.worker), self.threads)?;
         let network = Network { blocks, ..SHARED };
@@ -430,7 +430,7 @@ fn setup(
     }})
 }
 
-/// What a command that must succeed printed.
+/// The output of a command that must succeed.
 fn output(mut command: Command) -> Result<Vec<u8>> {
     let output = command.stderr(Stdio::piped()).output()?;
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -448,7 +448,7 @@ fn machine(threads: usize) -> String {
         })
     };
     let mut processor = value("model name").unwrap_or(std::env::consts::ARCH).to_owned();
-    // Rented processors of several kinds go by one name.
+    // Cloud providers give several kinds of processors the same name.
     if let (Some(family), Some(model)) = (value("cpu family"), value("model")) {
         processor = format!("{processor} (family {family}, model {model})");
     }

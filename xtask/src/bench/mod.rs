@@ -2,13 +2,13 @@
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `side.rs` | a process that takes requests: our worker, or a peer |
+//! | `side.rs` | a process that answers requests: our worker, or a peer |
 //! | `torch.rs` | the PyTorch peer, installed on first use |
-//! | `measure.rs` | what is measured, and how |
+//! | `measure.rs` | the measurements |
 //! | `row.rs` | one result: samples, ratio, target |
 //! | `report.rs` | `docs/benchmarks.md`, the JSON beside it, the figure |
 //!
-//! No time is believed before both sides gave the same logits for the same images and weights.
+//! Times are taken only after both sides gave the same logits for the same images and weights.
 
 mod measure;
 mod report;
@@ -19,16 +19,16 @@ mod torch;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::program::{self, say};
+use crate::workspace;
 use measure::Bench;
 
-/// What to measure.
+/// The measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
-    /// Every fused op alone (cargo bench of noprop-kernels); prints, and writes nothing
+    /// Every fused op alone (cargo bench of noprop-kernels); prints the times and writes no file
     Ops,
     /// One training step of a paper block
     Step,
@@ -46,7 +46,7 @@ pub enum What {
     All,
 }
 
-/// With whom to compare.
+/// The peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Against {
     /// PyTorch, installed from PyPI into target/peers on first use
@@ -55,7 +55,7 @@ pub enum Against {
     Candle,
 }
 
-/// Where both sides compute.
+/// The device of both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Device {
     /// The processor
@@ -75,25 +75,25 @@ impl Device {
 
 #[derive(Args)]
 pub struct Options {
-    /// What to measure
+    /// Measurement to make
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
     /// Ranks, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     against: Vec<Against>,
-    /// Where to compute
+    /// Device of both sides
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
-    /// Folder with the programs noprop and bench_worker, built on another machine: nothing is built then
+    /// Folder with the programs noprop and bench_worker, built on another machine; then nothing is built
     #[arg(long, value_name = "DIR")]
     built: Option<PathBuf>,
-    /// A Python with PyTorch, NumPy and safetensors, instead of one that is installed for this
+    /// A Python with PyTorch, NumPy and safetensors, instead of one that is installed for the benchmark
     #[arg(long, value_name = "PROGRAM")]
     python: Option<PathBuf>,
     /// Threads of each side
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Folder that holds the data sets; without MNIST there, what needs it is left out
+    /// Folder that holds the data sets; measurements that need MNIST are left out if it is not there
     #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
     data_dir: PathBuf,
     /// Rounds of every measurement (an epoch's are a third)
@@ -102,9 +102,8 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let built_in =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
-    // A program from another machine is started in a checkout.
+    let built_in = workspace::root()?;
+    // A program that was built on another machine is started in a checkout.
     let root = if built_in.is_dir() { built_in } else { Path::new(".") };
     ensure!(options.threads > 0 && options.rounds > 0, "--threads and --rounds must be at least 1");
     if options.what == What::Ops {
@@ -120,7 +119,7 @@ pub fn run(options: &Options) -> Result<()> {
         true => match torch::find(root, options.python.as_deref()) {
             Ok(command) => Some(command),
             Err(error) => {
-                say(&format!("left out: everything against PyTorch ({error:#})"));
+                workspace::report(&format!("left out: everything against PyTorch ({error:#})"));
                 None
             }
         },
@@ -135,7 +134,7 @@ pub fn run(options: &Options) -> Result<()> {
             "on CUDA an epoch is what is measured: cargo xtask bench epoch --device cuda"
         );
         let rows = bench.gpu_epoch()?;
-        rows.iter().for_each(|row| say(&row.line()));
+        rows.iter().for_each(|row| workspace::report(&row.line()));
         return report::write(root, rows, bench.machine());
     }
     let all = options.what == What::All;
@@ -152,9 +151,9 @@ pub fn run(options: &Options) -> Result<()> {
         if all || options.what == what {
             let rows = measure(&bench)?;
             for row in &rows {
-                say(&row.line());
+                workspace::report(&row.line());
             }
-            // After each, so that a long run that is stopped leaves what it has.
+            // After each, so that a long run that is stopped leaves its results.
             report::write(root, rows, bench.machine())?;
         }
     }
@@ -168,7 +167,7 @@ struct Built {
 }
 
 fn build(root: &Path, device: Device) -> Result<Built> {
-    say("building the program and the benchmark's worker");
+    workspace::report("building the program and the benchmark's worker");
     let mut build = vec!["build", "--quiet", "-p", "noprop-cli"];
     let mut worker = vec!["build", "--quiet", "-p", "noprop-train", "--example", "bench_worker"];
     if device == Device::Cuda {
@@ -177,7 +176,7 @@ fn build(root: &Path, device: Device) -> Result<Built> {
     }
     cargo(root, &build)?;
     cargo(root, &worker)?;
-    let target = program::target(root);
+    let target = workspace::target(root);
     let folder = match std::env::var_os("CARGO_BUILD_TARGET") {
         Some(triple) => target.join(triple).join("debug"),
         None => target.join("debug"),

@@ -8,13 +8,14 @@ use noprop_plot::{RatioBar, RatioBars, save};
 
 use super::row::{Row, Target};
 
-/// Adds `rows` to the report; what was measured before and not now stays, with its date and machine.
+/// Adds `rows` to the report. Older results that were not measured again stay, with their date and machine.
 pub fn write(root: &Path, rows: Vec<Row>, machine: &str) -> Result<()> {
     let docs = root.join("docs");
     let json = docs.join("benchmarks.json");
     let mut all: Vec<Row> = match std::fs::read(&json) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is not ours: move it away", json.display()))?,
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+            format!("{} was not written by this benchmark: move it away", json.display())
+        })?,
         Err(_) => Vec::new(),
     };
     for row in rows {
@@ -31,14 +32,21 @@ pub fn write(root: &Path, rows: Vec<Row>, machine: &str) -> Result<()> {
 fn text(rows: &[Row], machine: &str) -> Result<String> {
     let mut text = format!(
         "# Benchmarks\n\n\
-         Written by `cargo xtask bench`, which measures ours and the peer in turn (A B A B …) after both gave the same logits for the\n\
-         same weights and images. Medians, with the smallest and largest sample; n is the number of samples of each side. The peer's\n\
-         exact versions stand in [`requirements.txt`](../xtask/peers/requirements.txt); its network in\n\
-         [`torch_peer.py`](../xtask/peers/torch_peer.py). PyTorch runs eager with its usual memory layout; channels_last and\n\
-         torch.compile are not measured yet. Of the peer's memory `import torch` alone took 534 MB of 1,058 MB. noprop {}, on\n\
-         {machine}.\n\n\
+         `cargo xtask bench` writes this page. It measures noprop and a peer in turn (A B A B …), after both gave the same logits for the same\n\
+         weights and images. The exact versions of the peer are in [`requirements.txt`](../xtask/peers/requirements.txt), its network is in\n\
+         [`torch_peer.py`](../xtask/peers/torch_peer.py). PyTorch runs eager with its usual memory layout; channels_last and torch.compile are\n\
+         not measured yet. Of the peer's memory `import torch` alone took 534 MB of 1,058 MB. noprop {}, on {machine}.\n\n\
+         | column | meaning |\n\
+         | --- | --- |\n\
+         | measure | what was measured; MNIST means its 60,000 training images without 5,000 that are held out |\n\
+         | ours, peer | the median of the samples, with the smallest and the largest; the peer is PyTorch, or candle's own ops in the same trainer |\n\
+         | ratio | our median divided by the peer's: below 1, noprop is faster or smaller |\n\
+         | must, aim | the largest value that is accepted, and the one that is hoped for: of the ratio, or of ours where there is no peer |\n\
+         | result | `aim met`, `met` (the must alone) or `missed`; empty without a bound |\n\
+         | n | the number of samples of each side |\n\
+         | date | the day (UTC) of the measurement, and the machine if it was another |\n\n\
          ![Ratios](figures/benchmarks.svg)\n\n\
-         | measure | ours | peer | ratio | must | aim | | n | date |\n\
+         | measure | ours | peer | ratio | must | aim | result | n | date |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         env!("CARGO_PKG_VERSION"),
     );
@@ -85,4 +93,19 @@ fn figure(rows: &[Row], docs: &Path) -> Result<()> {
     };
     save(&figure, &docs.join("figures/benchmarks"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page is never edited by hand, and a change of its words is not lost at the next measurement.
+    #[test]
+    fn the_page_is_the_one_that_is_written() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs");
+        let json = std::fs::read(docs.join("benchmarks.json")).unwrap();
+        let rows: Vec<Row> = serde_json::from_slice(&json).unwrap();
+        let page = std::fs::read_to_string(docs.join("benchmarks.md")).unwrap();
+        assert_eq!(page, text(&rows, &rows[0].machine).unwrap());
+    }
 }

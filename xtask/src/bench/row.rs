@@ -1,8 +1,8 @@
-//! One result: what was measured, on both sides, and what it was to reach.
+//! One result: the samples of both sides, and the target.
 
 use serde::{Deserialize, Serialize};
 
-/// What numbers mean.
+/// The unit of the samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
@@ -10,29 +10,29 @@ pub enum Unit {
     Bytes,
 }
 
-/// What is to be reached: at most this.
+/// Upper bounds: `must` is required, `aim` is hoped for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// Of ours divided by the peer's.
+    /// Bounds of our median divided by the peer's.
     Ratio { must: f64, aim: f64 },
-    /// Of ours alone.
+    /// Bounds of our median.
     Ours { must: f64, aim: f64 },
 }
 
 /// One result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Tells it from the others, for example `step against torch`.
+    /// The name among all results, for example `step against torch`.
     pub key: String,
-    /// In words.
+    /// The description in the report.
     pub what: String,
     pub unit: Unit,
     pub ours: Vec<f64>,
     /// The peer's name and samples.
     pub peer: Option<(String, Vec<f64>)>,
     pub target: Option<Target>,
-    /// What else there is to know.
+    /// A remark.
     pub note: Option<String>,
     /// The day, UTC.
     pub date: String,
@@ -47,7 +47,7 @@ impl Row {
         Some(median(&self.ours) / median(peer))
     }
 
-    /// What the target is compared with.
+    /// The value that is compared with the target, with must and aim.
     fn reached(&self) -> Option<(f64, f64, f64)> {
         match self.target? {
             Target::Ratio { must, aim } => Some((self.ratio()?, must, aim)),
@@ -55,7 +55,7 @@ impl Row {
         }
     }
 
-    /// In a word, whether the target is met.
+    /// `aim met`, `met` or `missed`; empty without a target.
     pub fn verdict(&self) -> &'static str {
         match self.reached() {
             None => "",
@@ -97,7 +97,7 @@ impl Row {
 }
 
 impl Unit {
-    /// A value in the unit that reads best.
+    /// A value in a convenient unit.
     pub fn show(self, value: f64) -> String {
         match self {
             Self::Seconds if value < 1.0 => format!("{:.1} ms", 1e3 * value),
@@ -151,7 +151,7 @@ mod tests {
         assert!(median(&[]).is_nan());
     }
 
-    /// A missed target must not read as met.
+    /// A missed target must not be reported as met.
     #[test]
     fn verdicts_are_those_of_the_medians() {
         let target = Target::Ratio { must: 0.6, aim: 0.35 };

@@ -1,4 +1,4 @@
-//! A process that does what it is told: one JSON request a line, one JSON object a line in answer.
+//! A worker process: each line to it is a JSON request, each line from it a JSON object in answer.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-/// A running worker. Ends when dropped.
+/// A running worker. Dropping it ends it.
 pub struct Side {
     name: &'static str,
     child: Child,
@@ -15,7 +15,7 @@ pub struct Side {
 }
 
 impl Side {
-    /// Starts `command`, which gets the number of threads as its last argument.
+    /// Starts `command` with the number of threads as its last argument.
     pub fn start(name: &'static str, mut command: Command, threads: usize) -> Result<Self> {
         let mut child = command
             .arg(threads.to_string())
@@ -52,13 +52,13 @@ impl Side {
             .with_context(|| format!("{} gave no times", self.name))
     }
 
-    /// The most memory it has held, in bytes.
+    /// The peak of its memory in bytes.
     pub fn peak(&mut self) -> Result<f64> {
         let answer = self.ask(&json!("peak"))?;
         answer["peak"].as_f64().with_context(|| format!("{} gave no peak", self.name))
     }
 
-    /// Logits of every block, one list a block.
+    /// The logits of every block, one list per block.
     pub fn logits(&mut self) -> Result<Vec<Vec<f64>>> {
         let answer = self.ask(&json!("logits"))?;
         serde_json::from_value(answer["logits"].clone())
@@ -68,7 +68,7 @@ impl Side {
 
 impl Drop for Side {
     fn drop(&mut self) {
-        // The end of its input is the end of its work; one that does not listen is killed.
+        // A worker ends when its input does; one that is busy is killed.
         self.requests = None;
         let _ = self.child.kill();
         let _ = self.child.wait();

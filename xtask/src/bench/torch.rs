@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::program::say;
+use crate::workspace::report;
 
-/// Where the peer's Python and script are.
+/// The peer's Python and script.
 #[derive(Debug, Clone)]
 pub struct Torch {
     python: PathBuf,
@@ -15,7 +15,7 @@ pub struct Torch {
 }
 
 impl Torch {
-    /// A command that starts the peer; the number of threads is still to be added.
+    /// A command that starts the peer; the caller adds the number of threads.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.python);
         command.arg(&self.script);
@@ -23,7 +23,7 @@ impl Torch {
     }
 }
 
-/// The peer in `python`, or in an environment that is made for it.
+/// The peer in `python`, or in an environment that is created for it.
 pub fn find(root: &Path, python: Option<&Path>) -> Result<Torch> {
     match python {
         Some(python) => {
@@ -34,21 +34,21 @@ pub fn find(root: &Path, python: Option<&Path>) -> Result<Torch> {
     }
 }
 
-/// Makes sure that the peer can be started.
+/// Installs the peer, unless it is installed already.
 fn install(root: &Path) -> Result<Torch> {
     let peers = root.join("xtask/peers");
     let requirements = peers.join("requirements.txt");
     let folder = root.join("target/peers/torch");
     let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let torch = Torch { python, script: peers.join("torch_peer.py") };
-    // What was installed last; other requirements are installed anew.
+    // The requirements of the last installation; if they differ now, it is repeated.
     let stamp = folder.join("installed.txt");
     let wanted = std::fs::read_to_string(&requirements)
         .with_context(|| format!("cannot read {}", requirements.display()))?;
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(torch);
     }
-    say(
+    report(
         "installing PyTorch into target/peers/torch (once; a few gigabytes on Linux, where PyPI's build brings CUDA)",
     );
     let host = if cfg!(windows) { "python" } else { "python3" };

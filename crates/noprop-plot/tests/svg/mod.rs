@@ -1,4 +1,4 @@
-//! Reads an SVG as a test needs it: refuses what is not well-formed XML, and measures the text in it.
+//! A reader of SVG for the tests: it refuses XML that is not well-formed, and measures the text.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -28,7 +28,7 @@ impl Element {
         let bold = self.attributes.contains_key("font-weight");
         let bytes = if bold { dejavu::sans::bold() } else { dejavu::sans::regular() };
         let font = FontRef::try_from_slice(bytes).unwrap();
-        // In the PNG the size is a line's height, 1.24 times what stands in the SVG.
+        // In the PNG the size is the height of a line, 1.24 times the size in the SVG.
         let height = self.number("font-size") * 1.24;
         let scaled = font.as_scaled(height as f32);
         let advance = |c| f64::from(scaled.h_advance(font.glyph_id(c)));
@@ -39,7 +39,7 @@ impl Element {
             "middle" => width / 2.0,
             _ => width,
         };
-        // Letters without what hangs below the line.
+        // Letters without the parts below the line.
         let half = height * 0.35;
         if self.attributes.contains_key("transform") {
             return [x - half, y - (width - before), x + half, y + before];
@@ -88,7 +88,7 @@ impl Svg {
     }
 
     /// Returns whether some text contains these words.
-    pub fn says(&self, words: &str) -> bool {
+    pub fn shows(&self, words: &str) -> bool {
         self.of("text").any(|element| element.text.contains(words))
     }
 
