@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
-use noprop_data::fetch::Mirror;
 use noprop_data::{Augmentation, DatasetName, Half};
+use noprop_fetch::Mirror;
 use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind, Solver};
 use noprop_models::{Embedding, EmbeddingStart};
 use noprop_train::ClassWeights;

@@ -15,6 +15,7 @@ mod eval;
 mod eval_images;
 mod fetch;
 mod format;
+mod hint;
 mod history;
 mod idle;
 mod images;
@@ -85,7 +86,11 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    let said = one_line(&chain(error));
+    let said = match hint::hint(error) {
+        Some(hint) => format!("{}; {hint}", chain(error)),
+        None => chain(error),
+    };
+    let said = one_line(&said);
     match device::advice(&said) {
         Some(advice) => note!("error: {advice} ({said})"),
         None => note!("error: {said}"),
@@ -194,7 +199,7 @@ fn is_backtrace(line: &str) -> bool {
 /// 1 for a training that failed, 2 for what the user can mend.
 fn exit_code(error: &anyhow::Error) -> u8 {
     use noprop_train::{TrainError, UnitError};
-    if let Some(error) = error.downcast_ref::<noprop_data::fetch::FetchError>() {
+    if let Some(error) = error.downcast_ref::<noprop_fetch::FetchError>() {
         return if error.is_bad_input() { 2 } else { 1 };
     }
     if error.is::<task::FiguresFailed>() {

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Each crate and all of the workspace that it may use outside its tests.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
+    ("noprop-files", &[]),
+    ("noprop-fetch", &["noprop-files"]),
     ("noprop-schedule", &[]),
     ("noprop-kernels", &[]),
     ("noprop-method", &["noprop-schedule", "noprop-kernels"]),
     ("noprop-models", &["noprop-method", "noprop-kernels"]),
-    ("noprop-data", &[]),
-    ("noprop-train", &["noprop-method", "noprop-kernels", "noprop-data"]),
-    ("noprop-plot", &[]),
+    ("noprop-data", &["noprop-files"]),
+    ("noprop-train", &["noprop-method", "noprop-kernels", "noprop-data", "noprop-files"]),
+    ("noprop-plot", &["noprop-files"]),
     (
         "noprop-cli",
         &[
@@ -19,12 +21,13 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "noprop-kernels",
             "noprop-method",
             "noprop-models",
+            "noprop-fetch",
             "noprop-data",
             "noprop-train",
             "noprop-plot",
         ],
     ),
-    ("xtask", &["noprop-data", "noprop-plot"]),
+    ("xtask", &["noprop-files", "noprop-fetch", "noprop-plot"]),
 ];
 
 #[test]

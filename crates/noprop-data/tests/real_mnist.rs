@@ -1,11 +1,10 @@
-//! The real MNIST, where it is at hand: in `$NOPROP_MNIST_DIR`, or in `../shared/data/mnist` beside the checkout.
-//! On other machines these tests say that they skip.
-#![cfg(feature = "datasets")]
+//! The real MNIST, on machines that have it: in `$NOPROP_MNIST_DIR`, or in `../shared/data/mnist` beside the checkout.
+//! On other machines these tests print that they skip.
 
 use std::path::{Path, PathBuf};
 
-use noprop_data::fetch::{Mirror, Quiet, fetch};
 use noprop_data::{DatasetName, Presence, load};
+use noprop_fetch::{Mirror, fetch};
 
 /// The folder with the four files, packed or not.
 fn folder() -> Option<PathBuf> {
@@ -21,7 +20,7 @@ fn skip() {
     );
 }
 
-/// The mirror of files, hashes, reader and tensors, held against facts that are published about MNIST.
+/// Fetches, verifies and reads MNIST, and compares the tensors with facts that are published about it.
 #[test]
 fn fetched_and_loaded_it_is_what_the_literature_says() {
     let Some(source) = folder() else {
@@ -31,7 +30,7 @@ fn fetched_and_loaded_it_is_what_the_literature_says() {
     let name = DatasetName::Mnist;
     assert!(matches!(name.presence(dir.path()), Presence::Incomplete { .. }));
     let fetched =
-        fetch(name, dir.path(), Some(&Mirror::Folder(source.clone())), &mut Quiet).unwrap();
+        fetch(name, dir.path(), Some(&Mirror::Folder(source.clone())), &mut |_| ()).unwrap();
     assert_eq!(fetched.new.len(), 4);
     assert!(matches!(name.presence(dir.path()), Presence::Complete { .. }));
 

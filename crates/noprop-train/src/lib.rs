@@ -54,7 +54,6 @@
 //! ```
 
 mod apart;
-mod atomic_file;
 mod batches;
 mod class_scores;
 mod class_weights;
@@ -79,7 +78,6 @@ mod unit_state;
 mod units;
 mod weights;
 
-pub use atomic_file::write_atomically;
 pub use class_scores::{ClassScore, ClassScores};
 pub use class_weights::ClassWeights;
 pub use config::{OptimizerKind, Order, TrainConfig};
@@ -89,6 +87,7 @@ pub use fit::{Best, Control, EpochReport, FitReport, Fitting, Observer, Outcome,
 pub use learning_rate::{Decay, LearningRate};
 pub use losses::{PartLoss, StepReport};
 pub use metrics::{Event, MeanLoss, MetricsLog};
+pub use noprop_files::write_atomically;
 pub use peers::{Alone, Peers, PeersError, Traffic};
 pub use resources::{Hardware, PeakMemory, free_memory_bytes, peak_memory_bytes};
 pub use run_dir::{Existing, RunDirectory};

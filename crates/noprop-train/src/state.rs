@@ -9,16 +9,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
+use noprop_files::{sync_directory, write_atomically};
 use noprop_kernels::optim::Moments;
 use noprop_method::{Parameter, Part};
 use serde::{Deserialize, Serialize};
 
-use crate::atomic_file::sync_directory;
 use crate::fit::EpochSums;
 use crate::unit_state::UnitState;
-use crate::{
-    Best, RunDirectory, TrainError, Trainer, read_weights, write_atomically, write_weights,
-};
+use crate::{Best, RunDirectory, TrainError, Trainer, read_weights, write_weights};
 
 const FORMAT: u32 = 1;
 /// A progress file is a page of JSON.
