@@ -6,6 +6,10 @@ mod dataset;
 mod duplicates;
 mod error;
 mod folder;
+#[cfg(feature = "candle-datasets")]
+mod from_candle;
+#[cfg(feature = "candle-datasets")]
+mod hub;
 pub mod idx;
 mod listing;
 mod measure;
