@@ -5,12 +5,13 @@
 //!
 //! `candle_datasets::hub` downloads all of these files, opens them and keeps them in the cache of the hub. The rows are read here:
 //! `candle_datasets::vision::mnist::load` panics on a picture that is damaged, leaves out rows that cannot be read, and turns the
-//! pictures of CIFAR-10 on their side. A data set comes from strangers, so its size is limited before it is downloaded, and every
-//! picture and label is checked.
+//! pictures of CIFAR-10 on their side. A data set comes from strangers, so its size is limited before it is downloaded, every
+//! picture and label is checked, and a panic of the Parquet reader is caught.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use candle_core::{Device, Tensor};
 use candle_datasets::hub::{FileReader, from_hub};
@@ -72,19 +73,28 @@ fn load(client: &HFClientSync, id: &str) -> Result<Dataset, DataError> {
     let repository = client.dataset(owner, name);
     let contents = Contents::of(&repository).map_err(fault)?;
     contents.check(&repository).map_err(fault)?;
-    let files = from_hub(client, id.into()).map_err(|error| fault(error.to_string()))?;
-    // The files come without their names, in the order of the list.
-    if files.len() != contents.files.len() || Contents::of(&repository).map_err(fault)? != contents
-    {
-        return Err(fault("it changed while it was loaded".into()));
-    }
-    let mut images = Images::default();
-    for (path, file) in contents.files.iter().zip(files) {
-        if let Some(half) = half_of(path) {
-            images.read(half, path, &file).map_err(fault)?;
+    let images = guarded(|| {
+        let files = from_hub(client, id.into()).map_err(|error| error.to_string())?;
+        // The files come without their names, in the order of the list.
+        if files.len() != contents.files.len() || Contents::of(&repository)? != contents {
+            return Err("it changed while it was loaded".into());
         }
-    }
-    images.dataset(id)
+        let mut images = Images::default();
+        for (path, file) in contents.files.iter().zip(files) {
+            if let Some(half) = half_of(path) {
+                images.read(half, path, &file)?;
+            }
+        }
+        Ok(images)
+    });
+    images.map_err(fault)?.dataset(id)
+}
+
+/// Runs `read`. The Parquet reader panics on some files that are damaged, which becomes an error here.
+fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    // Nothing that `read` has begun is used after a panic.
+    let read = catch_unwind(AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| Err("one of its Parquet files is damaged".into()))
 }
 
 /// The Parquet files of a data set at one time.

@@ -13,6 +13,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -173,4 +174,27 @@ fn what_cannot_be_used_is_refused_before_it_is_downloaded() {
     let two = [("x/test/0.parquet", 1), ("x/train/0.parquet", 1), ("y/train/0.parquet", 1)];
     assert!(refused(&two).contains("2 configurations"));
     assert!(refused(&[]).contains("no complete split"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    /// Damage at any place of a file is an error or other pictures, never a panic.
+    #[test]
+    fn damaged_files_never_panic(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = parquet(&[(grey(1), 1), (grey(2), 0)], Some(NAMES));
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.parquet");
+        fs::write(&path, bytes).unwrap();
+        let _ = guarded(|| {
+            let file = SerializedFileReader::new(File::open(path).unwrap());
+            let file = file.map_err(|error| error.to_string())?;
+            Images::default().read(Half::Train, "0.parquet", &file)
+        });
+    }
 }
