@@ -17,7 +17,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use noprop_data::DatasetName;
+use noprop_fetch::FetchError;
+use noprop_fetch::command::advice;
+use noprop_files::DatasetName;
 
 /// Chores of the noprop workspace
 #[derive(Parser)]
@@ -70,8 +72,9 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If stderr is closed, the exit code is enough.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let advice = error.downcast_ref().and_then(advice).map(|advice| format!("; {advice}"));
+            // Without a reader, the exit code is enough.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}{}", advice.unwrap_or_default());
             ExitCode::from(exit_code(&error))
         }
     }
@@ -79,7 +82,6 @@ fn main() -> ExitCode {
 
 /// 2 if the user can correct the command, 1 for a chore that failed.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    use noprop_data::fetch::FetchError;
     match error.downcast_ref::<FetchError>() {
         Some(error) if error.is_bad_input() => 2,
         _ => 1,

@@ -4,12 +4,12 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use noprop_data::fetch::Mirror;
 use noprop_data::{Augmentation, BadPictures, DatasetName, Half};
 use noprop_experiment::reproduce::Target;
 use noprop_experiment::{
     Blocks, Layers, Moved, Normalize, Order, Precision, Preset, Sampling, Settings, Source,
 };
+use noprop_fetch::Mirror;
 use noprop_method::{
     EncoderKind, LossWeight, MethodKind, Readout, SamplerKind, ScheduleKind, Solver,
 };

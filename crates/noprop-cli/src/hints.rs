@@ -1,7 +1,10 @@
 //! Hints that name commands and flags. The errors of the libraries name neither: they serve other programs too.
 
+use noprop_data::{DataError, Remedy};
 use noprop_experiment::Error;
 use noprop_experiment::shell::quoted;
+use noprop_fetch::FetchError;
+use noprop_fetch::command::advice;
 use noprop_train::{StateError, TrainError, UnitError};
 
 /// Advice where memory is short.
@@ -24,7 +27,7 @@ pub fn with_hint(error: &anyhow::Error, said: String) -> String {
             "the GPU's memory is full: lower --batch-size or --steps, or use --encoder shared ({said})"
         );
     }
-    match root.and_then(hint) {
+    match root.and_then(hint).or_else(|| error.chain().find_map(of_data)) {
         Some(hint) => format!("{said}: {hint}"),
         None => said,
     }
@@ -72,6 +75,23 @@ fn of_training(error: &TrainError) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// What to do about an error of data or of a download.
+fn of_data(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<FetchError>() {
+        return advice(error).map(str::to_owned);
+    }
+    let hint = match cause.downcast_ref::<DataError>()?.remedy()? {
+        Remedy::Fetch(name) => return Some(format!("`noprop fetch {name}` gets it")),
+        Remedy::Scale => "use --image-size to scale the pictures to one size",
+        Remedy::ScaleDown => "scale them down with --image-size, or take fewer",
+        Remedy::Share => "or use --split 0.2 to test on a fifth of a folder of classes",
+        Remedy::NoShare => "leave out --split",
+        Remedy::HoldOutFewer => "hold out fewer with --validation",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// Returns whether an error of a GPU's library means that its memory is full.

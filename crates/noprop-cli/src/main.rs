@@ -168,7 +168,7 @@ fn is_backtrace(line: &str) -> bool {
 fn exit_code(error: &anyhow::Error) -> u8 {
     use noprop_experiment::Error;
     use noprop_train::{TrainError, UnitError};
-    if let Some(error) = error.downcast_ref::<noprop_data::fetch::FetchError>() {
+    if let Some(error) = error.downcast_ref::<noprop_fetch::FetchError>() {
         return if error.is_bad_input() { 2 } else { 1 };
     }
     if let Some(failed) = error.downcast_ref::<output::Failed>() {

@@ -1,8 +1,8 @@
-//! A task with a hundred classes from MNIST: two digits side by side, to be read as a number from 00 to 99.
+//! A task with a hundred classes from MNIST: two adjacent digits, read as a number from 00 to 99.
 //!
 //! `cargo run -p noprop-data --example two_digits -- DATA_DIR OUT` writes 30,000 training and 5,000 test pictures of 56 × 28 pixels
-//! as a folder data set, `OUT/train/07/00012.png` and so on; then `noprop train --dataset folder:OUT`. Image i of a half is
-//! paired with image i of the other half, so no MNIST image is used twice, and none of the test images for training.
+//! as a folder data set, `OUT/train/07/00012.png` and so on, for `noprop train --dataset folder:OUT`. Each image of the first half
+//! of MNIST is paired with one of the second half, so no image is used twice, and no test image is trained on.
 
 use std::error::Error;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::path::Path;
 use image::{ExtendedColorType, ImageFormat, save_buffer_with_format};
 use noprop_data::{DatasetName, Split, load};
 
-/// Images that are turned into bytes at a time.
+/// The number of images that are converted to bytes at a time.
 const CHUNK: usize = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -51,7 +51,7 @@ fn write(split: &Split, folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The pixels of some images, 28 · 28 bytes each.
+/// The pixels of the images in `range`, 28 · 28 bytes each.
 fn bytes(split: &Split, range: std::ops::Range<usize>) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     let rows: Vec<Vec<f32>> = split.range(range)?.flatten_from(1)?.to_vec2()?;
     let byte = |value: f32| (255.0 * value).round() as u8;

@@ -1,51 +1,50 @@
-//! Training images changed at random: mirrored and shifted, as a picture of the same thing might have been.
+//! Random changes of training images: flips and shifts, as another picture of the same thing might have them.
 //!
-//! This crate changes pixels; which change an image gets is for the caller to draw, so that a run's randomness stays in one
-//! place.
+//! This crate changes pixels. The caller draws the change of each image, so that the randomness of a run stays in one place.
 
 use std::fmt;
 use std::str::FromStr;
 
 use candle_core::{DType, Device, Tensor, WithDType};
 
-use crate::DataError;
+use crate::error::DataError;
 
-/// Whether images are mirrored.
+/// The images in which left and right change places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mirror {
-    /// Left stays left.
+pub enum Flip {
+    /// None.
     #[default]
     Never,
-    /// Left and right change places in every second image, at random.
+    /// Every second one, at random.
     Random,
 }
 
-/// Which changes training images are given; by default none, as in the paper.
+/// The changes that training images are given. The default is none, as in the paper.
 ///
-/// Written `none`, `flip`, `shift:N` or `flip+shift:N`.
+/// Its text is `none`, `flip`, `shift:N` or `flip+shift:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Augmentation {
-    /// Left and right.
-    pub mirror: Mirror,
-    /// Images are moved by up to so many pixels up or down and left or right; what comes in is black.
+    /// Left and right change places.
+    pub flip: Flip,
+    /// Images move by up to this number of pixels up or down, and left or right. The pixels that come in are black.
     pub shift: usize,
 }
 
-/// The change that one image is given.
+/// The change of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Change {
-    /// Whether left and right change places, before it is moved.
-    pub mirrored: Mirrored,
-    /// Pixels that it is moved down by; up if negative.
+    /// The flip, which comes before the move.
+    pub flipped: Flipped,
+    /// The number of pixels that the image moves down; negative for up.
     pub down: isize,
-    /// Pixels that it is moved to the right by; to the left if negative.
+    /// The number of pixels that the image moves to the right; negative for left.
     pub right: isize,
 }
 
-/// Whether one image is mirrored.
+/// The flip of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mirrored {
-    /// As it is.
+pub enum Flipped {
+    /// The image is as it was.
     #[default]
     No,
     /// Left and right have changed places.
@@ -54,14 +53,14 @@ pub enum Mirrored {
 
 impl Augmentation {
     /// No change.
-    pub const NONE: Self = Self { mirror: Mirror::Never, shift: 0 };
+    pub const NONE: Self = Self { flip: Flip::Never, shift: 0 };
 
-    /// Whether nothing is changed.
+    /// Returns true if no image is changed.
     pub fn is_none(self) -> bool {
         self == Self::NONE
     }
 
-    /// Checks that something of every image stays in sight.
+    /// Checks that a shift leaves a part of every image in sight.
     ///
     /// # Errors
     /// [`DataError::Augment`] if a shift is half of `height` or `width`, or more.
@@ -76,16 +75,16 @@ impl Augmentation {
         Ok(())
     }
 
-    /// The change for three `draws`, each uniform in 0..1: one says whether to mirror, one how far down, one how far right.
+    /// The change for three `draws`, each uniform in 0..1: for the flip, for the pixels down and for the pixels to the right.
     pub fn change(self, draws: [f32; 3]) -> Change {
-        let [mirror, down, right] = draws;
+        let [flip, down, right] = draws;
         let shift = self.shift.min(i16::MAX as usize) as isize;
         let places = (2 * shift + 1) as f32;
         let moved = |draw: f32| ((draw * places) as isize).min(2 * shift) - shift;
         Change {
-            mirrored: match self.mirror {
-                Mirror::Random if mirror < 0.5 => Mirrored::Yes,
-                Mirror::Random | Mirror::Never => Mirrored::No,
+            flipped: match self.flip {
+                Flip::Random if flip < 0.5 => Flipped::Yes,
+                Flip::Random | Flip::Never => Flipped::No,
             },
             down: moved(down),
             right: moved(right),
@@ -95,11 +94,11 @@ impl Augmentation {
 
 impl fmt::Display for Augmentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.mirror, self.shift) {
-            (Mirror::Never, 0) => f.write_str("none"),
-            (Mirror::Random, 0) => f.write_str("flip"),
-            (Mirror::Never, shift) => write!(f, "shift:{shift}"),
-            (Mirror::Random, shift) => write!(f, "flip+shift:{shift}"),
+        match (self.flip, self.shift) {
+            (Flip::Never, 0) => f.write_str("none"),
+            (Flip::Random, 0) => f.write_str("flip"),
+            (Flip::Never, shift) => write!(f, "shift:{shift}"),
+            (Flip::Random, shift) => write!(f, "flip+shift:{shift}"),
         }
     }
 }
@@ -119,7 +118,7 @@ impl FromStr for Augmentation {
         for change in text.split('+') {
             let shift = change.strip_prefix("shift:").and_then(|shift| shift.parse().ok());
             match (change, shift) {
-                ("flip", _) if parsed.mirror == Mirror::Never => parsed.mirror = Mirror::Random,
+                ("flip", _) if parsed.flip == Flip::Never => parsed.flip = Flip::Random,
                 (_, Some(shift)) if shift > 0 && parsed.shift == 0 => parsed.shift = shift,
                 _ => return Err(refused()),
             }
@@ -128,33 +127,59 @@ impl FromStr for Augmentation {
     }
 }
 
-/// Images [n, C, H, W], u8 or f32, each with its change applied.
-pub(crate) fn changed(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
+/// The changes of many images, kept where the images are.
+#[derive(Debug, Clone)]
+pub(crate) enum PlacedChanges {
+    /// As they are drawn. Metal is served from the host as well, because candle has no gather of bytes for it.
+    Host(Vec<Change>),
+    /// As places to gather pixels from, for images that never leave a GPU.
+    Gather(Sources),
+}
+
+/// The places that the pixels of changed images come from.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    /// The largest move of any image in either direction.
+    reach: usize,
+    /// `[N, 3]`: the row and the column that the upper left pixel comes from, in an image with a frame of `reach` pixels, and the
+    /// step from column to column, 1 or for a flipped image -1.
+    sources: Tensor,
+}
+
+impl PlacedChanges {
+    /// Places `changes` of images that are `width` pixels wide on `device`.
+    pub fn new(changes: &[Change], width: usize, device: &Device) -> Result<Self, DataError> {
+        Ok(match device {
+            Device::Cuda(_) => Self::Gather(Sources::new(changes, width, device)?),
+            Device::Cpu | Device::Metal(_) => Self::Host(changes.to_vec()),
+        })
+    }
+
+    /// Applies the changes from number `first` on to `images`, `[n, C, H, W]`, u8 or f32.
+    pub fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
+        match self {
+            Self::Host(changes) => changed(images, changes.get(first..).unwrap_or_default()),
+            Self::Gather(sources) => sources.apply(images, first),
+        }
+    }
+}
+
+/// Applies one change to each of `images`, `[n, C, H, W]`, u8 or f32.
+fn changed(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
     match images.dtype() {
         DType::U8 => apply::<u8>(images, changes),
         _ => apply::<f32>(images, changes),
     }
 }
 
-/// The changes of many images on a device, so that images which lie there are changed there.
-#[derive(Debug, Clone)]
-pub(crate) struct PlacedChanges {
-    /// How far any image is moved in either direction.
-    reach: usize,
-    /// `[N, 3]`: the row and the column that the pixel above on the left comes from, in an image with a frame of `reach` pixels,
-    /// and from column to column 1, or -1 if it is mirrored.
-    sources: Tensor,
-}
-
-impl PlacedChanges {
-    /// `changes` of images that are `width` pixels wide.
-    pub fn new(changes: &[Change], width: usize, device: &Device) -> Result<Self, DataError> {
+impl Sources {
+    fn new(changes: &[Change], width: usize, device: &Device) -> Result<Self, DataError> {
         let moves = changes.iter().flat_map(|change| [change.down, change.right]);
         let reach = moves.map(isize::unsigned_abs).max().unwrap_or(0);
         let source = |change: &Change| {
-            let (first, step) = match change.mirrored {
-                Mirrored::No => (-change.right, 1.0),
-                Mirrored::Yes => (change.right + width as isize - 1, -1.0),
+            let (first, step) = match change.flipped {
+                Flipped::No => (-change.right, 1.0),
+                Flipped::Yes => (change.right + width as isize - 1, -1.0),
             };
             [reach as f32 - change.down as f32, reach as f32 + first as f32, step]
         };
@@ -162,8 +187,7 @@ impl PlacedChanges {
         Ok(Self { reach, sources: Tensor::from_vec(sources, (changes.len(), 3), device)? })
     }
 
-    /// [`changed`] by the changes number `first` and following.
-    pub fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
+    fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
         let (n, channels, height, width) = images.dims4()?;
         let device = images.device();
         let sources = self.sources.narrow(0, first, n)?.reshape((n, 3, 1, 1))?;
@@ -187,7 +211,7 @@ fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<
     let pixels = images.flatten_all()?.to_vec1::<T>()?;
     let mut moved = vec![T::default(); pixels.len()];
     let planes = pixels.chunks_exact(height * width).zip(moved.chunks_exact_mut(height * width));
-    // Channels of an image change alike.
+    // All channels of an image change alike.
     let changes = changes.iter().flat_map(|change| std::iter::repeat_n(change, channels));
     for ((from, to), change) in planes.zip(changes) {
         for (y, row) in to.chunks_exact_mut(width).enumerate() {
@@ -199,9 +223,9 @@ fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<
                 let Some(x) = x.checked_add_signed(-change.right).filter(|&x| x < width) else {
                     continue;
                 };
-                *pixel = match change.mirrored {
-                    Mirrored::No => source[x],
-                    Mirrored::Yes => source[width - 1 - x],
+                *pixel = match change.flipped {
+                    Flipped::No => source[x],
+                    Flipped::Yes => source[width - 1 - x],
                 };
             }
         }
@@ -213,6 +237,7 @@ fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<
 mod tests {
     use super::*;
 
+    /// The text is in the settings of a run, which must be read again.
     #[test]
     fn is_written_as_it_is_read() {
         for text in ["none", "flip", "shift:3", "flip+shift:12"] {
@@ -225,7 +250,7 @@ mod tests {
         }
     }
 
-    /// The pixels of two channels by hand: a mirror first, then one down and two to the left.
+    /// The pixels of two channels by hand: first a flip, then one down and two to the left.
     #[test]
     fn pixels_move_and_black_comes_in() {
         let first = [1u8, 2, 3, 4, 5, 6, 7, 8];
@@ -238,27 +263,27 @@ mod tests {
             values[..8].to_vec()
         };
         assert_eq!(moved(Change::default()), first);
-        let mirrored = Change { mirrored: Mirrored::Yes, ..Change::default() };
-        assert_eq!(moved(mirrored), [4, 3, 2, 1, 8, 7, 6, 5]);
+        let flipped = Change { flipped: Flipped::Yes, ..Change::default() };
+        assert_eq!(moved(flipped), [4, 3, 2, 1, 8, 7, 6, 5]);
         let up = Change { down: -1, right: 1, ..Change::default() };
         assert_eq!(moved(up), [0, 5, 6, 7, 0, 0, 0, 0]);
-        assert_eq!(moved(Change { down: 1, right: -2, ..mirrored }), [0, 0, 0, 0, 2, 1, 0, 0]);
+        assert_eq!(moved(Change { down: 1, right: -2, ..flipped }), [0, 0, 0, 0, 2, 1, 0, 0]);
         let gone = Change { down: 9, right: -9, ..Change::default() };
         assert_eq!(moved(gone), [0; 8]);
     }
 
-    /// Images of one batch get changes of their own, and floats move as bytes do.
+    /// A change must not reach another image of the batch, and floats must move as bytes do.
     #[test]
     fn every_image_has_its_own_change() {
         let images = Tensor::arange(0f32, 4.0, &Device::Cpu).unwrap();
         let images = images.reshape((2, 1, 1, 2)).unwrap();
-        let mirrored = Change { mirrored: Mirrored::Yes, ..Change::default() };
-        let changes = [mirrored, Change { right: 1, ..Change::default() }];
+        let flipped = Change { flipped: Flipped::Yes, ..Change::default() };
+        let changes = [flipped, Change { right: 1, ..Change::default() }];
         let values = changed(&images, &changes).unwrap().flatten_all().unwrap();
         assert_eq!(values.to_vec1::<f32>().unwrap(), [1.0, 0.0, 0.0, 2.0]);
     }
 
-    /// On a GPU images are changed by other means, to the same pixels.
+    /// On a GPU images are changed by other operations, which must give the same pixels.
     #[test]
     fn placed_changes_are_the_same_changes() {
         let shape = (30, 2, 4, 5);
@@ -268,12 +293,12 @@ mod tests {
             let images = images.to_dtype(dtype).unwrap();
             let changes: Vec<Change> = (0..40)
                 .map(|i| Change {
-                    mirrored: if i % 3 == 0 { Mirrored::Yes } else { Mirrored::No },
+                    flipped: if i % 3 == 0 { Flipped::Yes } else { Flipped::No },
                     down: i % 7 - 3,
                     right: i % 5 - 2,
                 })
                 .collect();
-            let placed = PlacedChanges::new(&changes, 5, &Device::Cpu).unwrap();
+            let placed = Sources::new(&changes, 5, &Device::Cpu).unwrap();
             let found = placed.apply(&images, 10).unwrap();
             let expected = changed(&images, &changes[10..]).unwrap();
             let bits = |x: &Tensor| {
@@ -281,7 +306,7 @@ mod tests {
             };
             assert_eq!(bits(&found), bits(&expected));
         }
-        let unmoved = PlacedChanges::new(&[Change::default()], 5, &Device::Cpu).unwrap();
+        let unmoved = Sources::new(&[Change::default()], 5, &Device::Cpu).unwrap();
         let one = images.narrow(0, 3, 1).unwrap();
         let same = unmoved.apply(&one, 0).unwrap();
         assert_eq!(same.flatten_all().unwrap().to_vec1::<u32>().unwrap()[0], 3 * 2 * 4 * 5);
@@ -296,7 +321,7 @@ mod tests {
             let draw = step as f32 / 1000.0;
             let change = both.change([draw, draw, 0.999_999_94]);
             assert_eq!(change.right, 2);
-            assert_eq!(change.mirrored == Mirrored::Yes, draw < 0.5);
+            assert_eq!(change.flipped == Flipped::Yes, draw < 0.5);
             *counts.entry(change.down).or_insert(0) += 1;
         }
         assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [-2, -1, 0, 1, 2]);
@@ -304,6 +329,7 @@ mod tests {
         assert_eq!(Augmentation::default().change([0.0, 0.9, 0.1]), Change::default());
     }
 
+    /// An image that is moved out of itself is black, under the label of what it was.
     #[test]
     fn a_shift_out_of_sight_is_refused() {
         let shift = |n| Augmentation { shift: n, ..Augmentation::default() };

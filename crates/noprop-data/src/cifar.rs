@@ -1,6 +1,6 @@
-//! The binary format of CIFAR-10 and CIFAR-100, read with suspicion.
+//! The binary format of CIFAR-10 and CIFAR-100. Nothing in a file is trusted.
 //!
-//! A file is a row of records without a header. A record is one label byte (CIFAR-100: a coarse and a fine one) and
+//! A file is a sequence of records without a header. A record is one label byte (CIFAR-100: a coarse and a fine one) and
 //! 3 × 32 × 32 pixel bytes: the red plane, then green, then blue, each row by row.
 
 use std::path::Path;
@@ -8,25 +8,25 @@ use std::path::Path;
 use crate::DataError;
 use crate::idx::check_range;
 
-/// Channels, height and width of every image.
+/// The (C, H, W) of every image.
 pub const SHAPE: (usize, usize, usize) = (3, 32, 32);
 const PIXELS: usize = 3 * 32 * 32;
 const COARSE_CLASSES: usize = 20;
 
-/// What stands before the pixels of a record.
+/// The labels before the pixels of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Labels {
-    /// CIFAR-10: the class.
+    /// The class, as in CIFAR-10.
     One,
-    /// CIFAR-100: one of 20 coarse classes, which is checked and left out, then the class.
+    /// One of 20 coarse classes, which is checked and left out, then the class, as in CIFAR-100.
     CoarseAndFine,
 }
 
-/// Appends the records of one file to `labels` and `pixels` (3,072 bytes an image). Returns their number.
+/// Appends the records of one file to `labels` and `pixels` (3,072 bytes for each image). Returns the number of records.
 ///
 /// # Errors
-/// [`DataError::Malformed`] if the file is empty, does not hold whole records, or has a label that is not below
-/// `classes`; nothing has been appended then.
+/// [`DataError::Malformed`] if the file is empty, does not hold whole records, or has a label that is not below `classes`. Nothing
+/// is appended then.
 pub fn append(
     path: &Path,
     bytes: &[u8],
@@ -42,7 +42,7 @@ pub fn append(
     let record = before + PIXELS;
     if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
         let reason =
-            format!("its {} bytes are no whole number of {record}-byte records", bytes.len());
+            format!("its {} bytes are not a whole number of {record}-byte records", bytes.len());
         return Err(DataError::malformed(path, reason));
     }
     let column =
@@ -92,11 +92,12 @@ mod tests {
         assert_eq!(pixels, [vec![1; PIXELS], vec![2; PIXELS]].concat());
     }
 
+    /// A file that was cut would otherwise end in a picture of the next bytes of memory, or a panic.
     #[test]
     fn cut_files_and_labels_out_of_range_are_refused() {
         let refused =
             |bytes: &[u8], layout, classes| read(bytes, layout, classes).unwrap_err().to_string();
-        assert!(refused(&[], Labels::One, 10).contains("no whole number"));
+        assert!(refused(&[], Labels::One, 10).contains("not a whole number"));
         let cut = &record(&[3], 7)[..PIXELS];
         assert!(refused(cut, Labels::One, 10).contains("3072 bytes"));
         assert!(refused(&record(&[10], 0), Labels::One, 10).contains("label 10 of image 0"));
@@ -105,6 +106,7 @@ mod tests {
     }
 
     proptest! {
+        /// Files of any length, as a copy that broke off leaves them.
         #[test]
         fn any_length_is_read_whole_or_refused(length in 0usize..10_000, fill in any::<u8>()) {
             let bytes = vec![fill; length];

@@ -1,10 +1,11 @@
-//! Equal images where there should be none: in training and in testing, or under two labels.
+//! Equal images where they do harm: in training and in testing, or under two labels.
 
 use std::cmp::Ordering;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
-use crate::{DataError, Split};
+use crate::error::DataError;
+use crate::split::Split;
 
 /// Counts of equal images, pixel by pixel, as the network sees them before normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,7 +14,7 @@ pub struct Duplicates {
     pub test_in_train: usize,
     /// Held-out images that are also among the other training images.
     pub held_out_in_train: usize,
-    /// Images that are there under more than one label, each counted once.
+    /// Images that have more than one label, each counted once.
     pub contradictory: usize,
 }
 
@@ -25,7 +26,7 @@ enum Of {
     Test,
 }
 
-/// An image among all.
+/// An image of any part.
 #[derive(Clone, Copy)]
 struct Image<'a> {
     hash: u64,
@@ -88,7 +89,7 @@ fn order(a: &Image<'_>, b: &Image<'_>) -> Ordering {
     a.hash.cmp(&b.hash).then_with(|| a.pixels.cmp(b.pixels))
 }
 
-/// The pixels as bytes in the processor's memory.
+/// The pixels as bytes in the memory of the processor.
 fn bytes(pixels: &Tensor) -> Result<Tensor, DataError> {
     let pixels = match pixels.dtype() {
         DType::U8 => pixels.clone(),
@@ -97,11 +98,11 @@ fn bytes(pixels: &Tensor) -> Result<Tensor, DataError> {
     Ok(pixels.to_device(&Device::Cpu)?.contiguous()?)
 }
 
-/// A hash that spreads well and costs little: a data set has a billion bytes. Equal hashes are not believed.
+/// A fast hash that spreads well: a data set has a billion bytes. Images of equal hashes are compared byte by byte.
 fn hash(pixels: &[u8]) -> u64 {
     const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
     let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
-    // Four hashes side by side, since each multiplication waits for the one before it.
+    // Four independent hashes, since each multiplication waits for the one before it.
     let (groups, rest) = pixels.as_chunks::<32>();
     let mut hashes = [1, 2, 3, 4];
     for group in groups {
@@ -145,6 +146,7 @@ mod tests {
         assert_eq!(Duplicates::among(&halves[0], &halves[1], &halves[2]).unwrap(), expected);
     }
 
+    /// A warning about leaks that are none would make people distrust their data.
     #[test]
     fn different_images_are_not_duplicates() {
         let [a, b, c] = [[(1, 0), (2, 0)], [(3, 0), (4, 1)], [(5, 1), (6, 1)]].map(|i| split(&i));

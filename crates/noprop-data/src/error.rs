@@ -1,108 +1,160 @@
-//! What can be wrong with a data set or a picture.
+//! The errors of data sets and pictures.
+
+mod content;
+mod fault;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Why a data set or a picture could not be read.
+pub use content::Content;
+pub(crate) use fault::MAX_FILE;
+pub use fault::{MAX_PIXELS, MAX_SIDE, PictureFault};
+
+/// The reason why a data set or a picture cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// A file could not be read.
+    /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The reason that the operating system gives.
         source: io::Error,
     },
-    /// A file is not what it claims to be.
-    #[error("{path} is no usable data file: {reason}")]
+    /// The content of a file breaks the rules of its format.
+    #[error("{path} is not a usable data file: {reason}")]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The rule that it breaks.
         reason: String,
     },
-    /// Files of a data set are not there.
-    #[error("{name} is not complete in {folder}: {} missing; `noprop fetch {name}` gets it", missing.join(", "))]
+    /// Files of a data set are missing.
+    #[error("{name} is not complete in {folder}: {} missing", missing.join(", "))]
     Missing {
         /// The data set.
         name: &'static str,
-        /// Where its files should be.
+        /// The folder where its files should be.
         folder: PathBuf,
-        /// Those that are not.
+        /// The names of the missing files.
         missing: Vec<String>,
     },
-    /// Images and labels do not fit each other.
+    /// Images, labels or settings do not fit each other.
     #[error("{reason}")]
     Mismatch {
-        /// What does not fit.
+        /// The two things that do not fit.
         reason: String,
     },
-    /// A validation set that leaves nothing to train on, or holds nothing.
+    /// A validation set that is empty, or leaves nothing to train on.
     #[error("validation must be between 1 and {max}, got {asked}")]
     Holdout {
-        /// Images asked for.
+        /// The number of images asked for.
         asked: usize,
-        /// The most there can be.
-        max: usize,
-    },
-    /// A batch of no images.
-    #[error("batch-size must be between 1 and {max}, got {asked}")]
-    BatchSize {
-        /// Images asked for.
-        asked: usize,
-        /// The images there are.
+        /// The largest number that there can be.
         max: usize,
     },
     /// A change of training images that cannot be made.
     #[error("augment must be {expected}, got {value}")]
     Augment {
-        /// What was asked for.
+        /// The change asked for.
         value: String,
-        /// What is allowed.
+        /// The changes that can be made.
         expected: String,
     },
     /// A share that leaves nothing to train on, or nothing to test on.
     #[error("split must be above 0 and below 1, got {share}")]
     Share {
-        /// What was asked for.
+        /// The share asked for.
         share: f64,
     },
-    /// A folder of pictures is not as it should be.
+    /// A folder of pictures cannot be used.
     #[error("{path} cannot be used: {reason}")]
     Folder {
         /// The folder or file.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// The reason, and how to mend it.
         reason: String,
+        /// The setting that helps, if one does.
+        remedy: Option<Remedy>,
     },
-    /// An image that is not in the split.
+    /// A class without a training image.
+    #[error("class number {class} has no training image that could be its prototype")]
+    EmptyClass {
+        /// The number of the class, from 0.
+        class: usize,
+    },
+    /// A number that is not the number of an image.
     #[error("there is no image {image} among {count}")]
     NoImage {
-        /// Its number.
+        /// The number.
         image: u32,
-        /// The images there are.
+        /// The number of images.
         count: usize,
     },
-    /// A file is no picture that can be used.
-    #[cfg(feature = "datasets")]
+    /// A file cannot be used as a picture.
     #[error("cannot use {path} as a picture: {fault}")]
     Picture {
         /// The file.
         path: PathBuf,
-        /// Why not.
-        fault: crate::picture::PictureFault,
+        /// The reason.
+        fault: PictureFault,
     },
-    /// candle refused.
-    #[cfg(feature = "datasets")]
+    /// A data set of the Hugging Face Hub cannot be used.
+    #[cfg(feature = "candle-datasets")]
+    #[error("{id} cannot be loaded from the hub: {reason}")]
+    Hub {
+        /// The data set, as `owner/name`.
+        id: String,
+        /// The reason.
+        reason: String,
+    },
+    /// An error of candle.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
 
+/// A setting that helps against an error. A program names it as its user knows it: the texts of errors name no flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Fetch the data set of this name.
+    Fetch(&'static str),
+    /// Scale the pictures to one size, with [`FolderOptions::size`](crate::FolderOptions::size).
+    Scale,
+    /// Scale the pictures to a smaller size, or use fewer.
+    ScaleDown,
+    /// Test on a share of each class, with [`TestPictures::Share`](crate::TestPictures::Share).
+    Share,
+    /// Do not ask for a share to test on.
+    NoShare,
+    /// Hold out fewer training images.
+    HoldOutFewer,
+}
+
 impl DataError {
-    /// A file that is not what it claims to be.
-    pub(crate) fn malformed(path: &std::path::Path, reason: impl Into<String>) -> Self {
+    /// The setting that helps, if one does.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Missing { name, .. } => Some(Remedy::Fetch(name)),
+            Self::Folder { remedy, .. } => *remedy,
+            Self::EmptyClass { .. } => Some(Remedy::HoldOutFewer),
+            _ => None,
+        }
+    }
+
+    /// A file that breaks the rules of its format.
+    pub(crate) fn malformed(path: &Path, reason: impl Into<String>) -> Self {
         Self::Malformed { path: path.into(), reason: reason.into() }
+    }
+
+    /// A folder or file among pictures that cannot be used.
+    pub(crate) fn folder(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Folder { path: path.into(), reason: reason.into(), remedy: None }
+    }
+
+    /// The same, with a setting that helps.
+    pub(crate) fn folder_with(path: &Path, reason: impl Into<String>, remedy: Remedy) -> Self {
+        Self::Folder { path: path.into(), reason: reason.into(), remedy: Some(remedy) }
     }
 }

@@ -1,7 +1,7 @@
-//! The IDX format of MNIST and its relatives, read with suspicion.
+//! The IDX format of MNIST and its relatives. Nothing in a file is trusted.
 //!
-//! A file is a big-endian header (magic number, then one length a dimension) and a byte a value. The magic number is
-//! 2051 for images ([count, height, width]) and 2049 for labels (`[count]`).
+//! A file is a big-endian header (a magic number, then one length for each dimension) and one byte for each value. The magic number
+//! is 2051 for images (`[count, height, width]`) and 2049 for labels (`[count]`).
 
 use std::io::Read;
 use std::path::Path;
@@ -12,31 +12,29 @@ use crate::DataError;
 
 const IMAGES: u32 = 2051;
 const LABELS: u32 = 2049;
-/// The largest file that is read: twenty times MNIST.
+/// The largest file that is read, in bytes: twenty times MNIST.
 const MAX_BYTES: u64 = 1 << 30;
-/// Deflate cannot pack tighter than this, so a packed file that grows beyond it is damaged or hostile.
+/// The limit of what deflate can pack. A file that grows beyond it is damaged or hostile.
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
-/// Grey images as they lie in a file: one byte a pixel, row by row.
+/// Grey images as they are in a file: one byte for each pixel, row by row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Images<'a> {
-    /// Number of images, at least 1.
+    /// The number of images, at least 1.
     pub count: usize,
-    /// Rows of each, at least 1.
+    /// The number of rows of each, at least 1.
     pub height: usize,
-    /// Columns of each, at least 1.
+    /// The number of columns of each, at least 1.
     pub width: usize,
     /// `count · height · width` bytes.
     pub pixels: &'a [u8],
 }
 
-/// Checks magic number, counts and sizes, and hands out the pixels without copying them.
-///
-/// `path` is for the error alone.
+/// Checks the magic number, counts and sizes, and returns the pixels without copying them. `path` is used in errors only.
 ///
 /// # Errors
-/// [`DataError::Malformed`] for another magic number, a header that is cut off, no pixels, or a size that is not exactly
-/// what the header promises.
+/// [`DataError::Malformed`] for another magic number, a header that is cut off, no pixels, or another size than the header
+/// promises.
 pub fn images<'a>(path: &Path, bytes: &'a [u8]) -> Result<Images<'a>, DataError> {
     let ([count, height, width], pixels) = header(path, bytes, IMAGES)?;
     if height == 0 || width == 0 || count == 0 {
@@ -53,13 +51,11 @@ pub fn images<'a>(path: &Path, bytes: &'a [u8]) -> Result<Images<'a>, DataError>
     Ok(Images { count, height, width, pixels })
 }
 
-/// Checks magic number, count and range, and hands out the labels without copying them.
-///
-/// `path` is for the error alone.
+/// Checks the magic number, the count and the range, and returns the labels without copying them. `path` is used in errors only.
 ///
 /// # Errors
-/// [`DataError::Malformed`] for another magic number, a header that is cut off, a count that is not exactly the number of
-/// bytes that follow, or a label that is not below `classes`.
+/// [`DataError::Malformed`] for another magic number, a header that is cut off, a count other than the number of bytes that
+/// follow, or a label that is not below `classes`.
 pub fn labels<'a>(path: &Path, bytes: &'a [u8], classes: usize) -> Result<&'a [u8], DataError> {
     let ([count], labels) = header(path, bytes, LABELS)?;
     if count != labels.len() {
@@ -71,7 +67,7 @@ pub fn labels<'a>(path: &Path, bytes: &'a [u8], classes: usize) -> Result<&'a [u
     Ok(labels)
 }
 
-/// Refuses a label that is no class.
+/// Refuses a label that is not below `classes`.
 pub(crate) fn check_range(path: &Path, labels: &[u8], classes: usize) -> Result<(), DataError> {
     let bad = (0..).zip(labels).find(|&(_, &label)| usize::from(label) >= classes);
     match bad {
@@ -105,11 +101,11 @@ fn header<'a, const N: usize>(
     Ok((lengths, rest))
 }
 
-/// Reads a whole file, unpacking it if its name ends in `.gz`. What comes back is as long as what was there: nothing is
-/// reserved on a header's word.
+/// Reads a whole file, and unpacks it if its name ends in `.gz`. Memory grows with the bytes that are there, never by the word of a
+/// header.
 ///
 /// # Errors
-/// [`DataError::Read`] if the system refuses or the packing is damaged, [`DataError::Malformed`] for more than 1 GiB.
+/// [`DataError::Read`] if the file cannot be read or its packing is damaged, [`DataError::Malformed`] for more than 1 GiB.
 pub fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     let reading = |source| DataError::Read { path: path.into(), source };
     let file = std::fs::File::open(path).map_err(reading)?;
@@ -119,14 +115,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>, DataError> {
         read_up_to(path, MultiGzDecoder::new(file), limit)
     } else {
         let mut bytes = Vec::new();
-        // As long as the file is, so that it need not grow.
+        // Reserved for the length of the file, so that it need not grow.
         bytes.reserve_exact(usize::try_from(length.min(MAX_BYTES)).unwrap_or(0) + 1);
         read_into(path, file, MAX_BYTES, bytes)
     }
 }
 
-/// Unpacks gzip that is part of the program.
-#[cfg(feature = "datasets")]
+/// Unpacks gzip that is compiled into the program.
 pub(crate) fn unpack(path: &Path, packed: &[u8]) -> Result<Vec<u8>, DataError> {
     read_up_to(path, MultiGzDecoder::new(packed), MAX_BYTES)
 }
@@ -170,6 +165,7 @@ mod tests {
         result.unwrap_err().to_string()
     }
 
+    /// A size that is believed before its bytes are there reads past the end, or other images than were meant.
     #[test]
     fn every_lie_is_refused_and_named() {
         let path = Path::new("x");
@@ -207,6 +203,7 @@ mod tests {
     }
 
     proptest! {
+        /// A file may hold anything.
         #[test]
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let path = Path::new("x");

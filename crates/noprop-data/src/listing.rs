@@ -1,14 +1,15 @@
-//! The files of a data set, one by one, so that a run knows its data again and can name the first difference.
+//! The files of a data set, by which a run recognises its data and names the first difference.
 //!
-//! A list is written as `sha256sum` writes it, a line a file: the hash, two spaces, the path in the data set's folder. A name with
+//! A list is written as `sha256sum` writes it, with one line for each file: the hash, two spaces, the path in the data set's folder. A name with
 //! a backslash or a line break is escaped, and its line begins with a backslash.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::DataError;
-use crate::digest::sha256_of;
+use noprop_files::sha256_of;
+
+use crate::error::DataError;
 
 /// The part of a data set that a file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,7 +26,7 @@ impl Half {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
-    /// A word for it, such as `train`.
+    /// The name, such as `train`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -86,7 +87,7 @@ impl Listing {
         self.files.push(ListedFile { half, path, sha256 });
     }
 
-    /// The places of the files that are not for testing in `kept`, and of those that are, both rising.
+    /// The indices of the files that are not for testing in `kept`, and of those that are, both in rising order.
     pub(crate) fn divided_as(&self, kept: &Self) -> (Vec<u32>, Vec<u32>) {
         let test: HashSet<&Path> = kept.half(Half::Test).map(|file| &*file.path).collect();
         let places = (0u32..).zip(&self.files);
@@ -97,7 +98,7 @@ impl Listing {
         (numbers(train), numbers(test))
     }
 
-    /// Puts the files at the places `test`, numbered as they were pushed, into the half for testing.
+    /// Moves the files with the indices `test`, in the order of their pushes, to the half for testing.
     pub(crate) fn move_to_test(&mut self, test: &[u32]) {
         for &place in test {
             if let Some(file) = self.files.get_mut(place as usize) {
@@ -130,7 +131,7 @@ impl Listing {
         lines
     }
 
-    /// Adds the files of one half, from lines that [`Self::lines`] or `sha256sum` wrote. `path` is for the error alone.
+    /// Adds the files of one half, from lines that [`Self::lines`] or `sha256sum` wrote. `path` is used in errors only.
     ///
     /// # Errors
     /// [`DataError::Malformed`] with the number of the first line that cannot be understood.
@@ -146,13 +147,13 @@ impl Listing {
         Ok(())
     }
 
-    /// Returns whether all files of `half` are in the folder `root`, at their places and with their bytes.
+    /// Returns true if all files of `half` are in the folder `root`, at their places and with their bytes.
     pub fn is_in(&self, root: &Path, half: Half) -> bool {
         let mut files = self.half(half).peekable();
         files.peek().is_some()
             && files.all(|file| {
                 let path = root.join(&file.path);
-                // A pipe or a device is not waited for.
+                // A pipe or a device might never end.
                 path.is_file()
                     && std::fs::File::open(path)
                         .and_then(|bytes| sha256_of(std::io::BufReader::new(bytes)))
@@ -166,10 +167,10 @@ impl Listing {
         self.half(half).filter(|file| hashes.contains(file.sha256.as_str())).count()
     }
 
-    /// The first of the differences that lead from these files, which a run has kept, to the files `found`, and their number.
+    /// The first difference between these files, which a run has kept, and the files `found`, and the number of differences.
     pub fn difference(&self, found: &Self) -> Option<Difference> {
         let (kept, now) = (self.by_path(), found.by_path());
-        // Files that are new, by their bytes: one that went elsewhere is found among them.
+        // New files by their bytes: a file that was moved is found among them.
         let is_new = |file: &&ListedFile| !kept.contains_key(&*file.path);
         let mut arrived: HashMap<&str, Vec<&ListedFile>> = HashMap::new();
         for file in found.files.iter().rev().filter(is_new) {
@@ -202,7 +203,7 @@ impl Listing {
         Some(Difference { first: changes.into_iter().next()?, count })
     }
 
-    /// The same for the files of one half alone.
+    /// As [`Self::difference`], for the files of one half.
     pub fn difference_of(&self, half: Half, found: &Self) -> Option<Difference> {
         let only = |listing: &Self| Self { files: listing.half(half).cloned().collect() };
         only(self).difference(&only(found))
@@ -274,7 +275,7 @@ fn parsed(half: Half, line: &[u8]) -> Option<ListedFile> {
     }
     let name = if escaped { unescaped(name)? } else { name.to_vec() };
     let path = path_of(name)?;
-    // A list is read to open what it names: nothing outside of the data set's folder.
+    // The files of a list are opened, so none may be outside the folder of the data set.
     let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
     inside.then_some(ListedFile { half, path, sha256 })
 }
@@ -337,7 +338,7 @@ mod tests {
         listing
     }
 
-    /// Each way in which somebody's folder changes is named, with the file.
+    /// Each way in which a folder can change is named, with the file.
     #[test]
     fn the_first_difference_is_named() {
         use Half::{Test, Train};
@@ -345,33 +346,33 @@ mod tests {
         let now = |files: &[(Half, &str, char)]| {
             run.difference(&listing(files)).map(|difference| difference.to_string())
         };
-        let said = |files: &[(Half, &str, char)]| now(files).unwrap();
+        let words = |files: &[(Half, &str, char)]| now(files).unwrap();
         assert_eq!(
             now(&[(Test, "dog/1", 'c'), (Train, "cat/1", 'a'), (Train, "cat/2", 'b')]),
             None,
             "the order is of no consequence"
         );
-        assert_eq!(said(&[(Train, "cat/1", 'a'), (Test, "dog/1", 'c')]), "cat/2 is gone");
+        assert_eq!(words(&[(Train, "cat/1", 'a'), (Test, "dog/1", 'c')]), "cat/2 is gone");
         let more = [(Train, "cat/1", 'a'), (Train, "cat/2", 'b'), (Test, "dog/1", 'c')];
-        assert_eq!(said(&[&more[..], &[(Train, "cat/3", 'd')]].concat()), "cat/3 is new");
+        assert_eq!(words(&[&more[..], &[(Train, "cat/3", 'd')]].concat()), "cat/3 is new");
         assert_eq!(
-            said(&[(Train, "cat/1", 'a'), (Train, "cat/2", 'd'), (Test, "dog/1", 'c')]),
+            words(&[(Train, "cat/1", 'a'), (Train, "cat/2", 'd'), (Test, "dog/1", 'c')]),
             "cat/2 has other content"
         );
         assert_eq!(
-            said(&[(Train, "cat/1", 'a'), (Test, "cat/2", 'b'), (Test, "dog/1", 'c')]),
+            words(&[(Train, "cat/1", 'a'), (Test, "cat/2", 'b'), (Test, "dog/1", 'c')]),
             "cat/2 was for training and is now for testing"
         );
         assert_eq!(
-            said(&[(Train, "cat/1", 'a'), (Train, "dog/2", 'b'), (Test, "dog/1", 'c')]),
+            words(&[(Train, "cat/1", 'a'), (Train, "dog/2", 'b'), (Test, "dog/1", 'c')]),
             "cat/2 is now dog/2"
         );
         assert_eq!(
-            said(&[(Train, "lion/1", 'a'), (Train, "lion/2", 'b'), (Test, "dog/1", 'c')]),
+            words(&[(Train, "lion/1", 'a'), (Train, "lion/2", 'b'), (Test, "dog/1", 'c')]),
             "cat/1 is now lion/1, the first of 2 changes"
         );
         assert_eq!(
-            said(&[(Train, "cat/1", 'a'), (Test, "dog/1", 'd'), (Test, "dog/2", 'c')]),
+            words(&[(Train, "cat/1", 'a'), (Test, "dog/1", 'd'), (Test, "dog/2", 'c')]),
             "cat/2 is gone, the first of 3 changes"
         );
         // Files of equal bytes: each goes to one place.
@@ -380,6 +381,7 @@ mod tests {
         assert_eq!(now.to_string(), "a/1 is now b/1, the first of 4 changes");
     }
 
+    /// `eval` must not fail because training pictures have changed.
     #[test]
     fn a_half_is_compared_by_itself() {
         let run = listing(&[(Half::Train, "1", 'a'), (Half::Test, "2", 'b')]);
@@ -403,6 +405,7 @@ mod tests {
         Listing::default().read_lines(Path::new("x"), Half::Test, binary.as_bytes()).unwrap();
     }
 
+    /// A run directory may have been edited, or may come from a stranger.
     #[test]
     fn a_damaged_list_is_refused_with_its_line() {
         let outside = [format!("{}  /etc/passwd", hash('a')), format!("{}  a/../../b", hash('a'))];

@@ -1,17 +1,15 @@
-//! Per-channel normalisation: images as a network sees them have mean 0 and deviation 1 in every channel.
+//! Normalisation of channels: the images that a network gets have mean 0 and deviation 1 in every channel.
 
 use candle_core::Tensor;
 
-use crate::{DataError, Split};
+use crate::error::DataError;
 
-/// Images that are measured at a time.
-const CHUNK: usize = 512;
-/// A deviation below one step of a byte is no variation worth making larger, and 0 would divide by zero.
-const LEAST_STD: f64 = 1.0 / 255.0;
-/// What a run's settings show is what is used, so it is kept short: six decimals.
-const DECIMALS: f64 = 1e6;
+/// The smallest deviation, one step of a byte: a smaller variation is not worth enlarging, and 0 would divide by zero.
+pub(crate) const LEAST_STD: f64 = 1.0 / 255.0;
 
-/// Mean and standard deviation of every channel, of pixels in 0..=1: y = (x − mean) / std.
+/// The mean and the standard deviation of every channel, of pixels in 0..=1: y = (x − mean) / std.
+///
+/// [`Normalization::of`] measures them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalization {
     mean: Vec<f64>,
@@ -19,7 +17,7 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// What was measured before: one `mean` and one `std` a channel.
+    /// A normalization that was measured before: one `mean` and one `std` for each channel.
     ///
     /// # Errors
     /// [`DataError::Mismatch`] for lists of different lengths, or values that are not finite, or a deviation below 1/255.
@@ -33,43 +31,9 @@ impl Normalization {
             return Ok(Self { mean, std });
         }
         let reason = format!(
-            "mean {mean:?} and std {std:?} cannot normalise images: one finite number of each a channel is needed, and no std below 1/255"
+            "mean {mean:?} and std {std:?} cannot normalise images: one finite number of each is needed for every channel, and no std below 1/255"
         );
         Err(DataError::Mismatch { reason })
-    }
-
-    /// Measures all images of `split`, as they are before any normalisation. A channel that hardly varies gets a deviation of
-    /// one step of a byte, 1/255. Both are rounded to six decimals.
-    ///
-    /// # Errors
-    /// candle's, if memory is short.
-    pub fn of(split: &Split) -> Result<Self, DataError> {
-        let (channels, height, width) = split.image_shape()?;
-        let (plane, mut sums) = (height * width, vec![(0.0, 0.0); channels]);
-        for start in (0..split.len()).step_by(CHUNK) {
-            let chunk = split.raw_range(start..start + CHUNK)?;
-            let pixels = chunk.flatten_all()?.to_vec1::<f32>()?;
-            for image in pixels.chunks_exact(channels * plane) {
-                for ((sum, squares), pixels) in sums.iter_mut().zip(image.chunks_exact(plane)) {
-                    for &pixel in pixels {
-                        let pixel = f64::from(pixel);
-                        *sum += pixel;
-                        *squares += pixel * pixel;
-                    }
-                }
-            }
-        }
-        let count = (split.len() * plane) as f64;
-        let short = |value: f64| (value * DECIMALS).round() / DECIMALS;
-        let (mean, std) = sums
-            .into_iter()
-            .map(|(sum, squares): (f64, f64)| {
-                let mean = sum / count;
-                let variance = (squares / count - mean * mean).max(0.0);
-                (short(mean), short(variance.sqrt().max(LEAST_STD)))
-            })
-            .unzip();
-        Ok(Self { mean, std })
     }
 
     /// The mean of every channel.
@@ -82,7 +46,7 @@ impl Normalization {
         &self.std
     }
 
-    /// Images [N, C, H, W] with pixels in 0..=1, normalised.
+    /// Normalises images `[N, C, H, W]` with pixels in 0..=1.
     ///
     /// # Errors
     /// [`DataError::Mismatch`] for another number of channels.
@@ -97,7 +61,7 @@ impl Normalization {
         Ok(centred.broadcast_mul(&channel(&self.std, f64::recip)?)?)
     }
 
-    /// Refuses images of another number of channels than was measured.
+    /// Refuses another number of channels than was measured.
     pub(crate) fn check(&self, channels: usize) -> Result<(), DataError> {
         let measured = self.mean.len();
         if measured == channels {
@@ -106,68 +70,5 @@ impl Normalization {
         let reason =
             format!("a mean and std of {measured} channels cannot normalise images of {channels}");
         Err(DataError::Mismatch { reason })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::Device;
-
-    use super::*;
-
-    /// Two images of two channels: the first 0, 51, 204, 255, the second always 100.
-    fn split() -> Split {
-        let pixels: Vec<u8> = vec![0, 51, 100, 100, 204, 255, 100, 100];
-        let images = Tensor::from_vec(pixels, (2, 2, 1, 2), &Device::Cpu).unwrap();
-        Split::new(images, Tensor::new(&[0u32, 1], &Device::Cpu).unwrap(), 2).unwrap()
-    }
-
-    #[test]
-    fn equals_its_definition_and_a_constant_channel_divides_by_nothing() {
-        let split = split();
-        let measured = Normalization::of(&split).unwrap();
-        // 0, 0.2, 0.8, 1: mean 0.5, variance (0.25 + 0.09 + 0.09 + 0.25) / 4 = 0.17.
-        assert_eq!(measured.mean(), [0.5, 0.392157]);
-        assert_eq!(measured.std(), [0.412311, 0.003922]);
-        let normalised = split.normalised(&measured).unwrap();
-        let pixels = normalised.images().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for (pixel, expected) in pixels.iter().zip([-0.5, -0.3, 0.0, 0.0, 0.3, 0.5, 0.0, 0.0]) {
-            assert!((pixel - expected / 0.412311).abs() < 1e-3, "{pixels:?}");
-        }
-    }
-
-    /// A batch, a range and the whole must be the same images; the pixels for a person's eye must not change.
-    #[test]
-    fn applies_alike_however_images_are_asked_for() {
-        let plain = split();
-        let normalised = plain.normalised(&Normalization::of(&plain).unwrap()).unwrap();
-        let bits = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let whole = bits(normalised.images().unwrap());
-        assert_eq!(whole, bits(normalised.range(0..2).unwrap()));
-        assert_eq!(whole, bits(normalised.batch(&[0, 1]).unwrap().0));
-        assert_eq!(whole[4..], bits(normalised.select(&[1]).unwrap().images().unwrap()));
-        assert_ne!(whole, bits(plain.images().unwrap()));
-        assert_eq!(bits(plain.images().unwrap()), bits(normalised.raw_range(0..2).unwrap()));
-        assert_eq!(normalised.picture(1).unwrap(), [204, 255, 100, 100]);
-        // Measured twice, it would otherwise be 0 and 1.
-        let again = Normalization::of(&normalised).unwrap();
-        assert_eq!(again, Normalization::of(&plain).unwrap());
-    }
-
-    #[test]
-    fn what_cannot_normalise_is_refused() {
-        assert!(Normalization::new(vec![0.5], vec![0.2]).is_ok());
-        for (mean, std) in [
-            (vec![], vec![]),
-            (vec![0.5], vec![0.2, 0.2]),
-            (vec![0.5], vec![0.0]),
-            (vec![0.5], vec![-0.2]),
-            (vec![f64::NAN], vec![0.2]),
-            (vec![0.5], vec![f64::INFINITY]),
-        ] {
-            assert!(Normalization::new(mean.clone(), std.clone()).is_err(), "{mean:?} {std:?}");
-        }
-        let one = Normalization::new(vec![0.5], vec![0.2]).unwrap();
-        assert!(split().normalised(&one).is_err(), "two channels, one mean");
     }
 }

@@ -1,26 +1,26 @@
-//! Remarks on a data set that can be used, but not without a word.
+//! Remarks on a data set that can be used but has something unusual in it.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::DataError;
+use crate::error::DataError;
 
-/// Files of a kind that are named one by one.
+/// The most files of a kind that are named.
 const NAMED: usize = 3;
 
 /// A remark on a data set.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Notice {
-    /// A file that is not a usable picture was left out, as was asked for.
+    /// A file that is not a usable picture was left out, as the options allow.
     LeftOut(Arc<DataError>),
     /// Files that operating systems and archives leave behind were passed over.
     Litter {
         /// The files and folders.
         paths: Vec<PathBuf>,
     },
-    /// A folder inside a class was not read: a class's pictures lie in its folder itself.
+    /// A folder inside a class was not read: the pictures of a class must be in its folder itself.
     Nested {
         /// The folder.
         path: PathBuf,
@@ -37,7 +37,7 @@ pub enum Notice {
         /// The folders.
         paths: Vec<PathBuf>,
     },
-    /// Files of a known data set are not the published ones.
+    /// Files of a known data set differ from the published ones.
     Unpublished {
         /// The data set.
         name: &'static str,

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a permutation is for; part of the reproducibility promise.
+/// The purpose of a permutation. Its number is part of the key, and so of the promise that results can be reproduced.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     Epoch = 1,
@@ -15,12 +15,12 @@ pub(crate) enum Purpose {
     Folder = 10,
 }
 
-/// The order in which epoch number `epoch` (from 0) visits `n` images. It depends on nothing but its arguments.
+/// The order in which epoch number `epoch` (from 0) visits `n` images. It depends on the arguments alone.
 pub fn epoch_order(seed: u64, epoch: u64, n: usize) -> Vec<u32> {
     permutation(Purpose::Epoch, seed, epoch, n)
 }
 
-/// `count` of `n` images (all of them, if there are no more), picked at random by `seed`: for showing some to a person.
+/// The numbers of `count` of `n` images, or of all of them if there are fewer, picked at random by `seed`, to show to a person.
 pub fn picked(seed: u64, n: usize, count: usize) -> Vec<u32> {
     let mut order = permutation(Purpose::Picked, seed, 0, n);
     order.truncate(count);
@@ -37,7 +37,7 @@ pub(crate) fn permutation(purpose: Purpose, seed: u64, number: u64, n: usize) ->
     let mut order: Vec<u32> = (0..u32::try_from(n).unwrap_or(u32::MAX)).collect();
     for i in (1..order.len()).rev() {
         let bound = i as u64 + 1;
-        // Reject the incomplete last range, so that every place is equally likely.
+        // The incomplete last range is rejected, so that every place is equally likely.
         let limit = u64::MAX - u64::MAX % bound;
         let j = loop {
             let draw = stream.next_u64();
@@ -74,6 +74,7 @@ mod tests {
         assert!(counts.values().all(|count| (827..=1173).contains(count)), "{counts:?}");
     }
 
+    /// An image that is left out or comes twice would change what is trained on without an error.
     #[test]
     fn is_a_permutation_that_depends_on_every_argument() {
         let order = epoch_order(1, 0, 1000);

@@ -1,15 +1,18 @@
 //! A person's own picture, made to look like an image of a data set.
 //!
-//! A file is read if all of its picture is in it: the decoders would fill what is missing without a word. The steps, in this
-//! order: the picture's size is checked before a pixel is decoded; the camera's orientation is applied; transparent parts
-//! are laid over white, as a viewer shows them; colour becomes luma for a network of one channel, and grey becomes three equal
-//! channels for one of three; if asked, light and dark change places; the picture is scaled with a Lanczos filter to fit the
-//! wanted size, its aspect ratio kept, and put in the middle. What is left at the sides gets the median shade of the picture's
-//! own border. A picture of the wanted size is not resampled: its pixels arrive unchanged. Nothing is cropped and nothing is
-//! centred by content. Of an animation the first picture is taken.
+//! A file is read only if all of its picture is in it, because the decoders would fill in what is missing without an error. The
+//! steps, in this order:
+//!
+//! 1. The size is checked before a pixel is decoded.
+//! 2. The orientation that the camera noted is applied.
+//! 3. Transparent parts are laid over white, as a viewer shows them.
+//! 4. Colour becomes luma for a network of one channel, and grey becomes three equal channels for a network of three.
+//! 5. If asked for, light and dark change places.
+//! 6. The picture is scaled with a Lanczos filter to fit the wanted size, its aspect ratio kept, and put in the middle. The rest gets
+//!    the median shade of the picture's own border. A picture of the wanted size is not resampled: its pixels arrive unchanged.
+//!
+//! Nothing is cropped, and nothing is centred by content. Of an animation the first picture is taken.
 
-mod content;
-mod fault;
 mod fit;
 mod jpeg;
 mod png;
@@ -25,35 +28,28 @@ use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage, Rgba,
 };
 
-pub use content::Content;
-pub use fault::PictureFault;
 pub(crate) use fit::fit;
 pub use fit::ground;
 
-use crate::DataError;
+pub use crate::error::{Content, MAX_PIXELS, MAX_SIDE, PictureFault};
+use crate::error::{DataError, MAX_FILE};
 
-/// The largest number of pixels that is decoded; cameras make a quarter of it.
-pub const MAX_PIXELS: u64 = 100_000_000;
-/// The longest side that is decoded.
-pub const MAX_SIDE: u32 = 30_000;
 const MAX_ALLOC: u64 = 1 << 30;
-/// The longest file that is read, in bytes.
-const MAX_FILE: u64 = 1 << 29;
-/// A picture of 16 bits a channel whose values are all below this has 12 bits, or is a mask. With 8 bits it would be black.
+/// A picture of 16 bits a channel whose values are all below this one has 12 bits, or is a mask. With 8 bits it would be black.
 const MIN_HIGHEST: u16 = 1 << 12;
 
-/// Which way light and dark are.
+/// The sense of light and dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Polarity {
     /// As in the file. MNIST is light ink on a dark ground.
     #[default]
     AsIs,
-    /// Changed over: for dark ink on light paper.
+    /// Reversed: for dark ink on light paper.
     Inverted,
 }
 
-/// Opens a PNG or JPEG of any size, grey or colour, as [1, C, H, W] f32 in 0..=1 for a network that takes
-/// (C, H, W) = `wanted`. The module lists the steps.
+/// Opens a PNG or JPEG of any size, grey or colour, as `[1, C, H, W]`, f32 in 0..=1, for a network that takes
+/// (C, H, W) = `wanted`. The [module](self) lists the steps.
 ///
 /// # Errors
 /// [`DataError::Read`] if the file cannot be read, [`DataError::Picture`] if it is not a picture that can be used.
@@ -77,17 +73,17 @@ pub fn open(
     Ok(Tensor::from_vec(pixels, (1, channels, height, width), &Device::Cpu)?)
 }
 
-/// A picture, and the bytes of its file.
+/// Reads a picture and the bytes of its file.
 pub(crate) fn read(path: &Path) -> Result<(RgbImage, Vec<u8>), DataError> {
     let reading = |source| DataError::Read { path: path.into(), source };
     let fault = |fault| DataError::Picture { path: path.into(), fault };
-    // Before it is opened: to open a named pipe is to wait for its writer.
+    // The kind is checked first, because opening a named pipe waits for its writer.
     let metadata = fs::metadata(path).map_err(reading)?;
     check_file(metadata.file_type()).map_err(fault)?;
     check_length(metadata.len()).map_err(fault)?;
     let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
     let file = File::open(path).map_err(reading)?;
-    // It may be growing.
+    // The file may be growing.
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(reading)?;
     check_length(bytes.len() as u64).map_err(fault)?;
     let picture = decode(&bytes).map_err(fault)?;
@@ -131,15 +127,15 @@ fn check_size(width: u32, height: u32) -> Result<(), PictureFault> {
 
 impl From<ImageError> for PictureFault {
     fn from(error: ImageError) -> Self {
-        // One line, whatever the decoder writes.
+        // A decoder may write several lines.
         let text = error.to_string();
         let words: Vec<_> = text.split_whitespace().collect();
         Self::Damaged(words.join(" "))
     }
 }
 
-/// Decodes a file once it is known to be whole, and its size to be reasonable.
-fn decode(file: &[u8]) -> Result<RgbImage, PictureFault> {
+/// Decodes a PNG or JPEG, after it is known to be complete and of a reasonable size.
+pub(crate) fn decode(file: &[u8]) -> Result<RgbImage, PictureFault> {
     let format = image::guess_format(file).ok();
     let format = match format {
         Some(ImageFormat::Png) => png::check(file).map(|()| ImageFormat::Png)?,
@@ -153,7 +149,7 @@ fn decode(file: &[u8]) -> Result<RgbImage, PictureFault> {
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
-    // A camera's note that cannot be read is no reason to refuse the picture.
+    // An orientation that cannot be read is not a reason to refuse the picture.
     let orientation = decoder.orientation().ok();
     let mut picture = DynamicImage::from_decoder(decoder)?;
     if let Some(highest @ 1..MIN_HIGHEST) = highest(&picture) {
@@ -165,7 +161,7 @@ fn decode(file: &[u8]) -> Result<RgbImage, PictureFault> {
     over_white(picture)
 }
 
-/// The highest value of a picture of 16 bits a channel. How transparent a pixel is does not count.
+/// The highest value of a picture of 16 bits a channel, transparency apart.
 fn highest(picture: &DynamicImage) -> Option<u16> {
     let (values, channels, colours) = match picture {
         DynamicImage::ImageLuma16(picture) => (picture.as_raw(), 1, 1),
@@ -177,7 +173,7 @@ fn highest(picture: &DynamicImage) -> Option<u16> {
     values.chunks_exact(channels).flat_map(|pixel| pixel.iter().take(colours)).max().copied()
 }
 
-/// Three channels; what is transparent becomes white.
+/// Converts a picture to three channels, with white in transparent parts.
 fn over_white(picture: DynamicImage) -> Result<RgbImage, PictureFault> {
     if !picture.color().has_alpha() {
         return Ok(picture.into_rgb8());

@@ -2,47 +2,49 @@
 
 use std::ops::Range;
 
+use crate::error::DataError;
 use crate::order::{Purpose, permutation};
-use crate::{DataError, Split};
+use crate::split::Split;
 
 /// Images of a class that are compared with each other: the work grows with the square of their number, and among a thousand
 /// the middle of a class is well represented.
 const COMPARED: usize = 1000;
-/// Sums that run side by side, so that the processor's vectors are used; part of the reproducibility promise, as it fixes the
-/// order of additions.
+/// The number of independent sums, chosen for the vectors of a processor. It fixes the order of additions, and so is part of the
+/// promise that results can be reproduced.
 const LANES: usize = 16;
 
-/// The prototype of each of `classes` classes, as an image number of `split`: the image with the smallest median distance to the
-/// others of its class, by Euclid; of several the first.
+/// The prototype of each of `classes` classes, as the number of an image of `split`: the image with the smallest median Euclidean
+/// distance to the others of its class; of several the first.
 ///
 /// Where a class has more than 1,000 images, 1,000 picked by `seed` are compared. Of an even number of distances the median is the
 /// lower one in the middle.
 ///
 /// # Errors
-/// [`DataError::Mismatch`] for a class without an image.
+/// [`DataError::EmptyClass`] for a class without an image.
 pub fn prototypes(split: &Split, classes: usize, seed: u64) -> Result<Vec<u32>, DataError> {
     let labels = split.labels.to_vec1::<u32>()?;
     (0u32..)
         .zip(0..classes)
         .map(|(class, number)| {
-            let all: Vec<u32> =
-                (0u32..).zip(&labels).filter(|(_, label)| **label == class).map(|(row, _)| row).collect();
+            let all: Vec<u32> = (0u32..)
+                .zip(&labels)
+                .filter(|(_, label)| **label == class)
+                .map(|(row, _)| row)
+                .collect();
             let mut order = permutation(Purpose::Prototype, seed, number as u64, all.len());
             order.truncate(COMPARED);
             order.sort_unstable();
-            let rows: Vec<u32> = order.iter().filter_map(|&i| all.get(i as usize).copied()).collect();
+            let rows: Vec<u32> =
+                order.iter().filter_map(|&i| all.get(i as usize).copied()).collect();
             let images = split.batch(&rows).map(|(images, _)| images.flatten_from(1))??;
             let middle = medoid(&images.to_vec2::<f32>()?);
-            middle.and_then(|middle| rows.get(middle).copied()).ok_or_else(|| DataError::Mismatch {
-                reason: format!(
-                    "class number {number} has no training image that could be its prototype: hold out fewer with --validation"
-                ),
-            })
+            let middle = middle.and_then(|middle| rows.get(middle).copied());
+            middle.ok_or(DataError::EmptyClass { class: number })
         })
         .collect()
 }
 
-/// The place of the point with the smallest median distance to the others, if there is a point.
+/// The index of the point with the smallest median distance to the others, if there is a point.
 fn medoid(points: &[Vec<f32>]) -> Option<usize> {
     let count = points.len();
     let mut squares = vec![0f32; count * count];

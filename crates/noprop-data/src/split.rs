@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::augmentation::{self, Change, PlacedChanges};
+use crate::augmentation::{Change, PlacedChanges};
+use crate::error::DataError;
+use crate::normalization::Normalization;
 use crate::order::{Purpose, permutation};
-use crate::{DataError, Normalization};
 
 /// Images with their labels.
 ///
-/// Pixels stay bytes, as in the files, until they are asked for, and splits of the same data share them: the 60,000 training
+/// Pixels stay bytes, as in the files, until a batch is gathered, and splits of the same data share them: the 60,000 training
 /// images of MNIST take 47 MB however they are divided.
 #[derive(Debug, Clone)]
 pub struct Split {
@@ -19,20 +20,20 @@ pub struct Split {
     pixels: Tensor,
     /// The images of this split, as rows of `pixels`.
     rows: Vec<u32>,
-    /// What is done to pixels when they are gathered.
+    /// Applied to pixels when they are gathered.
     normalization: Option<Arc<Normalization>>,
     /// `[N]`, u32, each below the number of classes.
     pub labels: Tensor,
 }
 
-/// Names of images of a [`Split`], on its device.
+/// The numbers of some images of a [`Split`], on its device.
 #[derive(Debug, Clone)]
 pub struct Placed {
     /// Rows of the pixels.
     pixels: Tensor,
-    /// Rows of the labels: the images' numbers.
+    /// Rows of the labels: the numbers of the images.
     numbers: Tensor,
-    /// What is changed in each.
+    /// The change of each image.
     changes: Option<PlacedChanges>,
 }
 
@@ -40,17 +41,17 @@ impl Placed {
     /// The numbers of the images `range` of those that were placed, `[n]`, u32.
     ///
     /// # Errors
-    /// candle's, for a range that is not there.
+    /// candle's, for a range beyond the last image.
     pub fn numbers(&self, range: Range<usize>) -> Result<Tensor, DataError> {
         Ok(self.numbers.narrow(0, range.start, range.len())?)
     }
 }
 
 impl Split {
-    /// All `images` `[N, C, H, W]`, either u8 or f32 in 0..=1, with `labels` `[N]`, u32.
+    /// All `images`, `[N, C, H, W]`, either u8 or f32 in 0..=1, with `labels`, `[N]`, u32 or u8.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] for different counts, no images, other element types, or a label that is no class.
+    /// [`DataError::Mismatch`] for different counts, no images, other element types, or a label that is not below `classes`.
     pub fn new(images: Tensor, labels: Tensor, classes: usize) -> Result<Self, DataError> {
         let mismatch = |reason: String| Err(DataError::Mismatch { reason });
         let (n, ..) = images.dims4()?;
@@ -58,9 +59,13 @@ impl Split {
         if n != m || n == 0 {
             return mismatch(format!("{n} images do not go with {m} labels"));
         }
-        if !matches!(images.dtype(), DType::F32 | DType::U8) || labels.dtype() != DType::U32 {
-            return mismatch("images must be u8 or f32, and labels u32".into());
+        let is_one_of = |tensor: &Tensor, kinds: [DType; 2]| kinds.contains(&tensor.dtype());
+        if !is_one_of(&images, [DType::F32, DType::U8])
+            || !is_one_of(&labels, [DType::U32, DType::U8])
+        {
+            return mismatch("images must be u8 or f32, and labels u32 or u8".into());
         }
+        let labels = labels.to_dtype(DType::U32)?;
         let highest = labels.max_all()?.to_scalar::<u32>()?;
         if highest as usize >= classes {
             return mismatch(format!("label {highest} is not below {classes} classes"));
@@ -69,36 +74,71 @@ impl Split {
         Ok(Self { pixels: images, rows, normalization: None, labels })
     }
 
-    /// The same images, which from now on are normalised when they are asked for. The pixels are shared.
+    /// All `images`, `[N, C · H · W]`, channel by channel and row by row, either u8 or f32 in 0..=1, with `labels`, `[N]`, u32 or
+    /// u8: the form in which `candle_datasets` and NumPy have MNIST.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] if it was measured on images with another number of channels.
+    /// As [`Split::new`], and [`DataError::Mismatch`] for images that do not have `shape` (C, H, W).
+    pub fn flat(
+        images: &Tensor,
+        labels: Tensor,
+        shape: (usize, usize, usize),
+        classes: usize,
+    ) -> Result<Self, DataError> {
+        let (count, values) = images.dims2()?;
+        let (channels, height, width) = shape;
+        check_values(values, 1, shape)?;
+        Self::new(images.reshape((count, channels, height, width))?, labels, classes)
+    }
+
+    /// The images whose `pixels` are bytes, image by image, channel by channel and row by row, with one of `labels` each.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] unless there are labels, and C · H · W bytes of `shape` (C, H, W) for each; or for a label that is
+    /// not below `classes`.
+    pub fn of_bytes(
+        pixels: Vec<u8>,
+        labels: &[u8],
+        shape: (usize, usize, usize),
+        classes: usize,
+    ) -> Result<Self, DataError> {
+        let (count, (channels, height, width)) = (labels.len(), shape);
+        check_values(pixels.len(), count, shape)?;
+        let images = Tensor::from_vec(pixels, (count, channels, height, width), &Device::Cpu)?;
+        Self::new(images, Tensor::new(labels, &Device::Cpu)?, classes)
+    }
+
+    /// The same images, normalised from now on when they are gathered. The pixels are shared.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] if `normalization` is of images with another number of channels.
     pub fn normalised(&self, normalization: &Normalization) -> Result<Self, DataError> {
         let (channels, ..) = self.image_shape()?;
         normalization.check(channels)?;
         Ok(Self { normalization: Some(Arc::new(normalization.clone())), ..self.clone() })
     }
 
-    /// N, the number of images.
+    /// The number of images, N.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Never: a split holds at least one image.
+    /// Returns false: a split holds at least one image.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// (C, H, W) of every image.
+    /// The (C, H, W) of every image.
     ///
     /// # Errors
-    /// candle's, never for a split made by [`Split::new`].
+    /// candle's, but never for a split that was checked.
     pub fn image_shape(&self) -> Result<(usize, usize, usize), DataError> {
         let (_, channels, height, width) = self.pixels.dims4()?;
         Ok((channels, height, width))
     }
 
-    /// All images, `[N, C, H, W]`, f32 in 0..=1 unless normalised: four bytes a pixel, where the split itself may hold one.
+    /// All images, `[N, C, H, W]`, f32 in 0..=1 unless normalised. They take four bytes for each pixel, where the split itself may
+    /// hold one.
     ///
     /// # Errors
     /// candle's, if memory is short.
@@ -106,7 +146,8 @@ impl Split {
         self.gather(&self.rows)
     }
 
-    /// Images number `range`, `[n, C, H, W]`, f32 in 0..=1 unless normalised. What lies beyond the last is left out.
+    /// The images whose numbers are in `range`, `[n, C, H, W]`, f32 in 0..=1 unless normalised. Numbers beyond the last image are
+    /// left out.
     ///
     /// # Errors
     /// candle's, if memory is short.
@@ -129,47 +170,42 @@ impl Split {
         fractions(self.pixels_of(self.rows_of(range))?)
     }
 
-    /// An image for a person's eye: C · H · W bytes, channel by channel, never normalised.
+    /// An image to show to a person: C · H · W bytes, channel by channel, never normalised.
     ///
     /// # Errors
-    /// [`DataError::NoImage`] for an image that is not there.
+    /// [`DataError::NoImage`] for a number beyond the last image.
     pub fn picture(&self, image: u32) -> Result<Vec<u8>, DataError> {
         let pixels = fractions(self.pixels_of(&self.chosen(&[image])?)?)?.flatten_all()?;
         let byte = |value: f32| (255.0 * value).round().clamp(0.0, 255.0) as u8;
         Ok(pixels.to_vec1::<f32>()?.into_iter().map(byte).collect())
     }
 
-    /// The images `chosen`, each below N, and their labels, in that order: `[n, C, H, W]`, f32 in 0..=1
-    /// unless normalised, and `[n]`.
+    /// The images whose numbers are `chosen` and their labels, in that order: `[n, C, H, W]`, f32 in 0..=1 unless normalised, and
+    /// `[n]`, u32.
     ///
     /// # Errors
-    /// [`DataError::NoImage`] for an image that is not there.
+    /// [`DataError::NoImage`] for a number beyond the last image.
     pub fn batch(&self, chosen: &[u32]) -> Result<(Tensor, Tensor), DataError> {
-        let labels = Tensor::new(chosen, self.labels.device())?;
-        let images = self.gather(&self.chosen(chosen)?)?;
-        Ok((images, self.labels.index_select(&labels, 0)?))
+        self.placed_batch(&self.place(chosen)?, 0..chosen.len())
     }
 
-    /// As [`Self::batch`], each image with its own of the `changes`. What a shift brings in is black, before normalisation.
+    /// As [`Self::batch`], with one of the `changes` applied to each image. The pixels that a shift brings in are black before
+    /// normalisation.
     ///
     /// # Errors
-    /// [`DataError::NoImage`] for an image that is not there, [`DataError::Mismatch`] if there are not as many changes.
+    /// [`DataError::NoImage`] for a number beyond the last image, [`DataError::Mismatch`] unless there is one change for each image.
     pub fn changed_batch(
         &self,
         chosen: &[u32],
         changes: &[Change],
     ) -> Result<(Tensor, Tensor), DataError> {
-        one_each(chosen, changes)?;
-        let pixels = self.pixels_of(&self.chosen(chosen)?)?;
-        let indices = Tensor::new(chosen, self.labels.device())?;
-        let labels = self.labels.index_select(&indices, 0)?;
-        Ok((self.finished(augmentation::changed(&pixels, changes)?)?, labels))
+        self.placed_batch(&self.place_changed(chosen, changes)?, 0..chosen.len())
     }
 
-    /// A split of the images `chosen`, each below N, in that order. It shares their pixels with this one.
+    /// A split of the images whose numbers are `chosen`, in that order. It shares their pixels with this one.
     ///
     /// # Errors
-    /// [`DataError::NoImage`] for an image that is not there.
+    /// [`DataError::NoImage`] for a number beyond the last image.
     pub fn select(&self, chosen: &[u32]) -> Result<Self, DataError> {
         let rows = self.chosen(chosen)?;
         let indices = Tensor::new(chosen, self.labels.device())?;
@@ -178,16 +214,16 @@ impl Split {
         Ok(Self { pixels: self.pixels.clone(), rows, normalization, labels })
     }
 
-    /// The same images with label `new[label]` in the place of each `label`, for a network that counts classes in another order.
+    /// The same images with label `new[label]` in the place of each `label`, for a network that has the classes in another order.
     ///
     /// # Errors
-    /// candle's, for a label that `new` has no place for.
+    /// candle's, for a label that is not an index of `new`.
     pub fn relabelled(&self, new: &[u32]) -> Result<Self, DataError> {
         let new = Tensor::new(new, self.labels.device())?;
         Ok(Self { labels: new.index_select(&self.labels, 0)?, ..self.clone() })
     }
 
-    /// The same images on `device`, where everything that is asked of them is then made.
+    /// The same images on `device`, where batches are then gathered.
     ///
     /// # Errors
     /// candle's, if they do not fit there.
@@ -196,31 +232,35 @@ impl Split {
         Ok(Self { pixels, labels, ..self.clone() })
     }
 
-    /// The images `chosen`, each below N, named where they are, so that [`Self::placed_batch`] copies nothing from the host.
+    /// Puts the numbers `chosen` of images on the device of the split, so that [`Self::placed_batch`] copies nothing from the host.
     ///
     /// # Errors
-    /// [`DataError::NoImage`] for an image that is not there.
+    /// [`DataError::NoImage`] for a number beyond the last image.
     pub fn place(&self, chosen: &[u32]) -> Result<Placed, DataError> {
         let device = self.pixels.device();
         let pixels = Tensor::new(self.chosen(chosen)?, device)?;
         Ok(Placed { pixels, numbers: Tensor::new(chosen, device)?, changes: None })
     }
 
-    /// The same, and [`Self::placed_batch`] is then what [`Self::changed_batch`] is with these `changes`.
+    /// As [`Self::place`], with one of the `changes` for each image, which [`Self::placed_batch`] applies.
     ///
     /// # Errors
-    /// As for [`Self::changed_batch`].
+    /// As [`Self::changed_batch`].
     pub fn place_changed(&self, chosen: &[u32], changes: &[Change]) -> Result<Placed, DataError> {
-        one_each(chosen, changes)?;
+        if chosen.len() != changes.len() {
+            let (changes, images) = (changes.len(), chosen.len());
+            let reason = format!("{changes} changes do not go with {images} images");
+            return Err(DataError::Mismatch { reason });
+        }
         let (.., width) = self.image_shape()?;
         let changes = PlacedChanges::new(changes, width, self.pixels.device())?;
         Ok(Placed { changes: Some(changes), ..self.place(chosen)? })
     }
 
-    /// [`Self::batch`] of the images `range` of those that were placed.
+    /// The batch of the images `range` of those that were placed, as [`Self::batch`] returns it.
     ///
     /// # Errors
-    /// candle's, for a range that is not there.
+    /// candle's, for a range beyond the last image.
     pub fn placed_batch(
         &self,
         placed: &Placed,
@@ -253,12 +293,12 @@ impl Split {
         self.finished(self.pixels_of(rows)?)
     }
 
-    /// Pixels as they are stored.
+    /// Pixels as they are stored, `[n, C, H, W]`, u8 or f32.
     fn pixels_of(&self, rows: &[u32]) -> Result<Tensor, DataError> {
         Ok(self.pixels.index_select(&Tensor::new(rows, self.pixels.device())?, 0)?)
     }
 
-    /// Stored pixels as a network gets them.
+    /// Converts stored pixels to those that a network gets.
     fn finished(&self, pixels: Tensor) -> Result<Tensor, DataError> {
         let images = fractions(pixels)?;
         match &self.normalization {
@@ -268,26 +308,33 @@ impl Split {
     }
 }
 
-/// Refuses another number of changes than images.
-fn one_each(chosen: &[u32], changes: &[Change]) -> Result<(), DataError> {
-    if chosen.len() == changes.len() {
+/// Refuses `values` that are not those of `count` images of (C, H, W).
+fn check_values(
+    values: usize,
+    count: usize,
+    (channels, height, width): (usize, usize, usize),
+) -> Result<(), DataError> {
+    let sides = [channels, height, width];
+    let wanted = sides.iter().try_fold(count, |product, &side| product.checked_mul(side));
+    if wanted == Some(values) && values > 0 {
         return Ok(());
     }
-    let reason = format!("{} changes do not go with {} images", changes.len(), chosen.len());
+    let reason =
+        format!("{values} values do not make {count} image(s) of {channels} x {height} x {width}");
     Err(DataError::Mismatch { reason })
 }
 
-/// f32 in 0..=1.
+/// Converts pixels to f32 in 0..=1.
 fn fractions(pixels: Tensor) -> Result<Tensor, DataError> {
     Ok(match pixels.dtype() {
-        // The operations of candle-datasets, so that its users see the same bits.
+        // The operations of candle-datasets, so that its users get the same bits.
         DType::U8 => (pixels.to_dtype(DType::F32)? / 255.)?,
         _ => pixels,
     })
 }
 
-/// Splits training images into (training, validation): a permutation seeded by `seed` is cut, its first `validation` images
-/// are held out.
+/// Splits training images into (training, validation): the first `validation` images of a permutation seeded by `seed` are held
+/// out.
 ///
 /// # Errors
 /// [`DataError::Holdout`] unless 1 ≤ `validation` < N.
@@ -296,10 +343,10 @@ pub fn hold_out(split: &Split, validation: usize, seed: u64) -> Result<(Split, S
     Ok((split.select(&kept)?, split.select(&held)?))
 }
 
-/// The numbers of the images that [`hold_out`] puts into (training, validation), of `count` images and in its order.
+/// The numbers of the images that [`hold_out`] puts into (training, validation), of `count` images, in its order.
 ///
 /// # Errors
-/// As for [`hold_out`].
+/// As [`hold_out`].
 pub fn hold_out_numbers(
     count: usize,
     validation: usize,
@@ -328,7 +375,7 @@ mod tests {
         Split::new(images, labels, n as usize).unwrap()
     }
 
-    /// An image in both parts would let the chosen epoch be one that learned the validation set by heart.
+    /// An image in both parts would favour an epoch that has learned the validation set by heart.
     #[test]
     fn the_two_parts_share_no_image_and_lose_none() {
         let split = numbered(50);
@@ -345,6 +392,7 @@ mod tests {
         );
     }
 
+    /// A run without validation images could not choose an epoch.
     #[test]
     fn nothing_to_train_on_or_to_validate_with_is_an_error() {
         for n in [0, 50, 51] {
@@ -353,6 +401,49 @@ mod tests {
         }
     }
 
+    /// Images and labels gathered in different orders would train on wrong labels.
+    #[test]
+    fn batches_follow_the_order_with_images_and_labels_together() {
+        let split = numbered(5);
+        let placed = split.place(&[3, 0, 4, 1, 2]).unwrap();
+        let batches = [
+            (split.batch(&[3, 0]).unwrap(), vec![3, 0]),
+            (split.changed_batch(&[4, 1], &[Change::default(); 2]).unwrap(), vec![4, 1]),
+            (split.placed_batch(&placed, 1..4).unwrap(), vec![0, 4, 1]),
+        ];
+        for ((images, labels), expected) in batches {
+            let labels = labels.to_vec1::<u32>().unwrap();
+            assert_eq!(labels, expected);
+            let images = images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(images.iter().zip(&labels).all(|(&image, &label)| image == label as f32));
+        }
+    }
+
+    /// Arrays of other programs come flat, with labels of a byte: they must be the images that they were.
+    #[test]
+    fn flat_images_and_bytes_are_the_same_images() {
+        let pixels: Vec<u8> = (0..24).map(|i| 10 * i).collect();
+        let (shape, labels) = ((2, 2, 3), [1u8, 0]);
+        let of_bytes = Split::of_bytes(pixels.clone(), &labels, shape, 2).unwrap();
+        assert_eq!(of_bytes.image_shape().unwrap(), shape);
+        assert_eq!(of_bytes.labels.to_vec1::<u32>().unwrap(), [1, 0]);
+        assert_eq!(of_bytes.picture(1).unwrap(), pixels[12..]);
+        let flat = Tensor::from_vec(pixels.clone(), (2, 12), &Device::Cpu).unwrap();
+        let labels = Tensor::new(&labels, &Device::Cpu).unwrap();
+        for images in [flat.clone(), (flat.to_dtype(DType::F32).unwrap() / 255.).unwrap()] {
+            let split = Split::flat(&images, labels.clone(), shape, 2).unwrap();
+            assert_eq!(split.labels.dtype(), DType::U32);
+            assert_eq!(split.picture(0).unwrap(), pixels[..12]);
+        }
+        assert!(Split::flat(&flat, labels.clone(), (1, 2, 3), 2).is_err(), "shape");
+        assert!(Split::flat(&flat, labels, (0, 2, 3), 2).is_err(), "no channel");
+        assert!(Split::of_bytes(pixels.clone(), &[0; 3], shape, 2).is_err(), "count");
+        assert!(Split::of_bytes(pixels, &[0, 2], shape, 2).is_err(), "label");
+        assert!(Split::of_bytes(Vec::new(), &[], shape, 2).is_err(), "empty");
+        assert!(Split::of_bytes(vec![0; 4], &[0; 2], (usize::MAX, 2, 2), 2).is_err(), "overflow");
+    }
+
+    /// Images and labels that do not belong together must not be trained on.
     #[test]
     fn what_does_not_fit_is_refused() {
         let images = |n: usize| Tensor::zeros((n, 1, 2, 2), DType::F32, &Device::Cpu).unwrap();

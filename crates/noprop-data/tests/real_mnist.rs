@@ -1,11 +1,10 @@
-//! The real MNIST, where it is at hand: in `$NOPROP_MNIST_DIR`, or in `../shared/data/mnist` beside the checkout.
-//! On other machines these tests say that they skip.
-#![cfg(feature = "datasets")]
+//! The real MNIST, on machines that have it: in `$NOPROP_MNIST_DIR`, or in `../shared/data/mnist` beside the checkout.
+//! On other machines these tests print that they skip.
 
 use std::path::{Path, PathBuf};
 
-use noprop_data::fetch::{Mirror, Quiet, fetch};
 use noprop_data::{DatasetName, Presence, load};
+use noprop_fetch::{Mirror, fetch};
 
 /// The folder with the four files, packed or not.
 fn folder() -> Option<PathBuf> {
@@ -21,7 +20,7 @@ fn skip() {
     );
 }
 
-/// The mirror of files, hashes, reader and tensors, held against facts that are published about MNIST.
+/// Fetches, verifies and reads MNIST, and compares the tensors with facts that are published about it.
 #[test]
 fn fetched_and_loaded_it_is_what_the_literature_says() {
     let Some(source) = folder() else {
@@ -31,7 +30,7 @@ fn fetched_and_loaded_it_is_what_the_literature_says() {
     let name = DatasetName::Mnist;
     assert!(matches!(name.presence(dir.path()), Presence::Incomplete { .. }));
     let fetched =
-        fetch(name, dir.path(), Some(&Mirror::Folder(source.clone())), &mut Quiet).unwrap();
+        fetch(name, dir.path(), Some(&Mirror::Folder(source.clone())), &mut |_| ()).unwrap();
     assert_eq!(fetched.new.len(), 4);
     assert!(matches!(name.presence(dir.path()), Presence::Complete { .. }));
 
@@ -58,4 +57,30 @@ fn fetched_and_loaded_it_is_what_the_literature_says() {
     let labels = mnist.listing.files().iter().find(|f| f.path.ends_with("t10k-labels-idx1-ubyte"));
     let bytes = std::fs::File::open(dir.path().join("mnist/t10k-labels-idx1-ubyte")).unwrap();
     assert_eq!(labels.unwrap().sha256, noprop_data::sha256_of(bytes).unwrap());
+}
+
+/// All of the real files through the reader that candle's users know: the same pixels, bit for bit, and the same labels.
+#[cfg(feature = "candle-datasets")]
+#[test]
+fn candle_datasets_reads_the_same_mnist() {
+    let Some(source) = folder() else {
+        return skip();
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mirror = Mirror::Folder(source);
+    let folder = fetch(DatasetName::Mnist, dir.path(), Some(&mirror), &mut |_| ()).unwrap().folder;
+    let ours = load(DatasetName::Mnist, dir.path()).unwrap();
+    let theirs = candle_datasets::vision::mnist::load_dir(folder).unwrap();
+    let theirs = noprop_data::Dataset::try_from(theirs).unwrap();
+    assert_eq!(ours.class_names, theirs.class_names);
+    for (ours, theirs) in [(&ours.train, &theirs.train), (&ours.test, &theirs.test)] {
+        assert_eq!(ours.labels.to_vec1::<u32>().unwrap(), theirs.labels.to_vec1::<u32>().unwrap());
+        for start in (0..ours.len()).step_by(10_000) {
+            let bits = |split: &noprop_data::Split| -> Vec<u32> {
+                let pixels = split.range(start..start + 10_000).unwrap().flatten_all().unwrap();
+                pixels.to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+            };
+            assert!(bits(ours) == bits(theirs), "images from {start} on");
+        }
+    }
 }

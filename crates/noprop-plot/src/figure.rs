@@ -1,9 +1,9 @@
 //! The interface of a figure, and the files that are made of it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use noprop_files::write_atomically;
 use plotters::backend::{BitMapBackend, SVGBackend};
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
@@ -49,7 +49,8 @@ pub fn save(figure: &impl Figure, stem: &Path) -> Result<[PathBuf; 2], PlotError
     let svg = vector(figure, size)?;
     let paths = [stem.with_extension("png"), stem.with_extension("svg")];
     for (path, bytes) in paths.iter().zip([png.as_slice(), svg.as_bytes()]) {
-        write(path, bytes)?;
+        write_atomically(path, |file| file.write_all(bytes))
+            .map_err(|source| PlotError::File { path: path.clone(), source })?;
     }
     Ok(paths)
 }
@@ -128,26 +129,6 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), PlotError> {
-    let failed = |source| PlotError::File { path: path.into(), source };
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".unfinished-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // tempfile makes files that only their owner can read; a figure is an ordinary file.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
 }
 
 #[cfg(test)]

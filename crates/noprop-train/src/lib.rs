@@ -54,7 +54,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod atomic_file;
 mod batches;
 mod checkpoint;
 mod class_scores;
@@ -81,7 +80,6 @@ mod unit;
 mod unit_state;
 mod weights;
 
-pub use atomic_file::write_atomically;
 pub use checkpoint::{Fitting, Progress, UnitFitting, UnitStatus, unit_status};
 pub use class_scores::{ClassScore, ClassScores};
 pub use class_weights::ClassWeights;
@@ -95,6 +93,7 @@ pub use loss::{Loss, StepReport};
 pub use merge::{Merged, Merging, merge_units};
 pub use metrics::{Event, MetricsLog};
 pub use report::{Best, Control, EpochReport, FitReport, Observer, Outcome, Silent, Validation};
+pub use noprop_files::write_atomically;
 pub use resources::{Hardware, PeakMemory, free_memory_bytes, peak_memory_bytes};
 pub use run_dir::{Existing, RunDirectory};
 pub use trainer::Trainer;

@@ -7,9 +7,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use noprop_data::Half;
+use noprop_files::{UNFINISHED, write_atomically, write_new};
 
 use crate::TrainError;
-use crate::atomic_file::{UNFINISHED, write_new};
 
 /// What to do with a run that is already there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,8 +234,7 @@ impl RunDirectory {
     /// [`TrainError::File`]; the old file is then untouched.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), TrainError> {
         let path = self.path.join(name);
-        crate::write_atomically(&path, |file| file.write_all(content))
-            .map_err(TrainError::writing(path))
+        write_atomically(&path, |file| file.write_all(content)).map_err(TrainError::writing(path))
     }
 }
 

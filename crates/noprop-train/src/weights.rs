@@ -9,9 +9,8 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use noprop_files::write_atomically;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-
-use crate::write_atomically;
 
 /// Files beyond this are not read: a thousand of the paper's blocks take less.
 const MAX_BYTES: u64 = 16 << 30;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use noprop_data::{DatasetName, Presence};
+use noprop_files::{DatasetName, Presence};
 use serde_json::{Value, json};
 
 use super::row::{Row, Target, Unit};

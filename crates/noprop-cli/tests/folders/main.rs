@@ -189,7 +189,7 @@ fn a_bad_folder_is_one_line_that_names_it() {
         (
             |p| fs::remove_dir_all(p.join("train/dark")).unwrap(),
             &[],
-            "p/train cannot be used: it needs a folder a class, and at least two",
+            "p/train cannot be used: it needs one folder for each class, and at least two",
         ),
         (
             |p| fs::create_dir(p.join("train/none")).unwrap(),
@@ -229,12 +229,12 @@ fn a_bad_folder_is_one_line_that_names_it() {
         (
             |p| write(&p.join("train/dark/x.png"), &png(20, 16, Pixel::Grey8(1))),
             &[],
-            "say with --image-size what to scale them to",
+            "use --image-size to scale the pictures to one size",
         ),
         (
             |p| write(&p.join("train/dark/0.png"), &png(2000, 16, Pixel::Grey8(1))),
             &[],
-            "2000 x 16 pixels are too many to learn from: use --image-size",
+            "2000 x 16 pixels are too many to learn from; use --image-size",
         ),
         (|p| fs::remove_dir_all(p.join("test")).unwrap(), &[], "there is no folder test in it"),
         (|p| fs::remove_dir_all(p).unwrap(), &[], "there is no such folder"),

@@ -1,17 +1,19 @@
-//! From the files of a folder to pixels, labels and the list of what was read.
+//! Reading the pictures of a folder: pixels, labels and the list of files.
 
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
-use super::tree::Class;
-use super::{BadPictures, FolderOptions, SIDES};
-use crate::digest::{Hasher, sha256};
-use crate::listing::{Half, Listing};
-use crate::picture::{self, PictureFault};
-use crate::{DataError, Split};
+use noprop_files::{Hasher, sha256};
 
-/// Pixels that all pictures of a half may take, three planes each, while they are read.
+use super::options::{BadPictures, FolderOptions, SIDES};
+use super::tree::Class;
+use crate::error::{DataError, PictureFault, Remedy};
+use crate::listing::{Half, Listing};
+use crate::picture;
+use crate::split::Split;
+
+/// The most bytes that the pictures of a half may take while they are read, three planes each.
 const MAX_BYTES: usize = 16 << 30;
 
 /// The treatment of a class without pictures.
@@ -21,12 +23,12 @@ pub(super) enum Emptiness {
     Allowed,
 }
 
-/// Reads pictures, and keeps what is the same for all of them.
+/// A reader of pictures that all have the same options and size.
 pub(super) struct Reader<'a> {
     options: &'a FolderOptions,
-    /// The first picture's, unless one was asked for.
+    /// The size of the options, or else of the first picture.
     size: Option<(usize, usize)>,
-    /// Over the bytes of all files.
+    /// The hash over the bytes of all files.
     pub hasher: Hasher,
     pub listing: Listing,
     pub bad: Vec<DataError>,
@@ -51,7 +53,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the pictures of `classes`, whose labels count in the order of `names`.
+    /// Reads the pictures of `classes`. The label of a class is its index in `names`.
     pub fn read(
         &mut self,
         half: Half,
@@ -88,12 +90,13 @@ impl<'a> Reader<'a> {
         Ok(pictures)
     }
 
-    /// The planes of a picture while it is not known whether any has colour. A network of one channel sees luma.
+    /// The number of planes of a picture as it is read: three until it is known whether any picture has colour. A network of one
+    /// channel gets luma.
     fn planes(&self) -> usize {
         self.options.channels.unwrap_or(3)
     }
 
-    /// The planes of a picture, and whether it has colour. `place` is the file's path in the data set.
+    /// Reads the planes of a picture, and whether it has colour. `place` is the path of the file in the data set.
     fn picture(
         &mut self,
         half: Half,
@@ -106,20 +109,15 @@ impl<'a> Reader<'a> {
             (Some(size), Some(_)) => size,
             (Some(size), None) if size == own => size,
             (Some((height, width)), None) => {
-                let reason = format!(
-                    "it is {} x {} pixels and others {height} x {width}: say with --image-size what to scale them to",
-                    own.0, own.1
-                );
-                return Err(DataError::Folder { path: path.into(), reason });
+                let reason =
+                    format!("it is {} x {} pixels and others {height} x {width}", own.0, own.1);
+                return Err(DataError::folder_with(path, reason, Remedy::Scale));
             }
             (None, _) => own,
         };
         if !(SIDES.contains(&size.0) && SIDES.contains(&size.1)) {
-            let reason = format!(
-                "{} x {} pixels are too many to learn from: use --image-size",
-                size.0, size.1
-            );
-            return Err(DataError::Folder { path: path.into(), reason });
+            let reason = format!("{} x {} pixels are too many to learn from", size.0, size.1);
+            return Err(DataError::folder_with(path, reason, Remedy::Scale));
         }
         self.size = Some(size);
         self.hasher.update(&bytes);
@@ -130,7 +128,7 @@ impl<'a> Reader<'a> {
         Ok((pixels, colour))
     }
 
-    /// Notes which of the pictures that were read are for testing.
+    /// Notes that the pictures with the indices `test`, in the order of reading, are for testing.
     pub fn divided(&mut self, test: &[u32]) {
         for row in test {
             self.hasher.update(&row.to_le_bytes());
@@ -149,7 +147,7 @@ impl<'a> Reader<'a> {
         let (count, plane) = (pictures.labels.len(), height * width);
         let pixels = match self.planes() {
             planes if planes == channels => pictures.pixels,
-            // Without colour the planes are alike.
+            // Without colour all planes are equal.
             planes => {
                 let pictures = pictures.pixels.chunks_exact(planes * plane);
                 pictures.flat_map(|planes| planes[..plane].to_vec()).collect()
@@ -161,10 +159,10 @@ impl<'a> Reader<'a> {
 }
 
 impl Pictures {
-    /// The pictures, if there are any.
+    /// Returns the pictures, if there are any.
     pub fn not_empty(self, path: &Path, reason: &str) -> Result<Self, DataError> {
         match self.labels.is_empty() {
-            true => Err(DataError::Folder { path: path.into(), reason: reason.into() }),
+            true => Err(DataError::folder(path, reason)),
             false => Ok(self),
         }
     }
@@ -175,23 +173,21 @@ fn within_memory(path: &Path, bytes: usize) -> Result<(), DataError> {
     if bytes <= MAX_BYTES {
         return Ok(());
     }
-    let reason = format!(
-        "with it the pictures need more than {} GiB of memory: scale them down with --image-size, or take fewer",
-        MAX_BYTES >> 30
-    );
-    Err(DataError::Folder { path: path.into(), reason })
+    let reason = format!("with it the pictures need more than {} GiB of memory", MAX_BYTES >> 30);
+    Err(DataError::folder_with(path, reason, Remedy::ScaleDown))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A folder must not take all of the machine's memory before anybody is told.
+    /// A folder must not take all memory of the machine before it is refused.
     #[test]
     fn a_folder_that_is_too_large_is_refused_with_what_to_do() {
         let path = Path::new("train/cat/1.png");
         within_memory(path, MAX_BYTES).unwrap();
-        let error = within_memory(path, MAX_BYTES + 1).unwrap_err().to_string();
-        assert!(error.contains("train/cat/1.png") && error.contains("--image-size"), "{error}");
+        let error = within_memory(path, MAX_BYTES + 1).unwrap_err();
+        assert!(error.to_string().contains("train/cat/1.png"), "{error}");
+        assert_eq!(error.remedy(), Some(Remedy::ScaleDown));
     }
 }

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::error::{DataError, Remedy};
 use crate::listing::Half;
-use crate::{DataError, Notice};
+use crate::notice::Notice;
 
 /// Names for the folder of held-out pictures.
 const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
 
-/// Names, in lower case, of files and folders that systems and archives leave behind. Names that begin with a dot are not looked
-/// at anyway.
+/// Names, in lower case, of files and folders that systems and archives leave behind. Names that begin with a dot are passed over
+/// anyway.
 const LITTER: [&str; 7] =
     ["thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"];
 
@@ -27,7 +28,7 @@ pub(super) struct Class {
     pub place: PathBuf,
     /// Names of files, in their order.
     pub files: Vec<OsString>,
-    /// True if a folder inside it holds files.
+    /// True if a folder inside holds files.
     nested: bool,
 }
 
@@ -41,7 +42,7 @@ impl Class {
                 self.name
             ),
         };
-        DataError::Folder { path: self.path.clone(), reason }
+        DataError::folder(&self.path, reason)
     }
 }
 
@@ -71,8 +72,8 @@ pub(super) fn read(root: &Path, notices: &mut Vec<Notice>) -> Result<Tree, DataE
             })
         }
         (false, false) => Ok(Tree::Flat(classes(root, "", notices)?)),
-        (true, false) => refuse(root, missing_half(root, "test")?),
-        (false, true) => refuse(root, missing_half(root, "train")?),
+        (true, false) => missing_half(root, "test"),
+        (false, true) => missing_half(root, "train"),
     }
 }
 
@@ -94,7 +95,7 @@ pub(super) fn read_half(
             None => refuse(root, "there is no folder val in it"),
         },
         Half::Test if has("test") => classes(root, "test", notices),
-        Half::Test if has("train") => refuse(root, missing_half(root, "test")?),
+        Half::Test if has("train") => missing_half(root, "test"),
         Half::Test => classes(root, "", notices),
     }
 }
@@ -115,17 +116,17 @@ fn held_out(root: &Path) -> Result<Option<&'static str>, DataError> {
     }
 }
 
-/// The error for a folder of classes that no share was named for.
+/// Refuses a folder of classes without a share to test on.
 pub(super) fn undivided<T>(root: &Path) -> Result<T, DataError> {
-    refuse(root, missing_half(root, "train")?)
+    missing_half(root, "train")
 }
 
 fn refuse<T>(path: &Path, reason: impl Into<String>) -> Result<T, DataError> {
-    Err(DataError::Folder { path: path.into(), reason: reason.into() })
+    Err(DataError::folder(path, reason))
 }
 
-/// Words on a half that is not there, with the folder that may be meant.
-fn missing_half(root: &Path, half: &str) -> Result<String, DataError> {
+/// Refuses a folder without one half, and names the folder that may be meant.
+fn missing_half<T>(root: &Path, half: &str) -> Result<T, DataError> {
     let folders: Vec<PathBuf> = entries(root)?.into_iter().filter(|entry| entry.is_dir()).collect();
     let named = |name: &str| {
         let same =
@@ -145,10 +146,10 @@ fn missing_half(root: &Path, half: &str) -> Result<String, DataError> {
             "{held} is for choosing the epoch: name it test to test on it, and held-out pictures are taken from train"
         );
     } else {
-        reason += "pictures belong in train/<class> and test/<class>, or, to train on them, in <class> with --split 0.2 to \
-                   test on a fifth";
+        reason += "pictures belong in train/<class> and test/<class>";
+        return Err(DataError::folder_with(root, reason, Remedy::Share));
     }
-    Ok(reason)
+    refuse(root, reason)
 }
 
 /// Notes folders in `root` that are not read.

@@ -1,11 +1,11 @@
-//! A picture brought to the size and the channels that a network takes.
+//! Scaling a picture to the size and the channels that a network takes.
 
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, RgbImage};
 
 use super::PictureFault;
 
-/// C · H · W shades, channel by channel. One channel is the luma of the three.
+/// Scales a picture to C · H · W shades, channel by channel. A single channel is the luma of the three.
 pub(crate) fn fit(
     picture: &RgbImage,
     (channels, height, width): (usize, usize, usize),
@@ -39,7 +39,7 @@ pub(crate) fn fit(
     Ok(values)
 }
 
-/// The largest picture of the same aspect ratio that fits.
+/// Scales a picture to the largest size of the same aspect ratio that fits.
 fn scale(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     let (w, h) = picture.dimensions();
     if (w, h) == (width, height) {
@@ -47,7 +47,7 @@ fn scale(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     }
     let ratio = (f64::from(width) / f64::from(w)).min(f64::from(height) / f64::from(h));
     let side = |length: u32, most: u32| {
-        // In 1..=most, so that the cast cannot cut.
+        // In 1..=most, so the cast is exact.
         (f64::from(length) * ratio).round().clamp(1.0, f64::from(most)) as u32
     };
     imageops::resize(picture, side(w, width), side(h, height), FilterType::Lanczos3)
@@ -65,12 +65,12 @@ pub fn ground(bytes: &[u8], (channels, height, width): (usize, usize, usize)) ->
             *sum += usize::from(shade);
         }
     }
-    // The mean of bytes is one.
+    // The mean of bytes is a byte.
     let means: Vec<u8> = sums.iter().map(|sum| (sum / channels.max(1)) as u8).collect();
     border_median(&means, width, height)
 }
 
-/// The shade that the ground of a drawing has, and a fair one for a photograph.
+/// The median shade of the border: the ground of a drawing, and a fair shade for a photograph.
 fn border_median(plane: &[u8], width: usize, height: usize) -> u8 {
     let mut border = Vec::with_capacity(2 * (width + height));
     for (y, row) in plane.chunks_exact(width.max(1)).enumerate() {

@@ -1,11 +1,11 @@
-//! Checks that all of the picture in a JPEG file is there.
+//! The check that a JPEG file is complete.
 //!
-//! The decoder fills what is missing with grey and reports nothing. Its strict mode cannot be reached through `image`, and it
-//! would not do: where a marker comes too early, it reads zeros. So each file is walked before it is decoded. Segments are
-//! skipped by their lengths, so that the thumbnail of a camera is not taken for the picture. The codes of every scan are
-//! counted. The picture has to end with its marker. What follows that, such as the second picture of a phone, is not read.
+//! The decoder fills what is missing with grey and reports nothing. Its strict mode cannot be reached through `image` and would not
+//! be enough: where a marker comes too early, it reads zeros. So each file is walked before it is decoded. Segments are skipped by
+//! their lengths, so that the thumbnail of a camera is not taken for the picture. The codes of every scan are counted. The picture
+//! must end with its marker. Bytes after that, such as the second picture of a phone, are not read.
 //!
-//! The names of the format are in ITU-T T.81.
+//! The terms are those of ITU-T T.81.
 
 mod blocks;
 mod codes;
@@ -22,7 +22,7 @@ use scan::Scan;
 
 use super::PictureFault;
 
-/// The decoder takes no more either: without a bound, a file of small scans would keep a reader busy for hours.
+/// The most scans of a picture, as in the decoder. Without a limit, a file of small scans would take hours.
 const MAX_SCANS: usize = 100;
 
 /// Markers without a segment: restarts, and the start of the file.
@@ -33,11 +33,11 @@ const END: u8 = 0xD9;
 const SCAN: u8 = 0xDA;
 const INTERVAL: u8 = 0xDD;
 
-/// Checks that the picture of a JPEG file is whole.
+/// Checks that the picture of a JPEG file is complete.
 ///
 /// # Errors
 /// [`PictureFault::EndsEarly`] if a part of it is missing, [`PictureFault::Unsupported`] for a kind that browsers do not show
-/// either, and the other faults that its headers have.
+/// either, and other faults of its headers.
 pub(super) fn check(file: &[u8]) -> Result<(), PictureFault> {
     let mut jpeg = Jpeg::default();
     let mut rest = file;
@@ -66,7 +66,7 @@ pub(super) fn check(file: &[u8]) -> Result<(), PictureFault> {
     }
 }
 
-/// The next marker and what follows it. Any number of bytes 0xFF may stand before one.
+/// The next marker and the bytes after it. Any number of bytes 0xFF may precede a marker.
 fn next_marker(bytes: &[u8]) -> Result<(u8, &[u8]), PictureFault> {
     let at = bytes
         .array_windows()
@@ -77,7 +77,7 @@ fn next_marker(bytes: &[u8]) -> Result<(u8, &[u8]), PictureFault> {
     }
 }
 
-/// The bytes of a segment and what follows it.
+/// The bytes of a segment, and those after it.
 fn segment(bytes: &[u8]) -> Result<(&[u8], &[u8]), PictureFault> {
     let length = bytes.first_chunk().ok_or(PictureFault::EndsEarly)?;
     let length = usize::from(u16::from_be_bytes(*length));
@@ -91,7 +91,7 @@ fn first<const N: usize>(segment: &[u8]) -> Result<[u8; N], PictureFault> {
     segment.first_chunk().copied().ok_or_else(|| damaged("a segment is too short"))
 }
 
-/// Copies codes up to the next marker, and gives what begins there. A zero behind a byte 0xFF keeps it from being a marker.
+/// Copies codes up to the next marker, and returns the bytes from there on. A byte 0xFF before a zero does not begin a marker.
 fn unstuff<'a>(bytes: &'a [u8], codes: &mut Vec<u8>) -> Result<&'a [u8], PictureFault> {
     codes.clear();
     let mut rest = bytes;
@@ -140,7 +140,7 @@ impl Jpeg {
         Ok(())
     }
 
-    /// Reads the scan that follows its header, and gives what comes behind it.
+    /// Reads the scan that follows its header, and returns the bytes after it.
     fn scan<'a>(&mut self, header: &[u8], codes: &'a [u8]) -> Result<&'a [u8], PictureFault> {
         self.scans += 1;
         if self.scans > MAX_SCANS {

@@ -1,12 +1,12 @@
-//! Checks that all of the picture in a PNG file is there.
+//! The check that a PNG file is complete.
 //!
-//! The decoder skips a damaged part that it can do without, and reads no further than the first picture of an animation.
+//! The decoder skips a damaged part that it can do without, and stops after the first picture of an animation.
 
 use flate2::Crc;
 
 use super::PictureFault;
 
-/// Bytes before the first part.
+/// The number of bytes before the first part.
 const SIGNATURE: usize = 8;
 
 /// Checks that the parts of a PNG file, up to the one that ends it, are as they were written.

@@ -74,7 +74,7 @@ fn transparency_is_laid_over_white() {
     assert_eq!(values[..4], [0.0, 1.0, 1.0, 1.0]);
 }
 
-/// Why these bytes are refused.
+/// The reason why these bytes are refused.
 fn refused(bytes: &[u8]) -> PictureFault {
     let error = open_bytes(bytes, (1, 28, 28), Polarity::AsIs).unwrap_err();
     let text = error.to_string();
@@ -139,7 +139,7 @@ fn a_file_of_another_kind_is_named() {
     }
 }
 
-/// To open a pipe is to wait for a writer that may never come, and a device may have no end.
+/// Opening a pipe waits for a writer that may never come, and a device may have no end.
 #[cfg(unix)]
 #[test]
 fn only_files_are_opened() {
@@ -257,7 +257,7 @@ fn a_picture_of_which_nothing_is_visible_is_refused() {
     decode(&drawn(0, 1)).unwrap();
 }
 
-/// A network of one channel must see the same bytes of a colour picture, whoever reads it.
+/// A network of one channel must see the same bytes of a colour picture, by whichever reader.
 #[test]
 fn grey_is_the_luma_of_colour() {
     let picture = RgbImage::from_fn(5, 3, |x, y| Rgb([(x * 40) as u8, (y * 90) as u8, 200]));
@@ -268,6 +268,7 @@ fn grey_is_the_luma_of_colour() {
     assert_eq!(fit(&equal.into_rgb8(), (1, 3, 5)).unwrap(), grey);
 }
 
+/// The shade that fills the sides of a picture, and by which `predict` notices ink of the wrong polarity.
 #[test]
 fn the_ground_is_the_shade_of_the_border() {
     // Ink in the middle and at one place of the border.

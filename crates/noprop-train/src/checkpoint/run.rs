@@ -13,7 +13,7 @@ use noprop_method::{Denoiser, Method, Parameter, Part, Sampler};
 use serde::{Deserialize, Serialize};
 
 use super::tensors::{Stored, named, tensors};
-use crate::atomic_file::sync_directory;
+use noprop_files::sync_directory;
 use crate::error::{Checkpoint, StateError};
 use crate::keeper::Keeper;
 use crate::loss::{LossSums, StepReport};

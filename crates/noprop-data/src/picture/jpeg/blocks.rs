@@ -1,4 +1,4 @@
-//! The blocks of a JPEG's scans, which are read to their ends and not decoded.
+//! The blocks in the scans of a JPEG, which are read to their ends and not decoded.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -89,7 +89,7 @@ impl Pass<'_> {
     }
 }
 
-/// Gives what was read, if the codes did not end before.
+/// Returns the value read, if the codes did not end before.
 #[inline]
 fn there<T>(bits: &Bits<'_>, read: Option<T>) -> Result<T, PictureFault> {
     match (read, bits.left()) {
@@ -114,7 +114,7 @@ fn whole(bits: &mut Bits<'_>, dc: &Table, ac: &Table) -> Option<()> {
     (at == BLOCK || at >= Code::REST).then_some(())
 }
 
-/// Reads the upper bits of some coefficients of a block; gives the number of blocks behind it in which they are 0.
+/// Reads the upper bits of some coefficients of a block. Returns the number of blocks after it in which they are 0.
 fn first_bits(
     bits: &mut Bits<'_>,
     table: &Table,
@@ -139,7 +139,7 @@ fn first_bits(
 }
 
 /// Reads one more bit of some coefficients of a block. In a run of blocks, those that were 0 remain 0.
-/// Gives the rest of the run.
+/// Returns the rest of the run.
 fn next_bit(
     bits: &mut Bits<'_>,
     table: &Table,
@@ -162,7 +162,7 @@ fn next_bit(
             return None;
         }
         bits.skip(code.bits());
-        // The value belongs to the coefficient behind that number of zeros, if there is one.
+        // The value belongs to the coefficient after that number of zeros, if there is one.
         let mut zero = left & !*nonzero;
         while zeros > 0 {
             zero &= zero.wrapping_sub(1);

@@ -1,13 +1,13 @@
-//! The codes of a JPEG, of which the lengths are read and not the values.
+//! The codes of a JPEG. Their lengths are read, and not their values.
 
-/// Codes of at most this length are looked up, the others searched for. A larger table would take longer to make than to read
-/// a small picture by.
+/// Codes of at most this length are looked up in a table, the others are searched for. A larger table would take longer to build
+/// than a small picture takes to read.
 const SHORT: usize = 9;
 const LONGEST: usize = 16;
 /// The number of lengths above [`SHORT`].
 const LONG: usize = LONGEST - SHORT;
 
-/// A code, or 0 for none. A single number is faster than four fields.
+/// A code, or 0 for none, packed into one number, which is faster than four fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Code(u32);
 
@@ -28,7 +28,7 @@ impl Code {
         self.0 as u8
     }
 
-    /// The coefficients that it is about, or [`Self::REST`].
+    /// The number of coefficients that it stands for, or [`Self::REST`].
     #[inline]
     pub fn steps(self) -> usize {
         usize::from((self.0 >> 8) as u8)
@@ -46,11 +46,11 @@ impl Code {
     }
 }
 
-/// A table of codes. Those of a length are numbers in a row, and no code is the beginning of another.
+/// A table of codes. Codes of equal length are consecutive numbers, and no code is the beginning of another.
 pub(super) struct Table {
     /// The short codes, by the next [`SHORT`] bits.
     short: [Code; 1 << SHORT],
-    /// For each longer length, the first 16 bits that no code of it, or of a shorter one, begins.
+    /// For each longer length, the lowest 16 bits that begin neither a code of this length nor a shorter one.
     ends: [u32; LONG],
     /// For each longer length, the distance from a code to the place of its symbol.
     distances: [i32; LONG],
@@ -58,7 +58,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Makes a table from the number of codes of each length and from their symbols, in the order of the codes. There is none
+    /// Builds a table from the number of codes of each length and from their symbols, in the order of the codes. Returns `None`
     /// if a length has more codes than its bits allow.
     pub fn new(counts: &[u8; LONGEST], symbols: &[u8]) -> Option<Self> {
         let mut table = Self {
@@ -109,7 +109,7 @@ impl Table {
     }
 }
 
-/// A place among codes. Behind the last byte all bits are 0.
+/// A position in the codes. After the last byte all bits are 0.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     /// The bytes that have been taken.
@@ -125,7 +125,7 @@ impl<'a> Bits<'a> {
         Self { bytes, at: 0, held: 0, count: 0 }
     }
 
-    /// The next bits, from the highest on; at least 32 of them count.
+    /// The next bits, from the highest on; at least 32 of them are valid.
     #[inline]
     pub fn next(&mut self) -> u64 {
         if self.count < 32 {
@@ -140,7 +140,7 @@ impl<'a> Bits<'a> {
         self.held
     }
 
-    /// Skips some of the bits that [`Self::next`] gave.
+    /// Skips some of the bits that [`Self::next`] returned.
     #[inline]
     pub fn skip(&mut self, bits: u8) {
         self.held <<= bits;
@@ -166,14 +166,14 @@ impl<'a> Bits<'a> {
         number
     }
 
-    /// The number of bits up to the end, or nothing if the place is behind it.
+    /// The number of bits up to the end, or `None` if the position is after it.
     #[inline]
     pub fn left(&self) -> Option<usize> {
         (8 * self.bytes.len() + self.count as usize).checked_sub(8 * self.at)
     }
 }
 
-/// The bytes from a place on, filled up with zeros.
+/// Four bytes from a position on, with zeros after the last.
 #[cold]
 fn last(bytes: &[u8], at: usize) -> u32 {
     let bytes = bytes.iter().skip(at).chain(&[0; 4]).take(4);

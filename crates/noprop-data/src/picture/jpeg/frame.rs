@@ -1,4 +1,4 @@
-//! The size of a JPEG's picture, its planes, and how much of them has been seen.
+//! The size of the picture in a JPEG, its planes, and the parts of them that scans have held.
 
 use std::ops::RangeInclusive;
 

@@ -1,4 +1,4 @@
-//! The header of a JPEG's scan: which planes and which of their coefficients it holds.
+//! The header of a scan of a JPEG: its planes, and the coefficients of them that it holds.
 
 use std::iter::repeat_n;
 use std::ops::RangeInclusive;
@@ -78,7 +78,7 @@ impl Scan {
         }
     }
 
-    /// Notes in `frame` which coefficients the scan holds, and gives the way to read them if its tables are there.
+    /// Notes in `frame` the coefficients that the scan holds, and returns the way to read them if its tables are there.
     pub fn pass<'a>(
         &self,
         frame: &'a mut Frame,

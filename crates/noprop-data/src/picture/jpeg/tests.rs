@@ -1,4 +1,4 @@
-//! JPEG files of every kind, whole and cut: a part that is missing is noticed, and nothing panics.
+//! JPEG files of every kind, complete and cut: a missing part is noticed, and nothing panics.
 
 use proptest::prelude::*;
 
@@ -93,6 +93,7 @@ fn a_picture_that_ends_anywhere_is_refused() {
     }
 }
 
+/// A piece that was lost between two restarts would shift the rest of the picture.
 #[test]
 fn a_picture_that_lacks_a_part_between_two_markers_is_refused() {
     let (from, to) = (marker(RESTARTS, 0xD1), marker(RESTARTS, 0xD2));
@@ -102,7 +103,7 @@ fn a_picture_that_lacks_a_part_between_two_markers_is_refused() {
     assert_eq!(check(&shorter), Err(PictureFault::EndsEarly));
 }
 
-/// Neither is the decoder able to read them, or it would read them wrongly.
+/// The decoder cannot read them, or would read them wrongly.
 #[test]
 fn rare_kinds_are_named() {
     let kind = |file: &[u8]| match check(file) {
@@ -130,7 +131,7 @@ fn the_number_of_scans_is_bounded() {
     assert!(text.contains("too many scans"), "{text}");
 }
 
-/// Inks are stored as what they leave of the light: a photograph for print would come out as its negative.
+/// Inks are stored inverted: a photograph for print would come out as its negative.
 #[test]
 fn inks_become_the_colours_that_a_viewer_shows() {
     for file in [CMYK, YCCK] {

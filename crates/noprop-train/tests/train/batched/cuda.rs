@@ -4,7 +4,7 @@
 #![expect(clippy::print_stderr, reason = "says what was skipped")]
 
 use candle_core::{Device, Tensor};
-use noprop_data::{Change, Mirrored};
+use noprop_data::{Change, Flipped};
 use noprop_kernels::peak_device_memory;
 use noprop_method::{EncoderKind, Seed};
 use noprop_models::Variant;
@@ -78,7 +78,7 @@ fn images_are_changed_as_on_the_cpu() {
     let Some(gpu) = gpu() else { return };
     let rows: Vec<u32> = (0..24).rev().collect();
     let change = |i: isize| Change {
-        mirrored: if i % 3 == 0 { Mirrored::Yes } else { Mirrored::No },
+        flipped: if i % 3 == 0 { Flipped::Yes } else { Flipped::No },
         down: i % 7 - 3,
         right: i % 5 - 2,
     };

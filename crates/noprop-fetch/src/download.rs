@@ -1,4 +1,4 @@
-//! One file over HTTP, gone on with where it broke off.
+//! The download of one file over HTTP, which continues where an earlier one broke off.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -8,16 +8,16 @@ use std::time::Duration;
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
-use super::error::{Step, one_line};
-use super::{Event, Fault, FetchError, Progress};
+use crate::error::{Failure, Fault, FetchError, one_line};
+use crate::event::{Event, Watch};
 
-/// How often a connection that broke is taken up again before the next mirror is tried.
+/// Connections to one mirror that may break before the next mirror is tried.
 const TRIES: u32 = 5;
 const CHUNK: usize = 1 << 16;
 
-/// How long a silent network is waited for. A slow one is: there is no limit to the whole.
+/// Timeouts for a connection that sends nothing. A slow but steady download has no overall limit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// For a name to be resolved, and for a connection.
     pub connect: Duration,
     /// For the next bytes.
@@ -31,27 +31,27 @@ impl Default for Patience {
 }
 
 /// An HTTP client. Proxies are taken from the environment, as usual.
-pub(super) struct Client {
+pub(crate) struct Client {
     agent: Agent,
 }
 
-/// What a server sends.
+/// The answer of a server.
 struct Reply {
-    /// Where in the file it starts.
+    /// The place in the file where it starts.
     start: u64,
-    /// The size of the whole file, if it says.
+    /// The size of the whole file, if the server gives it.
     total: Option<u64>,
     body: Body,
 }
 
 impl Client {
-    pub(super) fn new(patience: Patience) -> Self {
+    pub(crate) fn new(patience: Patience) -> Self {
         Self::with(Agent::config_builder(), patience)
     }
 
     /// Without a proxy: tests talk to this machine.
     #[cfg(test)]
-    pub(super) fn direct(patience: Patience) -> Self {
+    pub(crate) fn direct(patience: Patience) -> Self {
         Self::with(Agent::config_builder().proxy(None), patience)
     }
 
@@ -71,17 +71,17 @@ impl Client {
         Self { agent: config.into() }
     }
 
-    /// Downloads `url` to `part`, which may hold the beginning. Returns whether the whole was joined from several
-    /// answers, which may have been of different versions.
+    /// Downloads `url` to `part`, which may hold the beginning. Returns true if the file was joined from several answers, which
+    /// may have been of different versions.
     ///
-    /// After a fault, `part` holds what a later attempt can go on with, or is not there.
-    pub(super) fn download(
+    /// After a fault, `part` holds the bytes that a later attempt continues from, or does not exist.
+    pub(crate) fn download(
         &self,
         url: &str,
         part: &Path,
         limit: u64,
-        progress: &mut dyn Progress,
-    ) -> Result<bool, Step> {
+        watch: &mut Watch<'_>,
+    ) -> Result<bool, Failure> {
         let mut have = fs::metadata(part).map_or(0, |metadata| metadata.len());
         if have > limit {
             have = 0;
@@ -91,17 +91,17 @@ impl Client {
         let mut tries = TRIES;
         loop {
             let Some(reply) = self.get(url, have)? else {
-                // There is nothing after what we have: it may be all. The hash will tell.
+                // The server has no more bytes: the file may be complete. The hash decides.
                 return Ok(true);
             };
-            progress.event(Event::Begin { file, from, done: reply.start, total: reply.total });
+            watch(Event::Begin { file, from, done: reply.start, total: reply.total });
             let (before, total) = (reply.start, reply.total);
             joined |= before > 0;
-            have = append(reply, part, limit, progress)?;
+            have = append(reply, part, limit, watch)?;
             if total.is_none_or(|total| have >= total) {
                 return Ok(joined);
             }
-            // A server that sends nothing at all will not begin to.
+            // A server that has sent nothing will not begin to.
             tries -= 1;
             if tries == 0 || have == before {
                 return Err(Fault::Broken { got: have }.into());
@@ -109,7 +109,7 @@ impl Client {
         }
     }
 
-    /// Asks for `url` from byte `from` on; none if there is nothing there.
+    /// Requests `url` from byte `from` on. `None` if the file has no more bytes.
     fn get(&self, url: &str, from: u64) -> Result<Option<Reply>, Fault> {
         let mut request = self.agent.get(url);
         if from > 0 {
@@ -135,7 +135,7 @@ impl Client {
     }
 }
 
-/// `bytes 100-199/200` is (100, 200).
+/// The start and the total of a `Content-Range`: (100, 200) for `bytes 100-199/200`.
 fn content_range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
     let value = response.headers().get(header::CONTENT_RANGE)?;
     let (range, total) = value.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
@@ -143,26 +143,21 @@ fn content_range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
     Some((start.parse().ok()?, total.parse().ok()))
 }
 
-/// Writes a reply behind what is there, up to `limit` bytes in all. Returns how many there are now; a connection that
-/// breaks off is no error here.
-fn append(reply: Reply, part: &Path, limit: u64, progress: &mut dyn Progress) -> Result<u64, Step> {
-    let written = write(reply, part, limit, progress);
-    let too_much = matches!(written, Err(Step::Fault(Fault::Oversized { .. })));
-    let full = matches!(written, Err(Step::Stop(_)));
+/// Appends a reply to `part`, up to `limit` bytes in all. Returns the number of bytes that there are now; a connection that
+/// breaks off is not an error here.
+fn append(reply: Reply, part: &Path, limit: u64, watch: &mut Watch<'_>) -> Result<u64, Failure> {
+    let written = write(reply, part, limit, watch);
+    let too_much = matches!(written, Err(Failure::Source(Fault::Oversized { .. })));
+    let full = matches!(written, Err(Failure::Fetch(_)));
     if too_much || full {
-        // Of no use to anybody, or in the way.
+        // It is of no use, or takes the room that is missing.
         let _ = fs::remove_file(part);
     }
     written
 }
 
-fn write(
-    mut reply: Reply,
-    part: &Path,
-    limit: u64,
-    progress: &mut dyn Progress,
-) -> Result<u64, Step> {
-    let oversized = || Step::from(Fault::Oversized { limit });
+fn write(mut reply: Reply, part: &Path, limit: u64, watch: &mut Watch<'_>) -> Result<u64, Failure> {
+    let oversized = || Failure::from(Fault::Oversized { limit });
     let disk = |e| FetchError::disk(part, e);
     if reply.total.is_some_and(|total| total > limit) {
         return Err(oversized());
@@ -182,7 +177,7 @@ fn write(
             Ok(n) => n,
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(_) if reply.total.is_some() => break,
-            // Without a size, a break cannot be told from an end but by the error.
+            // Without a size, only the error tells a break from an end.
             Err(_) => return Err(Fault::Broken { got: have }.into()),
         };
         have += n as u64;
@@ -191,7 +186,7 @@ fn write(
         }
         let bytes = chunk.get(..n).unwrap_or_default();
         target.write_all(bytes).map_err(disk)?;
-        progress.event(Event::Advance { bytes: n as u64 });
+        watch(Event::Advance { bytes: n as u64 });
     }
     Ok(have)
 }

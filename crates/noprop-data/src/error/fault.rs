@@ -1,47 +1,54 @@
-//! The reasons for which a file cannot be used as a picture.
+//! The reasons why a file cannot be used as a picture, and the limits that pictures have.
 
 use std::fmt;
 
-use super::{Content, MAX_FILE, MAX_PIXELS, MAX_SIDE};
+use super::Content;
 
-/// Why a file cannot be used as a picture.
+/// The largest number of pixels that is decoded: four times that of a camera.
+pub const MAX_PIXELS: u64 = 100_000_000;
+/// The longest side that is decoded.
+pub const MAX_SIDE: u32 = 30_000;
+/// The longest file that is read, in bytes.
+pub(crate) const MAX_FILE: u64 = 1 << 29;
+
+/// The reason why a file cannot be used as a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PictureFault {
-    /// It is not a file but what is named here, with its article.
+    /// It is not a file, but the thing named here, with its article.
     NoFile(&'static str),
     /// It is neither PNG nor JPEG.
     NoPicture(Content),
     /// It has more bytes than are read.
     TooLong {
-        /// Its length in bytes, as far as it is known.
+        /// The length in bytes, as far as it is known.
         bytes: u64,
     },
     /// It has no pixels.
     Empty,
-    /// It has more pixels than anybody's camera makes.
+    /// It has more pixels than any camera makes.
     TooLarge {
-        /// Its width.
+        /// The width in pixels.
         width: u32,
-        /// Its height.
+        /// The height in pixels.
         height: u32,
     },
     /// A part of the picture is missing.
     EndsEarly,
-    /// It starts well and goes on badly.
+    /// It is damaged, or uses a part of its format that is not read.
     Damaged(String),
     /// It is a JPEG of a kind that is not read.
     Unsupported(&'static str),
-    /// It has 16 bits a channel, and uses so few of their values that it would be black.
+    /// It has 16 bits a channel but uses only low values, so that it would be black.
     Dark {
         /// The highest value in it, of 65535.
         highest: u16,
     },
     /// It is transparent, and white where it is not.
     Invisible,
-    /// The wanted size is none, or the network wants a number of channels that no picture has.
+    /// The wanted size has no pixels, or the wanted number of channels is not that of a picture.
     Shape {
-        /// (C, H, W) asked for.
+        /// The (C, H, W) asked for.
         wanted: (usize, usize, usize),
     },
 }

@@ -1,125 +1,41 @@
-//! Getting a data set: download or copy, unpack, verify, put in place.
-//!
-//! Nothing appears under its final name before its size and its SHA-256 are right: files are unpacked beside their
-//! place, synced and renamed. A download that breaks off is kept as `<file>.<mirror>.part` and gone on with next time;
-//! anything else that fails leaves nothing behind. Every file has a size bound, every wait a limit.
-//!
-//! ```no_run
-//! use std::path::Path;
-//!
-//! use noprop_data::DatasetName;
-//! use noprop_data::fetch::{Quiet, fetch};
-//!
-//! let fetched = fetch(DatasetName::Mnist, Path::new("data"), None, &mut Quiet)?;
-//! assert_eq!(fetched.folder, Path::new("data/mnist"));
-//! # Ok::<(), noprop_data::fetch::FetchError>(())
-//! ```
-
-mod download;
-mod error;
-mod mirror;
-mod unpack;
+//! A fetch: for each file of a data set, the first source that has the right bytes.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-pub use error::{Attempt, Fault, FetchError};
-pub use mirror::{BadMirror, Mirror};
+use noprop_files::{
+    DatasetName, Entry, Packing, RawFile, UNFINISHED, Unfinished, sha256, sha256_of, sync_directory,
+};
 
-use crate::DatasetName;
-use crate::catalogue::{Entry, Packing, RawFile};
-use download::{Client, Patience};
-use error::Step;
-use unpack::Staged;
-
-/// What happens while a data set is fetched.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// A file is in place and right; nothing is done for it.
-    AlreadyThere {
-        /// Its name.
-        file: &'a str,
-    },
-    /// A file begins to arrive, or goes on to.
-    Begin {
-        /// Its name at the source.
-        file: &'a str,
-        /// The source.
-        from: &'a str,
-        /// Bytes that are here from an earlier attempt.
-        done: u64,
-        /// Its size in bytes, if the source says.
-        total: Option<u64>,
-    },
-    /// More of it has arrived.
-    Advance {
-        /// How many bytes more.
-        bytes: u64,
-    },
-    /// All of it is here; it is unpacked and its hash is compared.
-    Verify {
-        /// Its name at the source.
-        file: &'a str,
-    },
-    /// One source did not work out. The next is tried, if there is one.
-    Failed {
-        /// What was asked for.
-        file: &'a str,
-        /// The source.
-        from: &'a str,
-        /// Why.
-        fault: &'a Fault,
-    },
-    /// A file that is in place holds something else. It is kept under another name.
-    SetAside {
-        /// Where it is now.
-        path: &'a Path,
-    },
-    /// A file is in place.
-    Done {
-        /// Its name.
-        file: &'a str,
-    },
-}
-
-/// Somebody who watches a fetch. The library itself prints nothing.
-pub trait Progress {
-    /// Called often; should be quick.
-    fn event(&mut self, event: Event<'_>);
-}
-
-/// Watches nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Quiet;
-
-impl Progress for Quiet {
-    fn event(&mut self, _: Event<'_>) {}
-}
+use crate::download::{Client, Patience};
+use crate::error::{Attempt, Failure, Fault, FetchError, one_line};
+use crate::event::{Event, Watch};
+use crate::mirror::Mirror;
+use crate::unpack;
 
 /// A data set that is in place and verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// Where its files are.
+    /// The folder of its files.
     pub folder: PathBuf,
-    /// Files that were put there now.
+    /// The names of the files that are new.
     pub new: Vec<String>,
-    /// Files that were there, with the right hash.
+    /// The names of the files that were there before, with the right hash.
     pub kept: Vec<String>,
 }
 
-/// Gets a data set into `data_dir/<name>/`, from `mirror` or else from the public ones in turn. Files that are there and
-/// right are left alone.
+/// Fetches a data set into `data_dir/<name>/`, from `mirror` or else from the public ones in turn. Files that are there and
+/// right are left alone. `watch` is called with every event.
 ///
 /// # Errors
-/// [`FetchError::Bundled`] for the sample, which needs no fetching; [`FetchError::NoFolder`] for a mirror folder that is
-/// not there; [`FetchError::Busy`] if somebody else is at it; [`FetchError::Disk`] if the disk refuses;
+/// [`FetchError::Bundled`] for the sample, which has no files; [`FetchError::NoFolder`] for a mirror folder that does not exist;
+/// [`FetchError::Busy`] if another process fetches into the same folder; [`FetchError::Disk`] if something cannot be written;
 /// [`FetchError::Exhausted`] if no source has the right bytes.
 pub fn fetch(
     name: DatasetName,
     data_dir: &Path,
     mirror: Option<&Mirror>,
-    progress: &mut dyn Progress,
+    watch: &mut Watch<'_>,
 ) -> Result<Fetched, FetchError> {
     let entry = name.entry().ok_or(FetchError::Bundled { name: name.as_str() })?;
     let sources: Vec<_> = match mirror {
@@ -132,10 +48,10 @@ pub fn fetch(
         sources,
         client: Client::new(Patience::default()),
     };
-    job.run(progress)
+    job.run(watch)
 }
 
-/// One fetch, with everything that a test wants to choose.
+/// A fetch, with everything that a test chooses.
 struct Job<'a> {
     entry: &'a Entry,
     folder: PathBuf,
@@ -143,7 +59,7 @@ struct Job<'a> {
     client: Client,
 }
 
-/// What is transferred in one piece: a packed file, or an archive of several.
+/// Files that are transferred in one piece: a packed file, or an archive of several.
 struct Parcel<'a> {
     name: String,
     files: &'a [RawFile],
@@ -151,7 +67,7 @@ struct Parcel<'a> {
 }
 
 impl Job<'_> {
-    fn run(&self, progress: &mut dyn Progress) -> Result<Fetched, FetchError> {
+    fn run(&self, watch: &mut Watch<'_>) -> Result<Fetched, FetchError> {
         for source in &self.sources {
             if let Mirror::Folder(path) = source
                 && !path.is_dir()
@@ -160,16 +76,16 @@ impl Job<'_> {
             }
         }
         fs::create_dir_all(&self.folder).map_err(|e| FetchError::disk(&self.folder, e))?;
-        let fetched = self.fill(progress);
+        let fetched = self.fill(watch);
         if fetched.is_err() {
-            // A folder with nothing in it would look like a data set; one that holds anything stays.
+            // An empty folder would look like a data set. One that holds anything stays.
             let _ = fs::remove_dir(&self.folder);
         }
         fetched
     }
 
     /// Puts every file that is missing or wrong into the folder.
-    fn fill(&self, progress: &mut dyn Progress) -> Result<Fetched, FetchError> {
+    fn fill(&self, watch: &mut Watch<'_>) -> Result<Fetched, FetchError> {
         let _lock = lock(&self.folder)?;
         self.sweep();
         let mut fetched =
@@ -178,16 +94,16 @@ impl Job<'_> {
             let names = parcel.files.iter().map(|file| file.name.to_owned());
             if parcel.files.iter().all(|file| self.is_right(file)) {
                 for file in parcel.files {
-                    progress.event(Event::AlreadyThere { file: file.name });
+                    watch(Event::AlreadyThere { file: file.name });
                 }
                 fetched.kept.extend(names);
                 continue;
             }
-            let staged = self.get(&parcel, progress)?;
+            let staged = self.get(&parcel, watch)?;
             for (file, staged) in parcel.files.iter().zip(staged) {
-                self.put(file, staged, progress)?;
+                self.put(file, staged, watch)?;
             }
-            unpack::sync(&self.folder)?;
+            sync_directory(&self.folder).map_err(|e| FetchError::disk(&self.folder, e))?;
             self.drop_parts(&parcel);
             fetched.new.extend(names);
         }
@@ -212,45 +128,45 @@ impl Job<'_> {
         }
     }
 
-    /// Whether a file is in place with the right size and hash.
+    /// Returns true if a file is in place with the right size and hash.
     fn is_right(&self, file: &RawFile) -> bool {
         let path = self.folder.join(file.name);
         let length = fs::metadata(&path).map(|metadata| metadata.len());
         length.is_ok_and(|length| length == file.bytes)
-            && unpack::hash(&path).is_ok_and(|hash| hash == file.sha256)
+            && File::open(&path).and_then(sha256_of).is_ok_and(|hash| hash == file.sha256)
     }
 
-    /// Tries the sources in turn.
+    /// Gets the files of a parcel, verified, from the first source that has them.
     fn get(
         &self,
         parcel: &Parcel<'_>,
-        progress: &mut dyn Progress,
-    ) -> Result<Vec<Staged>, FetchError> {
+        watch: &mut Watch<'_>,
+    ) -> Result<Vec<Unfinished>, FetchError> {
         let mut attempts = Vec::new();
         for source in &self.sources {
             let done = match source {
-                Mirror::Folder(folder) => self.copy(folder, parcel, progress),
-                Mirror::Url(base) => self.download(base, parcel, progress),
+                Mirror::Folder(folder) => self.copy(folder, parcel, watch),
+                Mirror::Url(base) => self.download(base, parcel, watch),
             };
             let fault = match done {
                 Ok(staged) => return Ok(staged),
-                Err(Step::Stop(error)) => return Err(error),
-                Err(Step::Fault(fault)) => fault,
+                Err(Failure::Fetch(error)) => return Err(error),
+                Err(Failure::Source(fault)) => fault,
             };
             let from = source.to_string();
-            progress.event(Event::Failed { file: &parcel.name, from: &from, fault: &fault });
+            watch(Event::Failed { file: &parcel.name, from: &from, fault: &fault });
             attempts.push(Attempt { from, fault });
         }
         Err(FetchError::Exhausted { file: parcel.name.clone(), attempts })
     }
 
-    /// From a folder: the unpacked files if they are all there, else the packed one.
+    /// Gets the files from a folder: unpacked if it has all of them so, else packed.
     fn copy(
         &self,
         folder: &Path,
         parcel: &Parcel<'_>,
-        progress: &mut dyn Progress,
-    ) -> Result<Vec<Staged>, Step> {
+        watch: &mut Watch<'_>,
+    ) -> Result<Vec<Unfinished>, Failure> {
         let unpacked = |folder: &Path| -> Option<Vec<PathBuf>> {
             let paths = parcel.files.iter().map(|file| folder.join(file.name));
             paths.map(|path| path.is_file().then_some(path)).collect()
@@ -261,7 +177,7 @@ impl Job<'_> {
         };
         let there = unpacked(folder).or_else(|| unpacked(&inner?));
         if let Some(paths) = there {
-            progress.event(Event::Verify { file: &parcel.name });
+            watch(Event::Verify { file: &parcel.name });
             let pairs = parcel.files.iter().zip(&paths);
             return pairs
                 .map(|(file, path)| unpack::stage(open(path)?, file, &self.folder))
@@ -271,83 +187,81 @@ impl Job<'_> {
         if !packed.is_file() {
             return Err(Fault::NotThere.into());
         }
-        progress.event(Event::Verify { file: &parcel.name });
+        watch(Event::Verify { file: &parcel.name });
         unpack::parcel(open(&packed)?, parcel.packing, parcel.files, &self.folder)
     }
 
-    /// From an address. What an earlier attempt left is gone on with; if the whole is wrong then, it is got once more
-    /// from the start.
+    /// Gets the files from an address. The download continues what an earlier attempt has left. If the whole is wrong then, it
+    /// is downloaded once more from the start.
     fn download(
         &self,
         base: &str,
         parcel: &Parcel<'_>,
-        progress: &mut dyn Progress,
-    ) -> Result<Vec<Staged>, Step> {
+        watch: &mut Watch<'_>,
+    ) -> Result<Vec<Unfinished>, Failure> {
         let url = format!("{base}{}", parcel.name);
         let part = self.part(parcel, base);
-        // Packing makes noise a little larger, never more than this.
+        // Packing makes noise a little larger, but not by more than this.
         let limit = parcel.files.iter().map(|file| file.bytes).sum::<u64>() + (1 << 20);
         let mut again = true;
         loop {
-            let joined = self.client.download(&url, &part, limit, progress)?;
-            progress.event(Event::Verify { file: &parcel.name });
+            let joined = self.client.download(&url, &part, limit, watch)?;
+            watch(Event::Verify { file: &parcel.name });
             let packed = File::open(&part).map_err(|e| FetchError::disk(&part, e))?;
             let staged = unpack::parcel(packed, parcel.packing, parcel.files, &self.folder);
             if staged.is_err() {
-                // Of no use; and if the disk is full, what it holds for us may be the reason.
+                // It is of no use; and if the disk is full, it takes room.
                 let _ = fs::remove_file(&part);
             }
             match staged {
-                Err(Step::Fault(_)) if joined && again => again = false,
+                Err(Failure::Source(_)) if joined && again => again = false,
                 done => return done,
             }
         }
     }
 
-    /// Puts a verified file in its place. What a person may have put there is theirs.
+    /// Puts a verified file in its place. Another file of that name may be a person's own, and is kept.
     fn put(
         &self,
         file: &RawFile,
-        staged: Staged,
-        progress: &mut dyn Progress,
+        staged: Unfinished,
+        watch: &mut Watch<'_>,
     ) -> Result<(), FetchError> {
         let path = self.folder.join(file.name);
         if path.exists() && !self.is_right(file) {
             let aside = self.folder.join(format!("{}.unverified", file.name));
             fs::rename(&path, &aside).map_err(|e| FetchError::disk(&aside, e))?;
-            progress.event(Event::SetAside { path: &aside });
+            watch(Event::SetAside { path: &aside });
         }
-        staged.persist(&path)?;
-        progress.event(Event::Done { file: file.name });
+        staged.persist(&path).map_err(|e| FetchError::disk(&path, e))?;
+        watch(Event::Done { file: file.name });
         Ok(())
     }
 
-    /// Where a download from `base` is kept while it is not whole. Each mirror packs in its own way, so that parts from
-    /// two of them must not be joined.
+    /// The path of an incomplete download from `base`. Each mirror packs in its own way, so parts from two of them must not be
+    /// joined.
     fn part(&self, parcel: &Parcel<'_>, base: &str) -> PathBuf {
-        let mut hasher = crate::digest::Hasher::default();
-        hasher.update(base.as_bytes());
-        let mut tag = hasher.finish();
+        let mut tag = sha256(base.as_bytes());
         tag.truncate(8);
         self.folder.join(format!("{}.{tag}.part", parcel.name))
     }
 
-    /// Removes what other mirrors' broken downloads of a parcel left.
+    /// Removes the incomplete downloads of a parcel from all mirrors.
     fn drop_parts(&self, parcel: &Parcel<'_>) {
         let start = format!("{}.", parcel.name);
         self.remove_files(|name| name.starts_with(&start) && name.ends_with(".part"));
     }
 
-    /// Removes what a killed fetch left half unpacked.
+    /// Removes the files that a killed fetch has left half unpacked.
     fn sweep(&self) {
-        self.remove_files(|name| name.starts_with(unpack::UNFINISHED));
+        self.remove_files(|name| name.starts_with(UNFINISHED));
     }
 
     fn remove_files(&self, which: impl Fn(&str) -> bool) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         for entry in entries {
             if entry.file_name().to_str().is_some_and(&which) {
-                // Rubbish that cannot be removed does no harm.
+                // A file that cannot be removed does no harm.
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -356,10 +270,10 @@ impl Job<'_> {
 
 /// Opens a file of a mirror folder.
 fn open(path: &Path) -> Result<File, Fault> {
-    File::open(path).map_err(|e| Fault::Unreadable { reason: error::one_line(&e) })
+    File::open(path).map_err(|e| Fault::Unreadable { reason: one_line(&e) })
 }
 
-/// Keeps two fetches from writing one partial file. Systems that cannot lock a folder do without.
+/// Locks the folder, so that two fetches do not write one partial file. Systems that cannot lock a folder do without.
 fn lock(folder: &Path) -> Result<Option<File>, FetchError> {
     let Ok(file) = File::open(folder) else {
         return Ok(None);

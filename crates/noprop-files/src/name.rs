@@ -1,9 +1,9 @@
-//! The names of the data sets, as `--dataset` takes them.
+//! The names of the known data sets.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A data set that the program knows by name.
+/// A data set that is known by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DatasetName {
@@ -15,16 +15,16 @@ pub enum DatasetName {
     Cifar10,
     /// The same format with 100 (fine) classes.
     Cifar100,
-    /// 5,000 of MNIST's training images, bundled with the program: 4,000 + 1,000.
+    /// 5,000 of the training images of MNIST, which `noprop-data` brings with it: 4,000 + 1,000.
     MnistSample,
 }
 
 impl DatasetName {
-    /// Every name there is.
+    /// All names.
     pub const ALL: [Self; 5] =
         [Self::Mnist, Self::FashionMnist, Self::Cifar10, Self::Cifar100, Self::MnistSample];
 
-    /// The name as in `--dataset`; also the name of the folder under the data directory.
+    /// The name as a user types it, which is also the name of the folder under the data directory.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mnist => "mnist",
@@ -46,7 +46,7 @@ impl fmt::Display for DatasetName {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown dataset `{given}`: choose one of {}", known())]
 pub struct UnknownDataset {
-    /// What was asked for.
+    /// The text that was given.
     pub given: String,
 }
 
@@ -69,6 +69,7 @@ impl FromStr for DatasetName {
 mod tests {
     use super::*;
 
+    /// A name that prints otherwise than it parses could not be given back.
     #[test]
     fn every_name_is_read_back_and_others_are_refused_with_the_list() {
         for name in DatasetName::ALL {

@@ -1,40 +1,48 @@
-//! What each data set consists of: files, exact sizes, hashes, mirrors, class names.
+//! The parts of each data set: files, exact sizes, hashes, mirrors, class names.
 //!
-//! Hashes are of the *unpacked* files: mirrors pack the same bytes differently. Those of MNIST, Fashion-MNIST and CIFAR-10
+//! Hashes are of the *unpacked* files, because mirrors pack the same bytes differently. Those of MNIST, Fashion-MNIST and CIFAR-10
 //! were each found in several independent public projects, those of CIFAR-100 in the Ruby port of torchvision.
 
 use std::path::{Path, PathBuf};
 
-use crate::DatasetName;
+use crate::name::DatasetName;
 
-/// One unpacked file.
+/// One unpacked file of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RawFile {
+pub struct RawFile {
+    /// The name of the file.
     pub name: &'static str,
-    /// Its exact size.
+    /// The exact size in bytes.
     pub bytes: u64,
-    /// SHA-256 in lower-case hexadecimal.
+    /// The SHA-256 in lower-case hexadecimal.
     pub sha256: &'static str,
 }
 
-/// How the mirrors pack the files.
+/// The way in which the mirrors pack the files of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Packing {
+pub enum Packing {
     /// Each file by itself, as `<name>.gz`.
     Gzip,
     /// All files in one archive, inside a folder.
-    TarGz { archive: &'static str, folder: &'static str },
+    TarGz {
+        /// The name of the archive.
+        archive: &'static str,
+        /// The folder inside it.
+        folder: &'static str,
+    },
 }
 
-/// All that is known of a data set that can be fetched.
+/// The entry of a data set in the catalogue.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
+pub struct Entry {
+    /// The unpacked files.
     pub files: &'static [RawFile],
+    /// The way in which the mirrors pack them.
     pub packing: Packing,
-    /// Addresses of folders, tried in turn; each ends in a slash.
+    /// The addresses of folders, in the order in which they are tried. Each ends in a slash.
     pub mirrors: &'static [&'static str],
-    /// SHA-256 over all files, one after another as they are read, where it is known: a data set that has it needs no other hash.
-    #[cfg_attr(not(feature = "datasets"), expect(dead_code, reason = "only readers know it"))]
+    /// The SHA-256 over all files, one after another as they are read, where it is known. If it is right, so is every file, and
+    /// the files need not be hashed one by one.
     pub sha256: Option<&'static str>,
 }
 
@@ -46,7 +54,7 @@ const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
 const TRAIN_LABELS: &str = "train-labels-idx1-ubyte";
 const TEST_IMAGES: &str = "t10k-images-idx3-ubyte";
 const TEST_LABELS: &str = "t10k-labels-idx1-ubyte";
-/// 16 bytes of header, then a byte a pixel.
+/// 16 bytes of header, then one byte for each pixel.
 const TRAIN_IMAGES_BYTES: u64 = 16 + 60_000 * 28 * 28;
 const TEST_IMAGES_BYTES: u64 = 16 + 10_000 * 28 * 28;
 const TRAIN_LABELS_BYTES: u64 = 8 + 60_000;
@@ -121,8 +129,8 @@ static CIFAR100: Entry = Entry {
 };
 
 impl DatasetName {
-    /// Its files, or none for the bundled sample.
-    pub(crate) fn entry(self) -> Option<&'static Entry> {
+    /// The entry in the catalogue; `None` for the bundled sample, which has no files.
+    pub fn entry(self) -> Option<&'static Entry> {
         match self {
             Self::Mnist => Some(&MNIST),
             Self::FashionMnist => Some(&FASHION_MNIST),
@@ -132,7 +140,7 @@ impl DatasetName {
         }
     }
 
-    /// What its classes are called, in the order of the labels.
+    /// The names of the classes, in the order of the labels.
     pub fn class_names(self) -> &'static [&'static str] {
         match self {
             Self::Mnist | Self::MnistSample => DIGITS,
@@ -142,7 +150,7 @@ impl DatasetName {
         }
     }
 
-    /// Where its files lie under `data_dir`, and whether all of them do. Nothing is read.
+    /// Looks for the files of the data set in `data_dir/<name>/`, by their names alone: nothing is read.
     pub fn presence(self, data_dir: &Path) -> Presence {
         let Some(entry) = self.entry() else {
             return Presence::Bundled;
@@ -151,7 +159,7 @@ impl DatasetName {
         let missing: Vec<_> = entry
             .files
             .iter()
-            .filter(|file| find(&folder, file.name, entry.packing).is_none())
+            .filter(|file| entry.find(&folder, file.name).is_none())
             .map(|file| file.name.to_owned())
             .collect();
         if missing.is_empty() {
@@ -162,33 +170,35 @@ impl DatasetName {
     }
 }
 
-/// Whether a data set can be loaded.
+/// The files of a data set that were found on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
-    /// It is part of the program.
+    /// The data set is part of the program and needs no files.
     Bundled,
     /// Every file is there.
     Complete {
-        /// Where.
+        /// The folder that holds them.
         folder: PathBuf,
     },
-    /// At least one file is not.
+    /// At least one file is missing.
     Incomplete {
-        /// Where they should be.
+        /// The folder where they should be.
         folder: PathBuf,
-        /// The names of those that are not there.
+        /// The names of the missing files.
         missing: Vec<String>,
     },
 }
 
-/// The file `name` in `folder`, or its gzipped form where that is how it comes.
-pub(crate) fn find(folder: &Path, name: &str, packing: Packing) -> Option<PathBuf> {
-    let plain = folder.join(name);
-    if plain.is_file() {
-        return Some(plain);
+impl Entry {
+    /// The path of the file `name` in `folder`, or of its gzipped form where the mirrors pack it so.
+    pub fn find(&self, folder: &Path, name: &str) -> Option<PathBuf> {
+        let plain = folder.join(name);
+        if plain.is_file() {
+            return Some(plain);
+        }
+        let packed = folder.join(format!("{name}.gz"));
+        (self.packing == Packing::Gzip && packed.is_file()).then_some(packed)
     }
-    let packed = folder.join(format!("{name}.gz"));
-    (packing == Packing::Gzip && packed.is_file()).then_some(packed)
 }
 
 const DIGITS: &[&str] = &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
@@ -221,7 +231,7 @@ const CIFAR100_CLASSES: &[&str] = &[
 mod tests {
     use super::*;
 
-    /// A slip in the tables would make a good download look bad, or a class go by another's name.
+    /// A slip in the tables would make a good download look bad, or give a class the name of another.
     #[test]
     fn the_tables_are_well_formed() {
         for name in DatasetName::ALL {

@@ -1,4 +1,4 @@
-//! The kind of a file that is neither PNG nor JPEG, by its bytes and whatever its name.
+//! The kind of a file that is neither PNG nor JPEG, by its bytes rather than its name.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub enum Content {
     Picture(&'static str),
     /// A file that holds others.
     Archive(&'static str),
-    /// A file of another kind, with its article.
+    /// A file of another kind; the text has an article.
     File(&'static str),
     /// A page that a server sent in place of the picture.
     WebPage,
@@ -37,7 +37,7 @@ pub enum Content {
 
 use Content::{AppleDouble, Archive, File, LfsPointer, Picture};
 
-/// Kinds of files: the place of the bytes by which each is known, those bytes, and what it is. The first that fits is taken.
+/// Kinds of files: the place of the bytes that identify each, those bytes, and the kind. The first that fits is taken.
 const KNOWN: &[(usize, &[u8], Content)] = &[
     (8, b"WEBP", Picture("WebP")),
     (4, b"ftyphei", Picture("HEIC")),
@@ -86,21 +86,21 @@ const KNOWN: &[(usize, &[u8], Content)] = &[
     (257, b"ustar", Archive("tar")),
 ];
 
-/// The beginnings of the formats that are read, and of their data.
+/// The formats that are read, and the bytes with which they begin.
 const READABLE: &[(&str, &[u8])] = &[
     ("PNG", b"\x89PNG\r\n\x1A\n"),
     ("JPEG", b"\xFF\xD8\xFF\xDB"),
     ("JPEG", b"\xFF\xD8\xFF\xE0"),
     ("JPEG", b"\xFF\xD8\xFF\xE1"),
 ];
-/// Bytes among which such a beginning is looked for.
+/// The bytes in which such a beginning is searched for.
 const SEARCHED: usize = 1 << 16;
-/// Bytes by which text is known.
+/// The bytes by which text is recognised.
 const READ: usize = 1 << 10;
 
 impl Content {
-    /// Finds out the content of a `file` that does not begin as a PNG or JPEG does.
-    pub(super) fn of(file: &[u8]) -> Self {
+    /// The kind of a `file` that does not begin as a PNG or JPEG does.
+    pub(crate) fn of(file: &[u8]) -> Self {
         if file.is_empty() {
             return Self::Nothing;
         }

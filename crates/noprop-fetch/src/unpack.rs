@@ -1,69 +1,29 @@
-//! Unpacking and verifying, beside the place where the files will be.
+//! Unpacking and verifying files in the folder where they will be.
 
-use std::fs::{self, File};
 use std::io::{self, BufReader, Cursor, ErrorKind, Read, Write};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use tempfile::NamedTempFile;
+use noprop_files::{Hasher, Packing, RawFile, Unfinished};
 
-use super::error::{Step, one_line};
-use super::{Fault, FetchError};
-use crate::catalogue::{Packing, RawFile};
-use crate::digest::Hasher;
+use crate::error::{Failure, Fault, FetchError, one_line};
 
-/// How the names of files begin that are not verified yet.
-pub(super) const UNFINISHED: &str = ".unfinished-";
-/// The largest that headers, padding and files we do not want may be in an archive.
+/// Bytes that headers, padding and other files may take in an archive.
 const ARCHIVE_SLACK: u64 = 16 << 20;
 const CHUNK: usize = 1 << 16;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// A verified file that is not in its place yet. Dropping it removes it.
-#[derive(Debug)]
-pub(super) struct Staged(NamedTempFile);
-
-impl Staged {
-    pub(super) fn persist(self, path: &Path) -> Result<(), FetchError> {
-        let persisted = self.0.persist(path);
-        persisted.map_err(|failed| FetchError::disk(path, failed.error))?;
-        Ok(())
-    }
-}
-
-/// Makes renames in `folder` survive a power cut, where the system lets a folder be synced.
-pub(super) fn sync(folder: &Path) -> Result<(), FetchError> {
-    if cfg!(unix) {
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|e| FetchError::disk(folder, e))?;
-    }
-    Ok(())
-}
-
-/// SHA-256 of a file.
-pub(super) fn hash(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Hasher::default();
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok(hasher.finish()),
-            n => hasher.update(chunk.get(..n).unwrap_or_default()),
-        }
-    }
-}
-
-/// Unpacks all of `files` from one packed file; in their order, all or none.
-pub(super) fn parcel(
+/// Unpacks and verifies all of `files`, in their order, from one packed file.
+pub(crate) fn parcel(
     packed: impl Read,
     packing: Packing,
     files: &[RawFile],
     folder: &Path,
-) -> Result<Vec<Staged>, Step> {
+) -> Result<Vec<Unfinished>, Failure> {
     let packed = BufReader::with_capacity(CHUNK, packed);
     match packing {
         Packing::Gzip => {
-            // Some servers unpack on the way, and say so only to those who ask.
+            // Some servers unpack a file on the way. Its first bytes tell whether this one did.
             let mut start = Vec::new();
             let mut first = packed.take(GZIP_MAGIC.len() as u64);
             first.read_to_end(&mut start).map_err(damaged)?;
@@ -78,17 +38,17 @@ pub(super) fn parcel(
     }
 }
 
-/// Looks for `files` in `inner` of an archive. Nothing else is unpacked, and no name in the archive becomes a path.
+/// Unpacks `files` from the folder `inner` of an archive. Nothing else is unpacked, and no name in the archive becomes a path.
 fn archive(
     packed: impl Read,
     inner: &str,
     files: &[RawFile],
     folder: &Path,
-) -> Result<Vec<Staged>, Step> {
+) -> Result<Vec<Unfinished>, Failure> {
     let wanted: u64 = files.iter().map(|file| file.bytes).sum();
     let bounded = MultiGzDecoder::new(packed).take(wanted + ARCHIVE_SLACK);
     let mut archive = tar::Archive::new(bounded);
-    let mut found: Vec<Option<Staged>> = files.iter().map(|_| None).collect();
+    let mut found: Vec<Option<Unfinished>> = files.iter().map(|_| None).collect();
     for entry in archive.entries().map_err(damaged)? {
         let entry = entry.map_err(damaged)?;
         if !entry.header().entry_type().is_file() {
@@ -112,19 +72,14 @@ fn archive(
         .collect()
 }
 
-/// Copies to a temporary file in `folder`, held against size and hash, and synced.
-pub(super) fn stage(mut source: impl Read, file: &RawFile, folder: &Path) -> Result<Staged, Step> {
+/// Copies `source` to a temporary file in `folder`, and compares its size and its hash with those of `file`.
+pub(crate) fn stage(
+    mut source: impl Read,
+    file: &RawFile,
+    folder: &Path,
+) -> Result<Unfinished, Failure> {
     let disk = |e| FetchError::disk(folder, e);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(UNFINISHED);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // tempfile makes files for their owner's eyes only; data is an ordinary file, and the process's umask takes
-        // its share.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut target = builder.tempfile_in(folder).map_err(disk)?;
+    let mut target = Unfinished::create(folder).map_err(disk)?;
     let mut hasher = Hasher::default();
     let mut chunk = vec![0; CHUNK];
     let mut got = 0;
@@ -156,10 +111,9 @@ pub(super) fn stage(mut source: impl Read, file: &RawFile, folder: &Path) -> Res
         }
         .into());
     }
-    target.as_file().sync_all().map_err(disk)?;
-    Ok(Staged(target))
+    Ok(target)
 }
 
-fn damaged(error: io::Error) -> Step {
+fn damaged(error: io::Error) -> Failure {
     Fault::Damaged { reason: one_line(&error) }.into()
 }

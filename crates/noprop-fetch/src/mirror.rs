@@ -1,4 +1,4 @@
-//! Where a data set can come from.
+//! The sources of a data set.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,19 +7,19 @@ use std::str::FromStr;
 /// A source of a data set's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mirror {
-    /// An http or https address that a file's name is added to; it ends in a slash.
+    /// An http or https address that ends in a slash; the name of a file is added to it.
     Url(String),
     /// A folder on this machine that holds the files, packed or not.
     Folder(PathBuf),
 }
 
-/// A source that cannot be used.
+/// A text that names neither an address nor a folder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{given}` is no mirror: give a folder, or an address that starts with https:// or http://"
+    "`{given}` is not a mirror: give a folder, or an address that starts with https:// or http://"
 )]
 pub struct BadMirror {
-    /// What was given.
+    /// The text that was given.
     pub given: String,
 }
 
@@ -53,6 +53,7 @@ impl fmt::Display for Mirror {
 mod tests {
     use super::*;
 
+    /// An address taken for a folder, or the other way round, would be looked for in the wrong place.
     #[test]
     fn addresses_folders_and_neither() {
         let url = |s: &str| Ok(Mirror::Url(s.into()));

@@ -1,25 +1,23 @@
-//! What can go wrong while a data set is fetched.
+//! The errors of a fetch.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a data set could not be fetched. The text is one line.
+/// The reason why a data set could not be fetched. The text is one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// There is nothing to fetch.
+    /// The data set is bundled with `noprop-data`.
     #[error("{name} comes with the program: there is nothing to fetch")]
     Bundled {
         /// The data set.
         name: &'static str,
     },
-    /// The folder given as a mirror is not there.
-    #[error(
-        "{path} is no folder: --mirror takes a folder that holds the files, or an address that starts with https://"
-    )]
+    /// The folder given as a mirror does not exist.
+    #[error("{path} is not a folder")]
     NoFolder {
-        /// What was given.
+        /// The folder.
         path: PathBuf,
     },
     /// Another fetch writes to the same folder.
@@ -28,47 +26,32 @@ pub enum FetchError {
         /// The folder.
         folder: PathBuf,
     },
-    /// The disk refuses.
-    #[error("cannot write {path}: {source}{}", advice(source))]
+    /// A file or folder cannot be written.
+    #[error("cannot write {path}: {source}")]
     Disk {
-        /// What was being written.
+        /// The file or folder.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The reason that the operating system gives.
         source: io::Error,
     },
     /// No source had the right bytes.
-    #[error(
-        "cannot get {file}: {}; check the network, or give another source with --mirror URL-OR-DIR",
-        list(attempts)
-    )]
+    #[error("cannot get {file}: {}", list(attempts))]
     Exhausted {
         /// The file.
         file: String,
-        /// What was tried.
+        /// The sources that were tried, and why each failed.
         attempts: Vec<Attempt>,
     },
 }
 
 impl FetchError {
-    pub(super) fn disk(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn disk(path: &Path, source: io::Error) -> Self {
         Self::Disk { path: path.into(), source }
     }
 
-    /// Whether what was asked for cannot be: exit code 2 rather than 1.
+    /// Returns true if the request itself is wrong, so that a program should exit with 2 rather than 1.
     pub fn is_bad_input(&self) -> bool {
         matches!(self, Self::Bundled { .. } | Self::NoFolder { .. })
-    }
-}
-
-fn advice(source: &io::Error) -> &'static str {
-    match source.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "; make room, or choose another place with --data-dir"
-        }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => {
-            "; choose another place with --data-dir"
-        }
-        _ => "",
     }
 }
 
@@ -77,12 +60,12 @@ fn list(attempts: &[Attempt]) -> String {
     each.join("; ")
 }
 
-/// One source that did not work out.
+/// A source that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// The source.
     pub from: String,
-    /// Why not.
+    /// The reason.
     pub fault: Fault,
 }
 
@@ -92,47 +75,47 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// What is wrong with a source.
+/// The reason why a source failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The folder does not hold the file.
+    /// The folder does not have the file.
     #[error("the file is not there, packed or unpacked")]
     NotThere,
-    /// The folder holds it, but it cannot be read.
+    /// The folder has the file, but it cannot be read.
     #[error("it cannot be read ({reason})")]
     Unreadable {
-        /// The operating system's reason.
+        /// The reason that the operating system gives.
         reason: String,
     },
     /// The server refuses.
     #[error("the server answers {status}")]
     Status {
-        /// HTTP's status code.
+        /// The status code of HTTP.
         status: u16,
     },
-    /// No connection, or none that can be trusted.
+    /// There is no connection, or none that can be trusted.
     #[error("no connection ({reason})")]
     Unreachable {
-        /// The network's reason.
+        /// The reason that the network gives.
         reason: String,
     },
-    /// The server is silent.
+    /// The server did not send anything in time.
     #[error("no answer in time")]
     TimedOut,
-    /// The connection broke off, again and again.
-    #[error("the connection broke after {got} bytes; the same command goes on from there")]
+    /// The connection broke off several times.
+    #[error("the connection broke after {got} bytes; the same command continues from there")]
     Broken {
-        /// Bytes that are here and kept.
+        /// The bytes that have arrived and are kept.
         got: u64,
     },
-    /// The answer makes no sense.
+    /// The server sent another part of the file.
     #[error("the server answers with another part of the file than was asked for")]
     WrongRange,
     /// More bytes than the file can have.
     #[error("it is larger than the {limit} bytes it can have")]
     Oversized {
-        /// The bound.
+        /// The limit in bytes.
         limit: u64,
     },
     /// Fewer bytes than the file must have.
@@ -140,9 +123,9 @@ pub enum Fault {
     Truncated {
         /// The unpacked file.
         file: String,
-        /// Bytes there are.
+        /// The bytes that there are.
         got: u64,
-        /// Bytes there must be.
+        /// The bytes that there must be.
         expected: u64,
     },
     /// The right number of bytes, but not the right ones.
@@ -155,10 +138,10 @@ pub enum Fault {
         /// The hash it must have.
         expected: String,
     },
-    /// It is not packed as it should be.
+    /// The packing is damaged.
     #[error("it cannot be unpacked ({reason})")]
     Damaged {
-        /// The unpacker's reason.
+        /// The reason that the unpacker gives.
         reason: String,
     },
     /// The archive lacks a file.
@@ -169,27 +152,29 @@ pub enum Fault {
     },
 }
 
-/// How one attempt ends badly: with the next source, or at once.
+/// The way in which an attempt fails.
 #[derive(Debug)]
-pub(super) enum Step {
-    Fault(Fault),
-    Stop(FetchError),
+pub(crate) enum Failure {
+    /// The next source is tried.
+    Source(Fault),
+    /// The whole fetch ends.
+    Fetch(FetchError),
 }
 
-impl From<Fault> for Step {
+impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+        Self::Source(fault)
     }
 }
 
-impl From<FetchError> for Step {
+impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
-        Self::Stop(error)
+        Self::Fetch(error)
     }
 }
 
-/// An error's text on one line.
-pub(super) fn one_line(error: &dyn fmt::Display) -> String {
+/// The text of an error on one line.
+pub(crate) fn one_line(error: &dyn fmt::Display) -> String {
     let text = error.to_string();
     let words: Vec<_> = text.split_whitespace().collect();
     words.join(" ")

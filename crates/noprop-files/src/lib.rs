@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod atomic;
+mod catalogue;
+mod digest;
+mod name;
+
+pub use atomic::{UNFINISHED, Unfinished, sync_directory, write_atomically, write_new};
+pub use catalogue::{Entry, Packing, Presence, RawFile};
+pub use digest::{Hasher, sha256, sha256_of};
+pub use name::{DatasetName, UnknownDataset};
