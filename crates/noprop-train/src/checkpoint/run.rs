@@ -13,7 +13,6 @@ use noprop_method::{Denoiser, Method, Parameter, Part, Sampler};
 use serde::{Deserialize, Serialize};
 
 use super::tensors::{Stored, named, tensors};
-use noprop_files::sync_directory;
 use crate::error::{Checkpoint, StateError};
 use crate::keeper::Keeper;
 use crate::loss::{LossSums, StepReport};
@@ -26,6 +25,7 @@ use crate::{
     Event, Hardware, MetricsLog, RunDirectory, TrainError, Trainer, evaluate, write_atomically,
     write_weights,
 };
+use noprop_files::sync_directory;
 
 const FORMAT: u32 = 1;
 /// A progress file is a page of JSON.

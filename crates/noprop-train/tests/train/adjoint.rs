@@ -7,18 +7,18 @@ use candle_core::{Device, Result, Tensor};
 use noprop_data::{Dataset, Split};
 use noprop_kernels::{Backend, cross_entropy, random};
 use noprop_method::{
-    Adjoint, BlockInput, Denoiser, EncoderKind, EndToEnd, Integration, OdeSolver, ParameterBuilder,
-    ParameterKind, Part, Pass, Seed,
+    Adjoint, BlockInput, Denoiser, EncoderKind, EndToEnd, Integration, Needs, OdeSolver,
+    ParameterBuilder, ParameterKind, Part, Pass, Seed,
 };
-use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{TrainConfig, Trainer};
 
 const SEED: Seed = Seed(1);
 
 fn network() -> Network {
     let image = ImageShape { channels: 1, height: 28, width: 28 };
-    let config = NetworkConfig::new(image, 10, 1).unwrap();
-    let config = config.variant(Variant::Adjoint).encoder(EncoderKind::PerBlock);
+    let config = NetworkConfig::new(image, 10, Needs::adjoint()).unwrap();
+    let config = config.encoder(EncoderKind::PerBlock);
     Network::new(&config, ParameterBuilder::seeded(SEED, &Device::Cpu)).unwrap()
 }
 

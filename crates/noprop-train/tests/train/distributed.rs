@@ -16,7 +16,7 @@ use noprop_method::{
     ContinuousTime, DiscreteTime, EncoderKind, Integration, LearnedSchedule, LossWeight, Method,
     ParameterBuilder, Schedule, ScheduleKind, Seed, Solver,
 };
-use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
 use noprop_train::{
     ClassWeights, Engine, Existing, Observer, OneRank, Order, Outcome, Progress, Ranks, RanksError,
     RunDirectory, Silent, Traffic, TrainConfig, Trainer, Workers,
@@ -135,7 +135,7 @@ impl Training {
 
     fn network(self) -> Network {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let config = NetworkConfig::new(image, 10, BLOCKS).unwrap();
+        let config = NetworkConfig::new(image, 10, self.objective().needs()).unwrap();
         let learned = Embedding::Learned { dimension: 6 };
         let config = match self {
             Self::LearnedEmbeddings | Self::InTurn => {
@@ -144,9 +144,7 @@ impl Training {
             Self::SharedEncoder => config.encoder(EncoderKind::Shared).embedding(learned),
             Self::OneHot => config.encoder(EncoderKind::Shared),
             Self::Apart => config.encoder(EncoderKind::Frozen),
-            Self::ContinuousTime => {
-                config.encoder(EncoderKind::PerBlock).variant(Variant::ContinuousTime)
-            }
+            Self::ContinuousTime => config.encoder(EncoderKind::PerBlock),
         };
         Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use candle_core::{Device, Tensor};
 use noprop_data::{Augmentation, Split};
 use noprop_method::{
-    Blockwise, DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, ParameterKind, Part,
-    Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
+    Blockwise, DiscreteTime, EncoderKind, LossWeight, Needs, ParameterBuilder, ParameterKind, Part,
+    Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
@@ -19,7 +19,8 @@ use crate::support::{CONFIG, StopAfter, bits, few_images};
 const BLOCKS: usize = 3;
 fn network(encoder: EncoderKind) -> Network {
     let image = ImageShape { channels: 1, height: 28, width: 28 };
-    let config = NetworkConfig::new(image, 10, BLOCKS).unwrap().encoder(encoder);
+    let needs = Needs::discrete_time(BLOCKS, Readout::Softmax);
+    let config = NetworkConfig::new(image, 10, needs).unwrap().encoder(encoder);
     Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
 }
 

@@ -1,24 +1,22 @@
 //! Every method keeps the promises: all of it trains, repeats to the bit, and never looks at a label.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use noprop_data::{Dataset, Split, epoch_order};
 use noprop_method::{
-    Adjoint, Backprop, ContinuousTime, Denoiser, DiscreteTime, EncoderKind, FlowMatching,
-    Integration, LearnedSchedule, LossWeight, Losses, Method, OdeSolver, ParameterBuilder,
-    ParameterKind, Part, Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
-    Targets,
+    Denoiser, EncoderKind, LossWeight, Losses, Method, MethodKind, MethodSettings,
+    ParameterBuilder, ParameterKind, Part, Pass, Readout, Sampler, SamplerKind, Seed, Solver,
+    Targets, Time,
 };
-use noprop_models::{Embedding, ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
 use noprop_train::{
     ClassWeights, Existing, Fitting, Loss, Observer, Order, Outcome, Progress, RunDirectory,
     Silent, TrainConfig, Trainer, Unit, evaluate, fit,
 };
 
-use crate::support::{self, StopAfter, bits, blockwise, few_images};
+use crate::support::{self, METHOD, StopAfter, bits, blockwise, few_images};
 
 const BLOCKS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig { warmup_steps: 2, ..support::CONFIG };
@@ -26,7 +24,7 @@ const CONFIG: TrainConfig = TrainConfig { warmup_steps: 2, ..support::CONFIG };
 /// A method, and what its network looks like.
 #[derive(Debug, Clone, Copy)]
 struct Case {
-    variant: Variant,
+    kind: MethodKind,
     encoder: EncoderKind,
     embedding: Embedding,
     /// Blocks that share time between them, where it is continuous.
@@ -39,15 +37,8 @@ const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
 
 const ONEHOT: Embedding = Embedding::Onehot;
 
-const fn case(variant: Variant, encoder: EncoderKind, embedding: Embedding) -> Case {
-    Case {
-        variant,
-        encoder,
-        embedding,
-        intervals: 1,
-        readout: Readout::Softmax,
-        order: Order::Batch,
-    }
+const fn case(kind: MethodKind, encoder: EncoderKind, embedding: Embedding) -> Case {
+    Case { kind, encoder, embedding, intervals: 1, readout: Readout::Softmax, order: Order::Batch }
 }
 
 const fn by_bayes_rule(case: Case) -> Case {
@@ -69,39 +60,41 @@ const fn in_turn(case: Case) -> Case {
 const CASES: [Case; 31] = {
     use Embedding::{Onehot, Prototype};
     use EncoderKind::{PerBlock, Shared};
-    use Variant::{Adjoint, Backprop, ContinuousTime, DiscreteTime, FlowMatching};
+    const DT: MethodKind = MethodKind::DT;
+    const CT: MethodKind = MethodKind::CT;
+    const FM: MethodKind = MethodKind::FM;
     [
-        case(ContinuousTime, PerBlock, Onehot),
-        case(ContinuousTime, Shared, LEARNED),
-        case(ContinuousTime, PerBlock, Prototype),
-        in_two(case(ContinuousTime, PerBlock, Onehot)),
-        in_two(case(ContinuousTime, Shared, LEARNED)),
-        by_bayes_rule(case(ContinuousTime, PerBlock, Onehot)),
-        by_bayes_rule(case(ContinuousTime, PerBlock, LEARNED)),
-        case(FlowMatching, PerBlock, Onehot),
-        in_two(case(FlowMatching, PerBlock, Onehot)),
-        in_two(case(FlowMatching, Shared, Onehot)),
-        case(FlowMatching, Shared, LEARNED),
-        in_two(case(FlowMatching, PerBlock, LEARNED)),
-        case(FlowMatching, PerBlock, Prototype),
-        case(DiscreteTime, Shared, LEARNED),
-        case(DiscreteTime, PerBlock, LEARNED),
-        case(DiscreteTime, Shared, Prototype),
-        case(DiscreteTime, PerBlock, Prototype),
-        by_posterior(case(ContinuousTime, PerBlock, Onehot)),
-        by_posterior(case(ContinuousTime, Shared, LEARNED)),
-        by_posterior(case(DiscreteTime, PerBlock, Onehot)),
-        by_posterior(case(DiscreteTime, Shared, LEARNED)),
-        by_bayes_rule(case(DiscreteTime, Shared, LEARNED)),
-        by_bayes_rule(case(DiscreteTime, PerBlock, Onehot)),
-        in_turn(case(DiscreteTime, PerBlock, Onehot)),
-        in_turn(case(DiscreteTime, Shared, LEARNED)),
-        in_turn(case(DiscreteTime, PerBlock, Prototype)),
-        case(Backprop, PerBlock, Onehot),
-        case(Backprop, Shared, LEARNED),
-        case(Backprop, Shared, Prototype),
-        case(Adjoint, PerBlock, Onehot),
-        case(Adjoint, Shared, LEARNED),
+        case(CT, PerBlock, Onehot),
+        case(CT, Shared, LEARNED),
+        case(CT, PerBlock, Prototype),
+        in_two(case(CT, PerBlock, Onehot)),
+        in_two(case(CT, Shared, LEARNED)),
+        by_bayes_rule(case(CT, PerBlock, Onehot)),
+        by_bayes_rule(case(CT, PerBlock, LEARNED)),
+        case(FM, PerBlock, Onehot),
+        in_two(case(FM, PerBlock, Onehot)),
+        in_two(case(FM, Shared, Onehot)),
+        case(FM, Shared, LEARNED),
+        in_two(case(FM, PerBlock, LEARNED)),
+        case(FM, PerBlock, Prototype),
+        case(DT, Shared, LEARNED),
+        case(DT, PerBlock, LEARNED),
+        case(DT, Shared, Prototype),
+        case(DT, PerBlock, Prototype),
+        by_posterior(case(CT, PerBlock, Onehot)),
+        by_posterior(case(CT, Shared, LEARNED)),
+        by_posterior(case(DT, PerBlock, Onehot)),
+        by_posterior(case(DT, Shared, LEARNED)),
+        by_bayes_rule(case(DT, Shared, LEARNED)),
+        by_bayes_rule(case(DT, PerBlock, Onehot)),
+        in_turn(case(DT, PerBlock, Onehot)),
+        in_turn(case(DT, Shared, LEARNED)),
+        in_turn(case(DT, PerBlock, Prototype)),
+        case(MethodKind::BACKPROP, PerBlock, Onehot),
+        case(MethodKind::BACKPROP, Shared, LEARNED),
+        case(MethodKind::BACKPROP, Shared, Prototype),
+        case(MethodKind::ADJOINT, PerBlock, Onehot),
+        case(MethodKind::ADJOINT, Shared, LEARNED),
     ]
 };
 
@@ -112,16 +105,10 @@ impl Case {
 
     fn network(self) -> Network {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let blocks = match self.variant {
-            Variant::DiscreteTime | Variant::Backprop => BLOCKS,
-            Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => self.intervals,
-        };
-        let config = NetworkConfig::new(image, 10, blocks)
+        let config = NetworkConfig::new(image, 10, self.objective().needs())
             .unwrap()
             .encoder(self.encoder)
-            .embedding(self.embedding)
-            .readout(self.readout)
-            .variant(self.variant);
+            .embedding(self.embedding);
         let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
         let network = Network::new(&config, source).unwrap();
         if self.embedding == Embedding::Prototype {
@@ -132,33 +119,25 @@ impl Case {
     }
 
     fn objective(self) -> Box<dyn Method> {
-        let steps = NonZeroU32::new(4).unwrap();
-        let ode = |solver| Integration { solver, steps };
-        match self.variant {
-            Variant::DiscreteTime => {
-                let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
-                let objective = DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap();
-                Box::new(objective.readout(self.readout))
-            }
-            Variant::ContinuousTime => {
-                let weight = LossWeight::Clipped(5.0);
-                let whole = ContinuousTime::new(
-                    1.0,
-                    weight,
-                    Integration { solver: Solver::Posterior, steps },
-                )
-                .unwrap();
-                let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-                let start = LearnedSchedule::new(&builder).unwrap();
-                Box::new(whole.divided(self.intervals, &start).unwrap().readout(self.readout))
-            }
-            Variant::Backprop => Box::new(Backprop::new(BLOCKS)),
-            Variant::Adjoint => Box::new(Adjoint::new(ode(OdeSolver::Euler))),
-            Variant::FlowMatching => {
-                let whole = FlowMatching::new(LossWeight::Snr, ode(OdeSolver::Heun));
-                Box::new(whole.divided(self.intervals).unwrap())
-            }
-        }
+        let weights = [
+            (MethodKind::CT, 1.0, LossWeight::Clipped(5.0)),
+            (MethodKind::FM, 1.0, LossWeight::Snr),
+        ];
+        let (_, eta, loss_weight) = weights
+            .into_iter()
+            .find(|(kind, ..)| *kind == self.kind)
+            .unwrap_or((self.kind, 0.1, LossWeight::Uniform));
+        let discrete = self.kind.time == Time::Discrete;
+        let settings = MethodSettings {
+            steps: if discrete { BLOCKS } else { 4 },
+            solver: (self.kind == MethodKind::FM).then_some(Solver::HEUN),
+            intervals: self.intervals,
+            eta,
+            loss_weight,
+            readout: self.readout,
+            ..METHOD
+        };
+        self.kind.build(&settings).unwrap()
     }
 }
 
@@ -193,7 +172,7 @@ fn every_trainable_variable_moves_in_one_step() {
 #[test]
 fn the_readout_has_a_learning_rate_of_its_own() {
     let images = few_images();
-    let case = case(Variant::DiscreteTime, EncoderKind::PerBlock, ONEHOT);
+    let case = case(MethodKind::DT, EncoderKind::PerBlock, ONEHOT);
     let objective = case.objective();
     let after_a_step = |readout_lr_scale| {
         let network = case.network();
@@ -220,7 +199,7 @@ fn the_readout_has_a_learning_rate_of_its_own() {
 /// or in turns with it.
 #[test]
 fn blocks_with_an_interval_each_never_meet() {
-    let case = Case { intervals: 2, ..case(Variant::FlowMatching, EncoderKind::PerBlock, ONEHOT) };
+    let case = Case { intervals: 2, ..case(MethodKind::FM, EncoderKind::PerBlock, ONEHOT) };
     let (images, objective) = (few_images(), case.objective());
     let network = case.network();
     assert_eq!(Unit::of(&network, &*objective, Order::Batch), [Unit::Block(1), Unit::Block(2)]);
@@ -260,7 +239,7 @@ fn blocks_with_an_interval_each_never_meet() {
 fn flow_matching_anchors_trained_embeddings_alone() {
     let images = few_images();
     for (embedding, anchor) in [(LEARNED, 10f32.ln()), (Embedding::Onehot, 0.0)] {
-        let case = case(Variant::FlowMatching, EncoderKind::PerBlock, embedding);
+        let case = case(MethodKind::FM, EncoderKind::PerBlock, embedding);
         let (network, objective) = (case.network(), case.objective());
         let features = network
             .encode(Part::Block(1), &images.range(0..images.len()).unwrap(), Pass::Eval)
@@ -441,7 +420,7 @@ fn losses_and_gradients(
 fn balanced_weights_make_the_loss_that_is_worked_out_by_hand() {
     let rows: Vec<u32> = (0..5).chain((1..10).map(|class| class * 400)).collect();
     let images = Dataset::mnist_sample().unwrap().train.select(&rows).unwrap();
-    let case = case(Variant::DiscreteTime, EncoderKind::PerBlock, ONEHOT);
+    let case = case(MethodKind::DT, EncoderKind::PerBlock, ONEHOT);
     let objective = case.objective();
     let first_step = |class_weights| {
         let network = case.network();

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use candle_core::Tensor;
 use noprop_data::{Augmentation, Dataset, Split};
-use noprop_method::{Blockwise, Denoiser, Losses, Method, Sampler, SamplerKind};
+use noprop_method::{
+    Blockwise, Denoiser, LossWeight, Losses, Method, MethodSettings, Readout, Sampler, SamplerKind,
+    ScheduleKind, Seed,
+};
 use noprop_models::Network;
 use noprop_train::{
     ClassWeights, Control, Decay, Fitting, Observer, OptimizerKind, Order, Outcome, Progress,
@@ -30,6 +33,19 @@ pub const CONFIG: TrainConfig = TrainConfig {
     order: Order::Batch,
     augment: Augmentation::NONE,
     class_weights: ClassWeights::Uniform,
+};
+
+/// A method in discrete time with three blocks, or a part of the settings of another.
+pub const METHOD: MethodSettings = MethodSettings {
+    steps: 3,
+    solver: None,
+    intervals: 1,
+    schedule: ScheduleKind::Cosine,
+    eta: 0.1,
+    loss_weight: LossWeight::Uniform,
+    readout: Readout::Softmax,
+    path_noise: 0.0,
+    seed: Seed(1),
 };
 
 /// The bits of all parameters by name.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use candle_core::Device;
 use noprop_data::Split;
 use noprop_method::{
-    Denoiser, DiscreteTime, EncoderKind, LossWeight, ParameterBuilder, Sampler, SamplerKind,
-    Schedule, ScheduleKind, Seed,
+    Denoiser, DiscreteTime, EncoderKind, LossWeight, Needs, ParameterBuilder, Readout, Sampler,
+    SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{Control, EpochReport, Observer, Trainer};
@@ -25,7 +25,8 @@ struct Session {
 impl Session {
     fn new() -> Self {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let config = NetworkConfig::new(image, 10, BLOCKS).unwrap().encoder(EncoderKind::Shared);
+        let needs = Needs::discrete_time(BLOCKS, Readout::Softmax);
+        let config = NetworkConfig::new(image, 10, needs).unwrap().encoder(EncoderKind::Shared);
         let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
         let network = Network::new(&config, builder).unwrap();
         let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();

@@ -1,7 +1,7 @@
 //! On the CPU: one form beside the other.
 
-use noprop_method::{Denoiser as _, EncoderKind, Part, Seed};
-use noprop_models::{Embedding, Network, NetworkConfig, Variant};
+use noprop_method::{Denoiser as _, EncoderKind, MethodKind, Part, Seed};
+use noprop_models::{Embedding, Network, NetworkConfig};
 use noprop_train::{
     ClassWeights, Engine, Outcome, RunDirectory, TrainConfig, TrainError, Trainer, Workers,
 };
@@ -21,17 +21,17 @@ const LOSS_TOLERANCE: f64 = 1e-5;
 
 /// The network after steps in these groupings, one after the other, and the losses of every step by part.
 fn trained(config: &NetworkConfig, plan: &[(Engine, u32)]) -> (Network, Vec<Vec<(String, f64)>>) {
-    trained_by(Variant::DiscreteTime, config, plan)
+    trained_by(MethodKind::DT, config, plan)
 }
 
 /// The same by any method.
 fn trained_by(
-    variant: Variant,
+    kind: MethodKind,
     config: &NetworkConfig,
     plan: &[(Engine, u32)],
 ) -> (Network, Vec<Vec<(String, f64)>>) {
     let (images, network) = (images(&CPU), network(config, &CPU));
-    let objective = objective(variant);
+    let objective = objective(kind);
     let mut losses = Vec::new();
     {
         let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
@@ -65,20 +65,14 @@ fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
     // With prototypes, which are images, rounding grows about tenfold a step from the third on: there only the beginning is compared.
     let all = STEPS as usize;
     for (name, compared, config) in [
-        ("per-block", all, config(Variant::DiscreteTime).encoder(EncoderKind::PerBlock)),
-        ("shared", all, config(Variant::DiscreteTime).encoder(EncoderKind::Shared)),
-        ("frozen", all, config(Variant::DiscreteTime).encoder(EncoderKind::Frozen)),
-        (
-            "learned",
-            all,
-            config(Variant::DiscreteTime).encoder(EncoderKind::Shared).embedding(LEARNED),
-        ),
+        ("per-block", all, config(MethodKind::DT).encoder(EncoderKind::PerBlock)),
+        ("shared", all, config(MethodKind::DT).encoder(EncoderKind::Shared)),
+        ("frozen", all, config(MethodKind::DT).encoder(EncoderKind::Frozen)),
+        ("learned", all, config(MethodKind::DT).encoder(EncoderKind::Shared).embedding(LEARNED)),
         (
             "prototype",
             4,
-            config(Variant::DiscreteTime)
-                .encoder(EncoderKind::Shared)
-                .embedding(Embedding::Prototype),
+            config(MethodKind::DT).encoder(EncoderKind::Shared).embedding(Embedding::Prototype),
         ),
     ] {
         let (expected, expected_losses) =
@@ -105,10 +99,10 @@ fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
 /// Weights of classes multiply the same losses in either form.
 #[test]
 fn classes_are_balanced_alike_in_either_form() {
-    let config = config(Variant::DiscreteTime).encoder(EncoderKind::Shared);
+    let config = config(MethodKind::DT).encoder(EncoderKind::Shared);
     let losses = |engine, class_weights| {
         let (images, network) = (images(&CPU), network(&config, &CPU));
-        let objective = objective(Variant::DiscreteTime);
+        let objective = objective(MethodKind::DT);
         let settings = TrainConfig { class_weights, ..CONFIG };
         let trainer = Trainer::new(&network, &*objective, &images, settings, Seed(1)).unwrap();
         losses_by_part(&mut trainer.engine(engine), 5)
@@ -125,29 +119,29 @@ fn classes_are_balanced_alike_in_either_form() {
 /// Methods that have no such form keep theirs, to the bit: all that changes is that losses are read later.
 #[test]
 fn other_methods_take_the_same_steps() {
-    for variant in [Variant::ContinuousTime, Variant::FlowMatching, Variant::Backprop] {
-        let config = config(variant).encoder(EncoderKind::Shared);
+    for kind in [MethodKind::CT, MethodKind::FM, MethodKind::BACKPROP] {
+        let config = config(kind).encoder(EncoderKind::Shared);
         let (expected, expected_losses) =
-            trained_by(variant, &config, &[(Engine::Threads(Workers::Auto), STEPS)]);
-        let (found, losses) = trained_by(variant, &config, &[(Engine::Batched, STEPS)]);
-        assert_eq!(losses, expected_losses, "{variant:?}");
-        assert_eq!(distance(&found, &expected), (String::new(), 0.0), "{variant:?}");
+            trained_by(kind, &config, &[(Engine::Threads(Workers::Auto), STEPS)]);
+        let (found, losses) = trained_by(kind, &config, &[(Engine::Batched, STEPS)]);
+        assert_eq!(losses, expected_losses, "{kind:?}");
+        assert_eq!(distance(&found, &expected), (String::new(), 0.0), "{kind:?}");
     }
 }
 
 /// Losses that are read late are looked at no less.
 #[test]
 fn a_loss_that_is_no_number_ends_a_training_in_either_form() {
-    for variant in [Variant::DiscreteTime, Variant::ContinuousTime] {
+    for kind in [MethodKind::DT, MethodKind::CT] {
         for engine in [Engine::Threads(Workers::Auto), Engine::Batched] {
-            let config = config(variant).encoder(EncoderKind::Shared);
+            let config = config(kind).encoder(EncoderKind::Shared);
             let (images, network) = (images(&CPU), network(&config, &CPU));
-            let objective = objective(variant);
+            let objective = objective(kind);
             let steep = TrainConfig { lr: 1e30, warmup_steps: 0, ..CONFIG };
             let trainer = Trainer::new(&network, &*objective, &images, steep, Seed(1)).unwrap();
             let mut trainer = trainer.engine(engine);
             let error = trainer.steps(STEPS).unwrap_err();
-            assert!(matches!(error, TrainError::Diverged { .. }), "{variant:?}: {error}");
+            assert!(matches!(error, TrainError::Diverged { .. }), "{kind:?}: {error}");
         }
     }
 }
@@ -170,7 +164,7 @@ fn a_training_stops_after_an_epoch_and_goes_on() {
 /// Weights and moments go both ways: a training may change between the forms, as one does that moves from a GPU to a CPU.
 #[test]
 fn a_training_may_change_between_the_forms() {
-    let config = config(Variant::DiscreteTime).encoder(EncoderKind::PerBlock);
+    let config = config(MethodKind::DT).encoder(EncoderKind::PerBlock);
     let (expected, _) = trained(&config, &[(Engine::Threads(Workers::Auto), STEPS)]);
     for plan in [
         // Copies that were made before the blocks moved on alone must not come back.
@@ -190,9 +184,9 @@ fn a_training_may_change_between_the_forms() {
 /// A process that trains some blocks has nothing to put beside them.
 #[test]
 fn a_part_of_the_blocks_is_trained_one_by_one() {
-    let config = config(Variant::DiscreteTime).encoder(EncoderKind::PerBlock);
+    let config = config(MethodKind::DT).encoder(EncoderKind::PerBlock);
     let (images, network) = (images(&CPU), network(&config, &CPU));
-    let objective = objective(Variant::DiscreteTime);
+    let objective = objective(MethodKind::DT);
     let only = {
         let trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
         let units: Vec<_> = trainer.units().into_iter().take(1).collect();

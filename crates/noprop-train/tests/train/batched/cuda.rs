@@ -6,8 +6,7 @@
 use candle_core::{Device, Tensor};
 use noprop_data::{Change, Flipped};
 use noprop_kernels::peak_device_memory;
-use noprop_method::{EncoderKind, Seed};
-use noprop_models::Variant;
+use noprop_method::{EncoderKind, MethodKind, Seed};
 use noprop_train::{Engine, Outcome, Trainer, Workers};
 
 use super::support::{
@@ -30,14 +29,14 @@ fn gpu() -> Option<Device> {
 
 /// Part and loss of every part in every one of 20 steps.
 fn losses(
-    variant: Variant,
+    kind: MethodKind,
     encoder: EncoderKind,
     device: &Device,
     engine: Engine,
 ) -> Vec<Vec<(String, f32)>> {
     let images = images(device);
-    let network = network(&config(variant).encoder(encoder), device);
-    let objective = objective(variant);
+    let network = network(&config(kind).encoder(encoder), device);
+    let objective = objective(kind);
     let trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
     let mut trainer = trainer.engine(engine);
     (0..4).flat_map(|_| losses_by_part(&mut trainer, 5)).collect()
@@ -47,25 +46,25 @@ fn losses(
 fn every_method_follows_the_cpu_over_20_steps() {
     let Some(gpu) = gpu() else { return };
     let (shared, per_block) = (EncoderKind::Shared, EncoderKind::PerBlock);
-    for (variant, encoder, engine) in [
-        (Variant::DiscreteTime, per_block, Engine::Batched),
-        (Variant::DiscreteTime, shared, Engine::Batched),
-        (Variant::DiscreteTime, EncoderKind::Frozen, Engine::Batched),
-        (Variant::DiscreteTime, per_block, Engine::Threads(Workers::Auto)),
-        (Variant::ContinuousTime, shared, Engine::Batched),
-        (Variant::FlowMatching, shared, Engine::Batched),
-        (Variant::Backprop, shared, Engine::Batched),
-        (Variant::Adjoint, shared, Engine::Batched),
+    for (kind, encoder, engine) in [
+        (MethodKind::DT, per_block, Engine::Batched),
+        (MethodKind::DT, shared, Engine::Batched),
+        (MethodKind::DT, EncoderKind::Frozen, Engine::Batched),
+        (MethodKind::DT, per_block, Engine::Threads(Workers::Auto)),
+        (MethodKind::CT, shared, Engine::Batched),
+        (MethodKind::FM, shared, Engine::Batched),
+        (MethodKind::BACKPROP, shared, Engine::Batched),
+        (MethodKind::ADJOINT, shared, Engine::Batched),
     ] {
-        let expected = losses(variant, encoder, &CPU, Engine::Threads(Workers::Auto));
-        let found = losses(variant, encoder, &gpu, engine);
+        let expected = losses(kind, encoder, &CPU, Engine::Threads(Workers::Auto));
+        let found = losses(kind, encoder, &gpu, engine);
         for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
             for ((part, found), (_, expected)) in found.iter().zip(expected) {
                 let error = (found - expected).abs() / expected.abs().max(1.0);
                 let step = step + 1;
                 assert!(
                     error < TOLERANCE,
-                    "{variant:?} {encoder:?} {grouping:?}: step {step} has {part} loss {found}, on the CPU {expected}"
+                    "{kind:?} {encoder:?} {grouping:?}: step {step} has {part} loss {found}, on the CPU {expected}"
                 );
             }
         }

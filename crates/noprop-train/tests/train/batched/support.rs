@@ -1,23 +1,19 @@
 //! A small training of any method, on any device.
 
-use std::num::NonZeroU32;
-
 use candle_core::Device;
 use noprop_data::Split;
 use noprop_method::{
-    Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
-    LossWeight, Method, OdeSolver, ParameterBuilder, Sampler, SamplerKind, Schedule, ScheduleKind,
-    Seed, Solver,
+    EncoderKind, LossWeight, Method, MethodKind, MethodSettings, ParameterBuilder, Sampler,
+    SamplerKind, Seed, Time,
 };
-use noprop_models::{ImageShape, Network, NetworkConfig, Variant};
+use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
     Engine, Existing, Outcome, RunDirectory, StepReport, TrainConfig, Trainer, evaluate,
 };
 
-use crate::support::{self, few_images, go_on};
+use crate::support::{self, METHOD, few_images, go_on};
 
 pub const CPU: Device = Device::Cpu;
-const BLOCKS: usize = 3;
 /// Of [`images`] in batches of [`CONFIG`].
 pub const STEPS_PER_EPOCH: u32 = 3;
 pub const CONFIG: TrainConfig =
@@ -27,13 +23,9 @@ pub fn images(device: &Device) -> Split {
     few_images().to_device(device).unwrap()
 }
 
-pub fn config(variant: Variant) -> NetworkConfig {
+pub fn config(kind: MethodKind) -> NetworkConfig {
     let image = ImageShape { channels: 1, height: 28, width: 28 };
-    let blocks = match variant {
-        Variant::DiscreteTime | Variant::Backprop => BLOCKS,
-        Variant::ContinuousTime | Variant::FlowMatching | Variant::Adjoint => 1,
-    };
-    NetworkConfig::new(image, 10, blocks).unwrap().variant(variant)
+    NetworkConfig::new(image, 10, objective(kind).needs()).unwrap()
 }
 
 pub fn network(config: &NetworkConfig, device: &Device) -> Network {
@@ -45,23 +37,14 @@ pub fn network(config: &NetworkConfig, device: &Device) -> Network {
     network
 }
 
-pub fn objective(variant: Variant) -> Box<dyn Method> {
-    let steps = NonZeroU32::new(5).unwrap();
-    let euler = Integration { solver: OdeSolver::Euler, steps };
-    let weight = LossWeight::Clipped(5.0);
-    match variant {
-        Variant::DiscreteTime => {
-            let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
-            Box::new(DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap())
+pub fn objective(kind: MethodKind) -> Box<dyn Method> {
+    let settings = match kind.time {
+        Time::Discrete => METHOD,
+        Time::Continuous => {
+            MethodSettings { steps: 5, eta: 1.0, loss_weight: LossWeight::Clipped(5.0), ..METHOD }
         }
-        Variant::ContinuousTime => Box::new(
-            ContinuousTime::new(1.0, weight, Integration { solver: Solver::Posterior, steps })
-                .unwrap(),
-        ),
-        Variant::FlowMatching => Box::new(FlowMatching::new(weight, euler)),
-        Variant::Backprop => Box::new(Backprop::new(BLOCKS)),
-        Variant::Adjoint => Box::new(Adjoint::new(euler)),
-    }
+    };
+    kind.build(&settings).unwrap()
 }
 
 /// The losses of the next steps by part, in the order of the parts' names.
@@ -89,10 +72,10 @@ pub fn new_run() -> (tempfile::TempDir, RunDirectory) {
 
 /// Trains from the run's state, or from the beginning, until the observer has seen `stop` steps.
 pub fn take_part(run: &RunDirectory, device: &Device, grouping: Engine, stop: u32) -> Outcome {
-    let (variant, encoder) = (Variant::DiscreteTime, EncoderKind::PerBlock);
+    let (kind, encoder) = (MethodKind::DT, EncoderKind::PerBlock);
     let images = images(device);
-    let network = network(&config(variant).encoder(encoder), device);
-    let objective = objective(variant);
+    let network = network(&config(kind).encoder(encoder), device);
+    let objective = objective(kind);
     let config = TrainConfig { epochs: 4, ..CONFIG };
     let mut trainer =
         Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap().engine(grouping);
