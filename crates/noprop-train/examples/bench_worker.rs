@@ -23,7 +23,7 @@ use noprop_method::{
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use noprop_train::{
-    Grouping, TrainConfig, Trainer, Unit, evaluate, peak_memory_bytes, write_weights,
+    Grouping, TrainConfig, Trainer, Unit, evaluate, peak_memory_bytes, save_weights,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -232,15 +232,7 @@ fn times(count: usize, mut work: impl FnMut() -> Result<()>) -> Result<Value> {
 }
 
 fn share(folder: &std::path::Path, network: &Network, train: &Split, test: &Split) -> Result<()> {
-    let tensors: Vec<_> = network
-        .parameters()
-        .iter()
-        .map(|parameter| {
-            let values = parameter.var.as_detached_tensor().to_device(&Device::Cpu)?;
-            Ok((parameter.name.clone(), values))
-        })
-        .collect::<Result<_>>()?;
-    write_weights(&folder.join("weights.safetensors"), &tensors, "")?;
+    save_weights(&folder.join("weights.safetensors"), network.parameters())?;
     let bytes = |split: &Split| -> Result<Tensor> {
         Ok(((split.images()? * 255.0)?.round()?).to_dtype(DType::U8)?.to_device(&Device::Cpu)?)
     };

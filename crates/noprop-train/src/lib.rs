@@ -70,6 +70,7 @@ mod fit;
 mod learning_rate;
 mod losses;
 mod metrics;
+mod network_weights;
 mod peers;
 mod resources;
 mod run_dir;
@@ -92,6 +93,7 @@ pub use fit::{Best, Control, EpochReport, FitReport, Fitting, Observer, Outcome,
 pub use learning_rate::{Decay, LearningRate};
 pub use losses::{PartLoss, StepReport};
 pub use metrics::{Event, MeanLoss, MetricsLog};
+pub use network_weights::{load_weights, save_weights};
 pub use peers::{Alone, Peers, PeersError, Traffic};
 pub use resources::{Hardware, PeakMemory, free_memory_bytes, peak_memory_bytes};
 pub use run_dir::{Existing, RunDirectory};
