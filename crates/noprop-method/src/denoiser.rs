@@ -55,6 +55,13 @@ pub enum Pass {
     Eval,
 }
 
+impl Pass {
+    /// Returns whether this is training, as candle-nn's `ModuleT::forward_t` takes it.
+    pub fn is_train(self) -> bool {
+        matches!(self, Self::Train(_))
+    }
+}
+
 /// What one block gets to see.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockInput<'a> {

@@ -47,10 +47,12 @@ pub enum MethodError {
         value: String,
     },
     /// A method that is not one of the known ones.
-    #[error("unknown method `{name}`: choose one of {}", known_methods())]
+    #[error("unknown method `{name}`: choose one of {known}")]
     UnknownMethod {
         /// The name that was given.
         name: String,
+        /// The names that exist.
+        known: String,
     },
     /// A name that is not one of the known ones.
     #[error("unknown {what} `{name}`: choose one of {known}")]
@@ -85,11 +87,6 @@ pub enum MethodError {
     /// The network or candle refused a tensor.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-}
-
-fn known_methods() -> String {
-    let names: Vec<&str> = crate::MethodKind::ALL.iter().map(|kind| kind.name).collect();
-    names.join(", ")
 }
 
 impl MethodError {

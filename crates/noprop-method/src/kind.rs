@@ -193,7 +193,10 @@ impl FromStr for MethodKind {
 
     fn from_str(name: &str) -> Result<Self, MethodError> {
         let known = Self::ALL.iter().copied().find(|kind| kind.name == name);
-        known.ok_or_else(|| MethodError::UnknownMethod { name: name.into() })
+        known.ok_or_else(|| {
+            let known: Vec<&str> = Self::ALL.iter().map(|kind| kind.name).collect();
+            MethodError::UnknownMethod { name: name.into(), known: known.join(", ") }
+        })
     }
 }
 

@@ -1,15 +1,12 @@
-//! NoProp itself: what a block sees, what it is asked to guess, how it is graded, and how the trained
-//! blocks classify an image.
-//!
-//! NoProp (Li, Teh, Pascanu 2025, arXiv 2503.24322) trains a classifier as T denoisers. Block t sees an
-//! image x and the label's embedding u_y noised to level t − 1, and learns to guess u_y. No error signal
-//! crosses from one block to another. To classify, start from pure noise and let the blocks refine it.
+#![doc = include_str!("../README.md")]
+//! ## Where to look
 //!
 //! | here | subject |
 //! | --- | --- |
-//! | [`Denoiser`] | the interface of a network: implement it for a candle network of your own |
+//! | [`Denoiser`] | the interface of a network: implement it for any candle network |
 //! | [`Needs`] | what a method needs of a network: a network is built from it |
-//! | [`Parameters`] | named variables in a fixed order, with initial values that depend on the seed and the name alone |
+//! | [`Parameters`], [`Part`] | named variables in a fixed order, each of a part of the network |
+//! | [`ParameterBuilder`], [`Init`] | variables by name, with initial values that depend on the seed and the name alone; candle-nn's `VarBuilder` over them |
 //! | [`Method`] | the interface of a method: [`Blockwise`] losses, or one [`EndToEnd`] |
 //! | [`MethodKind`] | the methods by name, and how each is built from settings |
 //! | [`DiscreteTime`] | a loss for each noise level (Eq. 8), and the chain that classifies (Eq. 3) |
@@ -24,26 +21,6 @@
 //! | [`Targets`] | the labels of a batch, and how much each image counts |
 //! | [`classify`], [`SamplerKind`] | from noise to class probabilities, never with a label at hand |
 //! | [`Seed`] | every random draw, keyed by what it is for and where in training it happens |
-//!
-//! **One design decision:** randomness has no state. A draw is a function of (seed, purpose, block,
-//! epoch, step), so blocks may train in any order, on any number of threads or machines, be stopped
-//! and resumed, and end with the same bits.
-//!
-//! ```
-//! use candle_core::{Device, Tensor};
-//! use noprop_method::{Seed, noised};
-//!
-//! // Two labels, noised to a signal share of 0.3 with the draws of block 1, epoch 0, step 0.
-//! let device = Device::Cpu;
-//! let clean = Tensor::new(&[[1f32, 0.], [0., 1.]], &device)?;
-//! let key = Seed(7).at(0, 0).noise(1);
-//! let z = noised(&clean, 0.3, key)?;
-//! assert_eq!(z.dims(), [2, 2]);
-//! // The same draws again, whatever happened in between.
-//! let again = noised(&clean, 0.3, Seed(7).at(0, 0).noise(1))?;
-//! assert_eq!(z.to_vec2::<f32>()?, again.to_vec2::<f32>()?);
-//! # Ok::<(), candle_core::Error>(())
-//! ```
 
 mod adjoint;
 mod backprop;
@@ -53,6 +30,7 @@ mod denoiser;
 mod discrete_time;
 mod error;
 mod flow_matching;
+mod init;
 mod integration;
 mod kind;
 mod learned_schedule;
@@ -60,7 +38,9 @@ mod loss_weight;
 mod method;
 mod needs;
 mod noising;
+mod parameter_builder;
 mod parameters;
+mod part;
 mod partition;
 mod prior;
 mod readout;
@@ -76,6 +56,7 @@ pub use denoiser::{BlockInput, Denoiser, EncoderKind, Pass};
 pub use discrete_time::DiscreteTime;
 pub use error::MethodError;
 pub use flow_matching::FlowMatching;
+pub use init::Init;
 pub use integration::{Integration, OdeSolver, Solver};
 pub use kind::{EmbeddingLength, MethodFacts, MethodKind, MethodSettings, Setting, Time};
 pub use learned_schedule::{LearnedSchedule, ScheduleAt};
@@ -88,15 +69,19 @@ pub use needs::{
     EmbeddingForm, Mixing, Needs, Norm, ReadoutLayer, ReadoutStart, ScheduleSource, TimeInput,
 };
 pub use noising::{clean_embeddings, noised};
+pub use parameter_builder::ParameterBuilder;
 pub use parameters::{
-    Init, Parameter, ParameterBuilder, ParameterError, ParameterKind, Parameters, Part,
+    Parameter, ParameterError, ParameterKind, Parameters, StackedParameter, row_of,
 };
+pub use part::Part;
 pub use partition::Partition;
 pub use readout::Readout;
 pub use sampler::{Noise, Sampler, SamplerKind};
 pub use seed::{Draws, Seed};
-pub use stacked::{StackedBlocks, StackedParameter, row_of};
+pub use stacked::StackedBlocks;
 
+pub use candle_core;
+pub use candle_nn;
 pub use noprop_kernels::Targets;
 pub use noprop_kernels::random::StreamKey;
 pub use noprop_schedule::{Schedule, ScheduleKind};

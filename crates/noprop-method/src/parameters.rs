@@ -1,77 +1,13 @@
-//! Named variables in a fixed order, with initial values that depend on the seed and the name alone.
-//!
-//! candle's own `VarMap` lists its variables in hash order and draws their values from a generator that
-//! cannot be seeded on the CPU, so a run could not be repeated with it.
+//! A network's named variables.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Device, Shape, Tensor, Var};
-use noprop_kernels::random;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use candle_core::{DType, Result, Shape, Tensor, Var};
+use candle_nn::VarMap;
 
-use crate::{MethodError, Seed, StackedParameter};
+use crate::Part;
 
-/// The part of a network that a parameter belongs to. Its name is the first word of the parameter's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Part {
-    /// The image encoder that all blocks share.
-    Encoder,
-    /// The matrix of class embeddings.
-    Embedding,
-    /// A noise schedule that is learned.
-    Schedule,
-    /// Block t, counted from 1.
-    Block(usize),
-    /// The layer from z_T to class logits.
-    Readout,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Encoder => f.write_str("encoder"),
-            Self::Embedding => f.write_str("embedding"),
-            Self::Schedule => f.write_str("schedule"),
-            Self::Block(t) => write!(f, "block.{t}"),
-            Self::Readout => f.write_str("readout"),
-        }
-    }
-}
-
-impl FromStr for Part {
-    type Err = MethodError;
-
-    fn from_str(name: &str) -> Result<Self, MethodError> {
-        let block =
-            || name.strip_prefix("block.")?.parse().ok().filter(|&t| t > 0).map(Self::Block);
-        let named = [Self::Encoder, Self::Embedding, Self::Schedule, Self::Readout];
-        named.into_iter().find(|part| part.to_string() == name).or_else(block).ok_or_else(|| {
-            MethodError::UnknownName {
-                what: "part",
-                name: name.into(),
-                known: "encoder, embedding, schedule, block.1 and so on, readout",
-            }
-        })
-    }
-}
-
-impl Serialize for Part {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Part {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(D::Error::custom)
-    }
-}
-
-/// Whether the optimizer moves a parameter.
+/// The role of a parameter in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ParameterKind {
     /// Moved by the optimizer: it must receive a gradient.
@@ -80,18 +16,15 @@ pub enum ParameterKind {
     Buffer,
 }
 
-/// Where a parameter's values come from before training.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Init {
-    /// Every element the same.
-    Constant(f32),
-    /// U(−1/√fan_in, 1/√fan_in): what PyTorch does for linear and convolution layers, weight and bias.
-    FanIn(usize),
-    /// A matrix [R, C] with orthogonal rows of this length, or with orthogonal columns and rows of that mean square length where
-    /// R > C.
-    Orthogonal(f32),
-    /// N(0, length²/C) for a matrix [R, C]: rows of about this length.
-    Random(f32),
+impl ParameterKind {
+    /// The role that candle-nn's name for a tensor stands for: `running_mean` and `running_var` of a batch norm are buffers, and
+    /// everything else is trained.
+    pub(crate) fn of_candle(name: &str) -> Self {
+        match name.rsplit('.').next() {
+            Some("running_mean" | "running_var") => Self::Buffer,
+            _ => Self::Trainable,
+        }
+    }
 }
 
 /// One named variable.
@@ -101,13 +34,13 @@ pub struct Parameter {
     pub name: String,
     /// The part of the network it belongs to.
     pub part: Part,
-    /// Whether it is trained.
+    /// Its role in training.
     pub kind: ParameterKind,
     /// Its values, f32.
     pub var: Var,
 }
 
-/// Why parameters could not be built.
+/// A failure to build, collect or set parameters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParameterError {
@@ -127,8 +60,8 @@ pub enum ParameterError {
         /// The shape it must have.
         expected: Vec<usize>,
     },
-    /// A stored tensor is not f32.
-    #[error("tensor `{name}` holds {found:?} where the network needs F32")]
+    /// A tensor is not f32.
+    #[error("tensor `{name}` is {found:?}, but parameters are F32")]
     WrongType {
         /// The tensor's name.
         name: String,
@@ -147,6 +80,23 @@ pub enum ParameterError {
         /// The name in question.
         name: String,
     },
+    /// A name does not begin with a [`Part`].
+    #[error(
+        "tensor `{name}` belongs to no part: its name must begin with encoder, embedding, schedule, block.T (T from 1) or readout"
+    )]
+    NoPart {
+        /// The name in question.
+        name: String,
+    },
+    /// A parameter was requested after all of them had been collected: it would never be trained.
+    #[error("parameter `{name}` was requested after ParameterBuilder::finish")]
+    Finished {
+        /// The name in question.
+        name: String,
+    },
+    /// A [`VarMap`] was left in the middle of a change.
+    #[error("a thread panicked while it changed the VarMap")]
+    Poisoned,
     /// candle refused.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -161,220 +111,42 @@ impl From<ParameterError> for candle_core::Error {
     }
 }
 
-enum Source {
-    Seeded(Seed),
-    Stored(BTreeMap<String, Tensor>),
-    /// The parameters of so many blocks, to be stacked.
-    Blocks(Parameters, usize),
-}
-
-struct Store {
-    source: Source,
-    built: Vec<Parameter>,
-    stacked: Vec<StackedParameter>,
-}
-
-/// Hands out variables by name while a network is being built.
+/// A network's variables in a fixed order.
 ///
-/// From a [`Seed`] the values are fresh; from stored tensors they are those tensors, checked for name, type and
-/// shape, so that a network never takes more memory than the file it came from.
-#[derive(Clone)]
-pub struct ParameterBuilder {
-    store: Arc<Mutex<Store>>,
-    device: Device,
-}
-
-impl ParameterBuilder {
-    /// Fresh values from a seed.
-    pub fn seeded(seed: Seed, device: &Device) -> Self {
-        Self::new(Source::Seeded(seed), device)
-    }
-
-    /// Values from stored tensors, by full name.
-    pub fn stored(tensors: BTreeMap<String, Tensor>, device: &Device) -> Self {
-        Self::new(Source::Stored(tensors), device)
-    }
-
-    /// For every parameter that is asked for in the name of block 1, a copy of those of blocks 1..=`blocks` side by side:
-    /// [T, …] where [1, …] was asked for.
-    pub fn stacking(parameters: &Parameters, blocks: usize, device: &Device) -> Self {
-        Self::new(Source::Blocks(parameters.clone(), blocks), device)
-    }
-
-    /// What was stacked.
-    pub fn into_stacked(self) -> Vec<StackedParameter> {
-        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut store.stacked)
-    }
-
-    fn new(source: Source, device: &Device) -> Self {
-        Self {
-            store: Arc::new(Mutex::new(Store { source, built: Vec::new(), stacked: Vec::new() })),
-            device: device.clone(),
-        }
-    }
-
-    /// The device on which variables are made.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// Whether values are fresh from a seed, and not stored ones.
-    pub fn is_fresh(&self) -> bool {
-        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(store.source, Source::Seeded(_))
-    }
-
-    /// A variable for the optimizer, `name` given without its part (`image.conv1.weight`).
-    ///
-    /// # Errors
-    /// [`ParameterError`] for a name used twice or a stored tensor that does not fit.
-    pub fn trainable(
-        &self,
-        part: Part,
-        name: &str,
-        shape: impl Into<Shape>,
-        init: Init,
-    ) -> Result<Tensor, ParameterError> {
-        self.build(part, name, shape.into(), init, ParameterKind::Trainable)
-            .map(|var| var.as_tensor().clone())
-    }
-
-    /// A variable that is saved but not trained.
-    ///
-    /// # Errors
-    /// As for [`Self::trainable`].
-    pub fn buffer(
-        &self,
-        part: Part,
-        name: &str,
-        shape: impl Into<Shape>,
-        init: Init,
-    ) -> Result<Var, ParameterError> {
-        self.build(part, name, shape.into(), init, ParameterKind::Buffer)
-    }
-
-    fn build(
-        &self,
-        part: Part,
-        name: &str,
-        shape: Shape,
-        init: Init,
-        kind: ParameterKind,
-    ) -> Result<Var, ParameterError> {
-        let name = format!("{part}.{name}");
-        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        if store.built.iter().any(|parameter| parameter.name == name) {
-            return Err(ParameterError::Duplicate { name });
-        }
-        let tensor = match &mut store.source {
-            Source::Seeded(seed) => initial(*seed, &name, &shape, init, &self.device)?,
-            Source::Stored(tensors) => {
-                let Some(tensor) = tensors.remove(&name) else {
-                    return Err(ParameterError::Missing { name });
-                };
-                if tensor.dtype() != DType::F32 {
-                    let found = tensor.dtype();
-                    return Err(ParameterError::WrongType { name, found });
-                }
-                if tensor.shape() != &shape {
-                    return Err(ParameterError::Misshapen {
-                        name,
-                        found: tensor.dims().to_vec(),
-                        expected: shape.into_dims(),
-                    });
-                }
-                tensor.to_device(&self.device)?
-            }
-            Source::Blocks(parameters, blocks) => {
-                let first = Part::Block(1).to_string();
-                let rest = name.strip_prefix(&first).unwrap_or(&name);
-                let row = |block: usize| {
-                    let name = format!("{}{rest}", Part::Block(block));
-                    let row = parameters.iter().find(|parameter| parameter.name == name).cloned();
-                    row.ok_or(ParameterError::Missing { name })
-                };
-                let rows = (1..=*blocks).map(row).collect::<Result<Vec<_>, _>>()?;
-                let values: Vec<_> = rows.iter().map(|row| row.var.as_detached_tensor()).collect();
-                let var = Var::from_tensor(&Tensor::cat(&values, 0)?)?;
-                store.stacked.push(StackedParameter { var: var.clone(), rows });
-                return Ok(var);
-            }
-        };
-        let var = Var::from_tensor(&tensor)?;
-        store.built.push(Parameter { name, part, kind, var: var.clone() });
-        Ok(var)
-    }
-
-    /// Everything built so far.
-    ///
-    /// # Errors
-    /// [`ParameterError::Extra`] if stored tensors are left that nothing asked for.
-    pub fn finish(self) -> Result<Parameters, ParameterError> {
-        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Source::Stored(tensors) = &store.source
-            && let Some(name) = tensors.keys().next()
-        {
-            return Err(ParameterError::Extra { name: name.clone() });
-        }
-        Ok(Parameters { all: store.built.clone() })
-    }
-}
-
-fn initial(
-    seed: Seed,
-    name: &str,
-    shape: &Shape,
-    init: Init,
-    device: &Device,
-) -> candle_core::Result<Tensor> {
-    match init {
-        Init::Constant(value) => Tensor::full(value, shape, device),
-        Init::FanIn(fan_in) => {
-            let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
-            random::uniform(seed.init(name), shape.clone(), device)?.affine(2.0 * bound, -bound)
-        }
-        Init::Random(length) => {
-            let (_, columns) = shape.dims2()?;
-            random::normal(seed.init(name), shape.clone(), device)?
-                * (f64::from(length) / (columns.max(1) as f64).sqrt())
-        }
-        Init::Orthogonal(length) => {
-            let length = f64::from(length);
-            let (rows, columns) = shape.dims2()?;
-            let draws = random::normal(seed.init(name), shape.clone(), device)?;
-            if rows <= columns {
-                return orthonormal_rows(&draws)? * length;
-            }
-            orthonormal_rows(&draws.t()?)?.t()?.contiguous()?
-                * (length * (rows as f64 / columns as f64).sqrt())
-        }
-    }
-}
-
-/// Gram and Schmidt's rows, each cleared of those before it, in f64.
-fn orthonormal_rows(draws: &Tensor) -> candle_core::Result<Tensor> {
-    let mut rows = draws.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-    for index in 0..rows.len() {
-        let (before, rest) = rows.split_at_mut(index);
-        let Some(row) = rest.first_mut() else { continue };
-        for other in before {
-            let along: f64 = row.iter().zip(&*other).map(|(a, b)| a * b).sum();
-            row.iter_mut().zip(&*other).for_each(|(a, b)| *a -= along * b);
-        }
-        let length = row.iter().map(|a| a * a).sum::<f64>().sqrt();
-        row.iter_mut().for_each(|a| *a /= length);
-    }
-    Tensor::new(rows, draws.device())?.to_dtype(DType::F32)
-}
-
-/// A network's variables in the order in which they were made.
+/// candle-nn's `VarMap` lists its variables in hash order and draws their values from a generator that cannot be seeded on the
+/// CPU, so a run could not be repeated with it. [`ParameterBuilder`](crate::ParameterBuilder) makes variables in the order of the
+/// calls, with values that depend on the seed and the name alone.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
     all: Vec<Parameter>,
 }
 
 impl Parameters {
+    pub(crate) fn new(all: Vec<Parameter>) -> Self {
+        Self { all }
+    }
+
+    /// The variables of `map` themselves, by part and name: training moves them, and `map` saves what was trained.
+    ///
+    /// Each name must begin with the part that it is trained with. `running_mean` and `running_var` of a batch norm are buffers.
+    ///
+    /// # Errors
+    /// [`ParameterError::NoPart`] or [`ParameterError::WrongType`] for a variable that cannot be trained.
+    pub fn of_var_map(map: &VarMap) -> std::result::Result<Self, ParameterError> {
+        let vars = map.data().lock().map_err(|_| ParameterError::Poisoned)?;
+        let parameter = |(name, var): (&String, &Var)| {
+            let Some((part, _)) = Part::parse(name) else {
+                return Err(ParameterError::NoPart { name: name.clone() });
+            };
+            fits(name, var, var.shape())?;
+            let kind = ParameterKind::of_candle(name);
+            Ok(Parameter { name: name.clone(), part, kind, var: var.clone() })
+        };
+        let mut all = vars.iter().map(parameter).collect::<std::result::Result<Vec<_>, _>>()?;
+        all.sort_by(|a, b| (a.part, &a.name).cmp(&(b.part, &b.name)));
+        Ok(Self { all })
+    }
+
     /// Every parameter, buffers included.
     pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
         self.all.iter()
@@ -387,7 +159,7 @@ impl Parameters {
         })
     }
 
-    /// How many numbers the trainable parameters of one part hold.
+    /// The number of values in the trainable parameters of one part.
     pub fn count(&self, part: Part) -> usize {
         self.trainable(&[part]).map(|parameter| parameter.var.elem_count()).sum()
     }
@@ -402,68 +174,89 @@ impl Parameters {
         }
         parts
     }
+
+    /// The values of all parameters by full name, buffers included. They share memory with the parameters.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let named =
+            |parameter: &Parameter| (parameter.name.clone(), parameter.var.as_detached_tensor());
+        self.all.iter().map(named).collect()
+    }
+
+    /// Sets all parameters, buffers included, to stored tensors, by full name.
+    ///
+    /// # Errors
+    /// [`ParameterError`] for a tensor that is missing, misshapen, not f32 or too many; no parameter is changed then.
+    pub fn set(
+        &self,
+        mut tensors: BTreeMap<String, Tensor>,
+    ) -> std::result::Result<(), ParameterError> {
+        let mut values = Vec::with_capacity(self.all.len());
+        for Parameter { name, var, .. } in &self.all {
+            let tensor = tensors.remove(name);
+            let tensor = tensor.ok_or_else(|| ParameterError::Missing { name: name.clone() })?;
+            fits(name, &tensor, var.shape())?;
+            values.push(tensor);
+        }
+        if let Some((name, _)) = tensors.pop_first() {
+            return Err(ParameterError::Extra { name });
+        }
+        for (parameter, tensor) in self.all.iter().zip(values) {
+            parameter.var.set(&tensor.to_device(parameter.var.device())?)?;
+        }
+        Ok(())
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Refuses a tensor that cannot hold the values of the parameter `name`.
+pub(crate) fn fits(
+    name: &str,
+    tensor: &Tensor,
+    shape: &Shape,
+) -> std::result::Result<(), ParameterError> {
+    if tensor.dtype() != DType::F32 {
+        return Err(ParameterError::WrongType { name: name.into(), found: tensor.dtype() });
+    }
+    if tensor.shape() != shape {
+        return Err(ParameterError::Misshapen {
+            name: name.into(),
+            found: tensor.dims().to_vec(),
+            expected: shape.dims().to_vec(),
+        });
+    }
+    Ok(())
+}
 
-    const BLOCK: Part = Part::Block(3);
+/// One parameter of blocks 1..=T in one tensor.
+#[derive(Debug, Clone)]
+pub struct StackedParameter {
+    /// `[T, …]`.
+    pub var: Var,
+    /// The blocks' own, block 1 first, each `[1, …]`.
+    pub rows: Vec<Parameter>,
+}
 
-    fn build(builder: &ParameterBuilder) -> Result<Tensor, ParameterError> {
-        builder.trainable(BLOCK, "fc.weight", (4, 9), Init::FanIn(9))
+impl StackedParameter {
+    /// Its role in training.
+    pub fn kind(&self) -> ParameterKind {
+        self.rows.first().map_or(ParameterKind::Buffer, |row| row.kind)
     }
 
-    fn values(tensor: &Tensor) -> Vec<f32> {
-        tensor.flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    /// A block must start from the same weights whatever else the network contains.
-    #[test]
-    fn initial_values_depend_on_seed_and_name_alone() {
-        let alone = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-        let alone = build(&alone).unwrap();
-        let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-        builder.trainable(Part::Encoder, "fc.weight", (4, 9), Init::FanIn(9)).unwrap();
-        let after_another = build(&builder).unwrap();
-        assert_eq!(values(&alone), values(&after_another));
-        let other_seed = ParameterBuilder::seeded(Seed(2), &Device::Cpu);
-        assert_ne!(values(&alone), values(&build(&other_seed).unwrap()));
-        let bound = 1.0 / 3.0;
-        assert!(values(&alone).iter().all(|v| v.abs() <= bound));
-        assert!(values(&alone).iter().any(|v| v.abs() > bound / 2.0));
-    }
-
-    #[test]
-    fn orthogonal_rows_are_orthogonal_and_of_length_one() {
-        let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-        let wide = builder.trainable(Part::Embedding, "a", (4, 9), Init::Orthogonal(1.0)).unwrap();
-        let products = wide.matmul(&wide.t().unwrap()).unwrap().to_vec2::<f32>().unwrap();
-        for (i, row) in products.iter().enumerate() {
-            for (j, product) in row.iter().enumerate() {
-                assert!((product - if i == j { 1.0 } else { 0.0 }).abs() < 1e-6, "{i} {j}");
-            }
+    /// Gives every block its values.
+    ///
+    /// # Errors
+    /// candle's.
+    pub fn write_back(&self) -> Result<()> {
+        for (row, parameter) in self.rows.iter().enumerate() {
+            parameter.var.set(&row_of(self.var.as_tensor(), row)?)?;
         }
-        let tall = builder.trainable(Part::Embedding, "b", (9, 4), Init::Orthogonal(1.0)).unwrap();
-        let square = tall.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
-        assert!((square - 9.0).abs() < 1e-5, "mean square length 1: {square}");
+        Ok(())
     }
+}
 
-    #[test]
-    fn stored_tensors_must_fit_exactly() {
-        let stored = |shape: (usize, usize), name: &str| {
-            let tensor = Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
-            ParameterBuilder::stored([(name.to_owned(), tensor)].into(), &Device::Cpu)
-        };
-        let name = "block.3.fc.weight";
-        let fits = stored((4, 9), name);
-        build(&fits).unwrap();
-        fits.finish().unwrap();
-        assert!(matches!(
-            build(&stored((4, 9), "block.4.fc.weight")),
-            Err(ParameterError::Missing { .. })
-        ));
-        assert!(matches!(build(&stored((9, 4), name)), Err(ParameterError::Misshapen { .. })));
-        assert!(matches!(stored((4, 9), name).finish(), Err(ParameterError::Extra { .. })));
-    }
+/// A copy [1, …] of row `row`, from 0, of `stacked` [T, …].
+///
+/// # Errors
+/// candle's.
+pub fn row_of(stacked: &Tensor, row: usize) -> Result<Tensor> {
+    stacked.detach().narrow(0, row, 1)?.copy()
 }

@@ -1,200 +1,20 @@
-//! What a network is built from.
+//! The settings of a network.
 
-use std::fmt;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
-
-use noprop_kernels::{Backend, Padding, Precision};
 use noprop_method::{
-    EmbeddingForm, EncoderKind, Needs, ParameterError, ReadoutLayer, ReadoutStart,
+    EmbeddingForm, EncoderKind, Needs, ParameterBuilder, Part, ReadoutLayer, ReadoutStart,
 };
-use serde::{Deserialize, Serialize};
 
-/// The smallest image side the three convolutions and two poolings leave anything of.
-const MIN_SIDE: usize = 16;
+use crate::image_branch::{ImageInput, ImageShape};
+use crate::label_branch::LabelInput;
+use crate::layers::{Backend, Padding, Place, Precision};
+use crate::{Embedding, EmbeddingStart, ModelError};
+
 /// Sizes beyond these are a mistake or an attack, not an image classifier.
-const MAX_SIDE: usize = 1024;
 const MAX_CHANNELS: usize = 16;
 const MAX_CLASSES: usize = 10_000;
 const MAX_BLOCKS: usize = 1000;
-const MAX_DIMENSION: usize = 10_000;
 
-/// The size of the images a network takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageShape {
-    /// C: 1 for grey, 3 for colour.
-    pub channels: usize,
-    /// H in pixels.
-    pub height: usize,
-    /// W in pixels.
-    pub width: usize,
-}
-
-impl ImageShape {
-    /// Heights and widths that a network can be built for.
-    pub const SIDES: RangeInclusive<usize> = MIN_SIDE..=MAX_SIDE;
-
-    /// C·H·W.
-    pub fn pixels(self) -> usize {
-        self.channels * self.height * self.width
-    }
-}
-
-/// W_embed: the clean embedding of every class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-#[non_exhaustive]
-pub enum Embedding {
-    /// The identity: d = classes, fixed.
-    #[default]
-    Onehot,
-    /// A matrix that is trained with the network.
-    Learned {
-        /// d.
-        dimension: usize,
-    },
-    /// A trained matrix whose rows are images, d = C·H·W, that go through an image branch.
-    Prototype,
-}
-
-impl Embedding {
-    /// Whether it is trained.
-    pub fn is_trained(self) -> bool {
-        match self {
-            Self::Onehot => false,
-            Self::Learned { .. } | Self::Prototype => true,
-        }
-    }
-
-    /// d for so many classes; none where it is the images' size.
-    pub fn dimension(self, classes: usize) -> Option<usize> {
-        match self {
-            Self::Onehot => Some(classes),
-            Self::Learned { dimension } => Some(dimension),
-            Self::Prototype => None,
-        }
-    }
-
-    /// Where it starts unless one says otherwise; one-hot embeddings start as what they stay.
-    pub fn usual_start(self) -> Option<EmbeddingStart> {
-        match self {
-            Self::Onehot => None,
-            Self::Learned { .. } => Some(EmbeddingStart::Orthogonal),
-            Self::Prototype => Some(EmbeddingStart::Prototype),
-        }
-    }
-}
-
-/// What trained class embeddings are before training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EmbeddingStart {
-    /// Orthogonal rows.
-    Orthogonal,
-    /// Random rows.
-    Random,
-    /// An image of each class, given to [`Network::start_embeddings_from`](crate::Network::start_embeddings_from).
-    Prototype,
-}
-
-impl fmt::Display for EmbeddingStart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Orthogonal => "orthogonal",
-            Self::Random => "random",
-            Self::Prototype => "prototype",
-        })
-    }
-}
-
-impl FromStr for EmbeddingStart {
-    type Err = ModelError;
-
-    fn from_str(name: &str) -> Result<Self, ModelError> {
-        match name {
-            "orthogonal" => Ok(Self::Orthogonal),
-            "random" => Ok(Self::Random),
-            "prototype" => Ok(Self::Prototype),
-            _ => Err(ModelError::OutOfRange {
-                name: "embedding-start",
-                expected: "orthogonal, random or prototype".into(),
-                value: name.into(),
-            }),
-        }
-    }
-}
-
-impl fmt::Display for Embedding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Onehot => f.write_str("onehot"),
-            Self::Learned { dimension } => write!(f, "learned:{dimension}"),
-            Self::Prototype => f.write_str("prototype"),
-        }
-    }
-}
-
-impl FromStr for Embedding {
-    type Err = ModelError;
-
-    fn from_str(name: &str) -> Result<Self, ModelError> {
-        match name {
-            "onehot" => return Ok(Self::Onehot),
-            "prototype" => return Ok(Self::Prototype),
-            _ => {}
-        }
-        let dimension = name.strip_prefix("learned:").and_then(|d| d.parse().ok());
-        match dimension.filter(|d| (1..=MAX_DIMENSION).contains(d)) {
-            Some(dimension) => Ok(Self::Learned { dimension }),
-            None => Err(ModelError::OutOfRange {
-                name: "embedding",
-                expected: format!(
-                    "onehot, prototype, or learned:D with D between 1 and {MAX_DIMENSION}"
-                ),
-                value: name.into(),
-            }),
-        }
-    }
-}
-
-impl TryFrom<String> for Embedding {
-    type Error = ModelError;
-
-    fn try_from(name: String) -> Result<Self, ModelError> {
-        name.parse()
-    }
-}
-
-impl From<Embedding> for String {
-    fn from(embedding: Embedding) -> Self {
-        embedding.to_string()
-    }
-}
-
-/// Why a network could not be built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ModelError {
-    /// A setting is outside its range.
-    #[error("{name} must be {expected}, got {value}")]
-    OutOfRange {
-        /// The setting's name, as in the config file.
-        name: &'static str,
-        /// What is allowed.
-        expected: String,
-        /// What was given.
-        value: String,
-    },
-    /// The parameters did not fit the network.
-    #[error(transparent)]
-    Parameters(#[from] ParameterError),
-    /// candle refused.
-    #[error(transparent)]
-    Tensor(#[from] candle_core::Error),
-}
-
-/// A valid description of a network.
+/// The settings of a network, each within its range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkConfig {
     pub(crate) image: ImageShape,
@@ -230,8 +50,9 @@ impl NetworkConfig {
             }
         };
         within("image channels", image.channels, 1, MAX_CHANNELS)?;
-        within("image height", image.height, MIN_SIDE, MAX_SIDE)?;
-        within("image width", image.width, MIN_SIDE, MAX_SIDE)?;
+        let (least, most) = (*ImageShape::SIDES.start(), *ImageShape::SIDES.end());
+        within("image height", image.height, least, most)?;
+        within("image width", image.width, least, most)?;
         within("classes", classes, 2, MAX_CLASSES)?;
         within("steps", needs.blocks, 1, MAX_BLOCKS)?;
         Ok(Self {
@@ -249,7 +70,7 @@ impl NetworkConfig {
         })
     }
 
-    /// Who looks at the image.
+    /// The image encoder of the blocks.
     #[must_use]
     pub fn encoder(mut self, encoder: EncoderKind) -> Self {
         self.encoder = encoder;
@@ -263,7 +84,7 @@ impl NetworkConfig {
         self
     }
 
-    /// What trained class embeddings are before training, if not [`Embedding::usual_start`].
+    /// The values of trained class embeddings before training, instead of [`Embedding::usual_start`].
     #[must_use]
     pub fn embedding_start(mut self, start: EmbeddingStart) -> Self {
         self.embedding_start = Some(start);
@@ -289,6 +110,22 @@ impl NetworkConfig {
     /// d, the length of a class embedding as a vector.
     pub(crate) fn dimension(&self) -> usize {
         self.embedding.dimension(self.classes).unwrap_or_else(|| self.image.pixels())
+    }
+
+    /// The place of the parameters of `part`.
+    pub(crate) fn place<'a>(&self, builder: &'a ParameterBuilder, part: Part) -> Place<'a> {
+        Place::new(builder, part).precision(self.precision).backend(self.backend)
+    }
+
+    pub(crate) fn image_input(&self) -> ImageInput {
+        ImageInput { shape: self.image, padding: self.padding, dropout: self.dropout }
+    }
+
+    pub(crate) fn label_input(&self) -> LabelInput {
+        match self.embedding {
+            Embedding::Onehot | Embedding::Learned { .. } => LabelInput::Vector(self.dimension()),
+            Embedding::Prototype => LabelInput::Image(self.image_input()),
+        }
     }
 
     /// Refuses settings that do not go together.
@@ -321,7 +158,7 @@ impl NetworkConfig {
         }
     }
 
-    /// How the readout's weights start; `None` where there is no readout.
+    /// The readout's weights before training; `None` where there is no readout.
     pub(crate) fn readout(&self) -> Option<ReadoutStart> {
         match self.needs.readout {
             ReadoutLayer::None => None,
@@ -330,22 +167,22 @@ impl NetworkConfig {
         }
     }
 
-    /// What the factors of dense layers' products are rounded to.
+    /// The precision to which the factors of products are rounded.
     #[must_use]
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
     }
 
-    /// Which kernels compute.
+    /// The kernels that compute.
     #[must_use]
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
         self
     }
 
-    /// Rings of zeros round what each convolution of the image branch sees, 0 as in the paper or 1: with 1 a convolution leaves
-    /// height and width as they are.
+    /// The number of rings of zeros around the input of each convolution of the image branch: 0 as in the paper, or 1, with which a
+    /// convolution keeps height and width.
     ///
     /// # Errors
     /// [`ModelError::OutOfRange`] for any other number.

@@ -2,29 +2,56 @@
 //!
 //! Both sides of the figure have the same layers up to the linear one. The left side ends with a batch norm, the right side with ReLU.
 
+use std::ops::RangeInclusive;
+
 use candle_core::{Result, Tensor};
-use noprop_kernels::{Activation, Padding, Pool, conv3x3_stack};
+use noprop_kernels::{Activation, Padding, Pool};
 use noprop_method::{Norm, ParameterError};
+use serde::{Deserialize, Serialize};
 
-use crate::ImageShape;
-use crate::layers::{Conv, Dense, Passes, Place};
+use crate::layers::{Conv, ConvSettings, Dense, Passes, Place};
 
-/// Features of an image, of a label, and of both: the paper's width.
+/// The number of features of an image, of a label, and of both.
 pub(crate) const WIDTH: usize = 256;
 const CHANNELS: [usize; 3] = [32, 64, 128];
 
-/// What an image branch is built for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ImageInput {
+/// The size of a network's images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageShape {
+    /// C: 1 for grey, 3 for colour.
+    pub channels: usize,
+    /// H in pixels.
+    pub height: usize,
+    /// W in pixels.
+    pub width: usize,
+}
+
+impl ImageShape {
+    /// The heights and widths that a network can be built for: smaller ones leave nothing behind the convolutions and poolings, and
+    /// larger ones are a mistake or an attack.
+    pub const SIDES: RangeInclusive<usize> = 16..=1024;
+
+    /// C·H·W.
+    pub fn pixels(self) -> usize {
+        self.channels * self.height * self.width
+    }
+}
+
+/// The settings of an [`ImageBranch`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ImageInput {
+    /// The shape of its images.
     pub shape: ImageShape,
-    /// Of all three convolutions.
+    /// The padding of all three convolutions.
     pub padding: Padding,
+    /// The share of activations that training drops behind each convolution, 0 ≤ rate < 1.
     pub dropout: f64,
 }
 
 impl ImageInput {
-    /// Numbers that the three convolutions leave of an image.
-    pub fn flat(self) -> usize {
+    /// The number of values that the three convolutions leave of an image.
+    pub(crate) fn flat(self) -> usize {
         let [.., channels] = CHANNELS;
         let side = |size: usize| match self.padding {
             Padding::Valid => ((size - 2) / 2 - 4) / 2,
@@ -36,63 +63,67 @@ impl ImageInput {
 
 /// conv 3×3 → 32, ReLU, max pool 2, dropout; conv 3×3 → 64, ReLU, dropout; conv 3×3 → 128, ReLU, max pool 2 (floor),
 /// dropout; flatten; linear → 256; batch norm (Fig. 6, left) or ReLU (right).
-pub(crate) struct ImageBranch {
+pub struct ImageBranch {
     convs: [Conv; 3],
     dense: Dense,
 }
 
 impl ImageBranch {
+    /// The branch with its parameters at `place`: `conv1`, `conv2`, `conv3`, `fc` and, with batch norm, `norm`.
+    ///
+    /// # Errors
+    /// [`ParameterError`] if the parameters cannot be made.
     pub fn new(
         place: &Place<'_>,
         input: ImageInput,
         norm: Norm,
     ) -> std::result::Result<Self, ParameterError> {
         let [c1, c2, c3] = CHANNELS;
-        let sizes = [
-            ((input.shape.channels, c1), Pool::Max2),
-            ((c1, c2), Pool::None),
-            ((c2, c3), Pool::Max2),
-        ];
-        let conv = |layer: usize| {
-            let (channels, pool) = sizes[layer];
-            let place = place.at(&format!("conv{}", layer + 1));
-            Conv::new(&place, channels, pool, input, layer as u64)
+        let ImageInput { shape, padding, dropout } = input;
+        let conv = |name: &str, channels, pool, layer| {
+            let settings = ConvSettings { padding, pool, dropout, layer };
+            Conv::new(&place.at(name), channels, settings)
         };
         Ok(Self {
-            convs: [conv(0)?, conv(1)?, conv(2)?],
+            convs: [
+                conv("conv1", (shape.channels, c1), Pool::Max2, 0)?,
+                conv("conv2", (c1, c2), Pool::None, 1)?,
+                conv("conv3", (c2, c3), Pool::Max2, 2)?,
+            ],
             dense: Dense::new(place, "", (input.flat(), WIDTH), norm, Activation::None)?,
         })
     }
 
     /// [T or 1, N, C, H, W] → [T, N, 256].
+    ///
+    /// # Errors
+    /// candle's, for images of the wrong shape.
     pub fn forward(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
         self.dense.forward(&self.flat(images, passes)?, passes)
     }
 
     /// Sets the running statistics to those of `images` [1, N, C, H, W], for a branch that is never trained.
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
     pub fn calibrate(&self, images: &Tensor) -> Result<()> {
         self.dense.calibrate(&self.flat(images, Passes::Eval)?)
     }
 
-    /// [T or 1, N, C, H, W] → the numbers that the convolutions leave of each image, [T, N, flat].
+    /// [T or 1, N, C, H, W] → the values that the convolutions leave of each image, [T, N, flat].
     fn flat(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
-        let ops = self.convs.iter().map(|conv| conv.op(passes));
-        let ops = ops.collect::<Result<Vec<_>>>()?;
-        let parameters: Vec<_> = self.convs.iter().map(Conv::parameters).collect();
-        // One op for all three: images pass through the layers a few at a time, while they are in cache.
-        conv3x3_stack(&ops, images, &parameters)?.flatten_from(2)
+        Conv::forward_all(&self.convs, images, passes)?.flatten_from(2)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device};
-    use noprop_kernels::Backend;
-    use noprop_method::{ParameterBuilder, ParameterKind, Part, Seed};
+    use noprop_method::{ParameterBuilder, Part, Seed};
 
     use super::*;
 
-    /// A flat size that forgets the padding, or rounds otherwise than the pools do, would be refused by the linear layer.
+    /// The linear layer would refuse a flat size that forgets the padding or is rounded differently from the pools.
     #[test]
     fn every_size_goes_through_with_and_without_padding() {
         let device = Device::Cpu;
@@ -105,14 +136,7 @@ mod tests {
                 let input = ImageInput { shape, padding, dropout: 0.0 };
                 assert_eq!(input.flat(), 128 * positions, "{input:?}");
                 let builder = ParameterBuilder::seeded(Seed(1), &device);
-                let place = Place {
-                    builder: &builder,
-                    part: Part::Encoder,
-                    kind: ParameterKind::Trainable,
-                    prefix: String::new(),
-                    backend: Backend::Auto,
-                    precision: noprop_kernels::Precision::F32,
-                };
+                let place = Place::new(&builder, Part::Encoder);
                 let branch = ImageBranch::new(&place, input, Norm::Batch).unwrap();
                 let images = Tensor::ones((1, 2, 3, height, width), DType::F32, &device).unwrap();
                 assert_eq!(branch.forward(&images, Passes::Eval).unwrap().dims(), [1, 2, WIDTH]);

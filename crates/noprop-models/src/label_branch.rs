@@ -5,13 +5,12 @@ use candle_core::{Result, Tensor};
 use noprop_kernels::Activation;
 use noprop_method::{Norm, ParameterError, StreamKey};
 
-use crate::ImageShape;
-use crate::image_branch::{ImageBranch, ImageInput, WIDTH};
+use crate::image_branch::{ImageBranch, ImageInput, ImageShape, WIDTH};
 use crate::layers::{Dense, Passes, Place};
 
 /// The form of a label embedding.
-#[derive(Clone, Copy)]
-pub(crate) enum LabelInput {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LabelInput {
     /// d numbers.
     Vector(usize),
     /// An image: d = C·H·W.
@@ -19,7 +18,9 @@ pub(crate) enum LabelInput {
 }
 
 /// Label embedding [T, N, d] → features [T, N, 256].
-pub(crate) enum LabelBranch {
+pub struct LabelBranch(Layers);
+
+enum Layers {
     /// With batch norm h = ReLU(BN(FC z)), then h + BN(FC ReLU(BN(FC h))); without, ReLU(FC z).
     Vector { first: Dense, residual: Option<[Dense; 2]> },
     /// The layers of the image branch.
@@ -30,6 +31,10 @@ pub(crate) enum LabelBranch {
 const DROPOUT_KEY: [u64; 2] = [1, 0];
 
 impl LabelBranch {
+    /// The branch with its parameters at `place`.
+    ///
+    /// # Errors
+    /// [`ParameterError`] if the parameters cannot be made.
     pub fn new(
         place: &Place<'_>,
         input: LabelInput,
@@ -39,7 +44,7 @@ impl LabelBranch {
             LabelInput::Vector(d) => d,
             LabelInput::Image(input) => {
                 let branch = Box::new(ImageBranch::new(&place.at("image"), input, norm)?);
-                return Ok(Self::Image { branch, shape: input.shape });
+                return Ok(Self(Layers::Image { branch, shape: input.shape }));
             }
         };
         let dense = |layer: &str, inputs, activation| {
@@ -52,13 +57,16 @@ impl LabelBranch {
             }
             Norm::None => None,
         };
-        Ok(Self::Vector { first, residual })
+        Ok(Self(Layers::Vector { first, residual }))
     }
 
     /// [T, N, d] → [T, N, 256].
+    ///
+    /// # Errors
+    /// candle's, for tensors of the wrong shape.
     pub fn forward(&self, z: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
-        match self {
-            Self::Vector { first, residual } => {
+        match &self.0 {
+            Layers::Vector { first, residual } => {
                 let h = first.forward(z, passes)?;
                 match residual {
                     Some([inner, outer]) => {
@@ -68,7 +76,7 @@ impl LabelBranch {
                     None => Ok(h),
                 }
             }
-            Self::Image { branch, shape } => {
+            Layers::Image { branch, shape } => {
                 let (blocks, rows, _) = z.dims3()?;
                 let images =
                     z.reshape((blocks, rows, shape.channels, shape.height, shape.width))?;

@@ -1,32 +1,82 @@
-//! Layers with named, seeded parameters, each a thin wrapper over one fused op.
+//! Layers over the fused ops, with named and seeded parameters: what the paper's networks are made of, for other networks as well.
 //!
-//! The ops take a leading block dimension T, and so do the layers: 1 for a block alone, as many as there are for all blocks side by
-//! side.
+//! A layer holds one block, or blocks 1..=T of a network for training them in one call. Hence all tensors have a leading block
+//! dimension T, which is 1 for one block. Layers of candle-nn can stand beside them, built through
+//! [`ParameterBuilder::var_builder`](noprop_method::ParameterBuilder::var_builder).
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use noprop_method::{Norm, ParameterBuilder, Part, Seed};
+//! use noprop_models::layers::{Activation, Dense, Passes, Place};
+//!
+//! let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+//! let block = Place::new(&source, Part::Block(1));
+//! // Parameters block.1.fc1.weight, block.1.norm1.gamma and so on.
+//! let dense = Dense::new(&block, "1", (784, 64), Norm::Batch, Activation::Relu)?;
+//! let x = Tensor::zeros((1, 32, 784), DType::F32, &Device::Cpu)?;
+//! assert_eq!(dense.forward(&x, Passes::Eval)?.dims(), [1, 32, 64]);
+//! # Ok::<(), candle_core::Error>(())
+//! ```
 
 use candle_core::{Result, Tensor, Var};
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, batch_norm,
-    follow_statistics, linear, linear_act, linear_joined,
+    BatchNormMode, BatchNormOutput, Conv3x3, Dropout, batch_norm, conv3x3_stack, follow_statistics,
+    linear, linear_act, linear_joined,
 };
-use noprop_method::{
-    Init, Norm, ParameterBuilder, ParameterError, ParameterKind, Part, Pass, StreamKey,
-};
+use noprop_method::{Init, Norm, ParameterBuilder, ParameterError, ParameterKind, Part, Pass};
 
-use crate::image_branch::ImageInput;
+pub use noprop_kernels::{Activation, Backend, Padding, Pool, Precision};
+pub use noprop_method::StreamKey;
 
-/// Where a layer's parameters are made and under which name.
+pub use crate::pooling::max_pool2d;
+
+/// The place where a layer's parameters are made: their part, the beginning of their names, and how their layer computes.
 #[derive(Clone)]
-pub(crate) struct Place<'a> {
-    pub builder: &'a ParameterBuilder,
-    pub part: Part,
-    pub kind: ParameterKind,
-    pub prefix: String,
-    pub precision: Precision,
-    pub backend: Backend,
+pub struct Place<'a> {
+    builder: &'a ParameterBuilder,
+    part: Part,
+    kind: ParameterKind,
+    prefix: String,
+    precision: Precision,
+    backend: Backend,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// The place of trainable parameters of `part`, computed in f32 by the fastest kernels.
+    pub fn new(builder: &'a ParameterBuilder, part: Part) -> Self {
+        Self {
+            builder,
+            part,
+            kind: ParameterKind::Trainable,
+            prefix: String::new(),
+            precision: Precision::F32,
+            backend: Backend::Auto,
+        }
+    }
+
+    /// The same place for parameters that are never trained: [`ParameterKind::Buffer`].
+    #[must_use]
+    pub fn frozen(mut self) -> Self {
+        self.kind = ParameterKind::Buffer;
+        self
+    }
+
+    /// The same place with products of this precision.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// The same place with these kernels.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
     /// The same place, one name further in.
+    #[must_use]
     pub fn at(&self, name: &str) -> Self {
         let prefix = if self.prefix.is_empty() {
             name.to_owned()
@@ -42,22 +92,32 @@ impl Place<'_> {
         shape: &[usize],
         init: Init,
     ) -> std::result::Result<Tensor, ParameterError> {
-        let full = self.at(name).prefix;
         match self.kind {
-            ParameterKind::Trainable => self.builder.trainable(self.part, &full, shape, init),
-            ParameterKind::Buffer => self
-                .builder
-                .buffer(self.part, &full, shape, init)
-                .map(|var| var.as_detached_tensor()),
+            ParameterKind::Trainable => {
+                self.builder.trainable(self.part, &self.at(name).prefix, shape, init)
+            }
+            ParameterKind::Buffer => {
+                self.buffer(name, shape, init).map(|var| var.as_detached_tensor())
+            }
         }
+    }
+
+    fn buffer(
+        &self,
+        name: &str,
+        shape: &[usize],
+        init: Init,
+    ) -> std::result::Result<Var, ParameterError> {
+        self.builder.buffer(self.part, &self.at(name).prefix, shape, init)
     }
 }
 
-/// [`Pass`] for several blocks.
-#[derive(Clone, Copy)]
-pub(crate) enum Passes<'a> {
-    /// Training, with a stream of dropout a block.
+/// [`Pass`] for the T blocks of a layer.
+#[derive(Debug, Clone, Copy)]
+pub enum Passes<'a> {
+    /// Training: batch statistics, and dropout drawn from a stream a block.
     Train(&'a [StreamKey]),
+    /// Evaluation: running statistics, no dropout.
     Eval,
 }
 
@@ -70,66 +130,82 @@ impl<'a> From<&'a Pass> for Passes<'a> {
     }
 }
 
+/// The settings of a [`Conv`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ConvSettings {
+    /// Zeros around the image.
+    pub padding: Padding,
+    /// The pooling behind ReLU.
+    pub pool: Pool,
+    /// The share of activations that training drops, 0 ≤ rate < 1.
+    pub dropout: f64,
+    /// The number of the layer among those of its block: layers with different numbers drop different activations.
+    pub layer: u64,
+}
+
 /// A 3×3 convolution, then ReLU, optional 2×2 max pool and dropout.
-pub(crate) struct Conv {
+pub struct Conv {
     weight: Tensor,
     bias: Tensor,
-    padding: Padding,
-    pool: Pool,
-    dropout: f64,
-    /// Tells this layer's dropout from the others' of its block.
-    layer: u64,
+    settings: ConvSettings,
     precision: Precision,
     backend: Backend,
 }
 
 impl Conv {
+    /// A convolution from `inputs` to `outputs` channels.
+    ///
+    /// # Errors
+    /// [`ParameterError`] if the parameters cannot be made.
     pub fn new(
         place: &Place<'_>,
         (inputs, outputs): (usize, usize),
-        pool: Pool,
-        image: ImageInput,
-        layer: u64,
+        settings: ConvSettings,
     ) -> std::result::Result<Self, ParameterError> {
         let init = Init::FanIn(inputs * 9);
         Ok(Self {
             weight: place.parameter("weight", &[1, outputs, inputs, 3, 3], init)?,
             bias: place.parameter("bias", &[1, outputs], init)?,
-            padding: image.padding,
-            pool,
-            dropout: image.dropout,
-            layer,
+            settings,
             precision: place.precision,
             backend: place.backend,
         })
     }
 
-    /// The layer as an op of one pass.
-    pub fn op(&self, passes: Passes<'_>) -> Result<Conv3x3> {
+    /// [T or 1, N, Ci, H, W] → [T, N, Co, H', W'].
+    ///
+    /// # Errors
+    /// candle's, for tensors of the wrong shape.
+    pub fn forward(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
+        Self::forward_all(std::slice::from_ref(self), images, passes)
+    }
+
+    /// The same through several layers in one op: images pass through all of them a few at a time, while they are in cache.
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
+    pub fn forward_all(convs: &[Self], images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
+        let ops = convs.iter().map(|conv| conv.op(passes)).collect::<Result<Vec<_>>>()?;
+        let parameters: Vec<_> =
+            convs.iter().map(|conv| (conv.weight.clone(), conv.bias.clone())).collect();
+        Ok(conv3x3_stack(&ops, images, &parameters)?)
+    }
+
+    fn op(&self, passes: Passes<'_>) -> Result<Conv3x3> {
+        let ConvSettings { padding, pool, dropout, layer } = self.settings;
         let dropout = match passes {
-            Passes::Train(keys) if self.dropout > 0.0 => {
-                let own = |key: &StreamKey| StreamKey::derive(key.0, &[self.layer]);
-                Some(Dropout::new(self.dropout, keys.iter().map(own).collect())?)
+            Passes::Train(keys) if dropout > 0.0 => {
+                let own = |key: &StreamKey| StreamKey::derive(key.0, &[layer]);
+                Some(Dropout::new(dropout, keys.iter().map(own).collect())?)
             }
             Passes::Train(_) | Passes::Eval => None,
         };
-        Ok(Conv3x3 {
-            padding: self.padding,
-            pool: self.pool,
-            dropout,
-            precision: self.precision,
-            backend: self.backend,
-        })
-    }
-
-    /// Weight [T, Co, Ci, 3, 3] and bias [T, Co].
-    pub fn parameters(&self) -> (Tensor, Tensor) {
-        (self.weight.clone(), self.bias.clone())
+        Ok(Conv3x3 { padding, pool, dropout, precision: self.precision, backend: self.backend })
     }
 }
 
 /// y = x Wᵀ + b.
-pub(crate) struct Linear {
+pub struct Linear {
     weight: Tensor,
     bias: Tensor,
     precision: Precision,
@@ -137,6 +213,10 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
+    /// A layer that starts from [`Init::FanIn`].
+    ///
+    /// # Errors
+    /// [`ParameterError`] if the parameters cannot be made.
     pub fn new(
         place: &Place<'_>,
         inputs: usize,
@@ -145,7 +225,10 @@ impl Linear {
         Self::starting_from(place, inputs, outputs, Init::FanIn(inputs))
     }
 
-    /// The same with initial values of its own.
+    /// The same with other initial values.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
     pub fn starting_from(
         place: &Place<'_>,
         inputs: usize,
@@ -161,28 +244,37 @@ impl Linear {
     }
 
     /// [T or 1, N, I] → [T, N, O].
+    ///
+    /// # Errors
+    /// candle's, for tensors of the wrong shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(linear(x, &self.weight, &self.bias, self.precision, self.backend)?)
     }
 
     /// [T or 1, N, I] → [T, N, O], then ReLU.
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
         let act = Activation::Relu;
         Ok(linear_act(x, &self.weight, &self.bias, act, self.precision, self.backend)?)
     }
 
-    /// [T or 1, N, I₁] and [T, N, I₂] side by side → [T, N, O]; no gradient is made for a `first` that is data.
+    /// [T or 1, N, I₁] and [T, N, I₂] concatenated → [T, N, O]. No gradient is made for a `first` that is data.
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
     pub fn forward_joined(&self, first: &Tensor, x: &Tensor) -> Result<Tensor> {
         Ok(linear_joined(first, x, &self.weight, &self.bias, self.precision, self.backend)?)
     }
 }
 
-/// How fast running statistics follow the batch's.
+/// The share of the batch's statistics in the new running ones.
 const MOMENTUM: f64 = 0.1;
 const EPSILON: f64 = 1e-5;
 
 /// Batch norm over the rows, then an activation.
-pub(crate) struct BatchNorm {
+pub struct BatchNorm {
     gamma: Tensor,
     beta: Tensor,
     mean: Var,
@@ -191,68 +283,71 @@ pub(crate) struct BatchNorm {
     backend: Backend,
 }
 
-/// Where a batch norm's statistics come from and go to.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Statistics {
-    /// Normalise by the batch; let the running ones follow with this share.
-    Batch { momentum: f64 },
-    /// Normalise by the running ones.
-    Running,
-}
-
-impl From<Passes<'_>> for Statistics {
-    fn from(passes: Passes<'_>) -> Self {
-        match passes {
-            Passes::Train(_) => Self::Batch { momentum: MOMENTUM },
-            Passes::Eval => Self::Running,
-        }
-    }
-}
-
 impl BatchNorm {
+    /// Starts as the identity, but for the normalisation.
+    ///
+    /// # Errors
+    /// [`ParameterError`] if the parameters cannot be made.
     pub fn new(
         place: &Place<'_>,
         features: usize,
         activation: Activation,
     ) -> std::result::Result<Self, ParameterError> {
-        let running = |name, value| {
-            let name = place.at(name).prefix;
-            let init = Init::Constant(value);
-            place.builder.buffer(place.part, &name, (1, features), init)
-        };
+        let shape = [1, features];
         Ok(Self {
-            gamma: place.parameter("gamma", &[1, features], Init::Constant(1.0))?,
-            beta: place.parameter("beta", &[1, features], Init::Constant(0.0))?,
-            mean: running("mean", 0.0)?,
-            var: running("var", 1.0)?,
+            gamma: place.parameter("gamma", &shape, Init::Constant(1.0))?,
+            beta: place.parameter("beta", &shape, Init::Constant(0.0))?,
+            mean: place.buffer("mean", &shape, Init::Constant(0.0))?,
+            var: place.buffer("var", &shape, Init::Constant(1.0))?,
             activation,
             backend: place.backend,
         })
     }
 
-    /// [T, N, F] → [T, N, F].
-    pub fn forward(&self, x: &Tensor, statistics: Statistics) -> Result<Tensor> {
-        let mode = match statistics {
-            Statistics::Batch { .. } => BatchNormMode::Train,
-            Statistics::Running => BatchNormMode::Eval { mean: &self.mean, var: &self.var },
-        };
-        let out =
-            batch_norm(x, &self.gamma, &self.beta, EPSILON, mode, self.activation, self.backend)?;
-        if let Statistics::Batch { momentum } = statistics {
-            follow_statistics((&self.mean, &self.var), &out, x.dim(1)?, momentum)?;
+    /// [T, N, F] → [T, N, F]. In training the running statistics follow the batch's.
+    ///
+    /// # Errors
+    /// candle's, for tensors of the wrong shape.
+    pub fn forward(&self, x: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
+        match passes {
+            Passes::Train(_) => self.by_batch(x, MOMENTUM),
+            Passes::Eval => {
+                Ok(self.normed(x, BatchNormMode::Eval { mean: &self.mean, var: &self.var })?.y)
+            }
         }
+    }
+
+    /// Sets the running statistics to those of `x` [T, N, F], for a layer that is never trained.
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
+    pub fn calibrate(&self, x: &Tensor) -> Result<()> {
+        self.by_batch(x, 1.0).map(|_| ())
+    }
+
+    fn by_batch(&self, x: &Tensor, momentum: f64) -> Result<Tensor> {
+        let out = self.normed(x, BatchNormMode::Train)?;
+        follow_statistics((&self.mean, &self.var), &out, x.dim(1)?, momentum)?;
         Ok(out.y)
+    }
+
+    fn normed(&self, x: &Tensor, mode: BatchNormMode<'_>) -> Result<BatchNormOutput> {
+        let (activation, backend) = (self.activation, self.backend);
+        Ok(batch_norm(x, &self.gamma, &self.beta, EPSILON, mode, activation, backend)?)
     }
 }
 
 /// A linear layer `fc`, then a batch norm `norm` with an activation, or ReLU alone.
-pub(crate) struct Dense {
+pub struct Dense {
     linear: Linear,
     norm: Option<BatchNorm>,
 }
 
 impl Dense {
-    /// `layer` ends both names. `activation` is that of the batch norm.
+    /// A layer with the names `fc` and `norm`, followed by `layer`. `activation` is that of the batch norm.
+    ///
+    /// # Errors
+    /// [`ParameterError`] if the parameters cannot be made.
     pub fn new(
         place: &Place<'_>,
         layer: &str,
@@ -271,27 +366,36 @@ impl Dense {
     }
 
     /// [T or 1, N, I] → [T, N, O].
+    ///
+    /// # Errors
+    /// candle's, for tensors of the wrong shape.
     pub fn forward(&self, x: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
         match &self.norm {
-            Some(norm) => norm.forward(&self.linear.forward(x)?, passes.into()),
+            Some(norm) => norm.forward(&self.linear.forward(x)?, passes),
             None => self.linear.forward_relu(x),
         }
     }
 
-    /// [T or 1, N, I₁] and [T, N, I₂] side by side → [T, N, O], as [`Linear::forward_joined`].
+    /// [T or 1, N, I₁] and [T, N, I₂] concatenated → [T, N, O], as [`Linear::forward_joined`].
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
     pub fn forward_joined(&self, first: &Tensor, x: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
         let x = self.linear.forward_joined(first, x)?;
         match &self.norm {
-            Some(norm) => norm.forward(&x, passes.into()),
+            Some(norm) => norm.forward(&x, passes),
             None => x.relu(),
         }
     }
 
-    /// Sets the running statistics of the batch norm to those for `x` [1, N, I].
+    /// Sets the running statistics of the batch norm, if there is one, to those for `x` [T, N, I].
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
     pub fn calibrate(&self, x: &Tensor) -> Result<()> {
-        if let Some(norm) = &self.norm {
-            norm.forward(&self.linear.forward(x)?, Statistics::Batch { momentum: 1.0 })?;
+        match &self.norm {
+            Some(norm) => norm.calibrate(&self.linear.forward(x)?),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

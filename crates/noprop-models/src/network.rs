@@ -2,13 +2,12 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 use noprop_method::{
-    BlockInput, Denoiser, EncoderKind, Init, LearnedSchedule, Mixing, ParameterBuilder,
-    ParameterKind, Parameters, Part, Pass, ReadoutStart, ScheduleSource, StackedBlocks, TimeInput,
+    BlockInput, Denoiser, EncoderKind, Init, LearnedSchedule, Mixing, ParameterBuilder, Parameters,
+    Part, Pass, ReadoutStart, ScheduleSource, StackedBlocks, TimeInput,
 };
 
 use crate::head::Head;
-use crate::image_branch::{ImageBranch, ImageInput};
-use crate::label_branch::LabelInput;
+use crate::image_branch::ImageBranch;
 use crate::layers::{Linear, Passes, Place};
 use crate::stacked::Stacked;
 use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig};
@@ -18,22 +17,22 @@ use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig};
 /// Parameters are named after the part they belong to: `block.3.image.conv1.weight`, `encoder.image.conv1.weight`,
 /// `readout.weight`.
 pub struct Network {
-    /// One for a shared or frozen encoder, else one a block.
+    /// One for a shared or frozen encoder, otherwise one for each block.
     image_branches: Vec<ImageBranch>,
     heads: Vec<Head>,
     readout: Option<Linear>,
     schedule: Option<LearnedSchedule>,
-    /// One a block, or none.
+    /// w_t of every block where the method needs them, otherwise none.
     mix: Vec<Tensor>,
     class_embeddings: Tensor,
-    /// What prototypes were before training.
+    /// Embeddings that are images, as they were before training.
     first_embeddings: Option<Var>,
     parameters: Parameters,
-    /// What it was built by.
+    /// The settings it was built from.
     config: NetworkConfig,
 }
 
-/// w_t before training: a block's guess makes tanh(0.5) = 0.46 of what goes on.
+/// w_t before training: a block's guess makes up tanh(0.5) = 0.46 of z_t.
 const MIX: f32 = 0.5;
 
 impl Network {
@@ -47,51 +46,40 @@ impl Network {
         source: ParameterBuilder,
     ) -> std::result::Result<Self, ModelError> {
         config.check()?;
-        let place = |part, kind| Place {
-            builder: &source,
-            part,
-            kind,
-            prefix: String::new(),
-            precision: config.precision,
-            backend: config.backend,
-        };
-        let image =
-            ImageInput { shape: config.image, padding: config.padding, dropout: config.dropout };
-        let image_branch = |part, kind| {
-            let place = place(part, kind).at("image");
-            ImageBranch::new(&place, image, config.needs.norm)
+        let place = |part| config.place(&source, part);
+        let image_branch = |place: Place<'_>| {
+            ImageBranch::new(&place.at("image"), config.image_input(), config.needs.norm)
         };
         let class_embeddings = class_embeddings(config, &source)?;
         let dimension = config.dimension();
         let shape = (config.classes, dimension);
-        let (first_embeddings, input) = match config.embedding {
-            Embedding::Onehot | Embedding::Learned { .. } => (None, LabelInput::Vector(dimension)),
+        let first_embeddings = match config.embedding {
+            Embedding::Onehot | Embedding::Learned { .. } => None,
             Embedding::Prototype => {
                 let first = source.buffer(Part::Embedding, "start", shape, Init::Constant(0.0))?;
                 if source.is_fresh() {
                     first.set(&class_embeddings.detach())?;
                 }
-                (Some(first), LabelInput::Image(image))
+                Some(first)
             }
         };
         let mut image_branches = Vec::new();
         match config.encoder {
             EncoderKind::PerBlock => {}
             EncoderKind::Shared => {
-                image_branches.push(image_branch(Part::Encoder, ParameterKind::Trainable)?);
+                image_branches.push(image_branch(place(Part::Encoder))?);
             }
             EncoderKind::Frozen => {
-                image_branches.push(image_branch(Part::Encoder, ParameterKind::Buffer)?);
+                image_branches.push(image_branch(place(Part::Encoder).frozen())?);
             }
         }
         let mut heads = Vec::with_capacity(config.needs.blocks);
         for t in 1..=config.needs.blocks {
-            let part = Part::Block(t);
+            let place = place(Part::Block(t));
             if config.encoder == EncoderKind::PerBlock {
-                image_branches.push(image_branch(part, ParameterKind::Trainable)?);
+                image_branches.push(image_branch(place.clone())?);
             }
-            let place = place(part, ParameterKind::Trainable);
-            heads.push(Head::new(&place, input, config.classes, &config.needs)?);
+            heads.push(Head::new(&place, config.label_input(), config.classes, &config.needs)?);
         }
         let mix = match config.needs.mixing {
             Mixing::Method => Vec::new(),
@@ -108,8 +96,7 @@ impl Network {
                     // The rows along the embeddings are set when all parameters are there; the bias stays random.
                     ReadoutStart::Random | ReadoutStart::AlongEmbeddings => Init::FanIn(dimension),
                 };
-                let place = place(Part::Readout, ParameterKind::Trainable);
-                Some(Linear::starting_from(&place, dimension, config.classes, init)?)
+                Some(Linear::starting_from(&place(Part::Readout), dimension, config.classes, init)?)
             }
         };
         let schedule = match config.needs.schedule {
@@ -137,11 +124,11 @@ impl Network {
     /// Sets trained class embeddings to `rows` [classes, d], once, before training: for [`EmbeddingStart::Prototype`].
     ///
     /// # Errors
-    /// candle's, for another shape, or where embeddings are not trained.
+    /// candle's, for another shape or where embeddings are not trained.
     pub fn start_embeddings_from(&self, rows: &Tensor) -> Result<()> {
         let trained = self.parameters.trainable(&[Part::Embedding]).next();
         let Some(parameter) = trained else {
-            candle_core::bail!("one-hot embeddings start from nothing else");
+            candle_core::bail!("one-hot embeddings are fixed");
         };
         parameter.var.set(rows)?;
         match &self.first_embeddings {
@@ -150,13 +137,13 @@ impl Network {
         }
     }
 
-    /// What class embeddings that are images were before training, [classes, C·H·W].
+    /// Class embeddings that are images, as they were before training: [classes, C·H·W].
     pub fn first_embeddings(&self) -> Option<Tensor> {
         self.first_embeddings.as_ref().map(Var::as_detached_tensor)
     }
 
-    /// Sets the running statistics of a frozen encoder to those of `images` [N, C, H, W], once, before training: an
-    /// encoder that is never trained would otherwise normalise by statistics it never saw. Any other encoder is left alone.
+    /// Sets the running statistics of a frozen encoder to those of `images` [N, C, H, W], once, before training: an encoder that is
+    /// never trained would otherwise normalise by the statistics of no images. Any other encoder stays as it is.
     ///
     /// # Errors
     /// candle's, for images of the wrong shape.
@@ -181,7 +168,7 @@ fn class_embeddings(
         }
         Some(EmbeddingStart::Orthogonal) => Init::Orthogonal(length),
         Some(EmbeddingStart::Random) => Init::Random(length),
-        // The images are yet to come.
+        // The images are set later.
         Some(EmbeddingStart::Prototype) => Init::Constant(0.0),
     };
     let shape = (config.classes, config.dimension());
@@ -196,7 +183,7 @@ fn start_readout_from(
 ) -> Result<()> {
     let start = config.embedding_start.or(config.embedding.usual_start());
     if start == Some(EmbeddingStart::Prototype) {
-        // They are not known yet, and long enough for any readout to be moved soon.
+        // They are not known yet, and so long that any readout soon moves.
         return Ok(());
     }
     let mut readout = parameters.trainable(&[Part::Readout]);
@@ -232,7 +219,7 @@ impl Denoiser for Network {
             (EncoderKind::Shared, _) => (0, pass),
             (EncoderKind::PerBlock, Part::Block(t)) => (t.wrapping_sub(1), pass),
             (EncoderKind::PerBlock, other) => {
-                candle_core::bail!("{other} has no image branch: every block has its own")
+                candle_core::bail!("{other} has no image branch: each block has one")
             }
         };
         match self.image_branches.get(branch) {
@@ -284,7 +271,7 @@ mod tests {
     use super::*;
     use crate::ImageShape;
 
-    /// A class that the readout answers nowhere among the embeddings is learned late or never.
+    /// A class that is the readout's answer to no embedding is learned late or never.
     #[test]
     fn the_baselines_readout_starts_with_an_answer_for_every_class() {
         let image = ImageShape { channels: 1, height: 28, width: 28 };

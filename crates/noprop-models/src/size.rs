@@ -10,17 +10,17 @@ use crate::{Embedding, EmbeddingStart, ImageShape, ModelError, Network, NetworkC
 const NUMBER: u64 = 4;
 /// A parameter and Adam's two moments of it.
 const COPIES: u64 = 3;
-/// Numbers that an image branch keeps for its backward pass, for each pixel of an image: the outputs of the three convolutions and
-/// what the copies between them need.
+/// Values that an image branch keeps for its backward pass, for each pixel of an image: the outputs of the three convolutions and
+/// the copies between them.
 const KEPT_A_PIXEL: u64 = 120;
-/// Numbers that the layers behind an image branch keep, for each image.
+/// Values that the layers behind an image branch keep, for each image.
 const KEPT_BY_HEAD: u64 = 8_000;
 
 impl NetworkConfig {
-    /// The numbers in all parameters of this network.
+    /// The number of values in all parameters of this network.
     ///
-    /// They are counted on networks of one block and of two for the smallest images, and only what grows with images and blocks is
-    /// added, so that no memory is taken.
+    /// Networks of one block and of two are built for the smallest images and counted, and the growth with images and blocks is
+    /// added, so that no memory of this network's size is taken.
     ///
     /// # Errors
     /// [`ModelError`] for settings that do not go together.
@@ -51,7 +51,7 @@ impl NetworkConfig {
         Ok(count)
     }
 
-    /// Bytes that the weights of a training take, with their moments.
+    /// The bytes of a training's weights and of their moments.
     ///
     /// # Errors
     /// As for [`Self::count_parameters`].
@@ -59,7 +59,7 @@ impl NetworkConfig {
         Ok(self.count_parameters()? * COPIES * NUMBER)
     }
 
-    /// Bytes, roughly, that a step with `batch` images keeps for its backward passes, with `at_once` blocks in training at a time.
+    /// The bytes, roughly, that a step with `batch` images keeps for its backward passes while `at_once` blocks are trained at a time.
     pub fn step_bytes(&self, batch: usize, at_once: usize) -> u64 {
         let pixels = (self.image.height * self.image.width) as u64;
         let at_once = at_once.min(self.needs.blocks) as u64;
@@ -81,7 +81,7 @@ impl NetworkConfig {
     }
 
     fn flat(&self, shape: ImageShape) -> u64 {
-        ImageInput { shape, padding: self.padding, dropout: 0.0 }.flat() as u64
+        ImageInput { shape, ..self.image_input() }.flat() as u64
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// An estimate that forgets a branch would let a training begin that cannot end.
+    /// An estimate that forgets a branch would let a training begin that runs out of memory.
     #[test]
     fn counts_what_is_built() {
         let image = ImageShape { channels: 3, height: 20, width: 30 };
@@ -112,7 +112,7 @@ mod tests {
         }
     }
 
-    /// A thousand blocks for the largest images are counted, not built.
+    /// A thousand blocks for the largest images are counted without being built.
     #[test]
     fn a_network_that_no_machine_holds_is_counted() {
         let image = ImageShape { channels: 3, height: 1024, width: 1024 };

@@ -22,7 +22,7 @@ use noprop_method::{
     ParameterKind, Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
-use noprop_train::{TrainConfig, Trainer, Unit, peak_memory_bytes, write_weights};
+use noprop_train::{TrainConfig, Trainer, Unit, peak_memory_bytes, save_weights};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -211,15 +211,7 @@ fn times(count: usize, mut work: impl FnMut() -> Result<()>) -> Result<Value> {
 }
 
 fn share(folder: &std::path::Path, network: &Network, train: &Split, test: &Split) -> Result<()> {
-    let tensors: Vec<_> = network
-        .parameters()
-        .iter()
-        .map(|parameter| {
-            let values = parameter.var.as_detached_tensor().to_device(&Device::Cpu)?;
-            Ok((parameter.name.clone(), values))
-        })
-        .collect::<Result<_>>()?;
-    write_weights(&folder.join("weights.safetensors"), &tensors, "")?;
+    save_weights(&folder.join("weights.safetensors"), network.parameters())?;
     let bytes = |split: &Split| -> Result<Tensor> {
         Ok(((split.images()? * 255.0)?.round()?).to_dtype(DType::U8)?.to_device(&Device::Cpu)?)
     };

@@ -9,6 +9,7 @@ mod independence;
 mod killed;
 mod methods;
 mod order;
+mod own_network;
 mod saving;
 mod support;
 mod trainer;

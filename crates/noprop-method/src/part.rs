@@ -1,0 +1,132 @@
+//! The parts of a network, and the names that stand for them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::MethodError;
+
+/// The part of a network that a parameter belongs to. A parameter's name begins with it: `block.3.fc.weight`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Part {
+    /// The image encoder that all blocks share.
+    Encoder,
+    /// The matrix of class embeddings.
+    Embedding,
+    /// A noise schedule that is learned.
+    Schedule,
+    /// Block t, counted from 1.
+    Block(usize),
+    /// The layer from z_T to class logits.
+    Readout,
+}
+
+impl Part {
+    /// Splits the full name of a parameter into its part and the rest: `block.3.fc.weight` into block 3 and `fc.weight`.
+    ///
+    /// Returns `None` where the name begins with no part, or where nothing follows it.
+    pub fn parse(name: &str) -> Option<(Self, &str)> {
+        let (word, rest) = name.split_once('.')?;
+        let (part, rest) = match word {
+            "block" => {
+                let (number, rest) = rest.split_once('.')?;
+                let part = Self::Block(number.parse().ok().filter(|&block| block > 0)?);
+                // One spelling only: a name such as `block.03` would be stored under another.
+                (part.to_string().strip_prefix("block.") == Some(number)).then_some((part, rest))?
+            }
+            "encoder" => (Self::Encoder, rest),
+            "embedding" => (Self::Embedding, rest),
+            "schedule" => (Self::Schedule, rest),
+            "readout" => (Self::Readout, rest),
+            _ => return None,
+        };
+        (!rest.is_empty()).then_some((part, rest))
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encoder => f.write_str("encoder"),
+            Self::Embedding => f.write_str("embedding"),
+            Self::Schedule => f.write_str("schedule"),
+            Self::Block(t) => write!(f, "block.{t}"),
+            Self::Readout => f.write_str("readout"),
+        }
+    }
+}
+
+impl FromStr for Part {
+    type Err = MethodError;
+
+    fn from_str(name: &str) -> Result<Self, MethodError> {
+        match Self::parse(&format!("{name}._")) {
+            Some((part, "_")) => Ok(part),
+            _ => Err(MethodError::UnknownName {
+                what: "part",
+                name: name.into(),
+                known: "encoder, embedding, schedule, block.T with T from 1, readout",
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for Part {
+    type Error = MethodError;
+
+    fn try_from(name: String) -> Result<Self, MethodError> {
+        name.parse()
+    }
+}
+
+impl From<Part> for String {
+    fn from(part: Part) -> Self {
+        part.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A part that was read back as another would train, or restore, the wrong parameters.
+    #[test]
+    fn a_part_parses_as_it_prints() {
+        let blocks = [1, 2, 10, 1000].map(Part::Block);
+        for part in [Part::Encoder, Part::Embedding, Part::Schedule, Part::Readout]
+            .into_iter()
+            .chain(blocks)
+        {
+            assert_eq!(part.to_string().parse::<Part>().unwrap(), part);
+            assert_eq!(Part::parse(&format!("{part}.a.b")), Some((part, "a.b")));
+        }
+    }
+
+    #[test]
+    fn names_without_a_part_are_refused() {
+        for name in [
+            "fc.weight",
+            "block",
+            "block.1",
+            "block.0.a",
+            "block.01.a",
+            "block.+1.a",
+            "block.-1.a",
+            "block.x.a",
+            "blocks.1.a",
+            "encoder",
+            "encoder.",
+            "Encoder.a",
+            "",
+            ".",
+            "block.1.",
+        ] {
+            assert_eq!(Part::parse(name), None, "{name}");
+        }
+        for name in ["encoder.a", "block.0", "block", "block.1.a", ""] {
+            assert!(name.parse::<Part>().is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Errors.
+
+use noprop_method::ParameterError;
+
+/// A failure to describe or build a network.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A setting is outside its range.
+    #[error("{name} must be {expected}, got {value}")]
+    OutOfRange {
+        /// The setting's name, as in the config file.
+        name: &'static str,
+        /// The values that are allowed.
+        expected: String,
+        /// The value that was given.
+        value: String,
+    },
+    /// The parameters did not fit the network.
+    #[error(transparent)]
+    Parameters(#[from] ParameterError),
+    /// candle refused.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}

@@ -1,0 +1,145 @@
+//! The examples of networks that are not noprop's: they learn, they are resumed to the bit, and their weights are saved and loaded.
+
+use std::fs;
+use std::path::Path;
+
+use self::own_network::SmallCnn;
+use self::var_map::Dense;
+use crate::support::{few_images, go_on};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarMap;
+use noprop_data::{Dataset, Split};
+use noprop_method::{Denoiser, Method, ParameterBuilder, Parameters, Sampler, SamplerKind, Seed};
+use noprop_train::{
+    Existing, Outcome, RunDirectory, TrainConfig, Trainer, WeightsError, evaluate, load_weights,
+    save_weights,
+};
+
+#[path = "../../examples/own_network.rs"]
+#[expect(dead_code, reason = "an example's main")]
+mod own_network;
+#[path = "../../examples/var_map.rs"]
+#[expect(dead_code, reason = "an example's main")]
+mod var_map;
+
+fn cnn(seed: u64) -> SmallCnn {
+    SmallCnn::new(ParameterBuilder::seeded(Seed(seed), &Device::Cpu)).unwrap()
+}
+
+fn train(network: &dyn Denoiser, objective: &dyn Method, images: &Split, steps: u32) {
+    let config = TrainConfig { batch_size: 64, ..TrainConfig::default() };
+    let mut trainer = Trainer::new(network, objective, images, config, Seed(1)).unwrap();
+    trainer.steps(steps).unwrap();
+}
+
+fn accuracy(network: &dyn Denoiser, objective: &dyn Method, images: &Split) -> f64 {
+    evaluate(network, objective, images, &Sampler::once(SamplerKind::Mean)).unwrap().accuracy()
+}
+
+/// The bytes of all parameters by name.
+fn values(parameters: &Parameters) -> Vec<(String, Vec<u32>)> {
+    let bits = |tensor: &Tensor| {
+        let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        values.into_iter().map(f32::to_bits).collect()
+    };
+    parameters.tensors().iter().map(|(name, tensor)| (name.clone(), bits(tensor))).collect()
+}
+
+/// The examples must show a network that works: far above the tenth that chance has.
+#[test]
+fn the_examples_learn() {
+    let data = Dataset::mnist_sample().unwrap();
+    let test = data.test.select(&(0..300).collect::<Vec<_>>()).unwrap();
+    let objective = own_network::objective().unwrap();
+    let network = cnn(1);
+    train(&network, &objective, &data.train, 60);
+    let reached = accuracy(&network, &objective, &test);
+    assert!(reached > 0.7, "small network: {reached}");
+
+    let network = Dense::new(&VarMap::new()).unwrap();
+    let objective = var_map::objective().unwrap();
+    train(&network, &objective, &data.train, 60);
+    let reached = accuracy(&network, &objective, &test);
+    assert!(reached > 0.6, "dense network: {reached}");
+}
+
+/// Everything that candle-nn's layers keep, running statistics included, is in the saved state: a training that was stopped in its
+/// second epoch ends with the bytes of one that was not.
+#[test]
+fn stopped_and_resumed_a_network_of_candles_layers_ends_with_the_same_bytes() {
+    let (dir, images) = (tempfile::tempdir().unwrap(), few_images());
+    let objective = own_network::objective().unwrap();
+    let part = |run: &RunDirectory, stop| {
+        let network = cnn(1);
+        let config = TrainConfig { epochs: 3, batch_size: 8, ..TrainConfig::default() };
+        let mut trainer = Trainer::new(&network, &objective, &images, config, Seed(1)).unwrap();
+        let outcome = go_on(&mut trainer, run, &images, stop);
+        (outcome, values(network.parameters()))
+    };
+    let new =
+        |name: &str| RunDirectory::create(&dir.path().join(name), Existing::Refuse, "").unwrap();
+    let (whole, parts) = (new("whole"), new("parts"));
+    let (outcome, expected) = part(&whole, u32::MAX);
+    assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    let (outcome, _) = part(&parts, 4);
+    assert!(matches!(outcome, Outcome::Stopped { epoch: 1, step: 1 }), "{outcome:?}");
+    let (outcome, resumed) = part(&parts, u32::MAX);
+    assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    assert_eq!(resumed, expected);
+    let model = |run: &RunDirectory| fs::read(run.model()).unwrap();
+    assert!(model(&whole) == model(&parts));
+}
+
+/// Weights come back to the bit, into a network that started elsewhere; a file of another network changes nothing.
+#[test]
+fn weights_are_saved_and_loaded_in_place() {
+    let (dir, images) = (tempfile::tempdir().unwrap(), few_images());
+    let path = |name: &str| dir.path().join(name);
+    let objective = own_network::objective().unwrap();
+    let (trained, other) = (cnn(1), cnn(2));
+    let config = TrainConfig { batch_size: 8, ..TrainConfig::default() };
+    let mut trainer = Trainer::new(&trained, &objective, &images, config, Seed(1)).unwrap();
+    trainer.steps(3).unwrap();
+    save_weights(&path("a"), trained.parameters()).unwrap();
+    assert_ne!(values(other.parameters()), values(trained.parameters()));
+    load_weights(&path("a"), other.parameters()).unwrap();
+    assert_eq!(values(other.parameters()), values(trained.parameters()));
+    save_weights(&path("b"), other.parameters()).unwrap();
+    assert!(fs::read(path("a")).unwrap() == fs::read(path("b")).unwrap());
+    assert_eq!(accuracy(&trained, &objective, &images), accuracy(&other, &objective, &images));
+
+    let dense = Dense::new(&VarMap::new()).unwrap();
+    let before = values(dense.parameters());
+    let refused = load_weights(&path("a"), dense.parameters());
+    assert!(matches!(refused, Err(WeightsError::Mismatch { .. })), "{refused:?}");
+    let missing = load_weights(Path::new("nowhere"), dense.parameters());
+    assert!(matches!(missing, Err(WeightsError::Read { .. })), "{missing:?}");
+    assert_eq!(values(dense.parameters()), before);
+}
+
+/// A map's own file holds what NoProp trained, and a training from it is repeated to the bit.
+#[test]
+fn a_var_map_is_loaded_trained_and_saved() {
+    let (dir, images) = (tempfile::tempdir().unwrap(), few_images());
+    let path = |name: &str| dir.path().join(name);
+    let objective = var_map::objective().unwrap();
+    let mut map = VarMap::new();
+    let network = Dense::new(&map).unwrap();
+    map.save(path("start")).unwrap();
+    let trained_from = |start: &str| {
+        let mut map = VarMap::new();
+        let network = Dense::new(&map).unwrap();
+        map.load(path(start)).unwrap();
+        let config = TrainConfig { batch_size: 8, ..TrainConfig::default() };
+        let mut trainer = Trainer::new(&network, &objective, &images, config, Seed(1)).unwrap();
+        trainer.steps(3).unwrap();
+        map.save(path("end")).unwrap();
+        values(network.parameters())
+    };
+    let trained = trained_from("start");
+    assert_eq!(trained, trained_from("start"));
+    assert_ne!(trained, values(network.parameters()));
+    map.load(path("end")).unwrap();
+    assert_eq!(values(network.parameters()), trained);
+    assert!(network.parameters().iter().all(|parameter| parameter.var.dtype() == DType::F32));
+}
