@@ -103,3 +103,8 @@ pub use unit::{Order, ReadoutTraining, Tie, Unit};
 pub use weights::{StoredWeights, WeightsError, read_weights, write_weights};
 
 pub use noprop_kernels::threads::Workers;
+
+/// The method of the guide, compiled and trained.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/adding-a-method.md")]
+mod adding_a_method {}
