@@ -228,7 +228,7 @@ impl Names {
             });
             return wrong.and_then(|word| fault(word, "no such flag"));
         }
-        let (command, rest) = match line_words.iter().position(|word| is_program(&word)) {
+        let (command, rest) = match line_words.iter().position(is_program) {
             Some(at) => {
                 let command = line_words.get(at + 1)?;
                 if !command.chars().all(|c| c.is_ascii_lowercase()) {
