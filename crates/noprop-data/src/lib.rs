@@ -21,6 +21,7 @@ mod prototype;
 mod split;
 mod test_share;
 
+pub use candle_core;
 pub use augmentation::{Augmentation, Change, Flip, Flipped};
 pub use dataset::{Dataset, load};
 pub use duplicates::Duplicates;

@@ -78,3 +78,5 @@ pub use source::Source;
 pub use train::{Ending, Means, NewRun, resume, train};
 pub use trained::Trained;
 pub use units::{Blocks, Status, TrainedUnits, merge, resume_units, status, train_units};
+
+pub use noprop_method::MethodKind;

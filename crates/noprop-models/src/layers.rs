@@ -19,10 +19,7 @@
 //! ```
 
 use candle_core::{Result, Tensor, Var};
-use noprop_kernels::{
-    BatchNormMode, BatchNormOutput, Conv3x3, Dropout, batch_norm, conv3x3_stack, follow_statistics,
-    linear, linear_act, linear_joined,
-};
+use noprop_kernels::{BatchNormMode, BatchNormOutput, Conv3x3, Dropout, conv3x3_stack};
 use noprop_method::{Init, Norm, ParameterBuilder, ParameterError, ParameterKind, Part, Pass};
 
 pub use noprop_kernels::{Activation, Backend, Padding, Pool, Precision};
@@ -200,7 +197,8 @@ impl Conv {
             }
             Passes::Train(_) | Passes::Eval => None,
         };
-        Ok(Conv3x3 { padding, pool, dropout, precision: self.precision, backend: self.backend })
+        let (precision, backend) = (self.precision, self.backend);
+        Ok(Conv3x3 { padding, pool, act: Activation::Relu, dropout, precision, backend })
     }
 }
 
@@ -248,7 +246,7 @@ impl Linear {
     /// # Errors
     /// candle's, for tensors of the wrong shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear(x, &self.weight, &self.bias, self.precision, self.backend)?)
+        Ok(self.op(Activation::None).forward(x, &self.weight, &self.bias)?)
     }
 
     /// [T or 1, N, I] → [T, N, O], then ReLU.
@@ -256,8 +254,7 @@ impl Linear {
     /// # Errors
     /// As for [`Self::forward`].
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        let act = Activation::Relu;
-        Ok(linear_act(x, &self.weight, &self.bias, act, self.precision, self.backend)?)
+        Ok(self.op(Activation::Relu).forward(x, &self.weight, &self.bias)?)
     }
 
     /// [T or 1, N, I₁] and [T, N, I₂] concatenated → [T, N, O]. No gradient is made for a `first` that is data.
@@ -265,7 +262,11 @@ impl Linear {
     /// # Errors
     /// As for [`Self::forward`].
     pub fn forward_joined(&self, first: &Tensor, x: &Tensor) -> Result<Tensor> {
-        Ok(linear_joined(first, x, &self.weight, &self.bias, self.precision, self.backend)?)
+        Ok(self.op(Activation::None).forward_joined(first, x, &self.weight, &self.bias)?)
+    }
+
+    fn op(&self, act: Activation) -> noprop_kernels::Linear {
+        noprop_kernels::Linear { act, precision: self.precision, backend: self.backend }
     }
 }
 
@@ -327,13 +328,14 @@ impl BatchNorm {
 
     fn by_batch(&self, x: &Tensor, momentum: f64) -> Result<Tensor> {
         let out = self.normed(x, BatchNormMode::Train)?;
-        follow_statistics((&self.mean, &self.var), &out, x.dim(1)?, momentum)?;
+        out.update(&self.mean, &self.var, momentum)?;
         Ok(out.y)
     }
 
     fn normed(&self, x: &Tensor, mode: BatchNormMode<'_>) -> Result<BatchNormOutput> {
-        let (activation, backend) = (self.activation, self.backend);
-        Ok(batch_norm(x, &self.gamma, &self.beta, EPSILON, mode, activation, backend)?)
+        let (act, backend) = (self.activation, self.backend);
+        let op = noprop_kernels::BatchNorm { eps: EPSILON, act, backend };
+        Ok(op.forward(x, &self.gamma, &self.beta, mode)?)
     }
 }
 

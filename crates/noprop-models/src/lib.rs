@@ -31,3 +31,4 @@ pub use label_branch::{LabelBranch, LabelInput};
 pub use network::Network;
 
 pub use candle_core;
+pub use noprop_kernels::{Backend, Precision};

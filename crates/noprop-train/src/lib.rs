@@ -102,6 +102,7 @@ pub use trainer::Trainer;
 pub use unit::{Order, ReadoutTraining, Tie, Unit};
 pub use weights::{StoredWeights, WeightsError, read_weights, write_weights};
 
+pub use candle_core;
 pub use noprop_kernels::threads::Workers;
 
 /// The method of the guide, compiled and trained.
