@@ -8,19 +8,19 @@ use noprop_fetch::command::advice;
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| match cause.downcast_ref::<FetchError>() {
         Some(error) => advice(error).map(str::to_owned),
-        None => flag(cause.downcast_ref::<DataError>()?.remedy()?),
+        None => of_data(cause.downcast_ref::<DataError>()?),
     })
 }
 
-fn flag(remedy: Remedy) -> Option<String> {
-    let hint = match remedy {
-        Remedy::Fetch(name) => return Some(format!("`noprop fetch {name}` gets it")),
-        Remedy::Scale => "use --image-size to scale the pictures to one size",
-        Remedy::ScaleDown => "scale them down with --image-size, or take fewer",
-        Remedy::Share => "or use --split 0.2 to test on a fifth of a folder of classes",
-        Remedy::NoShare => "leave out --split",
-        Remedy::HoldOutFewer => "hold out fewer with --validation",
+/// The hint for an error of noprop-data.
+fn of_data(error: &DataError) -> Option<String> {
+    Some(match error.remedy()? {
+        Remedy::Fetch(name) => format!("`noprop fetch {name}` gets it"),
+        Remedy::Scale => "use --image-size to scale the pictures to one size".into(),
+        Remedy::ScaleDown => "scale them down with --image-size, or take fewer".into(),
+        Remedy::Share => "or use --split 0.2 to test on a fifth of a folder of classes".into(),
+        Remedy::NoShare => "leave out --split".into(),
+        Remedy::HoldOutFewer => "hold out fewer with --validation".into(),
         _ => return None,
-    };
-    Some(hint.to_owned())
+    })
 }
