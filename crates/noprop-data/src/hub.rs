@@ -13,7 +13,6 @@ use std::fmt::Display;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use candle_core::{Device, Tensor};
 use candle_datasets::hub::{FileReader, from_hub};
 use hf_hub::repository::RepoTreeEntry;
 use hf_hub::{HFClientSync, HFRepositorySync, RepoTypeDataset};
@@ -25,7 +24,7 @@ use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::listing::{Half, Listing};
 use crate::picture;
-use crate::split::Split;
+use crate::pictures::Pictures;
 
 /// The revision of a data set that holds Parquet files.
 const REVISION: &str = "refs/convert/parquet";
@@ -157,10 +156,8 @@ fn half_of(path: &str) -> Option<Half> {
 struct Images {
     /// (H, W) of the first picture.
     size: Option<(u32, u32)>,
-    colour: bool,
-    /// Three planes for each picture, in each half.
-    pixels: [Vec<u8>; 3],
-    labels: [Vec<u32>; 3],
+    /// The pictures of each half, as three planes.
+    halves: [Pictures; 3],
     class_names: Option<Vec<String>>,
     hasher: Hasher,
 }
@@ -205,50 +202,35 @@ impl Images {
         if height.max(width) > MAX_SIDE {
             return Err(format!("{height} x {width} pixels are too many to learn from"));
         }
-        self.colour |=
-            picture.pixels().any(|pixel| pixel.0.iter().any(|shade| *shade != pixel.0[0]));
-        let planes = picture::fit(&picture, (3, height as usize, width as usize));
-        let planes = planes.map_err(|fault| fault.to_string())?;
-        let before: usize = self.pixels.iter().map(Vec::len).sum();
-        if (before + planes.len()) as u64 > MAX_BYTES {
+        let shape = (3, height as usize, width as usize);
+        let added = self.halves[half as usize].push(&picture, shape, label);
+        added.map_err(|fault| fault.to_string())?;
+        if self.halves.iter().map(Pictures::bytes).sum::<u64>() > MAX_BYTES {
             return Err(format!("with it the pictures need more than {} GiB", MAX_BYTES >> 30));
         }
         self.hasher.update(bytes);
         self.hasher.update(&label.to_le_bytes());
-        self.pixels[half as usize].extend(planes);
-        self.labels[half as usize].push(label);
         Ok(())
     }
 
     fn dataset(self, id: &str) -> Result<Dataset, DataError> {
-        let highest = self.labels.iter().flatten().max().map_or(0, |&label| label as usize + 1);
-        let numbers = || (0..highest).map(|class| class.to_string()).collect();
+        let labels = self.halves.iter().flat_map(|pictures| &pictures.labels);
+        let count = labels.max().map_or(0, |&label| label as usize + 1);
+        let numbers = || (0..count).map(|class| class.to_string()).collect();
         let class_names: Vec<String> = self.class_names.unwrap_or_else(numbers);
         let classes = class_names.len();
         let (height, width) = self.size.unwrap_or_default();
-        let plane = height as usize * width as usize;
-        let channels = if self.colour { 3 } else { 1 };
-        let shape = (channels, height as usize, width as usize);
-        let split = |(mut pixels, labels): (Vec<u8>, Vec<u32>)| {
-            if channels == 1 {
-                // Without colour all planes are equal.
-                pixels =
-                    pixels.chunks(3 * plane).flat_map(|planes| &planes[..plane]).copied().collect();
-            }
-            let images = Tensor::from_vec(pixels, (labels.len(), channels * plane), &Device::Cpu)?;
-            let count = labels.len();
-            Split::flat(&images, Tensor::from_vec(labels, count, &Device::Cpu)?, shape, classes)
+        let channels = if self.halves.iter().any(|pictures| pictures.colour) { 3 } else { 1 };
+        let split = |pictures: Pictures| {
+            pictures.split((3, height as usize, width as usize), channels, classes)
         };
-        let [train, validation, test] = self.pixels;
-        let [train_labels, validation_labels, test_labels] = self.labels;
-        let has_validation = !validation.is_empty();
+        let [train, validation, test] = self.halves;
+        let validation = Some(validation).filter(|pictures| !pictures.labels.is_empty());
         Ok(Dataset {
             name: id.into(),
-            train: split((train, train_labels))?,
-            validation: has_validation
-                .then(|| split((validation, validation_labels)))
-                .transpose()?,
-            test: split((test, test_labels))?,
+            train: split(train)?,
+            validation: validation.map(split).transpose()?,
+            test: split(test)?,
             classes,
             class_names,
             sha256: self.hasher.finish(),

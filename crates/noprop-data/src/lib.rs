@@ -17,6 +17,7 @@ mod normalization;
 mod notice;
 mod order;
 pub mod picture;
+mod pictures;
 mod prototype;
 mod split;
 mod test_share;

@@ -13,12 +13,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use self::options::{BadPictures, FolderOptions, TestPictures};
-use self::reader::{Emptiness, Pictures, Reader};
+use self::reader::{Emptiness, Reader, not_empty};
 use self::tree::{Class, Tree};
 use crate::dataset::Dataset;
 use crate::error::{DataError, Remedy};
 use crate::listing::{Half, Listing};
 use crate::notice::Notice;
+use crate::pictures::Pictures;
 use crate::split::Split;
 
 /// Opens a folder of pictures as a data set.
@@ -35,31 +36,9 @@ pub fn open_folder(path: &Path, options: &FolderOptions) -> Result<Dataset, Data
     let mut notices = Vec::new();
     let tree = tree::read(path, &mut notices)?;
     let mut reader = Reader::new(options);
-    let (train, validation, test, class_names) = match (tree, &options.test) {
+    let parts = match (tree, &options.test) {
         (Tree::Halves { train, validation, test }, TestPictures::OwnFolder) => {
-            let names = names(&path.join("train"), &train)?;
-            for class in test.iter().chain(validation.iter().flatten()) {
-                if !names.contains(&class.name) {
-                    let reason = "there is no class of this name in train";
-                    return Err(DataError::folder(&class.path, reason));
-                }
-            }
-            let train = reader.read(Half::Train, &train, &names, Emptiness::Refused)?;
-            let held = match validation {
-                Some(held) => {
-                    let at = held.first().and_then(|class| class.path.parent());
-                    let at = at.unwrap_or(path).to_path_buf();
-                    let held = reader.read(Half::Validation, &held, &names, Emptiness::Allowed)?;
-                    Some(held.not_empty(&at, "it holds no pictures to choose the epoch with")?)
-                }
-                None => None,
-            };
-            let test = reader.read(Half::Test, &test, &names, Emptiness::Allowed)?;
-            let test = test.not_empty(&path.join("test"), "it holds no pictures to test on")?;
-            let all = [Some(&train), held.as_ref(), Some(&test)];
-            let channels = options.channels.unwrap_or(channels(all.into_iter().flatten()));
-            let split = |pictures: Pictures| reader.split(pictures, channels, names.len());
-            (split(train)?, held.map(split).transpose()?, split(test)?, names)
+            halves(&mut reader, path, &train, validation.as_deref(), &test)?
         }
         (Tree::Halves { .. }, _) => {
             let reason =
@@ -67,44 +46,95 @@ pub fn open_folder(path: &Path, options: &FolderOptions) -> Result<Dataset, Data
             return Err(DataError::folder_with(path, reason, Remedy::NoShare));
         }
         (Tree::Flat(_), TestPictures::OwnFolder) => return tree::undivided(path),
-        (Tree::Flat(all), test) => {
-            let names = names(path, &all)?;
-            let pictures = reader.read(Half::Train, &all, &names, Emptiness::Refused)?;
-            let (train, test) = match test {
-                TestPictures::Kept(listing) => reader.listing.divided_as(listing),
-                TestPictures::Share(share) => {
-                    let labels = &pictures.labels;
-                    share
-                        .divide(labels, all.len())
-                        .map_err(|class| too_few(path, all.get(class)))?
-                }
-                TestPictures::OwnFolder => (Vec::new(), Vec::new()),
-            };
-            reader.divided(&test);
-            for (rows, use_) in [(&train, "trained"), (&test, "tested")] {
-                if rows.is_empty() {
-                    let reason =
-                        format!("none of the pictures that the run is {use_} on are there");
-                    return Err(DataError::folder(path, reason));
-                }
-            }
-            let channels = options.channels.unwrap_or(channels([&pictures]));
-            let pictures = reader.split(pictures, channels, names.len())?;
-            (pictures.select(&train)?, None, pictures.select(&test)?, names)
+        (Tree::Flat(all), TestPictures::Share(share)) => {
+            divided(&mut reader, path, &all, |pictures, _| {
+                let rows = share.divide(&pictures.labels, all.len());
+                rows.map_err(|class| too_few(path, all.get(class)))
+            })?
+        }
+        (Tree::Flat(all), TestPictures::Kept(kept)) => {
+            divided(&mut reader, path, &all, |_, listing| Ok(listing.divided_as(kept)))?
         }
     };
     notices.extend(reader.bad.into_iter().map(|bad| Notice::LeftOut(Arc::new(bad))));
     Ok(Dataset {
         name: name(path),
-        train,
-        validation,
-        test,
-        classes: class_names.len(),
-        class_names,
+        train: parts.train,
+        validation: parts.validation,
+        test: parts.test,
+        classes: parts.class_names.len(),
+        class_names: parts.class_names,
         sha256: reader.hasher.finish(),
         listing: reader.listing,
         notices,
     })
+}
+
+/// The pictures of a folder, divided.
+struct Parts {
+    train: Split,
+    validation: Option<Split>,
+    test: Split,
+    class_names: Vec<String>,
+}
+
+/// Reads a folder that is divided into `train`, `test` and perhaps `val`.
+fn halves(
+    reader: &mut Reader<'_>,
+    path: &Path,
+    train: &[Class],
+    validation: Option<&[Class]>,
+    test: &[Class],
+) -> Result<Parts, DataError> {
+    let names = names(&path.join("train"), train)?;
+    for class in test.iter().chain(validation.unwrap_or_default()) {
+        if !names.contains(&class.name) {
+            let reason = "there is no class of this name in train";
+            return Err(DataError::folder(&class.path, reason));
+        }
+    }
+    let train = reader.read(Half::Train, train, &names, Emptiness::Refused)?;
+    let held = match validation {
+        Some(held) => {
+            let at = held.first().and_then(|class| class.path.parent()).unwrap_or(path);
+            let held = reader.read(Half::Validation, held, &names, Emptiness::Allowed)?;
+            Some(not_empty(held, at, "it holds no pictures to choose the epoch with")?)
+        }
+        None => None,
+    };
+    let test = reader.read(Half::Test, test, &names, Emptiness::Allowed)?;
+    let test = not_empty(test, &path.join("test"), "it holds no pictures to test on")?;
+    let channels = reader.channels([Some(&train), held.as_ref(), Some(&test)]);
+    let split = |pictures: Pictures| reader.split(pictures, channels, names.len());
+    Ok(Parts {
+        train: split(train)?,
+        validation: held.map(split).transpose()?,
+        test: split(test)?,
+        class_names: names,
+    })
+}
+
+/// Reads a folder of classes, and divides it into the rows to train on and those to test on that `rows` chooses.
+fn divided(
+    reader: &mut Reader<'_>,
+    path: &Path,
+    classes: &[Class],
+    rows: impl FnOnce(&Pictures, &Listing) -> Result<(Vec<u32>, Vec<u32>), DataError>,
+) -> Result<Parts, DataError> {
+    let names = names(path, classes)?;
+    let pictures = reader.read(Half::Train, classes, &names, Emptiness::Refused)?;
+    let (train, test) = rows(&pictures, &reader.listing)?;
+    reader.divided(&test);
+    for (rows, use_) in [(&train, "trained"), (&test, "tested")] {
+        if rows.is_empty() {
+            let reason = format!("none of the pictures that the run is {use_} on are there");
+            return Err(DataError::folder(path, reason));
+        }
+    }
+    let channels = reader.channels([Some(&pictures)]);
+    let pictures = reader.split(pictures, channels, names.len())?;
+    let (train, test) = (pictures.select(&train)?, pictures.select(&test)?);
+    Ok(Parts { train, validation: None, test, class_names: names })
 }
 
 /// One half of a folder, for a trained network, which may know more classes.
@@ -146,8 +176,8 @@ pub fn open_half(
     let mut reader = Reader::new(options);
     let pictures = reader.read(half, &classes, names, Emptiness::Allowed)?;
     let pictures =
-        pictures.not_empty(path, &format!("it holds no {} pictures", half.adjective()))?;
-    let channels = options.channels.unwrap_or(channels([&pictures]));
+        not_empty(pictures, path, &format!("it holds no {} pictures", half.adjective()))?;
+    let channels = reader.channels([Some(&pictures)]);
     let images = reader.split(pictures, channels, names.len())?;
     notices.extend(reader.bad.into_iter().map(|bad| Notice::LeftOut(Arc::new(bad))));
     Ok(FolderHalf { name: name(path), images, listing: reader.listing, notices })
@@ -181,11 +211,6 @@ fn too_few(path: &Path, class: Option<&Class>) -> DataError {
         "class {name} has one picture, and a split needs one to train on and one to test on"
     );
     DataError::folder(class.map_or(path, |class| &class.path), reason)
-}
-
-/// 3 if any picture has colour.
-fn channels<'a>(pictures: impl IntoIterator<Item = &'a Pictures>) -> usize {
-    if pictures.into_iter().any(|pictures| pictures.colour) { 3 } else { 1 }
 }
 
 #[cfg(test)]

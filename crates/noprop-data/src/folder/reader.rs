@@ -2,19 +2,18 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
-
 use noprop_files::{Hasher, sha256};
 
 use super::options::{BadPictures, FolderOptions, SIDES};
 use super::tree::Class;
-use crate::error::{DataError, PictureFault, Remedy};
+use crate::error::{DataError, Remedy};
 use crate::listing::{Half, Listing};
 use crate::picture;
+use crate::pictures::Pictures;
 use crate::split::Split;
 
 /// The most bytes that the pictures of a half may take while they are read, three planes each.
-const MAX_BYTES: usize = 16 << 30;
+const MAX_BYTES: u64 = 16 << 30;
 
 /// The treatment of a class without pictures.
 #[derive(Clone, Copy, PartialEq)]
@@ -32,14 +31,6 @@ pub(super) struct Reader<'a> {
     pub hasher: Hasher,
     pub listing: Listing,
     pub bad: Vec<DataError>,
-}
-
-/// Pictures of one half, or of both.
-pub(super) struct Pictures {
-    /// The planes of each, one after another.
-    pixels: Vec<u8>,
-    pub labels: Vec<u32>,
-    pub colour: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -61,19 +52,18 @@ impl<'a> Reader<'a> {
         names: &[String],
         emptiness: Emptiness,
     ) -> Result<Pictures, DataError> {
-        let mut pictures = Pictures { pixels: Vec::new(), labels: Vec::new(), colour: false };
+        let mut pictures = Pictures::default();
         for class in classes {
             // A class that is not among the names has no files.
-            let label = names.iter().position(|name| *name == class.name).unwrap_or(usize::MAX);
+            let label = (0..).zip(names).find(|(_, name)| **name == class.name);
+            let label = label.map_or(u32::MAX, |(label, _)| label);
             let before = pictures.labels.len();
             for name in &class.files {
                 let file = class.path.join(name);
-                match self.picture(half, &file, &class.place.join(name)) {
-                    Ok((pixels, colour)) => {
-                        within_memory(&file, pictures.pixels.len() + pixels.len())?;
-                        pictures.pixels.extend(pixels);
-                        pictures.labels.push(u32::try_from(label).unwrap_or(u32::MAX));
-                        pictures.colour |= colour;
+                match self.add(&mut pictures, label, &file) {
+                    Ok(sha256) => {
+                        within_memory(&file, pictures.bytes())?;
+                        self.listing.push(half, class.place.join(name), sha256);
                     }
                     Err(bad @ (DataError::Picture { .. } | DataError::Read { .. }))
                         if self.options.bad == BadPictures::Skip =>
@@ -90,19 +80,13 @@ impl<'a> Reader<'a> {
         Ok(pictures)
     }
 
-    /// The number of planes of a picture as it is read: three until it is known whether any picture has colour. A network of one
-    /// channel gets luma.
-    fn planes(&self) -> usize {
-        self.options.channels.unwrap_or(3)
-    }
-
-    /// Reads the planes of a picture, and whether it has colour. `place` is the path of the file in the data set.
-    fn picture(
+    /// Adds the picture in the file at `path`, and returns the hash of the file.
+    fn add(
         &mut self,
-        half: Half,
+        pictures: &mut Pictures,
+        label: u32,
         path: &Path,
-        place: &Path,
-    ) -> Result<(Vec<u8>, bool), DataError> {
+    ) -> Result<String, DataError> {
         let (picture, bytes) = picture::read(path)?;
         let own = (picture.height() as usize, picture.width() as usize);
         let size = match (self.size, self.options.size) {
@@ -121,11 +105,16 @@ impl<'a> Reader<'a> {
         }
         self.size = Some(size);
         self.hasher.update(&bytes);
-        let colour = picture.pixels().any(|pixel| pixel.0.iter().any(|shade| *shade != pixel.0[0]));
-        let fault = |fault: PictureFault| DataError::Picture { path: path.into(), fault };
-        let pixels = picture::fit(&picture, (self.planes(), size.0, size.1)).map_err(fault)?;
-        self.listing.push(half, place.into(), sha256(&bytes));
-        Ok((pixels, colour))
+        let added = pictures.push(&picture, self.shape(), label);
+        added.map_err(|fault| DataError::Picture { path: path.into(), fault })?;
+        Ok(sha256(&bytes))
+    }
+
+    /// The (planes, H, W) with which pictures are read: three planes until it is known whether any has colour. A network of one
+    /// channel gets luma.
+    fn shape(&self) -> (usize, usize, usize) {
+        let (height, width) = self.size.unwrap_or_default();
+        (self.options.channels.unwrap_or(3), height, width)
     }
 
     /// Notes that the pictures with the indices `test`, in the order of reading, are for testing.
@@ -136,40 +125,34 @@ impl<'a> Reader<'a> {
         self.listing.move_to_test(test);
     }
 
-    /// The pictures as bytes of `channels` planes.
+    /// The channels of the images: those of the options, else three if any picture has colour, and one if none has.
+    pub fn channels<'p>(&self, pictures: impl IntoIterator<Item = Option<&'p Pictures>>) -> usize {
+        let colour = pictures.into_iter().flatten().any(|pictures| pictures.colour);
+        self.options.channels.unwrap_or(if colour { 3 } else { 1 })
+    }
+
+    /// Makes a split of pictures that this reader has read.
     pub fn split(
         &self,
         pictures: Pictures,
         channels: usize,
         classes: usize,
     ) -> Result<Split, DataError> {
-        let (height, width) = self.size.unwrap_or_default();
-        let (count, plane) = (pictures.labels.len(), height * width);
-        let pixels = match self.planes() {
-            planes if planes == channels => pictures.pixels,
-            // Without colour all planes are equal.
-            planes => {
-                let pictures = pictures.pixels.chunks_exact(planes * plane);
-                pictures.flat_map(|planes| planes[..plane].to_vec()).collect()
-            }
-        };
-        let images = Tensor::from_vec(pixels, (count, channels, height, width), &Device::Cpu)?;
-        Split::new(images, Tensor::from_vec(pictures.labels, count, &Device::Cpu)?, classes)
+        pictures.split(self.shape(), channels, classes)
     }
 }
 
-impl Pictures {
-    /// Returns the pictures, if there are any.
-    pub fn not_empty(self, path: &Path, reason: &str) -> Result<Self, DataError> {
-        match self.labels.is_empty() {
-            true => Err(DataError::folder(path, reason)),
-            false => Ok(self),
-        }
-    }
+/// Refuses a folder without pictures.
+pub(super) fn not_empty(
+    pictures: Pictures,
+    path: &Path,
+    reason: &str,
+) -> Result<Pictures, DataError> {
+    if pictures.labels.is_empty() { Err(DataError::folder(path, reason)) } else { Ok(pictures) }
 }
 
 /// Refuses a folder whose pictures would need `bytes` of memory.
-fn within_memory(path: &Path, bytes: usize) -> Result<(), DataError> {
+fn within_memory(path: &Path, bytes: u64) -> Result<(), DataError> {
     if bytes <= MAX_BYTES {
         return Ok(());
     }

@@ -154,8 +154,11 @@ fn each_fault_is_named() {
     let cut = fine();
     let text = loaded(cut[..cut.len() / 2].to_vec(), fine()).unwrap_err().to_string();
     assert!(!text.contains('\n'), "{text}");
-    let empty = loaded(parquet(&[], Some(NAMES)), fine()).unwrap_err().to_string();
-    assert!(empty.contains("0 image"), "{empty}");
+    let empty = || parquet(&[], Some(NAMES));
+    for (train, test) in [(empty(), fine()), (fine(), empty()), (empty(), empty())] {
+        let text = loaded(train, test).unwrap_err().to_string();
+        assert!(text.contains("0 values") || text.contains("0 images"), "{text}");
+    }
 }
 
 /// A data set may be larger than the disk, so it is refused before its files are downloaded.
