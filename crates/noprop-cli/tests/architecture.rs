@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     (
         "noprop-experiment",
         &[
+            "noprop-schedule",
             "noprop-kernels",
             "noprop-method",
             "noprop-models",
@@ -25,14 +26,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ),
     (
         "noprop-cli",
-        &[
-            "noprop-kernels",
-            "noprop-method",
-            "noprop-models",
-            "noprop-data",
-            "noprop-train",
-            "noprop-experiment",
-        ],
+        &["noprop-kernels", "noprop-method", "noprop-data", "noprop-train", "noprop-experiment"],
     ),
     ("xtask", &["noprop-data", "noprop-plot"]),
 ];

@@ -5,8 +5,7 @@ use noprop_models::EmbeddingStart;
 
 use crate::error::{Result, ensure};
 use crate::method::Method;
-use crate::settings::Settings;
-use crate::setup::Setup;
+use crate::settings::{Settings, Setup};
 use crate::source::Source;
 
 /// The share of the training images that is held out, at most.

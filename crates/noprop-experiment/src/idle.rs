@@ -5,8 +5,7 @@ use noprop_models::EmbeddingStart;
 
 use crate::error::{Error, Result};
 use crate::method::Method;
-use crate::settings::Settings;
-use crate::setup::Setup;
+use crate::settings::{Settings, Setup};
 use crate::source::Source;
 
 /// Refuses the first of the `given` settings that changes nothing beside the others.

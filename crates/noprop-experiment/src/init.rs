@@ -13,8 +13,7 @@ use crate::experiment::Experiment;
 use crate::kept::Kept;
 use crate::method::Method;
 use crate::progress::{Progress, Remark};
-use crate::settings::Init;
-use crate::setup::Setup;
+use crate::settings::{Init, Setup};
 use crate::shell::quoted;
 use crate::source::Source;
 

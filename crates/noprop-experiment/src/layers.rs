@@ -9,8 +9,7 @@ use crate::error::Result;
 use crate::init::init_of;
 use crate::method::Method;
 use crate::preset::Preset;
-use crate::settings::Settings;
-use crate::setup::Setup;
+use crate::settings::{Settings, Setup};
 
 /// The places where the settings of a training stand, in rising order of precedence.
 #[derive(Debug, Clone, Default)]

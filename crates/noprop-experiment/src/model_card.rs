@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::experiment::Experiment;
 use crate::history::History;
 use crate::method::Method;
-use crate::setup::Setup;
+use crate::settings::Setup;
 use crate::shell::{quoted, shown};
 use crate::source::Source;
 

@@ -1,202 +1,26 @@
-//! The setup of a training: its settings, with every choice made that does not depend on data.
+//! The calls that a setup answers: the objective, the samplers and the trainer's settings.
 
 use std::num::NonZeroU32;
 
 use candle_core::Device;
-use noprop_data::Augmentation;
 use noprop_method::{
-    Adjoint, Backprop, ContinuousTime, DiscreteTime, EncoderKind, FlowMatching, Integration,
-    LearnedSchedule, LossWeight, MethodError, Objective, ParameterBuilder, Partition, Readout,
-    Sampler, SamplerKind, Schedule, ScheduleKind, Seed, Solver,
+    Adjoint, Backprop, ContinuousTime, DiscreteTime, FlowMatching, Integration, LearnedSchedule,
+    LossWeight, Objective, ParameterBuilder, Partition, Sampler, SamplerKind, Schedule,
+    ScheduleKind, Seed, Solver,
 };
 use noprop_models::{Embedding, EmbeddingStart};
-use noprop_train::{ClassWeights, Decay, OptimizerKind, TrainConfig};
-use serde::Serialize;
+use noprop_train::{ClassWeights, TrainConfig};
 
-use crate::choices::{Normalize, Order, Precision};
+use crate::choices::{Normalize, Order};
 use crate::error::{Context, Error, Result};
-use crate::format::{FIRST_FORMAT, FORMAT, usual_readout_lr_scale};
+use crate::format::{FIRST_FORMAT, FORMAT};
 use crate::method::Method;
-use crate::settings::{Init, Settings};
-use crate::source::Source;
+use crate::settings::Setup;
 
 /// The most steps of a solver.
 const MAX_SOLVER_STEPS: usize = 1000;
 
-/// The settings of a training with every choice made that does not depend on data.
-///
-/// A setting at its usual value is left out of the files if runs are older than the choice, so that those can be resumed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Setup {
-    /// The format, where settings mean another training than they did in the first one.
-    #[serde(skip_serializing_if = "is_first_format")]
-    pub(crate) format: u32,
-    /// The images.
-    pub dataset: Source,
-    /// Side in pixels that a folder's pictures are scaled to; without it they must be of one size.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image_size: Option<usize>,
-    /// The share of a folder's pictures that are for testing, where it is not divided into train and test.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub split: Option<f64>,
-    /// `true` leaves a folder's files out that are not pictures, instead of refusing them.
-    #[serde(skip_serializing_if = "is_default")]
-    pub skip_bad: bool,
-    /// The normalisation of every image.
-    #[serde(skip_serializing_if = "is_default")]
-    pub normalize: Normalize,
-    /// Training images held out to choose the epoch.
-    pub validation: usize,
-    /// The variant of NoProp.
-    pub method: Method,
-    /// T in discrete time, else the solver's steps.
-    pub steps: usize,
-    /// The solver of continuous time; without it the method's usual one.
-    pub solver: Option<Solver>,
-    /// The solver's steps where held-out images choose the epoch, if fewer than `steps` are enough for that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub validation_steps: Option<usize>,
-    /// B, the number of blocks that share time between them, where it is continuous.
-    #[serde(skip_serializing_if = "is_one")]
-    pub intervals: usize,
-    /// The noise schedule of discrete time.
-    pub schedule: ScheduleKind,
-    /// The weight of the denoising term.
-    pub eta: f64,
-    /// σ of the path in flow matching (Eq. 10).
-    #[serde(skip_serializing_if = "is_default")]
-    pub path_noise: f64,
-    /// The weight of each block's error.
-    pub loss_weight: LossWeight,
-    /// The image encoder.
-    pub encoder: EncoderKind,
-    /// The share of activations that training drops in an image branch.
-    pub dropout: f64,
-    /// Rings of zeros around the input of each convolution of an image branch.
-    #[serde(skip_serializing_if = "is_default")]
-    pub padding: usize,
-    /// The class embeddings.
-    pub embedding: Embedding,
-    /// The start of class embeddings, where they are trained.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub embedding_start: Option<EmbeddingStart>,
-    /// The step from the last embedding to a class.
-    #[serde(skip_serializing_if = "is_default")]
-    pub readout: Readout,
-    /// The length of every class embedding. Without it each has the length of its class's prototype if
-    /// [`Self::start_has_length_of_prototypes`], and in flow matching the data decide.
-    pub embedding_scale: Option<f64>,
-    /// Passes over the training images.
-    pub epochs: u32,
-    /// Images a step.
-    pub batch_size: usize,
-    /// The optimizer.
-    pub optimizer: OptimizerKind,
-    /// The peak learning rate.
-    pub lr: f64,
-    /// The decay of the learning rate.
-    pub lr_decay: Decay,
-    /// Steps until the learning rate has its peak.
-    pub warmup_steps: u32,
-    /// The weight decay.
-    pub weight_decay: f64,
-    /// The readout's learning rate as a multiple of the others'. `config.toml` always has it; the weights file leaves the usual one out.
-    #[serde(skip_serializing_if = "is_usual_readout_lr_scale")]
-    pub readout_lr_scale: f64,
-    /// The blocks that learn from a mini-batch.
-    #[serde(skip_serializing_if = "is_default")]
-    pub order: Order,
-    /// The random changes of training images.
-    #[serde(skip_serializing_if = "is_default", serialize_with = "as_text")]
-    pub augment: Augmentation,
-    /// The weights of the training images.
-    #[serde(skip_serializing_if = "is_default")]
-    pub class_weights: ClassWeights,
-    /// The seed of everything random.
-    pub seed: u64,
-    /// The precision of the factors of products.
-    #[serde(skip_serializing_if = "is_default")]
-    pub precision: Precision,
-    /// The run that the first weights come from, if they are not random.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub init: Option<Init>,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_first_format(format: &u32) -> bool {
-    *format == FIRST_FORMAT
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_one(intervals: &usize) -> bool {
-    *intervals == 1
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_usual_readout_lr_scale(scale: &f64) -> bool {
-    *scale == usual_readout_lr_scale()
-}
-
-fn as_text<S: serde::Serializer>(augment: &Augmentation, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(augment)
-}
-
 impl Setup {
-    /// Completes `settings` with what runs from before there was a choice have.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] if a setting is missing that has no such value.
-    pub fn new(settings: Settings) -> Result<Self> {
-        fn given<T>(key: &str, value: Option<T>) -> Result<T> {
-            value.with_context(|| format!("missing field `{key}`"))
-        }
-        let s = settings;
-        Ok(Self {
-            format: s.format.unwrap_or(FIRST_FORMAT),
-            dataset: given("dataset", s.dataset)?,
-            image_size: s.image_size,
-            split: s.split,
-            skip_bad: s.skip_bad.unwrap_or_default(),
-            normalize: s.normalize.unwrap_or_default(),
-            validation: given("validation", s.validation)?,
-            method: given("method", s.method)?,
-            steps: given("steps", s.steps)?,
-            solver: s.solver,
-            validation_steps: s.validation_steps,
-            intervals: s.intervals.unwrap_or(1),
-            schedule: given("schedule", s.schedule)?,
-            eta: given("eta", s.eta)?,
-            path_noise: s.path_noise.unwrap_or_default(),
-            loss_weight: s.loss_weight.unwrap_or(LossWeight::Uniform),
-            encoder: given("encoder", s.encoder)?,
-            dropout: given("dropout", s.dropout)?,
-            padding: s.padding.unwrap_or_default(),
-            embedding: s.embedding.unwrap_or_default(),
-            embedding_start: s.embedding_start,
-            readout: s.readout.unwrap_or_default(),
-            embedding_scale: s.embedding_scale,
-            epochs: given("epochs", s.epochs)?,
-            batch_size: given("batch-size", s.batch_size)?,
-            optimizer: given("optimizer", s.optimizer)?,
-            lr: given("lr", s.lr)?,
-            lr_decay: given("lr-decay", s.lr_decay)?,
-            warmup_steps: given("warmup-steps", s.warmup_steps)?,
-            weight_decay: given("weight-decay", s.weight_decay)?,
-            readout_lr_scale: s.readout_lr_scale.unwrap_or_else(usual_readout_lr_scale),
-            order: s.order.unwrap_or_default(),
-            augment: s.augment.unwrap_or_default(),
-            class_weights: s.class_weights.unwrap_or_default(),
-            seed: given("seed", s.seed)?,
-            precision: s.precision.unwrap_or_default(),
-            init: s.init,
-        })
-    }
-
     /// The format in which the settings of a new training have their present meaning.
     pub(crate) fn present_format(&self) -> u32 {
         let weighted = self.loss_weight != LossWeight::Uniform;
@@ -271,7 +95,7 @@ impl Setup {
 
     /// The objective, if the method is dt.
     pub(crate) fn discrete_time(&self) -> Result<DiscreteTime> {
-        let schedule = Schedule::new(self.schedule, self.steps).map_err(MethodError::from)?;
+        let schedule = Schedule::new(self.schedule, self.steps)?;
         Ok(DiscreteTime::new(schedule, self.eta, self.loss_weight)?.readout(self.readout))
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use noprop_data::{Split, picked};
 use noprop_method::{
-    Denoiser, Integration, MethodError, Sampler, SamplerKind, Schedule, Seed, Solver, classify,
+    Denoiser, Integration, Sampler, SamplerKind, Schedule, Seed, Solver, classify,
 };
 use noprop_plot::{
     AccuracyCurve, AccuracyOverSteps, ConfusionMatrix, DenoisingPath, Figure, LossCurves,
@@ -169,8 +169,7 @@ fn schedule(trained: &Trained) -> Result<Option<ScheduleFigure>> {
             (title, schedule, weights)
         }
         (Method::Ct, Some(learned)) => {
-            let schedule = Schedule::from_alpha_bars(learned.alpha_bars(LEVELS)?)
-                .map_err(MethodError::from)?;
+            let schedule = Schedule::from_alpha_bars(learned.alpha_bars(LEVELS)?)?;
             let weights = config.continuous_time()?.weights_at(learned, LEVELS)?;
             (format!("The learned schedule, at {LEVELS} levels"), schedule, weights)
         }

@@ -14,8 +14,7 @@ use crate::layers::Layers;
 use crate::method::Method;
 use crate::paper::PaperData;
 use crate::preset::Preset;
-use crate::settings::Settings;
-use crate::setup::Setup;
+use crate::settings::{Settings, Setup};
 use crate::source::Source;
 
 /// A reproduction.
