@@ -4,17 +4,13 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use noprop_data::{Augmentation, BadPictures, DatasetName, Half};
 use noprop_experiment::reproduce::Target;
 use noprop_experiment::{
-    Blocks, Layers, Moved, Normalize, Order, Precision, Preset, Sampling, Settings, Source,
+    Augmentation, BadPictures, Blocks, ClassWeights, DatasetName, Embedding, EmbeddingStart,
+    EncoderKind, Existing, Half, Layers, LossWeight, MethodKind, Moved, Normalize, Order,
+    Precision, Preset, Readout, SamplerKind, Sampling, ScheduleKind, Settings, Solver, Source,
 };
 use noprop_fetch::Mirror;
-use noprop_method::{
-    EncoderKind, LossWeight, MethodKind, Readout, SamplerKind, ScheduleKind, Solver,
-};
-use noprop_models::{Embedding, EmbeddingStart};
-use noprop_train::{ClassWeights, Existing};
 
 use crate::device::Device;
 use crate::values::{
@@ -80,7 +76,7 @@ impl Form {
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Compute {
     /// Device: cpu, cuda, cuda:N or metal; auto takes a GPU if this noprop was built for one and it is there
-    #[arg(long, default_value_t = Device::Auto)]
+    #[arg(long, default_value = "auto")]
     pub device: Device,
     /// Threads to use, all cores by default; the result does not depend on them
     #[arg(long, value_parser = threads)]

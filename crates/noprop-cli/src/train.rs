@@ -101,7 +101,7 @@ fn run_units(
                 args.epochs.is_none(),
                 "--epochs cannot be changed for blocks that are trained apart"
             );
-            resume_units((run, args.existing()), &args.moved(), blocks, means, progress)?
+            resume_units(run, &args.moved(), blocks, means, progress)?
         }
         None => {
             ensure!(

@@ -87,7 +87,10 @@ fn a_normalised_run_of_each_method_answers_as_the_program_does() {
 
         let all = classifier.classify(&images).unwrap();
         assert_eq!(all.len(), 2, "{method}");
-        assert_eq!(all[0], picture, "{method}: an answer does not depend on the images beside it");
+        // A data set and a picture make other last bits of a shade.
+        assert_close(&all[0].probabilities, probabilities, method);
+        let alone = classifier.classify(&images.narrow(0, 0, 1).unwrap()).unwrap();
+        assert_eq!(all[0], alone[0], "{method}: an answer does not depend on the images beside it");
         assert!(classifier.classify(&images.flatten_from(2).unwrap()).is_err(), "{method}");
     }
 }

@@ -22,8 +22,8 @@ mod prototype;
 mod split;
 mod test_share;
 
-pub use candle_core;
 pub use augmentation::{Augmentation, Change, Flip, Flipped};
+pub use candle_core;
 pub use dataset::{Dataset, load};
 pub use duplicates::Duplicates;
 pub use error::{DataError, Remedy};

@@ -131,6 +131,9 @@ pub enum Error {
     /// The method refused.
     #[error(transparent)]
     Method(#[from] MethodError),
+    /// The noise schedule refused.
+    #[error(transparent)]
+    Schedule(#[from] noprop_schedule::ScheduleError),
     /// Training refused.
     #[error(transparent)]
     Train(#[from] TrainError),

@@ -12,7 +12,7 @@ use crate::answers::AnswersFile;
 use crate::error::Result;
 use crate::eval_images::{Asked, EvalImages};
 use crate::progress::Progress;
-use crate::setup::Setup;
+use crate::settings::Setup;
 use crate::trained::Trained;
 
 /// Top-5 accuracy is given where there are more classes than this.

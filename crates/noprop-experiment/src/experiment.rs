@@ -13,8 +13,7 @@ use crate::choices::Normalize;
 use crate::error::{Context, Error, Result, bail, ensure};
 use crate::format::{FIRST_FORMAT, FORMAT, translate_json};
 use crate::images::{Images, Measured};
-use crate::settings::Settings;
-use crate::setup::Setup;
+use crate::settings::{Settings, Setup};
 use crate::source::Source;
 
 /// The longest class name in bytes.

@@ -4,8 +4,7 @@ use noprop_data::Dataset;
 use noprop_models::EmbeddingStart;
 
 use crate::error::{Result, ensure};
-use crate::settings::Settings;
-use crate::setup::Setup;
+use crate::settings::{Settings, Setup};
 use crate::source::Source;
 use noprop_method::{EmbeddingLength, MethodKind};
 

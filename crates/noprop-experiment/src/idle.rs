@@ -4,8 +4,7 @@ use noprop_method::{EncoderKind, LossWeight, MethodKind, Setting};
 use noprop_models::EmbeddingStart;
 
 use crate::error::{Error, Result};
-use crate::settings::Settings;
-use crate::setup::Setup;
+use crate::settings::{Settings, Setup};
 use crate::source::Source;
 
 /// Refuses the first of the `given` settings that changes nothing beside the others.

@@ -12,8 +12,7 @@ use crate::error::{Context, Error, Result, bail, ensure};
 use crate::experiment::Experiment;
 use crate::kept::Kept;
 use crate::progress::{Progress, Remark};
-use crate::settings::Init;
-use crate::setup::Setup;
+use crate::settings::{Init, Setup};
 use crate::shell::quoted;
 use crate::source::Source;
 

@@ -8,8 +8,7 @@ use noprop_train::RunDirectory;
 use crate::error::Result;
 use crate::init::init_of;
 use crate::preset::{Preset, defaults_of};
-use crate::settings::Settings;
-use crate::setup::Setup;
+use crate::settings::{Settings, Setup};
 
 /// The places where the settings of a training stand, in rising order of precedence.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `settings.rs`, `layers.rs`, `preset.rs`, `paper.rs` | settings that may be open, and their layers |
+//! | `settings.rs`, `layers.rs`, `preset.rs`, `paper.rs` | every setting, once, and layers of settings |
 //! | `setup.rs`, `idle.rs`, `fitting.rs`, `experiment.rs`, `format.rs` | settings with every choice made, fitted to data, read and written |
 //! | `choices.rs`, `source.rs`, `images.rs` | single settings |
 //! | `kept.rs`, `part.rs`, `classes.rs`, `eval_images.rs` | the data of a run, and how it knows them again |
@@ -53,6 +53,17 @@ mod train;
 mod trained;
 mod units;
 
+// The types that stand in settings and calls: a program needs no other crate of the workspace for them.
+pub use candle_core;
+pub use noprop_data::picture::Polarity;
+pub use noprop_data::{Augmentation, BadPictures, DatasetName, Half};
+pub use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind, Solver};
+pub use noprop_models::{Embedding, EmbeddingStart};
+pub use noprop_train::{
+    ClassWeights, Control, Decay, EpochReport, Existing, Observer, OptimizerKind, Silent,
+    StepReport,
+};
+
 pub use answers::AnswersFile;
 pub use choices::{Normalize, Order, Precision};
 pub use classifier::{Answer, Classifier};
@@ -72,8 +83,7 @@ pub use paper::{PaperData, Row};
 pub use pictures::{Origin, Picture, Pictures};
 pub use preset::Preset;
 pub use progress::{Length, Progress, Remark};
-pub use settings::{Init, Settings};
-pub use setup::Setup;
+pub use settings::{Init, Settings, Setup};
 pub use source::Source;
 pub use train::{Ending, Means, NewRun, resume, train};
 pub use trained::Trained;

@@ -8,7 +8,7 @@ use noprop_train::{Decay, Evaluation, FitReport, Hardware};
 use crate::error::Result;
 use crate::experiment::Experiment;
 use crate::history::History;
-use crate::setup::Setup;
+use crate::settings::Setup;
 use crate::shell::{quoted, shown};
 use crate::source::Source;
 

@@ -3,7 +3,7 @@
 use noprop_data::{Dataset, Half, Split, hold_out_numbers};
 
 use crate::error::Result;
-use crate::setup::Setup;
+use crate::settings::Setup;
 
 /// Images of a data set, and their places in it.
 pub(crate) struct Part {

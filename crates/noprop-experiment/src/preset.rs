@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::layers::Layers;
-    use crate::setup::Setup;
+    use crate::settings::Setup;
 
     fn resolved(preset: Preset, settings: Settings) -> Setup {
         let layers = Layers { preset: Some(preset), settings, ..Layers::default() };
@@ -237,7 +237,7 @@ mod tests {
             let settings = Settings { class_weights: Some(weights), ..Settings::default() };
             resolved(Preset::Mnist, settings)
         };
-        let text = |setup: &Setup| toml::to_string(setup).unwrap();
+        let text = |setup: &Setup| toml::Table::try_from(setup).unwrap().to_string();
         let usual = resolved(Preset::Mnist, Settings::default());
         assert!(!text(&usual).contains("class-weights"));
         assert_eq!(weighted(ClassWeights::Uniform), usual);

@@ -127,12 +127,12 @@ pub fn train_units(
     carry_out(&task, (out, new.existing), blocks, means, progress)
 }
 
-/// Trains some units of a run that is there, with its settings. `existing` is the treatment of their own folders.
+/// Trains some units of a run that is there, with its settings.
 ///
 /// # Errors
 /// As for [`train_units`].
 pub fn resume_units(
-    (run, existing): (&Path, Existing),
+    run: &Path,
     moved: &Moved,
     blocks: &Blocks,
     means: Means<'_>,
@@ -140,7 +140,7 @@ pub fn resume_units(
 ) -> Result<TrainedUnits> {
     let task = Task::of_run(&RunDirectory::open(run)?, moved, None, means.device)?;
     task.experiment.check_resumable(run)?;
-    carry_out(&task, (run, existing), blocks, means, progress)
+    carry_out(&task, (run, Existing::Refuse), blocks, means, progress)
 }
 
 fn carry_out(

@@ -13,8 +13,7 @@ use crate::error::{Context, Error, Result, bail, ensure};
 use crate::layers::Layers;
 use crate::paper::PaperData;
 use crate::preset::Preset;
-use crate::settings::Settings;
-use crate::setup::Setup;
+use crate::settings::{Settings, Setup};
 use crate::source::Source;
 
 /// A reproduction.

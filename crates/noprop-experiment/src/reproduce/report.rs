@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-use noprop_method::{Readout, SamplerKind};
+use noprop_method::{MethodKind, Readout, SamplerKind};
 use noprop_train::Existing;
 
 use super::figure::Drawn;
@@ -18,7 +18,6 @@ use super::worker::{Classification, Command, Images, Worker};
 use crate::error::Result;
 use crate::paper::PaperData;
 use crate::source::Source;
-use noprop_method::MethodKind;
 
 /// The whole report. The same lines give the same text.
 pub fn markdown(

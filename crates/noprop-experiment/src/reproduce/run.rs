@@ -15,7 +15,7 @@ use crate::experiment::Experiment;
 use crate::kept::Kept;
 use crate::progress::Remark;
 use crate::record::Record;
-use crate::setup::Setup;
+use crate::settings::Setup;
 use crate::source::Source;
 use crate::trained::Trained;
 

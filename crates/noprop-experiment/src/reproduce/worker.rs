@@ -10,7 +10,7 @@ use super::target::Change;
 use crate::error::Error;
 use crate::preset::Preset;
 use crate::progress::Remark;
-use crate::setup::Setup;
+use crate::settings::Setup;
 use crate::source::Source;
 
 /// A classification with a trained network, from noise of its own for every seed.
