@@ -158,6 +158,11 @@ impl NetworkConfig {
         }
     }
 
+    /// The values of trained class embeddings before training; `None` for fixed ones.
+    pub(crate) fn start(&self) -> Option<EmbeddingStart> {
+        self.embedding_start.or(self.embedding.usual_start())
+    }
+
     /// The readout's weights before training; `None` where there is no readout.
     pub(crate) fn readout(&self) -> Option<ReadoutStart> {
         match self.needs.readout {

@@ -241,6 +241,11 @@ impl Linear {
         })
     }
 
+    /// Sets the weight, [1, O, I].
+    pub(crate) fn set_weight(&self, weight: &Tensor) -> Result<()> {
+        Var::from_tensor(&self.weight)?.set(weight)
+    }
+
     /// [T or 1, N, I] → [T, N, O].
     ///
     /// # Errors

@@ -51,11 +51,10 @@ impl Network {
             ImageBranch::new(&place.at("image"), config.image_input(), config.needs.norm)
         };
         let class_embeddings = class_embeddings(config, &source)?;
-        let dimension = config.dimension();
-        let shape = (config.classes, dimension);
         let first_embeddings = match config.embedding {
             Embedding::Onehot | Embedding::Learned { .. } => None,
             Embedding::Prototype => {
+                let shape = class_embeddings.shape();
                 let first = source.buffer(Part::Embedding, "start", shape, Init::Constant(0.0))?;
                 if source.is_fresh() {
                     first.set(&class_embeddings.detach())?;
@@ -63,16 +62,11 @@ impl Network {
                 Some(first)
             }
         };
-        let mut image_branches = Vec::new();
-        match config.encoder {
-            EncoderKind::PerBlock => {}
-            EncoderKind::Shared => {
-                image_branches.push(image_branch(place(Part::Encoder))?);
-            }
-            EncoderKind::Frozen => {
-                image_branches.push(image_branch(place(Part::Encoder).frozen())?);
-            }
-        }
+        let mut image_branches = match config.encoder {
+            EncoderKind::PerBlock => Vec::with_capacity(config.needs.blocks),
+            EncoderKind::Shared => vec![image_branch(place(Part::Encoder))?],
+            EncoderKind::Frozen => vec![image_branch(place(Part::Encoder).frozen())?],
+        };
         let mut heads = Vec::with_capacity(config.needs.blocks);
         for t in 1..=config.needs.blocks {
             let place = place(Part::Block(t));
@@ -87,27 +81,11 @@ impl Network {
                 .map(|t| source.trainable(Part::Block(t), "mix.weight", 1, Init::Constant(MIX)))
                 .collect::<std::result::Result<_, _>>()?,
         };
-        let readout_start = config.readout();
-        let readout = match readout_start {
-            None => None,
-            Some(start) => {
-                let init = match start {
-                    ReadoutStart::Zeros => Init::Constant(0.0),
-                    // The rows along the embeddings are set when all parameters are there; the bias stays random.
-                    ReadoutStart::Random | ReadoutStart::AlongEmbeddings => Init::FanIn(dimension),
-                };
-                Some(Linear::starting_from(&place(Part::Readout), dimension, config.classes, init)?)
-            }
-        };
+        let readout = readout(config, &source, &class_embeddings)?;
         let schedule = match config.needs.schedule {
             ScheduleSource::Method => None,
             ScheduleSource::Network => Some(LearnedSchedule::new(&source)?),
         };
-        let fresh = source.is_fresh();
-        let parameters = source.finish()?;
-        if fresh && readout_start == Some(ReadoutStart::AlongEmbeddings) {
-            start_readout_from(&class_embeddings, config, &parameters)?;
-        }
         Ok(Self {
             image_branches,
             heads,
@@ -116,7 +94,7 @@ impl Network {
             mix,
             class_embeddings,
             first_embeddings,
-            parameters,
+            parameters: source.finish()?,
             config: config.clone(),
         })
     }
@@ -161,7 +139,7 @@ fn class_embeddings(
     source: &ParameterBuilder,
 ) -> std::result::Result<Tensor, ModelError> {
     let length = config.embedding_scale as f32;
-    let init = match config.embedding_start.or(config.embedding.usual_start()) {
+    let init = match config.start() {
         None => {
             let unit = Tensor::eye(config.classes, DType::F32, source.device())?;
             return Ok((unit * config.embedding_scale)?);
@@ -175,25 +153,25 @@ fn class_embeddings(
     Ok(source.trainable(Part::Embedding, "weight", shape, init)?)
 }
 
-/// Sets the readout's rows to unit vectors along the class embeddings: [`ReadoutStart::AlongEmbeddings`].
-fn start_readout_from(
-    class_embeddings: &Tensor,
+/// The layer from z_T to class logits, if the method needs one.
+fn readout(
     config: &NetworkConfig,
-    parameters: &Parameters,
-) -> Result<()> {
-    let start = config.embedding_start.or(config.embedding.usual_start());
-    if start == Some(EmbeddingStart::Prototype) {
-        // They are not known yet, and so long that any readout soon moves.
-        return Ok(());
+    source: &ParameterBuilder,
+    class_embeddings: &Tensor,
+) -> std::result::Result<Option<Linear>, ModelError> {
+    let Some(start) = config.readout() else { return Ok(None) };
+    let init = match start {
+        ReadoutStart::Zeros => Init::Constant(0.0),
+        // Along embeddings the bias is random, and so are the rows while the embeddings are not known.
+        ReadoutStart::Random | ReadoutStart::AlongEmbeddings => Init::FanIn(config.dimension()),
+    };
+    let place = config.place(source, Part::Readout);
+    let readout = Linear::starting_from(&place, config.dimension(), config.classes, init)?;
+    let known = config.start() != Some(EmbeddingStart::Prototype);
+    if start == ReadoutStart::AlongEmbeddings && known && source.is_fresh() {
+        readout.set_weight(&(class_embeddings.detach() / config.embedding_scale)?.unsqueeze(0)?)?;
     }
-    let mut readout = parameters.trainable(&[Part::Readout]);
-    match readout.find(|parameter| parameter.name == "readout.weight") {
-        Some(weight) => {
-            let rows = (class_embeddings.detach() / config.embedding_scale)?;
-            weight.var.set(&rows.unsqueeze(0)?)
-        }
-        None => Ok(()),
-    }
+    Ok(Some(readout))
 }
 
 impl Denoiser for Network {
