@@ -63,7 +63,10 @@ fn checked(
         hasher.update(&pixels.iter().flat_map(|pixel| pixel.to_le_bytes()).collect::<Vec<_>>());
     }
     let split = match images.rank() {
-        2 => Split::flat(&images, labels, square(images.dim(1)?)?, classes)?,
+        2 => {
+            let shape = square(images.dim(1)?)?;
+            Split::flat(images, labels, shape, classes)?
+        }
         _ => Split::new(images, labels, classes)?,
     };
     for label in split.labels.to_vec1::<u32>()? {

@@ -54,6 +54,6 @@ impl Pictures {
         }
         let images = Tensor::from_vec(pixels, (count, channels * plane), &Device::Cpu)?;
         let labels = Tensor::from_vec(self.labels, count, &Device::Cpu)?;
-        Split::flat(&images, labels, (channels, height, width), classes)
+        Split::flat(images, labels, (channels, height, width), classes)
     }
 }

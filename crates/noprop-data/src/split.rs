@@ -80,7 +80,7 @@ impl Split {
     /// # Errors
     /// As [`Split::new`], and [`DataError::Mismatch`] for images that do not have `shape` (C, H, W).
     pub fn flat(
-        images: &Tensor,
+        images: Tensor,
         labels: Tensor,
         shape: (usize, usize, usize),
         classes: usize,
@@ -431,12 +431,12 @@ mod tests {
         let flat = Tensor::from_vec(pixels.clone(), (2, 12), &Device::Cpu).unwrap();
         let labels = Tensor::new(&labels, &Device::Cpu).unwrap();
         for images in [flat.clone(), (flat.to_dtype(DType::F32).unwrap() / 255.).unwrap()] {
-            let split = Split::flat(&images, labels.clone(), shape, 2).unwrap();
+            let split = Split::flat(images, labels.clone(), shape, 2).unwrap();
             assert_eq!(split.labels.dtype(), DType::U32);
             assert_eq!(split.picture(0).unwrap(), pixels[..12]);
         }
-        assert!(Split::flat(&flat, labels.clone(), (1, 2, 3), 2).is_err(), "shape");
-        assert!(Split::flat(&flat, labels, (0, 2, 3), 2).is_err(), "no channel");
+        assert!(Split::flat(flat.clone(), labels.clone(), (1, 2, 3), 2).is_err(), "shape");
+        assert!(Split::flat(flat, labels, (0, 2, 3), 2).is_err(), "no channel");
         assert!(Split::of_bytes(pixels.clone(), &[0; 3], shape, 2).is_err(), "count");
         assert!(Split::of_bytes(pixels, &[0, 2], shape, 2).is_err(), "label");
         assert!(Split::of_bytes(Vec::new(), &[], shape, 2).is_err(), "empty");
