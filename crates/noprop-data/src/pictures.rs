@@ -37,8 +37,8 @@ impl Pictures {
         self.pixels.len() as u64
     }
 
-    /// Makes a split of the pictures, which were added with `shape`. It has as many `channels` as they have planes, or one if none of
-    /// them has colour.
+    /// Makes a split of the pictures, which were added with `shape`. It has as many `channels` as they have planes, or one if
+    /// none of them has colour.
     pub fn split(
         self,
         (planes, height, width): (usize, usize, usize),
