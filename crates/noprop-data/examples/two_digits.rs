@@ -1,8 +1,8 @@
 //! A task with a hundred classes from MNIST: two adjacent digits, read as a number from 00 to 99.
 //!
-//! `cargo run -p noprop-data --example two_digits -- DATA_DIR OUT` writes 30,000 training and 5,000 test pictures of 56 × 28 pixels
-//! as a folder data set, `OUT/train/07/00012.png` and so on, for `noprop train --dataset folder:OUT`. Each image of the first half
-//! of MNIST is paired with one of the second half, so no image is used twice, and no test image is trained on.
+//! `cargo run -p noprop-data --example two_digits -- DATA_DIR OUT` writes 30,000 training and 5,000 test pictures of 56 × 28
+//! pixels as a folder data set, `OUT/train/07/00012.png` and so on, for `noprop train --dataset folder:OUT`. Each image of
+//! the first half of MNIST is paired with one of the second half, so no image is used twice, and no test image is trained on.
 
 use std::error::Error;
 use std::path::Path;

@@ -141,8 +141,8 @@ pub(crate) enum PlacedChanges {
 pub(crate) struct Sources {
     /// The largest move of any image in either direction.
     reach: usize,
-    /// `[N, 3]`: the row and the column that the upper left pixel comes from, in an image with a frame of `reach` pixels, and the
-    /// step from column to column, 1 or for a flipped image -1.
+    /// `[N, 3]`: the row and the column that the upper left pixel comes from, in an image with a frame of `reach` pixels, and
+    /// the step from column to column, 1 or for a flipped image -1.
     sources: Tensor,
 }
 

@@ -25,8 +25,8 @@ pub enum Labels {
 /// Appends the records of one file to `labels` and `pixels` (3,072 bytes for each image). Returns the number of records.
 ///
 /// # Errors
-/// [`DataError::Malformed`] if the file is empty, does not hold whole records, or has a label that is not below `classes`. Nothing
-/// is appended then.
+/// [`DataError::Malformed`] if the file is empty, does not hold whole records, or has a label that is not below `classes`.
+/// Nothing is appended then.
 pub fn append(
     path: &Path,
     bytes: &[u8],

@@ -44,8 +44,8 @@ pub struct Dataset {
 /// The bundled sample needs no directory.
 ///
 /// # Errors
-/// [`DataError::Missing`] if a file is missing; [`DataError::Read`] or [`DataError::Malformed`] with the name of a file that cannot
-/// be used; [`DataError::Mismatch`] if images and labels do not fit each other.
+/// [`DataError::Missing`] if a file is missing; [`DataError::Read`] or [`DataError::Malformed`] with the name of a file that
+/// cannot be used; [`DataError::Mismatch`] if images and labels do not fit each other.
 pub fn load(name: DatasetName, data_dir: &Path) -> Result<Dataset, DataError> {
     match name.presence(data_dir) {
         Presence::Bundled => Dataset::mnist_sample(),
@@ -147,8 +147,8 @@ impl Dataset {
 
 /// Reads four IDX files: training images and labels, test images and labels.
 ///
-/// The reader of candle-datasets believes the headers of the files, and turns every pixel into two f32 on the way, 440 MB for the
-/// 47 MB of MNIST. `candle_datasets_reads_the_same_bits` compares the two.
+/// The reader of candle-datasets believes the headers of the files, and turns every pixel into two f32 on the way, 440 MB for
+/// the 47 MB of MNIST. `candle_datasets_reads_the_same_bits` compares the two.
 fn mnist_like(name: DatasetName, entry: &Entry, folder: &Path) -> Result<Dataset, DataError> {
     let classes = name.class_names().len();
     let mut files = Files { known: entry.sha256.is_some(), ..Files::default() };

@@ -14,12 +14,13 @@ const CHUNK: usize = 1 << 14;
 impl TryFrom<candle_datasets::vision::Dataset> for Dataset {
     type Error = DataError;
 
-    /// Checks the images and labels of `data`. Images are `[N, C, H, W]`, or `[N, C · H · W]` of squares of one or three channels,
-    /// as those of MNIST. The classes are named by their numbers, and the data set `candle-datasets`: the fields are public.
+    /// Checks the images and labels of `data`. Images are `[N, C, H, W]`, or `[N, C · H · W]` of squares of one or three
+    /// channels, as those of MNIST. The classes are named by their numbers, and the data set `candle-datasets`: the fields
+    /// are public.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] for images and labels that do not fit each other, pixels outside of 0..=1, labels that are not below
-    /// the number of classes, flat images that are not squares, or training and test images of different shapes.
+    /// [`DataError::Mismatch`] for images and labels that do not fit each other, pixels outside of 0..=1, labels that are not
+    /// below the number of classes, flat images that are not squares, or training and test images of different shapes.
     fn try_from(data: candle_datasets::vision::Dataset) -> Result<Self, DataError> {
         let classes = data.labels;
         let mut hasher = Hasher::default();
@@ -63,7 +64,10 @@ fn checked(
         hasher.update(&pixels.iter().flat_map(|pixel| pixel.to_le_bytes()).collect::<Vec<_>>());
     }
     let split = match images.rank() {
-        2 => Split::flat(&images, labels, square(images.dim(1)?)?, classes)?,
+        2 => {
+            let shape = square(images.dim(1)?)?;
+            Split::flat(images, labels, shape, classes)?
+        }
         _ => Split::new(images, labels, classes)?,
     };
     for label in split.labels.to_vec1::<u32>()? {
@@ -107,7 +111,8 @@ mod tests {
         vision::Dataset { train_images, train_labels, test_images, test_labels, labels: 3 }
     }
 
-    /// The reader that candle's users know, on files that it can be trusted with: the same pixels, bit for bit, and the same labels.
+    /// The reader that candle's users know, on files that it can be trusted with: the same pixels, bit for bit, and the same
+    /// labels.
     #[test]
     fn candle_datasets_reads_the_same_bits() {
         let dir = tempfile::tempdir().unwrap();

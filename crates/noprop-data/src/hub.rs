@@ -3,10 +3,10 @@
 //! The hub keeps a copy of each public data set as Parquet files, `<config>/<split>/0000.parquet`, in the revision
 //! `refs/convert/parquet`. A row has a picture (a group with `bytes`) and a label (an integer).
 //!
-//! `candle_datasets::hub` downloads all of these files, opens them and keeps them in the cache of the hub. The rows are read here:
-//! `candle_datasets::vision::mnist::load` panics on a picture that is damaged, leaves out rows that cannot be read, and turns the
-//! pictures of CIFAR-10 on their side. A data set comes from strangers, so its size is limited before it is downloaded, every
-//! picture and label is checked, and a panic of the Parquet reader is caught.
+//! `candle_datasets::hub` downloads all of these files, opens them and keeps them in the cache of the hub. The rows are read
+//! here: `candle_datasets::vision::mnist::load` panics on a picture that is damaged and leaves out rows that cannot be read,
+//! and the loader of CIFAR-10 turns its pictures on their side. A data set comes from strangers, so its size is limited
+//! before it is downloaded, every picture and label is checked, and a panic of the Parquet reader is caught.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -41,9 +41,9 @@ const MAX_CLASSES: usize = 1 << 16;
 const LABELS: [&str; 3] = ["label", "fine_label", "labels"];
 
 impl Dataset {
-    /// Loads a data set of pictures of one size from the Hugging Face Hub, such as `ylecun/mnist`. It needs the splits `train` and
-    /// `test`, and may have `validation`. Files that are in the cache of the hub are not downloaded again. The hash is over the
-    /// bytes of the pictures and the labels, in the order of the files.
+    /// Loads a data set of pictures of one size from the Hugging Face Hub, such as `ylecun/mnist`. It needs the splits
+    /// `train` and `test`, and may have `validation`. Files that are in the cache of the hub are not downloaded again. The
+    /// hash is over the bytes of the pictures and the labels, in the order of the files.
     ///
     /// ```no_run
     /// let mnist = noprop_data::Dataset::from_hub("ylecun/mnist")?;
@@ -52,8 +52,8 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`DataError::Hub`] if the hub cannot be reached or does not have the data set, for several configurations, for a missing split,
-    /// for more than 2 GiB of files, or naming the first row that cannot be used.
+    /// [`DataError::Hub`] if the hub cannot be reached or does not have the data set, for several configurations, for a
+    /// missing split, for more than 2 GiB of files, or naming the first row that cannot be used.
     pub fn from_hub(id: &str) -> Result<Self, DataError> {
         let client = HFClientSync::new().map_err(|error| fault(id, error))?;
         load(&client, id)

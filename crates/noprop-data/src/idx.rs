@@ -1,7 +1,7 @@
 //! The IDX format of MNIST and its relatives. Nothing in a file is trusted.
 //!
-//! A file is a big-endian header (a magic number, then one length for each dimension) and one byte for each value. The magic number
-//! is 2051 for images (`[count, height, width]`) and 2049 for labels (`[count]`).
+//! A file is a big-endian header (a magic number, then one length for each dimension) and one byte for each value. The magic
+//! number is 2051 for images (`[count, height, width]`) and 2049 for labels (`[count]`).
 
 use std::io::Read;
 use std::path::Path;
@@ -51,7 +51,8 @@ pub fn images<'a>(path: &Path, bytes: &'a [u8]) -> Result<Images<'a>, DataError>
     Ok(Images { count, height, width, pixels })
 }
 
-/// Checks the magic number, the count and the range, and returns the labels without copying them. `path` is used in errors only.
+/// Checks the magic number, the count and the range, and returns the labels without copying them. `path` is used in errors
+/// only.
 ///
 /// # Errors
 /// [`DataError::Malformed`] for another magic number, a header that is cut off, a count other than the number of bytes that
@@ -101,8 +102,8 @@ fn header<'a, const N: usize>(
     Ok((lengths, rest))
 }
 
-/// Reads a whole file, and unpacks it if its name ends in `.gz`. Memory grows with the bytes that are there, never by the word of a
-/// header.
+/// Reads a whole file, and unpacks it if its name ends in `.gz`. Memory grows with the bytes that are there, never by the
+/// word of a header.
 ///
 /// # Errors
 /// [`DataError::Read`] if the file cannot be read or its packing is damaged, [`DataError::Malformed`] for more than 1 GiB.

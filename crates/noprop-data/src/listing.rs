@@ -1,7 +1,7 @@
 //! The files of a data set, by which a run recognises its data and names the first difference.
 //!
-//! A list is written as `sha256sum` writes it, with one line for each file: the hash, two spaces, the path in the data set's folder. A name with
-//! a backslash or a line break is escaped, and its line begins with a backslash.
+//! A list is written as `sha256sum` writes it, with one line for each file: the hash, two spaces, the path in the data set's
+//! folder. A name with a backslash or a line break is escaped, and its line begins with a backslash.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

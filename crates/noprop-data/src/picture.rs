@@ -8,8 +8,9 @@
 //! 3. Transparent parts are laid over white, as a viewer shows them.
 //! 4. Colour becomes luma for a network of one channel, and grey becomes three equal channels for a network of three.
 //! 5. If asked for, light and dark change places.
-//! 6. The picture is scaled with a Lanczos filter to fit the wanted size, its aspect ratio kept, and put in the middle. The rest gets
-//!    the median shade of the picture's own border. A picture of the wanted size is not resampled: its pixels arrive unchanged.
+//! 6. The picture is scaled with a Lanczos filter to fit the wanted size, its aspect ratio kept, and put in the middle. The
+//!    rest gets the median shade of the picture's own border. A picture of the wanted size is not resampled: its pixels
+//!    arrive unchanged.
 //!
 //! Nothing is cropped, and nothing is centred by content. Of an animation the first picture is taken.
 

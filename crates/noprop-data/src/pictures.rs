@@ -37,8 +37,8 @@ impl Pictures {
         self.pixels.len() as u64
     }
 
-    /// Makes a split of the pictures, which were added with `shape`. It has as many `channels` as they have planes, or one if none of
-    /// them has colour.
+    /// Makes a split of the pictures, which were added with `shape`. It has as many `channels` as they have planes, or one if
+    /// none of them has colour.
     pub fn split(
         self,
         (planes, height, width): (usize, usize, usize),
@@ -54,6 +54,6 @@ impl Pictures {
         }
         let images = Tensor::from_vec(pixels, (count, channels * plane), &Device::Cpu)?;
         let labels = Tensor::from_vec(self.labels, count, &Device::Cpu)?;
-        Split::flat(&images, labels, (channels, height, width), classes)
+        Split::flat(images, labels, (channels, height, width), classes)
     }
 }

@@ -9,15 +9,15 @@ use crate::split::Split;
 /// Images of a class that are compared with each other: the work grows with the square of their number, and among a thousand
 /// the middle of a class is well represented.
 const COMPARED: usize = 1000;
-/// The number of independent sums, chosen for the vectors of a processor. It fixes the order of additions, and so is part of the
-/// promise that results can be reproduced.
+/// The number of independent sums, chosen for the vectors of a processor. It fixes the order of additions, and so is part of
+/// the promise that results can be reproduced.
 const LANES: usize = 16;
 
-/// The prototype of each of `classes` classes, as the number of an image of `split`: the image with the smallest median Euclidean
-/// distance to the others of its class; of several the first.
+/// The prototype of each of `classes` classes, as the number of an image of `split`: the image with the smallest median
+/// Euclidean distance to the others of its class; of several the first.
 ///
-/// Where a class has more than 1,000 images, 1,000 picked by `seed` are compared. Of an even number of distances the median is the
-/// lower one in the middle.
+/// Where a class has more than 1,000 images, 1,000 picked by `seed` are compared. Of an even number of distances the median
+/// is the lower one in the middle.
 ///
 /// # Errors
 /// [`DataError::EmptyClass`] for a class without an image.
@@ -103,7 +103,8 @@ mod tests {
     fn it_has_the_smallest_median_distance() {
         let values = [0.0, 0.5, 0.1, 0.2, 0.9, 0.15, 1.0, 0.5];
         let labels = [0, 1, 0, 0, 0, 0, 0, 1];
-        // Class 0: 0, 0.1, 0.2, 0.9, 0.15, 1. Medians of distances to the others, the third of five: 0.2, 0.1, 0.2, 0.75, 0.15, 0.85.
+        // Class 0: 0, 0.1, 0.2, 0.9, 0.15, 1. Medians of distances to the others, the third of five: 0.2, 0.1, 0.2, 0.75,
+        // 0.15, 0.85.
         assert_eq!(prototypes(&points(&values, &labels, 2), 2, 0).unwrap(), [2, 1]);
     }
 

@@ -74,13 +74,13 @@ impl Split {
         Ok(Self { pixels: images, rows, normalization: None, labels })
     }
 
-    /// All `images`, `[N, C · H · W]`, channel by channel and row by row, either u8 or f32 in 0..=1, with `labels`, `[N]`, u32 or
-    /// u8: the form in which `candle_datasets` and NumPy have MNIST.
+    /// All `images`, `[N, C · H · W]`, channel by channel and row by row, either u8 or f32 in 0..=1, with `labels`, `[N]`,
+    /// u32 or u8: the form in which `candle_datasets` and NumPy have MNIST.
     ///
     /// # Errors
     /// As [`Split::new`], and [`DataError::Mismatch`] for images that do not have `shape` (C, H, W).
     pub fn flat(
-        images: &Tensor,
+        images: Tensor,
         labels: Tensor,
         shape: (usize, usize, usize),
         classes: usize,
@@ -94,8 +94,8 @@ impl Split {
     /// The images whose `pixels` are bytes, image by image, channel by channel and row by row, with one of `labels` each.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] unless there are labels, and C · H · W bytes of `shape` (C, H, W) for each; or for a label that is
-    /// not below `classes`.
+    /// [`DataError::Mismatch`] unless there are labels, and C · H · W bytes of `shape` (C, H, W) for each; or for a label
+    /// that is not below `classes`.
     pub fn of_bytes(
         pixels: Vec<u8>,
         labels: &[u8],
@@ -137,8 +137,8 @@ impl Split {
         Ok((channels, height, width))
     }
 
-    /// All images, `[N, C, H, W]`, f32 in 0..=1 unless normalised. They take four bytes for each pixel, where the split itself may
-    /// hold one.
+    /// All images, `[N, C, H, W]`, f32 in 0..=1 unless normalised. They take four bytes for each pixel, where the split
+    /// itself may hold one.
     ///
     /// # Errors
     /// candle's, if memory is short.
@@ -146,8 +146,8 @@ impl Split {
         self.gather(&self.rows)
     }
 
-    /// The images whose numbers are in `range`, `[n, C, H, W]`, f32 in 0..=1 unless normalised. Numbers beyond the last image are
-    /// left out.
+    /// The images whose numbers are in `range`, `[n, C, H, W]`, f32 in 0..=1 unless normalised. Numbers beyond the last image
+    /// are left out.
     ///
     /// # Errors
     /// candle's, if memory is short.
@@ -180,8 +180,8 @@ impl Split {
         Ok(pixels.to_vec1::<f32>()?.into_iter().map(byte).collect())
     }
 
-    /// The images whose numbers are `chosen` and their labels, in that order: `[n, C, H, W]`, f32 in 0..=1 unless normalised, and
-    /// `[n]`, u32.
+    /// The images whose numbers are `chosen` and their labels, in that order: `[n, C, H, W]`, f32 in 0..=1 unless normalised,
+    /// and `[n]`, u32.
     ///
     /// # Errors
     /// [`DataError::NoImage`] for a number beyond the last image.
@@ -193,7 +193,8 @@ impl Split {
     /// normalisation.
     ///
     /// # Errors
-    /// [`DataError::NoImage`] for a number beyond the last image, [`DataError::Mismatch`] unless there is one change for each image.
+    /// [`DataError::NoImage`] for a number beyond the last image, [`DataError::Mismatch`] unless there is one change for each
+    /// image.
     pub fn changed_batch(
         &self,
         chosen: &[u32],
@@ -214,7 +215,8 @@ impl Split {
         Ok(Self { pixels: self.pixels.clone(), rows, normalization, labels })
     }
 
-    /// The same images with label `new[label]` in the place of each `label`, for a network that has the classes in another order.
+    /// The same images with label `new[label]` in the place of each `label`, for a network that has the classes in another
+    /// order.
     ///
     /// # Errors
     /// candle's, for a label that is not an index of `new`.
@@ -232,7 +234,8 @@ impl Split {
         Ok(Self { pixels, labels, ..self.clone() })
     }
 
-    /// Puts the numbers `chosen` of images on the device of the split, so that [`Self::placed_batch`] copies nothing from the host.
+    /// Puts the numbers `chosen` of images on the device of the split, so that [`Self::placed_batch`] copies nothing from the
+    /// host.
     ///
     /// # Errors
     /// [`DataError::NoImage`] for a number beyond the last image.
@@ -431,12 +434,12 @@ mod tests {
         let flat = Tensor::from_vec(pixels.clone(), (2, 12), &Device::Cpu).unwrap();
         let labels = Tensor::new(&labels, &Device::Cpu).unwrap();
         for images in [flat.clone(), (flat.to_dtype(DType::F32).unwrap() / 255.).unwrap()] {
-            let split = Split::flat(&images, labels.clone(), shape, 2).unwrap();
+            let split = Split::flat(images, labels.clone(), shape, 2).unwrap();
             assert_eq!(split.labels.dtype(), DType::U32);
             assert_eq!(split.picture(0).unwrap(), pixels[..12]);
         }
-        assert!(Split::flat(&flat, labels.clone(), (1, 2, 3), 2).is_err(), "shape");
-        assert!(Split::flat(&flat, labels, (0, 2, 3), 2).is_err(), "no channel");
+        assert!(Split::flat(flat.clone(), labels.clone(), (1, 2, 3), 2).is_err(), "shape");
+        assert!(Split::flat(flat, labels, (0, 2, 3), 2).is_err(), "no channel");
         assert!(Split::of_bytes(pixels.clone(), &[0; 3], shape, 2).is_err(), "count");
         assert!(Split::of_bytes(pixels, &[0, 2], shape, 2).is_err(), "label");
         assert!(Split::of_bytes(Vec::new(), &[], shape, 2).is_err(), "empty");

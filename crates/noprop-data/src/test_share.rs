@@ -19,16 +19,17 @@ impl TestShare {
         if share > 0.0 && share < 1.0 { Ok(Self(share)) } else { Err(DataError::Share { share }) }
     }
 
-    /// The number of test pictures of a class with this many `pictures`: rounded, but at least one and not all. `None` if it has
-    /// fewer than two.
+    /// The number of test pictures of a class with this many `pictures`: rounded, but at least one and not all. `None` if it
+    /// has fewer than two.
     fn of(self, pictures: usize) -> Option<usize> {
         // Between 0 and a count of files.
         let nearest = (self.0 * pictures as f64).round() as usize;
         (pictures >= 2).then(|| nearest.clamp(1, pictures - 1))
     }
 
-    /// Divides pictures with these `labels`, all below `classes`, into rows to train on and rows to test on, both in rising order.
-    /// In each class a permutation decides, which depends on the number of the class and the number of its pictures alone.
+    /// Divides pictures with these `labels`, all below `classes`, into rows to train on and rows to test on, both in rising
+    /// order. In each class a permutation decides, which depends on the number of the class and the number of its pictures
+    /// alone.
     ///
     /// # Errors
     /// The number of the first class that has too few pictures to be divided.

@@ -9,8 +9,8 @@ use noprop_files::DatasetName;
 
 use crate::{Event, FetchError, Fetched, Mirror, fetch};
 
-/// [`fetch`] with a progress line on stderr, if that is a terminal. `note` is called with a line for each source that failed, and
-/// for each file that was set aside.
+/// [`fetch`] with a progress line on stderr, if that is a terminal. `note` is called with a line for each source that failed,
+/// and for each file that was set aside.
 ///
 /// # Errors
 /// As [`fetch`].

@@ -28,9 +28,9 @@ pub struct Fetched {
 /// right are left alone. `watch` is called with every event.
 ///
 /// # Errors
-/// [`FetchError::Bundled`] for the sample, which has no files; [`FetchError::NoFolder`] for a mirror folder that does not exist;
-/// [`FetchError::Busy`] if another process fetches into the same folder; [`FetchError::Disk`] if something cannot be written;
-/// [`FetchError::Exhausted`] if no source has the right bytes.
+/// [`FetchError::Bundled`] for the sample, which has no files; [`FetchError::NoFolder`] for a mirror folder that does not
+/// exist; [`FetchError::Busy`] if another process fetches into the same folder; [`FetchError::Disk`] if something cannot be
+/// written; [`FetchError::Exhausted`] if no source has the right bytes.
 pub fn fetch(
     name: DatasetName,
     data_dir: &Path,

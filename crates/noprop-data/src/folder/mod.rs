@@ -1,9 +1,9 @@
 //! A person's own pictures: `FOLDER/train/<class>/*.png|jpg` and `FOLDER/test/<class>/…`, perhaps `FOLDER/val/<class>/…`, or
 //! `FOLDER/<class>/…` and a share of each class to test on.
 //!
-//! Classes are folders, in the order of their names, and `test` and `val` may have none that `train` lacks. Files whose names begin
-//! with a dot are passed over. Pictures become bytes of one size, with three channels if any picture has colour, else with one;
-//! 16 bits a channel become 8.
+//! Classes are folders, in the order of their names, and `test` and `val` may have none that `train` lacks. Files whose names
+//! begin with a dot are passed over. Pictures become bytes of one size, with three channels if any picture has colour, else
+//! with one; 16 bits a channel become 8.
 
 mod options;
 mod reader;
@@ -24,13 +24,13 @@ use crate::split::Split;
 
 /// Opens a folder of pictures as a data set.
 ///
-/// With [`TestPictures::Share`] each class is divided by a permutation of its pictures, in the order of their names, which depends
-/// on the number of the class and the number of its pictures alone. The hash of the data covers the division.
+/// With [`TestPictures::Share`] each class is divided by a permutation of its pictures, in the order of their names, which
+/// depends on the number of the class and the number of its pictures alone. The hash of the data covers the division.
 ///
 /// # Errors
-/// [`DataError::Folder`] for fewer than two classes, a class without pictures, a class that only `test` or `val` has, a name that is
-/// not UTF-8, or pictures of several sizes and no size to scale them to; [`DataError::Picture`] for the first file that is not a
-/// usable picture, unless such files are left out.
+/// [`DataError::Folder`] for fewer than two classes, a class without pictures, a class that only `test` or `val` has, a name
+/// that is not UTF-8, or pictures of several sizes and no size to scale them to; [`DataError::Picture`] for the first file
+/// that is not a usable picture, unless such files are left out.
 pub fn open_folder(path: &Path, options: &FolderOptions) -> Result<Dataset, DataError> {
     options.check(path)?;
     let mut notices = Vec::new();

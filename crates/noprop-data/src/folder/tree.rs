@@ -13,8 +13,8 @@ use crate::notice::Notice;
 /// Names for the folder of held-out pictures.
 const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
 
-/// Names, in lower case, of files and folders that systems and archives leave behind. Names that begin with a dot are passed over
-/// anyway.
+/// Names, in lower case, of files and folders that systems and archives leave behind. Names that begin with a dot are passed
+/// over anyway.
 const LITTER: [&str; 7] =
     ["thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"];
 

@@ -1,9 +1,9 @@
 //! The check that a JPEG file is complete.
 //!
-//! The decoder fills what is missing with grey and reports nothing. Its strict mode cannot be reached through `image` and would not
-//! be enough: where a marker comes too early, it reads zeros. So each file is walked before it is decoded. Segments are skipped by
-//! their lengths, so that the thumbnail of a camera is not taken for the picture. The codes of every scan are counted. The picture
-//! must end with its marker. Bytes after that, such as the second picture of a phone, are not read.
+//! The decoder fills what is missing with grey and reports nothing. Its strict mode cannot be reached through `image` and
+//! would not be enough: where a marker comes too early, it reads zeros. So each file is walked before it is decoded. Segments
+//! are skipped by their lengths, so that the thumbnail of a camera is not taken for the picture. The codes of every scan are
+//! counted. The picture must end with its marker. Bytes after that, such as the second picture of a phone, are not read.
 //!
 //! The terms are those of ITU-T T.81.
 

@@ -1,7 +1,7 @@
 //! The codes of a JPEG. Their lengths are read, and not their values.
 
-/// Codes of at most this length are looked up in a table, the others are searched for. A larger table would take longer to build
-/// than a small picture takes to read.
+/// Codes of at most this length are looked up in a table, the others are searched for. A larger table would take longer to
+/// build than a small picture takes to read.
 const SHORT: usize = 9;
 const LONGEST: usize = 16;
 /// The number of lengths above [`SHORT`].
