@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use noprop_experiment::shell::shown;
-use noprop_experiment::{AnswersFile, Asked, Evaluated, evaluate};
+use noprop_experiment::{AnswersFile, Asked, Evaluated, Keep, evaluate};
 
 use crate::args::{Eval, moved};
 use crate::class_table::class_table;
@@ -16,8 +16,9 @@ pub fn run(args: &Eval) -> Result<()> {
     let asked = Asked { half: args.split, place };
     let sampling = args.classify.sampling(args.seed);
     let mut display = Display::new(Verbosity::Normal);
-    let (evaluated, written) =
-        evaluate(args.run.as_ref(), &asked, &sampling, answers.as_ref(), &device, &mut display)?;
+    let keep = if answers.is_some() { Keep::Probabilities } else { Keep::Class };
+    let evaluated = evaluate(args.run.as_ref(), &asked, &sampling, keep, &device, &mut display)?;
+    let written = answers.map_or(Ok(()), |file| evaluated.write_answers(&file));
     match args.json {
         true => answer!("{}", json(&evaluated))?,
         false => answer!("{}", words(&evaluated))?,
@@ -50,7 +51,7 @@ fn json(evaluated: &Evaluated) -> serde_json::Value {
 }
 
 fn words(evaluated: &Evaluated) -> String {
-    let Evaluated { half, data, class_names, evaluation: result, scores, sampler } = evaluated;
+    let Evaluated { half, data, class_names, evaluation: result, scores, sampler, .. } = evaluated;
     let averaged = match sampler.runs.get() {
         1 => "one run".to_owned(),
         runs => format!("{runs} runs averaged"),

@@ -33,6 +33,7 @@ enum Changed {
 }
 
 /// Images to evaluate a network on.
+#[derive(Debug)]
 pub(crate) struct EvalImages {
     /// A short name of their data set.
     pub name: String,

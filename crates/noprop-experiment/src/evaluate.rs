@@ -65,6 +65,7 @@ pub struct Evaluated {
     pub scores: ClassScores,
     /// The sampler.
     pub sampler: Sampler,
+    found: EvalImages,
 }
 
 impl Evaluated {
@@ -73,10 +74,17 @@ impl Evaluated {
         let many = self.class_names.len() > FEW_CLASSES;
         many.then(|| self.evaluation.accuracy_within(5)).flatten()
     }
+
+    /// Writes the answer to each image, if the probabilities of all classes were kept.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_answers(&self, file: &AnswersFile<'_>) -> Result<()> {
+        file.write(&self.class_names, &self.evaluation, &|number| self.found.picture(number))
+    }
 }
 
-/// Classifies images with the trained network in `run`, and writes each answer into the file `answers`, if there is one. The second
-/// value is the error of that file: the numbers are there even if it could not be written.
+/// Classifies images with the trained network in `run`. For a file of answers the probabilities of all classes must be kept.
 ///
 /// # Errors
 /// If the run or the images cannot be opened, or do not go together.
@@ -84,25 +92,19 @@ pub fn evaluate(
     run: &Path,
     asked: &Asked,
     sampling: &Sampling,
-    answers: Option<&AnswersFile<'_>>,
+    keep: Keep,
     device: &Device,
     progress: &mut dyn Progress,
-) -> Result<(Evaluated, Result<()>)> {
+) -> Result<Evaluated> {
     let trained = Trained::open(run, device)?;
     let found = EvalImages::open(&trained, asked, progress)?;
     let images = trained.experiment.seen(&found.part.images)?.to_device(device)?;
     let sampler = sampling.of(&trained.experiment.setup)?;
     let class_names = trained.experiment.images.class_names;
-    let keep = match answers.is_some() || class_names.len() > FEW_CLASSES {
-        true => Keep::Probabilities,
-        false => Keep::Class,
-    };
-    let evaluation = evaluate_keeping(keep, &trained.network, &*trained.method, &images, &sampler)?;
-    let written = match answers {
-        Some(file) => file.write(&class_names, &evaluation, &|number| found.picture(number)),
-        None => Ok(()),
-    };
+    let keep = if class_names.len() > FEW_CLASSES { Keep::Probabilities } else { keep };
+    let evaluation =
+        evaluate_keeping(keep, &trained.network, &*trained.method, &images, &sampler)?;
     let scores = ClassScores::of(&evaluation.confusion);
-    let (half, data) = (asked.half, found.name);
-    Ok((Evaluated { half, data, class_names, evaluation, scores, sampler }, written))
+    let (half, data) = (asked.half, found.name.clone());
+    Ok(Evaluated { half, data, class_names, evaluation, scores, sampler, found })
 }

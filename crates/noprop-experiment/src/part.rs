@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::settings::Setup;
 
 /// Images of a data set, and their places in it.
+#[derive(Debug)]
 pub(crate) struct Part {
     pub images: Split,
     /// The half of the data set that they were taken from.
