@@ -10,11 +10,13 @@ use anyhow::{Result, ensure};
 use crate::workspace::{self, report};
 
 /// The checks in the order in which they run: arguments of cargo.
-const CHECKS: [&str; 5] = [
+const CHECKS: [&str; 6] = [
     "fmt --all --check",
     "clippy --workspace --all-targets --locked -- -D warnings",
     "doc --workspace --no-deps --locked",
     "test --workspace",
+    // Projects that use the crates from outside. In the same target folder, so that candle need not be built again.
+    "test --manifest-path outside/Cargo.toml --target-dir target --locked",
     // Every library must be ready for a registry: its files are there, and its manifest is complete. The lock file is left out, because the
     // libraries cannot be resolved against a registry that does not have them yet.
     "package --workspace --exclude noprop-cli --exclude xtask --no-verify --allow-dirty --exclude-lockfile --offline",
