@@ -3,7 +3,6 @@
 use noprop_data::{DataError, Remedy};
 use noprop_experiment::Error;
 use noprop_experiment::shell::quoted;
-use noprop_fetch::FetchError;
 use noprop_fetch::command::advice;
 use noprop_train::{StateError, TrainError, UnitError};
 
@@ -27,7 +26,8 @@ pub fn with_hint(error: &anyhow::Error, said: String) -> String {
             "the GPU's memory is full: lower --batch-size or --steps, or use --encoder shared ({said})"
         );
     }
-    match root.and_then(hint).or_else(|| error.chain().find_map(of_data)) {
+    let fetching = || error.downcast_ref().and_then(advice).map(str::to_owned);
+    match root.and_then(hint).or_else(fetching) {
         Some(hint) => format!("{said}: {hint}"),
         None => said,
     }
@@ -51,6 +51,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::InTheWay { .. } => "move it away, or choose another --out".into(),
         Error::SameName { .. } => "give each an --out of its own".into(),
         Error::TooLarge { .. } => LESS_MEMORY.into(),
+        Error::Data(error) => return of_data(error),
         Error::Train(error) => return of_training(error),
         _ => return None,
     })
@@ -59,6 +60,7 @@ fn hint(error: &Error) -> Option<String> {
 /// What to do about an error of the trainer.
 fn of_training(error: &TrainError) -> Option<String> {
     Some(match error {
+        TrainError::Data(error) => return of_data(error),
         TrainError::Diverged { .. } => "try a lower --lr".into(),
         TrainError::RunExists { .. } => {
             "choose another --out, or --force to replace the run in it".into()
@@ -77,12 +79,9 @@ fn of_training(error: &TrainError) -> Option<String> {
     })
 }
 
-/// What to do about an error of data or of a download.
-fn of_data(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(error) = cause.downcast_ref::<FetchError>() {
-        return advice(error).map(str::to_owned);
-    }
-    let hint = match cause.downcast_ref::<DataError>()?.remedy()? {
+/// What to do about an error of data.
+fn of_data(error: &DataError) -> Option<String> {
+    let hint = match error.remedy()? {
         Remedy::Fetch(name) => return Some(format!("`noprop fetch {name}` gets it")),
         Remedy::Scale => "use --image-size to scale the pictures to one size",
         Remedy::ScaleDown => "scale them down with --image-size, or take fewer",

@@ -102,8 +102,7 @@ pub fn evaluate(
     let sampler = sampling.of(&trained.experiment.setup)?;
     let class_names = trained.experiment.images.class_names;
     let keep = if class_names.len() > FEW_CLASSES { Keep::Probabilities } else { keep };
-    let evaluation =
-        evaluate_keeping(keep, &trained.network, &*trained.method, &images, &sampler)?;
+    let evaluation = evaluate_keeping(keep, &trained.network, &*trained.method, &images, &sampler)?;
     let scores = ClassScores::of(&evaluation.confusion);
     let (half, data) = (asked.half, found.name.clone());
     Ok(Evaluated { half, data, class_names, evaluation, scores, sampler, found })
