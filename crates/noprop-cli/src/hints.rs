@@ -1,5 +1,6 @@
 //! Hints that name commands and flags. The errors of the libraries name neither: they serve other programs too.
 
+use noprop_data::fetch::FetchError;
 use noprop_experiment::Error;
 use noprop_experiment::shell::quoted;
 use noprop_train::{StateError, TrainError, UnitError};
@@ -24,13 +25,14 @@ pub fn with_hint(error: &anyhow::Error, said: String) -> String {
             "the GPU's memory is full: lower --batch-size or --steps, or use --encoder shared ({said})"
         );
     }
-    match root.and_then(hint) {
+    let of_fetch = || error.downcast_ref().and_then(of_fetch).filter(|_| !said.contains(" --"));
+    match root.and_then(hint).or_else(of_fetch) {
         Some(hint) => format!("{said}: {hint}"),
         None => said,
     }
 }
 
-/// What to do about an error.
+/// The advice for an error.
 fn hint(error: &Error) -> Option<String> {
     Some(match error {
         Error::RunInsideData { .. } | Error::NotReplaced { .. } | Error::TrainedWhole { .. } => {
@@ -53,7 +55,7 @@ fn hint(error: &Error) -> Option<String> {
     })
 }
 
-/// What to do about an error of the trainer.
+/// The advice for an error of the trainer.
 fn of_training(error: &TrainError) -> Option<String> {
     Some(match error {
         TrainError::Diverged { .. } => "try a lower --lr".into(),
@@ -70,6 +72,21 @@ fn of_training(error: &TrainError) -> Option<String> {
         TrainError::Unit(UnitError::OtherSettings { .. }) => {
             "train this unit again with --force".into()
         }
+        _ => return None,
+    })
+}
+
+/// The advice for an error of a download.
+fn of_fetch(error: &FetchError) -> Option<String> {
+    Some(match error {
+        FetchError::NoFolder { .. } => {
+            "--mirror takes a folder that holds the files, or an address that starts with https://"
+                .into()
+        }
+        FetchError::Exhausted { .. } => {
+            "check the network, or give another source with --mirror URL-OR-DIR".into()
+        }
+        FetchError::Disk { .. } => "choose another place with --data-dir".into(),
         _ => return None,
     })
 }
