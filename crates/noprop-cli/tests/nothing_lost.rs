@@ -92,7 +92,7 @@ fn flags_that_change_nothing_are_refused() {
         (["--method", "ct", "--schedule", "linear"], "--schedule is for the method dt"),
         (["--method", "backprop", "--loss-weight", "snr"], "--loss-weight is for the methods"),
         (["--encoder", "shared", "--eta", "2"], "--eta is for the methods dt and ct with"),
-        (["--encoder", "frozen", "--dropout", "0.5"], "--dropout is not for --encoder frozen"),
+        (["--encoder", "frozen", "--dropout", "0.5"], "--dropout is not for a frozen encoder"),
         (["--embedding", "prototype", "--embedding-scale", "2"], "--embedding-scale is not for"),
         (["--seed", "1", "--skip-bad", "--quiet"], "--skip-bad is for folder:PATH"),
     ] {
@@ -199,7 +199,7 @@ fn a_training_starts_from_the_weights_of_another() {
     assert!(weights(root, "again") == weights(root, "same"));
 
     let own = ["train", "--init", "r", "--out", "./r", "--force"];
-    refused(root, &own, "--out and --init are one run");
+    refused(root, &own, "would replace the run that its weights come from: choose another --out");
     let other = ["--encoder", "per-block", "--out", "other"];
     refused(root, &[&init[..], &other].concat(), "are of another network");
     assert!(!root.join("other").exists());

@@ -44,7 +44,7 @@ pub enum Error {
         data: PathBuf,
     },
     /// A new run would replace the one that its first weights come from.
-    #[error("the new run and the run that its weights come from are one")]
+    #[error("the new run would replace the run that its weights come from")]
     ReplacesItsStart,
     /// The folder that a new run would replace does not hold a run.
     #[error("{path} is not a run of noprop, so it is not replaced")]
