@@ -253,6 +253,6 @@ fn finish(command: &mut Command) -> Result<()> {
 }
 
 fn hash(run: &Path) -> Result<String> {
-    let hash = noprop_data::sha256_of(File::open(run.join("model.safetensors"))?)?;
+    let hash = noprop_files::sha256_of(File::open(run.join("model.safetensors"))?)?;
     Ok(hash.chars().take(12).collect())
 }
