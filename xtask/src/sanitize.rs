@@ -1,7 +1,8 @@
 //! `cargo xtask sanitize`: the tests of the crate with the `unsafe` code, under AddressSanitizer.
 //!
 //! It finds every read and write of the compiled kernels outside of an allocation, also those by vector
-//! instructions, which an interpreter does not support.
+//! instructions, which an interpreter does not support. Overflow and debug assertions are checked too; the plain tests leave these checks
+//! out of this crate, because they would make trainings in tests too slow.
 
 use std::process::Command;
 
@@ -9,6 +10,13 @@ use anyhow::{Result, ensure};
 
 use crate::workspace;
 
+/// Settings of cargo that replace those of the root `Cargo.toml`.
+const CHECKS: [&str; 4] = [
+    "--config",
+    "profile.test.package.noprop-kernels.overflow-checks=true",
+    "--config",
+    "profile.test.package.noprop-kernels.debug-assertions=true",
+];
 /// The sanitizer's run-time library comes with the toolchain for this target.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -16,6 +24,7 @@ pub fn run() -> Result<()> {
     let root = workspace::root()?;
     let status = Command::new(env!("CARGO"))
         .args(["test", "--package", "noprop-kernels", "--lib", "--tests", "--target", TARGET])
+        .args(CHECKS)
         // A folder of its own, because its flags would make every other build start again.
         .args(["--target-dir", "target/sanitize"])
         // The sanitizer has its own allocator, without the settings of the system's.
