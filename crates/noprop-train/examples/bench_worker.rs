@@ -158,8 +158,14 @@ impl Worker {
                     Ok(())
                 })
             }
-            Request::StepAll(count) => times(count, || Ok(drop(self.trainer.step()?))),
-            Request::Epoch => times(1, || Ok(drop(self.trainer.epoch()?))),
+            Request::StepAll(count) => times(count, || {
+                self.trainer.step()?;
+                Ok(())
+            }),
+            Request::Epoch => times(1, || {
+                self.trainer.epoch()?;
+                Ok(())
+            }),
             Request::Eval => times(1, || {
                 let sampler = Sampler::once(SamplerKind::Mean);
                 self.trainer.evaluate(&self.test, &sampler)?;
