@@ -1,14 +1,14 @@
-//! Each op of a paper block (28×28×1 images, batch 128), forward and with its gradients.
+//! The ops of a paper block (28×28×1 images, batch 128), forward and with their gradients.
 //!
-//! `RAYON_NUM_THREADS=2 CANDLE_NUM_THREADS=2 cargo bench -p noprop-kernels`; a word after `--` picks benchmarks by name.
+//! `RAYON_NUM_THREADS=2 CANDLE_NUM_THREADS=2 cargo bench -p noprop-kernels`; a word after `--` selects benchmarks by name.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use divan::Bencher;
 use noprop_kernels::optim::{Adam, AdamConfig};
 use noprop_kernels::random::{StreamKey, normal};
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, batch_norm,
-    conv3x3_stack, denoise_loss, linear_act,
+    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, Linear, Padding, Pool,
+    conv3x3_stack, denoise_loss,
 };
 
 const BATCH: usize = 128;
@@ -79,7 +79,7 @@ fn conv_forward(bencher: Bencher<'_, '_>, layer: usize) {
 fn conv_forward_backward(bencher: Bencher<'_, '_>, layer: usize) {
     let layer = LAYERS[layer];
     let ((w, b), x) = (layer.weights(), layer.image());
-    // The first layer looks at data, which needs no gradient.
+    // The input of the first layer is data, which needs no gradient.
     let x = if layer.c_in == 1 {
         x
     } else {
@@ -108,7 +108,7 @@ fn linear_forward_backward(bencher: Bencher<'_, '_>, (inputs, outputs): (usize, 
     let x = var(1, &[1, BATCH, inputs]);
     let (w, b) = (var(2, &[1, outputs, inputs]), var(3, &[1, outputs]));
     time(bencher, || {
-        let y = linear_act(&x, &w, &b, Activation::None, Precision::F32, Backend::Auto)?;
+        let y = Linear::default().forward(&x, &w, &b)?;
         y.sum_all()?.backward().map(drop)
     });
 }
@@ -119,7 +119,8 @@ fn batch_norm_forward_backward(bencher: Bencher<'_, '_>) {
     let (gamma, beta) = (var(2, &[1, 256]), var(3, &[1, 256]));
     time(bencher, || {
         let mode = BatchNormMode::Train;
-        let out = batch_norm(&x, &gamma, &beta, 1e-5, mode, Activation::Relu, Backend::Auto)?;
+        let out = BatchNorm { act: Activation::Relu, ..BatchNorm::default() }
+            .forward(&x, &gamma, &beta, mode)?;
         out.y.sum_all()?.backward().map(drop)
     });
 }
@@ -197,7 +198,7 @@ impl Block {
         let mut dense = Vec::new();
         for (index, (inputs, outputs)) in DENSE.into_iter().enumerate() {
             let (w, b) = (new(3, &[1, outputs, inputs]), new(4, &[1, outputs]));
-            // The last layer gives logits and has no norm.
+            // The last layer computes logits and has no norm.
             let norm = if index + 1 < DENSE.len() {
                 [new(5, &[1, outputs]), new(6, &[1, outputs])]
             } else {
@@ -211,9 +212,9 @@ impl Block {
 
     fn layer(&self, index: usize, x: &Tensor, act: Activation) -> Result<Tensor> {
         let [w, b, gamma, beta] = &self.dense[index];
-        let y = linear_act(x, w, b, Activation::None, Precision::F32, Backend::Auto)?;
+        let y = Linear::default().forward(x, w, b)?;
         let mode = BatchNormMode::Train;
-        Ok(batch_norm(&y, gamma, beta, 1e-5, mode, act, Backend::Auto)?.y)
+        Ok(BatchNorm { act, ..BatchNorm::default() }.forward(&y, gamma, beta, mode)?.y)
     }
 
     fn forward(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
@@ -227,6 +228,6 @@ impl Block {
         let h = self.layer(4, &both, Activation::Relu)?;
         let h = self.layer(5, &h, Activation::Relu)?;
         let [w, b, ..] = &self.dense[6];
-        Ok(linear_act(&h, w, b, Activation::None, Precision::F32, Backend::Auto)?)
+        Ok(Linear::default().forward(&h, w, b)?)
     }
 }

@@ -1,19 +1,20 @@
-//! Seeded dropout whose mask is computed where it is needed and never stored.
+//! Seeded dropout. Its mask is computed where it is needed and never stored.
 
-use candle_core::{Device, Tensor, WithDType};
+use candle_core::{DType, Device, Tensor, WithDType};
 
 use crate::error::{KernelError, Result};
-use crate::random::{Kind, StreamKey, philox};
+use crate::random::key::StreamKey;
+use crate::random::{Kind, philox};
 
-/// Values that one round of [`philox::LANES`] counters decides: eight 16-bit draws a counter.
+/// The number of values that one round of [`philox::LANES`] counters decides: eight 16-bit draws for each counter.
 const GROUP: usize = philox::LANES * DRAWS;
 const DRAWS: usize = 8;
 
 /// Zeroes each value with probability `rate` and divides the rest by `1 - rate`, so that the mean stays.
 ///
-/// The decision for an element depends on the block's [`StreamKey`], on the image's number
-/// (`first_image` + its row in the batch) and on the element's place within the image, on nothing else. A batch cut
-/// into pieces, each with its `first_image`, therefore gets the masks of the whole.
+/// The decision for an element depends on the block's [`StreamKey`], on the image's number (`first_image` + its row in the
+/// batch) and on the element's place within the image, and on nothing else. A batch that is cut into pieces, each with its
+/// `first_image`, therefore gets the masks of the whole.
 ///
 /// A decision takes 16 random bits, so the rate is rounded to a multiple of 2⁻¹⁶; the divisor uses the rounded rate.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +25,7 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// Dropout with one stream per block of the weights' leading dimension.
+    /// Dropout with one stream for each block of the weights' leading dimension.
     ///
     /// # Errors
     /// [`KernelError::DropoutRate`] unless `0 <= rate < 1`.
@@ -36,31 +37,31 @@ impl Dropout {
         Ok(Self { threshold, keys, first_image: 0 })
     }
 
-    /// The same dropout for a batch whose first row is image number `first_image` (0 unless said).
+    /// The same dropout for a batch whose first row is image number `first_image` (0 by default).
     #[must_use]
     pub fn with_first_image(mut self, first_image: u64) -> Self {
         self.first_image = first_image;
         self
     }
 
-    /// The share of values that are zeroed, after rounding.
+    /// The share of values that become zero: the rate, rounded.
     #[must_use]
     pub fn rate(&self) -> f64 {
         f64::from(self.threshold) / 65_536.0
     }
 
-    /// What a surviving value is multiplied by: `1 / (1 - rate)`.
+    /// The factor of the values that are kept: `1 / (1 - rate)`.
     pub(crate) fn scale(&self) -> f64 {
         1.0 / (1.0 - self.rate())
     }
 
-    /// What a 16-bit draw is compared with.
+    /// The value that a 16-bit draw is compared with.
     #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn threshold(&self) -> u16 {
         self.threshold
     }
 
-    /// One stream a block.
+    /// One stream for each block.
     #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn keys(&self) -> &[StreamKey] {
         &self.keys
@@ -72,7 +73,7 @@ impl Dropout {
         self.first_image
     }
 
-    /// Refuses a number of streams other than `blocks`.
+    /// Refuses any number of streams but `blocks`.
     pub(crate) fn check(&self, blocks: usize) -> Result<()> {
         if self.keys.len() == blocks {
             Ok(())
@@ -90,15 +91,17 @@ impl Dropout {
         }
     }
 
-    /// The mask as a tensor `[T, N, positions, channels]`, zeros and [`Dropout::scale`]s, for the plain candle path.
-    pub(crate) fn mask<F: WithDType>(
-        &self,
-        blocks: usize,
-        images: usize,
-        positions: usize,
-        channels: usize,
-        device: &Device,
-    ) -> Result<Tensor> {
+    /// The mask as a tensor `[T, N, positions, channels]`, zeros and [`Dropout::scale`]s, for plain candle ops.
+    pub(crate) fn mask(&self, sizes: [usize; 4], dtype: DType, device: &Device) -> Result<Tensor> {
+        let mask = match dtype {
+            DType::F64 => self.mask_of::<f64>(sizes, device),
+            _ => self.mask_of::<f32>(sizes, device),
+        };
+        Ok(mask?.to_dtype(dtype)?)
+    }
+
+    fn mask_of<F: WithDType>(&self, sizes: [usize; 4], device: &Device) -> Result<Tensor> {
+        let [blocks, images, positions, channels] = sizes;
         let per_image = positions * channels;
         let scale = F::from_f64(self.scale());
         let mut values = Vec::with_capacity(blocks * images * per_image);
@@ -131,8 +134,8 @@ impl MaskStream {
     /// Writes the factors of image `image` of the batch: zero for a dropped element, `scale` for a kept one.
     ///
     /// Elements are numbered position by position, channel within position. `mask` has a length from [`padded`].
-    /// Element `e` is decided by the draw `(e mod 128) / 16` of counter `16 (e / 128) + e mod 16`: an order in which
-    /// sixteen counters are worked on side by side and leave their draws where they belong.
+    /// The draw `(e mod 128) / 16` of counter `16 (e / 128) + e mod 16` decides element `e`: in this order sixteen counters
+    /// go through the rounds side by side and leave their draws where they belong.
     #[inline(always)]
     pub(crate) fn fill<F: Copy + WithDType>(&self, image: usize, scale: F, mask: &mut [F]) {
         let number = self.first_image.wrapping_add(image as u64);
@@ -167,7 +170,7 @@ mod tests {
         mask
     }
 
-    /// The share of zeros is the rate and the mean stays 1, within five standard errors.
+    /// Protects the share of zeros, which is the rate, and the mean, which stays 1, within five standard errors.
     #[test]
     fn drops_at_the_rate_and_keeps_the_mean() -> Result<()> {
         for rate in [0.0, 0.2, 0.5, 0.9] {
@@ -183,7 +186,7 @@ mod tests {
         Ok(())
     }
 
-    /// Every one of the eight draws of a counter is at the rate, and neighbours are independent.
+    /// Protects the rate of each of a counter's eight draws, and the independence of neighbours.
     #[test]
     fn no_place_is_favoured() -> Result<()> {
         let dropout = Dropout::new(0.2, vec![StreamKey(5)])?;
@@ -207,7 +210,7 @@ mod tests {
         Ok(())
     }
 
-    /// A batch cut in two must get the masks of the whole; another block or image must not.
+    /// Protects the masks of a batch that is cut in two, which are those of the whole. Other blocks and images get others.
     #[test]
     fn depends_on_block_and_image_number_alone() -> Result<()> {
         let keys = vec![StreamKey(1), StreamKey(2)];
@@ -219,6 +222,7 @@ mod tests {
         Ok(())
     }
 
+    /// Protects against rates that drop everything or are not a share at all.
     #[test]
     fn refuses_rates_that_drop_everything_or_make_no_sense() {
         for rate in [1.0, -0.1, f64::NAN, 2.0] {

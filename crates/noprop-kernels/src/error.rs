@@ -1,8 +1,8 @@
-//! What can go wrong in an op, as one enum.
+//! The errors of the ops.
 
 use candle_core::Shape;
 
-/// Why an op refused its arguments. Converts to [`candle_core::Error`] with `?`, so ops mix freely with plain
+/// The reason why an op refused its arguments. Converts to [`candle_core::Error`] with `?`, so ops mix freely with plain
 /// tensor code.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -27,24 +27,24 @@ pub enum KernelError {
         rate: f64,
     },
     /// The number of random streams differs from the number of blocks.
-    #[error("dropout has {keys} random streams for {blocks} blocks; give one per block")]
+    #[error("dropout has {keys} random streams for {blocks} blocks; each block needs one")]
     DropoutKeys {
-        /// Streams given.
+        /// The number of streams.
         keys: usize,
-        /// Blocks in the weights' leading dimension.
+        /// The number of blocks, the weights' leading dimension.
         blocks: usize,
     },
-    /// As many parameters were not given as there are layers.
+    /// The number of pairs of parameters is not the number of layers.
     #[error("{op}: {parameters} pairs of weights and biases for {layers} layers")]
     LayerCount {
         /// The op that was called.
         op: &'static str,
-        /// Number of layers.
+        /// The number of layers.
         layers: usize,
-        /// Number of pairs given.
+        /// The number of pairs.
         parameters: usize,
     },
-    /// A class index that is not below the number of classes.
+    /// A class index that is at or above the number of classes.
     #[error("{op}: label {label} at row {row} is out of range for {classes} classes")]
     LabelOutOfRange {
         /// The op that was called.
@@ -56,7 +56,7 @@ pub enum KernelError {
         /// The number of classes.
         classes: usize,
     },
-    /// Tensors of different element types, or of one that the op does not compute in.
+    /// A tensor of another element type than the other arguments, or of one that the op does not support.
     #[error("{op}: {argument} has element type {got:?}, expected {expected}")]
     DType {
         /// The op that was called.
@@ -68,7 +68,7 @@ pub enum KernelError {
         /// The type that was given.
         got: candle_core::DType,
     },
-    /// The fused path was asked for by name where there is none.
+    /// [`Backend::Fused`](crate::Backend::Fused) was chosen for a device or element type without fused kernels.
     #[error(
         "{op}: the fused kernel runs on the CPU in f32 or f64, and on CUDA in f32; use Backend::Auto or Backend::Reference here"
     )]

@@ -4,7 +4,7 @@
 //! # Purpose
 //! One training step of a block is three convolutions, a few dense layers and an optimizer update. candle's own ops
 //! make that seven times slower than PyTorch on the same CPU, and its pooling gradient is wrong. The ops here are whole
-//! layers ([`Conv3x3`], [`linear_act`], [`batch_norm()`]), losses ([`denoise_loss`], [`cross_entropy`]), seeded random
+//! layers ([`Conv3x3`], [`Linear`], [`BatchNorm`]), losses ([`denoise_loss`], [`cross_entropy`]), seeded random
 //! numbers ([`random`]) and optimizers ([`optim`]).
 //!
 //! # One design decision: a leading block dimension
@@ -19,12 +19,12 @@
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor, Var};
-//! use noprop_kernels::{Backend, Precision, denoise_loss, linear};
+//! use noprop_kernels::{Backend, Linear, denoise_loss};
 //!
 //! let x = Tensor::ones((1, 4, 3), DType::F32, &Device::Cpu)?;
 //! let w = Var::zeros((2, 5, 3), DType::F32, &Device::Cpu)?;
 //! let b = Var::zeros((2, 5), DType::F32, &Device::Cpu)?;
-//! let logits = linear(&x, &w, &b, Precision::F32, Backend::Auto)?;
+//! let logits = Linear::default().forward(&x, &w, &b)?;
 //! let one_hot = Tensor::eye(5, DType::F32, &Device::Cpu)?;
 //! let labels = Tensor::new(&[0_u32, 1, 2, 3], &Device::Cpu)?;
 //! let losses = denoise_loss(&logits, &one_hot, &labels, Backend::Auto)?; // one a block
@@ -34,10 +34,12 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
+mod activation;
 mod backend;
 mod batch_norm;
 mod conv;
 mod cpu;
+mod device;
 mod dropout;
 mod error;
 #[cfg(any(test, feature = "cuda"))]
@@ -46,17 +48,22 @@ mod linear;
 mod loss;
 pub mod memory;
 pub mod optim;
+mod pool;
 pub mod random;
 mod shape;
 pub mod threads;
 
-#[cfg(feature = "cuda")]
-pub use backend::cuda_device;
-pub use backend::{Activation, Backend, Precision, keeping_copies, peak_device_memory};
-pub use batch_norm::{BatchNormMode, BatchNormOutput, batch_norm, follow_statistics};
+pub use activation::Activation;
+pub use backend::{Backend, Precision};
+pub use batch_norm::{BatchNorm, BatchNormMode, BatchNormOutput};
+/// The tensors in this crate's signatures.
+pub use candle_core;
 pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
 pub use cpu::instruction_set::InstructionSet;
+#[cfg(feature = "cuda")]
+pub use device::cuda_device;
+pub use device::{keeping_copies, peak_device_memory};
 pub use dropout::Dropout;
 pub use error::{KernelError, Result};
-pub use linear::{linear, linear_act, linear_joined};
+pub use linear::Linear;
 pub use loss::{Targets, cross_entropy, denoise_loss};

@@ -1,22 +1,22 @@
 //! Keeping freed memory in the process.
 //!
-//! Every training step makes tensors of a few megabytes and drops them. The GNU C library hands blocks of that size back
-//! to the system at once and asks for them again in the next step, and the system clears every page anew: that took
-//! 19 ms instead of 14 for a step of a paper block. The kernels' own buffers are pooled; candle's tensors are not.
+//! Every training step makes tensors of a few megabytes and drops them. The GNU C library returns blocks of that size to the
+//! system at once and requests them again in the next step, and the system clears every page anew: a step of a paper block
+//! then took 19 ms instead of 14. The kernels' own buffers are pooled; candle's tensors are not.
 
-/// Whether [`keep_freed`] could do anything.
+/// The outcome of [`keep_freed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// Freed memory stays in the process from now on.
     Yes,
-    /// This system's allocator has no such setting, or refused it.
+    /// The system's allocator has no such setting, or refused it.
     Unsupported,
 }
 
-/// Tells the allocator to keep freed memory for the next step instead of handing it back to the system.
+/// Sets the allocator to keep freed memory for the next step instead of returning it to the system.
 ///
-/// A setting of the whole process: for programs, in `main`, not for libraries. Only the GNU C library on Linux needs it
-/// and has it. Peak memory does not change; what is free after the peak stays with the process.
+/// This is a setting of the whole process: call it in a program's `main`, not in a library. Only the GNU C library on Linux
+/// needs it and has it. The peak of memory does not change; memory that is free after the peak stays with the process.
 pub fn keep_freed() -> Kept {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -24,7 +24,7 @@ pub fn keep_freed() -> Kept {
         let settings = [
             // Blocks above this size are mapped and unmapped one by one.
             (libc::M_MMAP_THRESHOLD, NEVER),
-            // Free memory above this size at the end of the heap is handed back.
+            // Free memory above this size at the end of the heap is returned.
             (libc::M_TRIM_THRESHOLD, NEVER),
         ];
         if settings.into_iter().all(|(name, value)| set(name, value)) {
@@ -45,7 +45,7 @@ fn set(name: libc::c_int, value: libc::c_int) -> bool {
 mod tests {
     use super::*;
 
-    /// A refused setting would leave every step clearing pages.
+    /// Protects the setting: if it is refused, every step clears its pages anew.
     #[test]
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     fn the_gnu_allocator_takes_the_settings() {

@@ -1,4 +1,4 @@
-//! Shape checks shared by the ops, so that every refusal names the op, the argument and what was expected.
+//! Shape checks shared by the ops, so that every error names the op, the argument and the expectation.
 
 use candle_core::Tensor;
 

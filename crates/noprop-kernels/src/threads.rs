@@ -1,22 +1,22 @@
-//! How many threads the whole process computes with.
+//! The threads that the whole process computes with.
 //!
-//! Our kernels and candle's matrix products run on rayon's global pool; candle's element-wise ops have a pool of their
-//! own. Both read their size from the environment when they start, so it has to be said before the first tensor.
+//! The kernels and candle's matrix products run on rayon's global pool; candle's element-wise ops have their own pool. Both
+//! read their size from the environment when they start, so it must be set before the first tensor is made.
 //!
-//! candle's pool is set to one thread: between two of its ops its workers wait actively, and take a core away from the
-//! kernels (a training step on two cores took 15 ms with its two threads, 12 ms with one).
+//! candle's pool is set to one thread: its workers wait actively between two ops and take a core away from the kernels (a
+//! training step on two cores took 15 ms with its two threads, 12 ms with one).
 //!
-//! A program that does its work inside [`rayon::scope`] runs on a thread of the pool and hands work over at less cost.
+//! A program that does its work inside [`rayon::scope`] runs on a thread of the pool and shares work at less cost.
 //!
 //! There is one level of parallelism at a time: an op shares its work among the threads, unless it runs inside
-//! [`side_by_side`], where every thread has a task of its own and its ops stay on it.
+//! [`side_by_side`], where every thread has its own task and the ops of a task stay on its thread.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Why the number of threads could not be set.
+/// The reason why the number of threads could not be set.
 #[derive(Debug, thiserror::Error)]
 pub enum ThreadsError {
     /// Other threads exist, so changing the environment could race with them reading it.
@@ -25,7 +25,7 @@ pub enum ThreadsError {
          set RAYON_NUM_THREADS and CANDLE_NUM_THREADS in the environment instead"
     )]
     TooLate {
-        /// Threads in the process.
+        /// The number of threads in the process.
         running: usize,
     },
     /// The thread pool could not be started.
@@ -33,11 +33,10 @@ pub enum ThreadsError {
     Pool(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// Makes the whole process compute with `threads` threads. Call it first thing in `main`.
+/// Makes the whole process compute with `threads` threads. Call it at the start of `main`.
 ///
-/// Sets `RAYON_NUM_THREADS` to `threads` and `CANDLE_NUM_THREADS` to 1 for the process and its children, and starts
-/// rayon's global pool.
-/// Results do not depend on the number.
+/// Sets `RAYON_NUM_THREADS` to `threads` and `CANDLE_NUM_THREADS` to 1 for the process and its children, and starts rayon's
+/// global pool. Results do not depend on the number.
 ///
 /// # Errors
 /// [`ThreadsError::TooLate`] when other threads exist (checked on Linux), [`ThreadsError::Pool`] when the pool exists
@@ -57,37 +56,37 @@ pub fn configure(threads: NonZeroUsize) -> Result<(), ThreadsError> {
 #[expect(unsafe_code, reason = "candle reads its pool size from the environment only")]
 fn set_for_process(name: &str, value: &str) {
     // SAFETY: the environment may only be changed while no other thread reads it. On Linux this is the only thread,
-    // as the caller has just checked; elsewhere `configure` is documented as the first thing in `main`.
+    // as the caller has just checked; elsewhere `configure` is documented to be called at the start of `main`.
     unsafe { std::env::set_var(name, value) }
 }
 
-/// Threads of this process, where the system says.
+/// The number of threads of this process, if the system reports it.
 fn running_threads() -> Option<usize> {
     std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
 }
 
 thread_local! {
-    /// Whether this thread runs a task of [`side_by_side`].
-    static ON_ITS_OWN: Cell<bool> = const { Cell::new(false) };
+    /// `true` while this thread runs a task of [`side_by_side`].
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How many tasks run at a time in [`side_by_side`]. Results do not depend on it.
+/// The number of tasks that run at a time in [`side_by_side`]. Results do not depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Workers {
-    /// One a thread where there are tasks enough to keep all threads busy, else one.
+    /// One for each thread if there are enough tasks to keep all threads busy, else one.
     #[default]
     Auto,
-    /// So many, with the threads split among them; never more than there are threads.
+    /// This number, with the threads split among them; at most the number of threads.
     Exactly(NonZeroUsize),
 }
 
 impl Workers {
-    /// How many for so many tasks on so many threads.
+    /// The number of workers for `tasks` tasks on `threads` threads.
     fn of(self, tasks: usize, threads: usize) -> usize {
         match self {
             Self::Auto => {
                 let rounds = tasks.div_ceil(threads);
-                // Four fifths of the threads' time in use.
+                // Four fifths of the threads' time must be in use.
                 if 5 * tasks < 4 * rounds * threads { 1 } else { threads }
             }
             Self::Exactly(workers) => workers.get().min(threads).min(tasks).max(1),
@@ -106,12 +105,12 @@ pub fn side_by_side<T: Send, R: Send>(
     results
 }
 
-/// Runs `f` on every task and gives the results to `fold` one by one, in the order of `tasks`, each as soon as those before it
-/// are there: of tasks of like size hardly more results are ever held than there are workers.
+/// Runs `f` on every task and passes the results to `fold` one by one, in the order of `tasks`, each as soon as all results before
+/// it are done. If tasks are of like size, few more results are held at a time than there are workers.
 ///
 /// Each worker takes one task at a time. A worker with one thread does not share the loops of its ops: no thread waits for another,
-/// and what a task touches stays in its core's cache. A single worker has all threads. `fold` must not share its own work
-/// among threads.
+/// and the memory of a task stays in its core's cache. A single worker has all threads. `fold` must not share its own work among
+/// threads.
 pub fn fold_side_by_side<T: Send, R: Send>(
     workers: Workers,
     tasks: Vec<T>,
@@ -120,7 +119,7 @@ pub fn fold_side_by_side<T: Send, R: Send>(
 ) {
     let threads = rayon::current_num_threads();
     let workers = workers.of(tasks.len(), threads);
-    if workers == 1 || ON_ITS_OWN.get() {
+    if workers == 1 || IN_TASK.get() {
         tasks.into_iter().map(f).for_each(fold);
         return;
     }
@@ -137,7 +136,7 @@ pub fn fold_side_by_side<T: Send, R: Send>(
     match teams(workers, threads) {
         None => {
             rayon::broadcast(|_| {
-                let _alone = Alone::begin();
+                let _marked = InTask::begin();
                 work();
             });
         }
@@ -149,8 +148,8 @@ pub fn fold_side_by_side<T: Send, R: Send>(
     }
 }
 
-/// Pools of threads for `workers` workers that have more than one thread each; none where each has one, or where the system
-/// gives no more threads. Kept, since a step is over in milliseconds.
+/// Pools of threads for `workers` workers with more than one thread each; `None` if each has one, or if the system provides no more
+/// threads. The pools are kept, because a step takes only milliseconds.
 fn teams(workers: usize, threads: usize) -> Option<Arc<Vec<rayon::ThreadPool>>> {
     type Kept = BTreeMap<(usize, usize), Arc<Vec<rayon::ThreadPool>>>;
     static KEPT: Mutex<Kept> = Mutex::new(BTreeMap::new());
@@ -168,11 +167,11 @@ fn teams(workers: usize, threads: usize) -> Option<Arc<Vec<rayon::ThreadPool>>> 
     Some(teams)
 }
 
-/// Results on their way to `fold`.
+/// Results that wait for their turn in `fold`.
 struct InOrder<R, F> {
-    /// The number of the result that `fold` gets next.
+    /// The number of the next result for `fold`.
     next: usize,
-    /// Results that came before their turn.
+    /// Results that were done before their turn.
     early: BTreeMap<usize, R>,
     fold: F,
 }
@@ -187,29 +186,29 @@ impl<R, F: FnMut(R)> InOrder<R, F> {
     }
 }
 
-/// A panic in a task ends them all and is handed on: what the lock holds is not looked at again.
+/// Locks `mutex`, poisoned or not: a panic in a task ends all tasks and is passed on, and the value is not used again.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many elements of an op's own loop a thread takes at least: all of them inside [`side_by_side`].
+/// The least number of elements of an op's own loop that a thread takes: all of them inside [`side_by_side`].
 pub(crate) fn grain() -> usize {
-    if ON_ITS_OWN.get() { usize::MAX } else { 1 }
+    if IN_TASK.get() { usize::MAX } else { 1 }
 }
 
-/// Marks the thread, until dropped.
-struct Alone;
+/// Marks the thread as running a task, until dropped.
+struct InTask;
 
-impl Alone {
+impl InTask {
     fn begin() -> Self {
-        ON_ITS_OWN.set(true);
+        IN_TASK.set(true);
         Self
     }
 }
 
-impl Drop for Alone {
+impl Drop for InTask {
     fn drop(&mut self) {
-        ON_ITS_OWN.set(false);
+        IN_TASK.set(false);
     }
 }
 
@@ -217,7 +216,8 @@ impl Drop for Alone {
 mod tests {
     use super::*;
 
-    /// Inside, an op's loop must stay on the thread of its task; afterwards it is shared again, even after a panic.
+    /// Protects the one level of parallelism: inside a task an op's loop stays on its thread, and afterwards it is shared again,
+    /// even after a panic.
     #[test]
     fn tasks_side_by_side_do_not_share_their_loops() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
@@ -230,12 +230,12 @@ mod tests {
             });
             assert!(panics.is_err());
             assert_eq!(grain(), 1);
-            // One task for two threads: better all threads on it.
+            // One task for two threads gets both threads.
             assert_eq!(side_by_side(Workers::Auto, vec![()], |()| grain()), [1]);
         });
     }
 
-    /// Two workers of three threads: one has two threads to share loops among, and all tasks are done once.
+    /// Protects the split of three threads among two workers: one has two threads for its loops, and every task is done once.
     #[test]
     fn workers_split_the_threads_among_them() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!((counts(Workers::Auto, 10, 2), counts(Workers::Auto, 1, 2)), (2, 1));
     }
 
-    /// Sums in the order in which threads happen to finish would differ in their last bits from run to run.
+    /// Protects the order of sums. In the order in which threads happen to finish, their last bits would differ from run to run.
     #[test]
     fn results_are_folded_in_the_order_of_their_tasks() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(folded, (0..9).collect::<Vec<_>>());
     }
 
-    /// The test harness has threads of its own, so a change of the environment must be refused, and not made.
+    /// Protects the environment against a change while other threads run, as in the test harness.
     #[test]
     #[cfg(target_os = "linux")]
     fn refuses_once_other_threads_run() {

@@ -1,4 +1,4 @@
-//! How much memory a training step of the paper's image branch takes, and that it takes no more the next time.
+//! The memory of a training step of the paper's image branch, now and many steps later.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{Conv3x3, Dropout, Pool, conv3x3_stack};
 
-/// The system's allocator, counted.
+/// The system's allocator, with its bytes counted.
 struct Counted;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -19,13 +19,13 @@ unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
         PEAK.fetch_max(held, Relaxed);
-        // SAFETY: as the caller promised for us.
+        // SAFETY: the caller's guarantees are those of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as the caller promised for us.
+        // SAFETY: the caller's guarantees are those of the system's allocator.
         unsafe { System.dealloc(block, layout) }
     }
 }
@@ -33,8 +33,8 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
 
-/// One step of the image branch, batch 128, two threads: 24 MB at most (stock candle holds 150 to 190), and steps after the first few
-/// hold and reach no more than those did. Buffers that were taken from one pool and given to another grew for ever.
+/// Protects the memory of a step of the image branch (batch 128, two threads): 24 MB at most, where candle's own ops hold 150 to
+/// 190, and no growth from step to step. Buffers that were taken from one pool and returned to another once grew for ever.
 #[test]
 fn a_step_stays_within_its_budget_for_ever() -> candle_core::Result<()> {
     let zeros = |shape: &[usize]| Var::zeros(shape, DType::F32, &Device::Cpu);
@@ -51,7 +51,7 @@ fn a_step_stays_within_its_budget_for_ever() -> candle_core::Result<()> {
             Ok(Conv3x3 { pool, dropout, ..Conv3x3::default() })
         })
         .collect::<noprop_kernels::Result<Vec<_>>>()?;
-    // Every thread has working buffers of its own.
+    // Every thread has its own working buffers.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build();
     let pool = pool.map_err(candle_core::Error::wrap)?;
     let before = HELD.load(Relaxed);
@@ -67,7 +67,7 @@ fn a_step_stays_within_its_budget_for_ever() -> candle_core::Result<()> {
     let early = peaks[..10].iter().max().copied().unwrap_or_default();
     let late = peaks[20..].iter().max().copied().unwrap_or_default();
     assert!(late <= 24 << 20, "a step reaches {} bytes", late);
-    // Which worker takes which task differs from step to step, and with it the buffers in use at once.
+    // Tasks fall to other workers from step to step, and the buffers in use at once differ with that.
     assert!(late <= early + early / 4, "steps grew from {early} to {late} bytes");
     Ok(())
 }

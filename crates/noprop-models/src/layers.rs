@@ -5,8 +5,7 @@
 
 use candle_core::{Result, Tensor, Var};
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, batch_norm,
-    follow_statistics, linear, linear_act, linear_joined,
+    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision,
 };
 use noprop_method::{Init, ParameterBuilder, ParameterError, ParameterKind, Part, Pass, StreamKey};
 
@@ -114,6 +113,7 @@ impl Conv {
         Ok(Conv3x3 {
             padding: self.padding,
             pool: self.pool,
+            act: Activation::Relu,
             dropout,
             precision: self.precision,
             backend: self.backend,
@@ -160,18 +160,21 @@ impl Linear {
 
     /// [T or 1, N, I] → [T, N, O].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear(x, &self.weight, &self.bias, self.precision, self.backend)?)
+        Ok(self.op(Activation::None).forward(x, &self.weight, &self.bias)?)
     }
 
     /// [T or 1, N, I] → [T, N, O], then ReLU.
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        let act = Activation::Relu;
-        Ok(linear_act(x, &self.weight, &self.bias, act, self.precision, self.backend)?)
+        Ok(self.op(Activation::Relu).forward(x, &self.weight, &self.bias)?)
     }
 
     /// [T or 1, N, I₁] and [T, N, I₂] side by side → [T, N, O]; no gradient is made for a `first` that is data.
     pub fn forward_joined(&self, first: &Tensor, x: &Tensor) -> Result<Tensor> {
-        Ok(linear_joined(first, x, &self.weight, &self.bias, self.precision, self.backend)?)
+        Ok(self.op(Activation::None).forward_joined(first, x, &self.weight, &self.bias)?)
+    }
+
+    fn op(&self, act: Activation) -> noprop_kernels::Linear {
+        noprop_kernels::Linear { act, precision: self.precision, backend: self.backend }
     }
 }
 
@@ -234,10 +237,11 @@ impl BatchNorm {
             Statistics::Batch { .. } => BatchNormMode::Train,
             Statistics::Running => BatchNormMode::Eval { mean: &self.mean, var: &self.var },
         };
-        let out =
-            batch_norm(x, &self.gamma, &self.beta, EPSILON, mode, self.activation, self.backend)?;
+        let op =
+            noprop_kernels::BatchNorm { eps: EPSILON, act: self.activation, backend: self.backend };
+        let out = op.forward(x, &self.gamma, &self.beta, mode)?;
         if let Statistics::Batch { momentum } = statistics {
-            follow_statistics((&self.mean, &self.var), &out, x.dim(1)?, momentum)?;
+            out.update(&self.mean, &self.var, momentum)?;
         }
         Ok(out.y)
     }

@@ -1,28 +1,27 @@
-//! Batch normalisation on the CPU: three passes over rows that fit the cache, and three back.
+//! Batch normalisation on the CPU: three passes over rows that fit the cache, forward and backward.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::BatchNormOutput;
-use crate::backend::Activation;
-use crate::cpu::instruction_set;
+use super::{BatchNorm, BatchNormMode, BatchNormOutput, OP};
+use crate::cpu::instruction_set::{self, vectorised};
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Float, vectorised};
+use crate::cpu::simd::Float;
 use crate::cpu::storage::{Stored, contiguous, is_f32, with_elements};
 use crate::threads::grain;
 
-/// Where mean and variance come from.
+/// The source of mean and variance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     /// The batch.
     Batch,
-    /// Given; constants in backward.
+    /// The caller: constants in the backward pass.
     Given,
 }
 
-/// Mean and variance, `[T, F]` each: given before forward, or left by it.
+/// Mean and variance, `[T, F]` each: given before the forward pass, or left by it.
 #[derive(Clone, Default)]
 struct Statistics<F> {
     mean: Vec<F>,
@@ -33,37 +32,31 @@ type Shared<F> = Arc<Mutex<Statistics<F>>>;
 
 #[derive(Clone)]
 struct Norm {
+    layer: BatchNorm,
     blocks: usize,
     rows: usize,
     features: usize,
-    eps: f64,
     source: Source,
-    act: Activation,
     f32: Shared<f32>,
     f64: Shared<f64>,
 }
 
-/// See [`super::batch_norm`]; the arguments have been checked.
+/// See [`BatchNorm::forward`]; the arguments have been checked.
 pub(super) fn apply(
+    layer: BatchNorm,
     y: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
-    eps: f64,
-    given: Option<(&Tensor, &Tensor)>,
-    act: Activation,
+    mode: BatchNormMode<'_>,
 ) -> crate::Result<BatchNormOutput> {
     let (blocks, rows, features) = y.dims3()?;
-    let op = Norm {
-        blocks,
-        rows,
-        features,
-        eps,
-        source: if given.is_some() { Source::Given } else { Source::Batch },
-        act,
-        f32: Shared::default(),
-        f64: Shared::default(),
+    let source = match mode {
+        BatchNormMode::Train => Source::Batch,
+        BatchNormMode::Eval { .. } => Source::Given,
     };
-    if let Some((mean, var)) = given {
+    let (f32, f64) = Default::default();
+    let op = Norm { layer, blocks, rows, features, source, f32, f64 };
+    if let BatchNormMode::Eval { mean, var } = mode {
         if y.dtype() == DType::F32 {
             fill(&op.f32, mean, var)?;
         } else {
@@ -71,10 +64,10 @@ pub(super) fn apply(
         }
     }
     let out = y.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op.clone())?;
-    let (mean, var) = match given {
-        Some((mean, var)) => (mean.detach(), var.detach()),
-        None if y.dtype() == DType::F32 => tensors(&op.f32, gamma.shape())?,
-        None => tensors(&op.f64, gamma.shape())?,
+    let (mean, var) = match mode {
+        BatchNormMode::Eval { mean, var } => (mean.detach(), var.detach()),
+        BatchNormMode::Train if y.dtype() == DType::F32 => tensors(&op.f32, gamma.shape())?,
+        BatchNormMode::Train => tensors(&op.f64, gamma.shape())?,
     };
     Ok(BatchNormOutput { y: out, mean, var })
 }
@@ -154,7 +147,7 @@ impl Norm {
         let n = self.features;
         let mut scale = Scratch::any(n);
         let mut shift = Scratch::any(n);
-        let eps = F::constant(self.eps);
+        let eps = F::constant(self.layer.eps);
         for i in 0..n {
             scale[i] = gamma[i] * inverse(var[i], eps);
             shift[i] = beta[i];
@@ -162,11 +155,7 @@ impl Norm {
         let (scale, shift, mean) = (&scale[..n], &shift[..n], &mean[..n]);
         for (out, y) in out.chunks_exact_mut(n).zip(y.chunks_exact(n)) {
             for i in 0..n {
-                let v = (y[i] - mean[i]) * scale[i] + shift[i];
-                out[i] = match self.act {
-                    Activation::Relu if v <= F::default() => F::default(),
-                    Activation::None | Activation::Relu => v,
-                };
+                out[i] = self.layer.act.apply((y[i] - mean[i]) * scale[i] + shift[i]);
             }
         }
     }
@@ -239,7 +228,7 @@ impl Norm {
     #[inline(always)]
     fn one<F: Float>(&self, from: &Block<'_, F>, dy: &mut [F], dgamma: &mut [F], dbeta: &mut [F]) {
         let n = self.features;
-        let eps = F::constant(self.eps);
+        let eps = F::constant(self.layer.eps);
         let mut inv = Scratch::any(n);
         for (inv, var) in inv.iter_mut().zip(from.var) {
             *inv = inverse(*var, eps);
@@ -251,10 +240,7 @@ impl Norm {
         };
         for (dy, ((y, out), gradient)) in dy.chunks_exact_mut(n).zip(lines()) {
             for i in 0..n {
-                let g = match self.act {
-                    Activation::Relu if out[i] <= F::default() => F::default(),
-                    Activation::None | Activation::Relu => gradient[i],
-                };
+                let g = self.layer.act.back(out[i], gradient[i]);
                 dy[i] = g;
                 dbeta[i] += g;
                 dgamma[i] += g * ((y[i] - mean[i]) * inv[i]);
@@ -274,7 +260,7 @@ impl Norm {
     }
 }
 
-/// What one block's backward pass reads.
+/// The inputs of one block's backward pass.
 struct Block<'a, F> {
     y: &'a [F],
     out: &'a [F],
@@ -311,7 +297,7 @@ fn moments<F: Float>(rows: &[F], mean: &mut [F], var: &mut [F]) {
 
 impl CustomOp3 for Norm {
     fn name(&self) -> &'static str {
-        super::OP
+        OP
     }
 
     fn cpu_fwd(

@@ -4,18 +4,37 @@ mod fused;
 
 use candle_core::{Tensor, Var};
 
-use crate::backend::{Activation, Backend, Chosen, reference_relu};
+use crate::activation::Activation;
+use crate::backend::{Backend, Chosen};
 use crate::error::Result;
 use crate::shape;
 
 const OP: &str = "batch_norm";
 
-/// Where mean and variance come from.
+/// A batch normalisation: `act(γ (y - mean) / √(var + eps) + β)`, feature by feature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// The number that is added to the variance.
+    pub eps: f64,
+    /// The activation of the result.
+    pub act: Activation,
+    /// The implementation to use.
+    pub backend: Backend,
+}
+
+impl Default for BatchNorm {
+    /// `eps` 1e-5, as in PyTorch and candle-nn, and no activation.
+    fn default() -> Self {
+        Self { eps: 1e-5, act: Activation::None, backend: Backend::default() }
+    }
+}
+
+/// The source of mean and variance.
 #[derive(Clone, Copy, Debug)]
 pub enum BatchNormMode<'a> {
-    /// From the batch; gradients flow through them.
+    /// The batch; gradients flow through them.
     Train,
-    /// From running statistics, which are constants.
+    /// Running statistics, which are constants.
     Eval {
         /// Running mean, `[T, F]`.
         mean: &'a Tensor,
@@ -24,7 +43,7 @@ pub enum BatchNormMode<'a> {
     },
 }
 
-/// The result of [`batch_norm`].
+/// The result of [`BatchNorm::forward`].
 #[derive(Clone, Debug)]
 pub struct BatchNormOutput {
     /// The normalised batch, `[T, N, F]`.
@@ -35,102 +54,99 @@ pub struct BatchNormOutput {
     pub var: Tensor,
 }
 
-/// `act(γ (y - mean) / √(var + eps) + β)`, feature by feature.
-///
-/// `y` is `[T, N, F]`, `gamma` (γ) and `beta` (β) are `[T, F]`. In [`BatchNormMode::Train`] mean and variance are those
-/// of the N rows; running statistics are the caller's to keep, from the `mean` and `var` of the result. Gradients flow
-/// to `y`, `gamma` and `beta`.
-///
-/// # Errors
-/// [`KernelError::Shape`](crate::KernelError::Shape) or [`KernelError::DType`](crate::KernelError::DType) when the
-/// arguments do not fit together.
-pub fn batch_norm(
-    y: &Tensor,
-    gamma: &Tensor,
-    beta: &Tensor,
-    eps: f64,
-    mode: BatchNormMode<'_>,
-    act: Activation,
-    backend: Backend,
-) -> Result<BatchNormOutput> {
-    let [blocks, _, features] = shape::dims(OP, "y", y, "[T, N, F]")?;
-    shape::exactly(OP, "gamma", gamma, &[blocks, features])?;
-    shape::exactly(OP, "beta", beta, &[blocks, features])?;
-    shape::same_dtype(OP, "gamma", gamma, y)?;
-    shape::same_dtype(OP, "beta", beta, y)?;
-    if let BatchNormMode::Eval { mean, var } = mode {
-        shape::exactly(OP, "mean", mean, &[blocks, features])?;
-        shape::exactly(OP, "var", var, &[blocks, features])?;
-        shape::same_dtype(OP, "mean", mean, y)?;
-        shape::same_dtype(OP, "var", var, y)?;
+impl BatchNorm {
+    /// Applies the layer of every block.
+    ///
+    /// `y` is `[T, N, F]`, `gamma` (γ) and `beta` (β) are `[T, F]`. In [`BatchNormMode::Train`] mean and variance are those of
+    /// the N rows, and [`BatchNormOutput::update`] moves running statistics towards them. Gradients flow to `y`, `gamma` and
+    /// `beta`.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`](crate::KernelError::Shape) or [`KernelError::DType`](crate::KernelError::DType) when the
+    /// arguments do not fit together.
+    pub fn forward(
+        &self,
+        y: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        mode: BatchNormMode<'_>,
+    ) -> Result<BatchNormOutput> {
+        let [blocks, _, features] = shape::dims(OP, "y", y, "[T, N, F]")?;
+        let statistics = match mode {
+            BatchNormMode::Train => vec![],
+            BatchNormMode::Eval { mean, var } => vec![("mean", mean), ("var", var)],
+        };
+        for (name, tensor) in [("gamma", gamma), ("beta", beta)].into_iter().chain(statistics) {
+            shape::exactly(OP, name, tensor, &[blocks, features])?;
+            shape::same_dtype(OP, name, tensor, y)?;
+        }
+        match self.backend.choose(OP, y)? {
+            Chosen::Fused => fused::apply(*self, y, gamma, beta, mode),
+            #[cfg(any(test, feature = "cuda"))]
+            Chosen::Gpu if matches!(mode, BatchNormMode::Train) => {
+                let (eps, act) = (self.eps, self.act);
+                let [y, mean, var] = crate::gpu::batch_norm::train(y, gamma, beta, eps, act)?;
+                Ok(BatchNormOutput { y, mean, var })
+            }
+            _ => self.reference(y, gamma, beta, mode),
+        }
     }
-    match backend.choose(OP, y)? {
-        Chosen::Fused => {
-            let given = match mode {
-                BatchNormMode::Train => None,
-                BatchNormMode::Eval { mean, var } => Some((mean, var)),
-            };
-            fused::apply(y, gamma, beta, eps, given, act)
-        }
-        #[cfg(any(test, feature = "cuda"))]
-        Chosen::Gpu if matches!(mode, BatchNormMode::Train) => {
-            Ok(crate::gpu::batch_norm::train(y, gamma, beta, eps, act)?)
-        }
-        _ => reference(y, gamma, beta, eps, mode, act),
+
+    fn reference(
+        &self,
+        y: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        mode: BatchNormMode<'_>,
+    ) -> Result<BatchNormOutput> {
+        let (mean, var) = match mode {
+            BatchNormMode::Train => {
+                let mean = y.mean_keepdim(1)?;
+                let var = y.broadcast_sub(&mean)?.sqr()?.mean_keepdim(1)?;
+                (mean, var)
+            }
+            BatchNormMode::Eval { mean, var } => {
+                (mean.detach().unsqueeze(1)?, var.detach().unsqueeze(1)?)
+            }
+        };
+        let normal = y.broadcast_sub(&mean)?.broadcast_div(&(&var + self.eps)?.sqrt()?)?;
+        let out = normal.broadcast_mul(&gamma.unsqueeze(1)?)?.broadcast_add(&beta.unsqueeze(1)?)?;
+        Ok(BatchNormOutput {
+            y: self.act.reference(out)?,
+            mean: mean.squeeze(1)?.detach(),
+            var: var.squeeze(1)?.detach(),
+        })
     }
 }
 
-/// Moves running statistics, `[T, F]` each, towards those of a batch of `rows` rows: θ ← (1 − momentum) θ + momentum · batch's, in
-/// place. The running variance is the unbiased one, as in PyTorch; a batch of one row has none and gives its own.
-///
-/// # Errors
-/// candle's, for other shapes.
-pub fn follow_statistics(
-    (mean, var): (&Var, &Var),
-    batch: &BatchNormOutput,
-    rows: usize,
-    momentum: f64,
-) -> Result<()> {
-    let rows = rows as f64;
-    let unbiased = if rows > 1.0 { rows / (rows - 1.0) } else { 1.0 };
-    #[cfg(feature = "cuda")]
-    if mean.device().is_cuda() && mean.dtype() == candle_core::DType::F32 {
-        let running = (mean.as_tensor(), var.as_tensor());
-        let batch = (&batch.mean, &batch.var);
-        return Ok(crate::gpu::batch_norm::follow(running, batch, momentum, unbiased)?);
+impl BatchNormOutput {
+    /// Moves running statistics, `[T, F]` each (or `[F]` for one block), towards those of this batch, in place:
+    /// θ ← (1 − momentum) θ + momentum · batch's. The running variance is the unbiased one, as in PyTorch. A batch of one row
+    /// has none and gives its own.
+    ///
+    /// # Errors
+    /// candle's, for other shapes.
+    pub fn update(&self, mean: &Var, var: &Var, momentum: f64) -> Result<()> {
+        let rows = self.y.dim(1)? as f64;
+        let unbiased = if rows > 1.0 { rows / (rows - 1.0) } else { 1.0 };
+        let batch = [self.mean.reshape(mean.shape())?, self.var.reshape(var.shape())?];
+        #[cfg(feature = "cuda")]
+        if mean.device().is_cuda() && mean.dtype() == candle_core::DType::F32 {
+            let running = [mean.as_tensor(), var.as_tensor()];
+            return Ok(crate::gpu::batch_norm::follow(
+                running,
+                batch.each_ref(),
+                momentum,
+                unbiased,
+            )?);
+        }
+        let [batch_mean, batch_var] = batch;
+        follow(mean, &batch_mean, momentum)?;
+        follow(var, &(batch_var * unbiased)?, momentum)
     }
-    follow(mean, &batch.mean, momentum)?;
-    follow(var, &(&batch.var * unbiased)?, momentum)
 }
 
 fn follow(running: &Var, batch: &Tensor, momentum: f64) -> Result<()> {
     let kept = (running.as_detached_tensor() * (1.0 - momentum))?;
     Ok(running.set(&(kept + (batch.detach() * momentum)?)?)?)
-}
-
-fn reference(
-    y: &Tensor,
-    gamma: &Tensor,
-    beta: &Tensor,
-    eps: f64,
-    mode: BatchNormMode<'_>,
-    act: Activation,
-) -> Result<BatchNormOutput> {
-    let (mean, var) = match mode {
-        BatchNormMode::Train => {
-            let mean = y.mean_keepdim(1)?;
-            let var = y.broadcast_sub(&mean)?.sqr()?.mean_keepdim(1)?;
-            (mean, var)
-        }
-        BatchNormMode::Eval { mean, var } => {
-            (mean.detach().unsqueeze(1)?, var.detach().unsqueeze(1)?)
-        }
-    };
-    let normal = y.broadcast_sub(&mean)?.broadcast_div(&(&var + eps)?.sqrt()?)?;
-    let out = normal.broadcast_mul(&gamma.unsqueeze(1)?)?.broadcast_add(&beta.unsqueeze(1)?)?;
-    let out = match act {
-        Activation::None => out,
-        Activation::Relu => reference_relu(&out)?,
-    };
-    Ok(BatchNormOutput { y: out, mean: mean.squeeze(1)?.detach(), var: var.squeeze(1)?.detach() })
 }

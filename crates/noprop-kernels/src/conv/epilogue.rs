@@ -1,25 +1,42 @@
-//! What follows the convolution proper, while its result is still in the cache: bias, 2×2 maximum, ReLU and dropout;
-//! and the way back.
+//! The end of the layer while the convolution's result is still in the cache (bias, 2×2 maximum, activation and dropout), and
+//! its backward pass.
 //!
-//! Backward needs only the result itself, which candle keeps anyway, and one byte a result where it was pooled: a
-//! positive result is one that ReLU and dropout let through.
+//! With ReLU the backward pass needs only the result, which candle keeps anyway, and one byte for each result that was
+//! pooled: a result is positive exactly where ReLU and dropout let it through. Without ReLU dropout's mask is drawn again.
 
-use super::Pool;
 use super::geometry::Geometry;
+use super::layer::Pool;
+use crate::activation::Activation;
 use crate::cpu::simd::Float;
 
-/// Raw result of one image to its finished result, both channels last in whole vectors.
+/// Turns the raw result of one image into its finished result, both channels last in whole vectors.
 ///
-/// `mask` holds dropout's factors by position and (unrounded) channel; `winners` takes the place of the maximum in its
-/// window, 0 to 3 in reading order.
+/// `mask` holds dropout's factors by position and (unrounded) channel. The place of each maximum in its window, 0 to 3 in
+/// reading order, goes to `winners`.
 #[inline(always)]
 pub(super) fn finish<F: Float>(
     g: &Geometry,
     raw: &[F],
     bias: &[F],
     mask: Option<&[F]>,
+    winners: Option<&mut [u8]>,
+    result: &mut [F],
+) {
+    match g.act {
+        Activation::Relu => finish_by(g, raw, bias, mask, winners, result, rectified),
+        Activation::None => finish_by(g, raw, bias, mask, winners, result, unchanged),
+    }
+}
+
+#[inline(always)]
+fn finish_by<F: Float>(
+    g: &Geometry,
+    raw: &[F],
+    bias: &[F],
+    mask: Option<&[F]>,
     mut winners: Option<&mut [u8]>,
     result: &mut [F],
+    activated: impl Fn(F) -> F,
 ) {
     let whole = g.c_out_whole;
     let line = g.raw_width * whole;
@@ -30,7 +47,7 @@ pub(super) fn finish<F: Float>(
             Pool::None => {
                 let from = &raw[row * line + column * whole..][..whole];
                 for ((y, v), b) in result.iter_mut().zip(from).zip(bias) {
-                    *y = rectified(*v + *b);
+                    *y = activated(*v + *b);
                 }
             }
             Pool::Max2 => {
@@ -46,7 +63,7 @@ pub(super) fn finish<F: Float>(
                     }
                 }
                 for (y, b) in result.iter_mut().zip(bias) {
-                    *y = rectified(*y + *b);
+                    *y = activated(*y + *b);
                 }
             }
         }
@@ -74,7 +91,7 @@ fn best_of_four<F: Float>(a: &[F], b: &[F], c: &[F], d: &[F], best: &mut [F], pl
     }
 }
 
-/// Whether `next` takes the place of `best`: when larger, or not a number, which must not get lost.
+/// Returns `true` if `next` takes the place of `best`: when it is larger, or not a number, which must not get lost.
 #[inline(always)]
 #[expect(clippy::eq_op, reason = "only a not-a-number is unequal to itself")]
 fn replaces<F: Float>(best: F, next: F) -> bool {
@@ -92,17 +109,22 @@ fn rectified<F: Float>(v: F) -> F {
     if v <= F::default() { F::default() } else { v }
 }
 
-/// Where [`spread`] puts the gradient of the raw result: `[row][column][channel]` in whole vectors.
+#[inline(always)]
+fn unchanged<F: Float>(v: F) -> F {
+    v
+}
+
+/// The place of the raw result's gradient in the buffer that [`spread`] writes: `[row][column][channel]` in whole vectors.
 #[derive(Clone, Copy)]
 pub(super) struct Frame {
-    /// Offset of the first position.
+    /// The offset of the first position.
     pub origin: usize,
-    /// Elements from one row to the next.
+    /// The step from one row to the next.
     pub row: usize,
 }
 
-/// Gradient of one image's finished result (channels last, already stopped where the result is zero) to that of its raw
-/// result. What is not used by any result must hold zeros before and is not touched.
+/// Turns the gradient of one image's finished result (channels last, already stopped where the result is zero) into that of
+/// its raw result. Raw values that no result uses must be zero before, and are not written.
 #[inline(always)]
 pub(super) fn spread<F: Float>(
     g: &Geometry,
@@ -136,14 +158,34 @@ pub(super) fn spread<F: Float>(
     }
 }
 
-/// Stops one image's gradient where its result is zero and multiplies it by dropout's `scale`, in place; adds its sum
-/// over positions, which is the bias's gradient, to `bias`. All channels last in whole vectors.
+/// The backward pass of ReLU and dropout: stops the gradient where its result is zero and multiplies it by dropout's
+/// `scale`, in place. Adds its sum over positions, which is the bias's gradient, to `bias`. All channels last in whole
+/// vectors.
 #[inline(always)]
 pub(super) fn stop<F: Float>(gradient: &mut [F], result: &[F], scale: F, bias: &mut [F]) {
     let whole = bias.len();
     for (gradient, result) in gradient.chunks_exact_mut(whole).zip(result.chunks_exact(whole)) {
         for ((v, y), sum) in gradient.iter_mut().zip(result).zip(bias.iter_mut()) {
             *v = if *y > F::default() { *v * scale } else { F::default() };
+            *sum += *v;
+        }
+    }
+}
+
+/// The backward pass of dropout alone, for one image: multiplies the gradient by the factors in `mask`, in place, and adds its
+/// sum over positions to `bias`. All as in [`finish`] and [`stop`].
+#[inline(always)]
+pub(super) fn pass<F: Float>(g: &Geometry, gradient: &mut [F], mask: Option<&[F]>, bias: &mut [F]) {
+    if let Some(mask) = mask {
+        let lines = gradient.chunks_exact_mut(g.c_out_whole).zip(mask.chunks_exact(g.c_out));
+        for (gradient, mask) in lines {
+            for (v, m) in gradient.iter_mut().zip(mask) {
+                *v *= *m;
+            }
+        }
+    }
+    for gradient in gradient.chunks_exact(g.c_out_whole) {
+        for (v, sum) in gradient.iter().zip(bias.iter_mut()) {
             *sum += *v;
         }
     }

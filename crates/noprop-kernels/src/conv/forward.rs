@@ -7,8 +7,9 @@ use super::epilogue::finish;
 use super::geometry::{Algorithm, Geometry};
 use super::layout::{Source, channels_first, into_padded};
 use super::winograd::{self, Place};
+use crate::cpu::instruction_set::vectorised;
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Float, vectorised};
+use crate::cpu::simd::Float;
 use crate::dropout::{MaskStream, padded};
 
 /// Tiles that go through a product together: enough rows to reuse the weights, few enough to stay in the cache.
@@ -22,7 +23,7 @@ pub(super) fn images_at_once(g: &Geometry) -> usize {
     }
 }
 
-/// One block's parameters of a layer, ready for use.
+/// One block's layer, prepared for the forward pass.
 pub(super) struct Ready<'a, F> {
     pub g: &'a Geometry,
     /// From [`direct::window_starts`], for the direct algorithm.
@@ -34,17 +35,17 @@ pub(super) struct Ready<'a, F> {
     pub mask: Option<(MaskStream, F)>,
 }
 
-/// Where results go.
+/// The destination of the results.
 pub(super) enum Results<'a, F> {
-    /// `[positions][Co in whole vectors]` an image: between layers.
+    /// `[positions][Co in whole vectors]` for each image: between layers.
     ChannelsLast(&'a mut [F]),
-    /// `[Co, positions]` an image: after the last layer.
+    /// `[Co, positions]` for each image: after the last layer.
     ChannelsFirst(&'a mut [F]),
 }
 
 impl<F: Float> Ready<'_, F> {
-    /// The layer's results for `count` images, the first of which is image `first` of the batch. `winners` takes the
-    /// place of each maximum in its window, unless it is empty.
+    /// Computes the layer's results for `count` images, the first of which is image `first` of the batch. The place of each
+    /// maximum in its window goes to `winners`, unless that is empty.
     pub(super) fn run(
         &self,
         arch: Arch,
@@ -57,28 +58,22 @@ impl<F: Float> Ready<'_, F> {
         let g = self.g;
         let mut image = Scratch::zeros(g.padded_image());
         let mut raw = Scratch::any(g.raw());
-        let mut mask = Scratch::any(self.mask.map_or(0, |_| padded(g.positions() * g.c_out)));
-        let mut done = Scratch::any(g.result());
-        let mut finish = |index: usize, raw: &[F]| {
-            self.finish(arch, first, index, raw, &mut mask, &mut done, winners, results);
+        let mut end = End {
+            ready: self,
+            arch,
+            first,
+            mask: Scratch::any(self.mask.map_or(0, |_| padded(g.positions() * g.c_out))),
+            done: Scratch::any(g.result()),
+            winners,
+            results,
         };
         match g.algorithm {
             Algorithm::Direct => {
                 for index in 0..count {
-                    let one = source.image(g, index);
-                    vectorised(
-                        arch,
-                        #[inline(always)]
-                        || into_padded(g, one, &mut image),
-                    );
-                    arch.dispatch(direct::Forward {
-                        g,
-                        starts: self.starts,
-                        image: &image,
-                        weights: self.weights,
-                        raw: &mut raw,
-                    });
-                    finish(index, &raw);
+                    pad(arch, g, source.image(g, index), &mut image);
+                    let weights = self.weights;
+                    arch.dispatch(direct::forward(g, self.starts, &image, weights, &mut raw));
+                    end.finish(index, &raw);
                 }
             }
             Algorithm::Winograd2 | Algorithm::Winograd4 => {
@@ -91,12 +86,7 @@ impl<F: Float> Ready<'_, F> {
                     let tiles = images * g.tiles();
                     let place = |index| Place { tiles, first: index * g.tiles() };
                     for index in 0..images {
-                        let one = source.image(g, start + index);
-                        vectorised(
-                            arch,
-                            #[inline(always)]
-                            || into_padded(g, one, &mut image),
-                        );
+                        pad(arch, g, source.image(g, start + index), &mut image);
                         winograd::image_to_points(arch, g, place(index), &image, &mut left);
                     }
                     arch.dispatch(winograd::Forward {
@@ -111,59 +101,72 @@ impl<F: Float> Ready<'_, F> {
                     });
                     for index in 0..images {
                         winograd::points_to_raw(arch, g, place(index), &products, &mut raw);
-                        finish(start + index, &raw);
+                        end.finish(start + index, &raw);
                     }
                 }
             }
         }
     }
+}
 
-    /// Bias, pooling, ReLU and dropout of one image, and its result into place.
-    #[expect(clippy::too_many_arguments, reason = "buffers that outlive the image")]
-    fn finish(
-        &self,
-        arch: Arch,
-        first: usize,
-        index: usize,
-        raw: &[F],
-        mask: &mut [F],
-        done: &mut [F],
-        winners: &mut [u8],
-        results: &mut Results<'_, F>,
-    ) {
-        let g = self.g;
-        let mask = self.mask.map(|(stream, scale)| {
+/// Puts one image into its padded buffer.
+fn pad<F: Float>(arch: Arch, g: &Geometry, image: Source<'_, F>, padded: &mut [F]) {
+    vectorised(
+        arch,
+        #[inline(always)]
+        || into_padded(g, image, padded),
+    );
+}
+
+/// The end of the layer: bias, pooling, activation and dropout, and the result into its place.
+struct End<'a, 'r, F: Float> {
+    ready: &'a Ready<'a, F>,
+    arch: Arch,
+    /// The number of the first image in the batch.
+    first: usize,
+    /// Room for one image's mask.
+    mask: Scratch<F>,
+    /// Room for one image's result, channels last.
+    done: Scratch<F>,
+    winners: &'a mut [u8],
+    results: &'a mut Results<'r, F>,
+}
+
+impl<F: Float> End<'_, '_, F> {
+    /// Finishes image `index` from its raw result.
+    fn finish(&mut self, index: usize, raw: &[F]) {
+        let (g, bias, arch) = (self.ready.g, self.ready.bias, self.arch);
+        let mask = self.ready.mask.map(|(stream, scale)| {
+            let mask = &mut *self.mask;
             vectorised(
                 arch,
                 #[inline(always)]
-                || stream.fill(first + index, scale, mask),
+                || stream.fill(self.first + index, scale, mask),
             );
             &*mask
         });
-        let mut winners = if winners.is_empty() {
-            None
-        } else {
-            Some(&mut winners[index * g.result()..][..g.result()])
+        let mut winners = match self.winners.is_empty() {
+            true => None,
+            false => Some(&mut self.winners[index * g.result()..][..g.result()]),
         };
-        match results {
+        match self.results {
             Results::ChannelsLast(results) => {
                 let to = &mut results[index * g.result()..][..g.result()];
                 vectorised(
                     arch,
                     #[inline(always)]
-                    || {
-                        finish(g, raw, self.bias, mask, winners.as_deref_mut(), to);
-                    },
+                    || finish(g, raw, bias, mask, winners.as_deref_mut(), to),
                 );
             }
             Results::ChannelsFirst(results) => {
                 let size = g.c_out * g.positions();
                 let to = &mut results[index * size..][..size];
+                let done = &mut *self.done;
                 vectorised(
                     arch,
                     #[inline(always)]
                     || {
-                        finish(g, raw, self.bias, mask, winners.as_deref_mut(), done);
+                        finish(g, raw, bias, mask, winners.as_deref_mut(), done);
                         channels_first(done, g.c_out, g.positions(), to);
                     },
                 );

@@ -1,13 +1,14 @@
-//! The sizes of the fused convolution's working buffers, and which algorithm suits them.
+//! The sizes of the fused convolution's working buffers, and the choice of its algorithm.
 //!
-//! Inside, images lie channels last: `[row][column][channel]`, channels rounded up to whole vectors, so that one vector
-//! operation works on one position of many channels. The result of the convolution proper, before bias, pooling and the
-//! rest, is called *raw*.
+//! In these buffers images lie channels last: `[row][column][channel]`, channels rounded up to whole vectors, so that one
+//! vector operation works on one position of many channels. The result of the convolution proper, before bias, pooling and
+//! the rest, is called *raw*.
 
-use super::{Padding, Pool, Sizes};
+use super::layer::{Conv3x3, Pool, Sizes};
+use crate::activation::Activation;
 use crate::cpu::simd::whole_vectors;
 
-/// How the convolution proper is computed.
+/// The algorithm of the convolution proper.
 ///
 /// The three convolutions of the paper's image branch, forward and backward, batch 128, on one thread of a Zen 5 server
 /// CPU: 30 ms or more direct, 17.8 ms with F(2×2), 13.4 ms with F(4×4), of which 6.5 ms are products at the machine's
@@ -23,7 +24,7 @@ pub(super) enum Algorithm {
 }
 
 impl Algorithm {
-    /// Side of a tile of results.
+    /// The side of a tile of results.
     pub(super) fn tile(self) -> usize {
         match self {
             Self::Direct => 1,
@@ -32,7 +33,7 @@ impl Algorithm {
         }
     }
 
-    /// Points at which a tile is multiplied.
+    /// The number of points at which a tile is multiplied.
     pub(super) fn points(self) -> usize {
         match self {
             Self::Direct => 9,
@@ -41,9 +42,9 @@ impl Algorithm {
         }
     }
 
-    /// What is fastest for a layer.
+    /// The fastest one for a layer.
     fn choose(s: &Sizes, rows: usize, columns: usize) -> Self {
-        // With few channels there is little to multiply and the transforms cost more than they save.
+        // With few channels there is little to multiply, and the transforms cost more than they save.
         if s.c_in < 8 || s.c_out < 8 {
             return Self::Direct;
         }
@@ -59,11 +60,12 @@ impl Algorithm {
     }
 }
 
-/// Sizes of one layer's buffers.
+/// The sizes of one layer's buffers.
 #[derive(Clone, Debug)]
 pub(super) struct Geometry {
     pub algorithm: Algorithm,
     pub pool: Pool,
+    pub act: Activation,
     pub c_in: usize,
     pub c_out: usize,
     /// Input channels as the padded image holds them.
@@ -74,7 +76,7 @@ pub(super) struct Geometry {
     pub c_out_whole: usize,
     pub height: usize,
     pub width: usize,
-    /// Ring of zeros around the image.
+    /// The width of the ring of zeros around the image.
     pub pad: usize,
     /// The raw result rounded up to whole tiles.
     pub raw_height: usize,
@@ -87,8 +89,8 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    pub(super) fn new(s: &Sizes, padding: Padding, pool: Pool) -> Self {
-        let (used_height, used_width) = match pool {
+    pub(super) fn new(layer: &Conv3x3, s: &Sizes) -> Self {
+        let (used_height, used_width) = match layer.pool {
             Pool::None => (s.conv_height, s.conv_width),
             Pool::Max2 => (2 * s.out_height, 2 * s.out_width),
         };
@@ -99,7 +101,8 @@ impl Geometry {
         let c_in_whole = whole_vectors(s.c_in);
         Self {
             algorithm,
-            pool,
+            pool: layer.pool,
+            act: layer.act,
             c_in: s.c_in,
             c_out: s.c_out,
             in_stride: match algorithm {
@@ -110,7 +113,7 @@ impl Geometry {
             c_out_whole: whole_vectors(s.c_out),
             height: s.height,
             width: s.width,
-            pad: padding.width(),
+            pad: layer.padding.width(),
             raw_height,
             raw_width,
             in_height: raw_height + 2,
@@ -120,7 +123,7 @@ impl Geometry {
         }
     }
 
-    /// Positions of the result.
+    /// The number of positions of the result.
     pub(super) fn positions(&self) -> usize {
         self.out_height * self.out_width
     }

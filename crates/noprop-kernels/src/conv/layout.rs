@@ -1,9 +1,9 @@
-//! Between the tensors' layout, channels first, and the kernels', channels last in whole vectors.
+//! The change between the tensors' layout, channels first, and the kernels', channels last in whole vectors.
 
 use super::geometry::Geometry;
 use crate::cpu::simd::{Float, whole_vectors};
 
-/// Images as a layer finds them.
+/// The images that a layer reads.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a, F> {
     /// `[Ci, H, W]`, as tensors hold them: before the first layer.
@@ -61,7 +61,7 @@ pub(super) fn into_padded<F: Float>(g: &Geometry, image: Source<'_, F>, padded: 
     }
 }
 
-/// Where the gradient of an image goes.
+/// The destination of an image's gradient.
 pub(super) enum Target<'a, F> {
     /// `[Ci, H, W]`.
     ChannelsFirst(&'a mut [F]),
@@ -69,7 +69,7 @@ pub(super) enum Target<'a, F> {
     ChannelsLast(&'a mut [F]),
 }
 
-/// Takes an image's gradient out of its padded buffer, channels in whole vectors; what the buffer does not cover is zero.
+/// Takes an image's gradient out of its padded buffer, channels in whole vectors. Pixels that the buffer does not cover get zero.
 #[inline(always)]
 pub(super) fn out_of_padded<F: Float>(g: &Geometry, padded: &[F], image: &mut Target<'_, F>) {
     let (rows, columns) = g.seen();

@@ -1,14 +1,13 @@
-//! The convolution layer in plain candle ops: the yardstick of the fused kernels, and the path of other devices.
+//! The convolution layer in plain candle ops: the yardstick of the fused kernels, and the implementation for other devices.
 //!
 //! Convolution is nine shifted copies of the image and one batched matrix product, not `Tensor::conv2d`, whose
-//! gradients are slow. Pooling compares the four values of a window one by one, not `Tensor::max_pool2d`, whose
-//! gradient is wrong.
+//! gradients are slow.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
-use super::{Conv3x3, Pool, Sizes};
-use crate::backend::reference_relu;
-use crate::error::{KernelError, Result};
+use super::layer::{Conv3x3, Pool, Sizes};
+use crate::error::Result;
+use crate::pool::max_pool;
 
 /// See [`Conv3x3::forward`]; the arguments have been checked against `s`.
 pub(super) fn forward(
@@ -25,21 +24,21 @@ pub(super) fn forward(
     let sum = sum.reshape((s.blocks, s.images, s.c_out, s.conv_height, s.conv_width))?;
     let pooled = match layer.pool {
         Pool::None => sum,
-        Pool::Max2 => max2(s, &sum)?,
+        Pool::Max2 => max_pool(&sum.flatten_to(2)?, (2, 2))?.reshape((
+            s.blocks,
+            s.images,
+            s.c_out,
+            s.out_height,
+            s.out_width,
+        ))?,
     };
-    let y = reference_relu(&pooled)?;
+    let y = layer.act.reference(pooled)?;
     match &layer.dropout {
         None => Ok(y),
         Some(dropout) => {
-            let positions = s.out_height * s.out_width;
-            let mask = match y.dtype() {
-                DType::F64 => {
-                    dropout.mask::<f64>(s.blocks, s.images, positions, s.c_out, y.device())
-                }
-                _ => dropout.mask::<f32>(s.blocks, s.images, positions, s.c_out, y.device()),
-            }?;
-            let mask = mask.transpose(2, 3)?.reshape(y.dims())?.to_dtype(y.dtype())?;
-            Ok((y * mask)?)
+            let sizes = [s.blocks, s.images, s.out_height * s.out_width, s.c_out];
+            let mask = dropout.mask(sizes, y.dtype(), y.device())?;
+            Ok((&y * mask.transpose(2, 3)?.reshape(y.dims())?)?)
         }
     }
 }
@@ -61,27 +60,4 @@ fn columns(layer: &Conv3x3, s: &Sizes, x: &Tensor) -> Result<Tensor> {
         s.c_in * 9,
         s.conv_height * s.conv_width,
     ))?)
-}
-
-/// The maximum of each 2×2 window; among equals the first in reading order.
-fn max2(s: &Sizes, sum: &Tensor) -> Result<Tensor> {
-    let windows = sum.narrow(3, 0, 2 * s.out_height)?.narrow(4, 0, 2 * s.out_width)?.reshape((
-        s.blocks * s.images * s.c_out,
-        s.out_height,
-        2,
-        s.out_width,
-        2,
-    ))?;
-    let corner = |dy: usize, dx: usize| -> Result<Tensor> {
-        Ok(windows.narrow(2, dy, 1)?.narrow(4, dx, 1)?.contiguous()?)
-    };
-    let mut best = corner(0, 0)?;
-    for (dy, dx) in [(0, 1), (1, 0), (1, 1)] {
-        let next = corner(dy, dx)?;
-        // A value is unequal to itself only when it is not a number, which must not get lost.
-        let larger = (next.gt(&best)? + next.ne(&next)?)?;
-        best = larger.where_cond(&next, &best)?;
-    }
-    best.reshape((s.blocks, s.images, s.c_out, s.out_height, s.out_width))
-        .map_err(KernelError::from)
 }

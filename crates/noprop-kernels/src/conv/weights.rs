@@ -1,13 +1,13 @@
-//! The weights as the kernels want them, and their gradient as the tensor wants it.
+//! The weights in the kernels' layout, and their gradient in the tensor's.
 
 use pulp::Arch;
 
 use super::geometry::{Algorithm, Geometry};
-use super::winograd;
+use super::winograd::{self, Kernels};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
 
-/// One block's weights, ready for the forward pass.
+/// One block's weights, prepared for the forward pass.
 pub(super) fn for_forward<F: Float>(arch: Arch, g: &Geometry, weights: &[F]) -> Scratch<F> {
     let (inner, outer) = (g.c_in, g.c_out_whole);
     match g.algorithm {
@@ -24,7 +24,7 @@ pub(super) fn for_forward<F: Float>(arch: Arch, g: &Geometry, weights: &[F]) -> 
     }
 }
 
-/// One block's weights, ready to turn the result's gradient into the image's.
+/// One block's weights, prepared for the backward pass from the result's gradient to the image's.
 pub(super) fn for_backward<F: Float>(arch: Arch, g: &Geometry, weights: &[F]) -> Scratch<F> {
     let outer = g.c_in_whole;
     match g.algorithm {
@@ -53,8 +53,8 @@ fn to_points<F: Float>(
     kernels: &[F],
 ) -> Scratch<F> {
     let mut points = Scratch::any(g.algorithm.points() * inner * outer);
-    let tile = g.algorithm.tile();
-    winograd::weights_to_points(arch, tile, inner, outer, kernels, &mut points);
+    let sizes = Kernels { tile: g.algorithm.tile(), inner, outer };
+    winograd::weights_to_points(arch, sizes, kernels, &mut points);
     points
 }
 
@@ -80,8 +80,8 @@ pub(super) fn gradient<F: Float>(arch: Arch, g: &Geometry, gathered: &[F], gradi
         Algorithm::Direct => None,
         Algorithm::Winograd2 | Algorithm::Winograd4 => {
             let mut kernels = Scratch::any(9 * inner * outer);
-            let tile = g.algorithm.tile();
-            winograd::points_to_weights(arch, tile, inner, outer, gathered, &mut kernels);
+            let sizes = Kernels { tile: g.algorithm.tile(), inner, outer };
+            winograd::points_to_weights(arch, sizes, gathered, &mut kernels);
             Some(kernels)
         }
     };

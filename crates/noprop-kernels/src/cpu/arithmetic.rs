@@ -1,4 +1,4 @@
-//! How a product multiplies and adds: what its factors are, what its sums are, and by which instruction.
+//! The arithmetic of a product: the types of its factors and sums, and the instruction that multiplies and adds.
 
 use std::marker::PhantomData;
 
@@ -8,23 +8,23 @@ use super::simd::Float;
 
 /// The arithmetic of a product on one instruction set. A vector of factors and a vector of sums have equally many elements.
 pub(crate) trait Arithmetic: Copy {
-    /// What a factor's memory holds: a number, or a word with several terms of a sum.
+    /// A factor in memory: a number, or a word with several terms of a sum.
     type Factor: Copy;
-    /// What is summed in.
+    /// A sum in memory.
     type Sum: Copy;
     /// A vector of factors.
     type Factors: Copy;
     /// A vector of sums.
     type Sums: Copy;
 
-    /// Vector registers of the machine.
+    /// The number of vector registers of the machine.
     const REGISTERS: usize;
 
-    /// Elements of a vector.
+    /// The number of elements of a vector.
     fn lanes(self) -> usize;
-    /// A vector of zero sums.
+    /// A vector of sums that are zero.
     fn zeros(self) -> Self::Sums;
-    /// All factors `v`.
+    /// A vector of factors that are all `v`.
     fn splat(self, v: Self::Factor) -> Self::Factors;
     /// `left · right + sums`, element by element, over all terms of a factor.
     fn multiply_add(
@@ -56,7 +56,7 @@ pub(crate) trait Arithmetic: Copy {
     unsafe fn store(self, to: *mut Self::Sum, sums: Self::Sums);
 }
 
-/// Factors and sums of one float type, a term a factor.
+/// Factors and sums of one float type, with one term in each factor.
 pub(crate) struct Plain<F, S>(S, PhantomData<F>);
 
 impl<F, S: Simd> Plain<F, S> {
@@ -111,21 +111,21 @@ impl<F: Float, S: Simd> Arithmetic for Plain<F, S> {
     #[inline(always)]
     #[expect(unsafe_code, reason = "a vector load")]
     unsafe fn factors(self, from: *const F) -> Self::Factors {
-        // SAFETY: the caller vouches for a vector's worth of elements.
+        // SAFETY: the caller guarantees that a vector is readable there.
         unsafe { F::load_ptr(self.0, from) }
     }
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "a vector load")]
     unsafe fn sums(self, from: *const F) -> Self::Sums {
-        // SAFETY: the caller vouches for a vector's worth of elements.
+        // SAFETY: the caller guarantees that a vector is readable there.
         unsafe { F::load_ptr(self.0, from) }
     }
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "a vector store")]
     unsafe fn store(self, to: *mut F, sums: Self::Sums) {
-        // SAFETY: the caller vouches for room for a vector.
+        // SAFETY: the caller guarantees that a vector is writable there.
         unsafe { F::store_ptr(self.0, to, sums) }
     }
 }

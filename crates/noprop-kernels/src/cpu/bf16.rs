@@ -1,33 +1,32 @@
 //! Factors rounded to bf16, and products of them that are summed in f32.
 //!
-//! bf16 is the upper half of an f32: its range, with 8 bits of precision instead of 24. A product of two is exact in f32. Two
-//! terms of a sum, k and k + 1, lie side by side in a [`Pair`], which is what the processor's instruction multiplies and adds
-//! at once ([`multiply`]); elsewhere the halves are multiplied one after the other. Both give the same sums up to the
+//! bf16 is the upper half of an f32: the same range, with 8 bits of precision instead of 24. A product of two is exact in
+//! f32. Two terms of a sum, k and k + 1, lie side by side in a [`Pair`], which the processor's instruction multiplies and adds
+//! at once ([`multiply`]); without it the halves are multiplied one after the other. Both give the same sums up to the
 //! rounding of each addition (and up to factors below 1.2e-38, which the instruction takes for zero).
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::arithmetic::Arithmetic;
-use super::instruction_set;
-use super::simd::vectorised;
+use super::instruction_set::{self, vectorised};
 
 /// Two bf16, the earlier one in the lower half.
 pub(crate) type Pair = u32;
 
 const UPPER: u32 = 0xffff_0000;
 
-/// Pairs that `terms` terms of a sum take; after an odd number stands a zero.
+/// The number of pairs that `terms` terms of a sum take; a zero follows an odd number of terms.
 pub(crate) const fn pairs(terms: usize) -> usize {
     terms.div_ceil(2)
 }
 
-/// `v` rounded to the nearest bf16, ties to even, in the upper half; the lower half is anything.
+/// `v` rounded to the nearest bf16, ties to even, in the upper half. The lower half may hold anything.
 #[inline(always)]
 fn rounded(v: f32) -> u32 {
     let bits = v.to_bits();
-    // Half a unit in the last place, less one where the last place is even; a carry into the exponent is right.
+    // Half a unit in the last place, less one if the last place is even. A carry into the exponent is correct.
     let nearest = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-    // Of a not-a-number only its upper half counts, and that must not become infinity's.
+    // The upper half of a not-a-number must not become infinity's.
     if v.is_nan() { bits | 0x0040_0000 } else { nearest }
 }
 
@@ -36,7 +35,7 @@ fn pair(first: f32, second: f32) -> Pair {
     (rounded(first) >> 16) | (rounded(second) & UPPER)
 }
 
-/// Pairs of neighbours in rows of `length`: `[rows][length]` to `[rows][pairs(length)]`.
+/// Writes pairs of neighbours in rows of `length`: `[rows][length]` to `[rows][pairs(length)]`.
 pub(crate) fn along(rows: &[f32], length: usize, to: &mut [Pair]) {
     vectorised(
         instruction_set::current(),
@@ -55,8 +54,8 @@ pub(crate) fn along(rows: &[f32], length: usize, to: &mut [Pair]) {
     );
 }
 
-/// Pairs of neighbours in columns, of `columns` columns from `column` on: rows of `stride` to `[pairs(rows)][width]`, with
-/// zeros from `columns` to `width`.
+/// Writes pairs of neighbours in `columns` columns, from `column` on: rows of `stride` to `[pairs(rows)][width]`, with zeros
+/// from `columns` to `width`.
 pub(crate) fn across(
     rows: &[f32],
     stride: usize,
@@ -88,13 +87,13 @@ pub(crate) fn across(
     );
 }
 
-/// A product that can be carried out in any arithmetic of pairs.
+/// A product that can be computed in any arithmetic of pairs.
 pub(crate) trait Product {
-    /// Carries it out.
+    /// Computes it.
     fn run<A: Arithmetic<Factor = Pair, Sum = f32>>(self, arithmetic: A);
 }
 
-/// Carries out `product`, by the processor's own instruction where it has one.
+/// Computes `product`, with the processor's own instruction if it has one.
 pub(crate) fn multiply(arch: Arch, product: impl Product) {
     #[cfg(target_arch = "x86_64")]
     if let Some(dot) = x86::Dot::of(arch) {
@@ -103,7 +102,7 @@ pub(crate) fn multiply(arch: Arch, product: impl Product) {
     halves(arch, product);
 }
 
-/// Carries out `product` without such an instruction.
+/// Computes `product` without such an instruction.
 fn halves(arch: Arch, product: impl Product) {
     struct Task<P>(P);
     impl<P: Product> WithSimd for Task<P> {
@@ -117,7 +116,7 @@ fn halves(arch: Arch, product: impl Product) {
     arch.dispatch(Task(product));
 }
 
-/// Both halves of a pair one after the other, in f32.
+/// The arithmetic that multiplies both halves of a pair one after the other, in f32.
 #[derive(Clone, Copy)]
 struct Halves<S>(S);
 
@@ -156,21 +155,21 @@ impl<S: Simd> Arithmetic for Halves<S> {
     #[inline(always)]
     #[expect(unsafe_code, reason = "a vector load")]
     unsafe fn factors(self, from: *const Pair) -> S::u32s {
-        // SAFETY: the caller vouches for a vector's worth of pairs; any bits are a valid vector.
+        // SAFETY: the caller guarantees that a vector is readable there; any bits are a valid vector.
         unsafe { from.cast::<S::u32s>().read_unaligned() }
     }
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "a vector load")]
     unsafe fn sums(self, from: *const f32) -> S::f32s {
-        // SAFETY: the caller vouches for a vector's worth of sums; any bits are a valid vector.
+        // SAFETY: the caller guarantees that a vector is readable there; any bits are a valid vector.
         unsafe { from.cast::<S::f32s>().read_unaligned() }
     }
 
     #[inline(always)]
     #[expect(unsafe_code, reason = "a vector store")]
     unsafe fn store(self, to: *mut f32, sums: S::f32s) {
-        // SAFETY: the caller vouches for room for a vector; any bits are valid sums.
+        // SAFETY: the caller guarantees that a vector is writable there; any bits are valid sums.
         unsafe { to.cast::<S::f32s>().write_unaligned(sums) }
     }
 }
@@ -186,13 +185,13 @@ mod x86 {
 
     use super::{Arithmetic, Pair, Product};
 
-    /// AVX-512 BF16: 32 multiplications and additions an instruction. A value of this type exists only where the processor
-    /// has them.
+    /// The arithmetic of AVX-512 BF16: 32 multiplications and additions in an instruction. A value of this type exists only if
+    /// the processor has them.
     #[derive(Clone, Copy)]
     pub(super) struct Dot(());
 
     impl Dot {
-        /// If the processor has the instructions, and AVX-512 is what the kernels were told to use.
+        /// Returns a value if the processor has the instructions and the kernels use AVX-512.
         pub(super) fn of(arch: Arch) -> Option<Self> {
             let there = matches!(arch, Arch::V4(_))
                 && is_x86_feature_detected!("avx512f")
@@ -254,19 +253,19 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn factors(self, from: *const Pair) -> __m512i {
-            // SAFETY: as in `zeros`; the caller vouches for a vector's worth of pairs.
+            // SAFETY: as in `zeros`; the caller guarantees that a vector is readable there.
             unsafe { _mm512_loadu_si512(from.cast()) }
         }
 
         #[inline(always)]
         unsafe fn sums(self, from: *const f32) -> __m512 {
-            // SAFETY: as in `zeros`; the caller vouches for a vector's worth of sums.
+            // SAFETY: as in `zeros`; the caller guarantees that a vector is readable there.
             unsafe { _mm512_loadu_ps(from) }
         }
 
         #[inline(always)]
         unsafe fn store(self, to: *mut f32, sums: __m512) {
-            // SAFETY: as in `zeros`; the caller vouches for room for a vector.
+            // SAFETY: as in `zeros`; the caller guarantees that a vector is writable there.
             unsafe { _mm512_storeu_ps(to, sums) }
         }
     }
@@ -281,8 +280,8 @@ mod tests {
         f32::from_bits(rounded & UPPER)
     }
 
-    /// Ties go to the even neighbour, what is beyond the largest bf16 becomes infinite, and a not-a-number stays one, even
-    /// where all that makes it one is in the lower half.
+    /// Protects the rounding: ties go to the even neighbour, numbers beyond the largest bf16 become infinite, and a not-a-number
+    /// stays one, even if only its lower half shows that.
     #[test]
     fn rounds_to_nearest_even() {
         let ulp = 1.0 / 128.0;
@@ -304,7 +303,8 @@ mod tests {
         assert!(value(rounded(f32::from_bits(0xffff_ffff))).is_nan());
     }
 
-    /// Each number in its half of its word, an odd one beside a zero, and nothing outside the columns that were asked for.
+    /// Protects the places of pairs: each number in its half of its word, an odd one beside a zero, and no column but those asked
+    /// for.
     #[test]
     fn pairs_are_neighbours() {
         let halves = |pairs: &[Pair]| -> Vec<[f32; 2]> {
@@ -340,14 +340,13 @@ mod tests {
         fn run<A: Arithmetic<Factor = Pair, Sum = f32>>(self, arithmetic: A) {
             let words = pairs(self.terms);
             let a = Left { data: self.a, walk: Walk::straight(words, 1) };
-            let b = Right { data: self.b, stride: WIDTH };
-            let c = self.c;
-            product(arithmetic, self.rows, WIDTH, a, |i| i * words, b, c, WIDTH, Start::Zero);
+            let b = Right { data: self.b, stride: WIDTH, width: WIDTH };
+            product(arithmetic, self.rows, |i| i * words, a, b, self.c, Start::Zero);
         }
     }
 
-    /// The processor's instruction and the halves one by one, against sums in f64 of the same rounded factors: they differ by
-    /// the rounding of f32 sums and by nothing else. Where there is no such instruction, both are the halves.
+    /// Protects the agreement of the processor's instruction and its replacement, by comparison with sums in f64 of the same
+    /// rounded factors: only the rounding of f32 sums may differ. Without such an instruction both are the replacement.
     #[test]
     fn the_instruction_and_its_replacement_sum_alike() {
         for (rows, terms) in [(13, 256), (5, 33), (1, 1)] {

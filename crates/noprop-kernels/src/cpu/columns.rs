@@ -2,8 +2,8 @@
 
 use std::marker::PhantomData;
 
-/// A row-major matrix whose columns are shared out among tasks. Slices can only be split by rows, so this is the one
-/// place where tasks write between each other's elements.
+/// A row-major matrix whose columns are divided among tasks. Slices can only be split by rows, so this is the one place where
+/// tasks write between each other's elements.
 pub(crate) struct Columns<'a, F> {
     data: *mut F,
     rows: usize,
@@ -12,7 +12,7 @@ pub(crate) struct Columns<'a, F> {
 }
 
 #[expect(unsafe_code, reason = "tasks on several threads write to disjoint columns")]
-// SAFETY: a `Columns` gives access to its elements only through `write`, whose callers promise to be alone on theirs.
+// SAFETY: the elements are accessible only through `write`, whose callers guarantee that no other thread writes to theirs.
 unsafe impl<F: Send> Sync for Columns<'_, F> {}
 
 impl<'a, F: Copy> Columns<'a, F> {
@@ -33,7 +33,7 @@ impl<'a, F: Copy> Columns<'a, F> {
     #[expect(unsafe_code, reason = "tasks on several threads write to disjoint columns")]
     pub(crate) unsafe fn write(&self, row: usize, column: usize, from: &[F]) {
         assert!(row < self.rows && column + from.len() <= self.stride);
-        // SAFETY: the elements lie in the borrowed slice, as was just checked, and are the caller's alone.
+        // SAFETY: the elements lie in the borrowed slice, as was just checked, and no other thread writes to them.
         unsafe {
             let to = self.data.add(row * self.stride + column);
             std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());

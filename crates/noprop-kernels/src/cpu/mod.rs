@@ -1,5 +1,5 @@
-//! What the fused kernels stand on: vectors of whatever width the machine has, a matrix product in registers, and
-//! buffers that outlive a call.
+//! The basis of the fused kernels: vectors of the machine's width, a matrix product in registers, and buffers that outlive a
+//! call.
 
 pub(crate) mod arithmetic;
 pub(crate) mod bf16;

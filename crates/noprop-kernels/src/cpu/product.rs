@@ -1,90 +1,89 @@
 //! The matrix product that convolutions and dense layers come down to, held in registers.
 //!
 //! `C[i, j] (+)= Σ_k A_i[k] · B[k, j]`, where row `i` of A may start anywhere and its elements lie in evenly spaced runs.
-//! That one shape covers a plain product, a transposed one, and a convolution read straight from its image: the row is
-//! an output position, the runs are the rows of the 3×3 window. B has its columns side by side in whole vectors. What an
-//! element of A and B is, one number or several terms of the sum, is the arithmetic's affair.
+//! That one shape covers a plain product, a transposed one, and a convolution read straight from its image: a row of A is
+//! an output position, and its runs are the rows of the 3×3 window. The columns of B are in whole vectors. The arithmetic
+//! defines an element of A and B: one number, or several terms of the sum.
 //!
 //! The sum over k runs in order for each element, so the result does not depend on how the work is divided.
 
 use super::arithmetic::Arithmetic;
 
-/// How the elements of a row of A lie in memory: `runs` runs of `length` elements.
+/// The places of a row's elements in A: `runs` runs of `length` elements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {
-    /// Number of runs.
+    /// The number of runs.
     pub runs: usize,
-    /// From the start of a run to the start of the next.
+    /// The step from the start of a run to the start of the next.
     pub run_step: usize,
-    /// Elements of a run.
+    /// The elements of a run.
     pub length: usize,
-    /// From an element of a run to the next.
+    /// The step from an element of a run to the next.
     pub step: usize,
 }
 
 impl Walk {
-    /// One run.
+    /// A single run.
     pub(crate) fn straight(length: usize, step: usize) -> Self {
         Self { runs: 1, run_step: 0, length, step }
     }
 
-    /// Elements in all.
+    /// The number of elements of a row.
     fn count(&self) -> usize {
         self.runs * self.length
     }
 
-    /// Offset of the last element from the first.
+    /// The offset of the last element from the first.
     fn reach(&self) -> usize {
         (self.runs - 1) * self.run_step + (self.length - 1) * self.step
     }
 }
 
-/// What C holds before the product is added.
+/// The content of C before the product is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// Nothing: C is overwritten.
+    /// Zeros: C is overwritten.
     Zero,
-    /// What is there.
+    /// The values that stand there.
     Kept,
 }
 
-/// The left factor.
+/// The left factor, A.
 #[derive(Clone, Copy)]
 pub(crate) struct Left<'a, F> {
     pub data: &'a [F],
     pub walk: Walk,
 }
 
-/// The right factor, or the result: rows of `stride` elements.
+/// The right factor, B.
 #[derive(Clone, Copy)]
 pub(crate) struct Right<'a, F> {
     pub data: &'a [F],
+    /// The step from one row to the next.
     pub stride: usize,
+    /// The number of columns, in whole vectors.
+    pub width: usize,
 }
 
-/// `C[i, ..width] (+)= A_i · B[.., ..width]` for the rows `i < rows` of A, which start at `row_start(i)`.
-///
-/// `width` must be whole vectors. C has rows of `c_stride` elements.
+/// `C[i, ..] (+)= A_i · B` for the rows `i < rows` of A, which start at `row_start(i)`. The rows of C lie side by side, each as
+/// wide as B.
 ///
 /// Panics when an index would leave its slice; nothing is read or written outside.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "a matrix product has many sizes")]
 pub(crate) fn product<A: Arithmetic>(
     s: A,
     rows: usize,
-    width: usize,
-    a: Left<'_, A::Factor>,
     row_start: impl Fn(usize) -> usize,
+    a: Left<'_, A::Factor>,
     b: Right<'_, A::Factor>,
     c: &mut [A::Sum],
-    c_stride: usize,
     start: Start,
 ) {
     let lanes = s.lanes();
     let mut column = 0;
-    while column < width {
-        let panel = Panel { a, b, c_stride, column, start };
-        if width - column >= 2 * lanes {
+    while column < b.width {
+        let panel = Panel { a, b, column, start };
+        if b.width - column >= 2 * lanes {
             panel.run::<A, 2>(s, rows, &row_start, c);
             column += 2 * lanes;
         } else {
@@ -98,7 +97,6 @@ pub(crate) fn product<A: Arithmetic>(
 struct Panel<'a, F> {
     a: Left<'a, F>,
     b: Right<'a, F>,
-    c_stride: usize,
     column: usize,
     start: Start,
 }
@@ -161,18 +159,19 @@ impl<F: Copy> Panel<'_, F> {
         }
         let last_b = (walk.count() - 1) * self.b.stride + self.column + VECTORS * lanes;
         assert!(last_b <= self.b.data.len(), "right factor out of bounds");
-        let last_c = (row + ROWS - 1) * self.c_stride + self.column + VECTORS * lanes;
+        let c_stride = self.b.width;
+        let last_c = (row + ROWS - 1) * c_stride + self.column + VECTORS * lanes;
         assert!(last_c <= c.len(), "product out of bounds");
 
         let a: [*const F; ROWS] = std::array::from_fn(|i| self.a.data[starts[i]..].as_ptr());
         let mut b = self.b.data[self.column..].as_ptr();
-        let c = c[row * self.c_stride + self.column..].as_mut_ptr();
+        let c = c[row * c_stride + self.column..].as_mut_ptr();
         let mut sums = [[s.zeros(); VECTORS]; ROWS];
         if self.start == Start::Kept {
             for (i, sums) in sums.iter_mut().enumerate() {
                 for (j, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: element (i, j) of the tile ends at or before `last_c`.
-                    *sum = unsafe { s.sums(c.add(i * self.c_stride + j * lanes)) };
+                    *sum = unsafe { s.sums(c.add(i * c_stride + j * lanes)) };
                 }
             }
         }
@@ -198,7 +197,7 @@ impl<F: Copy> Panel<'_, F> {
         for (i, sums) in sums.iter().enumerate() {
             for (j, sum) in sums.iter().enumerate() {
                 // SAFETY: element (i, j) of the tile ends at or before `last_c`.
-                unsafe { s.store(c.add(i * self.c_stride + j * lanes), *sum) };
+                unsafe { s.store(c.add(i * c_stride + j * lanes), *sum) };
             }
         }
     }
@@ -228,11 +227,9 @@ mod tests {
         #[inline(always)]
         fn with_simd<S: Simd>(self, s: S) {
             let a = Left { data: self.a, walk: self.walk };
-            let b = Right { data: self.b, stride: self.width };
+            let b = Right { data: self.b, stride: self.width, width: self.width };
             let row_step = self.row_step;
-            let starts = |i| i * row_step;
-            let s = Plain::on(s);
-            product(s, self.rows, self.width, a, starts, b, self.c, self.width, self.start);
+            product(Plain::on(s), self.rows, |i| i * row_step, a, b, self.c, self.start);
         }
     }
 
@@ -246,13 +243,14 @@ mod tests {
             .collect()
     }
 
-    /// Every tile's height and width. Miri, which follows each pointer, takes hours for all and minutes for one of each kind.
+    /// Sizes with every height and width of a tile. Miri, which follows each pointer, takes hours for all of them and minutes for
+    /// one of each kind.
     const ROWS: &[usize] =
         if cfg!(miri) { &[1, 5, 13] } else { &[1, 3, 4, 5, 7, 11, 12, 13, 24, 37] };
     const WIDTHS: &[usize] = if cfg!(miri) { &[16, 48] } else { &[16, 32, 48] };
 
-    /// Every tile height and width, straight and in runs, against three plain loops. Small whole numbers, so that the
-    /// sums are exact and any wrong index shows.
+    /// Protects every tile height and width, straight and in runs, by comparison with three plain loops. The numbers are small and
+    /// whole, so that the sums are exact and any wrong index shows.
     #[test]
     fn agrees_with_three_loops_on_every_instruction_set() {
         for arch in instruction_sets() {

@@ -1,7 +1,7 @@
-//! Working memory that is kept between calls, so that a training step allocates nothing of its own.
+//! Working memory that is kept between calls, so that a training step allocates none.
 //!
-//! One pool serves all threads: a buffer may be filled by a worker and dropped by the caller, and pools of their own
-//! would then grow on one side for ever.
+//! One pool serves all threads: a worker may fill a buffer that the caller drops, and with a pool for each thread one of them
+//! would then grow for ever.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ macro_rules! pooled {
 
 pooled!(f32, f64, u8, u32);
 
-/// The pool's shortest buffer of at least `len` elements, the latest returned among equals.
+/// The pool's shortest buffer of at least `len` elements; among equals the one that came back last.
 fn take<F: Pooled>(len: usize) -> Option<Vec<F>> {
     let mut pool = F::pool().lock().unwrap_or_else(PoisonError::into_inner);
     let (best, _) = pool
@@ -44,9 +44,9 @@ fn give<F: Pooled>(buffer: Vec<F>) {
     }
 }
 
-/// A buffer on loan from the pool; goes back when dropped.
+/// A buffer on loan from the pool. It goes back when dropped.
 pub(crate) struct Scratch<F: Pooled> {
-    // Never shortened, so that a later and longer loan need not fill it again.
+    // Never shortened, so that a later and longer loan does not fill it again.
     buffer: Vec<F>,
     len: usize,
 }

@@ -1,17 +1,17 @@
-//! The two float types as vectors of whatever width the machine has.
+//! The two float types as vectors of the machine's width.
 //!
-//! `pulp` picks AVX-512, AVX2 with FMA, NEON or plain code when the program runs. Its operations carry the element type
-//! in their names; [`Float`] makes one generic kernel of f32 and f64.
+//! `pulp` chooses AVX-512, AVX2 with FMA, NEON or plain code when the program runs. Its operations have the element type
+//! in their names; with [`Float`] one generic kernel serves f32 and f64.
 
 use candle_core::WithDType;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Simd;
 
 use super::scratch::Pooled;
 use super::storage::Stored;
 use super::turn::Turned;
 
-/// Lanes of the widest vector in f32. Channel counts are rounded up to a multiple of the vector's lanes, so that no
-/// kernel has a ragged edge.
+/// The lanes of the widest vector in f32. Channel counts are rounded up to a multiple of them, so that no kernel has a ragged
+/// edge.
 pub(crate) const MOST_LANES: usize = 16;
 
 /// `channels` rounded up to whole vectors on any machine.
@@ -24,9 +24,9 @@ pub(crate) trait Float: WithDType + Pooled + Stored + Turned {
     /// A vector.
     type Reg<S: Simd>: Copy;
 
-    /// Elements of a vector.
+    /// The number of elements of a vector.
     fn lanes<S: Simd>() -> usize;
-    /// All elements `v`.
+    /// A vector whose elements are all `v`.
     fn splat<S: Simd>(s: S, v: Self) -> Self::Reg<S>;
     fn plus<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>) -> Self::Reg<S>;
     fn minus<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>) -> Self::Reg<S>;
@@ -37,7 +37,7 @@ pub(crate) trait Float: WithDType + Pooled + Stored + Turned {
     fn constant(v: f64) -> Self;
     /// Square root.
     fn root(self) -> Self;
-    /// Exponential. `libm`'s, not the system's, whose last bit differs from machine to machine.
+    /// Exponential: `libm`'s, because the last bit of the system's differs from machine to machine.
     fn exponential(self) -> Self;
     /// Natural logarithm, `libm`'s.
     fn logarithm(self) -> Self;
@@ -140,14 +140,14 @@ macro_rules! float {
             #[inline(always)]
             #[expect(unsafe_code, reason = "a vector load")]
             unsafe fn load_ptr<S: Simd>(_s: S, from: *const Self) -> Self::Reg<S> {
-                // SAFETY: the caller vouches for a vector's worth of elements; any bits are a valid vector.
+                // SAFETY: the caller guarantees that a vector is readable there; any bits are a valid vector.
                 unsafe { from.cast::<S::$vector>().read_unaligned() }
             }
 
             #[inline(always)]
             #[expect(unsafe_code, reason = "a vector store")]
             unsafe fn store_ptr<S: Simd>(_s: S, to: *mut Self, v: Self::Reg<S>) {
-                // SAFETY: the caller vouches for room for a vector; any bits are valid elements.
+                // SAFETY: the caller guarantees that a vector is writable there; any bits are valid elements.
                 unsafe { to.cast::<S::$vector>().write_unaligned(v) }
             }
         }
@@ -156,21 +156,3 @@ macro_rules! float {
 
 float!(f32, f32s, F32_LANES, splat_f32s, add_f32s, sub_f32s, mul_f32s, mul_add_e_f32s);
 float!(f64, f64s, F64_LANES, splat_f64s, add_f64s, sub_f64s, mul_f64s, mul_add_e_f64s);
-
-/// Runs `f` compiled for the widest vectors of the machine.
-///
-/// Mark the closure `#[inline(always)]`: what is not inlined into the vectorised function is compiled for the plainest
-/// machine. (`pulp` takes closures itself, but as `FnOnce`, through a shim that is not inlined.)
-#[inline(always)]
-pub(crate) fn vectorised<R>(arch: Arch, f: impl FnMut() -> R) -> R {
-    struct Plain<C>(C);
-    impl<R, C: FnMut() -> R> WithSimd for Plain<C> {
-        type Output = R;
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(mut self, _: S) -> R {
-            (self.0)()
-        }
-    }
-    arch.dispatch(Plain(f))
-}

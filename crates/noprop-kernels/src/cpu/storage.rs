@@ -1,4 +1,4 @@
-//! Getting at the memory of candle tensors on the CPU.
+//! Access to the memory of candle tensors on the CPU.
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 
@@ -55,7 +55,7 @@ pub(crate) fn with_elements<F: Stored, R>(
     }
 }
 
-/// Whether a storage holds f32; the fused kernels are only chosen for f32 and f64.
+/// Returns `true` for a storage of f32. Fused kernels are chosen for f32 and f64 only.
 pub(crate) fn is_f32(storage: &CpuStorage) -> bool {
     matches!(storage, CpuStorage::F32(_))
 }

@@ -1,18 +1,18 @@
-//! Transposing a few rows into a panel of columns, as the matrix product wants its right factor.
+//! Transposing a few rows into a panel of columns: the layout of the matrix product's right factor.
 
 use pulp::Arch;
 
 #[cfg(target_arch = "x86_64")]
-use super::simd::vectorised;
+use super::instruction_set::vectorised;
 
 /// Rows and columns that AVX-512 turns at a time.
 #[cfg(target_arch = "x86_64")]
 const TILE: usize = 16;
 
-/// Element types that know how to turn a tile fast on some machines.
+/// Element types with a fast way to turn a tile on some machines.
 pub(crate) trait Turned: Copy + Default {
-    /// Turns as many whole tiles of `rows` as the machine has instructions for, and returns how many rows and columns
-    /// from the start that covers.
+    /// Turns the whole tiles of `rows`, if the machine has instructions for it, and returns the number of rows and of columns
+    /// from the start that are done.
     fn turn_tiles(
         arch: Arch,
         rows: &[Self],
@@ -145,7 +145,7 @@ mod x86 {
 mod tests {
     use super::*;
 
-    /// Whole tiles and ragged edges, with whatever instructions the machine has, and without them.
+    /// Protects whole tiles and ragged edges, with the machine's best instructions and without any.
     #[test]
     fn every_element_gets_to_its_place() {
         for arch in [Arch::new(), Arch::Scalar] {

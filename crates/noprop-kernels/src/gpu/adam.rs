@@ -2,18 +2,32 @@
 
 use candle_core::{Result, Tensor};
 
-use super::launch::{Grid, Numbers, launch};
+use super::arguments::{Adam, Read, Write};
+use super::launch::{Grid, launch};
+use crate::optim::coefficients::Coefficients;
 
-/// Changes `theta` and both moments in place; `factors` in the order of the kernel's source.
+/// Changes `theta` and both moments in place.
 pub(crate) fn step(
     theta: &Tensor,
     m: &Tensor,
     v: &Tensor,
     gradient: &Tensor,
-    factors: [f64; 7],
+    c: &Coefficients,
 ) -> Result<()> {
     let elements = theta.elem_count();
-    let numbers = Numbers { sizes: &[elements], factors: &factors, ..Numbers::default() };
-    let grid = Grid::Elements(elements);
-    launch(theta.device(), "adam", &[theta, m, v, gradient], &numbers, grid)
+    let arguments = Adam {
+        theta: Write::of(theta)?,
+        m: Write::of(m)?,
+        v: Write::of(v)?,
+        gradient: Read::of(gradient)?,
+        elements: elements.into(),
+        beta1: c.beta1.into(),
+        beta2: c.beta2.into(),
+        eps: c.eps.into(),
+        rate: c.rate.into(),
+        root_scale: c.root_scale.into(),
+        shrink: c.shrink.into(),
+        penalty: c.penalty.into(),
+    };
+    launch(theta.device(), arguments, Grid::Elements(elements))
 }

@@ -1,20 +1,27 @@
 //! The convolution layers of every block.
 //!
-//! Between layers images lie `[T, C, N, H, W]`: windows become the columns of one matrix a block, and one product a block
-//! serves all its images.
+//! Between layers images lie `[T, C, N, H, W]`: the windows of a block's images become the columns of one matrix, and one
+//! product for each block serves all its images.
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::launch::{Fresh, Grid, Numbers, Operand, STREAMS, launch, room};
+use super::arguments::{
+    Columns, ColumnsBack, ConvEnd, ConvEndBack, Keys, Pooled, Read, ReadU8, STREAMS, SumRows,
+    Windows, Write, WriteAny, WriteU8,
+};
+use super::launch::{Grid, launch};
 use super::node::node;
+use super::operand::{Fresh, room};
 use super::product::{factor_type, product};
+use crate::activation::Activation;
 use crate::backend::Precision;
-use crate::conv::{Conv3x3, Pool, Sizes};
+use crate::conv::layer::{Conv3x3, Sizes};
+use crate::dropout::Dropout;
 
-/// In which order images lie.
+/// The order of images and channels in memory.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Order {
-    /// `[T, N, C, H, W]`, everybody else's.
+enum Order {
+    /// `[T, N, C, H, W]`, as in every other op.
     ImagesFirst,
     /// `[T, C, N, H, W]`.
     ChannelsFirst,
@@ -29,8 +36,8 @@ impl Order {
         }
     }
 
-    /// From channel to channel, and from image to image.
-    fn strides(self, channels: usize, images: usize, size: [usize; 2]) -> [usize; 2] {
+    /// The steps from channel to channel and from image to image.
+    fn steps(self, channels: usize, images: usize, size: [usize; 2]) -> [usize; 2] {
         let pixels = size[0] * size[1];
         match self {
             Self::ImagesFirst => [pixels, channels * pixels],
@@ -56,47 +63,49 @@ pub(crate) fn stack(
     Ok(y)
 }
 
-/// What the columns of a layer's input are.
+/// The windows of a layer's input, which become columns.
 #[derive(Clone, Copy)]
-struct Columns {
+struct Input {
     s: Sizes,
     ring: usize,
     order: Order,
     precision: Precision,
 }
 
-impl Columns {
-    fn sizes(&self, bf16: bool) -> [usize; 11] {
+impl Input {
+    fn windows(&self) -> Windows<'static> {
         let s = &self.s;
-        let [channel, image] = self.order.strides(s.c_in, s.images, [s.height, s.width]);
-        [
-            s.x_blocks,
-            s.c_in,
-            s.images,
-            s.height,
-            s.width,
-            s.conv_height,
-            s.conv_width,
-            self.ring,
-            channel,
-            image,
-            usize::from(bf16),
-        ]
+        let [channel, image] = self.order.steps(s.c_in, s.images, [s.height, s.width]);
+        Windows {
+            blocks: s.x_blocks.into(),
+            channels: s.c_in.into(),
+            images: s.images.into(),
+            height: s.height.into(),
+            width: s.width.into(),
+            out_height: s.conv_height.into(),
+            out_width: s.conv_width.into(),
+            ring: self.ring.into(),
+            channel_step: channel.into(),
+            image_step: image.into(),
+        }
     }
 
     fn positions(&self) -> usize {
         self.s.images * self.s.conv_height * self.s.conv_width
     }
 
-    /// The columns of `x`, `[Tx, C 9, N OH OW]`. They are made again for backward: they are nine times as large as `x`.
-    fn of(&self, x: &Tensor) -> Result<Tensor> {
+    /// The columns of `x`, `[Tx, C 9, N OH OW]`. They are made again in the backward pass: they are nine times as large as `x`.
+    fn columns(&self, x: &Tensor) -> Result<Tensor> {
         let dtype = factor_type(self.precision);
         let rows = self.s.c_in * 9;
         let columns = room((self.s.x_blocks, rows, self.positions()), dtype, x.device())?;
-        let sizes = self.sizes(dtype == DType::BF16);
-        let numbers = Numbers { sizes: &sizes, ..Numbers::default() };
-        let grid = Grid::Elements(columns.elem_count());
-        launch(x.device(), "columns", &[x, &columns], &numbers, grid)?;
+        let arguments = Columns {
+            x: Read::of(x)?,
+            columns: WriteAny::of(&columns)?,
+            windows: self.windows(),
+            bf16: (dtype == DType::BF16).into(),
+        };
+        launch(x.device(), arguments, Grid::Elements(columns.elem_count()))?;
         Ok(columns)
     }
 
@@ -105,10 +114,12 @@ impl Columns {
         let s = &self.s;
         let shape = self.order.shape(s.x_blocks, s.c_in, s.images, [s.height, s.width]);
         let dx = room(shape.to_vec(), DType::F32, gradient.device())?;
-        let sizes = self.sizes(false);
-        let numbers = Numbers { sizes: &sizes, ..Numbers::default() };
-        let grid = Grid::Elements(dx.elem_count());
-        launch(gradient.device(), "columns_back", &[gradient, &dx], &numbers, grid)?;
+        let arguments = ColumnsBack {
+            columns: Read::of(gradient)?,
+            dx: Write::of(&dx)?,
+            windows: self.windows(),
+        };
+        launch(gradient.device(), arguments, Grid::Elements(dx.elem_count()))?;
         Ok(dx)
     }
 }
@@ -124,39 +135,48 @@ fn apply(
     let device = x.device().clone();
     let s = *s;
     let precision = layer.precision;
-    let columns = Columns { s, ring: layer.padding.width(), order: from, precision };
+    let input = Input { s, ring: layer.padding.width(), order: from, precision };
     let rows = s.c_in * 9;
     let kept_x = x.detach().contiguous()?;
     let kept_w = w.detach().contiguous()?.reshape((s.blocks, s.c_out, rows))?;
     let bias = b.detach().contiguous()?;
-    let sum = product(&kept_w, &columns.of(&kept_x)?, precision)?;
-    let end = End::new(layer, &s, to);
+    let sum = product(&kept_w, &input.columns(&kept_x)?, precision)?;
     let out = [s.out_height, s.out_width];
     let y = Fresh::new(to.shape(s.blocks, s.c_out, s.images, out).to_vec(), &device)?;
     let winner =
         room((s.blocks, s.c_out, s.images, s.out_height, s.out_width), DType::U8, &device)?;
-    end.forward(&device, layer, [&sum, &bias, &y, &winner])?;
+    let end = End { s, side: layer.pool.side(), order: to };
+    end.forward(&device, layer, [&sum, &bias, &winner], &y)?;
+    let scale = layer.dropout.as_ref().map_or(1.0, Dropout::scale);
     let needs_x = x.track_op();
     let w_shape = w.dims().to_vec();
     let backward = Box::new(move |_: &Tensor, dy: &Tensor| {
         let dy = dy.contiguous()?;
-        let positions = columns.positions();
+        let positions = input.positions();
         let ds = room((s.blocks, s.c_out, positions), DType::F32, &device)?;
-        end.back(&device, [&dy, &winner, &ds])?;
+        let arguments = ConvEndBack {
+            dy: Read::of(&dy)?,
+            winner: ReadU8::of(&winner)?,
+            dsum: Write::of(&ds)?,
+            pooled: end.pooled(),
+            scale: scale.into(),
+        };
+        launch(&device, arguments, Grid::Elements(ds.elem_count()))?;
         let db = room((s.blocks, s.c_out), DType::F32, &device)?;
-        let numbers = Numbers { sizes: &[s.blocks * s.c_out, positions], ..Numbers::default() };
-        launch(&device, "sum_rows", &[&ds, &db], &numbers, Grid::Groups(s.blocks * s.c_out))?;
-        let dw = product(&ds, &columns.of(&kept_x)?.transpose(1, 2)?, precision)?;
+        let arguments =
+            SumRows { x: Read::of(&ds)?, sums: Write::of(&db)?, columns: positions.into() };
+        launch(&device, arguments, Grid::Groups(s.blocks * s.c_out))?;
+        let dw = product(&ds, &input.columns(&kept_x)?.transpose(1, 2)?, precision)?;
         let dx = match (needs_x, s.x_blocks == s.blocks) {
             (false, _) => None,
             (true, true) => {
-                Some(columns.back(&product(&kept_w.transpose(1, 2)?, &ds, precision)?)?)
+                Some(input.back(&product(&kept_w.transpose(1, 2)?, &ds, precision)?)?)
             }
-            // One input for all blocks: one product over the channels of all adds their gradients.
+            // One input for all blocks: one product over the channels of all blocks adds their gradients.
             (true, false) => {
                 let w = kept_w.reshape((1, s.blocks * s.c_out, rows))?;
                 let ds = ds.reshape((1, s.blocks * s.c_out, positions))?;
-                Some(columns.back(&product(&w.transpose(1, 2)?, &ds, precision)?)?)
+                Some(input.back(&product(&w.transpose(1, 2)?, &ds, precision)?)?)
             }
         };
         Ok([dx, Some(dw.reshape(w_shape.as_slice())?), Some(db)])
@@ -164,67 +184,65 @@ fn apply(
     node("conv3x3", &[x, w, b], y, backward)
 }
 
-/// What follows the product.
+/// The end of a layer, after its product.
 #[derive(Clone, Copy)]
 struct End {
-    sizes: [usize; 10],
-    threshold: usize,
-    first_image: usize,
-    scale: f64,
+    s: Sizes,
+    /// Values a side of a pooling window.
+    side: usize,
+    order: Order,
 }
 
 impl End {
-    fn new(layer: &Conv3x3, s: &Sizes, to: Order) -> Self {
-        let side = match layer.pool {
-            Pool::None => 1,
-            Pool::Max2 => 2,
-        };
-        let [channel, image] = to.strides(s.c_out, s.images, [s.out_height, s.out_width]);
-        let dropout = layer.dropout.as_ref();
-        Self {
-            sizes: [
-                s.blocks,
-                s.c_out,
-                s.images,
-                s.conv_height,
-                s.conv_width,
-                s.out_height,
-                s.out_width,
-                side,
-                channel,
-                image,
-            ],
-            threshold: dropout.map_or(0, |dropout| dropout.threshold().into()),
-            first_image: dropout.map_or(0, |dropout| dropout.first_image() as usize),
-            scale: dropout.map_or(1.0, crate::Dropout::scale),
+    fn pooled(&self) -> Pooled<'static> {
+        let s = &self.s;
+        let [channel, image] = self.order.steps(s.c_out, s.images, [s.out_height, s.out_width]);
+        Pooled {
+            blocks: s.blocks.into(),
+            channels: s.c_out.into(),
+            images: s.images.into(),
+            sum_height: s.conv_height.into(),
+            sum_width: s.conv_width.into(),
+            height: s.out_height.into(),
+            width: s.out_width.into(),
+            side: self.side.into(),
+            channel_step: channel.into(),
+            image_step: image.into(),
         }
     }
 
-    fn forward(&self, device: &Device, layer: &Conv3x3, operands: [&dyn Operand; 4]) -> Result<()> {
-        let [blocks, channels, images, .., height, width, _, _, _] = self.sizes;
-        let keys = layer.dropout.as_ref().map_or(&[][..], |dropout| dropout.keys());
+    /// Writes the result to `y` and its winners to `winner`.
+    fn forward(
+        &self,
+        device: &Device,
+        layer: &Conv3x3,
+        [sum, bias, winner]: [&Tensor; 3],
+        y: &Fresh,
+    ) -> Result<()> {
+        let s = &self.s;
+        let dropout = layer.dropout.as_ref();
+        let keys = dropout.map_or(&[][..], Dropout::keys);
         // A launch holds a limited number of streams.
-        let stride = if keys.is_empty() { blocks.max(1) } else { STREAMS };
-        for first in (0..blocks).step_by(stride) {
-            let end = blocks.min(first + stride);
-            let mut sizes = [0; 13];
-            sizes[..10].copy_from_slice(&self.sizes);
-            sizes[0] = end;
-            sizes[10..].copy_from_slice(&[self.threshold, self.first_image, first]);
-            let keys = keys.get(first..end).unwrap_or_default();
-            let numbers = Numbers { sizes: &sizes, factors: &[self.scale], keys };
-            let grid = Grid::Elements((end - first) * channels * images * height * width);
-            launch(device, "conv_end", &operands, &numbers, grid)?;
+        let stride = if keys.is_empty() { s.blocks.max(1) } else { STREAMS };
+        for first in (0..s.blocks).step_by(stride) {
+            let end = s.blocks.min(first + stride);
+            let arguments = ConvEnd {
+                sum: Read::of(sum)?,
+                bias: Read::of(bias)?,
+                y: Write::of(y)?,
+                winner: WriteU8::of(winner)?,
+                pooled: self.pooled(),
+                first_block: first.into(),
+                end_block: end.into(),
+                relu: (layer.act == Activation::Relu).into(),
+                threshold: dropout.map_or(0, |dropout| dropout.threshold().into()).into(),
+                first_image: dropout.map_or(0, |dropout| dropout.first_image() as usize).into(),
+                scale: dropout.map_or(1.0, Dropout::scale).into(),
+                keys: Keys::of(keys.get(first..end).unwrap_or_default())?,
+            };
+            let elements = (end - first) * s.c_out * s.images * s.out_height * s.out_width;
+            launch(device, arguments, Grid::Elements(elements))?;
         }
         Ok(())
-    }
-
-    /// `operands`: the gradient of the result, the winners, and the gradient of the product, f32.
-    fn back(&self, device: &Device, operands: [&dyn Operand; 3]) -> Result<()> {
-        let [blocks, channels, images, height, width, ..] = self.sizes;
-        let sizes: Vec<usize> = self.sizes.into_iter().chain([0]).collect();
-        let numbers = Numbers { sizes: &sizes, factors: &[self.scale], ..Numbers::default() };
-        let grid = Grid::Elements(blocks * channels * images * height * width);
-        launch(device, "conv_end_back", &operands, &numbers, grid)
     }
 }

@@ -1,27 +1,27 @@
-//! The kernels on the host, for tests: a C compiler makes a library of them, in which the threads of a group are threads.
+//! The kernels on the host, for tests: a C compiler makes a library of them, in which the threads of a group are the system's.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use candle_core::{Result, bail};
 
-use super::SOURCES;
-use super::launch::Args;
+use super::arguments::Arguments;
+use super::sources::SOURCES;
 
 /// Groups, their threads and the barrier between these, in C.
 const HOST: [&str; 2] = [include_str!("kernels/host.c"), include_str!("kernels/run.c")];
 
-type Run = unsafe extern "C" fn(kernel: *const std::ffi::c_void, args: *const Args, groups: u32);
+type Run = unsafe extern "C" fn(kernel: *const c_void, arguments: *const c_void, groups: u32);
 
 struct Library {
     library: libloading::Library,
 }
 
-/// Runs `kernel`. One at a time: on the host, what a group shares is a static variable.
+/// Runs a kernel. One runs at a time: on the host, the memory that a group shares is a static variable.
 #[expect(unsafe_code, reason = "the kernels are C")]
-pub(super) fn launch(kernel: &str, args: Args, groups: u32) -> Result<()> {
+pub(super) fn launch<A: Arguments>(arguments: A, groups: u32) -> Result<()> {
     static TURN: Mutex<()> = Mutex::new(());
     static LIBRARY: OnceLock<std::result::Result<Library, String>> = OnceLock::new();
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -29,15 +29,15 @@ pub(super) fn launch(kernel: &str, args: Args, groups: u32) -> Result<()> {
         Ok(library) => &library.library,
         Err(error) => bail!("{error}"),
     };
-    let name = CString::new(kernel).map_err(candle_core::Error::wrap)?;
-    // SAFETY: both are functions of the library that was just made of the sources beside this file. The addresses in `args` are
-    // those of tensors that live until the launch is over, and nobody else touches what it writes meanwhile.
+    let name = CString::new(A::KERNEL).map_err(candle_core::Error::wrap)?;
+    // SAFETY: both are functions of the library that was just made of the sources beside this file. The addresses in `arguments`
+    // are those of tensors that live until the launch is over, and no other code uses the memory that it writes meanwhile.
     unsafe {
         let run = library.get::<Run>(b"run\0").map_err(candle_core::Error::wrap)?;
         let kernel = library
-            .get::<*const std::ffi::c_void>(name.as_bytes_with_nul())
+            .get::<*const c_void>(name.as_bytes_with_nul())
             .map_err(candle_core::Error::wrap)?;
-        run(*kernel, &raw const args, groups);
+        run(*kernel, (&raw const arguments).cast(), groups);
     }
     Ok(())
 }
@@ -45,12 +45,12 @@ pub(super) fn launch(kernel: &str, args: Args, groups: u32) -> Result<()> {
 fn compile() -> std::result::Result<Library, String> {
     let folder = std::env::temp_dir().join(format!("noprop-kernels-{}", std::process::id()));
     let library = compile_in(&folder);
-    // A library that is loaded needs its file no longer.
+    // A loaded library does not need its file any more.
     let _ = std::fs::remove_dir_all(&folder);
     library
 }
 
-#[expect(unsafe_code, reason = "loading a library runs what it wants to run")]
+#[expect(unsafe_code, reason = "loading a library runs its initialisers")]
 fn compile_in(folder: &PathBuf) -> std::result::Result<Library, String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     std::fs::create_dir_all(folder).map_err(|error| failed("temporary folder", &error))?;

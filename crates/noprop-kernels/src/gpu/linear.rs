@@ -2,13 +2,16 @@
 
 use candle_core::{DType, Result, Tensor};
 
+use super::arguments::{BiasAct, Read, ReluBack, SumColumns, Write};
 use super::batch_norm::groups;
-use super::launch::{Fresh, Grid, Numbers, launch, room};
+use super::launch::{Grid, launch};
 use super::node::node;
+use super::operand::{Fresh, room};
 use super::product::product;
-use crate::backend::{Activation, Precision};
+use crate::activation::Activation;
+use crate::backend::Precision;
 
-/// See [`crate::linear_act`]; the arguments have been checked.
+/// See [`crate::Linear::forward`]; the arguments have been checked.
 pub(crate) fn apply(
     x: &Tensor,
     w: &Tensor,
@@ -24,27 +27,45 @@ pub(crate) fn apply(
     let sum = product(&kept_x, &kept_w.transpose(1, 2)?, precision)?;
     let relu = act == Activation::Relu;
     let y = Fresh::new((blocks, rows, outputs), &device)?;
-    let numbers =
-        Numbers { sizes: &[blocks, rows, outputs, usize::from(relu)], ..Numbers::default() };
-    let elements = Grid::Elements(blocks * rows * outputs);
-    launch(&device, "bias_act", &[&sum, &bias, &y], &numbers, elements)?;
+    let arguments = BiasAct {
+        sum: Read::of(&sum)?,
+        bias: Read::of(&bias)?,
+        y: Write::of(&y)?,
+        blocks: blocks.into(),
+        rows: rows.into(),
+        outputs: outputs.into(),
+        relu: relu.into(),
+    };
+    let elements = blocks * rows * outputs;
+    launch(&device, arguments, Grid::Elements(elements))?;
     let needs_x = x.track_op();
     let backward = Box::new(move |y: &Tensor, dy: &Tensor| {
         let mut ds = dy.contiguous()?;
         if relu {
             let masked = room(ds.shape(), DType::F32, &device)?;
-            let numbers = Numbers { sizes: &[ds.elem_count()], ..Numbers::default() };
-            launch(&device, "relu_back", &[&ds, &y.detach(), &masked], &numbers, elements)?;
+            let y = y.detach();
+            let arguments = ReluBack {
+                dy: Read::of(&ds)?,
+                y: Read::of(&y)?,
+                dsum: Write::of(&masked)?,
+                elements: elements.into(),
+            };
+            launch(&device, arguments, Grid::Elements(elements))?;
             ds = masked;
         }
         let db = room((blocks, outputs), DType::F32, &device)?;
-        let numbers = Numbers { sizes: &[blocks, rows, outputs], ..Numbers::default() };
-        launch(&device, "sum_columns", &[&ds, &db], &numbers, groups(blocks, outputs))?;
+        let arguments = SumColumns {
+            x: Read::of(&ds)?,
+            sums: Write::of(&db)?,
+            rows: rows.into(),
+            features: outputs.into(),
+        };
+        launch(&device, arguments, groups(blocks, outputs))?;
         let dw = product(&ds.transpose(1, 2)?, &kept_x, precision)?;
         let dx = match (needs_x, x_blocks == blocks) {
             (false, _) => None,
             (true, true) => Some(product(&ds, &kept_w, precision)?),
-            // One input for all blocks: its gradient is the sum over all, which one product over outputs of all takes.
+            // One input for all blocks: its gradient is the sum over the blocks, which is one product over all their outputs.
             (true, false) => {
                 let ds = ds.transpose(0, 1)?.reshape((1, rows, blocks * outputs))?;
                 let w = kept_w.reshape((1, blocks * outputs, inputs))?;

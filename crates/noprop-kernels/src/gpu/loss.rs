@@ -1,12 +1,14 @@
-//! The losses of every block. Labels are not looked at on the host: one that is no class makes the loss not a number.
+//! The losses of every block. The host does not read the labels: one that is not a class makes the loss not a number.
 
 use candle_core::{DType, Result, Tensor};
 
-use super::launch::{Fresh, Grid, Numbers, Operand, launch, room};
+use super::arguments::{Read, ReadU32, ScaleBlocks, SoftmaxBack, SoftmaxError, SumOfBlock, Write};
+use super::launch::{Grid, launch};
 use super::node::node;
+use super::operand::{Fresh, room};
 use super::product::product;
 use crate::backend::Precision;
-use crate::loss::Targets;
+use crate::loss::targets::Targets;
 
 /// softmax p, p − onehot(y), and −log p_y of every row.
 struct Softmax {
@@ -24,20 +26,33 @@ impl Softmax {
         let surprise = room((blocks, rows), DType::F32, device)?;
         let logits = logits.detach().contiguous()?;
         let labels = labels.contiguous()?;
-        let operands: [&dyn Operand; 5] = [&logits, &labels, &p, &error, &surprise];
-        let numbers = Numbers { sizes: &[blocks, rows, classes], ..Numbers::default() };
-        launch(device, "softmax_error", &operands, &numbers, Grid::Elements(blocks * rows))?;
+        let arguments = SoftmaxError {
+            logits: Read::of(&logits)?,
+            labels: ReadU32::of(&labels)?,
+            p: Write::of(&p)?,
+            error: Write::of(&error)?,
+            surprise: Write::of(&surprise)?,
+            blocks: blocks.into(),
+            rows: rows.into(),
+            classes: classes.into(),
+        };
+        launch(device, arguments, Grid::Elements(blocks * rows))?;
         Ok(Self { p, error, surprise })
     }
 }
 
-/// A block's sum of what `x` holds for it, squared or not, times `factor`.
+/// The sum of each block's elements of `x`, squared or not, times `factor`.
 fn sum_of_block(x: &Tensor, squared: Squared, factor: f64) -> Result<Fresh> {
     let blocks = x.dim(0)?;
     let sums = Fresh::new(blocks, x.device())?;
-    let sizes = [blocks, x.elem_count() / blocks.max(1), usize::from(squared == Squared::Yes)];
-    let numbers = Numbers { sizes: &sizes, factors: &[factor], ..Numbers::default() };
-    launch(x.device(), "sum_of_block", &[x, &sums], &numbers, Grid::Groups(blocks))?;
+    let arguments = SumOfBlock {
+        x: Read::of(x)?,
+        sums: Write::of(&sums)?,
+        elements: (x.elem_count() / blocks.max(1)).into(),
+        squared: (squared == Squared::Yes).into(),
+        factor: factor.into(),
+    };
+    launch(x.device(), arguments, Grid::Groups(blocks))?;
     Ok(sums)
 }
 
@@ -51,17 +66,20 @@ enum Squared {
 fn scale_blocks(x: &Tensor, factors: &Tensor, factor: f64) -> Result<Tensor> {
     let out = room(x.shape(), DType::F32, x.device())?;
     let blocks = x.dim(0)?;
-    let numbers = Numbers {
-        sizes: &[blocks, x.elem_count() / blocks.max(1)],
-        factors: &[factor],
-        ..Numbers::default()
+    let factors = factors.contiguous()?;
+    let arguments = ScaleBlocks {
+        x: Read::of(x)?,
+        factors: Read::of(&factors)?,
+        out: Write::of(&out)?,
+        blocks: blocks.into(),
+        elements: (x.elem_count() / blocks.max(1)).into(),
+        factor: factor.into(),
     };
-    let operands: [&dyn Operand; 3] = [x, &factors.contiguous()?, &out];
-    launch(x.device(), "scale_blocks", &operands, &numbers, Grid::Elements(x.elem_count()))?;
+    launch(x.device(), arguments, Grid::Elements(x.elem_count()))?;
     Ok(out)
 }
 
-/// `x` times `weights`, which are one a row; `x` itself where there are none.
+/// `x` times `weights`, one for each row; `x` itself without weights.
 fn scale_rows(x: Tensor, weights: Option<&Tensor>) -> Result<Tensor> {
     match weights {
         None => Ok(x),
@@ -69,13 +87,13 @@ fn scale_rows(x: Tensor, weights: Option<&Tensor>) -> Result<Tensor> {
     }
 }
 
-/// `weights` `[N]` for numbers that are several a row, `[N, 1]`.
+/// `weights` `[N]` as `[N, 1]`, for several numbers in a row.
 fn column(weights: Option<&Tensor>) -> Result<Option<Tensor>> {
     weights.map(|weights| weights.unsqueeze(1)).transpose()
 }
 
-/// See [`crate::denoise_loss`]. û − u_y = (p − onehot(y)) E, so the error is one product away from softmax. A row is
-/// given the root of its weight before it is squared.
+/// See [`crate::denoise_loss`]. û − u_y = (p − onehot(y)) E, so one product leads from softmax to the error. A row is
+/// multiplied by the root of its weight before it is squared.
 pub(crate) fn denoise_loss(
     logits: &Tensor,
     embeddings: &Tensor,
@@ -96,9 +114,14 @@ pub(crate) fn denoise_loss(
         let g = scale_rows(g, roots.as_ref())?;
         let dp = product(&g, &kept.transpose(1, 2)?, Precision::F32)?;
         let out = room(p.shape(), DType::F32, p.device())?;
-        let numbers = Numbers { sizes: &[blocks * rows, classes], ..Numbers::default() };
-        let grid = Grid::Elements(blocks * rows);
-        launch(p.device(), "softmax_back", &[&p, &dp, &out], &numbers, grid)?;
+        let arguments = SoftmaxBack {
+            p: Read::of(&p)?,
+            dp: Read::of(&dp)?,
+            out: Write::of(&out)?,
+            rows: (blocks * rows).into(),
+            classes: classes.into(),
+        };
+        launch(p.device(), arguments, Grid::Elements(blocks * rows))?;
         let at_embeddings = match needs_embeddings {
             false => None,
             true => {

@@ -1,12 +1,12 @@
-//! The pool that a GPU's memory comes from.
+//! The memory pool of a GPU.
 
 use std::ffi::c_void;
 
 use candle_core::cuda::cudarc::driver::sys::{self, CUmemPool_attribute as Attribute};
 use candle_core::{CudaDevice, Error, Result};
 
-/// Lets the process keep the memory that tensors free, for the next ones. Otherwise the driver gives it back whenever the host
-/// waits for the device, and the next step asks for it all again. A driver without a pool has nothing to keep.
+/// Lets the process keep the memory that tensors free, for later tensors. Otherwise the driver returns it whenever the host waits
+/// for the device, and the next step requests all of it again. Does nothing with a driver that has no pool.
 #[expect(unsafe_code, reason = "cudarc has no safe form of this call")]
 pub(crate) fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
     let Some(pool) = pool(device)? else { return Ok(()) };
@@ -17,7 +17,7 @@ pub(crate) fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
     unsafe { sys::cuMemPoolSetAttribute(pool, threshold, value) }.result().map_err(Error::wrap)
 }
 
-/// The most bytes that tensors held at a time, if the driver has a pool.
+/// The most bytes that tensors have held at a time, if the driver has a pool.
 #[expect(unsafe_code, reason = "cudarc has no safe form of this call")]
 pub(crate) fn peak(device: &CudaDevice) -> Result<Option<u64>> {
     let Some(pool) = pool(device)? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! A result that was computed outside candle's graph, put into it with its gradients.
+//! Results that were computed outside candle's graph, put into it with their gradients.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,12 +6,12 @@ use candle_core::{
     CpuStorage, CudaStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail,
 };
 
-use super::launch::Fresh;
+use super::operand::Fresh;
 
-/// The gradients of a node's arguments from its result and the gradient there; none for an argument that needs none.
+/// The gradients of a node's arguments from its result and the gradient there; `None` for an argument that needs none.
 pub(super) type Backward = Box<dyn Fn(&Tensor, &Tensor) -> Result<Gradients> + Send + Sync>;
 
-/// One an argument.
+/// One for each argument.
 pub(super) type Gradients = [Option<Tensor>; 3];
 
 struct Node {
@@ -32,7 +32,7 @@ pub(super) fn node(
     }
     let node = Node { name, value: Mutex::new(Some(value.into_parts())), backward };
     let Some(first) = arguments.first() else { bail!("{name}: a node has one to three arguments") };
-    // What stands in for an argument that is not there has no gradient.
+    // The tensor in place of a missing argument has no gradient.
     let none = first.detach();
     let argument = |index: usize| arguments.get(index).copied().unwrap_or(&none);
     first.apply_op3(argument(1), argument(2), node)

@@ -11,14 +11,14 @@ pub(super) fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Te
         Precision::F32 | Precision::Tf32 => (a.clone(), b.clone()),
         Precision::Bf16 => (a.to_dtype(DType::BF16)?, b.to_dtype(DType::BF16)?),
     };
-    // candle's CPU product with one right factor for all stacks the left ones row by row even where they are transposed.
+    // With one right factor for all blocks, candle's CPU product stacks the left ones row by row even if they are transposed.
     let a = if b.dim(0)? < blocks { a.contiguous()? } else { a };
     let (a, b) = (spread(&a, blocks)?, spread(&b, blocks)?);
     rounding_to_tf32(precision, || a.matmul(&b))?.to_dtype(DType::F32)
 }
 
-/// Runs `multiply`, with f32 rounded to TF32 if that was asked for. candle's switch is of the whole process, but a product is on its way
-/// when the call returns.
+/// Runs `multiply`, with f32 rounded to TF32 if `precision` is that. candle's switch is one for the whole process, but a product is
+/// already queued when the call returns.
 fn rounding_to_tf32(
     precision: Precision,
     multiply: impl FnOnce() -> Result<Tensor>,

@@ -1,16 +1,18 @@
-//! The GPU's ops beside the CPU's: values and every gradient, several blocks in one call. On the host always, and on a GPU where the
-//! feature cuda is on and there is one.
+//! The GPU's ops beside the CPU's: values and every gradient, several blocks in one call. They always run on the host, and also on a
+//! GPU if there is one and the feature `cuda` is on.
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
 
+use super::arguments::DECLARED;
+use super::sources::SOURCES;
 use super::{adam, batch_norm as norm, random};
 use crate::random::{StreamKey, normal, normal_rows, spread, uniform};
 use crate::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, Result,
-    Targets, batch_norm, conv3x3_stack, cross_entropy, denoise_loss, linear_act, linear_joined,
+    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, Linear, Padding, Pool,
+    Precision, Result, Targets, conv3x3_stack, cross_entropy, denoise_loss,
 };
 
-/// Blocks in a call.
+/// The blocks of a call.
 const T: usize = 3;
 
 fn draws(key: u64, shape: &[usize]) -> Tensor {
@@ -32,7 +34,7 @@ fn devices() -> Vec<(Backend, Device)> {
 }
 
 #[cfg(feature = "cuda")]
-#[expect(clippy::print_stderr, reason = "says what was skipped")]
+#[expect(clippy::print_stderr, reason = "a skipped test must be visible")]
 fn gpu() -> Option<(Backend, Device)> {
     match crate::cuda_device(0) {
         Ok(device) => Some((Backend::Auto, device)),
@@ -48,8 +50,8 @@ fn gpu() -> Option<(Backend, Device)> {
     None
 }
 
-/// `f` of variables of these shapes: its value, and the gradients of its product with fixed numbers. A shape that starts with 0
-/// is data without a gradient, of the shape behind it.
+/// Compares the value of `f` and the gradients of its product with fixed numbers, for variables of these shapes. A shape that starts
+/// with 0 stands for data without a gradient, in the shape of the other numbers.
 fn agree(
     name: &str,
     shapes: &[&[usize]],
@@ -92,25 +94,29 @@ fn agree(
     }
 }
 
-/// Pools and paddings, odd sizes, blocks that share their images and blocks that do not, with dropout.
+/// Protects pools, paddings and activations, odd sizes, and blocks with shared images or their own, with dropout.
 #[test]
 fn convolution_layers() {
-    for (padding, pool, size) in [
-        (Padding::Valid, Pool::Max2, 9),
-        (Padding::Valid, Pool::None, 6),
-        (Padding::Same, Pool::Max2, 7),
-        (Padding::Same, Pool::None, 5),
+    let (relu, none) = (Activation::Relu, Activation::None);
+    for (padding, pool, act, size) in [
+        (Padding::Valid, Pool::Max2, relu, 9),
+        (Padding::Valid, Pool::None, relu, 6),
+        (Padding::Same, Pool::Max2, relu, 7),
+        (Padding::Same, Pool::None, relu, 5),
+        (Padding::Same, Pool::Max2, none, 7),
+        (Padding::Valid, Pool::None, none, 5),
     ] {
         for shared in [1, T] {
             let keys: Vec<_> = (0..T as u64).map(|t| StreamKey(70 + t)).collect();
             let dropout = Dropout::new(0.3, keys).unwrap().with_first_image(5);
             agree(
-                &format!("{padding:?} {pool:?} {size} {shared}"),
+                &format!("{padding:?} {pool:?} {act:?} {size} {shared}"),
                 &[&[shared, 2, 3, size, size + 1], &[T, 4, 3, 3, 3], &[T, 4]],
                 1e-4,
                 &|a, backend| {
                     let dropout = Some(dropout.clone());
-                    let layer = Conv3x3 { padding, pool, dropout, backend, ..Conv3x3::default() };
+                    let layer =
+                        Conv3x3 { padding, pool, act, dropout, backend, ..Conv3x3::default() };
                     layer.forward(&a[0], &a[1], &a[2])
                 },
             );
@@ -118,7 +124,7 @@ fn convolution_layers() {
     }
 }
 
-/// A launch holds 64 streams of dropout: more blocks take several.
+/// Protects more blocks than one launch has streams of dropout for.
 #[test]
 fn a_hundred_blocks_with_dropout() {
     const MANY: usize = 100;
@@ -136,7 +142,7 @@ fn a_hundred_blocks_with_dropout() {
     );
 }
 
-/// Between layers images lie in another order, and the images themselves get no gradient.
+/// Protects the order of images between layers, which is another one, and images without a gradient.
 #[test]
 fn convolution_stack_on_data() {
     let key = |layer: u64| (0..T as u64).map(|t| StreamKey(10 * layer + t)).collect();
@@ -166,6 +172,7 @@ fn convolution_stack_on_data() {
     );
 }
 
+/// Protects dense layers with a shared input or their own, and joined inputs.
 #[test]
 fn dense_layers() {
     for shared in [1, T] {
@@ -174,32 +181,38 @@ fn dense_layers() {
                 &format!("{shared} {act:?}"),
                 &[&[shared, 5, 7], &[T, 37, 7], &[T, 37]],
                 1e-4,
-                &|a, backend| linear_act(&a[0], &a[1], &a[2], act, Precision::F32, backend),
+                &|a, backend| {
+                    Linear { act, backend, ..Linear::default() }.forward(&a[0], &a[1], &a[2])
+                },
             );
         }
     }
     agree("joined", &[&[0, 1, 5, 3], &[T, 5, 4], &[T, 6, 7], &[T, 6]], 1e-4, &|a, backend| {
-        // The CPU's op wants as many blocks of both.
+        // The CPU's op needs the same number of blocks of both.
         let first = a[0].broadcast_as((T, 5, 3))?.contiguous()?;
         let first = if backend == Backend::Gpu { &a[0] } else { &first };
-        linear_joined(first, &a[1], &a[2], &a[3], Precision::F32, backend)
+        Linear { backend, ..Linear::default() }.forward_joined(first, &a[1], &a[2], &a[3])
     });
 }
 
-/// Rounded products are the CPU's rounded products but for the last place of bf16, in which results come back.
+/// Protects rounded products: they are the CPU's but for the last place of bf16, in which results come back.
 #[test]
 fn dense_layer_in_bf16() {
     agree("bf16", &[&[1, 5, 40], &[1, 9, 40], &[1, 9]], 2e-2, &|a, backend| {
-        linear_act(&a[0], &a[1], &a[2], Activation::None, Precision::Bf16, backend)
+        Linear { precision: Precision::Bf16, backend, ..Linear::default() }
+            .forward(&a[0], &a[1], &a[2])
     });
 }
 
+/// Protects batch norm in training, and the running statistics.
 #[test]
 fn batch_norm_and_its_statistics() {
     for act in [Activation::None, Activation::Relu] {
         agree("batch norm", &[&[T, 11, 37], &[T, 37], &[T, 37]], 1e-4, &|a, backend| {
             let mode = BatchNormMode::Train;
-            Ok(batch_norm(&a[0], &a[1], &a[2], 1e-5, mode, act, backend)?.y)
+            Ok(BatchNorm { act, backend, ..BatchNorm::default() }
+                .forward(&a[0], &a[1], &a[2], mode)?
+                .y)
         });
     }
     for (_, device) in devices() {
@@ -209,12 +222,13 @@ fn batch_norm_and_its_statistics() {
             ((running * 0.9).unwrap() + (batch * (0.1 * unbiased)).unwrap()).unwrap()
         };
         let expected = (towards(&mean, &batch_mean, 1.0), towards(&var, &batch_var, 1.25));
-        norm::follow((&mean, &var), (&batch_mean, &batch_var), 0.1, 1.25).unwrap();
+        norm::follow([&mean, &var], [&batch_mean, &batch_var], 0.1, 1.25).unwrap();
         assert!(distance(&mean, &expected.0) < 1e-6);
         assert!(distance(&var, &expected.1) < 1e-6);
     }
 }
 
+/// Protects both losses, weighted and not, with fixed and with trained embeddings.
 #[test]
 fn losses() {
     let labels = Tensor::new(&[2u32, 0, 3, 1, 3], &Device::Cpu).unwrap();
@@ -242,15 +256,16 @@ fn losses() {
     }
 }
 
-/// A label that is no class cannot be refused without a word from the GPU, but must not pass for learning.
+/// Protects the loss against invalid labels. Checking a label would need a copy from the device to the host, so an invalid label
+/// gives not-a-number instead of an error.
 #[test]
-fn a_label_that_is_no_class_makes_the_loss_not_a_number() {
+fn an_invalid_label_makes_the_loss_not_a_number() {
     let labels = Tensor::new(&[2u32, 4], &Device::Cpu).unwrap();
     let loss = cross_entropy(&draws(1, &[1, 2, 4]), &labels, Backend::Gpu).unwrap();
     assert!(loss.to_vec1::<f32>().unwrap()[0].is_nan());
 }
 
-/// The draws are the CPU's, position by position: a run on a GPU sees the same noise.
+/// Protects the draws, which are the CPU's position by position: a run on a GPU has the same noise.
 #[test]
 fn draws_are_those_of_the_cpu() {
     let cpu = &Device::Cpu;
@@ -279,9 +294,10 @@ fn draws_are_those_of_the_cpu() {
     }
 }
 
-/// Twenty steps of both rules beside the CPU's.
+/// Protects twenty steps of both rules beside the CPU's.
 #[test]
 fn optimizer_steps() {
+    use crate::optim::coefficients::Coefficients;
     use crate::optim::{Adam, AdamConfig, Rule};
     for rule in [Rule::AdamW, Rule::Adam] {
         let config = AdamConfig { rule, weight_decay: 0.1, ..AdamConfig::default() };
@@ -292,9 +308,44 @@ fn optimizer_steps() {
         for step in 1..=20 {
             let gradient = draws(100 + step, &[300]);
             cpu.step_with(std::slice::from_ref(&gradient), 0.01).unwrap();
-            adam::step(&theta, &m, &v, &gradient, config.factors(step, 0.01)).unwrap();
+            let coefficients = Coefficients::new(&config, step, 0.01);
+            adam::step(&theta, &m, &v, &gradient, &coefficients).unwrap();
         }
         assert!(distance(&theta, variable.as_tensor()) < 1e-5, "{rule:?}");
         assert_eq!(theta.dtype(), DType::F32);
     }
+}
+
+/// The structs of the kernels' sources: name, and type and name of every field.
+fn declared() -> Vec<(String, Vec<(String, String)>)> {
+    let source = SOURCES.concat();
+    let code: String =
+        source.lines().filter_map(|line| line.split("//").next()).collect::<Vec<_>>().join(" ");
+    let structs = code.split("typedef struct {").skip(1);
+    structs
+        .map(|rest| {
+            let (fields, rest) = rest.split_once('}').unwrap();
+            let (name, _) = rest.split_once(';').unwrap();
+            let fields = fields.split(';').map(str::trim).filter(|field| !field.is_empty());
+            let fields = fields.flat_map(|field| {
+                let (kind, names) = field.split_once(' ').unwrap();
+                names.split(',').map(|name| (kind.to_owned(), name.trim().to_owned()))
+            });
+            (name.trim().to_owned(), fields.collect())
+        })
+        .filter(|(name, _)| name != "Words")
+        .collect()
+}
+
+/// Protects the layout of arguments: the structs in Rust and in the kernels have the same fields in the same order.
+#[test]
+fn every_struct_is_declared_alike() {
+    let ours: Vec<(String, Vec<(String, String)>)> = DECLARED
+        .iter()
+        .map(|(name, fields)| {
+            let owned = |(kind, name): &(&str, &str)| ((*kind).to_owned(), (*name).to_owned());
+            ((*name).to_owned(), fields.iter().map(owned).collect())
+        })
+        .collect();
+    assert_eq!(ours, declared());
 }

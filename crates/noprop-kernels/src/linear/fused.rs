@@ -1,78 +1,66 @@
-//! The dense layer on the CPU: products in registers, a panel of columns at a time.
+//! The dense layer on the CPU: products in registers, one panel of columns at a time.
 
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::terms::{Bf16, Task, Terms};
-use crate::backend::{Activation, Precision};
+use super::{Linear, OP, Sizes};
+use crate::activation::Activation;
+use crate::backend::Precision;
 use crate::cpu::columns::Columns;
-use crate::cpu::instruction_set;
-use crate::cpu::product::{Start, Walk};
+use crate::cpu::instruction_set::{self, vectorised};
+use crate::cpu::product::{Left, Right, Start, Walk};
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Float, vectorised, whole_vectors};
+use crate::cpu::simd::{Float, whole_vectors};
 use crate::cpu::storage::{contiguous, is_f32, with_elements};
 use crate::threads::grain;
 
-/// Columns of a panel: two of the widest vectors.
+/// The columns of a panel: two of the widest vectors.
 const PANEL: usize = 32;
 
-/// Rows of a task: the packed panel is used for all of them.
+/// The rows of a task: the packed panel is used for all of them.
 const ROWS: usize = 128;
 
-/// Multiplications below which waking other threads costs more than it saves.
+/// The number of multiplications below which waking other threads costs more than it saves.
 const WORTH_SHARING: usize = 1 << 20;
 
-/// The sizes of one call.
-#[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub x_blocks: usize,
-    pub blocks: usize,
-    pub rows: usize,
-    pub inputs: usize,
-    pub outputs: usize,
-}
-
-/// See [`super::linear_act`]; the arguments have been checked against `sizes`.
+/// See [`Linear::forward`]; the arguments have been checked against `sizes`.
 pub(super) fn apply(
+    layer: Linear,
     sizes: Sizes,
     x: &Tensor,
     w: &Tensor,
     b: &Tensor,
-    act: Activation,
-    precision: Precision,
 ) -> crate::Result<Tensor> {
-    let op = Dense { sizes, act, precision, joined: None };
+    let op = Dense { layer, sizes, joined: None };
     Ok(x.contiguous()?.apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
 }
 
-/// See [`super::linear_joined`]: `x` is the last columns of `joined`, and the only ones that want a gradient.
+/// See [`Linear::forward_joined`]: `x` is the last columns of `joined`, the only ones whose gradient is wanted.
 pub(super) fn apply_joined(
+    layer: Linear,
     sizes: Sizes,
     joined: Tensor,
     x: &Tensor,
     w: &Tensor,
     b: &Tensor,
-    precision: Precision,
 ) -> crate::Result<Tensor> {
-    let joined = Some(joined.contiguous()?);
-    let op = Dense { sizes, act: Activation::None, precision, joined };
+    let op = Dense { layer, sizes, joined: Some(joined.contiguous()?) };
     Ok(x.contiguous()?.apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
 }
 
 struct Dense {
+    layer: Linear,
     sizes: Sizes,
-    act: Activation,
-    /// Of f32; f64 is never rounded.
-    precision: Precision,
-    /// The whole input, where the op's argument is only its last columns: the others are data.
+    /// The whole input, if the op's argument is only its last columns: the others are data.
     joined: Option<Tensor>,
 }
 
-/// The gradients of input, if wanted, weights and bias.
+/// The gradients of the input (if wanted), the weights and the bias.
 type Gradients<F> = (Option<Vec<F>>, Vec<F>, Vec<F>);
 
-/// Runs `f` for every task number below `tasks`, on several threads when `work` multiplications are worth it.
+/// Runs `f` for every task number below `tasks`, on several threads if `work` multiplications are worth it.
 fn share(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
     if work < WORTH_SHARING {
         (0..tasks).for_each(f);
@@ -82,7 +70,7 @@ fn share(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
 }
 
 impl Dense {
-    /// Multiplications of one product.
+    /// The number of multiplications of one product.
     fn work(&self) -> usize {
         let s = &self.sizes;
         s.blocks * s.rows * s.inputs * s.outputs
@@ -101,7 +89,7 @@ impl Dense {
             for (row, y) in y.chunks_mut(s.outputs.max(1)).enumerate() {
                 let bias = &b[row / s.rows * s.outputs..][..s.outputs];
                 for (y, b) in y.iter_mut().zip(bias) {
-                    *y = self.activated(*b);
+                    *y = self.layer.act.apply(*b);
                 }
             }
             return y;
@@ -126,12 +114,9 @@ impl Dense {
             T::turned(arch, w, s.inputs, width, &mut packed);
             let task = Task {
                 rows,
-                width,
-                a: x,
                 row_step: elements,
-                walk: Walk::straight(elements, 1),
-                panel: &packed,
-                panel_stride: width,
+                a: Left { data: x, walk: Walk::straight(elements, 1) },
+                panel: Right { data: &packed, stride: width, width },
                 c: &mut c,
                 start: Start::Zero,
             };
@@ -139,9 +124,9 @@ impl Dense {
             for (row, c) in c.chunks_exact_mut(width).enumerate() {
                 let c = &mut c[..columns];
                 for (c, b) in c.iter_mut().zip(bias) {
-                    *c = self.activated(*c + *b);
+                    *c = self.layer.act.apply(*c + *b);
                 }
-                // SAFETY: this task alone has this block, these rows and these columns.
+                // SAFETY: no other task has this block, these rows and these columns.
                 #[expect(unsafe_code, reason = "columns shared out among tasks")]
                 unsafe {
                     out.write(block * s.rows + first + row, column, c);
@@ -151,17 +136,9 @@ impl Dense {
         y
     }
 
-    #[inline(always)]
-    fn activated<F: Float>(&self, v: F) -> F {
-        match self.act {
-            Activation::Relu if v <= F::default() => F::default(),
-            Activation::None | Activation::Relu => v,
-        }
-    }
-
     fn backward<T: Terms>(
         &self,
-        // The first column that wants a gradient; none does from `inputs` on.
+        // The first column whose gradient is wanted; `inputs` for none.
         wanted: usize,
         [x, w, y, gradient]: [&[T::Number]; 4],
     ) -> Gradients<T::Number> {
@@ -199,22 +176,19 @@ impl Dense {
                 for index in 0..blocks_a_task {
                     let block = x_block * blocks_a_task + index;
                     let x = &x[x_block * s.rows * s.inputs..][..s.rows * s.inputs];
-                    let (panel, panel_stride) =
-                        T::panel(x, s.inputs, column, columns, &mut packed[..by_row * width]);
+                    let room = &mut packed[..by_row * width];
+                    let gradient = &across[block * by_row * s.outputs..][..by_row * s.outputs];
                     let task = Task {
                         rows: s.outputs,
-                        width,
-                        a: &across[block * by_row * s.outputs..][..by_row * s.outputs],
                         row_step: 1,
-                        walk: Walk::straight(by_row, s.outputs),
-                        panel,
-                        panel_stride,
+                        a: Left { data: gradient, walk: Walk::straight(by_row, s.outputs) },
+                        panel: T::panel(x, s.inputs, column, columns, room),
                         c: &mut weights,
                         start: Start::Zero,
                     };
                     T::multiply(arch, task);
                     for (row, c) in weights.chunks_exact(width).enumerate() {
-                        // SAFETY: this task alone has this block's columns.
+                        // SAFETY: no other task has this block's columns.
                         #[expect(unsafe_code, reason = "columns shared out among tasks")]
                         unsafe {
                             dw_out.write(block * s.outputs + row, column, &c[..columns]);
@@ -222,21 +196,13 @@ impl Dense {
                     }
                     if in_panel {
                         let w = &w[block * s.outputs * s.inputs..][..s.outputs * s.inputs];
-                        let (panel, panel_stride) = T::panel(
-                            w,
-                            s.inputs,
-                            column,
-                            columns,
-                            &mut packed[..by_output * width],
-                        );
+                        let room = &mut packed[..by_output * width];
+                        let gradient = &along[block * s.rows * by_output..][..s.rows * by_output];
                         let task = Task {
                             rows: s.rows,
-                            width,
-                            a: &along[block * s.rows * by_output..][..s.rows * by_output],
                             row_step: by_output,
-                            walk: Walk::straight(by_output, 1),
-                            panel,
-                            panel_stride,
+                            a: Left { data: gradient, walk: Walk::straight(by_output, 1) },
+                            panel: T::panel(w, s.inputs, column, columns, room),
                             c: &mut sums,
                             start: if index == 0 { Start::Zero } else { Start::Kept },
                         };
@@ -247,7 +213,7 @@ impl Dense {
                     let before = wanted.saturating_sub(column);
                     for (row, c) in sums.chunks_exact(width).enumerate() {
                         let c = &c[before..columns];
-                        // SAFETY: this task alone has this input's columns.
+                        // SAFETY: no other task has this input's columns.
                         #[expect(unsafe_code, reason = "columns shared out among tasks")]
                         unsafe {
                             dx_out.write(x_block * s.rows + row, column + before - wanted, c);
@@ -268,7 +234,7 @@ impl Dense {
             arch,
             #[inline(always)]
             || {
-                if self.act == Activation::Relu {
+                if self.layer.act == Activation::Relu {
                     for (v, y) in stopped.iter_mut().zip(y) {
                         if *y <= F::default() {
                             *v = F::default();
@@ -292,7 +258,7 @@ impl Dense {
 
 impl CustomOp3 for Dense {
     fn name(&self) -> &'static str {
-        super::OP
+        OP
     }
 
     fn cpu_fwd(
@@ -306,7 +272,7 @@ impl CustomOp3 for Dense {
     ) -> Result<(CpuStorage, Shape)> {
         let s = self.sizes;
         let parts = [(x, x_layout), (w, w_layout), (b, b_layout)];
-        let y = match (is_f32(x), self.precision) {
+        let y = match (is_f32(x), self.layer.precision) {
             (true, Precision::F32 | Precision::Tf32) => {
                 CpuStorage::F32(self.forward_of::<f32>(parts)?)
             }
@@ -324,7 +290,7 @@ impl CustomOp3 for Dense {
         y: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        match (x.dtype(), self.precision) {
+        match (x.dtype(), self.layer.precision) {
             (DType::F32, Precision::F32 | Precision::Tf32) => {
                 self.tensors::<f32>(x, w, b, y, gradient)
             }

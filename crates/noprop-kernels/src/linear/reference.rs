@@ -2,29 +2,20 @@
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
-use crate::backend::{Activation, Precision, reference_relu};
+use super::{Linear, OP};
+use crate::backend::Precision;
 use crate::cpu::storage::{Stored, contiguous};
 
-/// See [`super::linear_act`].
-pub(super) fn apply(
-    x: &Tensor,
-    w: &Tensor,
-    b: &Tensor,
-    act: Activation,
-    precision: Precision,
-) -> crate::Result<Tensor> {
-    let product = match precision {
+/// See [`Linear::forward`].
+pub(super) fn apply(layer: Linear, x: &Tensor, w: &Tensor, b: &Tensor) -> crate::Result<Tensor> {
+    let product = match layer.precision {
         Precision::F32 | Precision::Tf32 => x.broadcast_matmul(&w.transpose(1, 2)?)?,
         Precision::Bf16 => rounded(x)?
             .broadcast_matmul(&rounded(w)?.transpose(1, 2)?)?
             .contiguous()?
             .apply_op1(RoundedGradient)?,
     };
-    let y = product.broadcast_add(&b.unsqueeze(1)?)?;
-    Ok(match act {
-        Activation::None => y,
-        Activation::Relu => reference_relu(&y)?,
-    })
+    Ok(layer.act.reference(product.broadcast_add(&b.unsqueeze(1)?)?)?)
 }
 
 /// `x` rounded to bf16, with the gradient of `x` itself.
@@ -37,12 +28,12 @@ fn round(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::BF16)?.to_dtype(x.dtype())
 }
 
-/// Nothing forward; backward the gradient is rounded, as the factor that it is of the products to come.
+/// The identity forward. Backward it rounds the gradient, which is a factor of the products that follow.
 struct RoundedGradient;
 
 impl CustomOp1 for RoundedGradient {
     fn name(&self) -> &'static str {
-        super::OP
+        OP
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {

@@ -1,4 +1,4 @@
-//! What the factors of a dense layer's products are made into before they are multiplied: nothing, or bf16.
+//! The factors of a dense layer's products: the numbers as they are, or rounded to bf16.
 
 use std::ops::Deref;
 
@@ -6,20 +6,17 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::cpu::arithmetic::{Arithmetic, Plain};
 use crate::cpu::bf16;
-use crate::cpu::product::{Left, Right, Start, Walk, product};
+use crate::cpu::product::{Left, Right, Start, product};
 use crate::cpu::scratch::{Pooled, Scratch};
 use crate::cpu::simd::{Float, whole_vectors};
 use crate::cpu::turn::turn;
 
-/// `C[.., panel] (+)= A · B` for rows of A that are `row_step` apart.
+/// The product of some rows of A, which are `row_step` apart, with a panel of columns.
 pub(super) struct Task<'a, E, F> {
     pub rows: usize,
-    pub width: usize,
-    pub a: &'a [E],
     pub row_step: usize,
-    pub walk: Walk,
-    pub panel: &'a [E],
-    pub panel_stride: usize,
+    pub a: Left<'a, E>,
+    pub panel: Right<'a, E>,
     pub c: &'a mut [F],
     pub start: Start,
 }
@@ -27,32 +24,28 @@ pub(super) struct Task<'a, E, F> {
 impl<E: Copy, F> Task<'_, E, F> {
     #[inline(always)]
     fn run<A: Arithmetic<Factor = E, Sum = F>>(self, arithmetic: A) {
-        let a = Left { data: self.a, walk: self.walk };
-        let b = Right { data: self.panel, stride: self.panel_stride };
         let step = self.row_step;
         product(
             arithmetic,
             self.rows,
-            self.width,
-            a,
             #[inline(always)]
             |row| row * step,
-            b,
+            self.a,
+            self.panel,
             self.c,
-            self.width,
             self.start,
         );
     }
 }
 
-/// How sums are divided into factors. A matrix is row-major; `elements(n)` is what n terms of a sum take.
+/// The division of sums into factors. Matrices are row-major; n terms of a sum take `elements(n)` factors.
 pub(super) trait Terms {
-    /// What tensors and sums hold.
+    /// The type of tensors and sums.
     type Number: Float;
-    /// What a factor holds: one term, or several.
+    /// The type of a factor, which holds one term or several.
     type Factor: Pooled;
 
-    /// Factors that `terms` terms make.
+    /// The number of factors that `terms` terms make.
     fn elements(terms: usize) -> usize;
 
     /// A left factor whose sums run along rows of `length`: `[rows][elements(length)]`.
@@ -61,17 +54,17 @@ pub(super) trait Terms {
     /// Left factors whose sums run down the columns of matrices of `rows` rows: `[elements(rows)][length]` each.
     fn across(matrices: &[Self::Number], rows: usize, length: usize) -> Factors<'_, Self::Factor>;
 
-    /// A right factor whose sums run down `columns` columns from `column` on of rows of `stride`, and the distance of its
-    /// rows; `packed` is room for it. Surplus columns of the last vector are zero.
+    /// A right factor whose sums run down `columns` columns, from `column` on, of rows of `stride`. `packed` is room for it.
+    /// Surplus columns of the last vector are zero.
     fn panel<'a>(
         rows: &'a [Self::Number],
         stride: usize,
         column: usize,
         columns: usize,
         packed: &'a mut [Self::Factor],
-    ) -> (&'a [Self::Factor], usize);
+    ) -> Right<'a, Self::Factor>;
 
-    /// A right factor whose sums run along rows of `length`: `[elements(length)][width]`, zeros in the surplus columns.
+    /// A right factor whose sums run along rows of `length`: `[elements(length)][width]`, with zeros in the surplus columns.
     fn turned(
         arch: Arch,
         rows: &[Self::Number],
@@ -84,7 +77,7 @@ pub(super) trait Terms {
     fn multiply(arch: Arch, task: Task<'_, Self::Factor, Self::Number>);
 }
 
-/// Left factors where they lie, or made of what lies there.
+/// Left factors in the memory of the tensor, or in a buffer of their own.
 pub(super) enum Factors<'a, E: Pooled> {
     Lent(&'a [E]),
     Made(Scratch<E>),
@@ -124,17 +117,17 @@ impl<F: Float> Terms for F {
         column: usize,
         columns: usize,
         packed: &'a mut [F],
-    ) -> (&'a [F], usize) {
+    ) -> Right<'a, F> {
         let width = whole_vectors(columns);
         if width == columns {
-            return (&rows[column..], stride);
+            return Right { data: &rows[column..], stride, width };
         }
         for (to, from) in packed.chunks_exact_mut(width).zip(rows.chunks_exact(stride)) {
             let (used, surplus) = to.split_at_mut(columns);
             used.copy_from_slice(&from[column..][..columns]);
             surplus.fill(F::default());
         }
-        (packed, width)
+        Right { data: packed, stride: width, width }
     }
 
     fn turned(arch: Arch, rows: &[F], length: usize, width: usize, packed: &mut [F]) {
@@ -187,10 +180,10 @@ impl Terms for Bf16 {
         column: usize,
         columns: usize,
         packed: &'a mut [bf16::Pair],
-    ) -> (&'a [bf16::Pair], usize) {
+    ) -> Right<'a, bf16::Pair> {
         let width = whole_vectors(columns);
         bf16::across(rows, stride, column, columns, packed, width);
-        (packed, width)
+        Right { data: packed, stride: width, width }
     }
 
     fn turned(arch: Arch, rows: &[f32], length: usize, width: usize, packed: &mut [bf16::Pair]) {

@@ -1,16 +1,16 @@
-//! The losses on the CPU, row by row; gradients are worked out again from the logits, so nothing is kept.
+//! The losses on the CPU, row by row. Gradients are computed again from the logits, so nothing is kept.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::Target;
-use crate::cpu::instruction_set;
+use crate::cpu::instruction_set::{self, vectorised};
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Float, vectorised};
+use crate::cpu::simd::Float;
 use crate::cpu::storage::{Stored, contiguous, is_f32, with_elements};
 use crate::threads::grain;
 
-/// The sizes of one call; `width` is the embeddings'.
+/// The sizes of one call. `width` is that of the embeddings.
 #[derive(Clone, Copy)]
 struct Sizes {
     blocks: usize,
@@ -39,7 +39,7 @@ pub(super) fn cross_entropy(logits: &Tensor, targets: Vec<Target>) -> crate::Res
     Ok(logits.contiguous()?.apply_op1(op)?)
 }
 
-/// `softmax(logits)` into `weights`; returns `log Σ exp logits`.
+/// Writes `softmax(logits)` to `weights` and returns `log Σ exp logits`.
 #[inline(always)]
 fn softmax<F: Float>(logits: &[F], weights: &mut [F]) -> F {
     let mut top = logits[0];
@@ -75,7 +75,7 @@ impl Denoise {
         Row { weights: Scratch::any(self.sizes.classes), error: Scratch::any(self.sizes.width) }
     }
 
-    /// Softmax weights and `softmax(logits) E − E[y]` of one row.
+    /// Computes the softmax weights and `softmax(logits) E − E[y]` of one row.
     #[inline(always)]
     fn error<F: Float>(&self, logits: &[F], embeddings: &[F], label: u32, row: &mut Row<F>) {
         let width = self.sizes.width;
@@ -125,8 +125,8 @@ impl Denoise {
         losses
     }
 
-    /// With e the error of a row and p its weights: `d logits = p ⊙ (2 e Eᵀ − Σ p ⊙ 2 e Eᵀ)`, and E gathers `p ⊗ 2 e`
-    /// as the prediction and `−2 e` at the label as the target.
+    /// The gradients. With e the error of a row and p its weights: `d logits = p ⊙ (2 e Eᵀ − Σ p ⊙ 2 e Eᵀ)`. E gets
+    /// `p ⊗ 2 e` from the prediction, and `−2 e` at the label from the target.
     fn backward<F: Float>(
         &self,
         logits: &[F],

@@ -2,7 +2,7 @@
 
 mod fused;
 mod reference;
-mod targets;
+pub(crate) mod targets;
 
 use candle_core::{DType, Tensor};
 
@@ -14,12 +14,12 @@ pub use targets::Targets;
 
 /// The denoising loss of every block, `[T]`: the mean over the batch of `w ‖softmax(logits) E − E[y]‖²`.
 ///
-/// `logits` is `[T, N, C]`, `embeddings` (E) is `[C, d]`, one row a class, and `targets` holds y and w of `[N]` rows. Gradients
-/// flow to `logits` and to `embeddings`, there through both the prediction and the target.
+/// `logits` is `[T, N, C]`, `embeddings` (E) is `[C, d]`, one row for each class, and `targets` holds y and w of `[N]` rows.
+/// Gradients flow to `logits` and to `embeddings`, there through both the prediction and the target.
 ///
 /// # Errors
-/// [`KernelError::LabelOutOfRange`] for a label of `C` or more (on CUDA such a label makes the loss not a number); [`KernelError::Shape`] or [`KernelError::DType`] when the
-/// arguments do not fit together.
+/// [`KernelError::LabelOutOfRange`] for a label of `C` or more (on CUDA such a label makes the loss not a number);
+/// [`KernelError::Shape`] or [`KernelError::DType`] when the arguments do not fit together.
 pub fn denoise_loss<'a>(
     logits: &Tensor,
     embeddings: &Tensor,
@@ -51,8 +51,8 @@ pub fn denoise_loss<'a>(
 /// `logits` is `[T, N, C]`, `targets` holds y and w of `[N]` rows. Gradients flow to `logits`.
 ///
 /// # Errors
-/// [`KernelError::LabelOutOfRange`] for a label of `C` or more (on CUDA such a label makes the loss not a number); [`KernelError::Shape`] or [`KernelError::DType`] when the
-/// arguments do not fit together.
+/// [`KernelError::LabelOutOfRange`] for a label of `C` or more (on CUDA such a label makes the loss not a number);
+/// [`KernelError::Shape`] or [`KernelError::DType`] when the arguments do not fit together.
 pub fn cross_entropy<'a>(
     logits: &Tensor,
     targets: impl Into<Targets<'a>>,
@@ -72,7 +72,8 @@ pub fn cross_entropy<'a>(
     }
 }
 
-/// Refuses labels that are not one u32 a row, and weights that are not one number a row; the number of classes.
+/// Returns the number of classes. Refuses labels that are not one u32 for each row, and weights that are not one number for each
+/// row.
 fn check_shape(op: &'static str, logits: &Tensor, targets: Targets<'_>) -> Result<usize> {
     let Targets { labels, weights } = targets;
     let [_, rows, classes] = shape::dims(op, "logits", logits, "[T, N, C]")?;
@@ -92,13 +93,13 @@ fn check_shape(op: &'static str, logits: &Tensor, targets: Targets<'_>) -> Resul
     Ok(classes)
 }
 
-/// The class of one row, and the factor before its loss.
+/// The class of one row, and the factor of its loss.
 struct Target {
     label: u32,
     weight: f64,
 }
 
-/// The rows' targets, each of which must be a class.
+/// The targets of the rows, whose labels must be classes.
 fn rows_of(op: &'static str, targets: Targets<'_>, classes: usize) -> Result<Vec<Target>> {
     let labels = targets.labels.to_vec1::<u32>()?;
     let weights = match targets.weights {

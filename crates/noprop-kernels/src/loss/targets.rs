@@ -1,18 +1,18 @@
-//! The answers of a batch, and how much each counts.
+//! The correct classes of a batch, and the weight of each row.
 
 use candle_core::{Result, Tensor};
 
-/// The class of every row of a batch, and how much the row counts.
+/// The class of every row of a batch, and the weight of the row.
 #[derive(Debug, Clone, Copy)]
 pub struct Targets<'a> {
     /// y, `[N]`, u32.
     pub labels: &'a Tensor,
-    /// The factor before the loss of each row, `[N]`, 0 or more, of the losses' element type. Without it every row counts 1.
+    /// The factor of each row's loss, `[N]`, 0 or more, of the losses' element type. `None` stands for ones.
     pub weights: Option<&'a Tensor>,
 }
 
 impl<'a> From<&'a Tensor> for Targets<'a> {
-    /// Rows that all count alike.
+    /// Rows of equal weight.
     fn from(labels: &'a Tensor) -> Self {
         Self { labels, weights: None }
     }

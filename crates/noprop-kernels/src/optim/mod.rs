@@ -1,16 +1,18 @@
-//! Adam and AdamW, in place, with moments that can be saved and put back.
+//! Adam and AdamW, in place, with moments that can be saved and restored.
 //!
-//! candle's own AdamW hides its moments, so no run could be resumed exactly; skips a variable without a gradient in
-//! silence, so a part left out of the loss would never be noticed; and makes some fifteen temporary tensors a variable.
+//! candle-nn's own AdamW hides its moments, so no run could be resumed exactly. It silently skips a variable without a
+//! gradient, so a part that is left out of the loss would go unnoticed. And it makes some fifteen temporary tensors for each
+//! variable.
 
+pub(crate) mod coefficients;
 mod update;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Shape, Tensor, Var};
 
-use update::Coefficients;
+use coefficients::Coefficients;
 
-/// How weight decay enters.
+/// The form of weight decay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rule {
     /// Decoupled (Loshchilov and Hutter 2019): `θ ← θ − lr · λ · θ` beside the step.
@@ -23,13 +25,13 @@ pub enum Rule {
 /// The constants of [`Adam`]. The learning rate is given at each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamConfig {
-    /// How weight decay enters.
+    /// The form of weight decay.
     pub rule: Rule,
-    /// Decay of the first moment a step, in `[0, 1)`.
+    /// The decay of the first moment per step, in `[0, 1)`.
     pub beta1: f64,
-    /// Decay of the second moment a step, in `[0, 1)`.
+    /// The decay of the second moment per step, in `[0, 1)`.
     pub beta2: f64,
-    /// Added to the root of the second moment, above 0.
+    /// The number that is added to the root of the second moment, above 0.
     pub eps: f64,
     /// Weight decay λ, 0 or more.
     pub weight_decay: f64,
@@ -42,7 +44,7 @@ impl Default for AdamConfig {
     }
 }
 
-/// Why an optimizer could not be made, stepped or restored.
+/// The reason why an optimizer could not be made, stepped or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum OptimError {
     /// A constant is out of its range.
@@ -61,18 +63,18 @@ pub enum OptimError {
         /// The name.
         name: String,
     },
-    /// A variable took no part in the loss.
-    #[error("variable {name} received no gradient: it takes no part in the loss")]
+    /// A variable has no gradient: it is not part of the loss.
+    #[error("variable {name} received no gradient: it is not part of the loss")]
     MissingGradient {
         /// The variable.
         name: String,
     },
-    /// As many gradients were not given as there are variables.
+    /// The number of gradients is not the number of variables.
     #[error("{got} gradients for {expected} variables")]
     GradientCount {
-        /// Number of variables.
+        /// The number of variables.
         expected: usize,
-        /// Number of gradients given.
+        /// The number of gradients.
         got: usize,
     },
     /// A gradient or moment has another shape or element type than its variable.
@@ -84,15 +86,15 @@ pub enum OptimError {
         name: String,
         /// The variable's shape and type.
         expected: String,
-        /// What was given.
+        /// The shape and type that were given.
         got: String,
     },
-    /// State to restore names a variable that is not there, or lacks one that is.
+    /// The state to restore names a variable that does not exist, or lacks one that does.
     #[error("optimizer state does not fit: {name} {problem}")]
     StateNames {
         /// The variable.
         name: String,
-        /// What is wrong with it.
+        /// The fault in its state.
         problem: &'static str,
     },
     /// An error of the tensor library.
@@ -109,14 +111,14 @@ impl From<OptimError> for candle_core::Error {
     }
 }
 
-/// One variable's moments, as [`Adam::restore`] takes them.
+/// One variable's moments, for [`Adam::restore`].
 #[derive(Clone, Debug)]
 pub struct Moments {
     /// The variable's name.
     pub name: String,
-    /// Running mean of the gradient, shaped like the variable.
+    /// The running mean of the gradient, shaped like the variable.
     pub first: Tensor,
-    /// Running mean of the squared gradient, shaped like the variable.
+    /// The running mean of the squared gradient, shaped like the variable.
     pub second: Tensor,
 }
 
@@ -162,7 +164,7 @@ impl Adam {
     /// An optimizer over `vars` with zero moments.
     ///
     /// # Errors
-    /// [`OptimError::Config`] when a constant is out of range, [`OptimError::DuplicateName`] when a name comes twice.
+    /// [`OptimError::Config`] when a constant is out of range, [`OptimError::DuplicateName`] when two variables have one name.
     pub fn new(vars: Vec<(String, Var)>, config: AdamConfig) -> Result<Self, OptimError> {
         config.check()?;
         let mut names: Vec<&str> = vars.iter().map(|(name, _)| name.as_str()).collect();
@@ -184,8 +186,7 @@ impl Adam {
     /// One step at learning rate `lr` with the gradients of a backward pass.
     ///
     /// # Errors
-    /// [`OptimError::MissingGradient`] when a variable has none; nothing has been changed then. Also as
-    /// [`Adam::step_with`].
+    /// [`OptimError::MissingGradient`] when a variable has none; nothing is changed then. Also as [`Adam::step_with`].
     pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<(), OptimError> {
         let grads = self
             .slots
@@ -200,51 +201,62 @@ impl Adam {
         self.step_with(&grads, lr)
     }
 
-    /// One step with gradients that the caller gathered, in the order of the variables.
+    /// One step at learning rate `lr` with the caller's gradients, in the order of the variables.
     ///
     /// # Errors
     /// [`OptimError::Config`] unless `lr` is finite and not negative, [`OptimError::GradientCount`] or
-    /// [`OptimError::Mismatch`] when the gradients do not fit the variables; nothing has been changed then.
+    /// [`OptimError::Mismatch`] when the gradients do not fit the variables; nothing is changed then.
     pub fn step_with(&mut self, grads: &[Tensor], lr: f64) -> Result<(), OptimError> {
-        in_range("lr", lr, lr.is_finite() && lr >= 0.0, "a finite number, 0 or more")?;
         if grads.len() != self.slots.len() {
             return Err(OptimError::GradientCount { expected: self.slots.len(), got: grads.len() });
         }
-        for (slot, grad) in self.slots.iter().zip(grads) {
-            slot.check("gradient", grad)?;
+        self.update(grads.iter().map(Some), lr)
+    }
+
+    /// One step with a gradient, or none, for each variable.
+    fn update<'a>(
+        &mut self,
+        grads: impl Iterator<Item = Option<&'a Tensor>> + Clone,
+        lr: f64,
+    ) -> Result<(), OptimError> {
+        in_range("lr", lr, lr.is_finite() && lr >= 0.0, "a finite number, 0 or more")?;
+        for (slot, grad) in self.slots.iter().zip(grads.clone()) {
+            grad.map_or(Ok(()), |grad| slot.check("gradient", grad))?;
         }
         self.steps += 1;
         let coefficients = Coefficients::new(&self.config, self.steps, lr);
         for (slot, grad) in self.slots.iter_mut().zip(grads) {
-            update::apply(&slot.var, &mut slot.m, &mut slot.v, grad, &coefficients)?;
+            if let Some(grad) = grad {
+                update::apply(&slot.var, &mut slot.m, &mut slot.v, grad, &coefficients)?;
+            }
         }
         Ok(())
     }
 
-    /// The constants it was made with.
+    /// The constants that the optimizer was made with.
     #[must_use]
     pub fn config(&self) -> &AdamConfig {
         &self.config
     }
 
-    /// Steps taken so far.
+    /// The number of steps so far.
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Name, first and second moment of every variable, in the order given to [`Adam::new`].
+    /// The name, the first and the second moment of every variable, in the order given to [`Adam::new`].
     ///
-    /// The tensors are the live ones: a later step changes them. Copy what must stay.
+    /// The tensors are the live ones, which a later step changes. Copy those that must stay.
     pub fn moments(&self) -> impl Iterator<Item = (&str, &Tensor, &Tensor)> {
         self.slots.iter().map(|slot| (slot.name.as_str(), &slot.m, &slot.v))
     }
 
-    /// Puts back the state of an earlier optimizer over variables of the same names and shapes, in any order.
+    /// Restores the state of an earlier optimizer over variables of the same names and shapes, in any order.
     ///
     /// # Errors
     /// [`OptimError::StateNames`] when a name is missing, unknown or given twice, [`OptimError::Mismatch`] when a
-    /// tensor does not have its variable's shape and type. Nothing has been changed then.
+    /// tensor does not have its variable's shape and type. Nothing is changed then.
     pub fn restore(&mut self, steps: u64, moments: Vec<Moments>) -> Result<(), OptimError> {
         let mut found: Vec<Option<Moments>> = self.slots.iter().map(|_| None).collect();
         for moment in moments {
@@ -272,7 +284,7 @@ impl Adam {
                     problem: "is missing",
                 })?;
                 let device = slot.var.device();
-                // Copies, because steps write in place and the caller's tensors are not ours to change.
+                // Copies, because steps write in place and the caller's tensors must not change.
                 let first = moment.first.to_device(device)?.force_contiguous()?.copy()?;
                 let second = moment.second.to_device(device)?.force_contiguous()?.copy()?;
                 Ok((first.detach(), second.detach()))
@@ -304,12 +316,6 @@ impl Slot {
 }
 
 impl AdamConfig {
-    /// What the GPU's kernel multiplies by in this step.
-    #[cfg(test)]
-    pub(crate) fn factors(&self, step: u64, lr: f64) -> [f64; 7] {
-        Coefficients::new(self, step, lr).factors()
-    }
-
     fn check(&self) -> Result<(), OptimError> {
         let unit = |v: f64| (0.0..1.0).contains(&v);
         in_range("beta1", self.beta1, unit(self.beta1), "at least 0 and below 1")?;

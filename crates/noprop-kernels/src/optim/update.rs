@@ -7,61 +7,12 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use super::{AdamConfig, Rule};
-use crate::cpu::instruction_set;
-use crate::cpu::simd::vectorised;
+use super::coefficients::Coefficients;
+use crate::cpu::instruction_set::{self, vectorised};
 use crate::threads::grain;
 
-/// Elements that one thread updates at a stretch: four arrays of these fit its second-level cache.
+/// The elements that one thread updates at a stretch: four arrays of them fit its second-level cache.
 const CHUNK: usize = 16 * 1024;
-
-/// What a step multiplies by, worked out once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Coefficients {
-    rule: Rule,
-    beta1: f64,
-    beta2: f64,
-    eps: f64,
-    weight_decay: f64,
-    /// `lr / (1 - β₁ᵏ)`.
-    rate: f64,
-    /// `1 / √(1 - β₂ᵏ)`, so that `√v̂ = √v · root_scale`.
-    root_scale: f64,
-    /// `1 - lr λ` under AdamW, 1 under Adam.
-    shrink: f64,
-}
-
-impl Coefficients {
-    pub(super) fn new(config: &AdamConfig, steps: u64, lr: f64) -> Self {
-        let k = steps as f64;
-        Self {
-            rule: config.rule,
-            beta1: config.beta1,
-            beta2: config.beta2,
-            eps: config.eps,
-            weight_decay: config.weight_decay,
-            // `libm` rather than the system's power function: resumed runs must not depend on the machine's.
-            rate: lr / (1.0 - libm::pow(config.beta1, k)),
-            root_scale: 1.0 / libm::sqrt(1.0 - libm::pow(config.beta2, k)),
-            shrink: match config.rule {
-                Rule::AdamW => 1.0 - lr * config.weight_decay,
-                Rule::Adam => 1.0,
-            },
-        }
-    }
-}
-
-#[cfg(any(test, feature = "cuda"))]
-impl Coefficients {
-    /// In the order in which the GPU's kernel takes them.
-    pub(super) fn factors(&self) -> [f64; 7] {
-        let penalty = match self.rule {
-            Rule::AdamW => 0.0,
-            Rule::Adam => self.weight_decay,
-        };
-        [self.beta1, self.beta2, self.eps, self.rate, self.root_scale, self.shrink, penalty]
-    }
-}
 
 /// Updates `var`, `m` and `v`, which have one shape, type and device.
 pub(super) fn apply(
@@ -74,7 +25,7 @@ pub(super) fn apply(
     let grad = grad.contiguous()?;
     #[cfg(feature = "cuda")]
     if var.device().is_cuda() && var.dtype() == candle_core::DType::F32 {
-        return crate::gpu::adam::step(var.as_tensor(), m, v, &grad, c.factors());
+        return crate::gpu::adam::step(var.as_tensor(), m, v, &grad, c);
     }
     let in_place = var.device().is_cpu()
         && matches!(var.dtype(), candle_core::DType::F32 | candle_core::DType::F64);
@@ -83,9 +34,9 @@ pub(super) fn apply(
 
 fn plain(var: &Var, m: &mut Tensor, v: &mut Tensor, grad: &Tensor, c: &Coefficients) -> Result<()> {
     let theta = var.as_detached_tensor();
-    let grad = match c.rule {
-        Rule::AdamW => grad.clone(),
-        Rule::Adam => (grad + (&theta * c.weight_decay)?)?,
+    let grad = match c.penalty == 0.0 {
+        true => grad.clone(),
+        false => (grad + (&theta * c.penalty)?)?,
     };
     *m = ((&*m * c.beta1)? + (&grad * (1.0 - c.beta1))?)?;
     *v = ((&*v * c.beta2)? + (grad.sqr()? * (1.0 - c.beta2))?)?;
@@ -94,8 +45,8 @@ fn plain(var: &Var, m: &mut Tensor, v: &mut Tensor, grad: &Tensor, c: &Coefficie
     var.set(&((theta * c.shrink)? - step)?)
 }
 
-/// The update as an op on the parameters, with the gradient as its source. Parameters and both moments are written
-/// together, and candle hands out one tensor's memory at a time, so each op hands on what it holds to the next.
+/// The update as an op on the parameters, with the gradient as its source. Parameters and both moments are written together,
+/// but candle lends one tensor's memory at a time, so each op passes the memory that it holds to the next op.
 struct Step<'a> {
     m: &'a Tensor,
     v: &'a Tensor,
@@ -162,7 +113,7 @@ impl<F: Moment> InplaceOp1 for WithFirst<'_, '_, F> {
 
     fn cpu_fwd(&self, m: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let Some((theta, grad)) = self.held.take() else {
-            bail!("{NAME}: the parameters were handed on twice");
+            bail!("{NAME}: the op ran twice");
         };
         let m = contiguous_mut(F::of(m)?, layout)?;
         self.v.inplace_op1(&WithBoth { held: RefCell::new(Some((theta, grad, m))), c: self.c })
@@ -176,7 +127,7 @@ impl<F: Moment> InplaceOp1 for WithBoth<'_, '_, F> {
 
     fn cpu_fwd(&self, v: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let Some((theta, grad, m)) = self.held.take() else {
-            bail!("{NAME}: the parameters were handed on twice");
+            bail!("{NAME}: the op ran twice");
         };
         let v = contiguous_mut(F::of(v)?, layout)?;
         let arch = instruction_set::current();
@@ -240,10 +191,7 @@ macro_rules! moment {
                 let (beta2, rest2) = (c.beta2 as $float, (1.0 - c.beta2) as $float);
                 let (rate, root_scale) = (c.rate as $float, c.root_scale as $float);
                 let (eps, shrink) = (c.eps as $float, c.shrink as $float);
-                let penalty = match c.rule {
-                    Rule::AdamW => 0.0,
-                    Rule::Adam => c.weight_decay as $float,
-                };
+                let penalty = c.penalty as $float;
                 for (((theta, grad), m), v) in theta.iter_mut().zip(grad).zip(m).zip(v) {
                     let g = *grad + penalty * *theta;
                     *m = beta1 * *m + rest1 * g;

@@ -1,7 +1,7 @@
 //! Random numbers without hidden state.
 //!
-//! A draw is a function of a [`StreamKey`] and a position, nothing else: not of what was drawn before, of the thread
-//! that draws or of the order of calls. candle's own CPU generator cannot be seeded at all.
+//! A draw is a function of a [`StreamKey`] and a position, and of nothing else: not of earlier draws, of the thread or of
+//! the order of calls. candle's own CPU generator cannot be seeded at all.
 //!
 //! The generator is Philox4x32-10 (see the private module `philox`). The four counter words are
 //! `[position, position's upper half or a row, a row's upper half, kind of draw]`, so draws of different kinds from
@@ -14,7 +14,7 @@
 //! let key = StreamKey::derive(7, &[3, 0]);
 //! let few = normal(key, (2, 3), &Device::Cpu)?;
 //! let many = normal(key, (4, 3), &Device::Cpu)?;
-//! // The first rows do not know how many follow.
+//! // The first rows do not depend on the number of rows.
 //! assert_eq!(few.to_vec2::<f32>()?, many.narrow(0, 0, 2)?.to_vec2::<f32>()?);
 //! # Ok::<(), candle_core::Error>(())
 //! ```
@@ -23,13 +23,12 @@ use candle_core::{Device, Shape, Tensor};
 
 use crate::error::Result;
 
+pub(crate) mod key;
 pub(crate) mod philox;
 
-/// Names one stream of random numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct StreamKey(pub u64);
+pub use key::StreamKey;
 
-/// The last counter word: what a draw is for.
+/// The last counter word: the kind of a draw.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Normal = 0,
@@ -38,43 +37,10 @@ pub(crate) enum Kind {
     Dropout = 3,
 }
 
-impl StreamKey {
-    /// The stream of `seed` named by `words`, for instance purpose, block, epoch and step.
-    ///
-    /// Each word, offset by its place, goes through the finaliser of SplitMix64 (Steele, Lea and Flood 2014) and is
-    /// folded into the state, which goes through it again. So the order of words matters, `[1]` and `[1, 0]` differ,
-    /// and neighbouring seeds or words give unrelated keys.
-    #[must_use]
-    pub fn derive(seed: u64, words: &[u64]) -> Self {
-        let mut state = splitmix(seed);
-        let mut place = 0_u64;
-        for &word in words {
-            place = place.wrapping_add(GOLDEN);
-            state = splitmix(state ^ splitmix(word.wrapping_add(place)));
-        }
-        Self(splitmix(state ^ words.len() as u64))
-    }
-
-    /// The two key words of Philox.
-    pub(crate) fn words(self) -> [u32; 2] {
-        [self.0 as u32, (self.0 >> 32) as u32]
-    }
-}
-
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// The output function of SplitMix64 at state `x`.
-fn splitmix(x: u64) -> u64 {
-    let mut z = x.wrapping_add(GOLDEN);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
 /// Standard normal draws, f32, in `shape`. Element `i` (row-major) depends on `(key, i)` alone.
 ///
 /// # Errors
-/// When the tensor cannot be made on `device`.
+/// candle's, if the tensor cannot be made on `device`.
 pub fn normal(key: StreamKey, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
     #[cfg(feature = "cuda")]
@@ -86,7 +52,7 @@ pub fn normal(key: StreamKey, shape: impl Into<Shape>, device: &Device) -> Resul
     Ok(Tensor::from_vec(values, shape, device)?)
 }
 
-/// [`normal`] for every one of `keys` at once: `[T, shape]`.
+/// [`normal`] for each of `keys` at once: `[T, shape]`.
 ///
 /// # Errors
 /// As [`normal`].
@@ -104,11 +70,11 @@ pub fn normal_blocks(
     Ok(Tensor::stack(&draws.collect::<Result<Vec<_>>>()?, 0)?)
 }
 
-/// Standard normal draws `[rows, width]`, f32, where a row's draws depend on `(key, row id)` alone, so a sample gets the
-/// same noise whatever batch it travels in.
+/// Standard normal draws `[rows, width]`, f32, where a row's draws depend on `(key, row id)` alone: a sample gets the same
+/// noise in every batch.
 ///
 /// # Errors
-/// When the tensor cannot be made on `device`.
+/// candle's, if the tensor cannot be made on `device`.
 pub fn normal_rows(key: StreamKey, rows: &[u32], width: usize, device: &Device) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
@@ -126,7 +92,7 @@ pub fn normal_rows(key: StreamKey, rows: &[u32], width: usize, device: &Device) 
 /// Uniform draws in `[0, 1)`, f32 multiples of 2⁻²⁴, in `shape`. Element `i` (row-major) depends on `(key, i)` alone.
 ///
 /// # Errors
-/// When the tensor cannot be made on `device`.
+/// candle's, if the tensor cannot be made on `device`.
 pub fn uniform(key: StreamKey, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
     #[cfg(feature = "cuda")]
@@ -143,11 +109,11 @@ pub fn uniform(key: StreamKey, shape: impl Into<Shape>, device: &Device) -> Resu
     Ok(Tensor::from_vec(values, shape, device)?)
 }
 
-/// `count` draws that are each uniform in `[0, 1)` and together lie evenly, f32: one draw shifts a grid, so a mean over them is less
-/// noisy than one over independent draws. Element `i` depends on `(key, i, count)` alone.
+/// `count` draws, f32, that are each uniform in `[0, 1)` and lie evenly together: one draw shifts a grid, so a mean over them is less
+/// noisy than a mean over independent draws. Element `i` depends on `(key, i, count)` alone.
 ///
 /// # Errors
-/// When the tensor cannot be made on `device`.
+/// candle's, if the tensor cannot be made on `device`.
 pub fn spread(key: StreamKey, count: usize, device: &Device) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
@@ -165,8 +131,8 @@ fn counter(index: usize, row: u32, kind: Kind) -> [u32; 4] {
     [index as u32, (index >> 32) as u32, row, kind as u32]
 }
 
-/// Fills `values` by Box and Muller's transform of two uniform draws at a time, in f64 so that the tails reach past
-/// six standard deviations.
+/// Fills `values` with normal draws by Box and Muller's transform of two uniform draws at a time, in f64 so that the tails
+/// reach past six standard deviations.
 fn fill_normal(key: StreamKey, row: u32, kind: Kind, values: &mut [f32]) {
     const UNIT: f64 = 1.0 / 4_294_967_296.0;
     for (index, four) in values.chunks_mut(4).enumerate() {
@@ -195,7 +161,7 @@ mod tests {
         (mean, power(2), power(4))
     }
 
-    /// Mean 0, variance 1 and fourth moment 3 within five standard errors: a wrong transform misses the fourth.
+    /// Protects mean 0, variance 1 and fourth moment 3, within five standard errors. A wrong transform misses the fourth.
     #[test]
     fn normal_draws_have_normal_moments() -> Result<()> {
         let n = 200_000;
@@ -208,7 +174,7 @@ mod tests {
         Ok(())
     }
 
-    /// Neighbours must not be correlated: a pair that shares its radius or angle would be.
+    /// Protects the independence of neighbours. Pairs that share a radius or an angle are correlated.
     #[test]
     fn neighbouring_draws_are_uncorrelated() -> Result<()> {
         let n = 200_000;
@@ -222,7 +188,7 @@ mod tests {
         Ok(())
     }
 
-    /// All of `[0, 1)`, never 1.
+    /// Protects the range: all of `[0, 1)`, and never 1.
     #[test]
     fn uniform_draws_fill_the_unit_interval() -> Result<()> {
         let n = 100_000;
@@ -234,7 +200,7 @@ mod tests {
         Ok(())
     }
 
-    /// Every draw lies in `[0, 1)`, and one in every step of the grid, however many there are.
+    /// Protects the even spread: every draw lies in `[0, 1)`, and one lies in every step of the grid, for any number of draws.
     #[test]
     fn spread_draws_have_one_in_every_step() -> Result<()> {
         for count in [1, 7, 128] {
@@ -248,13 +214,13 @@ mod tests {
                 .collect();
             steps.sort_unstable();
             steps.dedup();
-            // Rounding may put two neighbours of a bound into one step.
+            // Rounding may put two neighbours of a bound into the same step.
             assert!(steps.len() + 1 >= count, "{count}: {steps:?}");
         }
         Ok(())
     }
 
-    /// A sample's noise must not depend on its place in the batch.
+    /// Protects a sample's noise against its place in the batch.
     #[test]
     fn a_row_is_the_same_in_every_batch() -> Result<()> {
         let key = StreamKey::derive(5, &[1]);
@@ -265,25 +231,7 @@ mod tests {
         Ok(())
     }
 
-    /// Order, number and value of the words all name different streams.
-    #[test]
-    fn derived_keys_differ() {
-        let keys = [
-            StreamKey::derive(0, &[]),
-            StreamKey::derive(0, &[0]),
-            StreamKey::derive(0, &[0, 0]),
-            StreamKey::derive(0, &[1, 0]),
-            StreamKey::derive(0, &[0, 1]),
-            StreamKey::derive(1, &[0]),
-        ];
-        for (i, a) in keys.iter().enumerate() {
-            for b in &keys[i + 1..] {
-                assert_ne!(a, b);
-            }
-        }
-    }
-
-    /// Runs made today must be repeatable with tomorrow's build: these values may never change.
+    /// Protects the draws themselves: later builds must repeat today's runs, so these values may never change.
     #[test]
     fn draws_are_pinned() -> Result<()> {
         let key = StreamKey::derive(42, &[1, 2, 3]);
@@ -293,7 +241,7 @@ mod tests {
         Ok(())
     }
 
-    // Worked out by a separate script in another language from the definitions above.
+    // Computed by a separate script in another language, from the definitions above.
     const PINNED_KEY: u64 = 0xA62A_6959_63EF_DBE0;
     const PINNED_NORMALS: [u32; 5] =
         [0x3dcf_da24, 0x3fb4_6053, 0x3f26_f999, 0x3f4d_a39f, 0xbf75_6487];

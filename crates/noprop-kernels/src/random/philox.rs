@@ -1,14 +1,15 @@
 //! Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
 //! as 1, 2, 3" (SC 2011).
 //!
-//! Ten rounds turn a 128-bit counter and a 64-bit key into 128 random bits. There is no state: draw number `i` can be
-//! made without the draws before it, by any thread, in any order.
+//! Ten rounds turn a 128-bit counter and a 64-bit key into 128 random bits. There is no state: any thread can make draw
+//! number `i` without the draws before it.
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: usize = 10;
 
-/// Counters worked on side by side, so that the compiler can use the widest vectors of the machine.
+/// The number of counters that go through the rounds side by side, so that the compiler can use the widest vectors of the
+/// machine.
 pub(crate) const LANES: usize = 16;
 
 /// 128 random bits for one counter and key.
@@ -31,8 +32,8 @@ pub(crate) fn block(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 
 /// [`block`] for the [`LANES`] counters `first, first + 1, …` (in the lowest word), word by word.
 ///
-/// Words are kept in the lower halves of 64 bits. Only those halves are multiplied and only those are handed out, so what
-/// gathers in the upper halves does no harm, and a round is a few vector instructions without any packing.
+/// Words are kept in the lower halves of 64 bits. Only those halves are multiplied and returned, so the upper halves may hold
+/// anything, and a round is a few vector instructions without any packing.
 #[inline(always)]
 pub(crate) fn lanes(first: u32, rest: [u32; 3], key: [u32; 2]) -> [[u32; LANES]; 4] {
     const LOWER: u64 = 0xFFFF_FFFF;
@@ -72,7 +73,8 @@ fn lower(words: &[u64; LANES]) -> [u32; LANES] {
 mod tests {
     use super::*;
 
-    /// The known answers published with the authors' library Random123 (file `kat_vectors`, `philox4x32 10`).
+    /// Protects the generator by the known answers that its authors published with their library Random123 (file
+    /// `kat_vectors`, `philox4x32 10`).
     #[test]
     fn agrees_with_the_published_known_answers() {
         let cases = [
@@ -89,7 +91,7 @@ mod tests {
         }
     }
 
-    /// The side-by-side form must be the same generator, or fused and reference dropout would part ways.
+    /// Protects the agreement of both forms: fused and reference dropout use one each.
     #[test]
     fn lanes_are_the_blocks_in_order() {
         let wide = lanes(40, [7, 8, 9], [1, 2]);

@@ -1,17 +1,17 @@
-//! The fused ops against their references: values and every gradient, over the sizes and layouts that occur.
+//! The fused ops beside their references: values and every gradient, over the sizes and layouts that occur.
 
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, InstructionSet, Padding, Pool, Precision,
-    Targets, batch_norm, cross_entropy, denoise_loss, linear, linear_act, linear_joined,
+    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, InstructionSet, Linear,
+    Padding, Pool, Precision, Targets, cross_entropy, denoise_loss,
 };
 
 use crate::support::{Function, distance, labels, value_and_gradients, values, weights};
 
 const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-10)];
 
-/// Values and all gradients of `f` on both backends, for arguments made in each precision.
+/// Compares values and all gradients of `f` between the backends, for arguments in each precision.
 fn agree(
     name: &str,
     shapes: &[Vec<usize>],
@@ -43,8 +43,8 @@ fn conv(padding: Padding, pool: Pool, dropout: Option<Dropout>, backend: Backend
     Conv3x3 { padding, pool, dropout, backend, ..Conv3x3::default() }
 }
 
-/// Every image size of the networks, both paddings, pooled or not, with few channels (computed directly) and with more
-/// (by Winograd's algorithm, where odd sizes leave tiles half used).
+/// Protects every image size of the networks, both paddings, pooled or not, with few channels (computed directly) and with
+/// more (by Winograd's algorithm, where odd sizes leave tiles half used).
 #[test]
 fn convolution_over_sizes() {
     for size in [28, 26, 13, 11, 9, 32, 30, 15] {
@@ -65,7 +65,8 @@ fn convolution_over_sizes() {
     }
 }
 
-/// The layers of the paper's network and of a colour one, with their real channel counts; one image, and uneven sides.
+/// Protects the layers of the paper's network and of one for colour images, with their real channel counts; a single image,
+/// and uneven sides.
 #[test]
 fn convolution_over_channels() {
     for (c_in, c_out, height, width, pool, images) in [
@@ -86,20 +87,26 @@ fn convolution_over_channels() {
     }
 }
 
+/// Protects several blocks in one call, with an input of their own or a shared one, with and without ReLU, by both algorithms.
 #[test]
 fn convolution_over_blocks() {
+    let keys: Vec<_> = (0..3).map(StreamKey).collect();
+    let dropout = Dropout::new(0.4, keys).unwrap();
     for x_blocks in [1, 3] {
-        let keys: Vec<_> = (0..3).map(StreamKey).collect();
-        let dropout = Dropout::new(0.4, keys).unwrap();
-        let shapes = [vec![x_blocks, 5, 4, 9, 9], vec![3, 6, 4, 3, 3], vec![3, 6]];
-        agree(&format!("{x_blocks} inputs"), &shapes, &|a, backend| {
-            conv(Padding::Same, Pool::Max2, Some(dropout.clone()), backend)
-                .forward(&a[0], &a[1], &a[2])
-        });
+        for act in [Activation::Relu, Activation::None] {
+            for (c_in, c_out) in [(4, 6), (9, 17)] {
+                let shapes =
+                    [vec![x_blocks, 5, c_in, 9, 9], vec![3, c_out, c_in, 3, 3], vec![3, c_out]];
+                agree(&format!("{x_blocks} inputs, {act:?}, {c_in}"), &shapes, &|a, backend| {
+                    let layer = conv(Padding::Same, Pool::Max2, Some(dropout.clone()), backend);
+                    Conv3x3 { act, ..layer }.forward(&a[0], &a[1], &a[2])
+                });
+            }
+        }
     }
 }
 
-/// Equal values in a window and sums of exactly zero: both paths must send the gradient to the same place.
+/// Protects the place of the gradient for equal values in a window and for sums of exactly zero.
 #[test]
 fn ties_and_zeros_are_settled_alike() {
     for (dtype, tolerance) in PRECISIONS {
@@ -121,7 +128,8 @@ fn ties_and_zeros_are_settled_alike() {
     }
 }
 
-/// Inputs that are views (transposed, narrowed, broadcast) must be read by their strides, and their gradients put back.
+/// Protects inputs that are views (transposed, narrowed, broadcast): they are read by their strides, and so are their
+/// gradients written.
 #[test]
 fn views_are_read_by_their_strides() {
     let shapes = [vec![2, 10, 3, 9, 8], vec![1, 4, 6, 3, 3], vec![1, 6]];
@@ -142,18 +150,16 @@ fn views_are_read_by_their_strides() {
     agree("dense views", &shapes, &|a, backend| {
         let x = a[0].transpose(0, 1)?.narrow(2, 1, 3)?;
         let w = a[1].narrow(1, 2, 3)?.transpose(1, 2)?;
-        let y = linear_act(
+        let y = Linear { act: Activation::Relu, backend, ..Linear::default() }.forward(
             &x,
             &w,
             &a[2].broadcast_as((2, 5))?,
-            Activation::Relu,
-            Precision::F32,
-            backend,
         )?;
         Ok(y.transpose(0, 2)?.sum(1)?)
     });
 }
 
+/// Protects the dense layer over ragged panels, several blocks and shared inputs.
 #[test]
 fn dense_over_sizes() {
     for (x_blocks, blocks, rows, inputs, outputs) in [
@@ -171,12 +177,13 @@ fn dense_over_sizes() {
                 vec![blocks, outputs],
             ];
             agree(&format!("{shapes:?} {act:?}"), &shapes, &|a, backend| {
-                linear_act(&a[0], &a[1], &a[2], act, Precision::F32, backend)
+                Linear { act, backend, ..Linear::default() }.forward(&a[0], &a[1], &a[2])
             });
         }
     }
 }
 
+/// Protects batch norm in training and evaluation, and the statistics that it returns.
 #[test]
 fn batch_normalisation_over_sizes() {
     for (blocks, rows, features) in [(1, 128, 256), (3, 17, 33), (2, 2, 1)] {
@@ -184,13 +191,17 @@ fn batch_normalisation_over_sizes() {
             let shapes =
                 [vec![blocks, rows, features], vec![blocks, features], vec![blocks, features]];
             agree(&format!("{shapes:?} {act:?}"), &shapes, &|a, backend| {
-                Ok(batch_norm(&a[0], &a[1], &a[2], 1e-5, BatchNormMode::Train, act, backend)?.y)
+                Ok(BatchNorm { act, backend, ..BatchNorm::default() }
+                    .forward(&a[0], &a[1], &a[2], BatchNormMode::Train)?
+                    .y)
             });
             for (dtype, tolerance) in PRECISIONS {
                 let arguments: Vec<_> = shapes.iter().map(|s| values(3, s, dtype)).collect();
                 let on = |backend| {
                     let (x, g, b) = (&arguments[0], &arguments[1], &arguments[2]);
-                    batch_norm(x, g, b, 1e-5, BatchNormMode::Train, act, backend).unwrap()
+                    BatchNorm { act, backend, ..BatchNorm::default() }
+                        .forward(x, g, b, BatchNormMode::Train)
+                        .unwrap()
                 };
                 let (reference, fused) = (on(Backend::Reference), on(Backend::Auto));
                 assert!(distance(&fused.mean, &reference.mean) < tolerance);
@@ -198,7 +209,10 @@ fn batch_normalisation_over_sizes() {
                 let eval = |backend| {
                     let mode = BatchNormMode::Eval { mean: &reference.mean, var: &reference.var };
                     let (x, g, b) = (&arguments[0], &arguments[1], &arguments[2]);
-                    batch_norm(x, g, b, 1e-5, mode, act, backend).unwrap().y
+                    BatchNorm { act, backend, ..BatchNorm::default() }
+                        .forward(x, g, b, mode)
+                        .unwrap()
+                        .y
                 };
                 assert!(distance(&eval(Backend::Auto), &eval(Backend::Reference)) < tolerance);
                 assert!(distance(&eval(Backend::Auto), &reference.y) < tolerance);
@@ -207,6 +221,7 @@ fn batch_normalisation_over_sizes() {
     }
 }
 
+/// Protects both losses, weighted and not.
 #[test]
 fn losses_over_sizes() {
     for (blocks, rows, classes, width) in [(1, 128, 10, 10), (10, 31, 10, 784), (2, 1, 3, 5)] {
@@ -227,9 +242,9 @@ fn losses_over_sizes() {
     }
 }
 
-/// Winograd's algorithm in f32 against the plain one in f64, with as many channels as a wide network has: its rounding
-/// stays within 3e-5 of the largest result, and so do its gradients'. A wrong constant in a transform would be far off;
-/// too large a tile would creep past this bound.
+/// Protects the rounding of Winograd's algorithm in f32, by comparison with the plain one in f64 and with as many channels as
+/// a wide network has: it stays within 3e-5 of the largest result, and so does that of the gradients. A wrong constant in a
+/// transform would be far off; too large a tile would exceed this bound.
 #[test]
 fn the_rounding_of_winograd_is_bounded() {
     for (c_in, c_out, side) in [(64, 128, 11), (128, 64, 30), (512, 32, 10)] {
@@ -251,8 +266,8 @@ fn the_rounding_of_winograd_is_bounded() {
     }
 }
 
-/// The other tests of this file again on the plainer instruction sets, each in a process of its own, because the choice
-/// is made once a process. A CPU without AVX-512 runs this code.
+/// Protects the code for CPUs without AVX-512: runs the other tests of this file again on the plainer instruction sets, each
+/// in its own process, because the choice is made once in a process.
 #[test]
 fn plainer_instruction_sets_agree_too() {
     const VARIABLE: &str = "NOPROP_INSTRUCTION_SET";
@@ -269,13 +284,13 @@ fn plainer_instruction_sets_agree_too() {
             .env(VARIABLE, name)
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&child.stdout);
-        assert!(child.status.success(), "{name}: {said}");
-        assert!(said.contains("test result: ok"), "{name}: {said}");
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success(), "{name}: {output}");
+        assert!(output.contains("test result: ok"), "{name}: {output}");
     }
 }
 
-/// The variable means what it says, where the machine can.
+/// Protects the effect of the variable, on machines that have the instruction set.
 #[test]
 fn the_instruction_set_is_the_one_asked_for() {
     let asked = std::env::var("NOPROP_INSTRUCTION_SET");
@@ -286,7 +301,8 @@ fn the_instruction_set_is_the_one_asked_for() {
     }
 }
 
-/// Two inputs side by side are their concatenation, whether the first is data or not, wherever it ends in a panel.
+/// Protects two inputs side by side: they are their concatenation, whether the first is data or not, wherever it ends in a
+/// panel.
 #[test]
 fn joined_inputs_are_their_concatenation() {
     for (first, second) in [(256, 256), (5, 7), (32, 1), (31, 40)] {
@@ -295,12 +311,12 @@ fn joined_inputs_are_their_concatenation() {
             let shapes = [vec![1, 9, second], vec![1, 6, first + second], vec![1, 6]];
             let arguments: Vec<Tensor> =
                 (4..).zip(&shapes).map(|(seed, shape)| values(seed, shape, dtype)).collect();
-            let joined = |a: &[Tensor]| {
-                Ok(linear_joined(&data, &a[0], &a[1], &a[2], Precision::F32, Backend::Auto)?)
-            };
+            let joined =
+                |a: &[Tensor]| Ok(Linear::default().forward_joined(&data, &a[0], &a[1], &a[2])?);
             let plain = |a: &[Tensor]| {
                 let x = Tensor::cat(&[&data, &a[0]], 2)?;
-                Ok(linear(&x, &a[1], &a[2], Precision::F32, Backend::Reference)?)
+                Ok(Linear { backend: Backend::Reference, ..Linear::default() }
+                    .forward(&x, &a[1], &a[2])?)
             };
             let (value, gradients) = value_and_gradients(&joined, &arguments).unwrap();
             let (expected, expected_gradients) = value_and_gradients(&plain, &arguments).unwrap();
@@ -309,16 +325,15 @@ fn joined_inputs_are_their_concatenation() {
                 assert!(distance(a, b) < tolerance, "{first} + {second}");
             }
             let all: Vec<Tensor> = std::iter::once(data.clone()).chain(arguments).collect();
-            let joined = |a: &[Tensor]| {
-                Ok(linear_joined(&a[0], &a[1], &a[2], &a[3], Precision::F32, Backend::Auto)?)
-            };
+            let joined =
+                |a: &[Tensor]| Ok(Linear::default().forward_joined(&a[0], &a[1], &a[2], &a[3])?);
             let (_, gradients) = value_and_gradients(&joined, &all).unwrap();
             assert!(distance(&gradients[1], &expected_gradients[0]) < tolerance);
         }
     }
 }
 
-/// The sizes of dense layers that rounded products are tested on: odd sums, ragged panels, several blocks.
+/// The sizes of dense layers with rounded products: odd sums, ragged panels, several blocks.
 const ROUNDED: [(usize, usize, usize, usize, usize); 5] = [
     (1, 1, 128, 256, 256),
     (1, 3, 17, 33, 65),
@@ -327,8 +342,8 @@ const ROUNDED: [(usize, usize, usize, usize, usize); 5] = [
     (2, 2, 40, 7, 96),
 ];
 
-/// Rounded factors on both backends, joined inputs included. The sums are f32's, so the two are as close as without rounding.
-/// With the test below this one also runs where there is no instruction for bf16.
+/// Protects rounded factors on both backends, joined inputs included. The sums are in f32, so the two are as close as without
+/// rounding. `plainer_instruction_sets_agree_too` also runs this where there is no instruction for bf16.
 #[test]
 fn rounded_dense_layers_agree() {
     for (x_blocks, blocks, rows, inputs, outputs) in ROUNDED {
@@ -339,7 +354,8 @@ fn rounded_dense_layers_agree() {
         for act in [Activation::None, Activation::Relu] {
             let on = |backend| {
                 let f = move |a: &[Tensor]| {
-                    Ok(linear_act(&a[0], &a[1], &a[2], act, Precision::Bf16, backend)?)
+                    Ok(Linear { act, precision: Precision::Bf16, backend }
+                        .forward(&a[0], &a[1], &a[2])?)
                 };
                 value_and_gradients(&f, &arguments).unwrap()
             };
@@ -358,7 +374,8 @@ fn rounded_dense_layers_agree() {
         let arguments = [arguments[0].clone(), wide, arguments[2].clone()];
         let on = |backend| {
             let f = |a: &[Tensor]| {
-                Ok(linear_joined(&data, &a[0], &a[1], &a[2], Precision::Bf16, backend)?)
+                Ok(Linear { precision: Precision::Bf16, backend, ..Linear::default() }
+                    .forward_joined(&data, &a[0], &a[1], &a[2])?)
             };
             value_and_gradients(&f, &arguments).unwrap()
         };
@@ -370,8 +387,8 @@ fn rounded_dense_layers_agree() {
     }
 }
 
-/// Rounded against f32: a factor is off by 2⁻⁹ at most, so a sum is by 2⁻⁸ Σ|a||b|, and by far more than f32's rounding: a
-/// precision that reached no product would pass as exact. The bias's gradient has no factors and stays as it is.
+/// Protects the size of the rounding: a factor is off by 2⁻⁹ at most, so a sum is by 2⁻⁸ Σ|a||b|, and by far more than f32's
+/// rounding, or the precision did not reach the product. The bias's gradient has no factors and is not rounded.
 #[test]
 fn rounding_is_within_the_bound_of_bf16() {
     const ULP: f64 = 1.0 / 256.0;
@@ -381,7 +398,9 @@ fn rounding_is_within_the_bound_of_bf16() {
         let arguments: Vec<Tensor> =
             (80..).zip(&shapes).map(|(seed, shape)| values(seed, shape, DType::F32)).collect();
         let with = |precision, arguments: &[Tensor]| {
-            let f = move |a: &[Tensor]| Ok(linear(&a[0], &a[1], &a[2], precision, Backend::Auto)?);
+            let f = move |a: &[Tensor]| {
+                Ok(Linear { precision, ..Linear::default() }.forward(&a[0], &a[1], &a[2])?)
+            };
             value_and_gradients(&f, arguments).unwrap()
         };
         let (value, gradients) = with(Precision::Bf16, &arguments);

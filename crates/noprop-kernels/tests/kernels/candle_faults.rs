@@ -1,12 +1,12 @@
-//! The faults of candle that this crate works around, pinned: when one of these tests fails, candle has been mended and
-//! the workaround may go.
+//! The faults of candle that this crate works around. When one of these tests fails, candle has been mended, and the
+//! workaround can be removed.
 
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::support::{distance, values};
 
-/// The gradient of a maximum must sum to that of the result. candle's `max_pool2d` loses three quarters of it, and more
-/// where the size is no multiple of the window.
+/// The gradient of a maximum must sum to that of the result. candle's `max_pool2d` loses three quarters of it, and more if the
+/// size is not a multiple of the window.
 #[test]
 fn max_pool2d_still_loses_gradient() {
     for size in [8, 9] {
@@ -38,12 +38,16 @@ fn cpu_generator_still_cannot_be_seeded() {
     assert!(Tensor::rand(0_f32, 1.0, 3, &Device::Cpu).is_ok());
 }
 
-/// With one right factor for all blocks, candle's CPU product stacks the left ones as if they lay row by row, transposed ones too.
+/// With one right factor for all blocks, candle's CPU product stacks the left ones as if they lay row by row, even transposed
+/// ones.
 #[test]
 fn product_with_a_shared_factor_still_misreads_transposed_blocks() {
     let a = values(1, &[3, 5, 4], DType::F32).transpose(1, 2).unwrap();
     let b = values(2, &[1, 5, 6], DType::F32).broadcast_as((3, 5, 6)).unwrap();
     let wrong = a.matmul(&b).unwrap();
     let right = a.contiguous().unwrap().matmul(&b.contiguous().unwrap()).unwrap();
-    assert!(distance(&wrong, &right) > 0.1, "mended: product.rs need not copy any more");
+    assert!(
+        distance(&wrong, &right) > 0.1,
+        "candle's product has been mended: product.rs need not copy any more"
+    );
 }

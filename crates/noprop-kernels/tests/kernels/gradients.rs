@@ -1,10 +1,10 @@
-//! Every op's gradient against central differences, on both implementations.
+//! Every op's gradient beside central differences, in both implementations.
 
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Padding, Pool, Precision, Targets,
-    batch_norm, cross_entropy, denoise_loss, linear_act,
+    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, Linear, Padding, Pool,
+    Targets, cross_entropy, denoise_loss,
 };
 
 use crate::support::{check_central_differences, labels, values, weights};
@@ -15,17 +15,24 @@ fn tensors(shapes: &[&[usize]]) -> Vec<Tensor> {
     shapes.iter().enumerate().map(|(i, shape)| values(i as u64 + 1, shape, DType::F64)).collect()
 }
 
-/// candle's own pooling gradient fails this; so would a misplaced maximum, a missed border or a wrong dropout factor.
+/// Protects the gradient of the convolution layer. candle's own pooling gradient fails this; so would a misplaced maximum, a
+/// missed border or a wrong dropout factor.
 #[test]
 fn convolution() {
     for backend in BACKENDS {
         for padding in [Padding::Valid, Padding::Same] {
             for pool in [Pool::None, Pool::Max2] {
-                for rate in [None, Some(0.3)] {
+                for (rate, act) in [
+                    (None, Activation::Relu),
+                    (Some(0.3), Activation::Relu),
+                    (None, Activation::None),
+                    (Some(0.3), Activation::None),
+                ] {
                     let keys = vec![StreamKey(1), StreamKey(2)];
                     let layer = Conv3x3 {
                         padding,
                         pool,
+                        act,
                         dropout: rate.map(|rate| Dropout::new(rate, keys).unwrap()),
                         backend,
                         ..Conv3x3::default()
@@ -39,6 +46,7 @@ fn convolution() {
     }
 }
 
+/// Protects the gradient of the dense layer, with an input for each block and with a shared one.
 #[test]
 fn dense() {
     for backend in BACKENDS {
@@ -46,7 +54,7 @@ fn dense() {
             for x_blocks in [1, 3] {
                 let arguments = tensors(&[&[x_blocks, 4, 7], &[3, 5, 7], &[3, 5]]);
                 let f = |a: &[Tensor]| {
-                    Ok(linear_act(&a[0], &a[1], &a[2], act, Precision::F32, backend)?)
+                    Ok(Linear { act, backend, ..Linear::default() }.forward(&a[0], &a[1], &a[2])?)
                 };
                 check_central_differences(&format!("{backend:?} {act:?}"), &f, &arguments);
             }
@@ -54,8 +62,8 @@ fn dense() {
     }
 }
 
-/// In training the batch's own mean and variance carry gradient too; an implementation that treats them as constants
-/// fails here.
+/// Protects the gradient through the batch's own mean and variance in training. An implementation that treats them as
+/// constants fails here.
 #[test]
 fn batch_normalisation() {
     for backend in BACKENDS {
@@ -63,22 +71,24 @@ fn batch_normalisation() {
             let arguments = tensors(&[&[2, 6, 5], &[2, 5], &[2, 5]]);
             let train = |a: &[Tensor]| {
                 let mode = BatchNormMode::Train;
-                Ok(batch_norm(&a[0], &a[1], &a[2], 1e-5, mode, act, backend)?.y)
+                Ok(BatchNorm { act, backend, ..BatchNorm::default() }
+                    .forward(&a[0], &a[1], &a[2], mode)?
+                    .y)
             };
             check_central_differences(&format!("{backend:?} {act:?} train"), &train, &arguments);
             let mean = values(10, &[2, 5], DType::F64);
             let var = values(11, &[2, 5], DType::F64).sqr().unwrap();
             let eval = |a: &[Tensor]| {
                 let mode = BatchNormMode::Eval { mean: &mean, var: &var };
-                Ok(batch_norm(&a[0], &a[1], &a[2], 0.1, mode, act, backend)?.y)
+                Ok(BatchNorm { eps: 0.1, act, backend }.forward(&a[0], &a[1], &a[2], mode)?.y)
             };
             check_central_differences(&format!("{backend:?} {act:?} eval"), &eval, &arguments);
         }
     }
 }
 
-/// The embeddings are both what is predicted with and what is predicted; a loss that forgets the target's gradient
-/// fails here.
+/// Protects the gradient of the embeddings, which are both in the prediction and in the target. A loss that forgets the
+/// target's gradient fails here.
 #[test]
 fn losses() {
     let (y, w) = (labels(6, 4), weights(6, DType::F64));

@@ -1,10 +1,10 @@
-//! What a result may not depend on: the number of threads, the grouping of blocks, the other images of the batch.
+//! The independence of results from the number of threads, the grouping of blocks, and the other images of the batch.
 
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, Pool, Precision, batch_norm,
-    conv3x3_stack, denoise_loss, linear_act,
+    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, Linear, Pool, Precision,
+    conv3x3_stack, denoise_loss,
 };
 use rayon::ThreadPoolBuilder;
 
@@ -52,7 +52,7 @@ fn run_branch(layers: &[Conv3x3], arguments: &[Tensor]) -> (Tensor, Vec<Tensor>)
     value_and_gradients(&f, arguments).unwrap()
 }
 
-/// Everything as exact numbers.
+/// All values as exact numbers.
 fn bits((value, gradients): (Tensor, Vec<Tensor>)) -> Vec<Vec<f64>> {
     std::iter::once(value).chain(gradients).map(|t| flat(&t)).collect()
 }
@@ -61,18 +61,19 @@ fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
     ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
 }
 
-/// A sum whose order followed the threads would differ in its last bits.
+/// Protects the order of sums. If it followed the threads, the last bits would differ.
 #[test]
 fn one_two_and_three_threads_give_the_same_bits() {
     let head = |precision| {
         let y = labels(130, 10);
         let head = move |a: &[Tensor]| {
             let linear = |x: &Tensor, w: &Tensor, b: &Tensor| {
-                linear_act(x, w, b, Activation::None, precision, Backend::Auto)
+                Linear { precision, ..Linear::default() }.forward(x, w, b)
             };
             let h = linear(&a[0], &a[1], &a[2])?;
             let mode = BatchNormMode::Train;
-            let h = batch_norm(&h, &a[3], &a[4], 1e-5, mode, Activation::Relu, Backend::Auto)?;
+            let h = BatchNorm { act: Activation::Relu, ..BatchNorm::default() }
+                .forward(&h, &a[3], &a[4], mode)?;
             let logits = linear(&h.y, &a[5], &a[2].narrow(1, 0, 10)?)?;
             Ok(denoise_loss(&logits, &a[6], &y, Backend::Auto)?)
         };
@@ -92,8 +93,8 @@ fn one_two_and_three_threads_give_the_same_bits() {
     assert_eq!(one, run(3));
 }
 
-/// Blocks in one call and blocks one by one: the same bits for values and parameters; the shared images' gradient is
-/// the blocks' sum.
+/// Protects the grouping of blocks: values and parameters have the same bits in one call and one by one, and the gradient of
+/// shared images is the sum over the blocks.
 #[test]
 fn three_blocks_at_once_are_three_blocks_one_by_one() {
     let arguments = branch_arguments(3, 5);
@@ -108,7 +109,7 @@ fn three_blocks_at_once_are_three_blocks_one_by_one() {
         let f = |a: &[Tensor]| {
             let pairs: Vec<_> = a[1..].chunks(2).map(|p| (p[0].clone(), p[1].clone())).collect();
             let y = conv3x3_stack(&branch(block as u64 + 1, 1, 0), &a[0], &pairs)?;
-            // Weighed as this block's part is within the whole.
+            // Weighed like this block's part of the whole.
             let zeros = y.zeros_like()?;
             let parts: Vec<_> = (0..3).map(|i| if i == block { &y } else { &zeros }).collect();
             Tensor::cat(&parts, 0)
@@ -127,7 +128,8 @@ fn three_blocks_at_once_are_three_blocks_one_by_one() {
     assert!(distance(&gradients[0], &image_gradient.unwrap()) < 1e-6);
 }
 
-/// A batch cut in two with `with_first_image` gives the results of the whole, dropout included, on both paths.
+/// Protects batches that are cut in two with `with_first_image`: they give the results of the whole, dropout included, in both
+/// implementations.
 #[test]
 fn a_batch_in_pieces_is_the_batch() {
     let arguments = branch_arguments(1, 11);
@@ -147,7 +149,7 @@ fn a_batch_in_pieces_is_the_batch() {
     }
 }
 
-/// Layers as one op and layers one by one: the same values and gradients, on both paths.
+/// Protects the stack: its values and gradients are those of its layers one by one, in both implementations.
 #[test]
 fn a_stack_is_its_layers_in_turn() {
     let arguments = branch_arguments(2, 9);
@@ -169,8 +171,8 @@ fn a_stack_is_its_layers_in_turn() {
     }
 }
 
-/// A value that is not a number must reach the loss, or a diverged run would go unnoticed: ReLU and the maximum are
-/// where it could get lost.
+/// Protects the way of a not-a-number to the loss, without which a diverged run would go unnoticed. ReLU and the maximum
+/// could lose it.
 #[test]
 fn not_a_number_reaches_the_result() {
     for backend in [Backend::Auto, Backend::Reference] {

@@ -1,6 +1,6 @@
-//! The ops against their references, against central differences and against other implementations.
+//! The ops beside their references, central differences and other implementations.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails must fail its test")]
 
 mod agreement;
 mod candle_faults;

@@ -1,4 +1,4 @@
-//! Adam and AdamW against candle's AdamW and against PyTorch's definition, resumed, misused.
+//! Adam and AdamW beside candle-nn's AdamW and PyTorch's definition; resumed and misused.
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Optimizer, ParamsAdamW};
@@ -21,7 +21,7 @@ fn named(a: &Var, b: &Var) -> Vec<(String, Var)> {
     vec![("a".to_owned(), a.clone()), ("b".to_owned(), b.clone())]
 }
 
-/// A hundred steps beside candle's AdamW, with the sizes crossing the boundary between two chunks of work.
+/// Protects AdamW over a hundred steps beside candle-nn's, with sizes that cross the boundary between two chunks of work.
 #[test]
 fn adamw_walks_with_candles() {
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-12)] {
@@ -47,7 +47,7 @@ fn adamw_walks_with_candles() {
     }
 }
 
-/// Adam's decay is part of the gradient: PyTorch's definition, written out for one number.
+/// Protects the decay of Adam, which is part of the gradient: PyTorch's definition, written out for one number.
 #[test]
 fn adam_puts_the_decay_into_the_gradient() {
     let config = AdamConfig { rule: Rule::Adam, weight_decay: 0.1, ..AdamConfig::default() };
@@ -67,7 +67,7 @@ fn adam_puts_the_decay_into_the_gradient() {
     }
 }
 
-/// Stopping, saving and going on in a new optimizer must give the very bits of going on at once.
+/// Protects resumption: a new optimizer with saved moments continues to the same bits.
 #[test]
 fn restored_moments_continue_to_the_same_bits() {
     let run = |pause: Option<usize>| {
@@ -95,7 +95,7 @@ fn restored_moments_continue_to_the_same_bits() {
     assert_eq!(run(None), run(Some(5)));
 }
 
-/// A part that was left out of the loss is an error that names it, and nothing has moved.
+/// Protects against parts that are left out of the loss: the error names the variable, and no variable has moved.
 #[test]
 fn a_variable_without_gradient_stops_the_step() {
     let (a, b) = (var(5, &[4], DType::F32), var(6, &[4], DType::F32));
@@ -108,7 +108,7 @@ fn a_variable_without_gradient_stops_the_step() {
     assert_eq!(adam.steps(), 0);
 }
 
-/// Gradients arrive transposed, broadcast and narrowed; each must be read as what it means, not as it lies in memory.
+/// Protects gradients that are transposed, broadcast or narrowed: they are read by their strides.
 #[test]
 fn gradients_of_any_layout_are_read_right() {
     let x = var(7, &[6, 5], DType::F32);
@@ -121,6 +121,7 @@ fn gradients_of_any_layout_are_read_right() {
     assert_eq!(flat(&x), flat(&copy));
 }
 
+/// Protects the errors of the optimizer.
 #[test]
 fn misuse_is_refused_by_name() {
     let x = var(9, &[3], DType::F32);

@@ -1,9 +1,9 @@
-//! Wrong arguments: a typed error that names the argument, never a panic.
+//! Wrong arguments: each gives a typed error that names the argument, never a panic.
 
 use candle_core::{DType, Device, Tensor};
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, Conv3x3, Dropout, KernelError, Pool, Precision, Targets,
-    batch_norm, conv3x3_stack, cross_entropy, denoise_loss, linear,
+    Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Pool, Precision,
+    Targets, conv3x3_stack, cross_entropy, denoise_loss,
 };
 
 use crate::support::{labels, values};
@@ -20,6 +20,7 @@ fn blamed<T>(result: Result<T, KernelError>) -> &'static str {
     }
 }
 
+/// Protects the errors of the convolution layer.
 #[test]
 fn convolution_names_the_misfit() {
     let layer = Conv3x3 { pool: Pool::Max2, ..Conv3x3::default() };
@@ -40,33 +41,34 @@ fn convolution_names_the_misfit() {
     ));
     let lopsided = conv3x3_stack(&[layer.clone(), layer.clone()], &x, &[(w.clone(), b.clone())]);
     assert!(matches!(lopsided, Err(KernelError::LayerCount { layers: 2, parameters: 1, .. })));
-    // The second layer has nothing left to look at: 8 → 3 → none.
+    // The second layer has no image left: 8 → 3 → none.
     let second = (v(&[2, 5, 5, 3, 3]), b.clone());
     assert_eq!(blamed(conv3x3_stack(&[layer.clone(), layer], &x, &[(w, b), second])), "x");
 }
 
+/// Protects the errors of the dense layer and of batch norm.
 #[test]
 fn dense_and_norm_name_the_misfit() {
     let (x, w, b) = (v(&[1, 3, 4]), v(&[2, 5, 4]), v(&[2, 5]));
-    assert!(linear(&x, &w, &b, Precision::F32, Backend::Auto).is_ok());
-    assert_eq!(blamed(linear(&v(&[3, 3, 4]), &w, &b, Precision::F32, Backend::Auto)), "x");
-    assert_eq!(blamed(linear(&x, &w, &v(&[2]), Precision::F32, Backend::Auto)), "b");
+    assert!(Linear::default().forward(&x, &w, &b).is_ok());
+    assert_eq!(blamed(Linear::default().forward(&v(&[3, 3, 4]), &w, &b)), "x");
+    assert_eq!(blamed(Linear::default().forward(&x, &w, &v(&[2]))), "b");
     let double = [&x, &w, &b].map(|t| t.to_dtype(DType::F64).unwrap());
     for backend in [Backend::Auto, Backend::Reference] {
-        let rounded = linear(&double[0], &double[1], &double[2], Precision::Bf16, backend);
+        let rounded = Linear { precision: Precision::Bf16, backend, ..Linear::default() }
+            .forward(&double[0], &double[1], &double[2]);
         assert!(matches!(rounded, Err(KernelError::DType { got: DType::F64, .. })), "{rounded:?}");
     }
     let mode = BatchNormMode::Train;
-    let result =
-        batch_norm(&v(&[2, 3, 5]), &b, &v(&[1, 5]), 1e-5, mode, Activation::None, Backend::Auto);
+    let result = BatchNorm::default().forward(&v(&[2, 3, 5]), &b, &v(&[1, 5]), mode);
     assert_eq!(blamed(result), "beta");
     let mean = v(&[5]);
     let mode = BatchNormMode::Eval { mean: &mean, var: &b };
-    let result = batch_norm(&v(&[2, 3, 5]), &b, &b, 1e-5, mode, Activation::None, Backend::Auto);
+    let result = BatchNorm::default().forward(&v(&[2, 3, 5]), &b, &b, mode);
     assert_eq!(blamed(result), "mean");
 }
 
-/// A label out of range would read past the embeddings.
+/// Protects the memory after the embeddings against labels out of range.
 #[test]
 fn labels_out_of_range_are_named() {
     for backend in [Backend::Auto, Backend::Reference] {
@@ -96,24 +98,23 @@ fn labels_out_of_range_are_named() {
     }
 }
 
-/// Fused kernels exist for f32 and f64; anything else must be asked of the reference.
+/// Protects the choice of the fused kernels by name: in other types than f32 and f64 it is an error.
 #[test]
 fn fused_by_name_where_there_is_none() {
     let half = |shape: &[usize]| v(shape).to_dtype(DType::BF16).unwrap();
     let (x, w, b) = (half(&[1, 3, 4]), half(&[1, 5, 4]), half(&[1, 5]));
     assert!(matches!(
-        linear(&x, &w, &b, Precision::F32, Backend::Fused),
+        Linear { backend: Backend::Fused, ..Linear::default() }.forward(&x, &w, &b),
         Err(KernelError::FusedUnavailable { op: "linear" })
     ));
 }
 
-/// An empty batch is a batch.
+/// Protects empty batches.
 #[test]
 fn no_images_no_results() {
     let layer = Conv3x3 { pool: Pool::Max2, ..Conv3x3::default() };
     let y = layer.forward(&v(&[1, 0, 4, 8, 8]), &v(&[2, 5, 4, 3, 3]), &v(&[2, 5])).unwrap();
     assert_eq!(y.dims(), [2, 0, 5, 3, 3]);
-    let y =
-        linear(&v(&[1, 0, 4]), &v(&[2, 5, 4]), &v(&[2, 5]), Precision::F32, Backend::Auto).unwrap();
+    let y = Linear::default().forward(&v(&[1, 0, 4]), &v(&[2, 5, 4]), &v(&[2, 5])).unwrap();
     assert_eq!(y.dims(), [2, 0, 5]);
 }

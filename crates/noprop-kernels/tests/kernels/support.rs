@@ -1,4 +1,4 @@
-//! Reproducible test tensors, every op as a function of its differentiable arguments, and gradients taken two ways.
+//! Reproducible test tensors, ops as functions of their differentiable arguments, and gradients computed in two ways.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use noprop_kernels::random::{StreamKey, uniform};
@@ -28,8 +28,8 @@ pub fn weights(rows: usize, dtype: DType) -> Tensor {
 /// A differentiable function of several tensors.
 pub type Function<'a> = dyn Fn(&[Tensor]) -> Result<Tensor> + 'a;
 
-/// The value of `f` and the gradient of `Σ cos(i) f_i` with respect to every argument, so that each element of the
-/// result is weighed differently and no error can cancel.
+/// The value of `f` and the gradient of `Σ cos(i) f_i` with respect to every argument. Each element of the result has a weight
+/// of its own, so errors cannot cancel.
 pub fn value_and_gradients(
     f: &Function<'_>,
     arguments: &[Tensor],

@@ -1,28 +1,31 @@
 //! The backward pass through all layers.
 //!
-//! Images are taken in groups whose size depends on nothing. Each group sums its share of the parameters' gradient by
-//! itself, and the shares are added in order, so the result does not depend on how many threads there are.
+//! Images are taken in groups of a fixed size. Each group sums its own share of the parameters' gradient, and the shares are
+//! added in order, so the result does not depend on the number of threads.
 
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::super::epilogue::stop;
+use super::super::backward::{self, Gathered, ImageGradients};
+use super::super::epilogue::{pass, stop};
 use super::super::layout::{Source, channels_last};
-use super::super::{backward, weights};
+use super::super::weights;
 use super::{Kept, Layer, Stack, Wanted};
-use crate::cpu::instruction_set;
+use crate::activation::Activation;
+use crate::cpu::instruction_set::{self, vectorised};
 use crate::cpu::product::Start;
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Float, vectorised};
+use crate::cpu::simd::{Float, whole_vectors};
+use crate::dropout::padded;
 use crate::threads::grain;
 
 /// Images that share one sum of the parameters' gradient.
 const GROUP: usize = 32;
 
-/// Images of a group that travel back through all layers together.
+/// Images of a group that pass back through all layers together.
 const TOGETHER: usize = 8;
 
-/// What the backward pass reads.
+/// The inputs of the backward pass.
 pub(super) struct Inputs<'a, F: Float> {
     pub x: &'a [F],
     pub parameters: &'a [F],
@@ -33,9 +36,9 @@ pub(super) struct Inputs<'a, F: Float> {
 
 /// The gradients of one call.
 pub(super) struct Gradients<F> {
-    /// Like the images, if wanted.
+    /// In the images' layout, if wanted.
     pub x: Option<Vec<F>>,
-    /// Like the packed parameters.
+    /// In the layout of the packed parameters.
     pub parameters: Vec<F>,
 }
 
@@ -46,7 +49,7 @@ struct Group<'a, F> {
     count: usize,
     /// The gradient of each layer's bias and weights, side by side.
     sum: &'a mut [F],
-    /// The images' gradients; empty when they are not wanted.
+    /// The images' gradients; empty if they are not wanted.
     dx: &'a mut [F],
 }
 
@@ -91,7 +94,7 @@ pub(super) fn run<F: Float>(stack: &Stack, inputs: &Inputs<'_, F>, images: Wante
     Gradients { x: (images == Wanted::Yes).then(|| over_blocks(stack, dx)), parameters }
 }
 
-/// Every block's weights for the images' gradients, a list a layer; `None` where no gradient is wanted.
+/// Every block's weights for the images' gradients, one entry for each layer; `None` where no gradient is wanted.
 fn ready<F: Float>(
     arch: Arch,
     stack: &Stack,
@@ -114,7 +117,7 @@ fn ready<F: Float>(
         .collect()
 }
 
-/// One block's gathered gradients to those of its packed parameters.
+/// Turns one block's gathered gradients into those of its packed parameters.
 fn unpack<F: Float>(arch: Arch, stack: &Stack, sum: &[F], gradient: &mut [F]) {
     let (mut sum, mut gradient) = (sum, gradient);
     let mut layers = Vec::new();
@@ -134,7 +137,7 @@ fn unpack<F: Float>(arch: Arch, stack: &Stack, sum: &[F], gradient: &mut [F]) {
     });
 }
 
-/// Adds the later shares to the first, share after share for each element.
+/// Adds the later shares to the first; for each element, share after share.
 fn add_in_order<F: Float>(total: &mut [F], others: &[F]) {
     const PIECE: usize = 16 * 1024;
     let size = total.len();
@@ -204,16 +207,21 @@ impl<F: Float> Few<'_, F> {
             if begin == Start::Zero {
                 bias.fill(F::default());
             }
-            let scale = layer.scale();
-            let result = match self.inputs.kept.results.get(index) {
-                Some(all) => &all[at * g.result()..][..self.count * g.result()],
-                None => &last,
-            };
-            vectorised(
-                arch,
-                #[inline(always)]
-                || stop(&mut gradient, result, scale, bias),
-            );
+            match g.act {
+                Activation::Relu => {
+                    let scale = layer.scale();
+                    let result = match self.inputs.kept.results.get(index) {
+                        Some(all) => &all[at * g.result()..][..self.count * g.result()],
+                        None => &last,
+                    };
+                    vectorised(
+                        arch,
+                        #[inline(always)]
+                        || stop(&mut gradient, result, scale, bias),
+                    );
+                }
+                Activation::None => self.pass(layer, &mut gradient, bias),
+            }
             let size = layer.winners();
             let winners = &self.inputs.kept.winners[index][at * size..][..self.count * size];
             let op = backward::Ready {
@@ -222,31 +230,57 @@ impl<F: Float> Few<'_, F> {
                 image_starts: &layer.starts.image,
                 weights: weights.as_deref(),
             };
+            let images = |source| backward::Images {
+                count: self.count,
+                source,
+                gradient: &gradient,
+                winners,
+            };
+            let gathered = Gathered { sum: gathered, start: begin };
             if index == 0 {
                 let source = stack.source(self.inputs.x, self.block, self.first, self.count);
-                let mut images = match dx.len() {
-                    0 => backward::Images::Skip,
-                    _ => backward::Images::ChannelsFirst(dx),
+                let mut to = match dx.len() {
+                    0 => ImageGradients::Skip,
+                    _ => ImageGradients::ChannelsFirst(dx),
                 };
-                op.run(arch, source, self.count, &gradient, winners, gathered, begin, &mut images);
+                op.run(arch, images(source), gathered, &mut to);
                 return;
             }
             let each = g.c_in_whole * g.height * g.width;
             let below = &self.inputs.kept.results[index - 1][at * each..][..self.count * each];
             let mut next = Scratch::any(self.count * each);
-            let mut images = backward::Images::ChannelsLast(&mut next);
-            let source = Source::ChannelsLast(below);
-            op.run(arch, source, self.count, &gradient, winners, gathered, begin, &mut images);
+            let mut to = ImageGradients::ChannelsLast(&mut next);
+            op.run(arch, images(Source::ChannelsLast(below)), gathered, &mut to);
             gradient = next;
         }
     }
 
-    /// These images' part of a tensor like the result, channels last.
+    /// The backward pass of the end of a layer without activation.
+    fn pass(&self, layer: &Layer, gradient: &mut [F], bias: &mut [F]) {
+        let g = &layer.g;
+        let stream = layer.dropout.as_ref().map(|dropout| dropout.stream(self.block));
+        let mut mask = Scratch::any(stream.map_or(0, |_| padded(g.positions() * g.c_out)));
+        for (index, gradient) in gradient.chunks_exact_mut(g.result()).enumerate() {
+            vectorised(
+                self.arch,
+                #[inline(always)]
+                || {
+                    let mask = stream.map(|stream| {
+                        stream.fill(self.first + index, layer.scale(), &mut mask);
+                        &*mask
+                    });
+                    pass(g, gradient, mask, bias);
+                },
+            );
+        }
+    }
+
+    /// These images' part of a tensor in the result's shape, channels last.
     fn turned(&self, tensor: &[F]) -> Scratch<F> {
         let (arch, stack) = (self.arch, self.stack);
         let [channels, height, width] = stack.shape;
         let positions = height * width;
-        let whole = crate::cpu::simd::whole_vectors(channels);
+        let whole = whole_vectors(channels);
         let mut turned = Scratch::any(self.count * positions * whole);
         let start = (self.block * stack.images + self.first) * stack.result();
         let from = &tensor[start..][..self.count * stack.result()];

@@ -12,7 +12,7 @@ use crate::cpu::simd::Float;
 use crate::dropout::MaskStream;
 use crate::threads::grain;
 
-/// Images that travel through all layers together.
+/// Images that pass through all layers together.
 const TOGETHER: usize = 8;
 
 /// One block's parameters of one layer.
@@ -28,13 +28,13 @@ struct Task<'a, F> {
     first: usize,
     count: usize,
     result: &'a mut [F],
-    /// Room for the results between layers; empty when they are not kept.
+    /// Room for the results between layers; empty if they are not kept.
     between: Vec<&'a mut [F]>,
-    /// Room for each layer's winners; empty when they are not kept.
+    /// Room for each layer's winners; empty if they are not kept.
     winners: Vec<&'a mut [u8]>,
 }
 
-/// The result `[T, N, Co, OH, OW]` of images `x` and packed parameters, and what backward will need.
+/// Returns the result `[T, N, Co, OH, OW]` of images `x` and packed parameters, and what the backward pass will need.
 pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>, Kept<F>) {
     let arch = instruction_set::current();
     let all = stack.blocks * stack.images;
@@ -43,7 +43,7 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
     if result.is_empty() {
         return (result, kept);
     }
-    // The last layer's result is the op's, which the caller has.
+    // The last layer's result is the op's own, which candle keeps.
     let between: Vec<usize> =
         stack.layers.iter().map(|layer| layer.g.result()).take(stack.layers.len() - 1).collect();
     let winners: Vec<usize> = stack.layers.iter().map(Layer::winners).collect();
@@ -89,7 +89,7 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
     (result, kept)
 }
 
-/// Cuts the next `count` images off every buffer; `sizes` says how many elements an image has in each.
+/// Cuts the next `count` images off every buffer; `sizes` are the elements of an image in each.
 fn cut<'a, T>(left: &mut [&'a mut [T]], sizes: &[usize], count: usize) -> Vec<&'a mut [T]> {
     left.iter_mut()
         .zip(sizes)

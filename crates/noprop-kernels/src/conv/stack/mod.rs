@@ -1,8 +1,8 @@
 //! Several fused layers as one candle op.
 //!
-//! Images travel through all layers a few at a time, so what passes between two layers is still in the cache when the
-//! next one reads it, stays channels last, and never becomes a tensor: candle would allocate, zero and add to a second
-//! tensor of that size for every gradient.
+//! Images pass through all layers a few at a time, so the values between two layers are still in the cache when the next
+//! layer reads them, stay channels last, and never become a tensor: candle would allocate, zero and add to a second tensor
+//! of that size for every gradient.
 
 mod backward;
 mod forward;
@@ -11,15 +11,16 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
 
+use super::direct;
 use super::geometry::{Algorithm, Geometry};
+use super::layer::{Conv3x3, OP, Pool, Sizes};
 use super::layout::Source;
-use super::{Conv3x3, Pool, Sizes, direct};
 use crate::cpu::scratch::{Pooled, Scratch};
 use crate::cpu::simd::Float;
 use crate::cpu::storage::{contiguous, is_f32, with_elements};
 use crate::dropout::Dropout;
 
-/// Applies `layers`, whose sizes are `sizes`, one after another. The parameters are `w` and `b` of each in turn.
+/// Applies `layers`, whose sizes are `sizes`, one after another. The parameters are `w` and `b` of each layer in turn.
 pub(super) fn apply(
     layers: &[Conv3x3],
     sizes: &[Sizes],
@@ -64,7 +65,7 @@ fn pack(sizes: &[Sizes], parameters: &[(&Tensor, &Tensor)]) -> Result<Tensor> {
     Tensor::cat(&flat, 1)?.contiguous()
 }
 
-/// Whether forward must leave anything for backward.
+/// The intermediate values that the forward pass leaves for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keep {
     Nothing,
@@ -74,7 +75,7 @@ enum Keep {
 struct Layer {
     g: Geometry,
     dropout: Option<Dropout>,
-    /// Where its weights start among a block's parameters; the biases follow them.
+    /// The offset of its weights among a block's parameters; the biases follow them.
     at: usize,
     starts: Starts,
 }
@@ -89,7 +90,7 @@ struct Starts {
 
 impl Layer {
     fn new(layer: &Conv3x3, sizes: &Sizes, at: usize) -> Self {
-        let g = Geometry::new(sizes, layer.padding, layer.pool);
+        let g = Geometry::new(layer, sizes);
         let starts = match g.algorithm {
             Algorithm::Direct => Starts {
                 windows: direct::window_starts(g.raw_height, g.raw_width, g.in_width, g.in_stride),
@@ -117,12 +118,12 @@ impl Layer {
         bias
     }
 
-    /// Dropout's factor for what it kept.
+    /// Dropout's factor for the values that it keeps.
     fn scale<F: Float>(&self) -> F {
         F::constant(self.dropout.as_ref().map_or(1.0, Dropout::scale))
     }
 
-    /// Bytes an image for the winners.
+    /// The bytes that an image's winners take.
     fn winners(&self) -> usize {
         match self.g.pool {
             Pool::None => 0,
@@ -130,14 +131,14 @@ impl Layer {
         }
     }
 
-    /// Elements of a group's sum: the bias's gradient, then the weights' as the kernels gather it.
+    /// The elements of a group's sum: the bias's gradient, then the weights' gradient as the kernels gather it.
     fn sum(&self) -> usize {
         self.g.c_out_whole + self.g.prepared()
     }
 }
 
-/// What forward leaves for backward, a list a layer: results between layers (`[T·N][positions][Co in whole vectors]`)
-/// and winners, as many.
+/// The values that the forward pass leaves for the backward pass, one entry for each layer: results between layers
+/// (`[T·N][positions][Co in whole vectors]`), and winners, one for each result.
 struct Kept<F: Pooled> {
     results: Vec<Scratch<F>>,
     winners: Vec<Scratch<u8>>,
@@ -152,7 +153,7 @@ impl<F: Pooled> Kept<F> {
 /// The layers as one op.
 struct Stack {
     layers: Vec<Layer>,
-    /// Parameters of a block.
+    /// The number of parameters of a block.
     parameters: usize,
     x_blocks: usize,
     blocks: usize,
@@ -164,7 +165,7 @@ struct Stack {
     kept_f64: Mutex<Kept<f64>>,
 }
 
-/// Whether the gradient of the images is wanted: not when they are data.
+/// `Yes` if the gradient of the images is wanted: not when they are data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     No,
@@ -172,13 +173,13 @@ enum Wanted {
 }
 
 impl Stack {
-    /// Elements of an image as the tensor holds it.
+    /// The elements of an image in the tensor.
     fn image(&self) -> usize {
         let g = &self.layers[0].g;
         g.c_in * g.height * g.width
     }
 
-    /// Elements of a result as the tensor holds it.
+    /// The elements of a result in the tensor.
     fn result(&self) -> usize {
         self.shape.iter().product()
     }
@@ -231,7 +232,7 @@ impl Stack {
 
 impl CustomOp2 for Stack {
     fn name(&self) -> &'static str {
-        super::OP
+        OP
     }
 
     fn cpu_fwd(

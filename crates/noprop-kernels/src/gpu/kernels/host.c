@@ -1,4 +1,4 @@
-// A GPU as far as the kernels need one: groups one after another, the threads of a group at once.
+// As much of a GPU as the kernels need: groups run one after another, the threads of a group at once.
 
 #define HOST
 #include <math.h>
@@ -13,7 +13,7 @@ static pthread_cond_t opened = PTHREAD_COND_INITIALIZER;
 static int expected, waiting;
 static unsigned rounds;
 
-// Nobody goes on before everybody is here.
+// Every thread waits until all have arrived.
 static void barrier(void) {
     pthread_mutex_lock(&gate);
     unsigned now = rounds;

@@ -1,4 +1,4 @@
-// What every kernel starts from. The kernels are CUDA that is C as well: with another prelude a C compiler makes host code of
+// The beginning of every kernel. The kernels are CUDA that is C as well: with another prelude a C compiler makes host code of
 // them, which the tests run on machines without a GPU.
 
 typedef unsigned char u8;
@@ -7,23 +7,31 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long i64;
 
-// Random streams in one launch; more blocks take more launches.
+// The most random streams in one launch; more blocks take more launches.
 #define STREAMS 64
 
-// All arguments of any kernel: tensors, sizes, factors, and one random stream a block.
-typedef struct {
-    void *p[8];
-    i64 n[13];
-    double f[8];
-    u64 key[STREAMS];
-} Args;
+// The types of arguments, as in arguments.rs. A kernel takes one struct of them.
+typedef const float *Read;
+typedef float *Write;
+typedef const u32 *ReadU32;
+typedef const u8 *ReadU8;
+typedef u8 *WriteU8;
+typedef void *WriteAny;
+typedef i64 Size;
+typedef i64 Flag;
+typedef double Factor;
+typedef u64 Key;
+typedef u64 Keys[STREAMS];
 
 #ifdef HOST
-#define KERNEL(name) void name(const Args a)
+#define KERNEL(name, Arguments) \
+    static void name##_with(const Arguments a); \
+    void name(const void *arguments) { name##_with(*(const Arguments *)arguments); } \
+    static void name##_with(const Arguments a)
 #define DEVICE static inline
 #define SHARED static
 #else
-#define KERNEL(name) extern "C" __global__ void name(const Args a)
+#define KERNEL(name, Arguments) extern "C" __global__ void name(const Arguments a)
 #define DEVICE static __device__ __forceinline__
 #define SHARED __shared__
 #define barrier() __syncthreads()
@@ -31,10 +39,10 @@ typedef struct {
 #define group() ((i64)blockIdx.x)
 #endif
 
-// Threads of a group.
+// The threads of a group.
 #define THREADS 256
 
-// The element that this thread works on, where there is a thread an element.
+// The element that belongs to this thread, in a launch with one thread for each element.
 #define ELEMENT (group() * THREADS + thread())
 
 // The sum of `value` over the threads of a group, in an order that never changes.
@@ -46,7 +54,7 @@ DEVICE float sum_of_group(float value, float *shared) {
     }
     barrier();
     float sum = shared[0];
-    // Nobody may write again before everybody has read.
+    // All threads must have read before any may write again.
     barrier();
     return sum;
 }

@@ -1,4 +1,4 @@
-// Random numbers: the draws of the crate's `random` module, position by position.
+// Random numbers: the draws of the crate's module `random`, position by position.
 
 typedef struct { u32 w[4]; } Words;
 
@@ -35,53 +35,76 @@ DEVICE void normals(Words w, float *out) {
     }
 }
 
-// Standard normal draws. p: out [T, count]. n: T, count. A thread makes four.
-KERNEL(normal) {
-    float *out = (float *)a.p[0];
-    i64 blocks = a.n[0], count = a.n[1];
-    i64 fours = (count + 3) / 4;
-    if (ELEMENT >= blocks * fours) return;
+// Draws of several streams.
+typedef struct {
+    Write out; // [T, count]
+    Size blocks, count;
+    Keys keys;
+} Draws;
+
+// Standard normal draws. Each thread makes four.
+typedef struct {
+    Draws draws;
+} Normal;
+
+KERNEL(normal, Normal) {
+    i64 count = a.draws.count, fours = (count + 3) / 4;
+    if (ELEMENT >= a.draws.blocks * fours) return;
     i64 block = ELEMENT / fours, four = ELEMENT % fours;
+    float *out = a.draws.out + block * count + four * 4;
     float draws[4];
-    normals(philox((u32)four, (u32)(four >> 32), 0, KIND_NORMAL, a.key[block]), draws);
-    for (int i = 0; i < 4 && four * 4 + i < count; i++) out[block * count + four * 4 + i] = draws[i];
+    normals(philox((u32)four, (u32)(four >> 32), 0, KIND_NORMAL, a.draws.keys[block]), draws);
+    for (int i = 0; i < 4 && four * 4 + i < count; i++) out[i] = draws[i];
 }
 
-// Standard normal draws, a stream's draws for a row of that name. p: out [R, width], rows [R] u32. n: R, width.
-KERNEL(normal_rows) {
-    float *out = (float *)a.p[0];
-    const u32 *rows = (const u32 *)a.p[1];
-    i64 width = a.n[1];
-    i64 fours = (width + 3) / 4;
-    if (ELEMENT >= a.n[0] * fours) return;
-    i64 row = ELEMENT / fours, four = ELEMENT % fours;
-    float draws[4];
-    normals(philox((u32)four, (u32)(four >> 32), rows[row], KIND_NORMAL_ROW, a.key[0]), draws);
-    for (int i = 0; i < 4 && four * 4 + i < width; i++) out[row * width + four * 4 + i] = draws[i];
-}
+// Uniform draws in [0, 1). Each thread makes four.
+typedef struct {
+    Draws draws;
+} Uniform;
 
-// Uniform draws in [0, 1). p: out [T, count]. n: T, count. A thread makes four.
-KERNEL(uniform) {
-    float *out = (float *)a.p[0];
-    i64 blocks = a.n[0], count = a.n[1];
-    i64 fours = (count + 3) / 4;
-    if (ELEMENT >= blocks * fours) return;
+KERNEL(uniform, Uniform) {
+    i64 count = a.draws.count, fours = (count + 3) / 4;
+    if (ELEMENT >= a.draws.blocks * fours) return;
     i64 block = ELEMENT / fours, four = ELEMENT % fours;
-    Words w = philox((u32)four, (u32)(four >> 32), 0, KIND_UNIFORM, a.key[block]);
+    float *out = a.draws.out + block * count + four * 4;
+    Words w = philox((u32)four, (u32)(four >> 32), 0, KIND_UNIFORM, a.draws.keys[block]);
     for (int i = 0; i < 4 && four * 4 + i < count; i++)
-        out[block * count + four * 4 + i] = (float)(w.w[i] >> 8) * (1.0f / 16777216.0f);
+        out[i] = (float)(w.w[i] >> 8) * (1.0f / 16777216.0f);
 }
 
-// A grid of `count` equal steps of [0, 1), shifted by one uniform draw, what leaves it at 1 coming in at 0. p: out [count]. n: count.
-KERNEL(spread) {
-    i64 count = a.n[0];
-    if (ELEMENT >= count) return;
-    float shift = (float)(philox(0, 0, 0, KIND_UNIFORM, a.key[0]).w[0] >> 8) * (1.0f / 16777216.0f);
-    float place = (float)ELEMENT / (float)count + shift;
-    ((float *)a.p[0])[ELEMENT] = place - (float)(int)place;
+// Standard normal draws of one stream, for rows by their names. Each thread makes four.
+typedef struct {
+    Write out;     // [R, width]
+    ReadU32 names; // [R]
+    Size rows, width;
+    Key key;
+} NormalRows;
+
+KERNEL(normal_rows, NormalRows) {
+    i64 width = a.width, fours = (width + 3) / 4;
+    if (ELEMENT >= a.rows * fours) return;
+    i64 row = ELEMENT / fours, four = ELEMENT % fours;
+    float *out = a.out + row * width + four * 4;
+    float draws[4];
+    normals(philox((u32)four, (u32)(four >> 32), a.names[row], KIND_NORMAL_ROW, a.key), draws);
+    for (int i = 0; i < 4 && four * 4 + i < width; i++) out[i] = draws[i];
 }
 
-// Whether dropout keeps element `element` of image number `image`: the order of draws is the host's.
+// A grid of `count` equal steps of [0, 1), shifted by one uniform draw; values that leave it at 1 come in again at 0.
+typedef struct {
+    Write out; // [count]
+    Size count;
+    Key key;
+} Spread;
+
+KERNEL(spread, Spread) {
+    if (ELEMENT >= a.count) return;
+    float shift = (float)(philox(0, 0, 0, KIND_UNIFORM, a.key).w[0] >> 8) * (1.0f / 16777216.0f);
+    float place = (float)ELEMENT / (float)a.count + shift;
+    a.out[ELEMENT] = place - (float)(int)place;
+}
+
+// Returns 1 if dropout keeps element `element` of image number `image`. The order of draws is the host's.
 DEVICE int kept(u64 key, u64 image, i64 element, u32 threshold) {
     u32 counter = (u32)(16 * (element / 128) + element % 16);
     u32 draw = (u32)((element % 128) / 16);
