@@ -1,38 +1,6 @@
-//! The hot path of noprop: differentiable candle ops for training image denoisers, fused where that pays, each with a
-//! plain candle reference beside it.
-//!
-//! # Purpose
-//! One training step of a block is three convolutions, a few dense layers and an optimizer update. candle's own ops
-//! make that seven times slower than PyTorch on the same CPU, and its pooling gradient is wrong. The ops here are whole
-//! layers ([`Conv3x3`], [`Linear`], [`BatchNorm`]), losses ([`denoise_loss`], [`cross_entropy`]), seeded random
-//! numbers ([`random`]) and optimizers ([`optim`]).
-//!
-//! # One design decision: a leading block dimension
-//! Every op takes `T` blocks at once: images `[Tx, N, C, H, W]`, weights `[T, …]`. NoProp trains many small networks of
-//! one shape that do not talk to each other; with the dimension in the op a GPU sees one large launch instead of `T`
-//! small ones, an input that all blocks share is read once (`Tx = 1`), and the CPU may still take them one at a time.
-//!
-//! # For programs
-//! Call [`memory::keep_freed`] and [`threads::configure`] first thing in `main`, and use [`conv3x3_stack`] where several
-//! convolutions follow each other: together they halve the time of a training step. Results depend neither on the number
-//! of threads nor on how blocks are grouped into calls.
-//!
-//! ```
-//! use candle_core::{DType, Device, Tensor, Var};
-//! use noprop_kernels::{Backend, Linear, denoise_loss};
-//!
-//! let x = Tensor::ones((1, 4, 3), DType::F32, &Device::Cpu)?;
-//! let w = Var::zeros((2, 5, 3), DType::F32, &Device::Cpu)?;
-//! let b = Var::zeros((2, 5), DType::F32, &Device::Cpu)?;
-//! let logits = Linear::default().forward(&x, &w, &b)?;
-//! let one_hot = Tensor::eye(5, DType::F32, &Device::Cpu)?;
-//! let labels = Tensor::new(&[0_u32, 1, 2, 3], &Device::Cpu)?;
-//! let losses = denoise_loss(&logits, &one_hot, &labels, Backend::Auto)?; // one a block
-//! assert_eq!(losses.dims(), [2]);
-//! let gradients = losses.sum_all()?.backward()?;
-//! assert!(gradients.get(&w).is_some());
-//! # Ok::<(), candle_core::Error>(())
-//! ```
+//! The crate doc is the README.
+
+#![doc = include_str!("../README.md")]
 
 mod activation;
 mod backend;
@@ -47,6 +15,8 @@ mod gpu;
 mod linear;
 mod loss;
 pub mod memory;
+#[cfg(feature = "nn")]
+pub mod nn;
 pub mod optim;
 mod pool;
 pub mod random;

@@ -213,6 +213,16 @@ impl Adam {
         self.update(grads.iter().map(Some), lr)
     }
 
+    /// One step at learning rate `lr` with the gradients of a backward pass. A variable without gradient stays as it is.
+    ///
+    /// # Errors
+    /// As [`Adam::step_with`].
+    #[cfg(feature = "nn")]
+    pub(crate) fn step_present(&mut self, grads: &GradStore, lr: f64) -> Result<(), OptimError> {
+        let grads: Vec<_> = self.slots.iter().map(|slot| grads.get(&slot.var).cloned()).collect();
+        self.update(grads.iter().map(Option::as_ref), lr)
+    }
+
     /// One step with a gradient, or none, for each variable.
     fn update<'a>(
         &mut self,

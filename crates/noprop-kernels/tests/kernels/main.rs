@@ -6,6 +6,8 @@ mod agreement;
 mod candle_faults;
 mod gradients;
 mod independence;
+#[cfg(feature = "nn")]
+mod nn;
 mod optimizers;
 mod refusals;
 mod support;

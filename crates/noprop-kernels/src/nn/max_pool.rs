@@ -1,0 +1,133 @@
+//! Maximum pooling with the right gradient.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, ToUsize2};
+use rayon::prelude::*;
+
+use crate::cpu::simd::Float;
+use crate::cpu::storage::{Stored, contiguous, is_f32, with_elements};
+use crate::error::KernelError;
+use crate::pool::max_pool;
+use crate::threads::grain;
+
+const OP: &str = "max_pool2d";
+
+/// The maximum of each window of images `[N, C, H, W]`, as `Tensor::max_pool2d`. `size` is the height and width of a window, and
+/// windows lie side by side; rows and columns that are left over are ignored. Not-a-number is passed on.
+///
+/// The gradient goes to the place of the maximum, among equal values to the first in reading order. The gradient of candle's own
+/// op is wrong: for 2×2 windows it is a quarter of the right one, and with odd sizes some maxima get none.
+///
+/// # Errors
+/// [`KernelError::Shape`] unless `x` has four dimensions and at least one window.
+pub fn max_pool2d(x: &Tensor, size: impl ToUsize2) -> Result<Tensor> {
+    let (rows, columns) = size.to_usize2();
+    let [images, channels, height, width] = match *x.dims() {
+        [n, c, h, w] if rows > 0 && columns > 0 && h >= rows && w >= columns => [n, c, h, w],
+        _ => {
+            let expected = format!("[N, C, H, W] with windows of {rows}×{columns}");
+            let got = x.shape().clone();
+            return Err(KernelError::Shape { op: OP, argument: "x", expected, got }.into());
+        }
+    };
+    let planes = x.reshape((images * channels, height, width))?;
+    let y = match (x.device(), x.dtype()) {
+        (Device::Cpu, DType::F32 | DType::F64) => {
+            planes.contiguous()?.apply_op1(MaxPool { height, width, rows, columns })?
+        }
+        _ => max_pool(&planes, (rows, columns))?,
+    };
+    y.reshape((images, channels, height / rows, width / columns))
+}
+
+/// The op on planes, `[P, H, W]`.
+struct MaxPool {
+    height: usize,
+    width: usize,
+    /// The sides of a window.
+    rows: usize,
+    columns: usize,
+}
+
+impl MaxPool {
+    /// The number of windows of a plane.
+    fn windows(&self) -> usize {
+        (self.height / self.rows) * (self.width / self.columns)
+    }
+
+    /// The place in `plane` of the maximum of window `index`.
+    #[inline(always)]
+    fn winner<F: Float>(&self, plane: &[F], index: usize) -> usize {
+        let across = self.width / self.columns;
+        let start = index / across * self.rows * self.width + index % across * self.columns;
+        let mut best = start;
+        for row in 0..self.rows {
+            let first = start + row * self.width;
+            for (place, v) in plane[first..][..self.columns].iter().enumerate() {
+                #[expect(clippy::eq_op, reason = "only a not-a-number is unequal to itself")]
+                if *v > plane[best] || *v != *v {
+                    best = first + place;
+                }
+            }
+        }
+        best
+    }
+
+    fn forward<F: Float>(&self, x: &[F]) -> Vec<F> {
+        let (plane, windows) = (self.height * self.width, self.windows());
+        let mut y = vec![F::default(); x.len() / plane * windows];
+        y.par_chunks_exact_mut(windows)
+            .zip(x.par_chunks_exact(plane))
+            .with_min_len(grain())
+            .for_each(|(y, x)| {
+                for (index, y) in y.iter_mut().enumerate() {
+                    *y = x[self.winner(x, index)];
+                }
+            });
+        y
+    }
+
+    fn backward<F: Float>(&self, x: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let gradient = gradient.contiguous()?;
+        let dx = with_elements::<F, _>(x, |x| {
+            with_elements::<F, _>(&gradient, |gradient| {
+                let mut dx = vec![F::default(); x.len()];
+                let plane = self.height * self.width;
+                dx.par_chunks_exact_mut(plane)
+                    .zip(x.par_chunks_exact(plane))
+                    .zip(gradient.par_chunks_exact(self.windows()))
+                    .with_min_len(grain())
+                    .for_each(|((dx, x), gradient)| {
+                        for (index, gradient) in gradient.iter().enumerate() {
+                            dx[self.winner(x, index)] = *gradient;
+                        }
+                    });
+                Ok(dx)
+            })
+        })?;
+        Tensor::from_vec(dx, x.shape(), &Device::Cpu).map(Some)
+    }
+}
+
+impl CustomOp1 for MaxPool {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = if is_f32(x) {
+            f32::storage(self.forward(contiguous(x, layout)?))
+        } else {
+            f64::storage(self.forward(contiguous(x, layout)?))
+        };
+        let planes = layout.dims()[0];
+        Ok((y, Shape::from((planes, self.height / self.rows, self.width / self.columns))))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        if x.dtype() == DType::F32 {
+            self.backward::<f32>(x, gradient)
+        } else {
+            self.backward::<f64>(x, gradient)
+        }
+    }
+}
