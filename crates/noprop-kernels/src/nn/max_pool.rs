@@ -54,22 +54,14 @@ impl MaxPool {
         (self.height / self.rows) * (self.width / self.columns)
     }
 
-    /// The place in `plane` of the maximum of window `index`.
+    /// Calls `f` with the number of each window of `plane` and the place of its maximum.
     #[inline(always)]
-    fn winner<F: Float>(&self, plane: &[F], index: usize) -> usize {
-        let across = self.width / self.columns;
-        let start = index / across * self.rows * self.width + index % across * self.columns;
-        let mut best = start;
-        for row in 0..self.rows {
-            let first = start + row * self.width;
-            for (place, v) in plane[first..][..self.columns].iter().enumerate() {
-                #[expect(clippy::eq_op, reason = "only a not-a-number is unequal to itself")]
-                if *v > plane[best] || *v != *v {
-                    best = first + place;
-                }
-            }
+    fn winners<F: Float>(&self, plane: &[F], f: impl FnMut(usize, usize)) {
+        // The usual window as a constant, for which the loops are unrolled.
+        match (self.rows, self.columns) {
+            (2, 2) => winners(plane, self.width, (2, 2), f),
+            window => winners(plane, self.width, window, f),
         }
-        best
     }
 
     fn forward<F: Float>(&self, x: &[F]) -> Vec<F> {
@@ -78,11 +70,7 @@ impl MaxPool {
         y.par_chunks_exact_mut(windows)
             .zip(x.par_chunks_exact(plane))
             .with_min_len(grain())
-            .for_each(|(y, x)| {
-                for (index, y) in y.iter_mut().enumerate() {
-                    *y = x[self.winner(x, index)];
-                }
-            });
+            .for_each(|(y, x)| self.winners(x, |window, place| y[window] = x[place]));
         y
     }
 
@@ -97,14 +85,39 @@ impl MaxPool {
                     .zip(gradient.par_chunks_exact(self.windows()))
                     .with_min_len(grain())
                     .for_each(|((dx, x), gradient)| {
-                        for (index, gradient) in gradient.iter().enumerate() {
-                            dx[self.winner(x, index)] = *gradient;
-                        }
+                        self.winners(x, |window, place| dx[place] = gradient[window]);
                     });
                 Ok(dx)
             })
         })?;
         Tensor::from_vec(dx, x.shape(), &Device::Cpu).map(Some)
+    }
+}
+
+/// See [`MaxPool::winners`]; `plane` has rows of `width`.
+#[inline(always)]
+fn winners<F: Float>(
+    plane: &[F],
+    width: usize,
+    (rows, columns): (usize, usize),
+    mut f: impl FnMut(usize, usize),
+) {
+    let across = width / columns;
+    for (band, lines) in plane.chunks_exact(rows * width).enumerate() {
+        for window in 0..across {
+            let mut best = window * columns;
+            let mut top = lines[best];
+            for row in 0..rows {
+                let first = row * width + window * columns;
+                for (place, v) in lines[first..][..columns].iter().enumerate() {
+                    #[expect(clippy::eq_op, reason = "only a not-a-number is unequal to itself")]
+                    if *v > top || *v != *v {
+                        (top, best) = (*v, first + place);
+                    }
+                }
+            }
+            f(band * across + window, band * rows * width + best);
+        }
     }
 }
 
