@@ -45,7 +45,7 @@ fn read(folder: &Path, parent: &[String], files: &mut BTreeMap<Vec<String>, Stri
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let module = [parent, &[name.clone()]].concat();
+        let module = [parent, std::slice::from_ref(&name)].concat();
         if path.is_dir() {
             read(&path, &module, files);
         } else if path.extension().is_some_and(|ending| ending == "rs") {
