@@ -6,8 +6,9 @@ use plotters::style::{Color, RGBColor};
 
 use crate::PlotError;
 use crate::axis::Axis;
+use crate::canvas::Canvas;
 use crate::class_label::{SERIES, labels};
-use crate::figure::{Canvas, Figure};
+use crate::figure::Figure;
 use crate::font::{Anchor, INDENT, LABEL, TICK, TITLE};
 use crate::style::{self, Mark};
 

@@ -4,7 +4,8 @@ use plotters::prelude::DrawingBackend;
 
 use crate::PlotError;
 use crate::axis::{Axis, Unit};
-use crate::figure::{Canvas, Figure};
+use crate::canvas::Canvas;
+use crate::figure::Figure;
 use crate::series::{self, Series};
 
 /// Accuracy against the number of steps, one line per solver. The axis of steps is logarithmic, because from 2 to 4 they double as

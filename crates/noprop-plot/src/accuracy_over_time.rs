@@ -4,7 +4,8 @@ use plotters::prelude::DrawingBackend;
 
 use crate::PlotError;
 use crate::axis::Axis;
-use crate::figure::{Canvas, Figure};
+use crate::canvas::Canvas;
+use crate::figure::Figure;
 use crate::series::{self, Series};
 
 /// Accuracy over cumulative training time, one line per method.

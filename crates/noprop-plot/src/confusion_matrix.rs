@@ -7,8 +7,9 @@ use plotters::element::Rectangle;
 use plotters::prelude::DrawingBackend;
 use plotters::style::{Color, RGBColor};
 
+use crate::canvas::Canvas;
 use crate::class_label::{self, labels};
-use crate::figure::{Canvas, Figure};
+use crate::figure::Figure;
 use crate::font::{Anchor, Face, LABEL, TICK, head, head_width};
 use crate::{PlotError, style};
 

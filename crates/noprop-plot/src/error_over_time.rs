@@ -4,7 +4,8 @@ use plotters::prelude::DrawingBackend;
 
 use crate::PlotError;
 use crate::axis::{Axis, Unit};
-use crate::figure::{Canvas, Figure};
+use crate::canvas::Canvas;
+use crate::figure::Figure;
 use crate::series::{self, Series};
 
 /// Shares of wrong answers over training time, one line per training. The axis is logarithmic, because 98 % has twice the errors of

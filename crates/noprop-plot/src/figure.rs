@@ -5,15 +5,12 @@ use std::path::{Path, PathBuf};
 
 use noprop_files::write_atomically;
 use plotters::backend::{BitMapBackend, SVGBackend};
-use plotters::coord::Shift;
-use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
+use plotters::drawing::IntoDrawingArea;
 use plotters::prelude::DrawingBackend;
 
+use crate::canvas::Canvas;
 use crate::picture::Placed;
 use crate::{PlotError, font};
-
-/// The surface on which a figure is drawn.
-pub type Canvas<B> = DrawingArea<B, Shift>;
 
 /// Something that can be drawn.
 pub trait Figure {
@@ -30,12 +27,6 @@ pub trait Figure {
     /// # Errors
     /// [`PlotError::Empty`] if there is nothing to draw.
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError>;
-}
-
-impl<E: std::error::Error + Send + Sync> From<DrawingAreaErrorKind<E>> for PlotError {
-    fn from(error: DrawingAreaErrorKind<E>) -> Self {
-        Self::Draw(error.to_string())
-    }
 }
 
 /// Writes `stem`.png and `stem`.svg, each whole or not at all, and returns their paths.

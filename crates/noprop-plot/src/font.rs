@@ -9,7 +9,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, FontTransform, IntoFont, RGBColor, register_font};
 
 use crate::PlotError;
-use crate::figure::Canvas;
+use crate::canvas::Canvas;
 use crate::style;
 
 const FAMILY: &str = "sans-serif";

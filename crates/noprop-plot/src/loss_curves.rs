@@ -3,7 +3,8 @@
 use plotters::prelude::DrawingBackend;
 
 use crate::axis::{Axis, Unit};
-use crate::figure::{Canvas, Figure};
+use crate::canvas::Canvas;
+use crate::figure::Figure;
 use crate::font::head;
 use crate::panel::{Line, Panel};
 use crate::series::{self, Series};

@@ -6,7 +6,7 @@ use plotters::style::{Color, RGBColor};
 
 use crate::PlotError;
 use crate::axis::Axis;
-use crate::figure::Canvas;
+use crate::canvas::Canvas;
 use crate::font::{Anchor, INDENT, LABEL, TICK};
 use crate::style::{self, Mark};
 

@@ -3,8 +3,9 @@
 use plotters::element::Rectangle;
 use plotters::prelude::DrawingBackend;
 
+use crate::canvas::Canvas;
 use crate::class_label::{self, labels};
-use crate::figure::{Canvas, Figure};
+use crate::figure::Figure;
 use crate::font::{Anchor, INDENT, LABEL, head, head_width};
 use crate::picture::Placed;
 use crate::{Picture, PlotError, style};

@@ -5,8 +5,9 @@ use plotters::prelude::DrawingBackend;
 use plotters::style::Color;
 
 use crate::PlotError;
+use crate::canvas::Canvas;
 use crate::class_label::{SERIES, labels};
-use crate::figure::{Canvas, Figure};
+use crate::figure::Figure;
 use crate::font::{Anchor, Face, TICK, head};
 use crate::style;
 

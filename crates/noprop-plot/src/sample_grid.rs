@@ -4,8 +4,9 @@ use plotters::element::Rectangle;
 use plotters::prelude::DrawingBackend;
 use plotters::style::Color;
 
+use crate::canvas::Canvas;
 use crate::class_label::{self, labels};
-use crate::figure::{Canvas, Figure};
+use crate::figure::Figure;
 use crate::font::{Anchor, LABEL, head, head_width};
 use crate::picture::Placed;
 use crate::{Picture, PlotError, style};

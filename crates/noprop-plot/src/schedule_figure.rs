@@ -4,7 +4,8 @@ use plotters::prelude::DrawingBackend;
 
 use crate::PlotError;
 use crate::axis::{Axis, Unit};
-use crate::figure::{Canvas, Figure};
+use crate::canvas::Canvas;
+use crate::figure::Figure;
 use crate::font::{Anchor, Face, INDENT, head};
 use crate::panel::{Line, Panel};
 use crate::style::{self, Mark};

@@ -4,8 +4,8 @@ use plotters::prelude::DrawingBackend;
 
 use crate::PlotError;
 use crate::axis::Axis;
+use crate::canvas::Canvas;
 use crate::class_label::{SERIES, labels};
-use crate::figure::Canvas;
 use crate::font::{TICK, head};
 use crate::panel::{Line, Panel, least_size};
 use crate::style;

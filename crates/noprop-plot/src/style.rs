@@ -5,7 +5,7 @@ use plotters::prelude::DrawingBackend;
 use plotters::style::{Color, RGBColor};
 
 use crate::PlotError;
-use crate::figure::Canvas;
+use crate::canvas::Canvas;
 
 pub(crate) const INK: RGBColor = RGBColor(30, 30, 30);
 pub(crate) const FAINT: RGBColor = RGBColor(110, 110, 110);
