@@ -1,6 +1,6 @@
 //! Hints that name commands and flags. The errors of the libraries name neither: they serve other programs too.
 
-use noprop_data::{DataError, Remedy};
+use noprop_data::Remedy;
 use noprop_experiment::Error;
 use noprop_experiment::shell::quoted;
 use noprop_fetch::command::advice;
@@ -27,7 +27,10 @@ pub fn with_hint(error: &anyhow::Error, said: String) -> String {
         );
     }
     let fetching = || error.downcast_ref().and_then(advice).map(str::to_owned);
-    match root.and_then(hint).or_else(fetching) {
+    if let Some(remedy) = root.and_then(of_data).or_else(fetching) {
+        return format!("{said}; {remedy}");
+    }
+    match root.and_then(hint) {
         Some(hint) => format!("{said}: {hint}"),
         None => said,
     }
@@ -51,7 +54,6 @@ fn hint(error: &Error) -> Option<String> {
         Error::InTheWay { .. } => "move it away, or choose another --out".into(),
         Error::SameName { .. } => "give each an --out of its own".into(),
         Error::TooLarge { .. } => LESS_MEMORY.into(),
-        Error::Data(error) => return of_data(error),
         Error::Train(error) => return of_training(error),
         _ => return None,
     })
@@ -60,7 +62,6 @@ fn hint(error: &Error) -> Option<String> {
 /// What to do about an error of the trainer.
 fn of_training(error: &TrainError) -> Option<String> {
     Some(match error {
-        TrainError::Data(error) => return of_data(error),
         TrainError::Diverged { .. } => "try a lower --lr".into(),
         TrainError::RunExists { .. } => {
             "choose another --out, or --force to replace the run in it".into()
@@ -80,7 +81,8 @@ fn of_training(error: &TrainError) -> Option<String> {
 }
 
 /// What to do about an error of data.
-fn of_data(error: &DataError) -> Option<String> {
+fn of_data(error: &Error) -> Option<String> {
+    let (Error::Data(error) | Error::Train(TrainError::Data(error))) = error else { return None };
     let hint = match error.remedy()? {
         Remedy::Fetch(name) => return Some(format!("`noprop fetch {name}` gets it")),
         Remedy::Scale => "use --image-size to scale the pictures to one size",

@@ -469,7 +469,7 @@ fn packages_are_ready_for_a_registry() {
             let there = package.lines().any(|line| line.starts_with(key));
             assert!(there, "{name} has no {key} in its Cargo.toml");
         }
-        for file in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        for file in ["LICENSE-MIT", "LICENSE-APACHE", "README.md"] {
             assert!(folder.join(file).is_file(), "{name} has no {file}");
         }
     }

@@ -24,6 +24,7 @@ const WITHOUT_CIRCLES: [&str; 11] = [
 /// Files that import each other can only be understood, tested and moved together.
 #[test]
 fn no_file_imports_itself_through_others() {
+    let mut found = 0;
     for name in WITHOUT_CIRCLES {
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut files = BTreeMap::new();
@@ -37,8 +38,9 @@ fn no_file_imports_itself_through_others() {
             }
             assert!(!seen.contains(start), "{name}: {} is in a circle: {seen:?}", start.join("::"));
         }
-        assert!(imports.values().map(BTreeSet::len).sum::<usize>() > files.len(), "{name}");
+        found += imports.values().map(BTreeSet::len).sum::<usize>();
     }
+    assert!(found > 200, "imports are not recognised: only {found}");
 }
 
 /// The text of every file below `folder`, whose modules lie in `parent`, by the path of its module.
