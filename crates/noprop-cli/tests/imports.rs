@@ -69,11 +69,14 @@ fn imported<'a>(
     files: &'a BTreeMap<Vec<String>, String>,
 ) -> BTreeSet<&'a [String]> {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let code = &code.lines().filter(is_code).collect::<Vec<_>>().join("\n");
     let beside = &file[..file.len() - 1];
     let named = [("crate::", &[][..]), ("super::", beside), ("self::", file)];
     let paths = named.into_iter().flat_map(|(root, parent)| {
         code.split(root).skip(1).map(move |rest| {
-            let is_path = |c: char| c.is_ascii_lowercase() || "_:".contains(c);
+            let is_path =
+                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c);
             let end = rest.find(|c| !is_path(c)).unwrap_or(rest.len());
             let inner = rest[..end].split("::").filter(|name| !name.is_empty()).map(String::from);
             parent.iter().cloned().chain(inner).collect::<Vec<String>>()
