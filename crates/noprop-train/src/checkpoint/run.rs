@@ -33,7 +33,7 @@ const MAX_PROGRESS_BYTES: u64 = 16 << 20;
 /// The parameters that no unit trains, such as a frozen encoder.
 const UNTRAINED: &str = "untrained";
 
-/// The arguments of [`fit`] beside the trainer.
+/// The arguments of [`crate::fit()`] beside the trainer.
 pub struct Fitting<'a> {
     /// The run directory, which keeps everything.
     pub run: &'a RunDirectory,

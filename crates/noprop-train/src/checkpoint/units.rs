@@ -22,7 +22,7 @@ use crate::step::Model;
 use crate::unit_state::UnitState;
 use crate::{Existing, Hardware, RunDirectory, TrainError, Unit, write_weights};
 
-/// The arguments of [`fit_units`] beside the trainer.
+/// The arguments of [`crate::fit_units`] beside the trainer.
 pub struct UnitFitting<'a> {
     /// The run directory, which keeps everything.
     pub run: &'a RunDirectory,
@@ -30,7 +30,7 @@ pub struct UnitFitting<'a> {
     pub config: &'a str,
     /// The treatment of units that are there: they are resumed, or replaced.
     pub existing: Existing,
-    /// As in [`Fitting`].
+    /// As in [`crate::Fitting`].
     pub save_every: Duration,
 }
 
