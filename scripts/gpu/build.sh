@@ -17,7 +17,7 @@ for line in map(json.loads, sys.stdin):
     if line.get("executable"): print(line["target"]["name"], line["executable"])'
 }
 programs=$(built build --bins --example bench_worker)
-tests=$(built test --no-run --lib --test side_by_side)
+tests=$(built test --no-run --lib --test train)
 take() { # list, name there, name here
     cp "$(awk -v name="$2" '$1 == name { print $2 }' <<<"$1")" "$3"
 }
@@ -25,7 +25,7 @@ take "$programs" noprop "$1/noprop"
 take "$programs" bench_worker "$1/bench_worker"
 take "$programs" xtask "$1/xtask"
 take "$tests" noprop_kernels "$1/kernels"
-take "$tests" side_by_side "$1/training"
+take "$tests" train "$1/training"
 strip "$1"/*
 # For other machines: about 32 MB.
 tar -C "$1" -cJf "$1.tar.xz" .

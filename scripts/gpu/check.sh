@@ -40,7 +40,7 @@ step() { # name, command...
 }
 if wanted tests; then
     step kernels "$bin/kernels" gpu --nocapture || true
-    step training "$bin/training" --nocapture || true
+    step training "$bin/training" batched --nocapture || true
     # Without a GPU the tests are skipped, and would pass.
     if grep -q skipped "$out/kernels.txt" "$out/training.txt"; then echo "FAILED  tests were skipped: no GPU was found"; status=1; fi
 fi

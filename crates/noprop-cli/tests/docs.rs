@@ -366,6 +366,33 @@ fn false_names_are_found() {
     }
 }
 
+/// `-p CRATE --test NAME` in a page or a script names a test target that cargo has.
+#[test]
+fn test_targets_exist() {
+    let root = root();
+    let mut texts = pages();
+    for script in ["scripts/gpu/build.sh", "scripts/gpu/check.sh", ".ci/run"] {
+        texts.insert(script.into(), fs::read_to_string(root.join(script)).unwrap());
+    }
+    let target = |name: &str| {
+        crates().keys().any(|krate| {
+            let tests = root.join("crates").join(krate).join("tests");
+            tests.join(format!("{name}.rs")).is_file() || tests.join(name).join("main.rs").is_file()
+        })
+    };
+    let mut found = 0;
+    for (path, text) in texts {
+        for rest in text.split("--test ").skip(1) {
+            let name = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap();
+            if name.starts_with(|c: char| c.is_ascii_lowercase()) {
+                assert!(target(name), "{path}: no test target is called {name}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 2, "the pages name test targets in another way");
+}
+
 /// In the table of places each file lies in a crate that its row names; elsewhere a file of the same name would do.
 #[test]
 fn the_table_of_places_names_the_right_crates() {

@@ -1,6 +1,6 @@
 //! Settings that a training has no use for. Ignored in silence they would make a result that was not asked for.
 
-use noprop_method::{EncoderKind, LossWeight, MethodKind, Setting};
+use noprop_method::{EncoderKind, LossWeight, MethodKind, Setting, Time};
 use noprop_models::EmbeddingStart;
 
 use crate::error::{Error, Result};
@@ -30,6 +30,11 @@ pub(crate) fn refuse_idle(setup: &Setup, given: &Settings) -> Result<()> {
             "eta",
             given.eta.is_some() && !(weighted && method.has(Setting::Eta)),
             format!("is for {} with the loss weight snr or clipped:NUMBER", with(Setting::Eta)),
+        ),
+        (
+            "solver",
+            given.solver.is_some() && method.time == Time::Discrete,
+            format!("is for {}", MethodKind::names(|method| method.time == Time::Continuous)),
         ),
         (
             "dropout",

@@ -34,6 +34,7 @@ pub(crate) fn train(
     let steps = u64::from(state.plan.steps_per_epoch());
     let mut saved = Instant::now();
     let mut since = Instant::now();
+    let (mut traffic, mut steps_made) = (ranks.traffic(), 0);
     while let Some(turn) = state.next_turn() {
         let made = state.steps(model, &turn.units, turn.steps);
         let mut control = Control::Continue;
@@ -43,6 +44,7 @@ pub(crate) fn train(
         }
         keeper.took(&turn.units, since.elapsed().as_secs_f64());
         since = Instant::now();
+        steps_made += u64::from(turn.steps);
 
         let ended = turn.position.is_multiple_of(steps);
         let due = !ended && saved.elapsed() >= keeper.save_every();
@@ -56,6 +58,13 @@ pub(crate) fn train(
         let (epoch, step) = (number(turn.position / steps), number(turn.position % steps));
         let finished = state.next_turn().is_none();
         let stopped = |stop: bool| (stop && !finished).then_some((epoch, step));
+        if ended && !ranks.is_single() {
+            let now = ranks.traffic();
+            let sent = (now.sent - traffic.sent) / steps_made.max(1);
+            let received = (now.received - traffic.received) / steps_made.max(1);
+            tracing::debug!(rank = ranks.rank(), sent, received, "bytes exchanged a step");
+            (traffic, steps_made) = (now, 0);
+        }
         if keeper.needs_all_ranks() {
             collect(ranks, model.network, &mut state.units)?;
         }

@@ -193,6 +193,16 @@ pub enum StateError {
         /// What is wrong.
         reason: String,
     },
+    /// A trainer has made other steps than the progress that it is to continue from.
+    #[error(
+        "the trainer is not at epoch {epoch}, step {step}, from where the run continues: restore the run's state first"
+    )]
+    OtherPosition {
+        /// Epochs done.
+        epoch: u32,
+        /// Steps of the next epoch done.
+        step: u32,
+    },
     /// The state belongs to other settings.
     #[error(
         "{path} was saved with other settings than config.toml now holds: undo the change, or start a new run"

@@ -49,6 +49,8 @@ pub(crate) trait Keeper {
 #[derive(Default)]
 pub(crate) struct Unkept {
     sums: LossSums,
+    /// Images that one unit saw.
+    images: usize,
     seconds: f64,
 }
 
@@ -63,6 +65,7 @@ impl Keeper for Unkept {
 
     fn record(&mut self, _: &[usize], reports: &[StepReport]) {
         reports.iter().for_each(|report| self.sums.add(report));
+        self.images += reports.first().map_or(0, |report| report.images);
     }
 
     fn took(&mut self, _: &[usize], seconds: f64) {
@@ -75,13 +78,13 @@ impl Keeper for Unkept {
         state: &State,
         turn: &Turn,
     ) -> Result<Option<EpochReport>, TrainError> {
-        let Self { sums, seconds } = std::mem::take(self);
+        let Self { sums, images, seconds } = std::mem::take(self);
         let epoch = turn.position / u64::from(state.plan.steps_per_epoch());
         Ok(Some(EpochReport {
             epoch: u32::try_from(epoch).unwrap_or(u32::MAX),
             losses: sums.means(),
             validation: None,
-            images_per_second: state.images_per_epoch() as f64 / seconds.max(f64::MIN_POSITIVE),
+            images_per_second: images as f64 / seconds.max(f64::MIN_POSITIVE),
             seconds,
         }))
     }

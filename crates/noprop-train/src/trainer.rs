@@ -6,7 +6,7 @@ use noprop_data::Split;
 use noprop_method::{Denoiser, EncoderKind, Method, Sampler, Seed};
 
 use crate::batches::{Batches, frozen_features};
-use crate::epochs;
+use crate::epochs::{self, Ended};
 use crate::keeper::Unkept;
 use crate::learning_rate::Position;
 use crate::loss::{Loss, StepReport};
@@ -68,7 +68,9 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
     /// Returns the trainer with another engine. The weights do not depend on it, but for rounding where blocks are batched.
     ///
     /// Of several ranks each trains its share of the blocks. All need the same network, data and settings, and must make the same
-    /// steps. A network that is trained end to end has no shares: every rank does it all.
+    /// calls. A network that is trained end to end has no shares: every rank does it all. Rank 0 has the whole network at the end of an
+    /// epoch, and the other ranks never have: elsewhere [`Self::network`] and [`Self::evaluate`] see blocks that other ranks train as
+    /// they were before training.
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
         self.state.engine = engine.on(self.network.class_embeddings().device());
@@ -151,6 +153,8 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
     pub fn steps(&mut self, count: u32) -> Result<Vec<Vec<StepReport>>, TrainError> {
         let all: Vec<usize> = (0..self.state.units.len()).collect();
         let (model, state) = self.parts();
+        // The caller may have changed the network since the last call.
+        state.forget_stack();
         state.steps(model, &all, count)
     }
 
@@ -164,10 +168,12 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
     /// If there is no such unit.
     pub fn step_unit(&mut self, unit: usize) -> Result<StepReport, TrainError> {
         let (model, state) = self.parts();
+        state.forget_stack();
         Ok(state.steps(model, &[unit], 1)?.swap_remove(0).swap_remove(0))
     }
 
-    /// Trains to the end of the epoch that the units are in, and returns the mean losses of its steps.
+    /// Trains to the end of the epoch that the units are in, and returns the mean losses of the steps that this took: an empty list
+    /// once the training is done.
     ///
     /// # Errors
     /// As for [`Self::step`].
@@ -177,15 +183,20 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         Ok(first.0)
     }
 
-    /// Trains to the end, or until `observer` stops it. Nothing is written: for a run with validation and checkpoints, see
-    /// [`crate::fit()`].
+    /// Trains to the end, or until `observer` stops it, and returns which of the two: [`Control::Stop`] if there are steps left. Nothing
+    /// is written: for a run with validation and checkpoints, see [`crate::fit()`].
+    ///
+    /// In the first report after a call that begins within an epoch, losses are those of the steps of this call.
     ///
     /// # Errors
     /// As for [`Self::step`].
-    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Control, TrainError> {
         let (model, state) = self.parts();
-        epochs::train(model, state, &mut Unkept::default(), observer)?;
-        Ok(())
+        state.forget_stack();
+        match epochs::train(model, state, &mut Unkept::default(), observer)? {
+            Ended::Done => Ok(Control::Continue),
+            Ended::Stopped { .. } => Ok(Control::Stop),
+        }
     }
 
     /// Classifies every image of `split` and counts.

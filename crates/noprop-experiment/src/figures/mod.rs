@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use noprop_data::{Split, picked};
 use noprop_method::{
-    Integration, NoiseLevels, Sampler, SamplerKind, ScheduleSource, Seed, classify,
+    Integration, NoiseLevels, Sampler, SamplerKind, ScheduleSource, Seed, Solver, classify,
 };
 use noprop_plot::{
     AccuracyCurve, AccuracyOverSteps, ConfusionMatrix, DenoisingPath, Figure, LossCurves,
@@ -192,7 +192,10 @@ fn steps(trained: &Trained, images: &Split) -> Result<Option<AccuracyOverSteps>>
     let fitting = STEPS.into_iter().filter(|&steps| partition.all_have_a_step(steps));
     let steps: Vec<NonZeroU32> = fitting.filter_map(NonZeroU32::new).collect();
     let mut series = Vec::new();
-    for &solver in config.method.solvers {
+    let mut solvers = config.method.solvers.to_vec();
+    // The order of the figures in docs/results.md.
+    solvers.sort_by_key(|&solver| solver == Solver::Posterior);
+    for solver in solvers {
         let sampler = |&steps: &NonZeroU32| {
             let integration = Some(Integration { solver, steps });
             Sampler { integration, ..config.sampler() }

@@ -269,6 +269,13 @@ impl<'a> Kept<'a> {
         fitting: &'a Fitting<'a>,
         progress: Progress,
     ) -> Result<Self, TrainError> {
+        let steps = u64::from(state.plan.steps_per_epoch());
+        let position = u64::from(progress.epoch) * steps + u64::from(progress.step);
+        if state.units.iter().any(|unit| unit.position != position) {
+            return Err(
+                StateError::OtherPosition { epoch: progress.epoch, step: progress.step }.into()
+            );
+        }
         let log = match state.engine.ranks().is_first() {
             true => Some(MetricsLog::open(&fitting.run.metrics(), progress.metrics_bytes)?),
             false => None,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use candle_core::Device;
 use noprop_data::Split;
@@ -10,7 +11,10 @@ use noprop_method::{
     SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
-use noprop_train::{Control, EpochReport, Observer, Trainer};
+use noprop_train::{
+    Control, EpochReport, Existing, Fitting, Observer, Progress, RunDirectory, Silent, StateError,
+    TrainError, Trainer, fit,
+};
 
 use crate::support::{CONFIG, bits, few_images};
 
@@ -66,7 +70,9 @@ fn a_loop_of_steps_is_a_loop_of_epochs_is_a_run() {
             assert_eq!(losses.len(), BLOCKS + 1);
         }
     });
-    let run = trained(|trainer| trainer.run(&mut noprop_train::Silent).unwrap());
+    let run = trained(|trainer| {
+        assert_eq!(trainer.run(&mut Silent).unwrap(), Control::Continue)
+    });
     assert!(steps == epochs && steps == run);
 }
 
@@ -83,7 +89,7 @@ fn a_learning_rate_of_the_users_own_is_used() {
     let before = bits(trainer.network());
     let reports = trainer.step().unwrap();
     assert!(reports.iter().all(|report| report.lr == 0.0));
-    trainer.run(&mut noprop_train::Silent).unwrap();
+    trainer.run(&mut Silent).unwrap();
     assert_eq!(asked.load(Ordering::Relaxed), 6);
     let network = trainer.network();
     let parts = network.parameters().parts();
@@ -109,7 +115,27 @@ impl Observer for OneEpoch {
 fn an_observer_can_stop_after_an_epoch() {
     let mut trainer = Session::new().trainer;
     let mut observer = OneEpoch(0);
-    trainer.run(&mut observer).unwrap();
+    assert_eq!(trainer.run(&mut observer).unwrap(), Control::Stop);
     assert_eq!(observer.0, 1);
     assert!(!trainer.is_done(0));
+}
+
+/// A run that is recorded from another position than the trainer's would be resumed in the wrong place.
+#[test]
+fn a_progress_that_is_not_the_trainers_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDirectory::create(&folder.path().join("run"), Existing::Refuse, "").unwrap();
+    let Session { mut trainer, held_out } = Session::new();
+    trainer.step().unwrap();
+    let fitting = Fitting {
+        run: &run,
+        validation: &held_out,
+        sampler: Sampler::once(SamplerKind::Mean),
+        metadata: "{}",
+        save_every: Duration::MAX,
+    };
+    let refused = fit(&mut trainer, &fitting, Progress::start("c"), &mut Silent);
+    let is_refused = matches!(refused, Err(TrainError::State(StateError::OtherPosition { .. })));
+    assert!(is_refused, "{refused:?}");
+    assert!(!run.metrics().exists(), "nothing is recorded");
 }

@@ -15,7 +15,7 @@ use super::support::{
 };
 
 /// Rounding of f32, grown over 20 steps.
-const TOLERANCE: f32 = 1e-3;
+const TOLERANCE: f64 = 1e-3;
 
 fn gpu() -> Option<Device> {
     match noprop_kernels::cuda_device(0) {
@@ -33,7 +33,7 @@ fn losses(
     encoder: EncoderKind,
     device: &Device,
     engine: Engine,
-) -> Vec<Vec<(String, f32)>> {
+) -> Vec<Vec<(String, f64)>> {
     let images = images(device);
     let network = network(&config(kind).encoder(encoder), device);
     let objective = objective(kind);
@@ -57,14 +57,14 @@ fn every_method_follows_the_cpu_over_20_steps() {
         (MethodKind::ADJOINT, shared, Engine::Batched),
     ] {
         let expected = losses(kind, encoder, &CPU, Engine::Threads(Workers::Auto));
-        let found = losses(kind, encoder, &gpu, engine);
+        let found = losses(kind, encoder, &gpu, engine.clone());
         for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
             for ((part, found), (_, expected)) in found.iter().zip(expected) {
                 let error = (found - expected).abs() / expected.abs().max(1.0);
                 let step = step + 1;
                 assert!(
                     error < TOLERANCE,
-                    "{kind:?} {encoder:?} {grouping:?}: step {step} has {part} loss {found}, on the CPU {expected}"
+                    "{kind:?} {encoder:?} {engine:?}: step {step} has {part} loss {found}, on the CPU {expected}"
                 );
             }
         }
