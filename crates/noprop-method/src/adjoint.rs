@@ -1,4 +1,4 @@
-//! The neural-ODE baseline: a block for all times, trained end to end by the adjoint method (Chen et al. 2018).
+//! The neural-ODE baseline: one block for all times, trained end to end by the adjoint method (Chen et al. 2018).
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
@@ -12,34 +12,36 @@ use crate::{
 
 /// The adjoint objective.
 ///
-/// dz/dt = f(z, x, t) from z(0) ~ N(0, I) to z(1), where f is the block's logits, times W_embed and with no softmax between:
-/// the very equation that flow matching follows, so that the two differ in how they are trained alone. The loss is the
+/// The equation is dz/dt = f(z, x, t) from z(0) ~ N(0, I) to z(1), where f is the block's logits times W_embed, without a
+/// softmax in between. Flow matching uses the same equation, so the two methods differ only in their training. The loss is the
 /// cross-entropy of the readout of z(1).
 ///
-/// No trajectory is kept. From a(1) = dL/dz(1) the system
+/// The trajectory is not kept. The system
 /// dz/dt = f, da/dt = −aᵀ ∂f/∂z, dg/dt = −aᵀ ∂f/∂θ, dh/dt = −aᵀ ∂f/∂x
-/// is integrated back from t = 1 to 0 with the solver and the steps of the way there; g(0) is the gradient of the block's
-/// parameters and of W_embed, h(0) that of the image features, which then goes through the image branch once. A step back
-/// needs the graphs of its own one (Euler) or two (Heun) evaluations of f, so memory does not grow with the steps.
+/// is integrated backward from t = 1, with a(1) = dL/dz(1), to t = 0, with the solver and the steps of the forward integration.
+/// g(0) is the gradient of the block's parameters and of W_embed. h(0) is the gradient of the image features, and goes through
+/// the image branch once. A backward step needs only the graphs of its own evaluations of f, one for Euler and two for Heun, so
+/// memory does not grow with the number of steps.
 ///
-/// The gradient differs from that through the unrolled solver, because z and a on the way back are not those of the way there:
-/// by O(1/steps) for Euler. For Heun it is O(1/steps³), one order better than the solver, because the leading errors of a step
-/// there and a step back, ± c/steps³, cancel where the order is even.
+/// The gradient differs from that through the unrolled solver, because z and a of the backward integration are not those of the
+/// forward one. The difference is O(1/steps) for Euler. For Heun it is O(1/steps³), one order better than the solver, because
+/// the leading errors of a forward and a backward step, ± c/steps³, cancel if the order is even.
 #[derive(Debug, Clone)]
 pub struct Adjoint {
     integration: Integration<OdeSolver>,
-    /// The whole: there is one block.
+    /// The partition into one interval, for the only block.
     partition: Partition,
 }
 
 impl Adjoint {
-    /// `integration` leads from t = 0 to t = 1 in training, and in classification unless a sampler has another.
+    /// Returns the objective. `integration` leads from t = 0 to t = 1 in training, and in classification unless a sampler has
+    /// another.
     pub fn new(integration: Integration<OdeSolver>) -> Self {
         Self { integration, partition: Partition::whole() }
     }
 }
 
-/// f(z, x, t), [N, d].
+/// Returns f(z, x, t), [N, d].
 fn velocity(
     network: &dyn Denoiser,
     features: &Tensor,
@@ -52,20 +54,21 @@ fn velocity(
     Ok(logits.matmul(network.class_embeddings())?)
 }
 
-/// A batch on its way back.
+/// The backward integration of a batch.
 struct Backward<'a> {
     network: &'a dyn Denoiser,
-    /// The features, cut from the image branch's graph.
+    /// The features, detached from the graph of the image branch.
     features: Var,
     pass: Pass,
-    /// g: gradients of parameters so far.
+    /// g: the gradients of parameters so far.
     gradients: GradStore,
-    /// h, [N, …], after the first evaluation.
+    /// h: the gradient of the features so far, [N, …]; `None` before the first evaluation.
     at_features: Option<Tensor>,
 }
 
 impl Backward<'_> {
-    /// f at `z` and `time`, and `share` · aᵀ ∂f/∂z; the same share of aᵀ ∂f/∂θ and aᵀ ∂f/∂x is added to what is there.
+    /// Returns f at `z` and `time`, and `share` · aᵀ ∂f/∂z. Adds `share` · aᵀ ∂f/∂θ and `share` · aᵀ ∂f/∂x to the gradients so
+    /// far.
     fn evaluate(
         &mut self,
         z: &Tensor,
@@ -75,8 +78,8 @@ impl Backward<'_> {
     ) -> Result<(Tensor, Tensor), MethodError> {
         let z = Var::from_tensor(z)?;
         let velocity = velocity(self.network, &self.features, &z, time, self.pass)?;
-        // The gradient of Σ f·a with a held constant is aᵀ ∂f. What candle returns may hang on the graph that it came from, so
-        // everything that outlives this evaluation is cut from it.
+        // The gradient of Σ f·a with a held constant is aᵀ ∂f. The tensors that candle returns may hold on to their graph, so
+        // every tensor that outlives this evaluation is detached.
         let pass = (&velocity * (adjoint * share)?)?.sum_all()?.backward()?;
         add(self.network, &mut self.gradients, &pass)?;
         if let Some(more) = pass.get(&self.features) {
@@ -85,7 +88,7 @@ impl Backward<'_> {
         Ok((velocity.detach(), found(&pass, &z)?))
     }
 
-    /// One step from (z, a) at `time` to the earlier `before`.
+    /// Makes one step from (z, a) at `time` to the earlier time `before`.
     fn step(
         &mut self,
         solver: OdeSolver,
@@ -110,12 +113,12 @@ impl Backward<'_> {
     }
 }
 
-/// The gradient of `variable`, cut from its graph; zeros where nothing depends on it.
+/// Returns the gradient of `variable`, detached from its graph; zeros if nothing depends on the variable.
 fn found(pass: &GradStore, variable: &Var) -> candle_core::Result<Tensor> {
     pass.get(variable).map_or_else(|| variable.zeros_like(), |gradient| Ok(gradient.detach()))
 }
 
-/// What there is and `more`, cut from its graph.
+/// Returns the sum of `there` and `more`, detached from its graph. A missing `there` counts as 0.
 fn sum(there: Option<&Tensor>, more: &Tensor) -> candle_core::Result<Tensor> {
     match there {
         Some(there) => Ok((there + more.detach())?.detach()),
@@ -123,7 +126,7 @@ fn sum(there: Option<&Tensor>, more: &Tensor) -> candle_core::Result<Tensor> {
     }
 }
 
-/// Adds the gradients of parameters that `pass` found to `sums`.
+/// Adds the gradients of parameters in `pass` to `sums`.
 fn add(network: &dyn Denoiser, sums: &mut GradStore, pass: &GradStore) -> Result<(), MethodError> {
     for parameter in network.parameters().iter() {
         if parameter.kind == ParameterKind::Trainable
@@ -149,7 +152,8 @@ impl Method for Adjoint {
         Losses::EndToEnd(self)
     }
 
-    /// The baseline's block has no answer of its own: nothing in the loss says which of its outputs means which class.
+    /// The partition into one interval. The block's own output is not a classification: the loss does not relate its logits to
+    /// classes.
     fn partition(&self) -> Option<&Partition> {
         Some(&self.partition)
     }
@@ -233,7 +237,7 @@ impl MethodKind {
 }
 
 /// The settings that differ from those of discrete time.
-const DEFAULTS: &str = r#"steps = 10                  # of the way there and of the way back, in training too
+const DEFAULTS: &str = r#"steps = 10                  # of the forward integration, and of the backward one in training
 solver = "heun"             # 0.3 % from the gradient through the unrolled solver; 20 euler steps, at the same cost, 2.3 %
 loss-weight = "uniform"     # there is one loss, at the end
 encoder = "per-block"       # there is one block, so one encoder either way
@@ -258,7 +262,7 @@ mod tests {
     const WIDTH: usize = 4;
     const ROWS: usize = 5;
 
-    /// A small smooth network: features tanh(x A), logits tanh(z B + features + t c) D, embeddings that are trained.
+    /// A small smooth network: features tanh(x A), logits tanh(z B + features + t c) D, trained embeddings.
     struct Smooth {
         image: Tensor,
         label: Tensor,
@@ -329,7 +333,7 @@ mod tests {
         Integration { solver, steps: NonZeroU32::new(steps).unwrap() }
     }
 
-    /// Loss and all gradients, one after the other.
+    /// Returns the loss, and the values of all gradients in one list.
     fn flat(network: &Smooth, loss: &Tensor, gradients: &GradStore) -> (f32, Vec<f64>) {
         let gradients = network
             .parameters
@@ -352,7 +356,7 @@ mod tests {
         flat(network, &done.loss, &done.gradients)
     }
 
-    /// The gradient through the solver's every step, all of them kept.
+    /// Returns the loss and the gradient through every step of the solver, with the graphs of all steps kept.
     fn unrolled(network: &Smooth, integration: Integration<OdeSolver>) -> (f32, Vec<f64>) {
         let (images, labels) = images();
         let draws = Seed(2).at(0, 0);
@@ -368,20 +372,20 @@ mod tests {
         flat(network, &loss, &gradients)
     }
 
-    /// ‖adjoint − unrolled‖ / ‖unrolled‖ over all parameters: encoder, block, readout and embeddings.
+    /// Returns ‖adjoint − unrolled‖ / ‖unrolled‖ over all parameters: encoder, block, readout and embeddings.
     fn off(solver: OdeSolver, steps: u32) -> f64 {
         let (network, integration) = (Smooth::new(), integration(solver, steps));
         let (adjoint, unrolled) =
             (by_adjoint(&network, integration), unrolled(&network, integration));
-        assert_eq!(adjoint.0, unrolled.0, "the way there is the same");
+        assert_eq!(adjoint.0, unrolled.0, "the forward integration is the same");
         let norm =
             |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
         let difference = norm(&mut adjoint.1.iter().zip(&unrolled.1).map(|(a, b)| a - b));
         difference / norm(&mut unrolled.1.iter().copied())
     }
 
-    /// With enough steps the two agree, and what is left shrinks as it should: to a half with twice the Euler steps, to an
-    /// eighth with twice the Heun steps.
+    /// With enough steps the two gradients agree. Twice the number of steps reduces the difference to a half for Euler and to
+    /// an eighth for Heun, as expected.
     #[test]
     fn the_adjoint_gradient_is_the_unrolled_one_up_to_the_solvers_error() {
         for steps in [20, 40, 80] {
@@ -396,7 +400,8 @@ mod tests {
         assert!(off(OdeSolver::Heun, 20) < 1e-5, "Heun: {}", off(OdeSolver::Heun, 20));
     }
 
-    /// The posterior does not solve an equation of slopes, and a sampler that asks for it must not be answered with another solver.
+    /// The posterior does not solve a differential equation. A sampler with it must be refused, and not be given another
+    /// solver.
     #[test]
     fn the_posterior_is_not_for_slopes() {
         let posterior = Integration { solver: Solver::Posterior, steps: NonZeroU32::MIN };

@@ -12,16 +12,16 @@ use crate::{
 
 /// Back-propagation through all blocks.
 ///
-/// z_0 ~ N(0, I) and z_t = (1 − α_t) z_{t−1} + α_t û_t(z_{t−1}, x) with α_t = tanh(w_t) and w_t trained; the loss is the
-/// cross-entropy of the readout of z_T. Every block's activations are kept until the one backward pass, which is what
-/// NoProp does without. A block has no answer of its own: nothing in the loss says which of its outputs means which class.
+/// The chain is z_0 ~ N(0, I) and z_t = (1 − α_t) z_{t−1} + α_t û_t(z_{t−1}, x), where α_t = tanh(w_t) and w_t is trained. The
+/// loss is the cross-entropy of the readout of z_T. The activations of all blocks are kept until the single backward pass;
+/// NoProp does not need this. A block's own output is not a classification: the loss does not relate its logits to classes.
 #[derive(Debug, Clone, Copy)]
 pub struct Backprop {
     blocks: usize,
 }
 
 impl Backprop {
-    /// Back-propagation through `blocks` blocks.
+    /// Returns back-propagation through `blocks` blocks.
     pub fn new(blocks: usize) -> Self {
         Self { blocks }
     }
@@ -32,7 +32,7 @@ impl Backprop {
     }
 }
 
-/// z_t from z_{t−1}.
+/// Returns z_t from z_{t−1}.
 fn step(
     network: &dyn Denoiser,
     block: usize,

@@ -1,4 +1,4 @@
-//! From noise to class probabilities. Nothing here ever sees a label.
+//! Classification: from noise to class probabilities. No function here takes a label.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -8,17 +8,18 @@ use noprop_kernels::random;
 
 use crate::{Denoiser, Method, MethodError, Noise, Part, Pass, Sampler};
 
-/// Class probabilities for a batch.
+/// The class probabilities of a batch.
 #[derive(Debug, Clone)]
 pub struct Classification {
-    /// The answer: softmax of the readout of z_T, averaged over runs, [N, classes].
+    /// The result of the chain: softmax of the readout of z_T, averaged over runs, [N, classes].
     pub probabilities: Tensor,
-    /// What each block believed on the way, softmax of its logits averaged over runs: B tensors [N, classes], or none
-    /// where a block alone has no answer.
+    /// The class probabilities of each block: softmax of its logits, averaged over runs, B tensors [N, classes]. Empty if a
+    /// single block gives no class probabilities.
     pub per_block: Vec<Tensor>,
 }
 
-/// What the image branches make of a batch of images: computed once, however often the batch is classified.
+/// The outputs of the image branches for a batch of images. They are computed once, and the batch can be classified any number
+/// of times.
 #[derive(Debug, Clone)]
 pub struct Encoded {
     by_part: BTreeMap<Part, Tensor>,
@@ -41,13 +42,13 @@ impl Encoded {
     }
 }
 
-/// Classifies `images` [N, C, H, W]: start from z_0 ~ N(0, I), let the blocks refine it, read out the class.
+/// Classifies `images` [N, C, H, W]: starts from z_0 ~ N(0, I), refines it with the blocks, and reads out the class.
 ///
-/// `rows` holds one id an image: an image's noise depends on its id and not on its place in the batch. Labels are not an
-/// argument, so no label can leak. Each image branch runs once, however many steps and runs follow.
+/// `rows` holds one id for each image. An image's noise depends on its id and not on its position in the batch. Labels are not
+/// an argument, so no label can leak. Each image branch runs once, for any number of steps and runs.
 ///
 /// # Errors
-/// [`MethodError`] if the network does not fit the method, or `rows` not the images.
+/// [`MethodError`] if the network does not fit the method, or `rows` does not fit the images.
 pub fn classify(
     network: &dyn Denoiser,
     method: &dyn Method,
@@ -58,7 +59,7 @@ pub fn classify(
     classify_encoded(network, method, &Encoded::new(network, images)?, rows, sampler)
 }
 
-/// [`classify`] for images that went through the image branches already.
+/// As [`classify`], for images that have already gone through the image branches.
 ///
 /// # Errors
 /// As for [`classify`].
@@ -127,7 +128,7 @@ mod tests {
         Solver,
     };
 
-    /// Counts what it is asked. Block b is sure of class b − 1, and as a velocity its logits lead there.
+    /// A network that counts its calls. Block b predicts class b − 1, and as a velocity its logits lead to that class.
     struct Counting {
         blocks: usize,
         encoder: EncoderKind,
@@ -201,7 +202,7 @@ mod tests {
         Tensor::zeros((2, 1), DType::F32, &Device::Cpu).unwrap()
     }
 
-    /// A thousand steps look at the image once a branch; solvers ask as often as they say they do.
+    /// A thousand steps run each image branch once, and each solver evaluates the block as often as documented.
     #[test]
     fn a_thousand_steps_encode_the_images_once() {
         let sampler = Sampler::once(SamplerKind::Mean);
@@ -226,7 +227,8 @@ mod tests {
         check(&Adjoint::new(ode(OdeSolver::Euler)), own, 1, 1000);
     }
 
-    /// The owner of the time is asked, every block's belief is its own, and a block without a step is refused.
+    /// Each step evaluates the block that owns its time, each block reports its own prediction, and a block without a step is
+    /// refused.
     #[test]
     fn each_block_is_asked_in_its_interval_and_reports_its_own_belief() {
         let network = Counting::new(3, EncoderKind::Shared);

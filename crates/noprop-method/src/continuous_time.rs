@@ -1,4 +1,4 @@
-//! NoProp-CT: a block for all times, and a noise schedule that is learned with it (Eq. 9, Algorithm 2, Appendix B).
+//! NoProp-CT: one block for all times, and a noise schedule that is learned with it (Eq. 9, Algorithm 2, Appendix B).
 
 use candle_core::{D, Device, Tensor};
 use noprop_kernels::{Backend, cross_entropy, random};
@@ -17,9 +17,9 @@ use crate::{
 
 /// The continuous-time objective.
 ///
-/// Each image of a batch is given a time t ~ U(0, 1) of its own and z_t ~ q(z_t | y), and the block is graded on
-/// ½ η SNR'(t) ‖û(z_t, x, t) − u_y‖² (Eq. 9). With several blocks each draws its times in its own interval, and its loss is
-/// multiplied by the interval's length: the sum over blocks is the one block's expectation.
+/// For each image of a batch a time t ~ U(0, 1) and z_t ~ q(z_t | y) are drawn. The block's loss is ½ η SNR'(t) ‖û(z_t, x, t) −
+/// u_y‖² (Eq. 9). With several blocks, each draws its times in its own interval and its loss is multiplied by the interval's
+/// length, so the sum over blocks is the expectation of a single block.
 #[derive(Debug, Clone)]
 pub struct ContinuousTime {
     eta: f64,
@@ -29,11 +29,11 @@ pub struct ContinuousTime {
     readout: Readout,
 }
 
-/// Cells of 0..=1 over which the mass of the loss weight is added up.
+/// The number of cells of 0..=1 over which the mass of the loss weight is summed.
 const CELLS: usize = 1000;
 
 impl ContinuousTime {
-    /// One block for all times; `integration` is how images are classified unless a sampler says otherwise.
+    /// Returns the objective with one block for all times. `integration` classifies images unless a sampler has another.
     ///
     /// # Errors
     /// [`MethodError::OutOfRange`] unless η is positive and finite.
@@ -52,12 +52,13 @@ impl ContinuousTime {
         })
     }
 
-    /// The same with `intervals` blocks, each owning an interval of time. The intervals have equal loss mass, ∫ w(t) dt with
-    /// w the weight that training applies, under the schedule `start` that training starts from; they then stay as they are.
+    /// Returns the objective with `intervals` blocks, each of which owns an interval of time. The intervals have equal loss
+    /// mass ∫ w(t) dt, where w is the weight in training under `start`, the schedule at the beginning of training. They do not
+    /// change during training.
     ///
     /// # Errors
-    /// [`MethodError::OutOfRange`] for a number of intervals that cannot be, [`MethodError::FewSteps`] if the integration's
-    /// steps are too few for all of them.
+    /// [`MethodError::OutOfRange`] unless `intervals` is between 1 and 100, [`MethodError::FewSteps`] if the integration has
+    /// too few steps for every interval to have one.
     pub fn divided(
         mut self,
         intervals: usize,
@@ -68,19 +69,19 @@ impl ContinuousTime {
         Ok(self)
     }
 
-    /// Which block owns which times.
+    /// Returns the interval of time that each block owns.
     pub fn partition(&self) -> &Partition {
         &self.partition
     }
 
-    /// How the last embedding becomes a class.
+    /// Sets the step from the last embedding to class probabilities.
     #[must_use]
     pub fn readout(mut self, readout: Readout) -> Self {
         self.readout = readout;
         self
     }
 
-    /// Class logits [N, classes] of the last embedding z_1 [N, d].
+    /// Returns the class logits [N, classes] of the last embedding z_1 [N, d].
     fn class_logits(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
         let schedule = schedule(network)?;
         Ok(self.readout.logits(network, z, || {
@@ -89,7 +90,7 @@ impl ContinuousTime {
         })?)
     }
 
-    /// The factor before each image's squared error, [N].
+    /// Returns the factor of each image's squared error, `[N]`.
     fn weights(&self, snr_rate: &Tensor) -> Result<Tensor, MethodError> {
         let paper = (snr_rate * (0.5 * self.eta))?;
         Ok(match self.loss_weight {
@@ -99,7 +100,7 @@ impl ContinuousTime {
         })
     }
 
-    /// The factor at each of `steps` times in the middle of equal intervals, for figures.
+    /// Returns the factor at the middle of each of `steps` equal intervals of time, for figures.
     ///
     /// # Errors
     /// candle's.
@@ -115,12 +116,12 @@ impl ContinuousTime {
     }
 }
 
-/// The network's schedule.
+/// Returns the network's schedule.
 fn schedule(network: &dyn Denoiser) -> Result<&LearnedSchedule, MethodError> {
     network.schedule().ok_or(MethodError::NoSchedule)
 }
 
-/// The schedule at one of its ends, where γ is a parameter.
+/// Returns the schedule at one of its ends, where γ is a parameter.
 fn constant(gamma: &Tensor) -> candle_core::Result<ScheduleAt> {
     Ok(ScheduleAt { gamma: gamma.clone(), rate: gamma.zeros_like()? })
 }
@@ -258,7 +259,7 @@ impl Blockwise for ContinuousTime {
 }
 
 impl ReadoutLoss for ContinuousTime {
-    /// CE(readout(z_1), y) + KL(q(z_0|y) ‖ N(0, I)): the two ends of the schedule are trained by these.
+    /// Returns CE(readout(z_1), y) + KL(q(z_0|y) ‖ N(0, I)). These two terms train the two ends of the schedule.
     fn loss(
         &self,
         network: &dyn Denoiser,
@@ -293,7 +294,7 @@ impl MethodKind {
         build: |settings| {
             let integration = MethodKind::CT.integration(settings.solver, settings.steps)?;
             let whole = ContinuousTime::new(settings.eta, settings.loss_weight, integration)?;
-            // The schedule that training starts from is a function of the seed, and so the intervals are as well.
+            // The schedule at the beginning of training depends only on the seed, so the intervals do as well.
             let start = ParameterBuilder::seeded(settings.seed, &Device::Cpu);
             let divided = whole.divided(
                 settings.intervals,
@@ -305,7 +306,7 @@ impl MethodKind {
 }
 
 /// The settings that differ from those of discrete time.
-const DEFAULTS: &str = r#"steps = 50                  # of the chain that classifies; training knows no steps
+const DEFAULTS: &str = r#"steps = 50                  # of the chain that classifies; training has no steps
 solver = "posterior"
 eta = 1.0                   # the paper's
 loss-weight = "clipped:5"   # the paper's weight, clipped: its largest values belong to nearly clean embeddings
@@ -323,7 +324,7 @@ mod tests {
     use super::*;
     use crate::{ParameterBuilder, Parameters, Sampler, SamplerKind, Seed};
 
-    /// Knows the answer: its û is u_y of class 0, whatever it sees. Its readout says nothing.
+    /// A network whose û is u_y of class 0 for every input. Its readout gives equal logits for all classes.
     struct Oracle {
         embeddings: Tensor,
         schedule: LearnedSchedule,
@@ -379,7 +380,8 @@ mod tests {
         path.z.to_vec2().unwrap()
     }
 
-    /// With û constant the equation is linear: any solver and number of steps ends at √ᾱ_1 u + √((1 − ᾱ_1)/(1 − ᾱ_0)) (z − √ᾱ_0 u).
+    /// With û constant the equation is linear. Any solver with any number of steps ends at
+    /// √ᾱ_1 u + √((1 − ᾱ_1)/(1 − ᾱ_0)) (z − √ᾱ_0 u).
     #[test]
     fn solvers_end_where_the_closed_form_does() {
         let levels = Oracle::new().schedule.alpha_bars(1).unwrap();
@@ -398,13 +400,13 @@ mod tests {
                 }
             }
         }
-        // The posterior's mean forgets z_0 altogether in many steps, and ends at the embedding too.
+        // After many steps the posterior's mean does not depend on z_0, and it ends at the embedding as well.
         for row in arrives(Solver::Posterior, 200) {
             assert!((row[0] - 1.0).abs() < 0.02 && row[1].abs() < 0.1, "{row:?}");
         }
     }
 
-    /// A readout that says nothing leaves ln 2 and the KL, which is known in closed form.
+    /// With equal logits the cross-entropy is ln 2, and the KL is known in closed form.
     #[test]
     fn the_readout_loss_is_cross_entropy_and_kl() {
         let oracle = Oracle::new();
@@ -417,7 +419,7 @@ mod tests {
         assert!((loss - 2f64.ln() - kl).abs() < 1e-5, "{loss} {kl}");
     }
 
-    /// Weights are ½ η SNR', clipped or all alike as asked, and never negative.
+    /// Weights are ½ η SNR', clipped or uniform as set, and never negative.
     #[test]
     fn weights_follow_the_schedule() {
         let schedule = Oracle::new().schedule;
@@ -433,7 +435,7 @@ mod tests {
         for (clipped, paper) in weights(LossWeight::Clipped(5.0)).iter().zip(&paper) {
             assert!(*paper > 0.0 && (clipped - paper.min(5.0)).abs() < 1e-6);
         }
-        // At three fifths of the times the default's clip is reached, as docs/method.md says.
+        // The default's clip is reached at three fifths of the times, as docs/method.md states.
         let clipped = paper.iter().filter(|&&weight| weight > 5.0).count();
         assert!((23..=25).contains(&clipped), "{clipped} of 40");
         assert!(weights(LossWeight::Uniform).iter().all(|weight| *weight == 1.0));

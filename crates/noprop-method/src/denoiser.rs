@@ -1,4 +1,4 @@
-//! The interface between the method and a network.
+//! The interface between a method and a network.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LearnedSchedule, MethodError, Parameters, Part, StackedBlocks, StreamKey};
 
-/// Who looks at the image.
+/// The kind of image encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EncoderKind {
-    /// Every block has an image branch of its own, as in the paper: blocks share nothing.
+    /// Each block has its own image branch, as in the paper. Blocks share nothing.
     PerBlock,
-    /// One image branch for all blocks, trained on the sum of their losses: far cheaper.
+    /// All blocks share one image branch, trained on the sum of their losses. It is far cheaper.
     #[default]
     Shared,
-    /// One image branch for all blocks that keeps its initial weights.
+    /// All blocks share one image branch, which keeps its initial weights.
     Frozen,
 }
 
@@ -46,61 +46,61 @@ impl FromStr for EncoderKind {
     }
 }
 
-/// Whether a network is being trained.
+/// The kind of a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
-    /// Training: batch statistics, and dropout drawn from this stream.
+    /// Training, with batch statistics, and dropout drawn from this stream.
     Train(StreamKey),
-    /// Evaluation: running statistics, no dropout.
+    /// Evaluation, with running statistics and without dropout.
     Eval,
 }
 
 impl Pass {
-    /// Returns whether this is training, as candle-nn's `ModuleT::forward_t` takes it.
+    /// Returns whether this is training, as candle-nn's `ModuleT::forward_t` expects it.
     pub fn is_train(self) -> bool {
         matches!(self, Self::Train(_))
     }
 }
 
-/// What one block gets to see.
+/// The input of one block.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockInput<'a> {
-    /// Which block, 1..=B.
+    /// The number of the block, 1..=B.
     pub block: usize,
-    /// What the encoder made of the images: [N, …], f32.
+    /// The output of the image branch for the images, [N, …], f32.
     pub features: &'a Tensor,
-    /// The noised label embedding, [N, d], f32.
+    /// The noised label embeddings, [N, d], f32.
     pub z: &'a Tensor,
-    /// The times in 0..=1 (0 is noise) that the rows of `z` stand at, `[N]`, f32. Blocks with a single noise level ignore it.
+    /// The time of each row of `z` in 0..=1 (0 is noise), `[N]`, f32. Blocks with a single noise level ignore it.
     pub time: &'a Tensor,
     /// Training or evaluation.
     pub pass: Pass,
 }
 
-/// A network that NoProp can train: B blocks, each guessing the clean label embedding from an image and a
+/// A network that NoProp can train. It has B blocks, each of which predicts the clean label embedding from an image and a
 /// noised embedding.
 ///
-/// The guess is û = softmax(logits) @ W_embed; a network returns the logits. A network of your own needs
+/// The prediction is û = softmax(logits) @ W_embed; a network returns the logits. An implementation must define
 /// [`Self::parameters`], [`Self::class_embeddings`], [`Self::blocks`], [`Self::logits`] and [`Self::readout`].
 ///
 /// It is `Send` and `Sync`, because blocks are trained on several threads.
 pub trait Denoiser: Send + Sync {
-    /// B, the number of blocks.
+    /// Returns B, the number of blocks.
     fn blocks(&self) -> usize;
 
-    /// All variables, each under the [`Part`] that it is trained with.
+    /// Returns all variables, each with the [`Part`] that it is trained with.
     fn parameters(&self) -> &Parameters;
 
-    /// W_embed, [classes, d], f32: the clean embedding u_y of every class.
+    /// Returns W_embed, [classes, d], f32: the clean embedding u_y of every class.
     fn class_embeddings(&self) -> &Tensor;
 
-    /// Who looks at the image.
+    /// Returns the kind of image encoder.
     fn encoder(&self) -> EncoderKind {
         EncoderKind::PerBlock
     }
 
-    /// What the image branch makes of `images` [N, C, H, W]; computed once a batch and image branch, however many
-    /// steps follow. `part` is [`Part::Encoder`] for a shared or frozen encoder and [`Part::Block`] otherwise.
+    /// Returns the output of an image branch for `images` [N, C, H, W]. It is computed once for each batch and image branch,
+    /// for any number of steps. `part` is [`Part::Encoder`] for a shared or frozen encoder and [`Part::Block`] otherwise.
     ///
     /// # Errors
     /// candle's, for images of the wrong shape.
@@ -109,30 +109,31 @@ pub trait Denoiser: Send + Sync {
         Ok(images.clone())
     }
 
-    /// The block's class logits, [N, classes].
+    /// Returns the block's class logits, [N, classes].
     ///
     /// # Errors
     /// candle's, for tensors of the wrong shape.
     fn logits(&self, input: BlockInput<'_>) -> Result<Tensor>;
 
-    /// θ_out: class logits [N, classes] from the last embedding z_T [N, d].
+    /// Returns the class logits [N, classes] of the readout θ_out for the last embedding z_T [N, d].
     ///
     /// # Errors
     /// candle's, for tensors of the wrong shape.
     fn readout(&self, z: &Tensor) -> Result<Tensor>;
 
-    /// The noise schedule that is trained with the network, if there is one.
+    /// Returns the noise schedule that is trained with the network, if there is one.
     fn schedule(&self) -> Option<&LearnedSchedule> {
         None
     }
 
-    /// w_t of block `block`, `[1]`: how much of z_t is the block's own guess, where blocks are trained end to end (Eq. 18).
+    /// Returns w_t of block `block`, `[1]`, if blocks are trained end to end (Eq. 18). It sets the share of the block's
+    /// prediction in z_t.
     fn mix(&self, block: usize) -> Option<&Tensor> {
         let _ = block;
         None
     }
 
-    /// A copy of all blocks side by side, for training them in one call; none where the network has no such form.
+    /// Returns a stacked copy of all blocks, to train them in one call; `None` if the network has no such form.
     ///
     /// # Errors
     /// candle's.
@@ -140,7 +141,7 @@ pub trait Denoiser: Send + Sync {
         Ok(None)
     }
 
-    /// The part whose image branch block `block` listens to.
+    /// Returns the part whose image branch block `block` uses.
     fn encoder_part(&self, block: usize) -> Part {
         match self.encoder() {
             EncoderKind::PerBlock => Part::Block(block),
@@ -149,7 +150,7 @@ pub trait Denoiser: Send + Sync {
     }
 }
 
-/// Passes [`Denoiser`] on to the network that a pointer holds.
+/// Implements [`Denoiser`] for a pointer to a network.
 macro_rules! through_pointer {
     ($(impl<$param:ident> for $pointer:ty;)+) => {$(
         impl<$param: Denoiser + ?Sized> Denoiser for $pointer {

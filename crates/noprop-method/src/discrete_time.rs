@@ -1,4 +1,4 @@
-//! NoProp-DT: T blocks, one noise level each (Eqs. 3, 5-8, Algorithm 1).
+//! NoProp-DT: T blocks with one noise level each (Eqs. 3, 5-8, Algorithm 1).
 
 use candle_core::{Device, Tensor};
 use noprop_kernels::{Backend, cross_entropy, denoise_loss, random};
@@ -16,9 +16,9 @@ use crate::{
 
 /// The discrete-time objective.
 ///
-/// Block t is given z_{t-1} ~ q(z_{t-1} | y) and graded on ½ η (SNR(t) − SNR(t−1)) ‖û_t(z_{t-1}, x) − u_y‖²; at inference it leads
-/// from z_{t-1} to z_t (Eq. 3). Eq. 8 has the factor T/2 under an expectation over t: the sum over the T blocks has a T-th of it.
-/// Training and inference read level and weight from one [`Schedule`], by the same t.
+/// In training, block t gets z_{t-1} ~ q(z_{t-1} | y), and its loss is ½ η (SNR(t) − SNR(t−1)) ‖û_t(z_{t-1}, x) − u_y‖². At
+/// inference it leads from z_{t-1} to z_t (Eq. 3). Eq. 8 has the factor T/2 under an expectation over t, so the factor in the
+/// sum over the T blocks is 1/T of it. Training and inference read level and weight from one [`Schedule`], with the same t.
 #[derive(Debug, Clone)]
 pub struct DiscreteTime {
     schedule: Schedule,
@@ -28,7 +28,7 @@ pub struct DiscreteTime {
 }
 
 impl DiscreteTime {
-    /// `eta` is η, the weight of the denoising term.
+    /// Returns the objective. `eta` is η, the weight of the denoising term.
     ///
     /// # Errors
     /// [`MethodError::OutOfRange`] unless η is positive and finite.
@@ -37,19 +37,19 @@ impl DiscreteTime {
         Ok(Self { schedule, eta, loss_weight, readout: Readout::default() })
     }
 
-    /// How the last embedding becomes a class.
+    /// Sets the step from the last embedding to class probabilities.
     #[must_use]
     pub fn readout(mut self, readout: Readout) -> Self {
         self.readout = readout;
         self
     }
 
-    /// The schedule.
+    /// Returns the schedule.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
     }
 
-    /// The factor before block `t`'s mean squared error in the sum over blocks, 1 ≤ t ≤ T; always positive.
+    /// Returns the factor of block `t`'s mean squared error in the sum over blocks, 1 ≤ t ≤ T. It is always positive.
     ///
     /// # Panics
     /// If `t` is not in 1..=T.
@@ -64,7 +64,7 @@ impl DiscreteTime {
         }
     }
 
-    /// Class logits [N, classes] of the last embedding z_T [N, d].
+    /// Returns the class logits [N, classes] of the last embedding z_T [N, d].
     fn class_logits(&self, network: &dyn Denoiser, z: &Tensor) -> candle_core::Result<Tensor> {
         self.readout.logits(network, z, || {
             let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
@@ -73,7 +73,7 @@ impl DiscreteTime {
         })
     }
 
-    /// τ of level `t`, the time that a block with a time input is told, for every row of `z`.
+    /// Returns τ of level `t` for every row of `z`: the time that is passed to a block with a time input.
     fn time(&self, t: usize, z: &Tensor) -> candle_core::Result<Tensor> {
         Tensor::full((t as f64 / self.schedule.steps() as f64) as f32, z.dim(0)?, z.device())
     }
@@ -84,14 +84,14 @@ impl DiscreteTime {
     }
 }
 
-/// [`DiscreteTime`] for all blocks in one call. What is the same in every step is on the device before the first.
+/// [`DiscreteTime`] for all blocks in one call. The constants of all steps are on the device before the first step.
 struct Stacked<'a> {
     objective: &'a DiscreteTime,
     /// √ᾱ of each block's input, [T, 1, 1].
     signal: Tensor,
     /// √(1 − ᾱ), [T, 1, 1].
     noise: Tensor,
-    /// The factors before the errors, [T].
+    /// The factors of the errors, `[T]`.
     weights: Tensor,
 }
 
@@ -121,7 +121,7 @@ impl StackedLosses for Stacked<'_> {
     }
 }
 
-/// The mean ‖û − u_y‖² of every block, `[T]`: with the images' weights, to be differentiated, and without.
+/// Returns the mean ‖û − u_y‖² of every block, `[T]`, twice: with the images' weights, for differentiation, and without them.
 fn distances(
     logits: &Tensor,
     embeddings: &Tensor,
@@ -182,7 +182,7 @@ impl Method for DiscreteTime {
                 time: &self.time(t - 1, &z)?,
                 pass: Pass::Eval,
             })?;
-            // Cut from the block's graph, which would otherwise be kept for a backward pass that never comes.
+            // Detached from the block's graph, which would otherwise be kept although there is no backward pass.
             let probabilities = softmax(&logits.detach())?;
             let guess = probabilities.matmul(embeddings)?;
             z = posterior_draw(&z, guess, self.schedule.posterior(t), noise, t)?;
@@ -239,7 +239,8 @@ impl Blockwise for DiscreteTime {
 }
 
 impl ReadoutLoss for DiscreteTime {
-    /// CE(readout(z_T), y), and KL(q(z_0|y) ‖ N(0, I)) where something that is trained changes it: class embeddings with ᾱ_0 > 0.
+    /// Returns CE(readout(z_T), y), plus KL(q(z_0|y) ‖ N(0, I)) if it depends on trained parameters: if class embeddings are
+    /// trained and ᾱ_0 > 0.
     fn loss(
         &self,
         network: &dyn Denoiser,
@@ -298,7 +299,7 @@ mod tests {
 
     const STEPS: usize = 10;
 
-    /// Knows the answer: its û is u_y of class 0, whatever it sees.
+    /// A network whose û is u_y of class 0 for every input.
     struct Oracle {
         embeddings: Tensor,
         parameters: Parameters,
@@ -327,8 +328,9 @@ mod tests {
         }
     }
 
-    /// Eq. 8 is an expectation over t of (T/2) η ΔSNR(t) ‖·‖², so the factors in the sum over blocks add up to ½ η (SNR(T) − SNR(0)). With
-    /// T/2 in each of them the blocks outweigh the one cross-entropy T times too much wherever embeddings are trained.
+    /// Eq. 8 is an expectation over t of (T/2) η ΔSNR(t) ‖·‖², so the factors in the sum over blocks add up to ½ η (SNR(T) −
+    /// SNR(0)). With T/2 in each of them, the blocks would have T times too much weight relative to the one cross-entropy if
+    /// embeddings are trained.
     #[test]
     fn factors_add_up_to_the_expectation() {
         for kind in ScheduleKind::ALL {
@@ -338,7 +340,7 @@ mod tests {
                 let snr = DiscreteTime::new(schedule.clone(), 0.1, LossWeight::Snr).unwrap();
                 let sum: f64 = (1..=steps).map(|t| snr.weight(t)).sum();
                 assert!((sum / whole - 1.0).abs() < 1e-9, "{kind}, {steps}: {sum} {whole}");
-                // What is clipped is the factor under the expectation.
+                // The clip applies to the factor under the expectation.
                 let clipped = DiscreteTime::new(schedule, 0.1, LossWeight::Clipped(0.2)).unwrap();
                 for t in 1..=steps {
                     let factor = (snr.weight(t) * steps as f64).min(0.2);
@@ -348,8 +350,8 @@ mod tests {
         }
     }
 
-    /// A readout that answers every embedding alike leaves the gradient of KL(q(z_0|y) ‖ N(0, I)) alone: ᾱ_0 u_y for every image. Where
-    /// ᾱ_0 = 0, as with the cosine, there is none.
+    /// With a readout that gives the same logits for every embedding, the only gradient is that of KL(q(z_0|y) ‖ N(0, I)): ᾱ_0
+    /// u_y for every image. If ᾱ_0 = 0, as with the cosine schedule, there is no gradient.
     #[test]
     fn the_kl_is_minimised_where_embeddings_are_trained() {
         struct Trained(Tensor, Parameters);
@@ -390,7 +392,7 @@ mod tests {
             let loss = ReadoutLoss::loss(&objective, &network, (&labels).into(), draws).unwrap();
             let kl = objective.kl_to_prior(&network).unwrap();
             let pass = loss.backward().unwrap();
-            // Without the KL nothing that depends on the embeddings is left.
+            // Without the KL the loss does not depend on the embeddings.
             let none = parameter.var.zeros_like().unwrap();
             let gradient = pass.get(&parameter.var).unwrap_or(&none).to_vec2::<f32>().unwrap();
             let rows = parameter.var.to_vec2::<f32>().unwrap();
@@ -412,7 +414,7 @@ mod tests {
         let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
         let oracle = Oracle { embeddings, parameters: Parameters::default() };
         for kind in ScheduleKind::ALL {
-            // A schedule that stops half-way leaves a variance that can be measured.
+            // A schedule that stops half-way leaves a variance large enough to measure.
             let full = Schedule::new(kind, 2 * STEPS).unwrap();
             let levels = full.alpha_bars().get(..=STEPS).unwrap().to_vec();
             let schedule = Schedule::from_alpha_bars(levels).unwrap();

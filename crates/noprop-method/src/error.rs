@@ -1,39 +1,39 @@
-//! What can go wrong in the method itself.
+//! The errors of a method.
 
-/// Why a loss could not be computed or an image not be classified.
+/// An error in computing a loss, classifying images, or reading a setting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MethodError {
-    /// The network has another number of blocks than the schedule has steps.
+    /// The number of blocks of the network is not the number of steps of the schedule.
     #[error(
         "the network has {blocks} blocks but the schedule has {steps} steps; they must be equal"
     )]
     Blocks {
-        /// Blocks of the network.
+        /// The number of blocks of the network.
         blocks: usize,
-        /// Steps of the schedule.
+        /// The number of steps of the schedule.
         steps: usize,
     },
-    /// The network has another number of blocks than time has intervals.
+    /// The number of blocks of the network is not the number of intervals of time.
     #[error(
         "the network has {blocks} blocks but time is divided among {intervals}; they must be equal"
     )]
     Intervals {
-        /// Blocks of the network.
+        /// The number of blocks of the network.
         blocks: usize,
-        /// Intervals of time.
+        /// The number of intervals of time.
         intervals: usize,
     },
-    /// Some block would have no step.
+    /// At least one block would have no step.
     #[error(
         "steps must be at least {fewest}, so that each of the {intervals} intervals has one, got {steps}"
     )]
     FewSteps {
-        /// Steps of the solver.
+        /// The number of steps of the solver.
         steps: u32,
-        /// Intervals of time.
+        /// The number of intervals of time.
         intervals: usize,
-        /// The smallest number of steps that will do.
+        /// The smallest number of steps that is enough.
         fewest: u32,
     },
     /// A setting is outside its range.
@@ -41,30 +41,30 @@ pub enum MethodError {
     OutOfRange {
         /// The setting's name, as in the config file.
         name: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: &'static str,
-        /// What was given.
+        /// The given value.
         value: String,
     },
-    /// A method that is not one of the known ones.
+    /// The name of the method is unknown.
     #[error("unknown method `{name}`: choose one of {known}")]
     UnknownMethod {
-        /// The name that was given.
+        /// The given name.
         name: String,
-        /// The names that exist.
+        /// The known names.
         known: String,
     },
-    /// A name that is not one of the known ones.
+    /// The name of something else is unknown.
     #[error("unknown {what} `{name}`: choose one of {known}")]
     UnknownName {
-        /// What kind of thing was named.
+        /// The kind of the named thing.
         what: &'static str,
-        /// The name that was given.
+        /// The given name.
         name: String,
-        /// The names that exist.
+        /// The known names.
         known: &'static str,
     },
-    /// A file names the readout `posterior` without its σ, which stood for another readout in the first format.
+    /// A file names the readout `posterior` without its σ. In the first format this name meant another readout.
     #[error(
         "readout posterior needs its sigma in a file, as in posterior:0.5; in runs of the first format it means what is now bayes"
     )]
@@ -72,25 +72,25 @@ pub enum MethodError {
     /// The method needs a learned noise schedule, and the network has none.
     #[error("the network has no learned noise schedule, which continuous time needs")]
     NoSchedule,
-    /// The network cannot mix a block's guess with what came before.
+    /// The network has no weights to mix a block's prediction with its input.
     #[error("the network has no mixing weights, which back-propagation needs")]
     NoMix,
     /// The solver belongs to another method.
     #[error("solver posterior belongs to ct; fm and adjoint take euler or heun")]
     Solver,
-    /// The noise schedule that was learned is none.
+    /// The learned noise schedule is not valid.
     #[error("the learned noise schedule cannot be used: {0}")]
     Schedule(#[from] noprop_schedule::ScheduleError),
-    /// A fused op refused its input.
+    /// An error of a fused op.
     #[error(transparent)]
     Kernel(#[from] noprop_kernels::KernelError),
-    /// The network or candle refused a tensor.
+    /// An error of the network or of candle.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
 
 impl MethodError {
-    /// Refuses what is not a positive finite number.
+    /// Checks that `value` is a positive finite number.
     pub(crate) fn positive(name: &'static str, value: f64) -> Result<(), Self> {
         if value.is_finite() && value > 0.0 {
             return Ok(());

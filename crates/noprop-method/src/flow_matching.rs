@@ -1,4 +1,4 @@
-//! NoProp-FM: a block that learns a velocity from noise to embedding (Eqs. 10-13, Algorithm 3).
+//! NoProp-FM: one block that learns a velocity from noise to embedding (Eqs. 10-13, Algorithm 3).
 
 use candle_core::{D, Tensor};
 use noprop_kernels::{Backend, cross_entropy, random};
@@ -13,18 +13,19 @@ use crate::{
 
 /// The flow-matching objective.
 ///
-/// Around the straight path from noise z_0 ~ N(0, I) to the label's embedding, z_t ~ N(t u_y + (1 − t) z_0, σ² I) (Eq. 10), the
-/// velocity is u_y − z_0; the block's logits, times W_embed and with no softmax between, are its guess v(z_t, x, t), graded on
-/// ‖v − (u_y − z_0)‖² (Eq. 11). Where W_embed is trained, nothing in that would hold the classes apart: the cross-entropy of a
-/// readout of the end that the velocity points to, z̃_1 = z_t + (1 − t) v (Eq. 12), is added, the anchor (Eq. 13). The answer is the
-/// class whose embedding is nearest to where the path ends. The paper gives no value of σ: here it is 0 unless one is set.
+/// The path leads straight from noise z_0 ~ N(0, I) to the label's embedding: z_t ~ N(t u_y + (1 − t) z_0, σ² I) (Eq. 10). Its
+/// velocity is u_y − z_0. The block predicts the velocity v(z_t, x, t) as its logits times W_embed, without a softmax in
+/// between, and its loss is ‖v − (u_y − z_0)‖² (Eq. 11). If W_embed is trained, this loss does not keep the classes distinct,
+/// so the anchor (Eq. 13) is added: the cross-entropy of a readout of the end that the velocity points to, z̃_1 = z_t + (1 − t)
+/// v (Eq. 12). The predicted class is the one whose embedding is nearest to the end of the path. The paper gives no value of σ;
+/// here it is 0 unless it is set.
 ///
-/// The velocity points at an embedding û = z_t + (1 − t) v, and ‖û − u_y‖² = (1 − t)² ‖v − (u_y − z_0)‖². So the paper's loss is
-/// 1/(1 − t)² ‖û − u_y‖², a weight that rises with the signal-to-noise ratio like those of the other methods, and
-/// [`LossWeight`] says what becomes of it.
+/// The velocity points at an embedding û = z_t + (1 − t) v, and ‖û − u_y‖² = (1 − t)² ‖v − (u_y − z_0)‖². So the paper's loss
+/// is 1/(1 − t)² ‖û − u_y‖². Like the weights of the other methods, this weight rises with the signal-to-noise ratio, and
+/// [`LossWeight`] keeps, clips or replaces it.
 ///
-/// With several blocks each draws its times in its own interval, and its loss is multiplied by the interval's length: the sum
-/// over blocks is the one block's expectation.
+/// With several blocks, each draws its times in its own interval and its loss is multiplied by the interval's length, so the
+/// sum over blocks is the expectation of a single block.
 #[derive(Debug, Clone)]
 pub struct FlowMatching {
     loss_weight: LossWeight,
@@ -34,17 +35,18 @@ pub struct FlowMatching {
 }
 
 impl FlowMatching {
-    /// One block for all times; `integration` is how images are classified unless a sampler says otherwise.
+    /// Returns the objective with one block for all times. `integration` classifies images unless a sampler has another.
     pub fn new(loss_weight: LossWeight, integration: Integration<OdeSolver>) -> Self {
         Self { loss_weight, integration, partition: Partition::whole(), path_noise: 0.0 }
     }
 
-    /// The same with `intervals` blocks, each owning an interval of time, of equal loss mass ∫ w(t) dt with w the factor before
-    /// ‖v − (u_y − z_0)‖². The paper's is 1, and its intervals are of equal length.
+    /// Returns the objective with `intervals` blocks, each of which owns an interval of time. The intervals have equal loss
+    /// mass ∫ w(t) dt, where w is the factor of ‖v − (u_y − z_0)‖². The paper's factor is 1, which gives intervals of equal
+    /// length.
     ///
     /// # Errors
-    /// [`MethodError::OutOfRange`] for a number of intervals that cannot be, [`MethodError::FewSteps`] if the integration's
-    /// steps are too few for all of them.
+    /// [`MethodError::OutOfRange`] unless `intervals` is between 1 and 100, [`MethodError::FewSteps`] if the integration has
+    /// too few steps for every interval to have one.
     pub fn divided(mut self, intervals: usize) -> Result<Self, MethodError> {
         self.partition = if self.loss_weight == LossWeight::Snr {
             Partition::equal_length(intervals)?
@@ -56,7 +58,7 @@ impl FlowMatching {
         Ok(self)
     }
 
-    /// The same with σ, the deviation of z_t from the straight path (Eq. 10).
+    /// Sets σ, the standard deviation of z_t from the straight path (Eq. 10).
     ///
     /// # Errors
     /// [`MethodError::OutOfRange`] unless σ is 0 or a positive number.
@@ -68,13 +70,13 @@ impl FlowMatching {
         Ok(self)
     }
 
-    /// Which block owns which times.
+    /// Returns the interval of time that each block owns.
     pub fn partition(&self) -> &Partition {
         &self.partition
     }
 
-    /// The factor before ‖v − (u_y − z_0)‖² at time `t` in 0..=1: what [`LossWeight`] makes of 1/(1 − t)², times the (1 − t)²
-    /// that lies between a velocity's error and its embedding's.
+    /// Returns the factor of ‖v − (u_y − z_0)‖² at time `t` in 0..=1. It is the weight that [`LossWeight`] derives from 1/(1 −
+    /// t)², times (1 − t)², the ratio of the error of the embedding to the error of the velocity.
     pub fn weight(&self, t: f64) -> f64 {
         let left = (1.0 - t).powi(2);
         match self.loss_weight {
@@ -84,7 +86,7 @@ impl FlowMatching {
         }
     }
 
-    /// [`Self::weight`] at each of `times`.
+    /// Returns [`Self::weight`] at each of `times`.
     fn weights(&self, times: &Tensor) -> Result<Tensor, MethodError> {
         let left = times.affine(-1.0, 1.0)?.sqr()?;
         Ok(match self.loss_weight {
@@ -94,7 +96,7 @@ impl FlowMatching {
         })
     }
 
-    /// The errors [N] of images at `time` [N], each times its time's weight.
+    /// Returns the errors `[N]` of images at `time` `[N]`, each multiplied by the weight of its time.
     fn weighted(&self, errors: Tensor, time: &Tensor) -> Result<Tensor, MethodError> {
         if self.loss_weight == LossWeight::Snr {
             return Ok(errors);
@@ -103,10 +105,10 @@ impl FlowMatching {
     }
 }
 
-/// Cells of 0..=1 over which the mass of the loss weight is added up.
+/// The number of cells of 0..=1 over which the mass of the loss weight is summed.
 const CELLS: usize = 1000;
 
-/// Probabilities ∝ exp(−‖z − u‖²), [N, classes]: the class with the nearest embedding has the highest.
+/// Returns probabilities ∝ exp(−‖z − u‖²), [N, classes]. The class with the nearest embedding has the highest probability.
 fn nearest(z: &Tensor, embeddings: &Tensor) -> Result<Tensor, MethodError> {
     Ok(softmax(&(nearness(z, embeddings)? * 2.0)?)?)
 }
@@ -152,7 +154,8 @@ impl Method for FlowMatching {
             let input = BlockInput { block, features, z, time, pass: Pass::Eval };
             Ok(network.logits(input)?.detach().matmul(embeddings)?.detach())
         };
-        // A block believes in the class whose embedding its slope leads to: in its last step, and at the end the last block.
+        // A block's prediction is the class whose embedding its slope leads to in its last step; that of the last block is the
+        // end of the path.
         let mut last = vec![None; self.blocks()];
         for (time, next) in integration.intervals() {
             let step = integration.solver.step(&z, time..next, &velocity)?;
@@ -209,7 +212,7 @@ impl Blockwise for FlowMatching {
         Ok(BlockLoss { error, loss: ((flow + anchor)? * share)? })
     }
 
-    /// The anchor trains it, which is part of every block's loss.
+    /// Returns `None`: the anchor, which belongs to every block's loss, trains the readout.
     fn readout_loss(&self) -> Option<&dyn ReadoutLoss> {
         None
     }
@@ -236,7 +239,7 @@ impl MethodKind {
 }
 
 /// The settings that differ from those of discrete time.
-const DEFAULTS: &str = r#"steps = 20                  # of the path that classifies; training knows no steps
+const DEFAULTS: &str = r#"steps = 20                  # of the path that classifies; training has no steps
 solver = "euler"
 loss-weight = "clipped:5"   # the paper's weight, clipped: measured better (docs/results.md)
 encoder = "per-block"       # there is one block, so one encoder either way
@@ -253,11 +256,11 @@ mod tests {
     use super::*;
     use crate::{Parameters, Sampler, SamplerKind, Seed, Solver};
 
-    /// What the velocity is.
+    /// The velocity of the test network.
     enum Field {
-        /// Straight to the embedding of class 1, to arrive at t = 1.
+        /// Straight to the embedding of class 1, with arrival at t = 1.
         ToClassOne,
-        /// −z: the exact path is z_0 e^(−t).
+        /// −z. The exact path is z_0 e^(−t).
         Decay,
     }
 
@@ -292,7 +295,7 @@ mod tests {
         }
 
         fn readout(&self, _: &Tensor) -> Result<Tensor> {
-            candle_core::bail!("flow matching must not ask for a readout")
+            candle_core::bail!("flow matching must not call the readout")
         }
     }
 
@@ -320,7 +323,7 @@ mod tests {
         }
     }
 
-    /// Euler's error falls with the step, Heun's with its square.
+    /// Euler's error is proportional to the length of a step, Heun's to its square.
     #[test]
     fn solvers_have_their_orders() {
         let exact = (-1f32).exp();
@@ -331,8 +334,8 @@ mod tests {
         assert!((3.5..4.8).contains(&ratio), "Heun: {ratio}");
     }
 
-    /// In terms of the embedding that the velocity points at: the paper's rises without bound, `uniform` is 1 at every time,
-    /// and `clipped:C` is the paper's until it reaches C.
+    /// Relative to the error of the embedding that the velocity points at, the paper's weight rises without bound, `uniform` is
+    /// 1 at every time, and `clipped:C` is the paper's weight until it reaches C.
     #[test]
     fn weights_are_of_the_embeddings_error() {
         let integration = Integration { solver: OdeSolver::Euler, steps: NonZeroU32::MIN };
@@ -352,8 +355,8 @@ mod tests {
         }
     }
 
-    /// Eq. 10: z_t has mean t u_y + (1 − t) z_0 and deviation σ. Two losses with the same draws differ in nothing but the noise round the
-    /// path, which with a network that answers −z shows in the error: ‖−z − v‖² grows by d σ² in the mean.
+    /// Eq. 10: z_t has mean t u_y + (1 − t) z_0 and deviation σ. Two losses with the same draws differ only in the noise around
+    /// the path. With a network that returns −z, the error ‖−z − v‖² grows by d σ² on average.
     #[test]
     fn path_noise_has_its_deviation() {
         let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
@@ -377,7 +380,7 @@ mod tests {
         }
     }
 
-    /// What training multiplies by is the weight that figures and intervals are made of.
+    /// Training uses the same weights as figures and intervals.
     #[test]
     fn weights_of_a_batch_are_the_weight_at_its_times() {
         let integration = Integration { solver: OdeSolver::Euler, steps: NonZeroU32::MIN };
@@ -392,7 +395,7 @@ mod tests {
         }
     }
 
-    /// ∫ (1 − t)² over [0, b] is half of the whole at b = 1 − 2^(−1/3).
+    /// ∫ (1 − t)² dt over [0, b] is half of the integral over [0, 1] at b = 1 − 2^(−1/3).
     #[test]
     fn intervals_have_equal_mass_of_the_weight() {
         let integration =

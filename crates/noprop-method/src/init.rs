@@ -9,13 +9,13 @@ use crate::StreamKey;
 /// The distribution of a parameter's values before training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
-    /// Every element the same.
+    /// The same value for every element.
     Constant(f32),
     /// U(low, high).
     Uniform {
-        /// The lower bound, which is in the range.
+        /// The lower bound, inclusive.
         low: f64,
-        /// The upper bound, which is not.
+        /// The upper bound, exclusive.
         high: f64,
     },
     /// N(mean, deviation²).
@@ -25,17 +25,17 @@ pub enum Init {
         /// The standard deviation.
         deviation: f64,
     },
-    /// U(−1/√fan_in, 1/√fan_in), as PyTorch draws linear and convolution layers, weight and bias.
+    /// U(−1/√fan_in, 1/√fan_in), as in PyTorch for weight and bias of linear and convolution layers.
     FanIn(usize),
-    /// A matrix [R, C] with orthogonal rows of this length, or with orthogonal columns and rows of that mean square length where
-    /// R > C.
+    /// A matrix [R, C] with orthogonal rows of this length. If R > C, its columns are orthogonal and its rows have this root
+    /// mean square length.
     Orthogonal(f32),
-    /// N(0, length²/C) for a matrix [R, C]: rows of about this length.
+    /// N(0, length²/C) for a matrix [R, C]. The rows have about this length.
     Random(f32),
 }
 
 impl Init {
-    /// The distribution that candle-nn's `init` stands for in a tensor of this shape.
+    /// Returns the distribution of candle-nn's `init` for a tensor of this shape.
     pub fn of_candle(init: candle_nn::Init, shape: &Shape) -> Self {
         match init {
             candle_nn::Init::Const(value) => Self::Constant(value as f32),
@@ -88,7 +88,8 @@ impl Init {
     }
 }
 
-/// Gram and Schmidt's rows, each cleared of those before it, in f64.
+/// Returns orthonormal rows by the method of Gram and Schmidt, in f64: the components along the earlier rows are removed from
+/// each row.
 fn orthonormal_rows(draws: &Tensor) -> Result<Tensor> {
     let mut rows = draws.to_dtype(DType::F64)?.to_vec2::<f64>()?;
     for index in 0..rows.len() {
@@ -113,7 +114,7 @@ mod tests {
         init.draw(Seed(1).init("a"), &shape.into(), &Device::Cpu).unwrap()
     }
 
-    /// Mean, standard deviation, least and greatest value.
+    /// Returns the mean, the standard deviation, the least and the greatest value.
     fn moments(tensor: &Tensor) -> [f64; 4] {
         let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
         let values: Vec<f64> = values.into_iter().map(f64::from).collect();
@@ -138,8 +139,8 @@ mod tests {
         assert!((square - 9.0).abs() < 1e-5, "mean square length 1: {square}");
     }
 
-    /// A layer of candle-nn must start from the distribution that candle-nn documents: a deviation that is off by a factor
-    /// trains, but not the network that was written.
+    /// A layer of candle-nn must start from the distribution that candle-nn documents. With a wrong deviation training would
+    /// not fail, but the network would not be the one that was written.
     #[test]
     fn candles_distributions_are_drawn() {
         use candle_nn::init::{DEFAULT_KAIMING_NORMAL, DEFAULT_KAIMING_UNIFORM};

@@ -1,4 +1,4 @@
-//! From noise to an embedding in continuous time: solvers and their steps.
+//! Solvers in continuous time, from noise to an embedding, and their steps.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -13,9 +13,9 @@ use crate::MethodError;
 /// A solver of an ordinary differential equation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OdeSolver {
-    /// One evaluation a step.
+    /// Euler's method: one evaluation per step.
     Euler,
-    /// Two evaluations a step: the mean of the slopes at its two ends.
+    /// Heun's method: two evaluations per step. It uses the mean of the slopes at the two ends of the step.
     Heun,
 }
 
@@ -23,7 +23,7 @@ pub enum OdeSolver {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Solver {
-    /// The diffusion posterior of Eq. 3 between two times, with the noise term that the sampler chooses: for diffusion alone.
+    /// The diffusion posterior of Eq. 3 between two times, with the noise term that the sampler chooses. Only for diffusion.
     Posterior,
     /// A solver of the ordinary differential equation.
     Ode(OdeSolver),
@@ -86,7 +86,7 @@ impl From<OdeSolver> for Solver {
 impl TryFrom<Solver> for OdeSolver {
     type Error = MethodError;
 
-    /// Refuses the posterior, which does not solve an equation of slopes.
+    /// Returns the solver of the differential equation. The posterior is refused: it does not solve one.
     fn try_from(solver: Solver) -> Result<Self, MethodError> {
         match solver {
             Solver::Posterior => Err(MethodError::Solver),
@@ -95,17 +95,17 @@ impl TryFrom<Solver> for OdeSolver {
     }
 }
 
-/// The end of a step of dz/dt = slope(z, t).
+/// The result of a step of dz/dt = slope(z, t).
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     /// z at the end of the step, [N, d].
     pub z: Tensor,
-    /// The slope at its beginning, [N, d].
+    /// The slope at the beginning of the step, [N, d].
     pub first: Tensor,
 }
 
 impl OdeSolver {
-    /// Takes one step from `z` [N, d] over the times `over`.
+    /// Makes one step from `z` [N, d] over the interval of time `over`.
     pub(crate) fn step(
         self,
         z: &Tensor,
@@ -136,7 +136,7 @@ pub struct Integration<S = Solver> {
 }
 
 impl<S> Integration<S> {
-    /// The times 0, 1/steps, …, 1 in pairs: the beginning and the end of each step.
+    /// Returns the beginning and the end of each step, in pairs of the times 0, 1/steps, …, 1.
     pub fn intervals(&self) -> impl DoubleEndedIterator<Item = (f64, f64)> + use<S> {
         let steps = self.steps.get();
         let time = move |i: u32| f64::from(i) / f64::from(steps);
@@ -153,7 +153,7 @@ impl From<Integration<OdeSolver>> for Integration {
 impl TryFrom<Integration> for Integration<OdeSolver> {
     type Error = MethodError;
 
-    /// Refuses the posterior, which does not solve an equation of slopes.
+    /// Returns the integration of the differential equation. The posterior is refused: it does not solve one.
     fn try_from(Integration { solver, steps }: Integration) -> Result<Self, MethodError> {
         Ok(Self { solver: solver.try_into()?, steps })
     }

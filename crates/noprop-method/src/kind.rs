@@ -1,4 +1,4 @@
-//! The methods by name: the settings that each has, and how it is built from them.
+//! The methods by name: the settings of each, and its construction from them.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{Integration, LossWeight, Method, MethodError, Readout, SamplerKind, Seed, Solver};
 
-/// The most blocks of a chain, and the most steps of a solver: settings come from strangers' files too.
+/// The most blocks of a chain, and the most steps of a solver. The limit protects against settings from untrusted files.
 const MAX_STEPS: usize = 1000;
 
 /// A method by its name.
@@ -18,10 +18,10 @@ const MAX_STEPS: usize = 1000;
 pub struct MethodKind(&'static MethodFacts);
 
 impl MethodKind {
-    /// All methods. A new method is one more file, and one more name here.
+    /// All methods. A new method needs one more file, and one more name here.
     pub const ALL: &'static [Self] = &[Self::DT, Self::CT, Self::FM, Self::BACKPROP, Self::ADJOINT];
 
-    /// The method with these facts.
+    /// Returns the method with these facts.
     pub(crate) const fn new(facts: &'static MethodFacts) -> Self {
         Self(facts)
     }
@@ -31,7 +31,7 @@ impl MethodKind {
         self.settings.contains(&setting)
     }
 
-    /// The names of the methods for which `is` holds, in words: "ct, fm and adjoint".
+    /// Returns the names of the methods for which `is` returns true, as text: "the methods ct, fm and adjoint".
     pub fn names(is: impl Fn(Self) -> bool) -> String {
         let names: Vec<&str> =
             Self::ALL.iter().filter(|kind| is(**kind)).map(|kind| kind.name).collect();
@@ -42,7 +42,7 @@ impl MethodKind {
         }
     }
 
-    /// `steps` steps of `solver`, or of the method's usual solver.
+    /// Returns an integration with `steps` steps of `solver`, or of the method's usual solver if it is `None`.
     ///
     /// # Errors
     /// [`MethodError::OutOfRange`] for a number of steps that is out of bounds.
@@ -81,19 +81,19 @@ pub struct MethodFacts {
     pub name: &'static str,
     /// The title in tables and model cards.
     pub title: &'static str,
-    /// One line of help.
+    /// The line of help.
     pub summary: &'static str,
     /// The time between noise and embedding.
     pub time: Time,
-    /// The settings that the method has, of those that not all methods have.
+    /// The settings that the method has, among those that not all methods have.
     pub settings: &'static [Setting],
-    /// The solvers that the method takes, the usual one first; empty where time is discrete.
+    /// The solvers that the method accepts, the usual one first; empty in discrete time.
     pub solvers: &'static [Solver],
-    /// The samplers that differ: with several, noise enters the chain after its start.
+    /// The samplers that give different results. There are several if noise enters the chain after its start.
     pub samplers: &'static [SamplerKind],
     /// The usual length of class embeddings.
     pub embedding_length: EmbeddingLength,
-    /// The settings, as TOML, that go on top of a preset that was made for discrete time.
+    /// The settings, as TOML, that are added to a preset for discrete time, and override it.
     pub defaults: &'static str,
     /// Builds the method from settings.
     pub(crate) build: fn(&MethodSettings) -> Result<Box<dyn Method>, MethodError>,
@@ -102,9 +102,9 @@ pub struct MethodFacts {
 /// The time between noise and embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Time {
-    /// T steps, a block for each.
+    /// Discrete time: T steps, with one block for each.
     Discrete,
-    /// 0..=1, in steps of a solver.
+    /// Continuous time 0..=1, in steps of a solver.
     Continuous,
 }
 
@@ -117,7 +117,7 @@ pub enum Setting {
     Eta,
     /// The weight of each block's error.
     LossWeight,
-    /// Blocks that share time between them.
+    /// The number of blocks that share continuous time.
     Intervals,
     /// The rule from the last embedding to a class.
     Readout,
@@ -132,17 +132,17 @@ pub enum Setting {
 pub enum EmbeddingLength {
     /// 1.
     One,
-    /// A tenth of their dimension d, and at least 1. The path starts from noise of length √d, in which short embeddings of many
-    /// classes drown; a tenth was measured to learn at d = 100 and to be best at d = 10 (docs/results.md).
+    /// A tenth of the dimension d of the embeddings, and at least 1. The path starts from noise of length √d, which hides short
+    /// embeddings of many classes. In measurements a tenth learned at d = 100 and was best at d = 10 (docs/results.md).
     TenthOfDimension,
 }
 
-/// The settings that a method is built from. Each method reads those that it has.
+/// The settings from which a method is built. Each method reads only the settings that it has.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MethodSettings {
-    /// T where time is discrete, else the solver's steps.
+    /// T in discrete time, the number of the solver's steps in continuous time.
     pub steps: usize,
-    /// The solver; without it the method's usual one.
+    /// The solver; `None` for the method's usual one.
     pub solver: Option<Solver>,
     /// B, the number of blocks that share continuous time.
     pub intervals: usize,
@@ -228,7 +228,7 @@ mod tests {
         seed: Seed(1),
     };
 
-    /// A method that is listed can be named, is built from its usual settings, and needs as many blocks as it has.
+    /// Every method in the list is found by its name, is built from its usual settings, and needs as many blocks as it has.
     #[test]
     fn every_method_is_built_by_its_name() {
         for &kind in MethodKind::ALL {

@@ -4,24 +4,24 @@ use candle_core::{D, Device, Result, Tensor};
 
 use crate::{Init, ParameterBuilder, ParameterError, Part};
 
-/// Hidden units of the net γ̄.
+/// The width of the hidden layer of the net γ̄.
 const HIDDEN: usize = 64;
-/// γ at the clean end before training: ᾱ(1) = 0.9975.
+/// γ at the clean end before training. It gives ᾱ(1) = 0.9975.
 const CLEAN_END: f32 = -6.0;
-/// γ at the noise end before training: ᾱ(0) = 0.0067.
+/// γ at the noise end before training. It gives ᾱ(0) = 0.0067.
 const NOISE_END: f32 = 5.0;
 
-/// γ(t) = γ_0 + (γ_1 − γ_0)(1 − γ̄(t)), with SNR(t) = exp(−γ(t)) and ᾱ(t) = σ(−γ(t)).
+/// A learned schedule: γ(t) = γ_0 + (γ_1 − γ_0)(1 − γ̄(t)), with SNR(t) = exp(−γ(t)) and ᾱ(t) = σ(−γ(t)).
 ///
 /// γ̄ is a net of two layers with positive weights, so it rises, and is normalised to γ̄(0) = 0 and γ̄(1) = 1:
 /// γ̄(t) = (g(t) − g(0)) / (g(1) − g(0)) with g(t) = Σ_h exp(v_h) σ(exp(w_h) t + b_h). Both ends and the net are trained.
 #[derive(Debug, Clone)]
 pub struct LearnedSchedule {
-    /// w: logarithms of the first layer's weights, [H].
+    /// w: the logarithms of the first layer's weights, `[H]`.
     first: Tensor,
-    /// b, [H].
+    /// b, `[H]`.
     bias: Tensor,
-    /// v: logarithms of the second layer's weights, [H].
+    /// v: the logarithms of the second layer's weights, `[H]`.
     second: Tensor,
     /// γ_0, the clean end, `[1]`.
     clean_end: Tensor,
@@ -29,17 +29,17 @@ pub struct LearnedSchedule {
     noise_end: Tensor,
 }
 
-/// The schedule at some times; all `[N]`, differentiable.
+/// The schedule at N times. All tensors are `[N]` and differentiable.
 #[derive(Debug, Clone)]
 pub struct ScheduleAt {
     /// γ(t).
     pub gamma: Tensor,
-    /// −γ'(t), by the derivative of the net: not negative while γ_1 > γ_0.
+    /// −γ'(t), from the derivative of the net. It is not negative while γ_1 > γ_0.
     pub rate: Tensor,
 }
 
 impl ScheduleAt {
-    /// ᾱ(t) = σ(−γ(t)).
+    /// Returns ᾱ(t) = σ(−γ(t)).
     ///
     /// # Errors
     /// candle's.
@@ -47,7 +47,7 @@ impl ScheduleAt {
         sigmoid(&self.gamma.neg()?)
     }
 
-    /// 1 − ᾱ(t) = σ(γ(t)), without the loss of digits of a difference.
+    /// Returns 1 − ᾱ(t) = σ(γ(t)), without the loss of digits in a difference.
     ///
     /// # Errors
     /// candle's.
@@ -55,7 +55,7 @@ impl ScheduleAt {
         sigmoid(&self.gamma)
     }
 
-    /// SNR(t) = exp(−γ(t)).
+    /// Returns SNR(t) = exp(−γ(t)).
     ///
     /// # Errors
     /// candle's.
@@ -63,7 +63,7 @@ impl ScheduleAt {
         self.gamma.neg()?.exp()
     }
 
-    /// SNR'(t) = −γ'(t) SNR(t).
+    /// Returns SNR'(t) = −γ'(t) SNR(t).
     ///
     /// # Errors
     /// candle's.
@@ -73,7 +73,7 @@ impl ScheduleAt {
 }
 
 impl LearnedSchedule {
-    /// The schedule's parameters, fresh or stored.
+    /// Builds the schedule's parameters, fresh or from stored values.
     ///
     /// # Errors
     /// [`ParameterError`] if stored tensors do not fit.
@@ -89,12 +89,12 @@ impl LearnedSchedule {
         })
     }
 
-    /// Where its parameters are.
+    /// Returns the device of the schedule's parameters.
     pub(crate) fn device(&self) -> &Device {
         self.clean_end.device()
     }
 
-    /// The schedule at times `t` `[N]` in 0..=1 (0 is noise).
+    /// Returns the schedule at times `t` `[N]` in 0..=1 (0 is noise).
     ///
     /// # Errors
     /// candle's.
@@ -116,12 +116,12 @@ impl LearnedSchedule {
         Ok(ScheduleAt { gamma, rate })
     }
 
-    /// γ_0 and γ_1, the values at t = 1 and t = 0, `[1]` each.
+    /// Returns γ_0 and γ_1, the values at t = 1 and t = 0, `[1]` each.
     pub fn ends(&self) -> (&Tensor, &Tensor) {
         (&self.clean_end, &self.noise_end)
     }
 
-    /// ᾱ at the times 0, 1/steps, …, 1.
+    /// Returns ᾱ at the times 0, 1/steps, …, 1.
     ///
     /// # Errors
     /// candle's.
@@ -133,7 +133,7 @@ impl LearnedSchedule {
     }
 }
 
-/// 1 / (1 + exp(−x)) in plain differentiable ops.
+/// Returns 1 / (1 + exp(−x)), computed with differentiable ops.
 pub(crate) fn sigmoid(x: &Tensor) -> Result<Tensor> {
     x.neg()?.exp()?.affine(1.0, 1.0)?.recip()
 }
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// SNR' is the derivative of SNR: central differences.
+    /// SNR' is the derivative of SNR, compared with central differences.
     #[test]
     fn the_rate_is_the_derivative() {
         let schedule = schedule();
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// A schedule whose net or ends got no gradient would silently stay as it was.
+    /// A schedule whose net or ends received no gradient would silently keep its initial values.
     #[test]
     fn every_parameter_gets_a_gradient() {
         let builder = ParameterBuilder::seeded(Seed(3), &Device::Cpu);

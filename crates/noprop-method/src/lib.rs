@@ -1,26 +1,26 @@
 #![doc = include_str!("../README.md")]
 //! ## Where to look
 //!
-//! | here | subject |
+//! | item | subject |
 //! | --- | --- |
 //! | [`Denoiser`] | the interface of a network: implement it for any candle network |
-//! | [`Needs`] | what a method needs of a network: a network is built from it |
-//! | [`Parameters`], [`Part`] | named variables in a fixed order, each of a part of the network |
-//! | [`ParameterBuilder`], [`Init`] | variables by name, with initial values that depend on the seed and the name alone; candle-nn's `VarBuilder` over them |
+//! | [`Needs`] | the demands of a method on a network: a network is built from them |
+//! | [`Parameters`], [`Part`] | named variables in a fixed order, and the parts of the network that own them |
+//! | [`ParameterBuilder`], [`Init`] | variables by name, with initial values that depend only on the seed and the name; candle-nn's `VarBuilder` over them |
 //! | [`Method`] | the interface of a method: [`Blockwise`] losses, or one [`EndToEnd`] |
-//! | [`MethodKind`] | the methods by name, and how each is built from settings |
+//! | [`MethodKind`] | the methods by name, and their construction from settings |
 //! | [`DiscreteTime`] | a loss for each noise level (Eq. 8), and the chain that classifies (Eq. 3) |
-//! | [`ContinuousTime`], [`LearnedSchedule`] | blocks that know the time, and the schedule learned with them (Eq. 9) |
+//! | [`ContinuousTime`], [`LearnedSchedule`] | blocks with the time as an input, and the schedule that is learned with them (Eq. 9) |
 //! | [`FlowMatching`] | blocks that learn a velocity (Eqs. 10-13) |
-//! | [`Partition`] | which of them owns which interval of time: one for all, unless asked |
+//! | [`Partition`] | the intervals of time that blocks own: one block owns all times unless several are set |
 //! | [`Backprop`] | the baseline: the same blocks trained end to end (Eqs. 17-19) |
 //! | [`Adjoint`] | the baseline in continuous time: a neural ODE trained by the adjoint method |
-//! | [`Integration`] | solvers and steps, where time is continuous |
-//! | [`Readout`] | from the last embedding to a class (Eqs. 14-16) |
-//! | [`LossWeight`] | how much each block's error counts |
-//! | [`Targets`] | the labels of a batch, and how much each image counts |
-//! | [`classify`], [`SamplerKind`] | from noise to class probabilities, never with a label at hand |
-//! | [`Seed`] | every random draw, keyed by what it is for and where in training it happens |
+//! | [`Integration`] | solvers and steps in continuous time |
+//! | [`Readout`] | the step from the last embedding to a class (Eqs. 14-16) |
+//! | [`LossWeight`] | the weight of each block's error |
+//! | [`Targets`] | the labels of a batch, and the weight of each image |
+//! | [`classify`], [`SamplerKind`] | from noise to class probabilities, without labels |
+//! | [`Seed`] | all random draws, keyed by purpose and by position in training |
 
 mod adjoint;
 mod backprop;

@@ -1,4 +1,4 @@
-//! How much each block's error counts.
+//! The weight of each block's error.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::MethodError;
 
-/// The factor before a block's mean ‖û − u_y‖².
+/// The factor of a block's mean ‖û − u_y‖².
 ///
-/// The paper's factor at block t is (T/2) η (SNR(t) − SNR(t − 1)) in discrete time (Eq. 8), ½ η SNR'(t) in continuous time (Eq. 9)
-/// and 1/(1 − t)² in flow matching, which makes all velocities count alike (Eq. 11). In each of them the loss is an expectation over
-/// t, so a sum over T blocks has a T-th of the factor at each.
+/// The paper's factor at block t is (T/2) η (SNR(t) − SNR(t − 1)) in discrete time (Eq. 8), ½ η SNR'(t) in continuous time (Eq.
+/// 9) and 1/(1 − t)² in flow matching, which gives all velocities the same weight (Eq. 11). In each of them the loss is an
+/// expectation over t, so in a sum over T blocks each factor is divided by T.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum LossWeight {
-    /// The paper's. In discrete time it spans 0.01 to 3,200 at T = 10 and η = 0.1, which a block of its own does not notice (Adam
-    /// divides by the gradient's size) but a shared encoder does.
+    /// The paper's factor. In discrete time it ranges from 0.01 to 3,200 at T = 10 and η = 0.1. This does not affect a block
+    /// that shares nothing, because Adam divides by the size of the gradient, but it affects a shared encoder.
     Snr,
-    /// 1 for every block, in the sum over blocks: ours. Under the expectation over t that is T, so beside T blocks a cross-entropy counts
-    /// a T-th of what it would beside their mean.
+    /// The factor 1 for every block in the sum over blocks. It is not from the paper. Under the expectation over t this is T,
+    /// so relative to the sum over T blocks a cross-entropy has 1/T of the weight that it has relative to their mean.
     Uniform,
-    /// The paper's factor, but never more than this: ours. Its largest values belong to nearly clean embeddings, of which there is
-    /// little to learn. It is not Min-SNR-γ, which clips SNR itself.
+    /// The paper's factor, limited to this value. It is not from the paper. The largest factors belong to nearly clean
+    /// embeddings, from which there is little to learn. It is not Min-SNR-γ, which clips SNR itself.
     Clipped(f64),
 }
 
@@ -44,7 +44,7 @@ impl FromStr for LossWeight {
         match name {
             "snr" => Ok(Self::Snr),
             "uniform" => Ok(Self::Uniform),
-            // Its name in files of the first format.
+            // Files of the first format use the name `min-snr:`.
             _ => match name.strip_prefix("clipped:").or_else(|| name.strip_prefix("min-snr:")) {
                 Some(most) => {
                     let most = most.parse().unwrap_or(f64::NAN);
@@ -79,7 +79,7 @@ impl From<LossWeight> for String {
 mod tests {
     use super::*;
 
-    /// A name in a config file must come back as the same weight, and a wrong one be refused.
+    /// A name in a config file must be read as the same weight, and a wrong name must be refused.
     #[test]
     fn names_are_read_as_they_are_written() {
         for weight in [LossWeight::Snr, LossWeight::Uniform, LossWeight::Clipped(5.0)] {

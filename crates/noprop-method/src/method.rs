@@ -7,27 +7,27 @@ use noprop_schedule::Schedule;
 use crate::readout::softmax;
 use crate::{Denoiser, Draws, MethodError, Needs, Noise, Partition, StackedBlocks, Targets};
 
-/// A method of training a chain of blocks, with its settings: discrete time, continuous time, flow matching, a baseline, or one that
-/// you write.
+/// A method of training a chain of blocks, with its settings: discrete time, continuous time, flow matching, a baseline, or one
+/// that you write.
 ///
-/// A chain is B blocks, each owning a set of noise levels. In discrete time a block has one level.
+/// A chain has B blocks, each of which owns a set of noise levels. In discrete time a block has one level.
 pub trait Method: Send + Sync {
-    /// B, the number of blocks.
+    /// Returns B, the number of blocks.
     fn blocks(&self) -> usize;
 
-    /// The demands of the method on a network.
+    /// Returns the demands of the method on a network.
     fn needs(&self) -> Needs;
 
-    /// The losses that train the blocks.
+    /// Returns the losses that train the blocks.
     fn losses(&self) -> Losses<'_>;
 
-    /// The intervals of time that the blocks own; `None` where time is discrete.
+    /// Returns the intervals of time that the blocks own; `None` in discrete time.
     fn partition(&self) -> Option<&Partition> {
         None
     }
 
-    /// The noise levels of a trained network and the weight of each, for figures: `levels` of them where time is continuous. `None`
-    /// where the method has no noise schedule.
+    /// Returns the noise levels of a trained network and the weight of each, for figures; `None` if the method has no noise
+    /// schedule. `levels` is their number in continuous time.
     ///
     /// # Errors
     /// [`MethodError`] if the network does not fit the method.
@@ -40,7 +40,8 @@ pub trait Method: Send + Sync {
         Ok(None)
     }
 
-    /// The class probabilities [N, classes] of the last embedding `z` [N, d]: the readout's, unless the method has another rule.
+    /// Returns the class probabilities [N, classes] of the last embedding `z` [N, d]. They are those of the readout unless the
+    /// method has another rule.
     ///
     /// # Errors
     /// candle's, for tensors of the wrong shape.
@@ -48,8 +49,8 @@ pub trait Method: Send + Sync {
         Ok(softmax(&network.readout(z)?)?)
     }
 
-    /// KL(q(z_0|y) ‖ N(0, I)) in nats, the mean over the classes: how much z_0 reveals of the label. Well above 0, training starts
-    /// from something that inference does not have. It is 0 where the chain starts from noise in training too.
+    /// Returns KL(q(z_0|y) ‖ N(0, I)) in nats, averaged over the classes. It measures the information about the label in z_0 in
+    /// training, which z_0 at inference does not have. It is 0 if the chain starts from pure noise in training too.
     ///
     /// # Errors
     /// candle's, if the embeddings are not f32 of rank 2.
@@ -58,10 +59,10 @@ pub trait Method: Send + Sync {
         Ok(0.0)
     }
 
-    /// Takes the noise `z` [N, d] through all blocks.
+    /// Passes the noise `z` [N, d] through all blocks.
     ///
-    /// `features(block)` returns the output of that block's image branch for the images. `noise` names the images, so that an image's
-    /// draws do not depend on its place in the batch.
+    /// `features(block)` returns the output of that block's image branch for the images. `noise` holds the ids of the images,
+    /// so an image's draws do not depend on its position in the batch.
     ///
     /// # Errors
     /// [`MethodError`] if the network does not fit the method.
@@ -79,22 +80,23 @@ pub trait Method: Send + Sync {
 pub struct NoiseLevels {
     /// ᾱ of every level.
     pub schedule: Schedule,
-    /// The factor before the error at each step between two levels.
+    /// The factor of the error at each step between two levels.
     pub weights: Vec<f64>,
 }
 
 /// The losses of a method.
 #[derive(Clone, Copy)]
 pub enum Losses<'a> {
-    /// One for every block: NoProp.
+    /// One loss for every block, as in NoProp.
     Blockwise(&'a dyn Blockwise),
-    /// One, at the end of the chain: the baselines.
+    /// One loss at the end of the chain, as in the baselines.
     EndToEnd(&'a dyn EndToEnd),
 }
 
-/// A loss for each block, which reaches no other block.
+/// A loss for each block, whose gradient does not reach the other blocks.
 pub trait Blockwise: Send + Sync {
-    /// The loss of block `block` (1..=B) on the N images of `targets`, whose image branch returned `features`.
+    /// Returns the loss of block `block` (1..=B) on the N images of `targets`. `features` is the output of the block's image
+    /// branch.
     ///
     /// # Errors
     /// [`MethodError`] if the network does not fit the method.
@@ -107,10 +109,10 @@ pub trait Blockwise: Send + Sync {
         draws: Draws,
     ) -> Result<BlockLoss, MethodError>;
 
-    /// The readout's own loss; `None` where the blocks' losses train it.
+    /// Returns the separate loss of the readout; `None` if the blocks' losses train the readout.
     fn readout_loss(&self) -> Option<&dyn ReadoutLoss>;
 
-    /// The losses of all blocks in one call on `device`; `None` where the method takes blocks one by one.
+    /// Returns the losses of all blocks in one call on `device`; `None` if the method computes blocks only one by one.
     ///
     /// # Errors
     /// candle's.
@@ -120,9 +122,9 @@ pub trait Blockwise: Send + Sync {
     }
 }
 
-/// A loss on the last embedding alone, which depends on no block.
+/// A loss only on the last embedding. It does not depend on any block.
 pub trait ReadoutLoss {
-    /// The loss on a batch, a scalar: the cross-entropy of the readout, and what else the ends of the chain add to it.
+    /// Returns the loss on a batch, a scalar: the cross-entropy of the readout, plus further terms at the ends of the chain.
     ///
     /// # Errors
     /// [`MethodError`] if the network does not fit the method.
@@ -134,9 +136,9 @@ pub trait ReadoutLoss {
     ) -> Result<Tensor, MethodError>;
 }
 
-/// One loss at the end of the chain, whose gradient the method carries to every block.
+/// One loss at the end of the chain. The method propagates its gradient to every block.
 pub trait EndToEnd: Send + Sync {
-    /// The loss on a batch, with its gradients in the whole network. `features(block)` runs that block's image branch.
+    /// Returns the loss on a batch, with its gradients in the whole network. `features(block)` runs that block's image branch.
     ///
     /// # Errors
     /// [`MethodError`] if the network does not fit the method.
@@ -149,26 +151,26 @@ pub trait EndToEnd: Send + Sync {
     ) -> Result<Differentiated, MethodError>;
 }
 
-/// One block's loss over a batch.
+/// The loss of one block over a batch.
 #[derive(Debug, Clone)]
 pub struct BlockLoss {
     /// The value that is differentiated: a scalar, weighted by block and by image.
     pub loss: Tensor,
-    /// The unweighted mean squared distance ‖û − u_y‖² over the batch: a scalar, comparable between blocks.
+    /// The unweighted mean squared distance ‖û − u_y‖² over the batch: a scalar that can be compared between blocks.
     pub error: Tensor,
 }
 
 impl BlockLoss {
-    /// A loss that has no distance beside it: its error is its value.
+    /// Returns a loss without a distance: its error is its value.
     pub fn plain(loss: Tensor) -> Self {
         Self { error: loss.detach(), loss }
     }
 }
 
-/// A loss with its gradients, however they were found.
+/// A loss with its gradients.
 #[derive(Debug)]
 pub struct Differentiated {
-    /// A scalar.
+    /// The loss, a scalar.
     pub loss: Tensor,
     /// The gradient of every trainable parameter.
     pub gradients: GradStore,
@@ -179,13 +181,13 @@ pub struct Differentiated {
 pub struct Trajectory {
     /// The last embedding, [N, d].
     pub z: Tensor,
-    /// The class probabilities of each block, B tensors [N, classes]; empty where a block alone has no answer.
+    /// The class probabilities of each block, B tensors [N, classes]; empty if a single block gives no class probabilities.
     pub per_block: Vec<Tensor>,
 }
 
 /// The losses of all blocks in one call.
 pub trait StackedLosses: Send + Sync {
-    /// Loss and error of each block, `[T]`: those of [`Blockwise::block_loss`], with the same draws.
+    /// Returns loss and error of each block, `[T]`. They are those of [`Blockwise::block_loss`], with the same draws.
     ///
     /// # Errors
     /// As for [`Blockwise::block_loss`].
@@ -199,7 +201,7 @@ pub trait StackedLosses: Send + Sync {
     ) -> Result<BlockLoss, MethodError>;
 }
 
-/// Passes [`Method`] on to the method that a pointer holds.
+/// Implements [`Method`] for a pointer to a method.
 macro_rules! through_pointer {
     ($(impl<$param:ident> for $pointer:ty;)+) => {$(
         impl<$param: Method + ?Sized> Method for $pointer {

@@ -1,23 +1,24 @@
 //! The demands of a method on a network.
 //!
-//! A method states them as a value, and a network is built from that value alone: it does not know the method's name.
+//! A method states its demands as a value. A network is built only from this value, and does not depend on the name of the
+//! method.
 
 use crate::Readout;
 
-/// What a network must have for a method to train it.
+/// The demands of a method on a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
-    /// B, the number of blocks: one for each noise level where time is discrete, one for each interval where it is continuous.
+    /// B, the number of blocks: one for each noise level in discrete time, one for each interval in continuous time.
     pub blocks: usize,
-    /// Whether a block is given the time.
+    /// The time as an input of a block.
     pub time: TimeInput,
-    /// How the outputs of dense layers are normalised.
+    /// The normalisation of the outputs of dense layers.
     pub norm: Norm,
     /// The layer from the last embedding to class logits.
     pub readout: ReadoutLayer,
-    /// Where the noise schedule comes from.
+    /// The source of the noise schedule.
     pub schedule: ScheduleSource,
-    /// How a block's guess joins the chain.
+    /// The rule that combines z_{t−1} and a block's prediction.
     pub mixing: Mixing,
     /// The class embeddings that the method can work with.
     pub embeddings: EmbeddingForm,
@@ -26,64 +27,65 @@ pub struct Needs {
 /// The time as an input of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeInput {
-    /// A block has one noise level, so it is not given the time (Fig. 6, left).
+    /// A block has one noise level, so the time is not an input (Fig. 6, left).
     None,
-    /// A block has many noise levels and is given the time in 0..=1 of each row (Fig. 6, right).
+    /// A block has many noise levels, and the time of each row, in 0..=1, is an input (Fig. 6, right).
     Embedded,
 }
 
 /// The normalisation of dense layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Norm {
-    /// Batch norm, and a residual label branch (Fig. 6, left).
+    /// Batch norm, with a residual label branch (Fig. 6, left).
     Batch,
-    /// None, and a label branch of one layer (Fig. 6, right).
+    /// No normalisation, with a label branch of one layer (Fig. 6, right).
     None,
 }
 
 /// The linear layer from z_T to class logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadoutLayer {
-    /// No layer: the class is found among the class embeddings.
+    /// No layer: the class is found from the class embeddings.
     None,
-    /// A layer where class embeddings are trained, because its loss is all that holds them apart; no layer where they are fixed.
-    /// It starts at [`ReadoutStart::Zeros`].
+    /// A layer if class embeddings are trained, because only its loss keeps them distinct; no layer if they are fixed. It
+    /// starts at [`ReadoutStart::Zeros`].
     Anchor,
-    /// A layer, with these initial weights.
+    /// A layer with these initial weights.
     Linear(ReadoutStart),
 }
 
 /// The readout's weights before training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadoutStart {
-    /// Zeros. A linear layer that is trained on its own has one minimum, so nothing is lost; random values would have to be
-    /// unlearned first, for hundreds of steps in which the whole chain looks worse than its blocks.
+    /// Zeros. The loss of a linear layer that is trained separately has one minimum, so zeros lose nothing. Random values would
+    /// have to be unlearned first, for hundreds of steps in which the whole chain is less accurate than its blocks.
     Zeros,
-    /// Random values, where blocks learn through the readout: zeros would send no gradient back to them.
+    /// Random values, for blocks that learn through the readout: zeros would pass no gradient back to them.
     Random,
-    /// Rows of length 1 along the class embeddings, so that each class is the answer at its own embedding.
+    /// Rows of length 1 along the class embeddings, so that the readout predicts each class at its own embedding.
     ///
-    /// A chain that mixes guesses ends among the embeddings. A random readout answers each of them with a class at random, so that
-    /// half of ten classes or more are the answer to none, and blocks that learn through it miss these classes for many hundreds of
-    /// steps. Embeddings that start as images are not known yet when the readout is made; it then starts at random.
+    /// A chain that mixes predictions ends among the embeddings. A random readout maps each embedding to a random class, so
+    /// half of ten classes or more are predicted at no embedding, and blocks that learn through it miss these classes for many
+    /// hundreds of steps. Embeddings that start as images are not known yet when the readout is built; the readout then starts
+    /// at random.
     AlongEmbeddings,
 }
 
 /// The source of the noise schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScheduleSource {
-    /// The method has a schedule, or needs none.
+    /// The method: it has a schedule, or does not need one.
     Method,
-    /// A [`LearnedSchedule`](crate::LearnedSchedule), trained with the network.
+    /// The network: a [`LearnedSchedule`](crate::LearnedSchedule) is trained with it.
     Network,
 }
 
-/// How z_t is made of z_{t−1} and a block's guess.
+/// The rule that combines z_{t−1} and a block's prediction into z_t.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mixing {
-    /// By coefficients of the method.
+    /// Coefficients of the method.
     Method,
-    /// By a trained weight w_t for each block (Eq. 18), given by [`Denoiser::mix`](crate::Denoiser::mix).
+    /// A trained weight w_t for each block (Eq. 18), from [`Denoiser::mix`](crate::Denoiser::mix).
     Trained,
 }
 
@@ -92,12 +94,12 @@ pub enum Mixing {
 pub enum EmbeddingForm {
     /// Vectors, or images that go through an image branch.
     VectorsOrImages,
-    /// Vectors alone.
+    /// Only vectors.
     Vectors,
 }
 
 impl Needs {
-    /// The needs of [`DiscreteTime`](crate::DiscreteTime) with T = `blocks`: Fig. 6, left.
+    /// Returns the needs of [`DiscreteTime`](crate::DiscreteTime) with T = `blocks`: Fig. 6, left.
     pub fn discrete_time(blocks: usize, readout: Readout) -> Self {
         Self {
             blocks,
@@ -110,7 +112,7 @@ impl Needs {
         }
     }
 
-    /// The needs of [`ContinuousTime`](crate::ContinuousTime) with `blocks` intervals: Fig. 6, right.
+    /// Returns the needs of [`ContinuousTime`](crate::ContinuousTime) with `blocks` intervals: Fig. 6, right.
     pub fn continuous_time(blocks: usize, readout: Readout) -> Self {
         Self {
             time: TimeInput::Embedded,
@@ -120,7 +122,7 @@ impl Needs {
         }
     }
 
-    /// The needs of [`FlowMatching`](crate::FlowMatching) with `blocks` intervals: Fig. 6, right.
+    /// Returns the needs of [`FlowMatching`](crate::FlowMatching) with `blocks` intervals: Fig. 6, right.
     pub fn flow_matching(blocks: usize) -> Self {
         Self {
             time: TimeInput::Embedded,
@@ -130,7 +132,7 @@ impl Needs {
         }
     }
 
-    /// The needs of [`Backprop`](crate::Backprop) with T = `blocks`: Fig. 6, left.
+    /// Returns the needs of [`Backprop`](crate::Backprop) with T = `blocks`: Fig. 6, left.
     pub fn backprop(blocks: usize) -> Self {
         Self {
             readout: ReadoutLayer::Linear(ReadoutStart::AlongEmbeddings),
@@ -139,7 +141,7 @@ impl Needs {
         }
     }
 
-    /// The needs of [`Adjoint`](crate::Adjoint): one network like Fig. 6, right.
+    /// Returns the needs of [`Adjoint`](crate::Adjoint): one block as in Fig. 6, right.
     pub fn adjoint() -> Self {
         Self {
             readout: ReadoutLayer::Linear(ReadoutStart::Random),

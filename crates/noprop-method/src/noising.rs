@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use noprop_kernels::random::{self, StreamKey};
 
-/// u_y for every label: rows of W_embed [classes, d] picked by `labels` (N of them, u32), giving [N, d].
+/// Returns u_y for every label, [N, d]: the rows of W_embed [classes, d] at `labels` `[N]`, u32.
 ///
 /// # Errors
 /// candle's, if a label is not below the number of classes.
@@ -11,9 +11,9 @@ pub fn clean_embeddings(class_embeddings: &Tensor, labels: &Tensor) -> Result<Te
     class_embeddings.index_select(labels, 0)
 }
 
-/// A draw from q(z_t | y) = N(√ᾱ_t u_y, (1 − ᾱ_t) I) (Eq. 6).
+/// Draws z_t [N, d] from q(z_t | y) = N(√ᾱ_t u_y, (1 − ᾱ_t) I) (Eq. 6).
 ///
-/// `clean` is u_y [N, d], `alpha_bar` the signal share ᾱ_t; returns z_t [N, d].
+/// `clean` is u_y [N, d], and `alpha_bar` is the signal share ᾱ_t.
 ///
 /// # Errors
 /// candle's, if `clean` is not f32 of rank 2.
@@ -23,7 +23,7 @@ pub fn noised(clean: &Tensor, alpha_bar: f64, key: StreamKey) -> Result<Tensor> 
     (clean * alpha_bar.sqrt())? + (noise * (1.0 - alpha_bar).sqrt())?
 }
 
-/// Returns `rows` [N, d] with row n multiplied by element n of `factors` [N].
+/// Returns `rows` [N, d] with row n multiplied by element n of `factors` `[N]`.
 pub(crate) fn scaled_rows(rows: &Tensor, factors: &Tensor) -> Result<Tensor> {
     rows.broadcast_mul(&factors.unsqueeze(1)?)
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
     use crate::Seed;
 
-    /// Mean √ᾱ u and variance 1 − ᾱ over many draws; catches a missing square root on either.
+    /// Over many draws the mean is √ᾱ u and the variance 1 − ᾱ. This finds a missing square root in either.
     #[test]
     fn noised_embeddings_have_the_right_mean_and_variance() {
         let (rows, alpha_bar) = (40_000, 0.3);

@@ -1,4 +1,4 @@
-//! Variables by name, made while a network is being built.
+//! Variables by name, created while a network is built.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use crate::{
     Init, Parameter, ParameterError, ParameterKind, Parameters, Part, Seed, StackedParameter,
 };
 
-/// Where values come from.
+/// The source of the values.
 enum Source {
     Seeded(Seed),
     Stored(BTreeMap<String, Tensor>),
-    /// The parameters of this number of blocks, to be stacked.
+    /// The parameters of this number of blocks, which are to be stacked.
     Blocks(Parameters, usize),
-    /// Nowhere: all parameters have been collected.
+    /// No source: all parameters have been collected.
     Finished,
 }
 
@@ -28,11 +28,11 @@ struct Store {
     stacked: Vec<StackedParameter>,
 }
 
-/// Hands out variables by name while a network is being built.
+/// Creates variables by name while a network is built.
 ///
-/// From a [`Seed`] the values are fresh and depend on the seed and the full name alone, not on the order of the calls. From stored
-/// tensors they are those tensors, checked for name, type and shape, so that a network never takes more memory than the file it
-/// came from.
+/// With a [`Seed`] the values are fresh. They depend only on the seed and the full name, not on the order of the calls. With
+/// stored tensors the values are those tensors, checked for name, type and shape, so a network never takes more memory than the
+/// file that it is loaded from.
 ///
 /// Layers of candle-nn are built through [`Self::var_builder`]:
 ///
@@ -57,22 +57,23 @@ pub struct ParameterBuilder {
 }
 
 impl ParameterBuilder {
-    /// Fresh values from a seed.
+    /// Returns a builder with fresh values from a seed.
     pub fn seeded(seed: Seed, device: &Device) -> Self {
         Self::new(Source::Seeded(seed), device)
     }
 
-    /// Values from stored tensors, by full name.
+    /// Returns a builder with values from stored tensors, by full name.
     pub fn stored(tensors: BTreeMap<String, Tensor>, device: &Device) -> Self {
         Self::new(Source::Stored(tensors), device)
     }
 
-    /// For every requested parameter of block 1, [1, …], a copy of this parameter of blocks 1..=`blocks` in one tensor [T, …].
+    /// Returns a builder that stacks blocks. For every requested parameter of block 1, [1, …], it copies this parameter of the
+    /// blocks 1..=`blocks` into one tensor [T, …].
     pub fn stacking(parameters: &Parameters, blocks: usize, device: &Device) -> Self {
         Self::new(Source::Blocks(parameters.clone(), blocks), device)
     }
 
-    /// The parameters that [`Self::stacking`] made.
+    /// Returns the parameters that a builder made by [`Self::stacking`] has stacked.
     pub fn into_stacked(self) -> Vec<StackedParameter> {
         std::mem::take(&mut self.lock().stacked)
     }
@@ -88,7 +89,7 @@ impl ParameterBuilder {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The device on which variables are made.
+    /// Returns the device on which variables are created.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -98,19 +99,20 @@ impl ParameterBuilder {
         matches!(self.lock().source, Source::Seeded(_))
     }
 
-    /// A candle-nn `VarBuilder` over the same variables, for `candle_nn::linear`, `conv2d`, `batch_norm` and every other layer.
+    /// Returns a candle-nn `VarBuilder` over the same variables, for `candle_nn::linear`, `conv2d`, `batch_norm` and every
+    /// other layer.
     ///
     /// A name must begin with the [`Part`] that the variable is trained with: `block.3.fc.weight`. The same name always gives
-    /// the same variable, so layers can share weights. `running_mean` and `running_var` of a batch norm are buffers:
-    /// they are saved and restored with the weights, and not trained. candle-nn's own distributions are drawn, from this
-    /// builder's seed. As with a `VarMap`, `contains_tensor` is true for what is stored or was made before.
+    /// the same variable, so layers can share weights. `running_mean` and `running_var` of a batch norm are buffers: they are
+    /// saved and restored with the weights, and are not trained. Initial values follow candle-nn's distributions, drawn from
+    /// this builder's seed. As with a `VarMap`, `contains_tensor` is true for tensors that are stored or were created before.
     ///
-    /// Its calls return errors of candle that carry a [`ParameterError`].
+    /// Its calls return candle errors that wrap a [`ParameterError`].
     pub fn var_builder(&self) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(self.clone()), DType::F32, self.device.clone())
     }
 
-    /// A variable for the optimizer, `name` given without its part (`image.conv1.weight`).
+    /// Creates a variable for the optimizer. `name` is the name without the part (`image.conv1.weight`).
     ///
     /// # Errors
     /// [`ParameterError`] for a name used twice or a stored tensor that does not fit.
@@ -125,7 +127,7 @@ impl ParameterBuilder {
             .map(|var| var.as_tensor().clone())
     }
 
-    /// A variable that is saved but not trained.
+    /// Creates a variable that is saved but not trained.
     ///
     /// # Errors
     /// As for [`Self::trainable`].
@@ -155,10 +157,10 @@ impl ParameterBuilder {
         }
     }
 
-    /// Everything built so far. Nothing can be built afterwards.
+    /// Returns all parameters created so far. No more can be created afterwards.
     ///
     /// # Errors
-    /// [`ParameterError::Extra`] if stored tensors are left over.
+    /// [`ParameterError::Extra`] if a stored tensor was not used.
     pub fn finish(self) -> Result<Parameters, ParameterError> {
         let mut store = self.lock();
         if let Source::Stored(tensors) = &store.source
@@ -176,7 +178,7 @@ impl Store {
         self.built.iter().find(|parameter| parameter.name == name)
     }
 
-    /// Makes the variable `name` (the full name), which must not be there yet.
+    /// Creates the variable `name` (the full name), which must not exist yet.
     fn make(
         &mut self,
         part: Part,
@@ -283,7 +285,7 @@ mod tests {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    /// A block must start from the same weights whatever else the network contains.
+    /// A block must start from the same weights for any other content of the network.
     #[test]
     fn initial_values_depend_on_seed_and_name_alone() {
         let alone = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
@@ -317,7 +319,7 @@ mod tests {
         assert!(matches!(stored((4, 9), name).finish(), Err(ParameterError::Extra { .. })));
     }
 
-    /// Values of a network of candle-nn: its weights by name, and the output for a row of ones, in training.
+    /// Builds blocks from candle-nn's layers, and returns the output in training for an input of ones.
     fn candle_network(source: &ParameterBuilder, blocks: &[usize]) -> candle_core::Result<Tensor> {
         let vb = source.var_builder();
         let mut x = Tensor::ones((3, 4), DType::F32, &Device::Cpu)?;
@@ -335,7 +337,7 @@ mod tests {
         tensors.into_iter().map(|(name, tensor)| (name, values(&tensor))).collect()
     }
 
-    /// A block must start from the same weights in whatever order layers are built.
+    /// A block must start from the same weights for any order in which layers are built.
     #[test]
     fn candles_layers_start_from_seed_and_name_alone() {
         let made = |seed, blocks: &[usize]| {
@@ -355,8 +357,8 @@ mod tests {
         assert_ne!(forwards[name], forwards["block.2.fc.weight"]);
     }
 
-    /// Running statistics that were trained would be moved by weight decay; that were not saved, evaluation would differ after a
-    /// resume.
+    /// If running statistics were trained, weight decay would change them. If they were not saved, evaluation would differ
+    /// after a resume.
     #[test]
     fn running_statistics_are_buffers_that_follow_the_batch() {
         let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
@@ -367,7 +369,7 @@ mod tests {
         assert_eq!(buffers[0].0, "block.1.norm.running_mean");
         assert_eq!(buffers[1].0, "block.1.norm.running_var");
         assert_eq!(buffers.len(), 2);
-        // The layer wrote into the parameter itself.
+        // The layer writes into the parameter itself.
         assert!(buffers[0].1.iter().any(|mean| *mean != 0.0), "{buffers:?}");
     }
 
@@ -383,7 +385,7 @@ mod tests {
         assert_eq!(source.finish().unwrap().iter().count(), 1);
     }
 
-    /// A variable that is not among the parameters would never be trained.
+    /// A variable that is not in the parameters would never be trained.
     #[test]
     fn names_without_a_part_and_late_names_are_refused() {
         let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
@@ -396,7 +398,7 @@ mod tests {
         assert!(error.contains("after ParameterBuilder::finish"), "{error}");
     }
 
-    /// Stored weights give the network that they were taken from.
+    /// Stored weights must give the network from which they were saved.
     #[test]
     fn candles_layers_are_built_from_stored_tensors() {
         let fresh = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
@@ -412,7 +414,7 @@ mod tests {
         assert_eq!(stored.finish().unwrap().iter().count(), 12);
     }
 
-    /// candle-nn's map lists variables in another order in every process; training must not.
+    /// candle-nn's map lists variables in a different order in every process; training must use a fixed order.
     #[test]
     fn a_var_map_is_trained_in_a_fixed_order() {
         let map = candle_nn::VarMap::new();
@@ -439,7 +441,7 @@ mod tests {
         ];
         assert_eq!(names, expected);
         assert_eq!(parameters.trainable(&[Part::Block(2)]).count(), 4);
-        // The variables are the map's own.
+        // The variables are those of the map, not copies.
         let ones = Tensor::ones(2, DType::F32, &Device::Cpu).unwrap();
         parameters.iter().next().unwrap().var.set(&ones).unwrap();
         let bias = map.data().lock().unwrap()["encoder.fc.bias"].as_detached_tensor();
@@ -450,7 +452,7 @@ mod tests {
         assert!(matches!(refused, Err(ParameterError::NoPart { .. })), "{refused:?}");
     }
 
-    /// A file that does not fit must not leave a network that is half another.
+    /// A file that does not fit must not change some of the network's parameters.
     #[test]
     fn parameters_are_set_all_or_none() {
         let made = |seed| {

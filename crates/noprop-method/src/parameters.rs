@@ -1,4 +1,4 @@
-//! A network's named variables.
+//! The named variables of a network.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use crate::Part;
 /// The role of a parameter in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ParameterKind {
-    /// Moved by the optimizer: it must receive a gradient.
+    /// The optimizer updates it, so it must receive a gradient.
     Trainable,
-    /// Saved with the weights but not trained, such as the running statistics of a batch norm.
+    /// It is saved with the weights but not trained, such as the running statistics of a batch norm.
     Buffer,
 }
 
 impl ParameterKind {
-    /// The role that candle-nn's name for a tensor stands for: `running_mean` and `running_var` of a batch norm are buffers, and
-    /// everything else is trained.
+    /// Returns the role of a tensor by its name in candle-nn: `running_mean` and `running_var` of a batch norm are buffers, all
+    /// others are trained.
     pub(crate) fn of_candle(name: &str) -> Self {
         match name.rsplit('.').next() {
             Some("running_mean" | "running_var") => Self::Buffer,
@@ -27,20 +27,20 @@ impl ParameterKind {
     }
 }
 
-/// One named variable.
+/// A named variable.
 #[derive(Debug, Clone)]
 pub struct Parameter {
-    /// Full name, such as `block.3.image.conv1.weight`.
+    /// The full name, such as `block.3.image.conv1.weight`.
     pub name: String,
-    /// The part of the network it belongs to.
+    /// The part of the network that owns it.
     pub part: Part,
-    /// Its role in training.
+    /// The role in training.
     pub kind: ParameterKind,
-    /// Its values, f32.
+    /// The values, f32.
     pub var: Var,
 }
 
-/// A failure to build, collect or set parameters.
+/// An error in building, collecting or setting parameters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParameterError {
@@ -50,14 +50,14 @@ pub enum ParameterError {
         /// The tensor's name.
         name: String,
     },
-    /// A stored tensor has another shape than the network needs.
+    /// A stored tensor does not have the shape that the network needs.
     #[error("tensor `{name}` has shape {found:?} where the network needs {expected:?}")]
     Misshapen {
         /// The tensor's name.
         name: String,
-        /// Its shape.
+        /// The shape of the stored tensor.
         found: Vec<usize>,
-        /// The shape it must have.
+        /// The shape that the network needs.
         expected: Vec<usize>,
     },
     /// A tensor is not f32.
@@ -65,7 +65,7 @@ pub enum ParameterError {
     WrongType {
         /// The tensor's name.
         name: String,
-        /// Its element type.
+        /// The tensor's element type.
         found: DType,
     },
     /// Stored weights hold a tensor that the network does not have.
@@ -74,10 +74,10 @@ pub enum ParameterError {
         /// The tensor's name.
         name: String,
     },
-    /// Two parameters were given one name: a fault of the network's code.
+    /// Two parameters have the same name. This is a fault in the network's code.
     #[error("two parameters are named `{name}`")]
     Duplicate {
-        /// The name in question.
+        /// The parameters' name.
         name: String,
     },
     /// A name does not begin with a [`Part`].
@@ -85,19 +85,19 @@ pub enum ParameterError {
         "tensor `{name}` belongs to no part: its name must begin with encoder, embedding, schedule, block.T (T from 1) or readout"
     )]
     NoPart {
-        /// The name in question.
+        /// The tensor's name.
         name: String,
     },
-    /// A parameter was requested after all of them had been collected: it would never be trained.
+    /// A parameter was requested after all parameters had been collected: it would never be trained.
     #[error("parameter `{name}` was requested after ParameterBuilder::finish")]
     Finished {
-        /// The name in question.
+        /// The parameter's name.
         name: String,
     },
-    /// A [`VarMap`] was left in the middle of a change.
+    /// A thread panicked while it changed a [`VarMap`], which may be inconsistent.
     #[error("a thread panicked while it changed the VarMap")]
     Poisoned,
-    /// candle refused.
+    /// An error of candle.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
@@ -111,11 +111,11 @@ impl From<ParameterError> for candle_core::Error {
     }
 }
 
-/// A network's variables in a fixed order.
+/// The variables of a network in a fixed order.
 ///
 /// candle-nn's `VarMap` lists its variables in hash order and draws their values from a generator that cannot be seeded on the
-/// CPU, so a run could not be repeated with it. [`ParameterBuilder`](crate::ParameterBuilder) makes variables in the order of the
-/// calls, with values that depend on the seed and the name alone.
+/// CPU, so a run with it could not be repeated. [`ParameterBuilder`](crate::ParameterBuilder) creates variables in the order of
+/// the calls, with values that depend only on the seed and the name.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
     all: Vec<Parameter>,
@@ -126,9 +126,11 @@ impl Parameters {
         Self { all }
     }
 
-    /// The variables of `map` themselves, by part and name: training moves them, and `map` saves what was trained.
+    /// Returns the variables of `map`, not copies, sorted by part and name. Training updates them in place, and `map` saves the
+    /// trained values.
     ///
-    /// Each name must begin with the part that it is trained with. `running_mean` and `running_var` of a batch norm are buffers.
+    /// Each name must begin with the part that the variable is trained with. `running_mean` and `running_var` of a batch norm
+    /// are buffers.
     ///
     /// # Errors
     /// [`ParameterError::NoPart`] or [`ParameterError::WrongType`] for a variable that cannot be trained.
@@ -147,24 +149,24 @@ impl Parameters {
         Ok(Self { all })
     }
 
-    /// Every parameter, buffers included.
+    /// Returns an iterator over all parameters, buffers included.
     pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
         self.all.iter()
     }
 
-    /// The trainable parameters of some parts, in order.
+    /// Returns an iterator over the trainable parameters of `parts`, in order.
     pub fn trainable<'a>(&'a self, parts: &'a [Part]) -> impl Iterator<Item = &'a Parameter> {
         self.all.iter().filter(|parameter| {
             parameter.kind == ParameterKind::Trainable && parts.contains(&parameter.part)
         })
     }
 
-    /// The number of values in the trainable parameters of one part.
+    /// Returns the number of values in the trainable parameters of one part.
     pub fn count(&self, part: Part) -> usize {
         self.trainable(&[part]).map(|parameter| parameter.var.elem_count()).sum()
     }
 
-    /// The parts that own at least one parameter, in order of first appearance.
+    /// Returns the parts that own at least one parameter, in order of first appearance.
     pub fn parts(&self) -> Vec<Part> {
         let mut parts = Vec::new();
         for parameter in &self.all {
@@ -175,7 +177,7 @@ impl Parameters {
         parts
     }
 
-    /// The values of all parameters by full name, buffers included. They share memory with the parameters.
+    /// Returns the values of all parameters by full name, buffers included. They share memory with the parameters.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let named =
             |parameter: &Parameter| (parameter.name.clone(), parameter.var.as_detached_tensor());
@@ -185,7 +187,8 @@ impl Parameters {
     /// Sets all parameters, buffers included, to stored tensors, by full name.
     ///
     /// # Errors
-    /// [`ParameterError`] for a tensor that is missing, misshapen, not f32 or too many; no parameter is changed then.
+    /// [`ParameterError`] for a tensor that is missing, has the wrong shape, is not f32, or is not a parameter. No parameter is
+    /// changed then.
     pub fn set(
         &self,
         mut tensors: BTreeMap<String, Tensor>,
@@ -207,7 +210,7 @@ impl Parameters {
     }
 }
 
-/// Refuses a tensor that cannot hold the values of the parameter `name`.
+/// Checks that a tensor can hold the values of the parameter `name`: it is f32 and has this shape.
 pub(crate) fn fits(
     name: &str,
     tensor: &Tensor,
@@ -226,22 +229,22 @@ pub(crate) fn fits(
     Ok(())
 }
 
-/// One parameter of blocks 1..=T in one tensor.
+/// One parameter of the blocks 1..=T, stacked into one tensor.
 #[derive(Debug, Clone)]
 pub struct StackedParameter {
-    /// `[T, …]`.
+    /// The stacked values, `[T, …]`.
     pub var: Var,
-    /// The blocks' own, block 1 first, each `[1, …]`.
+    /// The parameters of the blocks, block 1 first, each `[1, …]`.
     pub rows: Vec<Parameter>,
 }
 
 impl StackedParameter {
-    /// Its role in training.
+    /// Returns the role in training.
     pub fn kind(&self) -> ParameterKind {
         self.rows.first().map_or(ParameterKind::Buffer, |row| row.kind)
     }
 
-    /// Gives every block its values.
+    /// Copies the stacked values back to the blocks' parameters.
     ///
     /// # Errors
     /// candle's.
@@ -253,7 +256,7 @@ impl StackedParameter {
     }
 }
 
-/// A copy [1, …] of row `row`, from 0, of `stacked` [T, …].
+/// Returns a copy [1, …] of row `row`, counted from 0, of `stacked` [T, …].
 ///
 /// # Errors
 /// candle's.

@@ -1,4 +1,4 @@
-//! The parts of a network, and the names that stand for them.
+//! The parts of a network, and their names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::MethodError;
 
-/// The part of a network that a parameter belongs to. A parameter's name begins with it: `block.3.fc.weight`.
+/// A part of a network: an owner of parameters. A parameter's name begins with the name of its part: `block.3.fc.weight`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Part {
@@ -15,7 +15,7 @@ pub enum Part {
     Encoder,
     /// The matrix of class embeddings.
     Embedding,
-    /// A noise schedule that is learned.
+    /// The learned noise schedule.
     Schedule,
     /// Block t, counted from 1.
     Block(usize),
@@ -26,14 +26,14 @@ pub enum Part {
 impl Part {
     /// Splits the full name of a parameter into its part and the rest: `block.3.fc.weight` into block 3 and `fc.weight`.
     ///
-    /// Returns `None` where the name begins with no part, or where nothing follows it.
+    /// Returns `None` if the name does not begin with a part, or if nothing follows the part.
     pub fn parse(name: &str) -> Option<(Self, &str)> {
         let (word, rest) = name.split_once('.')?;
         let (part, rest) = match word {
             "block" => {
                 let (number, rest) = rest.split_once('.')?;
                 let part = Self::Block(number.parse().ok().filter(|&block| block > 0)?);
-                // One spelling only: a name such as `block.03` would be stored under another.
+                // Only one spelling is valid: a name such as `block.03` would be stored as `block.3`.
                 (part.to_string().strip_prefix("block.") == Some(number)).then_some((part, rest))?
             }
             "encoder" => (Self::Encoder, rest),
@@ -91,7 +91,7 @@ impl From<Part> for String {
 mod tests {
     use super::*;
 
-    /// A part that was read back as another would train, or restore, the wrong parameters.
+    /// A part that is read as another part would train or restore the wrong parameters.
     #[test]
     fn a_part_parses_as_it_prints() {
         let blocks = [1, 2, 10, 1000].map(Part::Block);

@@ -1,4 +1,5 @@
-//! Time divided among blocks: who owns which interval of 0..=1, and where in it a block is trained.
+//! The division of time among blocks: the interval of 0..=1 that each block owns, and the times in it at which the block is
+//! trained.
 
 use std::ops::Range;
 
@@ -9,28 +10,28 @@ use crate::{Draws, MethodError};
 
 /// The most blocks that share time.
 const MAX_INTERVALS: usize = 100;
-/// The most steps that are tried for every block to have one.
+/// The largest number of steps that is tried in the search for one that gives every block a step.
 const MAX_STEPS: u32 = 1000;
 
-/// B intervals that cover 0..=1 without a gap, block 1's first. An interval holds its beginning and not its end, and the last
-/// one holds 1 as well.
+/// B intervals that cover 0..=1 without a gap, that of block 1 first. An interval contains its beginning and not its end; the
+/// last interval also contains 1.
 ///
-/// Intervals carry equal shares of the loss, so that no block has more to learn than another: the mass of an interval is the
-/// integral of the loss weight over it. DiffusionBlocks (arXiv 2506.14202) divides noise levels in this way, by the
-/// probability with which they are trained.
+/// Intervals have equal shares of the loss, so that all blocks have the same amount to learn. The mass of an interval is the
+/// integral of the loss weight over it. DiffusionBlocks (arXiv 2506.14202) divides noise levels in this way, by the probability
+/// with which they are trained.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Partition {
-    /// 0 = first < … < last = 1, B + 1 of them.
+    /// The B + 1 bounds: 0 = first < … < last = 1.
     bounds: Vec<f64>,
 }
 
 impl Partition {
-    /// One block for all times: the paper's.
+    /// Returns the partition with one block for all times, as in the paper.
     pub fn whole() -> Self {
         Self { bounds: vec![0.0, 1.0] }
     }
 
-    /// Intervals of equal length: of equal mass where every time has the same weight.
+    /// Returns intervals of equal length. They have equal mass if every time has the same weight.
     ///
     /// # Errors
     /// [`MethodError::OutOfRange`] unless `intervals` is between 1 and 100.
@@ -40,8 +41,8 @@ impl Partition {
         Ok(Self { bounds })
     }
 
-    /// Intervals of equal mass for a weight whose means over equal cells of 0..=1 are `density`; within a cell the weight is
-    /// taken as constant.
+    /// Returns intervals of equal mass. `density` holds the means of the weight over equal cells of 0..=1; within a cell the
+    /// weight is treated as constant.
     ///
     /// # Errors
     /// [`MethodError::OutOfRange`] unless `intervals` is between 1 and 100 and all densities are positive and finite.
@@ -54,7 +55,7 @@ impl Partition {
         let mut bounds = vec![0.0];
         let mut below = 0.0;
         for (cell, weight) in density.iter().enumerate() {
-            // A cell may hold several bounds, or none.
+            // A cell may contain several bounds, or none.
             while bounds.len() < intervals {
                 let wanted = total * bounds.len() as f64 / intervals as f64;
                 if wanted >= below + weight {
@@ -68,12 +69,12 @@ impl Partition {
         Ok(Self { bounds })
     }
 
-    /// B.
+    /// Returns B, the number of blocks.
     pub fn blocks(&self) -> usize {
         self.bounds.len() - 1
     }
 
-    /// The interval of block `block`, 1..=B; of any other number an empty one.
+    /// Returns the interval of block `block`, 1..=B. For any other number it is empty.
     pub fn interval(&self, block: usize) -> Range<f64> {
         match (self.bounds.get(block.wrapping_sub(1)), self.bounds.get(block)) {
             (Some(&start), Some(&end)) => start..end,
@@ -81,18 +82,19 @@ impl Partition {
         }
     }
 
-    /// The length of block `block`'s interval: the share of all times that are its own.
+    /// Returns the length of block `block`'s interval, which is the share of all times that the block owns.
     pub fn share(&self, block: usize) -> f64 {
         let interval = self.interval(block);
         interval.end - interval.start
     }
 
-    /// The block, 1..=B, that owns `time` in 0..=1.
+    /// Returns the block, 1..=B, that owns `time` in 0..=1.
     pub fn owner_of(&self, time: f64) -> usize {
         self.bounds.partition_point(|&bound| bound <= time).clamp(1, self.blocks())
     }
 
-    /// Draws a time in block `block`'s interval for each of the N `labels`, [N]: each is uniform, together they are spread evenly.
+    /// Draws a time in block `block`'s interval for each of the N `labels`, `[N]`. Each time is uniform, and the N times are
+    /// spread evenly.
     pub(crate) fn times(
         &self,
         draws: Draws,
@@ -103,7 +105,7 @@ impl Partition {
         self.place(block, &spread)
     }
 
-    /// The times in block `block`'s interval that uniform draws `units` in 0..1 stand for, whatever their shape.
+    /// Maps the uniform draws `units` in 0..1, of any shape, to times in block `block`'s interval.
     ///
     /// # Errors
     /// candle's.
@@ -111,7 +113,7 @@ impl Partition {
         Ok(units.affine(self.share(block), self.interval(block).start)?)
     }
 
-    /// Refuses a network with another number of blocks.
+    /// Checks that a network has as many blocks as there are intervals.
     pub(crate) fn check_blocks(&self, blocks: usize) -> Result<(), MethodError> {
         let intervals = self.blocks();
         if blocks == intervals {
@@ -120,7 +122,8 @@ impl Partition {
         Err(MethodError::Intervals { blocks, intervals })
     }
 
-    /// Refuses a number of equal steps in which some block would have none: it would have learned for nothing.
+    /// Checks that with `steps` equal steps every block has at least one. A block without a step would be trained but never
+    /// used.
     pub(crate) fn check_steps(&self, steps: u32) -> Result<(), MethodError> {
         if self.all_have_a_step(steps) {
             return Ok(());
@@ -130,7 +133,7 @@ impl Partition {
         Err(MethodError::FewSteps { steps, intervals: self.blocks(), fewest })
     }
 
-    /// Whether every block owns the beginning of one of `steps` equal steps.
+    /// Returns whether every block owns the beginning of at least one of `steps` equal steps.
     pub fn all_have_a_step(&self, steps: u32) -> bool {
         let mut owners: Vec<usize> =
             (0..steps).map(|step| self.owner_of(f64::from(step) / f64::from(steps))).collect();
@@ -156,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// Weights as steep as those of an unclipped signal-to-noise ratio.
+    /// Returns weights as steep as those of an unclipped signal-to-noise ratio.
     fn steep(cells: usize) -> Vec<f64> {
         (0..cells).map(|cell| (11.0 * (cell as f64 + 0.5) / cells as f64).exp()).collect()
     }
@@ -213,7 +216,7 @@ mod tests {
         }
     }
 
-    /// One interval must change no bit of what one block did before there were intervals.
+    /// With one interval the draws must have the same bits as without intervals.
     #[test]
     fn the_whole_leaves_every_draw_as_it_is() {
         let whole = [

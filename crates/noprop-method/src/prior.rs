@@ -1,15 +1,15 @@
-//! The distance of the forward process's end from the noise that inference starts with.
+//! The distance between the noise end of the forward process and the noise at the start of inference.
 
 use candle_core::{D, Tensor};
 use noprop_schedule::kl_to_prior;
 
 use crate::{MethodError, Targets};
 
-/// KL(q(z_0|y) ‖ N(0, I)) in nats, averaged over a batch with embeddings `clean` [N, d]: a scalar to be minimised,
-/// ½(ᾱ_0 (‖u‖² − d) − d ln(1 − ᾱ_0)). `alpha_bar` is ᾱ_0 and `noise_share` 1 − ᾱ_0, `[1]` each.
+/// Returns KL(q(z_0|y) ‖ N(0, I)) in nats, averaged over a batch with embeddings `clean` [N, d]: a scalar to be minimised,
+/// ½(ᾱ_0 (‖u‖² − d) − d ln(1 − ᾱ_0)). `alpha_bar` is ᾱ_0 and `noise_share` is 1 − ᾱ_0, `[1]` each.
 ///
-/// Where images have weights, the part that depends on the image is weighted. The rest takes the weights' mean for 1, which over a
-/// whole epoch it is.
+/// If images have weights, only the term that depends on the image is weighted. For the other terms the mean of the weights is
+/// taken to be 1, which it is over a whole epoch.
 pub(crate) fn kl_loss(
     clean: &Tensor,
     targets: Targets<'_>,
@@ -23,7 +23,7 @@ pub(crate) fn kl_loss(
     Ok((kl * 0.5)?.squeeze(0)?)
 }
 
-/// KL(q(z_0|y) ‖ N(0, I)) in nats for ᾱ_0, averaged over the classes of W_embed [classes, d].
+/// Returns KL(q(z_0|y) ‖ N(0, I)) in nats for ᾱ_0, averaged over the classes of W_embed [classes, d].
 pub(crate) fn mean_kl(alpha_bar_0: f64, class_embeddings: &Tensor) -> Result<f64, MethodError> {
     let (_, dimension) = class_embeddings.dims2()?;
     let norms = class_embeddings.sqr()?.sum(D::Minus1)?.to_vec1::<f32>()?;

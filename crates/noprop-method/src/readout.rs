@@ -1,4 +1,4 @@
-//! From the last embedding to class probabilities (Eqs. 14-16).
+//! The step from the last embedding to class probabilities (Eqs. 14-16).
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,33 +8,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Denoiser, MethodError};
 
-/// p(y | z_T): how the last embedding becomes a class.
+/// The step from the last embedding to class probabilities, p(y | z_T).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum Readout {
-    /// softmax(f(z_T)) with f a linear layer that is trained (Eq. 14).
+    /// softmax(f(z_T)), where f is a trained linear layer (Eq. 14).
     #[default]
     Softmax,
-    /// The trained layer names a point among the class embeddings, and the class is the more probable the nearer its embedding
-    /// (Eqs. 15-16): ỹ = softmax(f(z_T)) W_embed and p(y | z_T) ∝ exp(−‖ỹ − u_y‖² / (2σ²)).
+    /// The trained layer f gives a point among the class embeddings, and a class is more probable if its embedding is nearer to
+    /// the point (Eqs. 15-16): ỹ = softmax(f(z_T)) W_embed and p(y | z_T) ∝ exp(−‖ỹ − u_y‖² / (2σ²)).
     Posterior {
         /// σ, in the units of the embeddings. The paper gives no value.
         sigma: f64,
     },
-    /// Bayes' rule over the class embeddings, with nothing to train. It is ours, not the paper's.
+    /// Bayes' rule over the class embeddings, without trained parameters. It is not from the paper.
     ///
-    /// The forward process says z_T | y ~ N(√ᾱ_T u_y, (1 − ᾱ_T) I), so with all classes equally likely beforehand
+    /// In the forward process z_T | y ~ N(√ᾱ_T u_y, (1 − ᾱ_T) I). If all classes are equally likely a priori, then
     /// p(y | z_T) ∝ exp(−‖z_T − √ᾱ_T u_y‖² / (2 (1 − ᾱ_T))).
     Bayes,
 }
 
 impl Readout {
-    /// σ of [`Self::Posterior`] where none is given. It is ours: on held-out images no value from 0.1 to 5 could be told from another
-    /// (docs/results.md).
+    /// The default σ of [`Self::Posterior`]. It is not from the paper: on held-out images, values from 0.1 to 5 showed no
+    /// difference (docs/results.md).
     pub const SIGMA: f64 = 0.5;
 
-    /// Returns whether it has a linear layer that is trained.
+    /// Returns whether the readout has a trained linear layer.
     pub fn is_trained(self) -> bool {
         match self {
             Self::Softmax | Self::Posterior { .. } => true,
@@ -42,7 +42,7 @@ impl Readout {
         }
     }
 
-    /// Class logits [N, classes] of the last embedding `z` [N, d]. `level` gives ᾱ_T and 1 − ᾱ_T, `[1]` each.
+    /// Returns the class logits [N, classes] of the last embedding `z` [N, d]. `level` returns ᾱ_T and 1 − ᾱ_T, `[1]` each.
     pub(crate) fn logits(
         self,
         network: &dyn Denoiser,
@@ -93,7 +93,8 @@ impl FromStr for Readout {
     }
 }
 
-/// From a file, where `posterior` without its σ is refused: in files of the first format it is the name of what is now `bayes`.
+/// Reads a readout from a file. `posterior` without its σ is refused: in files of the first format it is the name of today's
+/// `bayes`.
 impl TryFrom<String> for Readout {
     type Error = MethodError;
 
@@ -111,21 +112,23 @@ impl From<Readout> for String {
     }
 }
 
-/// −½‖z − u_k‖² without the ½‖z‖² that all classes share, [N, classes]. `z` is [N, d], `embeddings` [classes, d].
+/// Returns −½‖z − u_k‖² without the −½‖z‖² that all classes share, [N, classes]. `z` is [N, d] and `embeddings` is [classes,
+/// d].
 pub(crate) fn nearness(z: &Tensor, embeddings: &Tensor) -> Result<Tensor> {
     let norms = (embeddings.sqr()?.sum(D::Minus1)?.unsqueeze(0)? * 0.5)?;
     z.matmul(&embeddings.t()?)?.broadcast_sub(&norms)
 }
 
-/// Logits of Eq. 16, [N, classes]. `logits` [N, classes] are the trained layer's; gradients flow to both tensors.
+/// Returns the logits of Eq. 16, [N, classes]. `logits` [N, classes] are those of the trained layer. Gradients flow to both
+/// tensors.
 fn posterior_logits(logits: &Tensor, embeddings: &Tensor, sigma: f64) -> Result<Tensor> {
     let point = softmax(logits)?.matmul(embeddings)?;
     nearness(&point, embeddings)? / (sigma * sigma)
 }
 
-/// Logits of Bayes' rule, [N, classes]: −‖z − √ᾱ u_k‖² / (2 (1 − ᾱ)) without what all classes share.
+/// Returns the logits of Bayes' rule, [N, classes]: −‖z − √ᾱ u_k‖² / (2 (1 − ᾱ)) without the term that all classes share.
 ///
-/// `alpha_bar` is ᾱ and `noise_share` 1 − ᾱ, `[1]` each. Gradients flow to all four.
+/// `alpha_bar` is ᾱ and `noise_share` is 1 − ᾱ, `[1]` each. Gradients flow to all four tensors.
 fn bayes_logits(
     z: &Tensor,
     embeddings: &Tensor,
@@ -136,7 +139,8 @@ fn bayes_logits(
     nearness(z, &scaled)?.broadcast_div(noise_share)
 }
 
-/// Softmax over the last dimension in plain differentiable ops; candle-nn's fused one has no backward.
+/// Returns the softmax over the last dimension, computed with differentiable ops; candle-nn's fused softmax has no backward
+/// pass.
 pub(crate) fn softmax(logits: &Tensor) -> Result<Tensor> {
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
     shifted.broadcast_div(&shifted.sum_keepdim(D::Minus1)?)
@@ -152,7 +156,7 @@ mod tests {
         Tensor::new(&[value], &Device::Cpu).unwrap()
     }
 
-    /// Against Bayes' rule with Gaussian densities written out in f64.
+    /// The logits are compared with Bayes' rule with Gaussian densities, computed in f64.
     #[test]
     fn bayes_is_bayes_rule() {
         let embeddings = [[1.0, 0.5], [-0.3, 0.8], [0.2, -1.0]];
@@ -177,7 +181,8 @@ mod tests {
         }
     }
 
-    /// Against Eqs. 15-16 written out in f64. Bayes' rule on z itself, which knows no trained layer, gives other numbers.
+    /// The logits are compared with Eqs. 15-16, computed in f64. Bayes' rule on z itself, without the trained layer, gives
+    /// other numbers.
     #[test]
     fn posterior_is_equations_15_and_16() {
         let embeddings = [[1.0, 0.5], [-0.3, 0.8], [0.2, -1.0]];
@@ -204,7 +209,7 @@ mod tests {
         }
     }
 
-    /// The gradient of log p(class 0) at the numbers `start`, which `loss` reads, against central differences.
+    /// Compares the gradient of log p(class 0), which `loss` returns, at the numbers `start` with central differences.
     fn gradient_is_right(start: &[f64], loss: &dyn Fn(&Tensor) -> Tensor) {
         let at = |values: &[f64]| Tensor::new(values, &Device::Cpu).unwrap();
         let var = Var::from_tensor(&at(start)).unwrap();
@@ -222,7 +227,7 @@ mod tests {
         }
     }
 
-    /// log p(class 0) of the first row of `logits`.
+    /// Returns log p(class 0) of the first row of `logits`.
     fn log_probability(logits: &Tensor) -> Tensor {
         softmax(logits).unwrap().get(0).unwrap().get(0).unwrap().log().unwrap()
     }
@@ -250,7 +255,8 @@ mod tests {
         });
     }
 
-    /// A name in a config file must come back as the same readout. There `posterior` alone has meant two things, and is refused.
+    /// A name in a config file must be read as the same readout. `posterior` without its σ has had two meanings, and is refused
+    /// there.
     #[test]
     fn names_are_read_as_they_are_written() {
         for readout in [Readout::Softmax, Readout::Posterior { sigma: 0.25 }, Readout::Bayes] {

@@ -1,4 +1,4 @@
-//! Settings of the chain that classifies, and the draws that it makes.
+//! The settings of the chain that classifies, and its random draws.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Integration, MethodError, OdeSolver, Seed};
 
-/// What happens between two blocks.
+/// The step between two blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SamplerKind {
-    /// The posterior's mean, its noise term left out: the more accurate one, because late blocks trust a noised
-    /// embedding more than they should.
+    /// The mean of the posterior, without its noise term. It is more accurate, because late blocks rely too much on a noised
+    /// embedding.
     #[default]
     Mean,
-    /// A draw from the posterior (Eq. 3): the paper's.
+    /// A draw from the posterior (Eq. 3), as in the paper.
     Stochastic,
 }
 
@@ -48,29 +48,29 @@ impl FromStr for SamplerKind {
     }
 }
 
-/// How images are classified.
+/// The settings of classification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampler {
-    /// What happens between two blocks.
+    /// The step between two blocks.
     pub kind: SamplerKind,
-    /// How many chains, each from its own noise, are averaged.
+    /// The number of chains, each from its own noise, that are averaged.
     pub runs: NonZeroU32,
-    /// Where the noise comes from.
+    /// The seed of the noise.
     pub seed: Seed,
-    /// How time is integrated, where it is continuous; without it as the objective was made.
+    /// The integration in continuous time; `None` for that of the method.
     pub integration: Option<Integration>,
 }
 
 impl Sampler {
-    /// A single chain with seed 0.
+    /// Returns a sampler with a single chain and seed 0.
     pub fn once(kind: SamplerKind) -> Self {
         Self { kind, runs: NonZeroU32::MIN, seed: Seed(0), integration: None }
     }
 
-    /// The integration of an equation of slopes: the sampler's, or else the method's `own`.
+    /// Returns the integration of a differential equation: the sampler's if it has one, otherwise `own`, the method's.
     ///
     /// # Errors
-    /// [`MethodError::Solver`] where the sampler's solver is the posterior.
+    /// [`MethodError::Solver`] if the sampler's solver is the posterior.
     pub(crate) fn ode(
         &self,
         own: Integration<OdeSolver>,
@@ -84,20 +84,21 @@ impl Sampler {
 pub struct Noise<'a> {
     /// The sampler.
     pub sampler: &'a Sampler,
-    /// The run's number, from 0.
+    /// The number of the chain, from 0 and below [`Sampler::runs`].
     pub run: u32,
     /// One id for each image.
     pub rows: &'a [u32],
 }
 
 impl Noise<'_> {
-    /// The seed of all draws.
+    /// Returns the seed of all draws.
     pub fn seed(&self) -> Seed {
         self.sampler.seed
     }
 }
 
-/// z_t from z_{t-1} and the guess û (Eq. 3): the posterior's mean, and its noise if the sampler wants it.
+/// Returns z_t from z_{t-1} and the prediction û (Eq. 3): the mean of the posterior, plus its noise if the sampler is
+/// stochastic.
 pub(crate) fn posterior_draw(
     z: &Tensor,
     guess: Tensor,

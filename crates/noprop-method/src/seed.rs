@@ -1,14 +1,14 @@
-//! Where every random number comes from: streams keyed by purpose and place, never global state.
+//! The source of every random number: streams keyed by purpose and position in training, without global state.
 
 use noprop_kernels::random::StreamKey;
 
 use crate::Part;
 
-/// The run's seed. Everything random in a run is a function of it.
+/// The seed of a run. All random numbers of a run depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seed(pub u64);
 
-/// What a stream is used for. The numbers are part of the reproducibility promise: never reuse one.
+/// The purpose of a stream. Reproducibility depends on these numbers: never reuse one.
 #[derive(Clone, Copy)]
 enum Purpose {
     Init = 1,
@@ -18,7 +18,7 @@ enum Purpose {
     SamplerStart = 5,
     SamplerStep = 6,
     Time = 7,
-    // 8 is noprop-data's, for prototypes.
+    // 8 is used by noprop-data, for prototypes.
     Augmentation = 9,
     PathNoise = 10,
 }
@@ -29,29 +29,29 @@ impl Seed {
         StreamKey::derive(self.0, &[purpose as u64, a, b, c])
     }
 
-    /// The stream of a parameter's initial values. It depends on the name alone, so that adding a block
-    /// changes nothing in the others.
+    /// Returns the stream of a parameter's initial values. It depends only on the seed and the name, so an additional block
+    /// does not change the others.
     pub fn init(self, name: &str) -> StreamKey {
         self.key(Purpose::Init, [fnv1a(name), 0, 0])
     }
 
-    /// The draws of one training step; both numbers count from 0.
+    /// Returns the draws of one training step. Epoch and step count from 0.
     pub fn at(self, epoch: u32, step: u32) -> Draws {
         Draws { seed: self, epoch, step, pass: 0 }
     }
 
-    /// How training image number `image` is changed in `epoch`, both counted from 0: of the image and the epoch, whatever batch it
-    /// travels in.
+    /// Returns the stream of the augmentation of image `image` in `epoch` (both from 0). It is independent of the batch that
+    /// the image is in.
     pub fn augmentation(self, epoch: u32, image: u32) -> StreamKey {
         self.key(Purpose::Augmentation, [epoch.into(), image.into(), 0])
     }
 
-    /// z_0 of inference run `run`.
+    /// Returns the stream of z_0 in inference run `run`.
     pub fn sampler_start(self, run: u32) -> StreamKey {
         self.key(Purpose::SamplerStart, [run.into(), 0, 0])
     }
 
-    /// ε of inference run `run` in step `t`.
+    /// Returns the stream of ε in step `t` of inference run `run`.
     pub fn sampler_step(self, run: u32, t: usize) -> StreamKey {
         self.key(Purpose::SamplerStep, [run.into(), t as u64, 0])
     }
@@ -67,19 +67,19 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// The draws of the same step in pass `pass` of its epoch, where blocks take turns in passes of their own. Pass 0 is the only one of
-    /// an epoch otherwise.
+    /// Returns the draws of the same step in pass `pass` of its epoch. An epoch has several passes if blocks take turns, each
+    /// in its own pass. Otherwise pass 0 is the only pass.
     #[must_use]
     pub fn in_pass(self, pass: u32) -> Self {
         Self { pass, ..self }
     }
 
-    /// Epoch, counted from 0.
+    /// Returns the epoch, counted from 0.
     pub fn epoch(self) -> u32 {
         self.epoch
     }
 
-    /// Step of the epoch, counted from 0.
+    /// Returns the step of the epoch, counted from 0.
     pub fn step(self) -> u32 {
         self.step
     }
@@ -88,27 +88,27 @@ impl Draws {
         self.seed.key(purpose, [block, self.epoch.into(), self.step.into()])
     }
 
-    /// The noise in block `block`'s input z_{t-1}.
+    /// Returns the stream of the noise in block `block`'s input z_{t-1}.
     pub fn noise(self, block: usize) -> StreamKey {
         self.key(Purpose::BlockNoise, block as u64)
     }
 
-    /// The times at which block `block` is trained, where time is continuous.
+    /// Returns the stream of the times at which block `block` is trained in continuous time.
     pub fn time(self, block: usize) -> StreamKey {
         self.key(Purpose::Time, block as u64)
     }
 
-    /// The noise round the path of block `block` from noise to embedding, in flow matching.
+    /// Returns the stream of the noise around the path of block `block` from noise to embedding, in flow matching.
     pub fn path_noise(self, block: usize) -> StreamKey {
         self.key(Purpose::PathNoise, block as u64)
     }
 
-    /// The noise in z_T, which the readout learns from.
+    /// Returns the stream of the noise in z_T, the input from which the readout learns.
     pub fn readout_noise(self) -> StreamKey {
         self.key(Purpose::ReadoutNoise, self.pass.into())
     }
 
-    /// The dropout of one part of the network.
+    /// Returns the stream of the dropout in one part of the network.
     pub fn dropout(self, part: Part) -> StreamKey {
         let block = match part {
             Part::Block(t) => t as u64,
@@ -117,14 +117,14 @@ impl Draws {
             Part::Embedding => u64::MAX - 1,
             Part::Schedule => u64::MAX - 2,
         };
-        // A shared encoder sees a batch in every pass, a block in its own alone.
+        // A shared encoder runs on a batch in every pass, a block only in its own pass.
         let pass = if part == Part::Encoder { u64::from(self.pass) << 32 } else { 0 };
         let step = u64::from(self.step) | pass;
         self.seed.key(Purpose::Dropout, [block, self.epoch.into(), step])
     }
 }
 
-/// FNV-1a, 64 bits: a fixed hash, because std's may change between releases.
+/// Returns the 64-bit FNV-1a hash. It is fixed, whereas the hash of std may change between releases.
 fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// Two uses of one stream would correlate what must be independent.
+    /// Two uses of one stream would correlate draws that must be independent.
     #[test]
     fn no_two_uses_share_a_stream() {
         let mut keys = HashSet::new();
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(keys.len(), uses);
     }
 
-    /// The published FNV-1a test vector for "foobar".
+    /// The hash must equal the published FNV-1a test vector for "foobar".
     #[test]
     fn name_hash_is_fnv1a() {
         assert_eq!(fnv1a("foobar"), 0x85944171f73967e8);

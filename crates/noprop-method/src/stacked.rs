@@ -1,24 +1,27 @@
-//! All blocks in one call: what a GPU needs, where one large launch costs what a small one does.
+//! All blocks in one call, for a GPU, where a large kernel launch costs as much as a small one.
 //!
-//! Nothing is shared by the blocks that was not shared before. Their parameters are copied side by side, trained there, and
-//! written back to the blocks they belong to.
+//! Stacking does not make blocks share anything. Their parameters are copied into one tensor for each parameter, trained there,
+//! and written back to the blocks that own them.
 
 use candle_core::{Result, Tensor};
 
 use crate::{StackedParameter, StreamKey};
 
-/// The blocks of a network side by side, as they were when they were copied. For training: evaluation goes block by block anyhow.
+/// The stacked blocks of a network, as they were when they were copied. They are only for training: evaluation runs the blocks
+/// one by one.
 pub trait StackedBlocks: Send + Sync {
-    /// Every parameter of the blocks, buffers included.
+    /// Returns every parameter of the blocks, buffers included.
     fn parameters(&self) -> &[StackedParameter];
 
-    /// What each block's own image branch makes of images [N, C, H, W]: [T, N, F]. `keys`: a stream of dropout a block.
+    /// Returns the output of each block's own image branch for `images` [N, C, H, W]: [T, N, F]. `keys` holds one stream of
+    /// dropout for each block.
     ///
     /// # Errors
-    /// candle's; blocks that share an image branch have none of their own.
+    /// candle's, also if the blocks share an image branch and have none of their own.
     fn encode(&self, images: &Tensor, keys: &[StreamKey]) -> Result<Tensor>;
 
-    /// Class logits [T, N, classes] of every block for its z [T, N, d], given features [T or 1, N, F].
+    /// Returns the class logits [T, N, classes] of every block for its `z` [T, N, d], with `features` [T or 1, N, F]. `keys`
+    /// holds one stream of dropout for each block.
     ///
     /// # Errors
     /// candle's, for tensors of the wrong shape.

@@ -1,5 +1,5 @@
-//! The batch of a step: images gathered in the epoch's order, changed at random where the settings ask for it, and kept for the units
-//! that come next.
+//! The batch of a step. Its images are gathered in the epoch's order and augmented at random if the settings require it. The
+//! last batches are kept for the units that come next.
 
 use std::collections::VecDeque;
 
@@ -10,52 +10,52 @@ use noprop_method::{Denoiser, Part, Pass, Seed, Targets};
 
 use crate::{TrainConfig, TrainError};
 
-/// Steps of a unit before the next unit's turn.
+/// The number of steps that a unit makes before the next unit's turn.
 pub(crate) const STRIDE: u32 = 8;
 
-/// Images that go through a frozen encoder at a time.
+/// The number of images that go through a frozen encoder at a time.
 const FROZEN_CHUNK: usize = 512;
 
-/// Batches that are kept for the units that come next.
+/// The number of batches that are kept for the units that come next.
 const KEPT_BATCHES: usize = STRIDE as usize;
 
 /// Gathers batches.
 pub(crate) struct Batches {
     pub images: Split,
-    /// The features of all images, where the encoder is frozen.
+    /// The features of all images if the encoder is frozen.
     features: Option<Tensor>,
-    /// The weight of the images of each class, [classes], where they do not count alike.
+    /// The weight of the images of each class, `[classes]`; `None` if all images count 1.
     class_weights: Option<Tensor>,
     size: usize,
     augment: Augmentation,
     seed: Seed,
-    /// The last batches, which all units share.
+    /// The last batches. All units share them.
     last: VecDeque<Batch>,
-    /// The order of one epoch's images.
+    /// The order of the images in the current epoch.
     order: Option<Order>,
 }
 
 struct Order {
     epoch: u32,
     rows: Vec<u32>,
-    /// The same on a GPU, so that a step copies nothing there.
+    /// The rows on a GPU, so that a step copies nothing to it.
     placed: Option<Placed>,
 }
 
 #[derive(Clone)]
 pub(crate) struct Batch {
-    /// Counted from 0, as is the step.
+    /// The epoch. Epoch and step count from 0.
     pub epoch: u32,
     pub step: u32,
-    /// Images, or the features of a frozen encoder.
+    /// The images, or the features of a frozen encoder.
     pub inputs: Tensor,
     pub labels: Tensor,
-    /// The weight of each image, where they do not count alike.
+    /// The weight of each image; `None` if all images count 1.
     weights: Option<Tensor>,
 }
 
 impl Batch {
-    /// The targets and weights that the images are graded by.
+    /// Returns the labels and weights of the images, for the losses.
     pub fn targets(&self) -> Targets<'_> {
         Targets { labels: &self.labels, weights: self.weights.as_ref() }
     }
@@ -74,7 +74,7 @@ impl Batches {
         Self { images, features, class_weights, size, augment, seed, last, order: None }
     }
 
-    /// The batch of a step; units of the same step get the same one without gathering it again.
+    /// Returns the batch of a step. Units that make the same step get the same batch; it is gathered once.
     pub fn at(&mut self, (epoch, step): (u32, u32)) -> Result<Batch, TrainError> {
         if let Some(batch) = self.last.iter().find(|b| (b.epoch, b.step) == (epoch, step)) {
             return Ok(batch.clone());
@@ -126,7 +126,7 @@ impl Batches {
         Ok(Batch { epoch, step, inputs, labels, weights })
     }
 
-    /// How each of the images `rows` is changed in `epoch`.
+    /// Returns the augmentation of each of the images `rows` in `epoch`.
     fn changes(&self, epoch: u32, rows: &[u32]) -> Result<Vec<Change>, TrainError> {
         let change = |&image: &u32| {
             let key = self.seed.augmentation(epoch, image);
@@ -138,7 +138,7 @@ impl Batches {
     }
 }
 
-/// The output of a frozen encoder for all images.
+/// Returns the output of a frozen encoder for all images.
 pub(crate) fn frozen_features(
     network: &dyn Denoiser,
     images: &Split,
@@ -157,14 +157,14 @@ mod tests {
 
     use super::*;
 
-    /// How an image is changed is a function of seed, epoch and image: batches of another size must not change it.
+    /// The augmentation of an image depends on seed, epoch and image; the batch size must not affect it.
     #[test]
     fn an_image_is_changed_alike_in_whatever_batch_it_travels() {
         let images = Tensor::arange(0f32, 24.0 * 9.0, &Device::Cpu).unwrap();
         let images = images.reshape((24, 1, 3, 3)).unwrap();
         let labels = Tensor::arange(0u32, 24, &Device::Cpu).unwrap();
         let split = Split::new(images, labels, 24).unwrap();
-        // Labels tell images apart.
+        // Each image has a label of its own, which identifies it.
         let epoch = |seed, epoch, batch_size: usize| {
             let augment = "flip+shift:1".parse().unwrap();
             let config = TrainConfig { batch_size, augment, ..TrainConfig::default() };

@@ -9,7 +9,8 @@ pub struct ClassScore {
     pub recall: Option<f64>,
     /// The share of the images taken for the class that belong to it, 0..=1; `None` if no image is taken for it.
     pub precision: Option<f64>,
-    /// The harmonic mean of recall and precision, as 2 · correct / (images + images taken for the class); `None` if both counts are 0.
+    /// The harmonic mean of recall and precision, as 2 · correct / (images + images taken for the class); `None` if both counts
+    /// are 0.
     pub f1: Option<f64>,
     /// The images of the class.
     pub support: u64,
@@ -18,13 +19,13 @@ pub struct ClassScore {
 /// The scores of all classes, and their means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassScores {
-    /// In the order of the classes.
+    /// The scores of each class, in the order of the classes.
     pub per_class: Vec<ClassScore>,
     /// The mean recall over the classes that have images, 0..=1.
     pub balanced_accuracy: Option<f64>,
-    /// The mean F1 over the classes that have one, 0..=1.
+    /// The mean F1 over the classes that have an F1, 0..=1.
     pub macro_f1: Option<f64>,
-    /// The classes that have no images.
+    /// The number of classes that have no images.
     pub without_images: usize,
 }
 
@@ -53,12 +54,12 @@ impl ClassScores {
     }
 }
 
-/// Returns `None` if `whole` is 0.
+/// Returns `part` / `whole`, or `None` if `whole` is 0.
 fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// Returns `None` if there are no values.
+/// Returns the mean, or `None` if there are no values.
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / f64::from(count))
@@ -68,10 +69,10 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Rows and columns must not change places, and no class may weigh more for having more images.
+    /// Rows and columns must not be swapped, and a class with more images must not weigh more in the means.
     #[test]
     fn scores_are_those_computed_by_hand() {
-        // Of 4 images of class 0 three are right; of 2 of class 1 one; of 10 of class 2 all.
+        // Correct are 3 of the 4 images of class 0, 1 of the 2 of class 1 and all 10 of class 2.
         let scores = ClassScores::of(&[vec![3, 1, 0], vec![0, 1, 1], vec![0, 0, 10]]);
         let score = |recall, precision, f1, support| ClassScore {
             recall: Some(recall),
@@ -93,10 +94,11 @@ mod tests {
         assert_eq!(scores.without_images, 0);
     }
 
-    /// 0 / 0 would make a mean NaN, and 0 in its place would count against the network what it was never asked.
+    /// 0 / 0 would make a mean NaN. A 0 in its place would count a class without images as an error of the network.
     #[test]
     fn classes_that_are_absent_have_no_score() {
-        // Class 1 is never answered; class 2 has no images and one wrong answer; class 3 has neither.
+        // Class 1 is never predicted; class 2 has no images and is predicted once, wrongly; class 3 has neither images nor
+        // predictions.
         let confusion = [vec![1, 0, 1, 0], vec![2, 0, 0, 0], vec![0; 4], vec![0; 4]];
         let scores = ClassScores::of(&confusion);
         let score = |recall, precision, f1, support| ClassScore { recall, precision, f1, support };

@@ -16,24 +16,24 @@ pub enum ClassWeights {
     /// Every image counts 1.
     #[default]
     Uniform,
-    /// Every class counts alike: an image of class c counts N / (C N_c), where N_c of the N training images are of class c and C is
-    /// the number of classes. The mean over the training images is 1.
+    /// Every class counts the same. An image of class c counts N / (C N_c), where N_c of the N training images are of class c
+    /// and C is the number of classes. The mean weight over the training images is 1.
     Balanced,
 }
 
 impl ClassWeights {
-    /// The factor before the losses of each class's images, `[classes]`, f32, where the labels of `train` are; none where all images
-    /// count 1.
+    /// Returns the factor for the losses of each class's images, `[classes]`, f32, on the device of the labels of `train`;
+    /// `None` if all images count 1.
     ///
     /// # Errors
-    /// [`TrainError::NoImagesOfClass`] for a class that cannot be balanced.
+    /// [`TrainError::NoImagesOfClass`] if a class to be balanced has no images.
     pub fn of(self, train: &Split, classes: usize) -> Result<Option<Tensor>, TrainError> {
         if self == Self::Uniform {
             return Ok(None);
         }
         let mut counts = vec![0_usize; classes];
         for label in train.labels.to_vec1::<u32>()? {
-            // A label that is not a class is refused where the loss is computed.
+            // The computation of the loss refuses a label that is not a class.
             if let Some(count) = counts.get_mut(label as usize) {
                 *count += 1;
             }
@@ -83,19 +83,19 @@ mod tests {
         Split::new(images, Tensor::new(labels, &Device::Cpu).unwrap(), 3).unwrap()
     }
 
-    /// By hand: six images of three classes, so a class with three of them counts 6 / (3 · 3) each. All classes together count as much
-    /// as the images do.
+    /// Computed by hand: of six images of three classes, each image of a class with three counts 6 / (3 · 3). The weights of
+    /// the images add up to their number.
     #[test]
     fn balanced_classes_count_alike() {
         let weights = ClassWeights::Balanced.of(&split(&[0, 0, 0, 1, 2, 2]), 3).unwrap().unwrap();
         assert_eq!(weights.to_vec1::<f32>().unwrap(), [2.0 / 3.0, 2.0, 1.0]);
-        // Exactly 1, so that data which are balanced anyhow train to the bytes of uniform weights.
+        // Exactly 1, so that data that are already balanced train to the same bytes as with uniform weights.
         let weights = ClassWeights::Balanced.of(&split(&[2, 1, 0, 0, 1, 2]), 3).unwrap().unwrap();
         assert_eq!(weights.to_vec1::<f32>().unwrap(), [1.0; 3]);
         assert!(ClassWeights::Uniform.of(&split(&[0]), 3).unwrap().is_none());
     }
 
-    /// No weight makes something of nothing.
+    /// Without images the weight would be infinite.
     #[test]
     fn a_class_without_images_cannot_be_balanced() {
         let refused = ClassWeights::Balanced.of(&split(&[0, 2, 2]), 3).unwrap_err();

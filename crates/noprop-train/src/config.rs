@@ -1,4 +1,4 @@
-//! Settings of a training, checked once.
+//! The settings of a training. They are checked once.
 
 use noprop_data::{Augmentation, Split};
 use noprop_method::EncoderKind;
@@ -7,41 +7,41 @@ use serde::{Deserialize, Serialize};
 use crate::unit::Order;
 use crate::{ClassWeights, Decay, LearningRate, TrainError};
 
-/// Which optimizer moves the weights.
+/// The optimizer that updates the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OptimizerKind {
-    /// Adam with decoupled weight decay: the paper's for discrete time.
+    /// Adam with decoupled weight decay, the paper's choice for discrete time.
     #[default]
     Adamw,
-    /// Adam with L2 weight decay: the paper's for continuous time and flow matching.
+    /// Adam with L2 weight decay, the paper's choice for continuous time and flow matching.
     Adam,
 }
 
-/// Settings of a training.
+/// The settings of a training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainConfig {
-    /// Passes over the training images.
+    /// The number of passes over the training images.
     pub epochs: u32,
-    /// Images a step.
+    /// The number of images in a step.
     pub batch_size: usize,
     /// The optimizer.
     pub optimizer: OptimizerKind,
     /// The peak learning rate.
     pub lr: f64,
-    /// What the learning rate does after the warm-up.
+    /// The course of the learning rate after the warm-up.
     pub lr_decay: Decay,
-    /// Steps of linear warm-up; cut to a sixth of the training where it would be longer than that.
+    /// The number of steps of linear warm-up. A warm-up longer than a sixth of the training is cut to a sixth.
     pub warmup_steps: u32,
-    /// Weight decay.
+    /// The weight decay.
     pub weight_decay: f64,
-    /// The readout's learning rate as a multiple of the others'. The paper's is 1.
+    /// The readout's learning rate as a multiple of that of the other parts. It is 1 in the paper.
     pub readout_lr_scale: f64,
-    /// Which blocks learn from which mini-batch.
+    /// The order in which blocks learn from mini-batches.
     pub order: Order,
-    /// How training images are changed at random, anew in every epoch.
+    /// The random changes to training images, drawn anew in every epoch.
     pub augment: Augmentation,
-    /// The weight of each class's images.
+    /// The weight of each class's images in the losses.
     pub class_weights: ClassWeights,
 }
 
@@ -55,8 +55,8 @@ impl Default for TrainConfig {
             lr_decay: Decay::Cosine,
             warmup_steps: 200,
             weight_decay: 1e-3,
-            // The readout is one small linear layer on inputs of length about 1: at the blocks' rate it would still be unsure of
-            // everything when they are done.
+            // The readout is one small linear layer on inputs of length about 1. At the blocks' rate its probabilities would
+            // still be close to uniform when the blocks are trained.
             readout_lr_scale: 10.0,
             order: Order::default(),
             augment: Augmentation::default(),
@@ -65,14 +65,14 @@ impl Default for TrainConfig {
     }
 }
 
-/// More epochs than anybody waits for.
+/// The most epochs that a training may have. No practical training reaches it.
 const MAX_EPOCHS: u32 = 1_000_000;
 
 impl TrainConfig {
     /// Checks every setting against its range and the number of training images.
     ///
     /// # Errors
-    /// [`TrainError::OutOfRange`] naming the first setting that is off.
+    /// [`TrainError::OutOfRange`], which names the first setting that is out of range.
     pub fn validate(&self, images: usize) -> Result<(), TrainError> {
         let out_of_range = |name, expected: &str, value: String| {
             Err(TrainError::OutOfRange { name, expected: expected.into(), value })
@@ -102,7 +102,7 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Checks that the images of `train` can be changed as asked, and that `encoder` sees them anew in every epoch.
+    /// Checks that the images of `train` can be augmented, and that `encoder` runs on them again in every epoch.
     ///
     /// # Errors
     /// [`TrainError::OutOfRange`] for a frozen encoder, [`TrainError::Data`] for images that are too small.
@@ -125,16 +125,16 @@ impl TrainConfig {
         Ok(self.augment.check(height, width)?)
     }
 
-    /// Steps of one epoch over `images` images. A last batch of a single image is left out: it has no variance for a
-    /// batch norm.
+    /// Returns the number of steps of one pass over `images` images. A last batch of a single image is left out: it has no
+    /// variance for a batch norm.
     pub fn steps_per_epoch(&self, images: usize) -> u32 {
-        // A batch of nothing is refused by `validate`.
+        // `validate` refuses an empty batch.
         let batch = self.batch_size.max(1);
         let (full, rest) = (images / batch, images % batch);
         u32::try_from(full + usize::from(rest >= 2)).unwrap_or(u32::MAX)
     }
 
-    /// The learning rate over the whole training, with `steps` steps an epoch.
+    /// Returns the learning rate over the whole training, with `steps` steps in an epoch.
     pub fn learning_rate(&self, steps: u32) -> LearningRate {
         let total_steps = u64::from(self.epochs) * u64::from(steps);
         LearningRate {

@@ -1,4 +1,4 @@
-//! The loop over epochs: train, end the epoch, save within long epochs too, stop on request.
+//! The loop over epochs: trains, ends each epoch, also saves within long epochs, and stops on request.
 
 use std::time::Instant;
 
@@ -9,20 +9,20 @@ use crate::report::{Control, Observer};
 use crate::state::State;
 use crate::step::Model;
 
-/// The end of the loop.
+/// The reason why the loop ended.
 pub(crate) enum Ended {
-    /// All steps are made.
+    /// All steps were made.
     Done,
     /// An observer stopped it.
     Stopped {
-        /// Epochs done.
+        /// The number of epochs done.
         epoch: u32,
-        /// Steps of the next epoch done.
+        /// The number of steps done in the next epoch.
         step: u32,
     },
 }
 
-/// Trains all units to the end, or until the observer stops. `keeper` keeps what has to be kept.
+/// Trains all units to the end, or until the observer stops the training. `keeper` records and saves it.
 pub(crate) fn train(
     model: Model<'_>,
     state: &mut State,
@@ -48,7 +48,7 @@ pub(crate) fn train(
 
         let ended = turn.position.is_multiple_of(steps);
         let due = !ended && saved.elapsed() >= keeper.save_every();
-        // The same on all ranks, or some would wait for the others' next step. Most steps need one exchange.
+        // All ranks must take the same branch, or some would wait for the others' next step. Most steps need only one exchange.
         let asked = ranks.any(control == Control::Stop || due)?;
         let mut stop = asked && ranks.any(control == Control::Stop)?;
         if !ended && !asked {

@@ -1,4 +1,4 @@
-//! What can stop a training.
+//! The errors of a training.
 
 use std::fmt;
 use std::io;
@@ -9,10 +9,10 @@ use noprop_method::{MethodError, Part};
 use crate::WeightsError;
 use crate::unit::{Tie, Unit};
 
-/// The version that files of units carry.
+/// The version that is written into files of units.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Why training stopped or could not begin.
+/// An error that stopped a training, or kept it from beginning.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -21,35 +21,35 @@ pub enum TrainError {
     OutOfRange {
         /// The setting's name, as in the config file.
         name: &'static str,
-        /// What is allowed.
+        /// The allowed values.
         expected: String,
-        /// What was given.
+        /// The given value.
         value: String,
     },
-    /// Classes were to be balanced, and one has no training images.
+    /// A class has no training images, so the classes cannot be balanced.
     #[error(
         "class {class} has no training images (classes count from 0), so its weight cannot be balanced: choose class-weights uniform, \
          or hold out fewer images"
     )]
     NoImagesOfClass {
-        /// Its label.
+        /// The label of the class.
         class: usize,
     },
     /// A loss became NaN or infinite.
     #[error("the loss of {part} became {value} in epoch {epoch}, step {step}; {checkpoint}")]
     Diverged {
-        /// The part whose loss it is.
+        /// The part that the loss belongs to.
         part: Part,
-        /// Epoch, counted from 1.
+        /// The epoch, counted from 1.
         epoch: u32,
-        /// Step of the epoch, counted from 1.
+        /// The step of the epoch, counted from 1.
         step: u32,
         /// The loss.
         value: f64,
         /// The last good state.
         checkpoint: Checkpoint,
     },
-    /// A trainable variable received no gradient, so the network is not wired as it claims.
+    /// A trainable variable received no gradient: the network does not use it, or cuts it from the graph.
     #[error(
         "`{name}` received no gradient: it would never be trained. Is it used in the network's logits or readout?"
     )]
@@ -57,18 +57,18 @@ pub enum TrainError {
         /// The variable's name.
         name: String,
     },
-    /// The run directory exists.
+    /// The run directory already exists.
     #[error("{path} already exists")]
     RunExists {
         /// The directory.
         path: PathBuf,
     },
-    /// A directory is no run.
+    /// A directory is not a run directory.
     #[error("{path} is no run directory: {reason}")]
     NotARun {
         /// The directory.
         path: PathBuf,
-        /// What is missing.
+        /// The reason, such as a missing file.
         reason: String,
     },
     /// Another process is writing the run.
@@ -87,37 +87,37 @@ pub enum TrainError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// Weights could not be read or do not fit.
+    /// Weights could not be read, or do not fit the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The saved state could not be read or does not fit.
+    /// The saved state could not be read, or does not fit the run.
     #[error(transparent)]
     State(#[from] StateError),
-    /// Units could not be trained apart or put together.
+    /// Units could not be trained separately, or could not be merged.
     #[error(transparent)]
     Unit(#[from] UnitError),
-    /// The settings of a run that several processes write are not these.
+    /// Several processes write the run, and it was begun with other settings.
     #[error("{path} was begun with other settings")]
     OtherSettings {
         /// The run directory.
         path: PathBuf,
     },
-    /// A method whose blocks train the readout was asked for the readout's own loss.
-    #[error("this method has no loss of the readout's own")]
+    /// The readout has no loss of its own in this method: the losses of the blocks train it.
+    #[error("this method has no separate loss for the readout")]
     NoReadoutLoss,
-    /// Ranks could not go on together.
+    /// The ranks could not continue.
     #[error(transparent)]
     Ranks(#[from] RanksError),
-    /// The method refused.
+    /// An error of the method.
     #[error(transparent)]
     Method(#[from] MethodError),
-    /// The optimizer refused.
+    /// An error of the optimizer.
     #[error(transparent)]
     Optimizer(#[from] noprop_kernels::optim::OptimError),
-    /// The data refused.
+    /// An error of the data.
     #[error(transparent)]
     Data(#[from] noprop_data::DataError),
-    /// candle refused.
+    /// An error of candle.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
@@ -140,18 +140,18 @@ impl TrainError {
     }
 }
 
-/// The saved state that a diverged training can go back to.
+/// The saved state to which a diverged training can return.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checkpoint {
-    /// Nothing was saved.
+    /// No state was saved.
     None,
-    /// The state in a folder.
+    /// A state was saved in a folder.
     Saved {
         /// The folder.
         path: PathBuf,
-        /// Epochs done.
+        /// The number of epochs done.
         epoch: u32,
-        /// Steps of the next epoch done.
+        /// The number of steps done in the next epoch.
         step: u32,
     },
 }
@@ -169,18 +169,18 @@ impl fmt::Display for Checkpoint {
     }
 }
 
-/// Why a saved state was refused.
+/// An error of a saved state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// There is none.
-    #[error("{path} holds no saved state to go on from")]
+    /// There is no saved state.
+    #[error("{path} holds no saved state to resume from")]
     Missing {
         /// The run directory.
         path: PathBuf,
     },
-    /// There is none of a whole training, but units of it were trained apart.
-    #[error("{path} holds a training in units, and no state of a whole one")]
+    /// There is no state of a whole training, but its units were trained separately.
+    #[error("{path} holds units that are trained separately, and no state of a whole training")]
     InUnits {
         /// The run directory.
         path: PathBuf,
@@ -190,7 +190,7 @@ pub enum StateError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// A trainer has made other steps than the progress that it is to continue from.
@@ -203,7 +203,7 @@ pub enum StateError {
         /// Steps of the next epoch done.
         step: u32,
     },
-    /// The state belongs to other settings.
+    /// The state was saved with other settings.
     #[error(
         "{path} was saved with other settings than config.toml now holds: undo the change, or start a new run"
     )]
@@ -213,11 +213,11 @@ pub enum StateError {
     },
 }
 
-/// Why units could not be trained apart or put together.
+/// An error of training units separately or of merging them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnitError {
-    /// Another process trains the unit.
+    /// Another process is training the unit.
     #[error("{path} is being written by another process: {unit} is in training there")]
     Locked {
         /// The unit's folder.
@@ -231,14 +231,14 @@ pub enum UnitError {
         /// The file.
         path: PathBuf,
     },
-    /// The file was written by another version, which may have computed otherwise.
+    /// The file was written by another version, which may compute other results.
     #[error(
         "{path} was written by noprop {found}, this is {VERSION}: train all units with one version"
     )]
     OtherVersion {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The version that wrote it.
         found: String,
     },
     /// The file's notes cannot be understood.
@@ -246,15 +246,15 @@ pub enum UnitError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// Units that are not done.
+    /// Some units are not done.
     #[error("{path} cannot be merged yet: {units}")]
     Unfinished {
         /// The run directory.
         path: PathBuf,
-        /// Each with how far it is.
+        /// The unfinished units, each with its progress.
         units: String,
     },
     /// The training consists of one unit.
@@ -262,29 +262,29 @@ pub enum UnitError {
     Tied(#[from] Tie),
 }
 
-/// Why ranks could not go on together.
+/// An error of the exchange between ranks.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RanksError {
-    /// An exchange is larger than the network takes.
-    #[error("an exchange of {numbers} numbers is more than the {most} that go at a time")]
+    /// An exchange is larger than the limit.
+    #[error("an exchange of {numbers} numbers is larger than the limit of {most} numbers")]
     TooLarge {
-        /// The numbers in the exchange.
+        /// The count of numbers in the exchange.
         numbers: u64,
-        /// The most that are allowed.
+        /// The largest count that is allowed.
         most: u64,
     },
-    /// A rank sent something else than it should.
+    /// A rank sent data of the wrong form.
     #[error(
         "rank {rank} sent {reason}: all ranks need the same version of noprop and the same settings"
     )]
     Malformed {
         /// The rank.
         rank: usize,
-        /// What it sent.
+        /// The data that it sent.
         reason: &'static str,
     },
-    /// A rank has ended.
+    /// A rank has ended, or its connection is lost.
     #[error("rank {rank} is gone")]
     Gone {
         /// The rank.

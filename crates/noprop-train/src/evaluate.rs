@@ -1,4 +1,4 @@
-//! How well the whole chain classifies, and each block inside it.
+//! The accuracy of the whole chain, and of each block in it.
 
 use std::num::NonZeroUsize;
 
@@ -9,13 +9,14 @@ use noprop_method::{Denoiser, Encoded, Method, Sampler, classify, classify_encod
 
 use crate::TrainError;
 
-/// Images that a thread classifies at a time: few enough for what lies between two layers to stay in its cache.
+/// The number of images that a thread classifies at a time. It is small enough for the values between two layers to stay in the
+/// cache.
 const CHUNK: usize = 128;
 
-/// Images that a GPU classifies at a time.
+/// The number of images that a GPU classifies at a time.
 const GPU_CHUNK: usize = 2000;
 
-/// Images at a time, and how many chunks at once. A GPU has one queue.
+/// Returns the number of images in a chunk, and the threads that classify chunks at the same time. A GPU has one queue.
 fn chunks(device: &Device) -> (usize, Workers) {
     match device {
         Device::Cpu => (CHUNK, Workers::Auto),
@@ -23,43 +24,43 @@ fn chunks(device: &Device) -> (usize, Workers) {
     }
 }
 
-/// The part of an answer that is kept for every image.
+/// The results that are kept for every image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// The predicted class.
     Class,
-    /// The predicted class and the probabilities of all classes: four bytes an image and class.
+    /// The predicted class and the probabilities of all classes: four bytes for each image and class.
     Probabilities,
 }
 
-/// The outcome of classifying a whole split. Labels were used to count, and for nothing else.
+/// The outcome of classifying a whole split. Labels are used only to count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// Images classified correctly.
+    /// The number of images classified correctly.
     pub correct: usize,
-    /// Images classified.
+    /// The number of images classified.
     pub total: usize,
-    /// The share of images that each block's own class probabilities get right, block 1 first; empty where a block alone has
-    /// no answer.
+    /// The share of images that each block's own class probabilities classify correctly, block 1 first, 0..=1; empty if a
+    /// single block gives no class probabilities.
     pub per_block: Vec<f64>,
     /// The true class of every image.
     pub truth: Vec<u32>,
     /// The predicted class of every image.
     pub predictions: Vec<u32>,
-    /// [N, classes], row by row; `None` unless [`Keep::Probabilities`] asked for them.
+    /// The probabilities of all classes, [N, classes], row by row; `None` without [`Keep::Probabilities`].
     pub probabilities: Option<Vec<f32>>,
-    /// Images by true class (row) and predicted class (column).
+    /// The number of images by true class (row) and predicted class (column).
     pub confusion: Vec<Vec<u64>>,
 }
 
 impl Evaluation {
-    /// The share of images classified correctly, 0..=1.
+    /// Returns the share of images classified correctly, 0..=1.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.total.max(1) as f64
     }
 
-    /// The share of images whose true class is among the `k` most probable ones, 0..=1; of classes that are equally probable
-    /// those with lower numbers come first. `None` without probabilities.
+    /// Returns the share of images whose true class is among the `k` most probable ones, 0..=1; `None` without probabilities.
+    /// Classes that are equally probable are ranked by number, the lowest first.
     pub fn accuracy_within(&self, k: usize) -> Option<f64> {
         let rows = self.probabilities.as_ref()?.chunks_exact(self.confusion.len().max(1));
         let hits = rows.zip(&self.truth).filter(|&(row, &truth)| rank(row, truth as usize) < k);
@@ -67,8 +68,8 @@ impl Evaluation {
     }
 }
 
-/// Returns the number of classes that come before `class` when the most probable is first. A class whose probability is NaN, as
-/// damaged weights give, comes last.
+/// Returns the number of classes that rank before `class` in order of falling probability. A class whose probability is NaN,
+/// which damaged weights can give, ranks last.
 fn rank(probabilities: &[f32], class: usize) -> usize {
     let Some(&own) = probabilities.get(class).filter(|own| !own.is_nan()) else {
         return usize::MAX;
@@ -77,12 +78,12 @@ fn rank(probabilities: &[f32], class: usize) -> usize {
     probabilities.iter().enumerate().filter(before).count()
 }
 
-/// Classifies every image of `split` and counts.
+/// Classifies every image of `split`, and counts the correct predictions.
 ///
-/// The images are classified first, by a function that takes no labels; then the labels are compared.
+/// A function that takes no labels classifies the images first; then the predictions are compared with the labels.
 ///
 /// # Errors
-/// [`TrainError::Method`] if network, method and images do not fit together.
+/// [`TrainError::Method`] if network, method and images do not match.
 pub fn evaluate(
     network: &dyn Denoiser,
     method: &dyn Method,
@@ -92,7 +93,7 @@ pub fn evaluate(
     evaluate_keeping(Keep::Class, network, method, split, sampler)
 }
 
-/// As [`evaluate`], and keeps the part of every answer that `keep` names.
+/// As [`evaluate`], but keeps for every image the results that `keep` names.
 ///
 /// # Errors
 /// As for [`evaluate`].
@@ -154,8 +155,8 @@ pub fn evaluate_keeping(
     })
 }
 
-/// The share of `split` that each of `samplers` classifies correctly, in their order. The image branches run once for all of
-/// them; labels were used to count, and for nothing else.
+/// Returns the share of `split` that each of `samplers` classifies correctly, 0..=1, in the order of the samplers. The image
+/// branches run once for all samplers. Labels are used only to count.
 ///
 /// # Errors
 /// As for [`evaluate`].
@@ -205,7 +206,7 @@ fn top(probabilities: &Tensor) -> Result<Vec<u32>, TrainError> {
 mod tests {
     use super::*;
 
-    /// Equal probabilities must not count for every class at once, nor NaN for any.
+    /// Of equal probabilities only one class takes each rank, and NaN must not count for any class.
     #[test]
     fn the_true_class_is_looked_for_among_the_most_probable() {
         let row = [0.1, 0.4, 0.4, 0.1];

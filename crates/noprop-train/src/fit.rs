@@ -1,4 +1,4 @@
-//! Trainings that a run directory keeps: whole ones, and units of one.
+//! Trainings that are kept in a run directory: whole trainings, and units of a training.
 
 use noprop_method::{Denoiser, Method};
 
@@ -9,15 +9,16 @@ use crate::{Engine, TrainError, Trainer};
 
 /// Trains from `progress` to the end, or until the observer stops it.
 ///
-/// After every epoch the held-out images are classified, the weights are written to `model.safetensors` if no epoch was better, and
-/// the state is saved. The test set has no part in this.
+/// After every epoch the held-out images are classified, the weights are written to `model.safetensors` if no epoch was better,
+/// and the state is saved. The test set is not used.
 ///
-/// Of several ranks the first validates, writes and reports the outcome; the others need the run only for its state, and end with
-/// [`Outcome::Trained`]. A rank whose observer stops stops all of them, and all save together.
+/// With several ranks, rank 0 validates, writes, and reports the outcome. The other ranks use the run only to read its state,
+/// and end with [`Outcome::Trained`]. If the observer of one rank stops the training, all ranks stop at the same step, and it
+/// is saved.
 ///
 /// # Errors
-/// [`TrainError::Diverged`] with the last good state; [`TrainError::File`] if the disk refuses. The state that was saved before is then
-/// still whole, and a resume continues from there.
+/// [`TrainError::Diverged`] with the last good state; [`TrainError::File`] if a file cannot be read or written. The state that
+/// was saved before then remains whole, and a resume continues from it.
 pub fn fit<N: Denoiser, M: Method>(
     trainer: &mut Trainer<N, M>,
     fitting: &Fitting<'_>,
@@ -32,13 +33,15 @@ pub fn fit<N: Denoiser, M: Method>(
     }
 }
 
-/// Trains the units of `trainer`, which are some of a training's, to the end, each from where it was saved; `Existing::Replace`
-/// begins anew. Each writes its weights after every epoch to `units/<unit>/` in the run, for [`crate::merge_units`], and its state
-/// then and within long epochs. Returns whether all are done.
+/// Trains the units of `trainer`, which are some of the units of a training, to the end or until the observer stops it.
+///
+/// Each unit resumes from its saved state; `Existing::Replace` begins anew. Each writes its weights after every epoch to
+/// `units/<unit>/` in the run, for [`crate::merge_units`], and its state after every epoch and within long ones. Returns
+/// [`Outcome::Trained`] if all are done, otherwise [`Outcome::Stopped`].
 ///
 /// # Errors
-/// [`crate::UnitError::Tied`] if the training has units with several blocks, [`crate::UnitError::Locked`] if another process trains one
-/// of the units; those of [`fit`].
+/// [`crate::UnitError::Tied`] if the training has units with several blocks, [`crate::UnitError::Locked`] if another process
+/// trains one of the units; otherwise as for [`fit`].
 pub fn fit_units<N: Denoiser, M: Method>(
     trainer: &mut Trainer<N, M>,
     fitting: &UnitFitting<'_>,
@@ -48,7 +51,7 @@ pub fn fit_units<N: Denoiser, M: Method>(
         unit.stands_alone()?;
     }
     let (model, state) = trainer.parts();
-    // A unit has files and a position of its own.
+    // Each unit has its own files and position, so units are not stacked.
     if matches!(state.engine, Engine::Batched) {
         state.engine = Engine::Queue;
     }

@@ -1,4 +1,4 @@
-//! The interface between the loop over epochs and what keeps a training.
+//! The interface between the loop over epochs and the code that records and saves a training.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use crate::report::EpochReport;
 use crate::state::{State, Turn};
 use crate::step::Model;
 
-/// Keeps a training while it runs.
+/// Records and saves a training while it runs.
 pub(crate) trait Keeper {
-    /// The time after which the state is saved within an epoch.
+    /// Returns the time after which the state is saved within an epoch.
     fn save_every(&self) -> Duration;
 
-    /// Returns whether rank 0 saves the parts of all ranks.
+    /// Returns whether rank 0 saves the parts that all ranks train.
     fn needs_all_ranks(&self) -> bool;
 
-    /// Adds the last checkpoint to a loss that diverged.
+    /// Adds the last checkpoint to the error of a loss that diverged.
     fn with_checkpoint(&self, error: TrainError) -> TrainError {
         error
     }
 
-    /// Adds the reports of one step of the units number `units`.
+    /// Records the reports of one step of the units with the numbers `units`.
     fn record(&mut self, units: &[usize], reports: &[StepReport]);
 
-    /// Adds the time of the steps since the last call.
+    /// Records the time of the steps since the last call, in seconds.
     fn took(&mut self, units: &[usize], seconds: f64);
 
-    /// Ends an epoch of the units of `turn`.
+    /// Ends an epoch of the units of `turn`, and returns its report if there is one.
     fn end_epoch(
         &mut self,
         model: Model<'_>,
@@ -35,7 +35,8 @@ pub(crate) trait Keeper {
         turn: &Turn,
     ) -> Result<Option<EpochReport>, TrainError>;
 
-    /// Saves the units of `turn`. `stopped` is where the training stops: epochs done, and steps of the next.
+    /// Saves the units of `turn`. If the training stops here, `stopped` holds the number of epochs done, and of steps of the
+    /// next.
     fn save(
         &mut self,
         model: Model<'_>,
@@ -45,7 +46,7 @@ pub(crate) trait Keeper {
     ) -> Result<(), TrainError>;
 }
 
-/// A training that nothing keeps.
+/// A keeper that writes nothing.
 #[derive(Default)]
 pub(crate) struct Unkept {
     sums: LossSums,

@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 pub struct Position {
     /// The step, counted from 0.
     pub step: u64,
-    /// Steps of the whole training.
+    /// The number of steps in the whole training.
     pub steps: u64,
 }
 
 /// A learning rate as a function of the step.
 pub(crate) type Rate = Arc<dyn Fn(Position) -> f64 + Send + Sync>;
 
-/// What follows the warm-up.
+/// The course of the learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decay {
-    /// The peak rate to the end: the paper's.
+    /// The peak rate to the end, as in the paper.
     Constant,
     /// Half a cosine from the peak to 0 at the last step.
     #[default]
@@ -32,16 +32,16 @@ pub enum Decay {
 pub struct LearningRate {
     /// The highest rate.
     pub peak: f64,
-    /// Steps over which the rate rises linearly to the peak.
+    /// The number of steps over which the rate rises linearly to the peak.
     pub warmup_steps: u64,
-    /// What follows.
+    /// The course of the rate after the warm-up.
     pub decay: Decay,
-    /// Steps of the whole training.
+    /// The number of steps in the whole training.
     pub total_steps: u64,
 }
 
 impl LearningRate {
-    /// The rate of step `step`, counted from 0. Never 0 before the end, so that no step is wasted.
+    /// Returns the rate of step `step`, counted from 0. It is never 0 before the end, so no step is wasted.
     pub fn at(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
             return self.peak * (step + 1) as f64 / self.warmup_steps as f64;

@@ -1,30 +1,29 @@
-//! Trains the blocks of a NoProp network, records the run, and stops and resumes to the same bits.
+//! Trains the blocks of a NoProp network and records the run. A training that is stopped and resumed gives the same bits.
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `trainer.rs` | a network, a method and data, and the steps that train one on the other |
+//! | `trainer.rs` | a network, a method and data, and the steps that train the network |
 //! | `step.rs` | one step of one unit: images → features → losses → gradients → update |
 //! | `shared_sum.rs` | the gradients of parameters that several losses reach |
-//! | `engine/` | how steps are carried out: on threads, batched on a GPU, over ranks |
+//! | `engine/` | the way in which steps are carried out: on threads, batched on a GPU, over ranks |
 //! | `state.rs` | the units of a training, their batches, and their next steps |
-//! | `unit.rs` | which parameters are trained together |
+//! | `unit.rs` | units: the parameters that one optimizer step moves |
 //! | `unit_state.rs` | a unit's parts and their optimizers |
 //! | `batches.rs` | the batch of a step |
 //! | `config.rs`, `class_weights.rs`, `learning_rate.rs` | settings, checked once |
 //! | `loss.rs` | losses, from the step to the record of the run |
 //! | `epochs.rs` | the loop over epochs |
 //! | `report.rs` | reports to an observer, and at the end |
-//! | `keeper.rs` | the interface to what keeps a training |
-//! | `fit.rs`, `checkpoint/` | trainings that a run directory keeps: whole ones, and units of one |
-//! | `merge.rs` | from the units of several processes to the weights of one |
+//! | `keeper.rs` | the interface to the code that records and saves a training |
+//! | `fit.rs`, `checkpoint/` | trainings that are kept in a run directory: whole trainings, and units of a training |
+//! | `merge.rs` | the merge of the units of several processes into one weights file |
 //! | `evaluate.rs`, `class_scores.rs` | accuracy of the chain, of each block, and of every class |
 //! | `weights.rs` | `model.safetensors`, written atomically and checked when it is read |
 //! | `run_dir.rs`, `metrics.rs` | the run directory, and `metrics.jsonl` in it |
 //!
-//! **One design decision:** the trainer knows *units*, not blocks. A unit is a set of parameters that one optimizer
-//! step moves together: a block with an encoder of its own, the readout, or all blocks behind what they share. A unit's
-//! next step depends on the unit, its position and the data alone, so units may be trained in any order, in any process, and be
-//! stopped anywhere.
+//! **One design decision:** the trainer works on *units*, not on blocks. A unit is a set of parameters that one optimizer step moves: a
+//! block with its own encoder, the readout, or all blocks with the parameters that they share. A unit's next step depends only
+//! on the unit, its position and the data, so units may be trained in any order, in any process, and be stopped after any step.
 //!
 //! The example trains the paper's network for one step on random images:
 //!
@@ -105,7 +104,7 @@ pub use weights::{StoredWeights, WeightsError, read_weights, write_weights};
 pub use candle_core;
 pub use noprop_kernels::threads::Workers;
 
-/// The method of the guide, compiled and trained.
+/// Compiles and trains the method of the guide.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/adding-a-method.md")]
 mod adding_a_method {}

@@ -1,6 +1,7 @@
 //! The losses of training steps, from the step to the record of the run.
 //!
-//! A loss stays on its device until it is read: on a GPU each read stalls the queue, so an epoch's losses are read together.
+//! A loss stays on its device until it is read. On a GPU each read stalls the queue, so all losses of an epoch are read at
+//! once.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Checkpoint, TrainError};
 
-/// The loss of one part of the network: of one step, or the mean over an epoch.
+/// The loss of one part of the network, in one step or as the mean over an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
-    /// A block or the readout.
+    /// The part: a block or the readout.
     pub part: Part,
     /// The value that was minimised.
     pub loss: f64,
-    /// The mean ‖û − u_y‖² of a block, where all images count alike: comparable between blocks, and between trainings with other class
-    /// weights. The readout and a whole chain have no such measure, and repeat their loss here.
+    /// The mean ‖û − u_y‖² of a block, in which all images count 1. It can be compared between blocks, and between trainings
+    /// with different class weights. The readout and a whole chain have no such measure: here they repeat their loss.
     pub error: f64,
 }
 
-/// One step of one unit.
+/// The report of one step of one unit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepReport {
     /// The epoch, counted from 1.
@@ -37,7 +38,7 @@ pub struct StepReport {
     pub losses: Vec<Loss>,
 }
 
-/// The losses of some parts in one step, where they were computed.
+/// The losses of some parts in one step, on the device where they were computed.
 pub(crate) struct DeviceLosses {
     parts: Vec<Part>,
     /// The parts' losses, then their errors: `[2 parts]`.
@@ -45,28 +46,28 @@ pub(crate) struct DeviceLosses {
 }
 
 impl DeviceLosses {
-    /// The losses of `parts`: `values` holds their losses, then their errors.
+    /// Returns the losses of `parts`. `values` holds their losses, then their errors.
     pub fn new(parts: Vec<Part>, values: Tensor) -> Self {
         Self { parts, values }
     }
 
-    /// The loss of one part.
+    /// Returns the loss of one part.
     pub fn of(part: Part, loss: &BlockLoss) -> Result<Self, TrainError> {
         let values = Tensor::stack(&[loss.loss.detach(), loss.error.detach()], 0)?;
         Ok(Self::new(vec![part], values))
     }
 
-    /// A loss that another rank read.
+    /// Returns a loss that another rank read and sent.
     pub fn received(part: Part, loss: f32, error: f32) -> Result<Self, TrainError> {
         Ok(Self::new(vec![part], Tensor::new(&[loss, error], &Device::Cpu)?))
     }
 
-    /// The numbers: losses, then errors.
+    /// Reads the numbers: losses, then errors.
     pub fn values(&self) -> Result<Vec<f32>, TrainError> {
         Ok(self.values.to_vec1()?)
     }
 
-    /// Refuses a loss that is NaN or infinite. `epoch` and `step` count from 1.
+    /// Checks that no loss is NaN or infinite. `epoch` and `step` count from 1.
     ///
     /// # Errors
     /// [`TrainError::Diverged`].
@@ -75,7 +76,7 @@ impl DeviceLosses {
     }
 }
 
-/// A step that was made, with losses that are not read yet.
+/// The report of a step, with losses that have not been read yet.
 pub(crate) type UnreadStep = (StepReport, Vec<DeviceLosses>);
 
 /// Reads the losses of `steps` in one transfer, and returns their reports.
@@ -119,7 +120,7 @@ fn finite(losses: &[Loss], epoch: u32, step: u32) -> Result<(), TrainError> {
     }
 }
 
-/// Sums of losses over the steps of an epoch, by part.
+/// The sums of losses and errors over the steps of an epoch, and the number of steps, by part.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LossSums(BTreeMap<Part, (f64, f64, u32)>);
 
@@ -134,7 +135,7 @@ impl LossSums {
         }
     }
 
-    /// The means in the order of blocks, the readout last.
+    /// Returns the means, in the order of blocks, the readout last.
     pub fn means(&self) -> Vec<Loss> {
         let mean = |(&part, &(loss, error, count)): (&Part, &(f64, f64, u32))| {
             let count = f64::from(count);

@@ -1,4 +1,4 @@
-//! From every unit's epochs to the weights that a single process writes.
+//! The merge of the epochs of all units into the weights that a single process writes.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -14,43 +14,45 @@ use crate::{
     evaluate, write_weights,
 };
 
-/// What [`merge_units`] needs beside the run.
+/// The arguments of [`merge_units`] besides the run.
 pub struct Merging<'a> {
     /// The network as it was before training; its parameters are overwritten.
     pub network: &'a dyn Denoiser,
-    /// What it was trained for.
+    /// The method that trained it.
     pub method: &'a dyn Method,
-    /// Held-out training images.
+    /// The held-out training images.
     pub validation: &'a Split,
-    /// How they are classified.
+    /// The sampler that classifies the held-out images.
     pub sampler: Sampler,
-    /// The text of the settings, which all units must have been trained with; it goes into the weights file.
+    /// The text of the settings. All units must have been trained with it, and it is written into the weights file.
     pub config: &'a str,
-    /// Epochs of the training.
+    /// The number of epochs of the training.
     pub epochs: u32,
-    /// Which blocks learned from which mini-batch.
+    /// The order in which blocks learned from mini-batches.
     pub order: Order,
-    /// Training images that an epoch visits.
+    /// The number of training images that an epoch visits.
     pub images_per_epoch: usize,
 }
 
-/// What came of a merge.
+/// The outcome of a merge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Merged {
-    /// As of one process.
+    /// The report, as a training in one process gives it.
     pub report: FitReport,
-    /// The kinds of processor that units were trained on: of more than one, no single process writes these bytes.
+    /// The kinds of processor that units were trained on. If there is more than one, no single process can write the same
+    /// bytes.
     pub processors: BTreeSet<String>,
 }
 
-/// Chooses the epoch by the held-out images, as a single process does, and writes the run's `model.safetensors` and
-/// `metrics.jsonl`. Nothing is changed before every unit is known to be there. May be called again: it writes the same weights.
+/// Merges the units of `run`. Chooses the epoch by the held-out images, as a single process does, and writes the run's
+/// `model.safetensors` and `metrics.jsonl`.
 ///
-/// Training times are those of the unit that took longest, as if all had run at once.
+/// Nothing is changed before every unit is found to be done. A repeated call writes the same weights. The training time of an
+/// epoch is that of its slowest unit, as if all units had run at the same time.
 ///
 /// # Errors
-/// [`UnitError::Unfinished`] naming every unit that is missing or not done; [`UnitError::OtherSettings`],
-/// [`UnitError::OtherVersion`] or [`crate::WeightsError`] for one that does not belong to the run.
+/// [`UnitError::Unfinished`], which names every unit that is missing or not done; [`UnitError::OtherSettings`],
+/// [`UnitError::OtherVersion`] or [`crate::WeightsError`] for a unit that does not belong to the run.
 pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, TrainError> {
     let started = Instant::now();
     let units = Unit::of(merging.network, merging.method, merging.order);
@@ -134,7 +136,7 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
     Ok(Merged { report: FitReport { best, seconds: trained }, processors })
 }
 
-/// What an epoch's files say together.
+/// The notes of one epoch, collected from the files of all units.
 #[derive(Default)]
 struct Loaded {
     losses: Vec<Loss>,
@@ -143,7 +145,7 @@ struct Loaded {
     processors: BTreeSet<String>,
 }
 
-/// Everything that a unit owns, buffers included.
+/// Returns all parameters that a unit owns, buffers included.
 fn parameters(network: &dyn Denoiser, unit: Unit) -> Vec<Parameter> {
     let parts: Vec<Part> = unit.parts();
     network.parameters().iter().filter(|p| parts.contains(&p.part)).cloned().collect()

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: what happened in a run, one event a line, times in seconds and sizes in bytes.
+//! `metrics.jsonl`: the events of a run, one per line. Times are in seconds and sizes in bytes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,83 +8,84 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Hardware, Loss, TrainError};
 
-/// Larger metrics files are not read: a million epochs of forty blocks take less.
+/// The most bytes that are read of a metrics file. A million epochs of forty blocks take less.
 const MAX_BYTES: u64 = 4 << 30;
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// Training began or went on.
+    /// Training began or resumed.
     Start {
-        /// Version of noprop.
+        /// The version of noprop.
         version: String,
-        /// What it runs on.
+        /// The hardware that it runs on.
         hardware: Hardware,
-        /// Epochs already done.
+        /// The number of epochs already done.
         epoch: u32,
-        /// Steps of the current epoch already done.
+        /// The number of steps already done in the current epoch.
         step: u32,
-        /// Epochs of the whole training; the first versions did not record it.
+        /// The number of epochs of the whole training. The first versions did not record it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         epochs: Option<u32>,
         /// Seconds since 1970-01-01 UTC.
         unix_time: u64,
     },
-    /// An epoch is over.
+    /// An epoch has ended.
     Epoch {
-        /// Counted from 1.
+        /// The epoch, counted from 1.
         epoch: u32,
-        /// Training time of this epoch, validation left out.
+        /// The training time of this epoch, without validation.
         seconds: f64,
-        /// Training time since the beginning, validation included, stops left out.
+        /// The training time since the beginning, with validation, without the time between a stop and a resume.
         total_seconds: f64,
-        /// Training images a second.
+        /// The number of training images per second.
         images_per_second: f64,
-        /// The learning rate of its last step.
+        /// The learning rate of the epoch's last step.
         lr: f64,
-        /// By block, then the readout.
+        /// The mean losses by block, then that of the readout.
         losses: Vec<Loss>,
-        /// On the held-out training images.
+        /// The accuracy on the held-out training images, 0..=1.
         validation_accuracy: f64,
-        /// The same after each block.
+        /// The accuracy on the held-out training images after each block, 0..=1.
         validation_per_block: Vec<f64>,
         /// The best epoch so far, by validation accuracy.
         best_epoch: u32,
     },
-    /// Training was asked to stop before its end.
+    /// Training was stopped before its end, on request.
     Stop {
-        /// Epochs done.
+        /// The number of epochs done.
         epoch: u32,
-        /// Steps of the current epoch done.
+        /// The number of steps done in the current epoch.
         step: u32,
     },
     /// The test set was read, once, with the weights of the best epoch.
     Test {
-        /// Which epoch's weights.
+        /// The epoch of the weights.
         best_epoch: u32,
-        /// Which sampler.
+        /// The sampler.
         sampler: String,
-        /// 0..=1.
+        /// The accuracy, 0..=1.
         accuracy: f64,
-        /// Images classified correctly.
+        /// The number of images classified correctly.
         correct: u64,
-        /// Images classified.
+        /// The number of images classified.
         total: u64,
-        /// The same after each block.
+        /// The accuracy after each block, 0..=1.
         per_block: Vec<f64>,
-        /// The share of the images trained on that the same weights classify correctly, with the steps of a solver that choose the epoch; the first versions did not
-        /// record it.
+        /// The share of the training images that the same weights classify correctly, 0..=1, with the number of solver steps
+        /// that chose the epoch. The first versions did not record it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         training_accuracy: Option<f64>,
-        /// Seconds that the classification of both took, which are no training time; the first versions did not record them.
+        /// The time of the classification of the test and training images, in seconds. It is not part of the training time. The
+        /// first versions did not record it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         classification_seconds: Option<f64>,
-        /// Training time, as in the last epoch's `total_seconds`.
+        /// The training time, as in the last epoch's `total_seconds`.
         seconds: f64,
-        /// Most memory resident, where the system tells.
+        /// The peak resident memory; `None` if the system does not report it.
         peak_memory_bytes: Option<u64>,
-        /// Most memory of a GPU in tensors, if training was on one that tells.
+        /// The peak memory of tensors on the GPU; `None` without a GPU that reports it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peak_device_bytes: Option<u64>,
     },
@@ -98,7 +99,8 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the log and keeps its first `keep` bytes: what came after the saved state happens again.
+    /// Opens the log and keeps its first `keep` bytes. The events after the saved state are cut off, because a resume repeats
+    /// them.
     ///
     /// # Errors
     /// [`TrainError::File`].
@@ -129,10 +131,10 @@ impl MetricsLog {
         self.file.stream_position().map_err(writing())
     }
 
-    /// Every event of a log; a last line that a kill cut short is left out.
+    /// Reads all events of a log. A last line that a kill cut short is left out.
     ///
     /// # Errors
-    /// [`TrainError::File`] if it cannot be read or a line is no event.
+    /// [`TrainError::File`] if the file cannot be read or a line is not an event.
     pub fn read(path: &Path) -> Result<Vec<Event>, TrainError> {
         let mut text = String::new();
         File::open(path)
@@ -144,7 +146,7 @@ impl MetricsLog {
             .enumerate()
             .map(|(number, line)| {
                 serde_json::from_str(line).map_err(|error| {
-                    let reason = format!("line {} is no event: {error}", number + 1);
+                    let reason = format!("line {} is not an event: {error}", number + 1);
                     TrainError::reading(path)(std::io::Error::other(reason))
                 })
             })
@@ -173,7 +175,8 @@ mod tests {
         assert!(MetricsLog::read(&path).is_err());
     }
 
-    /// Runs outlive versions: a log from before there was a training accuracy is read, and stays as it was when it is written again.
+    /// A log of an older version, without a training accuracy, must still be read, and writing its event again gives the same
+    /// bytes.
     #[test]
     fn reads_a_test_without_a_training_accuracy() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Reports of a training: to its observer after each step and epoch, and at its end.
+//! The reports of a training, after each step, after each epoch and at the end.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,21 +7,22 @@ use crate::loss::{Loss, StepReport};
 /// The epoch whose weights are kept, chosen on held-out training images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Best {
-    /// Counted from 1.
+    /// The epoch, counted from 1.
     pub epoch: u32,
-    /// Validation images classified correctly.
+    /// The number of validation images classified correctly.
     pub correct: usize,
-    /// Validation images.
+    /// The number of validation images.
     pub total: usize,
 }
 
 impl Best {
-    /// Validation accuracy, 0..=1.
+    /// Returns the validation accuracy, 0..=1.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.total.max(1) as f64
     }
 
-    /// The better one of this epoch and an earlier one. Of two equals the later: it was trained for longer, at a lower rate.
+    /// Returns the better of this epoch and an earlier one. If they are equal, it is the later: it was trained longer, at a
+    /// lower rate.
     pub(crate) fn or_better(self, earlier: Option<Self>) -> Self {
         earlier.filter(|earlier| earlier.correct > self.correct).unwrap_or(self)
     }
@@ -36,7 +37,7 @@ pub enum Control {
     Stop,
 }
 
-/// An observer of a training, which may stop it.
+/// An observer of a training. It may stop the training.
 pub trait Observer {
     /// Called after each step, with the reports of all units.
     fn step(&mut self, reports: &[StepReport]) -> Control {
@@ -62,11 +63,11 @@ impl Observer for Silent {}
 pub struct EpochReport {
     /// The epoch, counted from 1.
     pub epoch: u32,
-    /// The mean losses, by block, then of the readout.
+    /// The mean losses by block, then that of the readout.
     pub losses: Vec<Loss>,
-    /// The outcome on held-out training images; `None` where a training has none.
+    /// The outcome on held-out training images; `None` if the training has none.
     pub validation: Option<Validation>,
-    /// Training images a second.
+    /// The number of training images per second.
     pub images_per_second: f64,
     /// The training time of the epoch in seconds.
     pub seconds: f64,
@@ -77,39 +78,40 @@ pub struct EpochReport {
 pub struct Validation {
     /// The accuracy, 0..=1.
     pub accuracy: f64,
-    /// The accuracy after each block.
+    /// The accuracy after each block, 0..=1.
     pub per_block: Vec<f64>,
     /// The best epoch so far.
     pub best: Best,
 }
 
-/// How a training ended.
+/// The outcome of a training.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// All epochs are done; the best one's weights are in the run's `model.safetensors`.
+    /// All epochs are done. The weights of the best epoch are in the run's `model.safetensors`.
     Finished(FitReport),
-    /// Stopped on request; the run can be resumed.
+    /// The training was stopped on request. The run can be resumed.
     Stopped {
-        /// Epochs done.
+        /// The number of epochs done.
         epoch: u32,
-        /// Steps of the current epoch done.
+        /// The number of steps done in the current epoch.
         step: u32,
     },
-    /// This process has done its part of a training in which others have one too: it validated nothing, and chose no weights.
+    /// This process has trained its share of a training over several processes. It did not validate, and did not choose
+    /// weights.
     Trained,
 }
 
-/// A finished training.
+/// The report of a finished training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FitReport {
     /// The epoch whose weights were kept.
     pub best: Best,
-    /// Training time in seconds, validation included, stops left out.
+    /// The training time in seconds, with validation, without the time between a stop and a resume.
     pub seconds: f64,
 }
 
 impl Control {
-    /// Stops if either does.
+    /// Returns [`Self::Stop`] if either is.
     pub(crate) fn or(self, other: Self) -> Self {
         if self == Self::Stop { self } else { other }
     }

@@ -1,4 +1,4 @@
-//! What a run used and what it ran on, as far as the system tells.
+//! The hardware of a run and the memory it used, as far as the system reports them.
 
 use std::time::SystemTime;
 
@@ -9,22 +9,22 @@ use candle_core::{Device, DeviceLocation};
 use noprop_kernels::peak_device_memory;
 use serde::{Deserialize, Serialize};
 
-/// The machine a run took place on. Bits are promised per kind of processor, so it belongs to the record.
+/// The machine of a run. Results have the same bits only on the same kind of processor, so the record of a run names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hardware {
-    /// The processor's name, where the system tells.
+    /// The name of the processor, or `unknown` if the system does not report it.
     pub processor: String,
-    /// Threads available to this process.
+    /// The number of threads available to this process.
     pub threads: usize,
-    /// Operating system and architecture.
+    /// The operating system and architecture.
     pub system: String,
-    /// The GPU that tensors were on, such as `cuda:0`, if they were on one.
+    /// The GPU that held the tensors, such as `cuda:0`; `None` without a GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
 }
 
 impl Hardware {
-    /// This machine, with tensors on `device`.
+    /// Returns this machine, with tensors on `device`.
     pub fn with(device: &Device) -> Self {
         let gpu = match device.location() {
             DeviceLocation::Cpu => None,
@@ -34,7 +34,7 @@ impl Hardware {
         Self { gpu, ..Self::here() }
     }
 
-    /// This machine, with tensors on its processor.
+    /// Returns this machine, with tensors on its processor.
     pub fn here() -> Self {
         let processor = std::fs::read_to_string("/proc/cpuinfo")
             .ok()
@@ -59,8 +59,8 @@ impl fmt::Display for Hardware {
     }
 }
 
-/// The first processor of `/proc/cpuinfo`, with its family and model where the system tells: a name alone, such as that of a rented
-/// machine, may stand for kinds that round differently.
+/// Returns the first processor of `/proc/cpuinfo`, with its family and model if the system reports them. The name is not
+/// enough: on rented machines one name may stand for kinds of processor that round differently.
 fn processor(cpuinfo: &str) -> Option<String> {
     let value = |key: &str| {
         cpuinfo.lines().find_map(|line| {
@@ -75,23 +75,23 @@ fn processor(cpuinfo: &str) -> Option<String> {
     })
 }
 
-/// The most memory that was in use at a time, in bytes, as far as the system tells.
+/// The peak memory, in bytes, as far as the system reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PeakMemory {
-    /// Resident in this process.
+    /// The peak resident memory of this process.
     pub process: Option<u64>,
-    /// In tensors on the GPU, if they were on one.
+    /// The peak memory of tensors on the GPU; `None` without a GPU that reports it.
     pub device: Option<u64>,
 }
 
 impl PeakMemory {
-    /// Of this process, with tensors on `device`, until now.
+    /// Returns the peak memory of this process so far, with tensors on `device`.
     pub fn until_now(device: &Device) -> Self {
         Self { process: peak_memory_bytes(), device: peak_device_memory(device) }
     }
 }
 
-/// The most memory this process has had resident, in bytes, where the system tells (Linux).
+/// Returns the peak resident memory of this process in bytes; `None` if the system does not report it (Linux does).
 pub fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -99,8 +99,9 @@ pub fn peak_memory_bytes() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// The memory that this process can still take without being ended by the system, in bytes, where the system tells (Linux): the
-/// smaller of what the machine has free and what the control group at `/sys/fs/cgroup`, a container's own, may still have.
+/// Returns the memory, in bytes, that this process can still allocate before the system kills it; `None` if the system does not
+/// report it (Linux does). It is the smaller of the machine's free memory and the rest of the limit of the control group at
+/// `/sys/fs/cgroup`, which is that of the container.
 pub fn free_memory_bytes() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = machine.lines().find(|line| line.starts_with("MemAvailable:"))?;
@@ -108,7 +109,7 @@ pub fn free_memory_bytes() -> Option<u64> {
     let number = |file: &str| -> Option<u64> {
         std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok()?.trim().parse().ok()
     };
-    // Copies of files that the system can drop count as used.
+    // The control group counts cached files as used, but the system can drop them.
     let files = || {
         let text = std::fs::read_to_string("/sys/fs/cgroup/memory.stat").ok()?;
         let of = |key: &str| -> Option<u64> {
@@ -124,7 +125,7 @@ pub fn free_memory_bytes() -> Option<u64> {
     Some(group.map_or(free, |group| group.min(free)))
 }
 
-/// Seconds since 1970-01-01 UTC.
+/// Returns the seconds since 1970-01-01 UTC.
 pub(crate) fn unix_time() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
@@ -133,7 +134,7 @@ pub(crate) fn unix_time() -> u64 {
 mod tests {
     use super::*;
 
-    /// Two generations of rented processors go by one name, and their bits may differ.
+    /// Two generations of rented processors have the same name, and their bits may differ.
     #[test]
     fn processors_of_one_name_are_told_apart() {
         let of = |model: &str| {

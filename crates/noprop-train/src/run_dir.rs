@@ -1,4 +1,5 @@
-//! The run directory: where a training keeps everything, one process at a time, nothing overwritten by accident.
+//! The run directory, in which a training keeps all its files. One process at a time writes it, and nothing is overwritten by
+//! accident.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -11,23 +12,23 @@ use noprop_files::{UNFINISHED, write_atomically, write_new};
 
 use crate::TrainError;
 
-/// What to do with a run that is already there.
+/// The treatment of a run that already exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// Leave it alone and refuse.
+    /// Leave it unchanged and return an error.
     Refuse,
-    /// Replace it. Only a run directory or an empty one is ever replaced.
+    /// Replace it. Only a run directory or an empty directory is ever replaced.
     Replace,
 }
 
 /// A directory that holds one run.
 ///
-/// `config.toml` (the resolved settings), `data.toml` and the lists of files beside it (the record of the data), `metrics.jsonl`,
-/// `model.safetensors`, `state/`, `figures/`, `README.md`.
+/// It contains `config.toml` (the resolved settings), `data.toml` and the lists of files (the record of the data),
+/// `metrics.jsonl`, `model.safetensors`, `state/`, `figures/` and `README.md`.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
-    /// Held while this process may write.
+    /// The lock that this process holds while it may write.
     _lock: Option<File>,
 }
 
@@ -38,14 +39,15 @@ const LOCK_WAIT: Duration = Duration::from_millis(50);
 const METRICS: &str = "metrics.jsonl";
 const MODEL: &str = "model.safetensors";
 const UNITS: &str = "units";
-/// Every run has one of these beside its settings; other projects' folders with a `config.toml` do not.
+/// The files that mark a run. Every run has one of these besides its settings; the folder of another project with a
+/// `config.toml` does not.
 const MARKS: [&str; 4] = [LOCK, METRICS, MODEL, UNITS];
 
 impl RunDirectory {
     /// The name of the record of the data.
     pub const DATA: &'static str = "data.toml";
 
-    /// The name of the list of the files of one half of the data.
+    /// Returns the name of the list of the files of one half of the data.
     pub fn list_name(half: Half) -> String {
         format!("{}.sha256", half.name())
     }
@@ -53,13 +55,13 @@ impl RunDirectory {
     /// Creates the directory, with `config` as its `config.toml`, and locks it.
     ///
     /// # Errors
-    /// [`TrainError::RunExists`] if something is there and `existing` says to refuse, or if what is there is not a run;
-    /// [`TrainError::RunLocked`] if another process writes it; [`TrainError::File`] if the disk refuses.
+    /// [`TrainError::RunExists`] if the path exists and `existing` is [`Existing::Refuse`], or if it exists and is not a run;
+    /// [`TrainError::RunLocked`] if another process writes it; [`TrainError::File`] if a file cannot be read or written.
     pub fn create(path: &Path, existing: Existing, config: &str) -> Result<Self, TrainError> {
         Self::create_with(path, existing, config, &[])
     }
 
-    /// [`Self::create`], with files `beside` the settings, which are written after them, in this order: names and content.
+    /// As [`Self::create`], and writes the files `beside` (names and content) after the settings, in this order.
     ///
     /// # Errors
     /// As for [`Self::create`].
@@ -89,8 +91,8 @@ impl RunDirectory {
         Ok(run)
     }
 
-    /// Removes everything that a training writes, and nothing else. The settings go last: a kill leaves a run that can be replaced
-    /// again, or an empty one.
+    /// Removes all files that a training writes, and no others. The settings are removed last, so a kill leaves a run that can
+    /// be replaced again, or an empty directory.
     fn clear(&self) -> Result<(), TrainError> {
         remove(&self.units(), |path| fs::remove_dir_all(path))?;
         let generation = |name: &str| name == "progress.json" || name.parse::<u64>().is_ok();
@@ -99,7 +101,7 @@ impl RunDirectory {
         remove_entries(&self.figures(), figure)?;
         let lists = Half::ALL.map(Self::list_name);
         let lists = lists.iter().map(String::as_str);
-        // Without the record its lists are not read.
+        // The record is removed before its lists, which are not read without it.
         for file in
             [Self::DATA].into_iter().chain(lists).chain(["README.md", MODEL, METRICS, CONFIG])
         {
@@ -108,24 +110,24 @@ impl RunDirectory {
         Ok(())
     }
 
-    /// Returns whether the content of `path` was written by a training.
+    /// Returns whether a training wrote the content of `path`.
     fn is_run(path: &Path) -> bool {
         path.join(CONFIG).is_file() && MARKS.iter().any(|mark| path.join(mark).exists())
     }
 
-    /// Takes part in a run that several processes write, each in folders of its own; the first makes it, with files `beside` the
+    /// Joins a run that several processes write, each in its own folders. The first process creates it, with files `beside` the
     /// settings. The run itself is not locked.
     ///
     /// # Errors
-    /// [`TrainError::OtherSettings`] if the run has another `config.toml` than `config`; [`TrainError::RunExists`] if what is there
-    /// is not a run; [`TrainError::File`] if the disk refuses.
+    /// [`TrainError::OtherSettings`] if the `config.toml` of the run is not `config`; [`TrainError::RunExists`] if the path
+    /// exists and is not a run; [`TrainError::File`] if a file cannot be read or written.
     pub fn join(
         path: &Path,
         config: &str,
         beside: &[(String, Vec<u8>)],
     ) -> Result<Self, TrainError> {
         let file = path.join(CONFIG);
-        // Looked at twice: another process may have made it in between.
+        // The file is checked twice: another process may have written it in between.
         if !file.is_file() && !Self::is_free(path) && !file.is_file() {
             return Err(TrainError::RunExists { path: path.into() });
         }
@@ -141,8 +143,8 @@ impl RunDirectory {
         Ok(Self { path: path.into(), _lock: None })
     }
 
-    /// Whether a run could be created in `path` without replacing anything: nothing is there, or an empty folder. The lock and
-    /// the unfinished files of a process that was killed before it wrote its settings are nothing.
+    /// Returns whether a run could be created in `path` without replacing anything: the path does not exist, or is an empty
+    /// folder. The lock and the unfinished files of a process that was killed before it wrote its settings do not count.
     pub fn is_free(path: &Path) -> bool {
         if path.symlink_metadata().is_err() {
             return true;
@@ -161,7 +163,7 @@ impl RunDirectory {
     /// Opens a run to read it.
     ///
     /// # Errors
-    /// [`TrainError::NotARun`] if there is none.
+    /// [`TrainError::NotARun`] if `path` is not a run.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         let not_a_run =
             |reason: &str| TrainError::NotARun { path: path.into(), reason: reason.into() };
@@ -174,56 +176,56 @@ impl RunDirectory {
         Ok(Self { path: path.into(), _lock: None })
     }
 
-    /// Opens a run to go on writing it.
+    /// Opens an existing run and locks it for writing.
     ///
     /// # Errors
-    /// As [`Self::open`], and [`TrainError::RunLocked`].
+    /// As for [`Self::open`]; [`TrainError::RunLocked`] if another process writes it.
     pub fn open_to_write(path: &Path) -> Result<Self, TrainError> {
         let run = Self::open(path)?;
         Ok(Self { _lock: Some(lock(path)?), ..run })
     }
 
-    /// Where the run is.
+    /// Returns the path of the run.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// `config.toml`: the resolved settings, enough to repeat the run.
+    /// Returns the path of `config.toml`: the resolved settings, which are enough to repeat the run.
     pub fn config(&self) -> PathBuf {
         self.path.join(CONFIG)
     }
 
-    /// `data.toml`: the record of the data.
+    /// Returns the path of `data.toml`: the record of the data.
     pub fn data(&self) -> PathBuf {
         self.path.join(Self::DATA)
     }
 
-    /// `train.sha256`, `validation.sha256` or `test.sha256`: the files of one half of the data.
+    /// Returns the path of `train.sha256`, `validation.sha256` or `test.sha256`: the list of the files of one half of the data.
     pub fn files(&self, half: Half) -> PathBuf {
         self.path.join(Self::list_name(half))
     }
 
-    /// `model.safetensors`: the weights of the best epoch.
+    /// Returns the path of `model.safetensors`: the weights of the best epoch.
     pub fn model(&self) -> PathBuf {
         self.path.join(MODEL)
     }
 
-    /// `metrics.jsonl`: one event a line.
+    /// Returns the path of `metrics.jsonl`: one event per line.
     pub fn metrics(&self) -> PathBuf {
         self.path.join(METRICS)
     }
 
-    /// `state/`: all that a resume needs.
+    /// Returns the path of `state/`: everything that a resume needs.
     pub fn state(&self) -> PathBuf {
         self.path.join("state")
     }
 
-    /// `units/`: what processes leave that train some units each.
+    /// Returns the path of `units/`: the files of processes that each train some of the units.
     pub fn units(&self) -> PathBuf {
         self.path.join(UNITS)
     }
 
-    /// `figures/`.
+    /// Returns the path of `figures/`.
     pub fn figures(&self) -> PathBuf {
         self.path.join("figures")
     }
@@ -231,7 +233,7 @@ impl RunDirectory {
     /// Writes a file of the run atomically; `name` is relative to the run.
     ///
     /// # Errors
-    /// [`TrainError::File`]; the old file is then untouched.
+    /// [`TrainError::File`]. The old file is then unchanged.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), TrainError> {
         let path = self.path.join(name);
         write_atomically(&path, |file| file.write_all(content)).map_err(TrainError::writing(path))
@@ -243,8 +245,8 @@ fn lock(path: &Path) -> Result<File, TrainError> {
     locked.ok_or_else(|| TrainError::RunLocked { path: path.into() })
 }
 
-/// Locks `file`, which is made if it is not there; none if another process holds it for longer than a moment. One that was killed
-/// holds it until the system has cleaned up after it, and one that asks for a status holds it as briefly.
+/// Locks `file`, and creates it if it does not exist. Returns `None` if another process holds the lock for longer than about
+/// a second. A killed process holds it until the system has cleaned up, and a process that reads a status holds it for a moment.
 pub(crate) fn lock_file(file: &Path) -> Result<Option<File>, TrainError> {
     let handle = File::create(file).map_err(TrainError::writing(file))?;
     for tries in 1.. {
@@ -258,7 +260,7 @@ pub(crate) fn lock_file(file: &Path) -> Result<Option<File>, TrainError> {
     Ok(Some(handle))
 }
 
-/// Writes a file that several processes may want to write, all of them the same.
+/// Writes a file unless it exists. Several processes may write it, all with the same content.
 fn write_once(file: &Path, content: &[u8]) -> Result<(), TrainError> {
     match write_new(file, |to| to.write_all(content)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -277,7 +279,7 @@ fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), 
     }
 }
 
-/// Removes those entries of a folder that are `ours`, and the folder if nothing is left in it.
+/// Removes the entries of a folder that are `ours`, and the folder if it is then empty.
 fn remove_entries(folder: &Path, ours: impl Fn(&str) -> bool) -> Result<(), TrainError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -296,7 +298,7 @@ fn remove_entries(folder: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Trai
             false => fs::remove_file(path),
         })?;
     }
-    // It stays where somebody else's files are in it.
+    // The folder stays if it holds other files.
     let _ = fs::remove_dir(folder);
     Ok(())
 }
@@ -305,7 +307,7 @@ fn remove_entries(folder: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Trai
 mod tests {
     use super::*;
 
-    /// A folder with a `config.toml` need not be a run, and in a run not every file need be ours.
+    /// A folder with a `config.toml` is not always a run, and a run may hold files that a training did not write.
     #[test]
     fn only_a_run_is_replaced_and_only_what_it_wrote() {
         let dir = tempfile::tempdir().unwrap();
@@ -341,7 +343,7 @@ mod tests {
         assert!(!left(RunDirectory::DATA));
     }
 
-    /// A run must never be lost to a second `train`, nor somebody's folder to `--force`.
+    /// A second `train` must never overwrite a run, and `--force` must never remove the user's other folders.
     #[test]
     fn nothing_is_overwritten_by_accident() {
         let dir = tempfile::tempdir().unwrap();
@@ -363,7 +365,7 @@ mod tests {
         ));
         assert!(matches!(RunDirectory::open(&foreign), Err(TrainError::NotARun { .. })));
 
-        // What a kill between the lock and the settings leaves behind is in nobody's way.
+        // The files that remain after a kill between the lock and the settings do not prevent a new run.
         let killed = dir.path().join("killed");
         fs::create_dir(&killed).unwrap();
         fs::write(killed.join(LOCK), "").unwrap();

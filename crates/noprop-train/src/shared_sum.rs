@@ -1,4 +1,4 @@
-//! The gradients of parameters that several losses reach: one contribution a loss, added in block order.
+//! The gradients of parameters that several losses reach: one contribution for each loss, added in block order.
 
 use candle_core::{Device, Shape, Tensor};
 use noprop_method::Part;
@@ -7,17 +7,18 @@ use crate::loss::DeviceLosses;
 use crate::unit_state::PartState;
 use crate::{RanksError, TrainError};
 
-/// The value of a loss, and its gradients outside its own part.
+/// The value of a loss, and its gradients outside the part that it belongs to.
 pub(crate) struct Contribution {
     pub losses: DeviceLosses,
-    /// The gradients of every shared part, one for each parameter.
+    /// The gradients of every shared part, one for each parameter; `None` for a parameter that the loss does not reach.
     pub direct: Vec<Vec<Option<Tensor>>>,
     /// The gradient at the features of a shared encoder.
     pub at_features: Option<Tensor>,
 }
 
 impl Contribution {
-    /// Appends the numbers that [`SharedSum::add_message`] reads: loss, error, then each gradient behind a 1, or a 0 where there is none.
+    /// Appends the numbers that [`SharedSum::add_message`] reads: loss, error, then for each gradient a 1 and its values, or a
+    /// 0 if there is none.
     pub fn write(&self, message: &mut Vec<f32>) -> Result<(), TrainError> {
         message.extend(self.losses.values()?);
         for gradient in self.direct.iter().flatten().chain([&self.at_features]) {
@@ -32,7 +33,7 @@ impl Contribution {
     }
 }
 
-/// Contributions, added in the order in which they are given: that must be the order of blocks, or bits differ.
+/// The sum of contributions, added in the order in which they are given. It must be the order of blocks, or bits differ.
 pub(crate) struct SharedSum {
     pub losses: Vec<DeviceLosses>,
     pub direct: Vec<Vec<Option<Tensor>>>,
@@ -43,7 +44,7 @@ pub(crate) struct SharedSum {
 }
 
 impl SharedSum {
-    /// An empty sum. `features` is the output of a shared encoder for the batch, if there is one.
+    /// Returns an empty sum. `features` is the output of the shared encoder for the batch, if there is a shared encoder.
     pub fn new(shared: &[PartState], features: Option<&Tensor>) -> Self {
         let like = |tensor: &Tensor| (tensor.shape().clone(), tensor.device().clone());
         let shapes: Vec<Vec<_>> = shared
@@ -65,7 +66,7 @@ impl SharedSum {
         self.add_direct(contribution.direct)
     }
 
-    /// Adds gradients of the shared parts.
+    /// Adds gradients of the shared parts to the sum.
     pub fn add_direct(&mut self, more: Vec<Vec<Option<Tensor>>>) -> Result<(), TrainError> {
         for (sum, more) in self.direct.iter_mut().zip(more) {
             let each = std::mem::take(sum).into_iter().zip(more);
@@ -74,10 +75,10 @@ impl SharedSum {
         Ok(())
     }
 
-    /// Adds the contributions of the `parts` of rank `rank`, from its message.
+    /// Adds the contributions of the `parts` of rank `rank`, read from its message.
     ///
     /// # Errors
-    /// [`RanksError::Malformed`] for anything that [`Contribution::write`] does not write here.
+    /// [`RanksError::Malformed`] for a message that [`Contribution::write`] does not write for these parts.
     pub fn add_message(
         &mut self,
         rank: usize,
@@ -112,7 +113,7 @@ impl SharedSum {
     }
 }
 
-/// The rest of a rank's message.
+/// The unread rest of a rank's message.
 struct Message<'a> {
     rank: usize,
     rest: &'a [f32],
@@ -143,7 +144,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// a + b, where either may be missing.
+/// Returns a + b; a missing one counts as 0.
 fn add(a: Option<Tensor>, b: Option<Tensor>) -> Result<Option<Tensor>, TrainError> {
     Ok(match (a, b) {
         (Some(a), Some(b)) => Some((a + b)?),

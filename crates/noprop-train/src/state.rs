@@ -7,7 +7,7 @@ use crate::loss::StepReport;
 use crate::step::{Model, Plan};
 use crate::unit_state::UnitState;
 
-/// What a training has besides its network and its method.
+/// The state of a training, without its network and its method.
 pub(crate) struct State {
     pub plan: Plan,
     pub units: Vec<UnitState>,
@@ -17,7 +17,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Makes the next `count` steps of the units number `chosen`, in rising order. Returns the reports of each step.
+    /// Makes the next `count` steps of the units with the numbers `chosen`, in rising order. Returns the reports of each step.
     pub fn steps(
         &mut self,
         model: Model<'_>,
@@ -28,24 +28,25 @@ impl State {
         Steps { model, plan, engine, units, batches, stack }.make(chosen, count)
     }
 
-    /// The number of steps that one call of [`Self::steps`] is best given.
+    /// Returns the best number of steps for one call of [`Self::steps`].
     pub fn stride(&self) -> u32 {
         self.engine.stride(&self.units, self.plan.steps_per_epoch())
     }
 
-    /// Forgets the stacked copy of the blocks, which are about to change.
+    /// Drops the stacked copy of the blocks. Call it when the blocks change outside of [`Self::steps`].
     pub fn forget_stack(&mut self) {
         self.stack = None;
     }
 
-    /// Training images that an epoch visits.
+    /// Returns the number of training images that an epoch visits.
     pub fn images_per_epoch(&self) -> usize {
         let images = self.batches.images.len();
         let pass = (self.plan.steps_per_pass as usize * self.plan.config.batch_size).min(images);
         pass * self.plan.passes as usize
     }
 
-    /// The turn of the units that are furthest behind, until all go on together; `None` when all are done.
+    /// Returns the next turn: that of the units that have made the fewest steps, until they reach the others. Returns `None`
+    /// when all are done.
     pub fn next_turn(&self) -> Option<Turn> {
         let (steps, total) = (u64::from(self.plan.steps_per_epoch()), self.plan.total_steps());
         let positions = || self.units.iter().map(|unit| unit.position);
@@ -59,12 +60,12 @@ impl State {
     }
 }
 
-/// The next steps of some units, all from one position to another within an epoch.
+/// The next steps of some units, which all move from one position to another within an epoch.
 pub(crate) struct Turn {
     /// The numbers of the units.
     pub units: Vec<usize>,
-    /// Steps that they have made at the end of the turn.
+    /// The number of steps that each has made at the end of the turn.
     pub position: u64,
-    /// Steps of the turn.
+    /// The number of steps in the turn.
     pub steps: u32,
 }

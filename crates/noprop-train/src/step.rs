@@ -1,6 +1,6 @@
 //! One training step of one unit: images → features → losses → gradients → update.
 //!
-//! A step knows nothing of threads, ranks or devices: [`Turns`] carries out the turns of a unit's blocks.
+//! A step does not depend on threads, ranks or devices: [`Turns`] carries out the turns of a unit's blocks.
 
 use candle_core::{Tensor, Var};
 use noprop_method::{
@@ -26,52 +26,52 @@ pub(crate) struct Plan {
     pub config: TrainConfig,
     pub seed: Seed,
     pub rate: Rate,
-    /// Steps of one pass over the training images.
+    /// The number of steps in one pass over the training images.
     pub steps_per_pass: u32,
-    /// Passes of an epoch.
+    /// The number of passes in an epoch.
     pub passes: u32,
     pub inputs: Inputs,
 }
 
-/// The inputs that a batch holds.
+/// The kind of inputs in a batch.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Inputs {
-    /// Images, which go through the image branch in every step.
+    /// Images. They go through the image branch in every step.
     Images,
-    /// The features of a frozen encoder, which were computed once.
+    /// Features of a frozen encoder. They were computed once.
     Features,
 }
 
 impl Plan {
-    /// Steps of one epoch.
+    /// Returns the number of steps in one epoch.
     pub fn steps_per_epoch(&self) -> u32 {
         self.steps_per_pass * self.passes
     }
 
-    /// Steps of the whole training.
+    /// Returns the number of steps in the whole training.
     pub fn total_steps(&self) -> u64 {
         u64::from(self.config.epochs) * u64::from(self.steps_per_epoch())
     }
 
-    /// The epoch, and the step of its pass, both from 0, of a unit that has made `position` steps.
+    /// Returns the epoch, and the step of its pass, both from 0, of a unit that has made `position` steps.
     pub fn place(&self, position: u64) -> (u32, u32) {
         let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
         let epoch = position / u64::from(self.steps_per_epoch());
         (number(epoch), number(position % u64::from(self.steps_per_pass)))
     }
 
-    /// The pass of its epoch, from 0, of a unit that has made `position` steps.
+    /// Returns the pass of its epoch, from 0, of a unit that has made `position` steps.
     fn pass(&self, position: u64) -> u32 {
         let pass = position / u64::from(self.steps_per_pass) % u64::from(self.passes);
         u32::try_from(pass).unwrap_or(u32::MAX)
     }
 
-    /// The learning rate of a unit that has made `position` steps.
+    /// Returns the learning rate of a unit that has made `position` steps.
     pub fn lr(&self, position: u64) -> f64 {
         (self.rate)(Position { step: position, steps: self.total_steps() })
     }
 
-    /// Counts a step that `state` has made with `batch`, here or on another rank, and returns its report, without losses.
+    /// Counts a step that `state` has made with `batch`, here or on another rank. Returns its report, without losses.
     pub fn count(&self, state: &mut UnitState, batch: &Batch) -> Result<StepReport, TrainError> {
         let lr = self.lr(state.position);
         let step = self.pass(state.position) * self.steps_per_pass + batch.step + 1;
@@ -81,7 +81,7 @@ impl Plan {
     }
 }
 
-/// A function that makes the turn of one part in a step.
+/// A function that makes the turn of one part in a step, and returns its contribution.
 pub(crate) type Turn<'a> = dyn Fn(&mut PartState) -> Result<Contribution, TrainError> + Sync + 'a;
 
 /// Carries out the turns of a step.
@@ -95,11 +95,11 @@ pub(crate) trait Turns: Sync {
         sum: SharedSum,
     ) -> Result<SharedSum, TrainError>;
 
-    /// Returns whether losses are read after many steps rather than within each.
+    /// Returns whether losses are read after many steps instead of within each step.
     fn reads_late(&self) -> bool;
 }
 
-/// One step of one unit, before it is made.
+/// A step of one unit that has not been made yet.
 pub(crate) struct Step<'a> {
     pub model: Model<'a>,
     pub plan: &'a Plan,
@@ -108,10 +108,10 @@ pub(crate) struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Makes the step: the unit's parameters are updated, and its losses returned.
+    /// Makes the step: updates the unit's parameters and returns its losses.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] for a loss that is NaN or infinite, where losses are read within the step; the part that the loss
+    /// [`TrainError::Diverged`] for a loss that is NaN or infinite, if losses are read within the step. The part that the loss
     /// belongs to is then as before the step.
     pub fn make(&self, state: &mut UnitState) -> Result<UnreadStep, TrainError> {
         let pass = self.plan.pass(state.position);
@@ -124,15 +124,16 @@ impl Step<'_> {
         Ok((self.plan.count(state, self.batch)?, losses))
     }
 
-    /// A step of blocks that each have a loss, and of the parameters that several losses reach: a shared encoder, class embeddings, a
-    /// noise schedule.
+    /// Makes a step of blocks that each have a loss, and of the parameters that several losses reach: a shared encoder, class
+    /// embeddings, a noise schedule.
     ///
-    /// All blocks read the same shared parameters. A block is updated as soon as its backward pass is done, so memory does not grow with
-    /// the number of blocks; what its loss contributes to the shared parameters is added in block order, and these take one step at the
-    /// end. Gradients of a shared encoder stop at the features, are added there, and go through it once.
+    /// All blocks read the same shared parameters. A block is updated as soon as its backward pass is done, so memory does not
+    /// grow with the number of blocks. The contributions of the losses to the shared parameters are added in block order, and
+    /// the shared parameters take one step at the end. The gradients for a shared encoder stop at the features, are added
+    /// there, and go through the encoder once.
     ///
-    /// In [`Unit::InTurn`] one block and the readout have a turn in each step. Algorithm 1 draws t, so the block's loss, a T-th of
-    /// an expectation over t, then stands for T of them.
+    /// In [`Unit::InTurn`] one block and the readout have a turn in each step. Algorithm 1 draws t, and a block's loss is 1/T
+    /// of an expectation over t. The loss of the block in its turn replaces the T losses, so it is multiplied by T.
     fn blockwise(
         &self,
         method: &dyn Blockwise,
@@ -144,7 +145,7 @@ impl Step<'_> {
         let unit = state.unit;
         let (shared, own) = state.split();
 
-        // Images → features, where the blocks share an encoder. `leaf` is cut from the encoder's graph.
+        // Images → features, if the blocks share an encoder. `leaf` is a copy cut from the encoder's graph.
         let encoded = match shared.iter().any(|part| part.part == Part::Encoder) {
             true => Some(self.features(Part::Encoder, draws)?),
             false => None,
@@ -180,19 +181,20 @@ impl Step<'_> {
         let turns = own.iter_mut().filter(|part| unit.has_turn(part.part, pass)).collect();
         let mut sum = self.engine.turns(unit, turns, &turn, sum)?;
 
-        // Gradients at the features → gradients of the encoder. The gradient of Σ f·g with g held constant is the encoder's for dL/df = g.
+        // Gradients at the features → gradients of the encoder. With g = dL/df held constant, the gradient of Σ f·g is the
+        // encoder's gradient of L.
         if let (Some(gradient), Some(encoded)) = (sum.at_features.take(), encoded) {
             let gradients = (encoded * gradient.detach())?.sum_all()?.backward()?;
             sum.add_direct(shared.iter().map(|part| part.gradients(&gradients)).collect())?;
         }
-        // One update of what is shared.
+        // One update of the shared parts.
         for (part, gradients) in shared.iter_mut().zip(sum.direct) {
             part.update_with(gradients, lr)?;
         }
         Ok(sum.losses)
     }
 
-    /// A step of the whole chain: the method carries the gradient of its end to all parts.
+    /// Makes a step of the whole chain: the method propagates the gradient at the end of the chain to all parts.
     fn end_to_end(
         &self,
         method: &dyn EndToEnd,
@@ -221,7 +223,7 @@ impl Step<'_> {
         Ok(vec![losses])
     }
 
-    /// The output of the image branch of `part` for the batch.
+    /// Returns the output of the image branch of `part` for the batch.
     pub fn features(&self, part: Part, draws: Draws) -> Result<Tensor, TrainError> {
         match self.plan.inputs {
             Inputs::Features => Ok(self.batch.inputs.clone()),
@@ -247,7 +249,7 @@ impl Step<'_> {
         Ok(BlockLoss::plain(readout.loss(self.model.network, self.batch.targets(), draws)?))
     }
 
-    /// The losses to report. They are checked here, before the part changes, unless the engine reads them later.
+    /// Returns the losses to report. They are checked here, before the part changes, unless the engine reads them later.
     fn graded(&self, part: Part, loss: &BlockLoss) -> Result<DeviceLosses, TrainError> {
         let losses = DeviceLosses::of(part, loss)?;
         if !self.engine.reads_late() {

@@ -1,4 +1,4 @@
-//! The trainer: a network, a method and data, and the steps that train one on the other.
+//! The trainer: a network, a method and data, and the steps that train the network.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::step::{Inputs, Model, Plan};
 use crate::unit_state::UnitState;
 use crate::{Engine, Evaluation, TrainConfig, TrainError, Unit, evaluate};
 
-/// Trains the units of a network. See the crate's documentation for what a unit is.
+/// Trains the units of a network. The crate's documentation explains units.
 ///
-/// A trainer owns its network and method, or holds references or `Arc`s to them. It can be a field of a struct, and be sent to another
-/// thread.
+/// A trainer owns its network and method, or holds references or `Arc`s to them. It can be a field of a struct, and can be sent
+/// to another thread.
 pub struct Trainer<N, M> {
     network: N,
     method: M,
@@ -27,12 +27,12 @@ pub struct Trainer<N, M> {
 }
 
 impl<N: Denoiser, M: Method> Trainer<N, M> {
-    /// Returns a trainer at the beginning of training, with the engine that suits the network's device. A frozen encoder sees all
-    /// training images here, once.
+    /// Returns a trainer at the beginning of training, with the engine that suits the network's device. A frozen encoder runs
+    /// on all training images here, once.
     ///
     /// # Errors
-    /// [`TrainError::OutOfRange`] or [`TrainError::NoImagesOfClass`] for settings that do not fit the data; candle's for images that do
-    /// not fit the network.
+    /// [`TrainError::OutOfRange`] or [`TrainError::NoImagesOfClass`] for settings that do not fit the data;
+    /// [`TrainError::Tensor`] for images that do not fit the network.
     pub fn new(
         network: N,
         method: M,
@@ -65,7 +65,7 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         Ok(Self { network, method, state })
     }
 
-    /// Returns the trainer with another engine. The weights do not depend on it, but for rounding where blocks are batched.
+    /// Returns the trainer with another engine. The weights do not depend on it, except for rounding where blocks are batched.
     ///
     /// Of several ranks each trains its share of the blocks. All need the same network, data and settings, and must make the same
     /// calls. A network that is trained end to end has no shares: every rank does it all. Rank 0 has the whole network at the end of an
@@ -78,7 +78,7 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         self
     }
 
-    /// Returns the trainer for some of its units: others are trained elsewhere.
+    /// Returns the trainer for only the given units. The other units are trained elsewhere.
     #[must_use]
     pub fn only(mut self, units: &[Unit]) -> Self {
         self.state.units.retain(|state| units.contains(&state.unit));
@@ -86,24 +86,25 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         self
     }
 
-    /// Returns the trainer with another learning rate, as a function of the step. It replaces the warm-up and the decay of the settings.
+    /// Returns the trainer with another learning rate, a function of the step. It replaces the warm-up and the decay of the
+    /// settings.
     #[must_use]
     pub fn rate(mut self, rate: impl Fn(Position) -> f64 + Send + Sync + 'static) -> Self {
         self.state.plan.rate = Arc::new(rate);
         self
     }
 
-    /// The units, in the order in which a step visits them.
+    /// Returns the units, in the order in which a step visits them.
     pub fn units(&self) -> Vec<Unit> {
         self.state.units.iter().map(|state| state.unit).collect()
     }
 
-    /// The network in training.
+    /// Returns the network in training.
     pub fn network(&self) -> &N {
         &self.network
     }
 
-    /// The method that trains it.
+    /// Returns the method that trains the network.
     pub fn method(&self) -> &M {
         &self.method
     }
@@ -113,17 +114,17 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         self.network
     }
 
-    /// The settings.
+    /// Returns the settings.
     pub fn config(&self) -> &TrainConfig {
         &self.state.plan.config
     }
 
-    /// Steps of one epoch.
+    /// Returns the number of steps in one epoch.
     pub fn steps_per_epoch(&self) -> u32 {
         self.state.plan.steps_per_epoch()
     }
 
-    /// Training images that an epoch visits.
+    /// Returns the number of training images that an epoch visits.
     pub fn images_per_epoch(&self) -> usize {
         self.state.images_per_epoch()
     }
@@ -139,14 +140,14 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
     /// Makes the next step of every unit, and returns their reports.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] if a loss is NaN or infinite (where losses are read within the step, the part it belongs to is then as
-    /// before the step), [`TrainError::MissingGradient`] if a trainable variable received none.
+    /// [`TrainError::Diverged`] if a loss is NaN or infinite (if losses are read within the step, the part that the loss
+    /// belongs to is then as before the step); [`TrainError::MissingGradient`] if a trainable variable received no gradient.
     pub fn step(&mut self) -> Result<Vec<StepReport>, TrainError> {
         Ok(self.steps(1)?.swap_remove(0))
     }
 
-    /// Makes the next `count` steps of every unit, and returns the reports of each step. Several steps in one call are faster where
-    /// blocks share nothing: a block's weights and moments then stay in the cache.
+    /// Makes the next `count` steps of every unit, and returns the reports of each step. If blocks share nothing, several steps
+    /// in one call are faster: a block's weights and moments then stay in the cache.
     ///
     /// # Errors
     /// As for [`Self::step`].
@@ -158,8 +159,8 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         state.steps(model, &all, count)
     }
 
-    /// Makes the next step of unit number `unit`, an index into [`Self::units`]. The step depends on the unit, its position and the
-    /// data, and on no other unit.
+    /// Makes the next step of unit number `unit`, an index into [`Self::units`]. The step depends only on the unit, its
+    /// position and the data, not on the other units.
     ///
     /// # Errors
     /// As for [`Self::step`].
@@ -199,7 +200,7 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         }
     }
 
-    /// Classifies every image of `split` and counts.
+    /// Classifies every image of `split`, and counts the correct predictions.
     ///
     /// # Errors
     /// As for [`evaluate()`].
@@ -212,7 +213,7 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
     }
 }
 
-/// Stops after an epoch and keeps its mean losses.
+/// An observer that stops after one epoch and keeps its mean losses.
 #[derive(Default)]
 struct FirstEpoch(Vec<Loss>);
 

@@ -1,4 +1,5 @@
-//! Units of training: parameters that one optimizer step moves together, and that no other unit's gradient reaches.
+//! The units of a training. A unit is a set of parts that one optimizer step moves; the gradients of other units do not reach
+//! it.
 
 use std::fmt;
 
@@ -9,49 +10,50 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// All blocks from every mini-batch; what they share takes one step with the sum of their gradients.
+    /// All blocks learn from every mini-batch. The parameters that they share take one step with the sum of the blocks'
+    /// gradients.
     #[default]
     Batch,
-    /// Algorithm 1: in every epoch each block takes its turn, a pass over all mini-batches. The readout, and what the blocks share,
-    /// take a step in each of them.
+    /// Algorithm 1: in every epoch each block has a turn, which is a pass over all mini-batches. The readout, and the
+    /// parameters that the blocks share, take a step with every mini-batch of every turn.
     Paper,
 }
 
 /// The losses that train the readout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReadoutTraining {
-    /// One of its own, on the last embedding alone.
+    /// A separate loss, only on the last embedding.
     Own,
-    /// Those of the blocks, which all reach it.
+    /// The losses of the blocks, which all reach the readout.
     WithBlocks,
 }
 
-/// A set of parameters trained on its own.
+/// A set of parts that one optimizer step moves, independently of all other units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unit {
-    /// One block that shares nothing.
+    /// One block that shares no parameters.
     Block(usize),
     /// All blocks 1..=B and the encoder they share.
     SharedEncoder {
         /// B, the number of blocks.
         blocks: usize,
     },
-    /// The readout, which learns from z_T alone.
+    /// The readout. It learns only from z_T.
     Readout,
-    /// All blocks 1..=B and the readout, where they share class embeddings or a noise schedule that is learned.
+    /// All blocks 1..=B and the readout, if they share learned class embeddings or a learned noise schedule.
     Joint {
         /// B, the number of blocks.
         blocks: usize,
-        /// Whether the readout has a loss of its own.
+        /// The losses that train the readout.
         readout: ReadoutTraining,
     },
-    /// All blocks 1..=B, what they share, and the readout: one block after the other in every epoch, each with the readout and what is
-    /// shared (Algorithm 1).
+    /// All blocks 1..=B, the parts that they share, and the readout. In every epoch one block after the other is trained, each
+    /// with the readout and the shared parts (Algorithm 1).
     InTurn {
         /// B, the number of blocks.
         blocks: usize,
     },
-    /// Everything, by the gradient of the end of the chain.
+    /// All parts, trained by the gradient at the end of the chain.
     EndToEnd {
         /// B, the number of blocks.
         blocks: usize,
@@ -59,7 +61,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The units of a network, in the order in which a step visits them.
+    /// Returns the units of a network, in the order in which a step visits them.
     pub fn of(network: &dyn Denoiser, method: &dyn Method, order: Order) -> Vec<Self> {
         let blocks = network.blocks();
         let readout = match method.losses() {
@@ -80,14 +82,14 @@ impl Unit {
             EncoderKind::Shared => vec![Self::SharedEncoder { blocks }],
             EncoderKind::PerBlock | EncoderKind::Frozen => (1..=blocks).map(Self::Block).collect(),
         };
-        // A method that answers with the nearest embedding has none, nor has a readout by Bayes' rule anything to train.
+        // A method that predicts the nearest embedding has no readout, and a readout by Bayes' rule has no parameters.
         if trained(&[Part::Readout]) {
             units.push(Self::Readout);
         }
         units
     }
 
-    /// The parts whose parameters the unit owns: those that its blocks share first.
+    /// Returns the parts whose parameters the unit owns. The parts that its blocks share come first.
     pub fn parts(self) -> Vec<Part> {
         match self {
             Self::Joint { blocks, readout: ReadoutTraining::WithBlocks } => {
@@ -113,16 +115,16 @@ impl Unit {
     }
 }
 
-/// The reason why the blocks of a unit cannot be trained by several processes that never meet.
+/// The reason why the blocks of a unit cannot be trained by several processes that exchange nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the blocks of this training cannot be trained apart: {0}")]
+#[error("the blocks of this training cannot be trained separately: {0}")]
 pub struct Tie(&'static str);
 
 impl Unit {
-    /// Refuses a unit whose blocks need each other in every step.
+    /// Checks that the unit can be trained without the other blocks: it is a single block or the readout.
     ///
     /// # Errors
-    /// [`Tie`] with the reason.
+    /// [`Tie`] with the reason why the blocks of the unit need each other.
     pub fn stands_alone(self) -> Result<(), Tie> {
         Err(Tie(match self {
             Self::Block(_) | Self::Readout => return Ok(()),
@@ -130,22 +132,22 @@ impl Unit {
                 "they share an image encoder that the losses of all of them train; the encoders per-block and frozen have no such tie"
             }
             Self::Joint { .. } => {
-                "they share what is learned with them, class embeddings or a noise schedule, so every step needs the gradients of all"
+                "they share learned class embeddings or a learned noise schedule, so every step needs the gradients of all blocks"
             }
             Self::InTurn { .. } => "they take turns in every epoch, and the readout learns in each",
             Self::EndToEnd { .. } => "they are trained end to end, through each other",
         }))
     }
 
-    /// Returns whether `part` has a loss of its own in this unit, even where it has no parameters: by Bayes' rule the readout trains
-    /// the class embeddings.
+    /// Returns whether `part` has its own loss in this unit even if it has no parameters. The readout by Bayes' rule is such a
+    /// part: its loss trains the class embeddings.
     pub(crate) fn has_loss_without_parameters(self, part: Part) -> bool {
         let has_own =
             matches!(self, Self::Joint { readout: ReadoutTraining::Own, .. } | Self::InTurn { .. });
         has_own && part == Part::Readout
     }
 
-    /// The passes over the training images that an epoch makes.
+    /// Returns the number of passes over the training images in an epoch.
     pub(crate) fn passes(self) -> u32 {
         match self {
             Self::InTurn { blocks } => u32::try_from(blocks).unwrap_or(u32::MAX),
@@ -153,7 +155,7 @@ impl Unit {
         }
     }
 
-    /// Returns whether `part` has a turn in the steps of pass `pass` of an epoch, from 0.
+    /// Returns whether `part` has a turn in the steps of pass `pass` of an epoch, counted from 0.
     pub(crate) fn has_turn(self, part: Part, pass: u32) -> bool {
         match self {
             Self::InTurn { .. } => part == Part::Readout || part == Part::Block(pass as usize + 1),
@@ -161,7 +163,7 @@ impl Unit {
         }
     }
 
-    /// The factor before the loss of `part` in its turn; `None` for 1.
+    /// Returns the factor of the loss of `part` in its turn; `None` for 1.
     pub(crate) fn weight_of_turn(self, part: Part) -> Option<f64> {
         match (self, part) {
             (Self::InTurn { blocks: 2.. }, Part::Block(_)) => Some(f64::from(self.passes())),
@@ -169,7 +171,7 @@ impl Unit {
         }
     }
 
-    /// Returns whether each of several ranks trains its share of the unit's blocks. Otherwise every rank trains all of them.
+    /// Returns whether several ranks each train a share of the unit's blocks. Otherwise every rank trains all of them.
     pub(crate) fn has_shares(self) -> bool {
         matches!(self, Self::SharedEncoder { .. } | Self::Joint { .. })
     }

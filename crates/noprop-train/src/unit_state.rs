@@ -1,4 +1,4 @@
-//! A unit in training: its parts, their optimizers, and the steps it has made.
+//! The state of a unit in training: its parts, their optimizers, and the number of steps it has made.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
@@ -7,12 +7,13 @@ use noprop_method::{Denoiser, Parameter, Part};
 
 use crate::{OptimizerKind, TrainConfig, TrainError, Unit};
 
-/// A unit, and the number of its steps.
+/// A unit with the states of its parts and the number of its steps.
 pub(crate) struct UnitState {
     pub unit: Unit,
-    /// One for every part with parameters to train or a loss: those that several losses reach come first, then the blocks.
+    /// The state of every part that has trainable parameters or a loss. Parts that several losses reach come first, then the
+    /// blocks.
     pub parts: Vec<PartState>,
-    /// Steps done since the beginning of training.
+    /// The number of steps done since the beginning of training.
     pub position: u64,
 }
 
@@ -32,12 +33,13 @@ impl UnitState {
         Ok(Self { unit, parts, position: 0 })
     }
 
-    /// Returns whether its parts must exchange gradients within a step.
+    /// Returns whether the unit's parts must exchange gradients within a step.
     pub fn shares(&self) -> bool {
         self.parts.len() > 1
     }
 
-    /// The optimizer steps that `part` has made when the unit has made `position` steps, of which an epoch has `steps`.
+    /// Returns the number of optimizer steps that `part` has made when the unit has made `position` steps. An epoch has `steps`
+    /// steps.
     pub fn steps_of(&self, part: Part, position: u64, steps: u32) -> u64 {
         let (Unit::InTurn { .. }, Part::Block(t)) = (self.unit, part) else { return position };
         let steps = u64::from(steps);
@@ -46,13 +48,13 @@ impl UnitState {
         position / steps * pass + (position % steps).saturating_sub(before).min(pass)
     }
 
-    /// The parts that several losses reach, and those that their own loss alone reaches.
+    /// Returns the parts that several losses reach, and the parts that only their own loss reaches.
     pub fn split(&mut self) -> (&mut [PartState], &mut [PartState]) {
         let first = self.own().start;
         self.parts.split_at_mut(first)
     }
 
-    /// The indices of the parts that their own loss alone reaches.
+    /// Returns the indices of the parts that only their own loss reaches.
     pub fn own(&self) -> std::ops::Range<usize> {
         let is_block = |state: &PartState| matches!(state.part, Part::Block(_));
         let none = if self.shares() { self.parts.len() } else { 0 };
@@ -60,13 +62,13 @@ impl UnitState {
     }
 }
 
-/// One part of a network with an optimizer of its own. A part is updated as soon as its gradients are there, so that
-/// they need not be kept until all blocks are done: memory does not grow with their number.
+/// A part of a network with its own optimizer. A part is updated as soon as its gradients are computed. They need not be kept
+/// until all blocks are done, so memory does not grow with the number of blocks.
 pub(crate) struct PartState {
     pub part: Part,
     pub adam: Adam,
     pub trained: Vec<Parameter>,
-    /// The part's learning rate as a multiple of the training's.
+    /// The part's learning rate as a multiple of the training's learning rate.
     lr_scale: f64,
 }
 
@@ -84,12 +86,12 @@ impl PartState {
         Ok(Self { part, adam: Adam::new(vars, adam_config(config))?, trained, lr_scale })
     }
 
-    /// One optimizer step at the training's rate `lr` with the gradients of one backward pass.
+    /// Makes one optimizer step with the gradients of one backward pass. `lr` is the training's learning rate.
     pub fn update(&mut self, pass: &GradStore, lr: f64) -> Result<(), TrainError> {
         self.update_with(self.gradients(pass), lr)
     }
 
-    /// One optimizer step with these gradients, as [`Self::gradients`] orders them.
+    /// Makes one optimizer step with `gradients`, in the order of [`Self::gradients`].
     pub fn update_with(
         &mut self,
         gradients: Vec<Option<Tensor>>,
@@ -106,13 +108,13 @@ impl PartState {
         Ok(self.adam.step_with(&gradients, lr * self.lr_scale)?)
     }
 
-    /// The gradients of the part's parameters in a backward pass, in their order.
+    /// Returns the gradients of the part's parameters from a backward pass, in the order of the parameters.
     pub fn gradients(&self, pass: &GradStore) -> Vec<Option<Tensor>> {
         self.trained.iter().map(|parameter| pass.get(&parameter.var).cloned()).collect()
     }
 }
 
-/// The optimizer's constants.
+/// Returns the optimizer's constants.
 pub(crate) fn adam_config(config: &TrainConfig) -> AdamConfig {
     AdamConfig {
         rule: match config.optimizer {

@@ -1,7 +1,7 @@
-//! `model.safetensors`: written atomically, read with suspicion.
+//! `model.safetensors`: written atomically, and checked when it is read.
 //!
-//! Weights come from strangers. The file is read only up to a bound, its header is checked by the safetensors crate, every
-//! tensor must be f32 and finite, and what the network did not ask for is refused. No size in the file is believed before
+//! Weights may come from untrusted sources. The file is read only up to a bound, the safetensors crate checks its header, every
+//! tensor must be f32 and finite, and tensors that the network does not have are refused. No size in the file is trusted before
 //! the bytes are there.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,12 +12,13 @@ use candle_core::{Device, Tensor};
 use noprop_files::write_atomically;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-/// Files beyond this are not read: a thousand of the paper's blocks take less.
+/// The size of the largest file that is read, in bytes. A thousand of the paper's blocks take less.
 const MAX_BYTES: u64 = 16 << 30;
-/// Names and shapes of a network's tensors take a few kilobytes a block.
+/// The size of the largest header that is read, in bytes. Names and shapes of a network's tensors take a few kilobytes for each
+/// block.
 const MAX_HEADER_BYTES: u64 = 64 << 20;
 
-/// Why stored weights were refused.
+/// An error of a weights file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
@@ -37,18 +38,18 @@ pub enum WeightsError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// The file is larger than any weights.
-    #[error("{path} is no weights file: it is larger than {MAX_BYTES} bytes")]
+    /// The file is too large for a weights file.
+    #[error("{path} is not a weights file: it is larger than {MAX_BYTES} bytes")]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// The file is no valid safetensors file.
-    #[error("{path} is no valid safetensors file: {reason}")]
+    /// The file is not a valid safetensors file.
+    #[error("{path} is not a valid safetensors file: {reason}")]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// A tensor is not f32.
@@ -58,7 +59,7 @@ pub enum WeightsError {
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// Its element type.
+        /// The element type of the tensor.
         found: String,
     },
     /// A tensor holds NaN or infinity.
@@ -76,28 +77,28 @@ pub enum WeightsError {
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// Which tensor is missing, misshapen or extra.
+        /// The reason: the tensor that is missing, has the wrong shape, or is not in the network.
         reason: String,
     },
 }
 
-/// The one metadata key. Several keys would be written in the order of a randomly seeded hash map.
+/// The only metadata key. Several keys would be written in the order of a randomly seeded hash map.
 const METADATA_KEY: &str = "noprop";
 
 /// Tensors by name, with the file's metadata.
 #[derive(Debug, Clone, Default)]
 pub struct StoredWeights {
-    /// Tensors by full name, f32 and finite.
+    /// The tensors by full name, f32 and finite.
     pub tensors: BTreeMap<String, Tensor>,
-    /// The text that was written with them (JSON), if any.
+    /// The text (JSON) that was written with the tensors, if any.
     pub metadata: Option<String>,
 }
 
 /// Reads weights onto the CPU, tensor by tensor.
 ///
 /// # Errors
-/// [`WeightsError`] naming the file and what is wrong with it. Memory never exceeds the file's real size by more than one
-/// tensor's.
+/// [`WeightsError`], which names the file and the fault. The memory in use never exceeds the real size of the file by more than
+/// that of one tensor.
 pub fn read_weights(path: &Path) -> Result<StoredWeights, WeightsError> {
     let reading = |source| WeightsError::Read { path: path.into(), source };
     let file = std::fs::File::open(path).map_err(reading)?;
@@ -108,7 +109,7 @@ pub fn read_weights(path: &Path) -> Result<StoredWeights, WeightsError> {
     decode(path, BufReader::new(file), length)
 }
 
-/// Reads a file of `length` bytes. The length is a bound for everything that the header promises.
+/// Reads a file of `length` bytes. The length limits every size in the header.
 fn decode(path: &Path, mut file: impl Read, length: u64) -> Result<StoredWeights, WeightsError> {
     let malformed = |reason: String| WeightsError::Malformed { path: path.into(), reason };
     let short = |_| malformed("it ends too early".into());
@@ -121,7 +122,7 @@ fn decode(path: &Path, mut file: impl Read, length: u64) -> Result<StoredWeights
     };
     let mut header = Vec::new();
     file.by_ref().take(header_length).read_to_end(&mut header).map_err(short)?;
-    // Checks that the tensors lie one behind the other and have the sizes of their shapes.
+    // This checks that the tensors follow each other without gaps and have the sizes of their shapes.
     let header: Metadata =
         serde_json::from_slice(&header).map_err(|error| malformed(error.to_string()))?;
     let described = header.tensors();
@@ -158,7 +159,7 @@ fn decode(path: &Path, mut file: impl Read, length: u64) -> Result<StoredWeights
 /// Writes tensors (f32) with metadata, atomically. The same tensors and metadata give the same bytes.
 ///
 /// # Errors
-/// [`WeightsError::Write`]; the old file is then untouched.
+/// [`WeightsError::Write`]. The old file is then unchanged.
 pub fn write_weights(
     path: &Path,
     tensors: &[(String, Tensor)],
@@ -171,7 +172,7 @@ pub fn write_weights(
     write_atomically(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        // Tensor by tensor, so that a file takes no more memory than its largest tensor.
+        // Tensors are written one by one, so the copies take no more memory than the largest tensor.
         for (_, tensor) in order {
             let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
             let bytes: Vec<u8> =
@@ -183,7 +184,7 @@ pub fn write_weights(
     .map_err(writing)
 }
 
-/// The JSON before the tensors, filled up with spaces so that they start at a multiple of eight bytes.
+/// Returns the JSON before the tensors, padded with spaces so that the tensors start at a multiple of eight bytes.
 fn header(tensors: &[&(String, Tensor)], metadata: &str) -> Result<Vec<u8>, String> {
     let mut end = 0;
     let infos = tensors.iter().map(|(name, tensor)| {
@@ -215,7 +216,7 @@ mod tests {
         std::fs::read(path).unwrap()
     }
 
-    /// What the safetensors crate itself would have written.
+    /// The safetensors crate itself writes the same bytes.
     #[test]
     fn the_bytes_are_those_of_the_safetensors_crate() {
         let values: Vec<u8> = (0..6u8).flat_map(|v| f32::from(v).to_le_bytes()).collect();
@@ -254,7 +255,7 @@ mod tests {
         assert!(matches!(read(&bytes), Err(WeightsError::WrongType { .. })));
     }
 
-    /// A header that claims more than the file holds must not be believed.
+    /// A header with sizes larger than the file must be refused.
     #[test]
     fn hostile_headers_are_refused() {
         for header in [

@@ -15,7 +15,8 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// The most that a training step of `blocks` blocks behind one encoder holds beyond weights and moments, in bytes.
+/// Returns the peak memory of a training step of `blocks` blocks with one shared encoder, without weights and moments, in
+/// bytes.
 fn beyond_parameters(blocks: usize, dataset: &Dataset) -> usize {
     let before = ALLOCATOR.current_usage();
     let shape = ImageShape { channels: 1, height: 28, width: 28 };
@@ -28,7 +29,7 @@ fn beyond_parameters(blocks: usize, dataset: &Dataset) -> usize {
     let config = TrainConfig { batch_size: 128, ..TrainConfig::default() };
     let train = &dataset.train;
     let mut trainer = Trainer::new(&network, &objective, train, config, Seed(0)).unwrap();
-    // Working buffers are made in the first step and kept.
+    // Working buffers are allocated in the first step and kept.
     for _ in 0..3 {
         ALLOCATOR.reset_peak_usage();
         trainer.steps(1).unwrap();
@@ -42,13 +43,13 @@ fn beyond_parameters(blocks: usize, dataset: &Dataset) -> usize {
 }
 
 /// A block's activations are megabytes and its gradient at the shared features is 128 kB: neither may be held until all blocks
-/// are done. What is left, 27 kB, is the bookkeeping of a block's parameters.
+/// are done. The remaining 27 kB are the bookkeeping of a block's parameters.
 #[test]
 fn thirty_blocks_more_cost_their_parameters_and_moments() {
     let dataset = Dataset::mnist_sample().unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let (few, many) = pool.install(|| {
-        // The threads' working buffers are made once, and are nobody's growth.
+        // The working buffers of the threads are allocated once, so this first call is not counted as growth.
         beyond_parameters(10, &dataset);
         (beyond_parameters(10, &dataset), beyond_parameters(40, &dataset))
     });

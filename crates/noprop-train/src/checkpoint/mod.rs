@@ -1,10 +1,10 @@
-//! Checkpoints: where a training keeps its state, so that it can be killed at any moment and resumed to the same bytes.
+//! Checkpoints: the saved state of a training. A training can be killed at any moment and resumed to the same bytes.
 //!
 //! | file | subject |
 //! | --- | --- |
 //! | `run.rs` | a whole training: its state, the log, and the best weights |
-//! | `units.rs` | units that are trained by several processes: a folder for each |
-//! | `tensors.rs` | the tensors of a unit, to a file and back |
+//! | `units.rs` | units that several processes train: one folder for each unit |
+//! | `tensors.rs` | the tensors of a unit, written and restored |
 
 mod run;
 mod tensors;

@@ -1,6 +1,6 @@
 //! The checkpoint of a whole training: weights, optimizer moments, positions.
 //!
-//! A state is a folder `state/<generation>/` with one file a unit, made current by a rename of `state/progress.json`. A
+//! A state is a folder `state/<generation>/` with one file for each unit. A rename of `state/progress.json` makes it current. A
 //! kill at any moment leaves the previous generation whole and current.
 
 use std::fs;
@@ -28,55 +28,55 @@ use crate::{
 use noprop_files::sync_directory;
 
 const FORMAT: u32 = 1;
-/// A progress file is a page of JSON.
+/// The most bytes that are read of a progress file, which is a page of JSON.
 const MAX_PROGRESS_BYTES: u64 = 16 << 20;
-/// The parameters that no unit trains, such as a frozen encoder.
+/// The name of the file with the parameters that no unit trains, such as a frozen encoder.
 const UNTRAINED: &str = "untrained";
 
-/// The arguments of [`crate::fit()`] beside the trainer.
+/// The arguments of [`fit`](crate::fit()) besides the trainer.
 pub struct Fitting<'a> {
     /// The run directory, which keeps everything.
     pub run: &'a RunDirectory,
-    /// Held-out training images.
+    /// The held-out training images.
     pub validation: &'a Split,
-    /// The sampler that classifies them.
+    /// The sampler that classifies the held-out images.
     pub sampler: Sampler,
-    /// The text (JSON) that goes into the weights file beside the weights.
+    /// The text (JSON) that is written into the weights file with the weights.
     pub metadata: &'a str,
-    /// The time after which the state is saved within an epoch, so that a training that is killed loses no more than that. The save
-    /// comes after the steps in which the time ran out; with zero, as often as can be. Where losses are read once an epoch, as on a GPU,
-    /// the state is saved after epochs alone.
+    /// The time after which the state is saved within an epoch. It bounds the work that a kill can lose. The save follows the
+    /// steps in which the time ran out; zero saves as often as possible. Where losses are read once an epoch, as on a GPU, the
+    /// state is saved only after epochs.
     pub save_every: Duration,
 }
 
-/// How far a training is.
+/// The progress of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     format: u32,
     generation: u64,
-    /// What the run's results depend on, as text; a resume must be given the same.
+    /// The settings that the run's results depend on, as text. A resume needs the same text.
     config: String,
-    /// Epochs done.
+    /// The number of epochs done.
     pub epoch: u32,
-    /// Steps of the current epoch done.
+    /// The number of steps done in the current epoch.
     pub step: u32,
     /// The best epoch so far.
     pub best: Option<Best>,
-    /// Training time so far.
+    /// The training time so far, in seconds.
     pub seconds: f64,
-    /// Training time of the current epoch so far.
+    /// The training time of the current epoch so far, in seconds.
     epoch_seconds: f64,
-    /// Losses of the current epoch so far.
+    /// The losses of the current epoch so far.
     sums: LossSums,
-    /// Epoch and step of the last save.
+    /// The epoch and step of the last save.
     saved: Option<(u32, u32)>,
-    /// Length of metrics.jsonl when the state was saved.
+    /// The length of metrics.jsonl in bytes when the state was saved.
     metrics_bytes: u64,
 }
 
 impl Progress {
-    /// The beginning of a training whose results depend on `config`.
+    /// Returns the progress at the beginning of a training whose results depend on `config`.
     pub fn start(config: &str) -> Self {
         Self {
             format: FORMAT,
@@ -93,7 +93,7 @@ impl Progress {
         }
     }
 
-    /// To the beginning of the next epoch.
+    /// Moves to the beginning of the next epoch.
     fn next_epoch(&mut self) {
         self.epoch += 1;
         self.step = 0;
@@ -101,18 +101,21 @@ impl Progress {
         self.sums = LossSums::default();
     }
 
-    /// Reads how far the run in `run` is, without its weights. `config` is what its results depend on.
+    /// Reads the saved progress of `run`, without the weights. `config` is the text of the settings that the run's results
+    /// depend on.
     ///
     /// # Errors
-    /// [`StateError`].
+    /// [`StateError`] if there is no saved state, if it is malformed, or if it was saved with another `config`;
+    /// [`TrainError::File`] if it cannot be read.
     pub fn read(run: &RunDirectory, config: &str) -> Result<Self, TrainError> {
         Self::read_if(run, config, |saved| saved == config)
     }
 
-    /// [`Self::read`] where the settings that the state was `saved` with may be others: those from which `config` goes on.
+    /// As [`Self::read`], but accepts a state that was saved with other settings if `goes_on` returns true for their text. The
+    /// progress then continues with `config`.
     ///
     /// # Errors
-    /// [`StateError`].
+    /// As for [`Self::read`], with [`StateError::OtherConfig`] if `goes_on` returns false.
     pub fn read_if(
         run: &RunDirectory,
         config: &str,
@@ -149,10 +152,10 @@ impl Progress {
         Ok(Self { config: config.into(), ..progress })
     }
 
-    /// Makes the first `bytes` of the run's log part of its saved state, if it has one: a resume keeps them.
+    /// Records in the saved state, if the run has one, that a resume keeps the first `bytes` bytes of the log.
     ///
     /// # Errors
-    /// [`StateError::Malformed`], or [`TrainError::File`] if the disk refuses.
+    /// [`StateError::Malformed`], or [`TrainError::File`] if a file cannot be read or written.
     pub fn keep_log(run: &RunDirectory, bytes: u64) -> Result<(), TrainError> {
         let path = run.state().join("progress.json");
         let text = match fs::read(&path) {
@@ -201,7 +204,7 @@ impl Progress {
     /// Saves weights, moments and this progress as the run's current state.
     ///
     /// # Errors
-    /// [`TrainError::File`] or [`crate::WeightsError`]; the previous state is then still whole and current.
+    /// [`TrainError::File`] or [`crate::WeightsError`]. The previous state then remains whole and current.
     fn save(
         &mut self,
         run: &RunDirectory,
@@ -233,7 +236,8 @@ impl Progress {
     }
 }
 
-/// Older generations, and a newer one that a kill left unfinished, are only waste: failing to remove them costs space.
+/// Removes older generations, and a newer one that a kill left unfinished. They are not needed, so an error is ignored: it only
+/// costs disk space.
 fn remove_others(state: &Path, current: u64) {
     for entry in fs::read_dir(state).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -244,18 +248,18 @@ fn remove_others(state: &Path, current: u64) {
     }
 }
 
-/// Everything that no unit owns.
+/// Returns the parameters that no unit owns, buffers included.
 fn untrained(network: &dyn Denoiser, units: &[UnitState]) -> Vec<Parameter> {
     let parts: Vec<Part> = units.iter().flat_map(|state| state.unit.parts()).collect();
     let all = network.parameters().iter();
     all.filter(|parameter| !parts.contains(&parameter.part)).cloned().collect()
 }
 
-/// A training that one run directory keeps: validation, the best weights, the log, and the state.
+/// Keeps a whole training in one run directory: validation, the best weights, the log, and the state.
 pub(crate) struct Kept<'a> {
     fitting: &'a Fitting<'a>,
     progress: Progress,
-    /// The log, which rank 0 writes.
+    /// The log. Only rank 0 has one.
     log: Option<MetricsLog>,
     lr: f64,
     images_per_epoch: usize,
@@ -302,11 +306,11 @@ impl<'a> Kept<'a> {
         Ok(())
     }
 
-    /// The outcome of a training that made all its steps.
+    /// Returns the outcome of a training that made all its steps.
     pub fn outcome(&self) -> Outcome {
         match self.progress.best.filter(|_| self.log.is_some()) {
             Some(best) => Outcome::Finished(FitReport { best, seconds: self.progress.seconds }),
-            // Rank 0 sets it in every epoch.
+            // Rank 0 sets the best epoch in every epoch; the other ranks have none.
             None => Outcome::Trained,
         }
     }
@@ -343,7 +347,7 @@ impl Keeper for Kept<'_> {
         self.progress.epoch_seconds += seconds;
     }
 
-    /// On rank 0 validates, and keeps the weights if they are the best so far.
+    /// Validates on rank 0, and keeps the weights if they are the best so far.
     fn end_epoch(
         &mut self,
         model: Model<'_>,

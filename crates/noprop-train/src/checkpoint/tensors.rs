@@ -14,12 +14,12 @@ use crate::{TrainError, Unit, WeightsError, read_weights};
 pub(crate) struct Stored {
     path: PathBuf,
     tensors: BTreeMap<String, Tensor>,
-    /// The text that was written with them.
+    /// The text that was written with the tensors.
     pub metadata: Option<String>,
 }
 
 impl Stored {
-    /// Reads a file of weights or of a state.
+    /// Reads a weights file or a unit's state file.
     ///
     /// # Errors
     /// [`WeightsError`].
@@ -28,10 +28,10 @@ impl Stored {
         Ok(Self { path: path.into(), tensors: stored.tensors, metadata: stored.metadata })
     }
 
-    /// Gives `parameters` their values.
+    /// Sets `parameters` to the stored values.
     ///
     /// # Errors
-    /// [`WeightsError::Mismatch`] for a tensor that is missing or misshapen.
+    /// [`WeightsError::Mismatch`] for a tensor that is missing or has the wrong shape.
     pub fn restore(&mut self, parameters: &[Parameter]) -> Result<(), TrainError> {
         for parameter in parameters {
             let tensor = self.take(&parameter.name)?;
@@ -47,7 +47,7 @@ impl Stored {
         Ok(())
     }
 
-    /// Brings a unit to `position`, with its weights, buffers and moments. An epoch has `steps` steps.
+    /// Restores the weights, buffers and moments of a unit, and sets it to `position`. An epoch has `steps` steps.
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] unless the file holds the unit's tensors and nothing else.
@@ -87,7 +87,7 @@ impl Stored {
     }
 }
 
-/// Weights, buffers and moments of a unit.
+/// Returns the weights, buffers and moments of a unit.
 pub(crate) fn tensors(network: &dyn Denoiser, state: &UnitState) -> Vec<(String, Tensor)> {
     let mut tensors: Vec<_> = owned(network, state.unit).iter().map(named).collect();
     for (name, m, v) in state.parts.iter().flat_map(|part| part.adam.moments()) {
@@ -97,14 +97,14 @@ pub(crate) fn tensors(network: &dyn Denoiser, state: &UnitState) -> Vec<(String,
     tensors
 }
 
-/// Everything in the parts that a unit owns, buffers included.
+/// Returns all parameters of the parts that a unit owns, buffers included.
 pub(crate) fn owned(network: &dyn Denoiser, unit: Unit) -> Vec<Parameter> {
     let parts: Vec<Part> = unit.parts();
     let all = network.parameters().iter();
     all.filter(|parameter| parts.contains(&parameter.part)).cloned().collect()
 }
 
-/// The values of a parameter under its name.
+/// Returns the name and the values of a parameter.
 pub(crate) fn named(parameter: &Parameter) -> (String, Tensor) {
     (parameter.name.clone(), parameter.var.as_detached_tensor())
 }

@@ -1,7 +1,7 @@
-//! The checkpoints of units that several processes train, and that are merged at the end.
+//! The checkpoints of units that several processes train, to be merged at the end.
 //!
-//! `units/block.3/` holds `state.safetensors` (weights, moments, and how far it is), `epochs/0001.safetensors` (its weights
-//! after each epoch, with the epoch's losses) and `.lock`.
+//! `units/block.3/` holds `state.safetensors` (weights, moments and progress), `epochs/0001.safetensors` (the weights after
+//! each epoch, with the epoch's losses) and `.lock`.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -22,37 +22,37 @@ use crate::step::Model;
 use crate::unit_state::UnitState;
 use crate::{Existing, Hardware, RunDirectory, TrainError, Unit, write_weights};
 
-/// The arguments of [`crate::fit_units`] beside the trainer.
+/// The arguments of [`fit_units`](crate::fit_units) besides the trainer.
 pub struct UnitFitting<'a> {
     /// The run directory, which keeps everything.
     pub run: &'a RunDirectory,
-    /// The text of the settings: files of the units must have been written with the same.
+    /// The text of the settings. Existing files of the units must have been written with the same text.
     pub config: &'a str,
-    /// The treatment of units that are there: they are resumed, or replaced.
+    /// The treatment of units that already have files: they are resumed, or replaced.
     pub existing: Existing,
-    /// As in [`crate::Fitting`].
+    /// The time after which the state is saved within an epoch, as in [`Fitting`](crate::Fitting::save_every).
     pub save_every: Duration,
 }
 
-/// What files of a unit say of their training.
+/// The notes that a unit's file holds about its training.
 trait Notes: DeserializeOwned + Serialize {
     fn version(&self) -> &str;
     fn config(&self) -> &str;
 }
 
-/// How far a unit is.
+/// The progress of a unit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnitProgress {
     version: String,
     config: String,
-    /// Steps done.
+    /// The number of steps done.
     pub position: u64,
-    /// Training time so far.
+    /// The training time so far, in seconds.
     pub seconds: f64,
-    /// Training time of the current epoch so far.
+    /// The training time of the current epoch so far, in seconds.
     pub epoch_seconds: f64,
-    /// Losses of the current epoch so far.
+    /// The losses of the current epoch so far.
     pub sums: LossSums,
 }
 
@@ -79,17 +79,17 @@ impl Notes for UnitProgress {
     }
 }
 
-/// What a unit says of an epoch.
+/// The notes on one epoch of a unit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UnitEpoch {
     version: String,
     config: String,
-    /// What it ran on: bits are promised per kind of processor.
+    /// The hardware that trained it. Results have the same bits only on the same kind of processor.
     pub hardware: Hardware,
-    /// Training time of the epoch.
+    /// The training time of the epoch, in seconds.
     pub seconds: f64,
-    /// The learning rate of its last step.
+    /// The learning rate of the epoch's last step.
     pub lr: f64,
     pub losses: Vec<Loss>,
 }
@@ -111,7 +111,7 @@ impl Notes for UnitEpoch {
     }
 }
 
-/// The folder of one unit, and the right to write it.
+/// The folder of one unit, locked for writing.
 #[derive(Debug)]
 struct UnitFolder {
     path: PathBuf,
@@ -119,7 +119,7 @@ struct UnitFolder {
 }
 
 impl UnitFolder {
-    /// Opens the folder, or makes it; one process at a time.
+    /// Opens and locks the folder, and creates it if it does not exist. Only one process at a time can hold it.
     pub fn open(run: &RunDirectory, unit: Unit) -> Result<Self, TrainError> {
         let path = path_of(run, unit);
         let epochs = path.join("epochs");
@@ -131,7 +131,7 @@ impl UnitFolder {
         }
     }
 
-    /// Forgets what was trained.
+    /// Removes the saved state and the weights of all epochs.
     pub fn clear(&self) -> Result<(), TrainError> {
         let state = self.state();
         match fs::remove_file(&state) {
@@ -149,7 +149,7 @@ impl UnitFolder {
         self.path.join("state.safetensors")
     }
 
-    /// Brings a unit to where it was saved, if it was. An epoch has `steps` steps.
+    /// Restores a unit from its saved state, if there is one, and returns its progress. An epoch has `steps` steps.
     fn restore(
         &self,
         network: &dyn Denoiser,
@@ -167,7 +167,7 @@ impl UnitFolder {
     }
 }
 
-/// Units that this process trains, each with its folder.
+/// The units that this process trains, each with its folder.
 pub(crate) struct UnitFolders<'a> {
     config: &'a str,
     save_every: Duration,
@@ -176,7 +176,7 @@ pub(crate) struct UnitFolders<'a> {
 }
 
 impl<'a> UnitFolders<'a> {
-    /// Opens the folders of all units of the training, and restores what is there unless it is to be replaced.
+    /// Opens the folders of all units of the training, and restores existing units unless they are to be replaced.
     ///
     /// # Errors
     /// [`UnitError::Locked`] if another process trains one of the units.
@@ -220,7 +220,7 @@ impl Keeper for UnitFolders<'_> {
         }
     }
 
-    /// Units that train at the same time share it.
+    /// Divides the time equally among units that train at the same time.
     fn took(&mut self, units: &[usize], seconds: f64) {
         let seconds = seconds / units.len() as f64;
         for &unit in units {
@@ -229,7 +229,8 @@ impl Keeper for UnitFolders<'_> {
         }
     }
 
-    /// Writes the units' weights; their state comes after that: killed between the two, a unit writes the same weights again.
+    /// Writes the units' weights. Their state is saved afterwards: a unit that is killed in between writes the same weights
+    /// again.
     fn end_epoch(
         &mut self,
         model: Model<'_>,
@@ -254,7 +255,7 @@ impl Keeper for UnitFolders<'_> {
         Ok(None)
     }
 
-    /// The other units are where they were saved.
+    /// Saves only the units of `turn`: the other units have not changed since their last save.
     fn save(
         &mut self,
         model: Model<'_>,
@@ -270,12 +271,12 @@ impl Keeper for UnitFolders<'_> {
     }
 }
 
-/// `units/<unit>/` of a run.
+/// Returns the path of `units/<unit>/` in a run.
 pub(crate) fn path_of(run: &RunDirectory, unit: Unit) -> PathBuf {
     run.units().join(unit.to_string())
 }
 
-/// The weights of `unit` after `epoch`, counted from 1, go into `parameters`.
+/// Sets `parameters` to the weights of `unit` after `epoch`, counted from 1, and returns the epoch's notes.
 pub(crate) fn load_epoch(
     run: &RunDirectory,
     unit: Unit,
@@ -313,29 +314,29 @@ fn write(file: &Path, tensors: &[(String, Tensor)], notes: &impl Notes) -> Resul
     Ok(write_weights(file, tensors, &notes)?)
 }
 
-/// Where a unit of a run stands.
+/// The status of a unit of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum UnitStatus {
-    /// Nobody has begun it.
+    /// Its training has not begun.
     Missing,
-    /// A process is at it; so many epochs are done.
+    /// A process is training it. The number of epochs done.
     Running(u32),
-    /// Nobody is at it, and it is not done.
+    /// No process is training it, and it is not done. The number of epochs done.
     Stopped(u32),
     /// All epochs are done.
     Done,
 }
 
-/// Where `unit` stands in a training of `epochs`, without waiting for who writes it.
+/// Returns the status of `unit` in a training of `epochs` epochs. It does not wait for a process that writes the unit.
 ///
 /// # Errors
-/// [`TrainError::File`] if the disk refuses.
+/// [`TrainError::File`] if a file cannot be read.
 pub fn unit_status(run: &RunDirectory, unit: Unit, epochs: u32) -> Result<UnitStatus, TrainError> {
     let path = path_of(run, unit);
     if !path.is_dir() {
         return Ok(UnitStatus::Missing);
     }
-    // Epochs are written in order, each whole.
+    // Epochs are written in order, each file atomically.
     let done = (1..=epochs).take_while(|&epoch| epoch_file(&path, epoch).is_file()).count();
     let done = u32::try_from(done).unwrap_or(epochs);
     let lock = path.join(".lock");

@@ -1,7 +1,7 @@
-//! All blocks of a network in one call a step, for devices where a launch costs more than its work.
+//! All blocks of a network in one call per step, for devices where a kernel launch costs more than its work.
 //!
-//! The blocks' parameters and moments are stacked before the first step and written back after the last step of a call, so between
-//! two calls the network's own parameters are always current. Losses stay on the device until then.
+//! The blocks' parameters and moments are stacked before the first step and written back after the last step of a call, so
+//! between two calls the network's own parameters are always current. Losses stay on the device until the call ends.
 
 use candle_core::{Tensor, Var};
 use noprop_kernels::optim::{Adam, Moments};
@@ -15,14 +15,15 @@ use crate::step::{Model, Plan, Step};
 use crate::unit_state::{PartState, UnitState, adam_config};
 use crate::{Order, TrainError};
 
-/// The blocks, stacked into one copy [T, …], and its optimizer.
+/// The blocks stacked into one copy [T, …], with an optimizer for the copy.
 pub(crate) struct Stack {
     blocks: Box<dyn StackedBlocks>,
     adam: Adam,
 }
 
 impl Stack {
-    /// A copy of the blocks as they are now; `None` where network or method take them one after the other, or not all are here.
+    /// Stacks the blocks as they are now. Returns `None` if the network or the method has no batched form, if blocks learn in
+    /// the paper's order, or if not all blocks are trained here.
     pub fn new(
         model: Model<'_>,
         plan: &Plan,
@@ -167,7 +168,7 @@ impl Stack {
     }
 }
 
-/// The method's losses of all blocks in one call.
+/// Returns the method's losses of all blocks in one call; `None` if it has no such form.
 fn losses<'a>(model: Model<'a>) -> Result<Option<Box<dyn StackedLosses + 'a>>, TrainError> {
     match model.method.losses() {
         Losses::Blockwise(method) => Ok(method.stacked(model.network.class_embeddings().device())?),
@@ -180,7 +181,7 @@ fn trained(blocks: &dyn StackedBlocks) -> impl Iterator<Item = &StackedParameter
     all.filter(|parameter| parameter.kind() == ParameterKind::Trainable)
 }
 
-/// The name of block 1's parameter, which stands for those of all blocks.
+/// Returns the name of block 1's parameter, which represents that parameter of all blocks.
 fn name(parameter: &StackedParameter) -> &str {
     parameter.rows.first().map_or("", |row| row.name.as_str())
 }

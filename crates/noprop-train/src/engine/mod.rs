@@ -1,4 +1,4 @@
-//! The engine: how the steps of a training are carried out. It is one value, chosen once.
+//! The engine: the way in which the steps of a training are carried out. It is one value, chosen once.
 //!
 //! | file | subject |
 //! | --- | --- |
@@ -6,7 +6,7 @@
 //! | `batched.rs` | all blocks in one call, for GPUs |
 //! | `ranks.rs` | blocks over several processes |
 //!
-//! Threads and ranks do not change a bit of the result, and batched blocks differ in rounding alone.
+//! Threads and ranks give the same bits, and batched blocks differ only in rounding.
 
 mod batched;
 mod ranks;
@@ -31,21 +31,22 @@ use crate::step::{Model, Plan, Step, Turn, Turns};
 use crate::unit_state::{PartState, UnitState};
 use crate::{TrainError, Unit};
 
-/// How steps are carried out.
+/// The way in which steps are carried out.
 #[derive(Clone)]
 pub enum Engine {
-    /// Blocks on threads of this process: for a CPU.
+    /// Blocks run on threads of this process: for a CPU.
     Threads(Workers),
-    /// Block after block on one queue, with losses read after many steps: for a GPU.
+    /// One block after the other runs on one queue, and losses are read after many steps: for a GPU.
     Queue,
-    /// All blocks in one call, with losses read after many steps: for a GPU, where a launch costs more than its work. The blocks are
-    /// taken one after the other where network or method have no such form, or where not all of them are trained.
+    /// All blocks run in one call, and losses are read after many steps: for a GPU, where a kernel launch costs more than its
+    /// work. Blocks run one after the other if the network or the method has no batched form, or if not all of them are
+    /// trained.
     Batched,
-    /// Blocks over several processes.
+    /// Blocks are spread over several processes.
     Ranks {
-        /// All processes, as this one sees them.
+        /// The connection of this process to all ranks.
         ranks: Arc<dyn Ranks>,
-        /// Threads of this process.
+        /// The threads of this process.
         workers: Workers,
     },
 }
@@ -67,7 +68,7 @@ impl fmt::Debug for Engine {
 type Job<'a> = (&'a mut UnitState, Vec<Batch>);
 
 impl Engine {
-    /// The engine that suits `device`: threads on a CPU, batched blocks on a GPU.
+    /// Returns the engine that suits `device`: threads on a CPU, batched blocks on a GPU.
     pub fn of(device: &Device) -> Self {
         match device {
             Device::Cpu => Self::Threads(Workers::Auto),
@@ -75,7 +76,8 @@ impl Engine {
         }
     }
 
-    /// The same engine for a network on `device`. A GPU has one queue, so no two of its blocks train at a time.
+    /// Returns the same engine for a network on `device`. A GPU has one queue, so its blocks do not train at the same time on
+    /// threads.
     pub(crate) fn on(self, device: &Device) -> Self {
         match (self, device) {
             (engine, Device::Cpu) => engine,
@@ -87,7 +89,7 @@ impl Engine {
         }
     }
 
-    /// The ranks that train together: this one, or several.
+    /// Returns the ranks that train the network: several, or only this one.
     pub(crate) fn ranks(&self) -> &dyn Ranks {
         match self {
             Self::Ranks { ranks, .. } => &**ranks,
@@ -102,9 +104,9 @@ impl Engine {
         }
     }
 
-    /// The number of steps that one call of [`Steps::make`] is best given. It is more than one only where no unit waits for another
-    /// within a step, and never much of an epoch, since a training stops between two calls. Where losses are read late, it is an
-    /// epoch.
+    /// Returns the best number of steps for one call of [`Steps::make`]. It is one if blocks of a unit exchange gradients
+    /// within a step. Otherwise it is several, but a small share of an epoch, because a training stops only between two calls.
+    /// Where losses are read late, it is a whole epoch.
     pub(crate) fn stride(&self, units: &[UnitState], steps_per_epoch: u32) -> u32 {
         if self.reads_late() {
             return steps_per_epoch;
@@ -140,37 +142,37 @@ impl Turns for Engine {
     }
 }
 
-/// A training, and the steps that are to be made.
+/// A training, ready to make steps.
 pub(crate) struct Steps<'a> {
     pub model: Model<'a>,
     pub plan: &'a Plan,
     pub engine: &'a Engine,
     pub units: &'a mut [UnitState],
     pub batches: &'a mut Batches,
-    /// The blocks stacked into one [T, …] copy; `None` once a block has been trained on its own and the copy is stale.
+    /// The blocks stacked into one [T, …] copy; `None` once a block has been trained without it and the copy is stale.
     pub stack: &'a mut Option<Stack>,
 }
 
 impl Steps<'_> {
-    /// Makes the next `count` steps of the units number `chosen`, in rising order. Returns the reports of each step, in the order of
-    /// units.
+    /// Makes the next `count` steps of the units with the numbers `chosen`, in rising order. Returns the reports of each step,
+    /// in the order of the units.
     pub fn make(
         &mut self,
         chosen: &[usize],
         count: u32,
     ) -> Result<Vec<Vec<StepReport>>, TrainError> {
-        // In one call all blocks make the same step.
+        // All blocks make the same step in one call, so all units must be at the same position.
         let first = self.units.first().map(|unit| unit.position);
-        let together = chosen.len() == self.units.len()
+        let all_at_once = chosen.len() == self.units.len()
             && self.units.iter().all(|unit| Some(unit.position) == first);
         let stack = match self.engine {
-            Engine::Batched if together => match self.stack.take() {
+            Engine::Batched if all_at_once => match self.stack.take() {
                 Some(stack) => Some(stack),
                 None => Stack::new(self.model, self.plan, self.units)?,
             },
             _ => None,
         };
-        // Whatever else is trained, the copy is stale.
+        // Any other training of blocks makes the copy stale.
         *self.stack = None;
         let device = self.model.network.class_embeddings().device().clone();
         match (stack, self.engine) {
@@ -187,7 +189,7 @@ impl Steps<'_> {
         }
     }
 
-    /// The next steps of the units, each step of all before the next of any: one batch at a time.
+    /// Makes the next steps of the units. All units make a step before any makes the next, so one batch is needed at a time.
     fn one_after_the_other(
         &mut self,
         chosen: &[usize],
@@ -205,7 +207,8 @@ impl Steps<'_> {
         Ok(made)
     }
 
-    /// The next steps of the units, all of a unit before those of the next: a block's weights and moments stay in the cache.
+    /// Makes the next steps of the units. A unit makes all its steps before the next unit begins, so a block's weights and
+    /// moments stay in the cache.
     fn unit_by_unit(
         &mut self,
         chosen: &[usize],
@@ -224,15 +227,15 @@ impl Steps<'_> {
             let step = |batch| Step { model, plan, engine, batch }.make(unit);
             read(batches.iter().map(step).collect::<Result<_, _>>()?)
         };
-        // A unit of several blocks has turns of its own to share among threads or ranks.
-        let (shared, apart): (Vec<_>, Vec<_>) =
+        // A unit of several blocks spreads the turns within each of its steps over threads or ranks.
+        let (shared, independent): (Vec<_>, Vec<_>) =
             jobs.into_iter().partition(|(unit, _)| unit.shares());
         let mut done = shared.into_iter().map(steps).collect::<Result<Vec<_>, _>>()?;
         done.extend(match engine {
             Engine::Ranks { ranks, workers } if !ranks.is_single() => {
-                ranks::apart(&**ranks, *workers, plan, apart, &steps)?
+                ranks::independent(&**ranks, *workers, plan, independent, &steps)?
             }
-            _ => threads::apart(engine.workers(), apart, &steps)?,
+            _ => threads::independent(engine.workers(), independent, &steps)?,
         });
         let mut by_step = vec![Vec::with_capacity(done.len()); count as usize];
         for (step, report) in done.into_iter().flat_map(|reports| reports.into_iter().enumerate()) {

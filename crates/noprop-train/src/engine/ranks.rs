@@ -1,8 +1,8 @@
-//! Blocks over several processes: ranks that train one network together, each with its share of the blocks.
+//! Blocks over several processes. Ranks train one network, and each rank trains its share of the blocks.
 //!
 //! Every rank holds the parameters that the blocks share, and applies the same update to them. A step needs one exchange: the
-//! contributions of all losses to the shared parameters are all-gathered, and every rank adds them in block order. A sum made by the
-//! exchange itself would have other bits with another number of ranks.
+//! contributions of all losses to the shared parameters are all-gathered, and every rank adds them in block order. If the
+//! exchange itself made the sum (an all-reduce), its bits would depend on the number of ranks.
 
 use std::ops::Range;
 
@@ -18,37 +18,37 @@ use crate::shared_sum::SharedSum;
 use crate::step::{Plan, Turn};
 use crate::unit_state::{PartState, UnitState};
 
-/// Bytes of numbers that a rank has exchanged since it began. What a network adds to them is not counted.
+/// The bytes of numbers that a rank has exchanged since it began. The overhead of the network protocol is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Bytes that it sent, counted once for any number of receivers.
+    /// The bytes sent, counted once for any number of receivers.
     pub sent: u64,
-    /// Bytes that it received from the others.
+    /// The bytes received from the other ranks.
     pub received: u64,
 }
 
-/// The ranks of one training, as one of them sees them. All must make the same calls in the same order: a call returns when every
-/// rank has made it.
+/// The connection of one rank to all ranks of a training. All ranks must make the same calls in the same order: a call returns
+/// when every rank has made it.
 pub trait Ranks: Send + Sync {
-    /// The number of this rank, below [`Self::size`].
+    /// Returns the number of this rank, from 0 and below [`Self::size`].
     fn rank(&self) -> usize;
 
-    /// The number of ranks.
+    /// Returns the number of ranks.
     fn size(&self) -> usize;
 
-    /// Brings the numbers of every rank to all of them, in the order of ranks, bit by bit as they were given.
+    /// Sends the numbers of every rank to all ranks. Returns them in the order of ranks, with unchanged bits.
     ///
     /// # Errors
-    /// [`RanksError`]; the training cannot go on then.
+    /// [`RanksError`]. The training cannot continue after it.
     fn gather(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, RanksError>;
 
-    /// [`Self::gather`] to rank 0 alone: the others get an empty list.
+    /// As [`Self::gather`], but only rank 0 receives the numbers. The other ranks get an empty list.
     ///
     /// # Errors
     /// As for [`Self::gather`].
     fn gather_first(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, RanksError>;
 
-    /// The bytes exchanged until now.
+    /// Returns the bytes exchanged so far.
     fn traffic(&self) -> Traffic;
 
     /// Returns whether this is rank 0, which keeps the record of the training.
@@ -71,7 +71,7 @@ pub trait Ranks: Send + Sync {
     }
 }
 
-/// A single rank, which does everything.
+/// The only rank of a training in one process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OneRank;
 
@@ -116,8 +116,9 @@ pub(super) fn turns(
     Ok(sum)
 }
 
-/// Makes the steps of this rank's share of `jobs`, units that share nothing, and receives the losses of the others.
-pub(super) fn apart<'a>(
+/// Makes the steps of this rank's share of `jobs`, which are units that share nothing, and receives the losses of the other
+/// ranks.
+pub(super) fn independent<'a>(
     ranks: &dyn Ranks,
     workers: Workers,
     plan: &Plan,
@@ -131,7 +132,7 @@ pub(super) fn apart<'a>(
     let done = threads::side_by_side(workers, mine, steps);
     let done = done.into_iter().collect::<Result<Vec<_>, _>>()?;
     let own = done.iter().flatten().flat_map(|report| &report.losses);
-    // They were f32 before they were reported.
+    // The conversion loses nothing: losses are f32 before they are reported.
     let own: Vec<f32> = own.flat_map(|loss| [loss.loss as f32, loss.error as f32]).collect();
     let count = own.len() / 2;
     let losses = ranks.gather(own)?.concat();
@@ -140,7 +141,7 @@ pub(super) fn apart<'a>(
     for job in before {
         all.push(received(ranks, plan, job, &mut losses)?);
     }
-    // This rank's own losses stand between those of the others.
+    // This rank's own losses are between those of the other ranks.
     losses.by_ref().take(count).for_each(drop);
     all.extend(done);
     for job in after {
@@ -149,7 +150,7 @@ pub(super) fn apart<'a>(
     Ok(all)
 }
 
-/// The reports of steps that another rank made, with the losses that it sent.
+/// Returns the reports of steps that another rank made, with the losses that it sent.
 fn received<'m>(
     ranks: &dyn Ranks,
     plan: &Plan,
@@ -171,9 +172,10 @@ fn received<'m>(
     Ok(reports)
 }
 
-/// Brings the weights, buffers and moments of all parts to rank 0, which validates and saves. All ranks hold what is shared.
+/// Sends the weights, buffers and moments of all parts to rank 0, which validates and saves. Shared parts are not sent: all
+/// ranks hold them.
 ///
-/// Tensors travel one by one: a network may be larger than what goes at a time, and rank 0 need not hold it twice.
+/// Tensors are sent one by one: a network may be larger than the limit of one exchange, and rank 0 need not hold it twice.
 ///
 /// # Errors
 /// [`RanksError`].
@@ -185,17 +187,17 @@ pub(crate) fn collect(
     if ranks.is_single() {
         return Ok(());
     }
-    for (unit, part, owner) in parts_apart(ranks, units) {
+    for (unit, part, owner) in parts_of_single_ranks(ranks, units) {
         let position = units[unit].position;
         collect_part(ranks, network, &mut units[unit].parts[part], position, owner)?;
     }
     Ok(())
 }
 
-/// Every part that a single rank trains: the index of its unit, its index in the unit, and its rank.
-fn parts_apart(ranks: &dyn Ranks, units: &[UnitState]) -> Vec<(usize, usize, usize)> {
+/// Returns every part that only one rank trains: the index of its unit, its index in the unit, and its rank.
+fn parts_of_single_ranks(ranks: &dyn Ranks, units: &[UnitState]) -> Vec<(usize, usize, usize)> {
     let size = ranks.size();
-    let (shared, apart): (Vec<usize>, Vec<usize>) =
+    let (shared, independent): (Vec<usize>, Vec<usize>) =
         (0..units.len()).partition(|&unit| units[unit].shares());
     let mut parts = Vec::new();
     for unit in shared.into_iter().filter(|&unit| units[unit].unit.has_shares()) {
@@ -203,8 +205,8 @@ fn parts_apart(ranks: &dyn Ranks, units: &[UnitState]) -> Vec<(usize, usize, usi
         let count = own.len();
         parts.extend(own.enumerate().map(|(index, part)| (unit, part, owner(index, count, size))));
     }
-    let count = apart.len();
-    for (index, unit) in apart.into_iter().enumerate() {
+    let count = independent.len();
+    for (index, unit) in independent.into_iter().enumerate() {
         let all = 0..units[unit].parts.len();
         parts.extend(all.map(|part| (unit, part, owner(index, count, size))));
     }
@@ -234,7 +236,7 @@ fn collect_part(
         }
         Ok(Some(Tensor::from_vec(values, tensor.shape().clone(), tensor.device())?))
     };
-    // Everything in the part, buffers included.
+    // All parameters of the part, buffers included.
     for parameter in network.parameters().iter().filter(|parameter| parameter.part == state.part) {
         if let Some(tensor) = fetch(&parameter.var)? {
             parameter.var.set(&tensor)?;
@@ -252,13 +254,13 @@ fn collect_part(
     Ok(())
 }
 
-/// The share of rank `rank` of `size` in `count` blocks: neighbours, so that the order of ranks is the order of blocks. No rank has
-/// two more than another.
+/// Returns the share of rank `rank` of `size` in `count` blocks. The blocks of a share are neighbours, so the order of ranks is
+/// the order of blocks. Two shares differ by at most one block.
 fn share(count: usize, rank: usize, size: usize) -> Range<usize> {
     count * rank / size..count * (rank + 1) / size
 }
 
-/// The rank, of `size`, that trains block number `index` of `count`.
+/// Returns the rank, of `size`, that trains the block with index `index` of `count`.
 fn owner(index: usize, count: usize, size: usize) -> usize {
     (0..size).find(|&rank| share(count, rank, size).contains(&index)).unwrap_or(0)
 }

@@ -9,8 +9,8 @@ use crate::shared_sum::Contribution;
 use crate::step::Turn;
 use crate::unit_state::PartState;
 
-/// Makes the turns of `parts` and gives each contribution to `take` as soon as those before it are there, so that no more than a few
-/// blocks' gradients are held at a time.
+/// Makes the turns of `parts` and passes each contribution to `take` as soon as all earlier ones have been passed, so that the
+/// gradients of only a few blocks are held at a time.
 pub(super) fn turns(
     workers: Workers,
     parts: Vec<&mut PartState>,
@@ -27,7 +27,7 @@ pub(super) fn turns(
 }
 
 /// Makes the steps of units that share nothing.
-pub(super) fn apart<'a>(
+pub(super) fn independent<'a>(
     workers: Workers,
     jobs: Vec<Job<'a>>,
     steps: &(impl Fn(Job<'a>) -> Result<Vec<StepReport>, TrainError> + Sync),

@@ -29,7 +29,7 @@ fn velocity(network: &Network, features: &Tensor, z: &Tensor, time: f64) -> Resu
     logits.matmul(network.class_embeddings())
 }
 
-/// The gradient through every step of the solver, all of them kept.
+/// Returns the gradient through every step of the solver, with the graphs of all steps kept.
 fn unrolled(
     network: &Network,
     images: &Split,
@@ -54,7 +54,7 @@ fn unrolled(
     cross_entropy(&logits, &images.labels, Backend::Auto)?.squeeze(0)?.backward()
 }
 
-/// ‖adjoint − unrolled‖ / ‖unrolled‖ over all parameters.
+/// Returns ‖adjoint − unrolled‖ / ‖unrolled‖ over all parameters.
 fn error(network: &Network, images: &Split, integration: Integration<OdeSolver>) -> f64 {
     let pass = Pass::Train(SEED.at(0, 0).dropout(Part::Block(1)));
     let pixels = images.images().unwrap();
@@ -80,8 +80,8 @@ fn error(network: &Network, images: &Split, integration: Integration<OdeSolver>)
     (difference / whole).sqrt()
 }
 
-/// With the program's default, ten Heun steps, the gradient is within 1 % of the one through the unrolled solver, at the beginning of
-/// a training and later. Twenty Euler steps, which cost as much, are further away.
+/// With the program's default of ten Heun steps, the gradient is within 1 % of the gradient through the unrolled solver, both
+/// at the beginning of a training and later. Twenty Euler steps cost as much and have a larger error.
 #[test]
 fn the_default_steps_give_the_unrolled_gradient_within_one_percent() {
     let data = Dataset::mnist_sample().unwrap().train;

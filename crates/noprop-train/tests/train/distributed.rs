@@ -1,4 +1,4 @@
-//! Processes that train together give the bytes of one, however many they are, stopped or not. Here they are threads.
+//! Any number of ranks gives the bytes of a single process, also after a stop. Here the ranks are threads.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -23,11 +23,11 @@ use noprop_train::{
 };
 
 const BLOCKS: usize = 3;
-/// Every rank works the weights out for itself.
+/// Settings in which every rank computes the class weights itself.
 const CONFIG: TrainConfig =
     TrainConfig { class_weights: ClassWeights::Balanced, ..support::CONFIG };
 
-/// A thread among threads: a channel from each to each.
+/// A rank on a thread, with a channel from each rank to each rank.
 struct Thread {
     rank: usize,
     to: Vec<Sender<Vec<f32>>>,
@@ -101,20 +101,20 @@ impl Ranks for Thread {
     }
 }
 
-/// What is trained.
+/// The kind of training.
 #[derive(Debug, Clone, Copy)]
 enum Training {
-    /// Blocks share class embeddings, and each has an encoder: nothing else couples them.
+    /// Blocks share only the class embeddings; each block has its own encoder.
     LearnedEmbeddings,
-    /// They share an encoder as well.
+    /// Blocks share the class embeddings and an encoder.
     SharedEncoder,
-    /// They share an encoder and nothing else; the readout is a unit of its own.
+    /// Blocks share only an encoder; the readout is a separate unit.
     OneHot,
-    /// They share nothing.
+    /// Blocks share nothing.
     Apart,
-    /// They share a noise schedule, and the readout learns with them.
+    /// Blocks share a noise schedule, and the readout learns with them.
     ContinuousTime,
-    /// Blocks take turns, so every process trains all of them.
+    /// Blocks take turns, so every rank trains all of them.
     InTurn,
 }
 
@@ -163,12 +163,12 @@ impl Training {
     }
 }
 
-/// One process's part of a training: from the run's state if it has one, for so many steps if it is told to stop.
+/// Trains as one rank, from the run's saved state if it has one, and stops after `stop` steps.
 fn take_part(training: Training, run: &RunDirectory, ranks: Arc<dyn Ranks>, stop: u32) -> Outcome {
     with_trainer(training, ranks, |trainer, images| go_on(trainer, run, images, stop))
 }
 
-/// Does `what` with one process's trainer and its images.
+/// Calls `what` with the trainer of one rank and its images.
 fn with_trainer<T>(
     training: Training,
     ranks: Arc<dyn Ranks>,
@@ -181,7 +181,7 @@ fn with_trainer<T>(
     what(&mut trainer, &images)
 }
 
-/// Every rank on a thread of its own; what the first one ended with, and what it heard.
+/// Runs every rank on its own thread. Returns the outcome and the traffic of rank 0.
 fn together(
     training: Training,
     run: &RunDirectory,
@@ -216,7 +216,7 @@ fn model(run: &RunDirectory) -> Vec<u8> {
     std::fs::read(run.model()).unwrap()
 }
 
-/// A sum that depended on how blocks are spread would have other bits.
+/// A sum that depends on the spread of blocks over ranks would have other bits.
 #[test]
 fn any_number_of_processes_gives_the_bytes_of_one() {
     let dir = tempfile::tempdir().unwrap();
@@ -239,7 +239,7 @@ fn any_number_of_processes_gives_the_bytes_of_one() {
     }
 }
 
-/// Weights and moments as they were saved last.
+/// Returns the weights and moments of the last save.
 fn state_files(run: &RunDirectory) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for generation in std::fs::read_dir(run.state()).unwrap() {
@@ -257,8 +257,8 @@ fn state_files(run: &RunDirectory) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// One rank finds that it is time to save, and all of them do at the same step: what the first one wrote, with the others' weights and
-/// moments, goes on with any number of processes after a kill.
+/// When it is time to save on one rank, all ranks save at the same step. Rank 0 writes the state with the weights and moments
+/// of all ranks, and any number of processes can resume from it after a kill.
 #[test]
 fn a_training_that_was_saved_within_an_epoch_goes_on_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
@@ -295,7 +295,7 @@ fn a_training_that_was_saved_within_an_epoch_goes_on_after_a_kill() {
     }
 }
 
-/// Stopped because one of them was asked to, at the same step on all, and gone on with by another number of processes.
+/// When the observer of one rank stops, all ranks stop at the same step. Another number of processes can resume the training.
 #[test]
 fn a_stopped_training_goes_on_with_another_number_of_processes() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What makes NoProp worth having: blocks do not touch each other, in any order, stopped or not.
+//! The main property of NoProp: blocks are trained independently of each other, in any order, also after a stop.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn objective() -> DiscreteTime {
     DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap()
 }
 
-/// Gradients that flow between blocks are a known fault: block 1's loss must reach block 1 alone.
+/// Gradients that flow between blocks are a known fault: block 1's loss must reach only block 1.
 #[test]
 fn a_blocks_loss_gives_no_gradient_to_another_block() {
     let (network, images) = (network(EncoderKind::PerBlock), few_images());
@@ -48,7 +48,7 @@ fn a_blocks_loss_gives_no_gradient_to_another_block() {
     }
 }
 
-/// Block after block, or all blocks a step at a time, on one thread or two: the same bytes.
+/// Training block after block, or all blocks one step at a time, on one thread or two, gives the same bytes.
 #[test]
 fn order_and_threads_do_not_change_a_bit() {
     let (images, objective) = (few_images(), objective());
@@ -81,8 +81,8 @@ fn order_and_threads_do_not_change_a_bit() {
     assert_eq!(expected, two);
 }
 
-/// Features of a frozen encoder are computed once, so that changed images would never be seen; and what must fit the images is
-/// checked before a step.
+/// Features of a frozen encoder are computed once, so augmentation would have no effect. Settings that must fit the images are
+/// checked before the first step.
 #[test]
 fn changes_that_cannot_be_made_are_refused() {
     let (images, objective) = (few_images(), objective());
@@ -102,7 +102,7 @@ fn rayon_pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
-/// An encoder left out of every optimizer, or a layer wired to nothing, would stay where it was.
+/// An encoder that no optimizer trains, or a layer that no loss reaches, would keep its initial weights.
 #[test]
 fn every_trainable_variable_moves_in_one_step() {
     let (images, objective) = (few_images(), objective());
@@ -123,8 +123,8 @@ fn every_trainable_variable_moves_in_one_step() {
     }
 }
 
-/// Stopped in the middle of an epoch and resumed in a fresh process's place: the same weights file, byte for byte. With
-/// batches of two images an epoch is long enough for blocks to take three steps a turn.
+/// A training that is stopped in the middle of an epoch and resumed with a new trainer gives the same weights file, byte for
+/// byte. With batches of two images an epoch is long enough for blocks to make three steps in a turn.
 #[test]
 fn stopped_and_resumed_gives_the_same_bytes() {
     let (images, objective) = (few_images(), objective());
@@ -169,7 +169,7 @@ fn stopped_and_resumed_gives_the_same_bytes() {
     }
 }
 
-/// Evaluation that starts from the true label is a known fault: labels must have no influence on predictions.
+/// Evaluation that starts from the true label is a known fault: labels must not affect predictions.
 #[test]
 fn permuting_the_labels_leaves_every_prediction_unchanged() {
     let (network, images, objective) = (network(EncoderKind::Shared), few_images(), objective());

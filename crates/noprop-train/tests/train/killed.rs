@@ -1,11 +1,11 @@
-//! The files that a killed process leaves on the disk.
+//! The files that a killed process leaves on disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use noprop_train::{Control, Observer, RunDirectory, StepReport};
 
-/// Copies a run as it is on the disk when a step is over, and before anything is saved of that step.
+/// Copies a run as it is on disk at the end of a step, before that step is saved.
 pub struct KilledAfter {
     steps: u32,
     run: PathBuf,

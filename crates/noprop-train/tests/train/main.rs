@@ -1,4 +1,4 @@
-//! Trainings from end to end: the promises of every method, engine and checkpoint.
+//! Whole trainings: the guarantees of every method, engine and checkpoint.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,4 +1,5 @@
-//! Every method keeps the promises: all of it trains, repeats to the bit, and never looks at a label.
+//! The guarantees of every method: all its parameters are trained, a repeated training gives the same bits, and classification
+//! never uses a label.
 
 use std::time::Duration;
 
@@ -21,13 +22,13 @@ use crate::support::{self, METHOD, StopAfter, bits, blockwise, few_images};
 const BLOCKS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig { warmup_steps: 2, ..support::CONFIG };
 
-/// A method, and what its network looks like.
+/// A method and the form of its network.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     kind: MethodKind,
     encoder: EncoderKind,
     embedding: Embedding,
-    /// Blocks that share time between them, where it is continuous.
+    /// The number of blocks that share continuous time.
     intervals: usize,
     readout: Readout,
     order: Order,
@@ -141,7 +142,7 @@ impl Case {
     }
 }
 
-/// A schedule or an embedding that no optimizer moves is a known fault. Where blocks take turns, one moves in each step.
+/// A schedule or an embedding that no optimizer moves is a known fault. Where blocks take turns, one block moves in each step.
 #[test]
 fn every_trainable_variable_moves_in_one_step() {
     let images = few_images();
@@ -167,8 +168,8 @@ fn every_trainable_variable_moves_in_one_step() {
     }
 }
 
-/// Adam's first step is as long as the learning rate, so a readout that starts at zero ends as far away as its rate says. Nothing else
-/// is moved by that setting.
+/// Adam's first step is as long as the learning rate, so a readout that starts at zero moves by its learning rate. The setting
+/// must not change any other part.
 #[test]
 fn the_readout_has_a_learning_rate_of_its_own() {
     let images = few_images();
@@ -195,8 +196,8 @@ fn the_readout_has_a_learning_rate_of_its_own() {
     }
 }
 
-/// Blocks of flow matching share nothing: each is a unit, its loss reaches it alone, and one may be trained before the other
-/// or in turns with it.
+/// Blocks of flow matching share nothing. Each is a unit, its loss reaches only its own parameters, and the order of the
+/// blocks' steps does not matter.
 #[test]
 fn blocks_with_an_interval_each_never_meet() {
     let case = Case { intervals: 2, ..case(MethodKind::FM, EncoderKind::PerBlock, ONEHOT) };
@@ -233,8 +234,8 @@ fn blocks_with_an_interval_each_never_meet() {
     assert!(train(&[0, 0, 0, 1, 1, 1]) == train(&[1, 0, 1, 1, 0, 0]));
 }
 
-/// In flow matching with trained embeddings the anchor is added to the velocity's error: the cross-entropy of a readout that
-/// starts at zero is the logarithm of the number of classes. With fixed embeddings there is none.
+/// In flow matching with trained embeddings, the anchor is added to the velocity's error. It is the cross-entropy of a readout
+/// that starts at zero: the logarithm of the number of classes. With fixed embeddings there is no anchor.
 #[test]
 fn flow_matching_anchors_trained_embeddings_alone() {
     let images = few_images();
@@ -304,7 +305,7 @@ fn stopped_and_resumed_gives_the_same_bytes() {
         };
         let (whole, halves) = (run("whole"), run("halves"));
         session(&whole, Progress::start("c"), &mut Silent);
-        // In the second block's turn, where blocks take turns of three steps.
+        // Where blocks take turns of three steps, this stops in the second block's turn.
         let step = if case.order == Order::Paper { 5 } else { 2 };
         let stopped = session(&halves, Progress::start("c"), &mut StopAfter(step));
         assert_eq!(stopped, Outcome::Stopped { epoch: 0, step });
@@ -331,8 +332,9 @@ fn permuting_the_labels_leaves_every_prediction_unchanged() {
     }
 }
 
-/// An image's weight multiplies what the image gives to a loss and to its gradients, and nothing else: any weights give the sum over
-/// images of weight times what the image gives alone. Weights of 1 give the bits of none, and the error that is reported knows of no weights.
+/// An image's weight multiplies only the image's contribution to a loss and to its gradients: with any weights, the result is
+/// the sum over images of the weight times the contribution. Weights of 1 give the same bits as no weights, and the reported
+/// error is not weighted.
 #[test]
 fn weights_multiply_what_each_image_gives_to_the_loss() {
     let weights = [0.5f32, 3.0, 0.0, 1.25];
@@ -345,7 +347,7 @@ fn weights_multiply_what_each_image_gives_to_the_loss() {
             losses_and_gradients(&network, &*objective, &images, targets)
         };
         assert!(graded(None) == graded(Some([1.0; 4])), "{case:?}");
-        // The part that no image has a share in, such as the gradient of a constant.
+        // The contribution that does not depend on any image, such as the gradient of a constant.
         let none = graded(Some([0.0; 4]));
         let mut expected = none.numbers.clone();
         for (image, weight) in weights.into_iter().enumerate() {
@@ -367,13 +369,13 @@ fn weights_multiply_what_each_image_gives_to_the_loss() {
 
 #[derive(PartialEq)]
 struct Graded {
-    /// All losses, and all their gradients.
+    /// All losses and all their gradients.
     numbers: Vec<f32>,
-    /// The losses that are reported of blocks.
+    /// The errors that are reported for blocks.
     errors: Vec<f32>,
 }
 
-/// The losses of the first block and of the readout, or of the chain, and their gradients in the whole network.
+/// Returns the losses of the first block and of the readout, or of the chain, and their gradients in the whole network.
 fn losses_and_gradients(
     network: &Network,
     objective: &dyn Method,
@@ -414,8 +416,9 @@ fn losses_and_gradients(
     graded
 }
 
-/// By hand: of 14 images five are of class 0 and one of each other class, so an image counts 14 / (10 · 5) or 14 / 10. A readout that
-/// starts at zero has a cross-entropy of ln 10 for every image, so its first loss is ln 10 times the mean weight of the first batch.
+/// Computed by hand: of 14 images, five are of class 0 and one of each other class, so an image counts 14 / (10 · 5) or 14 /
+/// 10. A readout that starts at zero has a cross-entropy of ln 10 for every image, so its first loss is ln 10 times the mean
+/// weight of the first batch.
 #[test]
 fn balanced_weights_make_the_loss_that_is_worked_out_by_hand() {
     let rows: Vec<u32> = (0..5).chain((1..10).map(|class| class * 400)).collect();
@@ -444,7 +447,7 @@ fn balanced_weights_make_the_loss_that_is_worked_out_by_hand() {
     }
 }
 
-/// Where classes are balanced anyhow every weight is 1, and multiplies nothing away.
+/// If the classes are already balanced, every weight is exactly 1 and changes no bit.
 #[test]
 fn balanced_data_train_to_the_bytes_of_uniform_weights() {
     let rows: Vec<u32> = (0..20).map(|i| i * 200).collect();

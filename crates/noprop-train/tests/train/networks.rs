@@ -1,4 +1,5 @@
-//! The examples of networks that are not noprop's: they learn, they are resumed to the bit, and their weights are saved and loaded.
+//! The examples of networks from outside noprop: they learn, a resume gives the same bits, and their weights are saved and
+//! loaded.
 
 use std::fs;
 use std::path::Path;
@@ -36,7 +37,7 @@ fn accuracy(network: &dyn Denoiser, objective: &dyn Method, images: &Split) -> f
     evaluate(network, objective, images, &Sampler::once(SamplerKind::Mean)).unwrap().accuracy()
 }
 
-/// The bytes of all parameters by name.
+/// Returns the bits of all parameters by name.
 fn values(parameters: &Parameters) -> Vec<(String, Vec<u32>)> {
     let bits = |tensor: &Tensor| {
         let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -45,7 +46,7 @@ fn values(parameters: &Parameters) -> Vec<(String, Vec<u32>)> {
     parameters.tensors().iter().map(|(name, tensor)| (name.clone(), bits(tensor))).collect()
 }
 
-/// The examples must show a network that works: far above the tenth that chance has.
+/// The examples must show a network that learns: its accuracy must be far above chance, which is a tenth.
 #[test]
 fn the_examples_learn() {
     let data = Dataset::mnist_sample().unwrap();
@@ -63,8 +64,8 @@ fn the_examples_learn() {
     assert!(reached > 0.5, "dense network, from unseeded values: {reached}");
 }
 
-/// Everything that candle-nn's layers keep, running statistics included, is in the saved state: a training that was stopped in its
-/// second epoch ends with the bytes of one that was not.
+/// The saved state contains all values in candle-nn's layers, running statistics included. A training that was stopped in its
+/// second epoch and resumed ends with the same bytes as one without a stop.
 #[test]
 fn stopped_and_resumed_a_network_of_candles_layers_ends_with_the_same_bytes() {
     let (dir, images) = (tempfile::tempdir().unwrap(), few_images());
@@ -90,7 +91,7 @@ fn stopped_and_resumed_a_network_of_candles_layers_ends_with_the_same_bytes() {
     assert!(model(&whole) == model(&parts));
 }
 
-/// Weights come back to the bit, into a network that started elsewhere; a file of another network changes nothing.
+/// Weights are loaded with the same bits into a network with other initial values. A file of another network changes nothing.
 #[test]
 fn weights_are_saved_and_loaded_in_place() {
     let (dir, images) = (tempfile::tempdir().unwrap(), few_images());
@@ -117,7 +118,8 @@ fn weights_are_saved_and_loaded_in_place() {
     assert_eq!(values(dense.parameters()), before);
 }
 
-/// A map's own file holds what NoProp trained, and a training from it is repeated to the bit.
+/// The file that the map saves holds the weights that NoProp trained, and a training that starts from it gives the same bits
+/// again.
 #[test]
 fn a_var_map_is_loaded_trained_and_saved() {
     let (dir, images) = (tempfile::tempdir().unwrap(), few_images());

@@ -1,4 +1,4 @@
-//! Algorithm 1, in which blocks take turns, beside all blocks in every mini-batch.
+//! Algorithm 1, in which blocks take turns, compared with training all blocks on every mini-batch.
 
 use candle_core::Device;
 use noprop_method::{
@@ -10,9 +10,9 @@ use noprop_train::{Decay, Order, TrainConfig, Trainer};
 
 use crate::support::few_images;
 
-/// A power of two: a loss that is multiplied by it has the same digits.
+/// The number of blocks. It is a power of two, so that a product with it keeps the digits of a loss.
 const BLOCKS: usize = 4;
-/// Of 24 images in batches of 8.
+/// The number of steps in a pass over 24 images in batches of 8.
 const STEPS: usize = 3;
 
 fn network(embedding: Embedding) -> Network {
@@ -29,7 +29,7 @@ fn objective(eta: f64) -> DiscreteTime {
     DiscreteTime::new(schedule, eta, LossWeight::Snr).unwrap()
 }
 
-/// A constant rate, so that a step's place in the training does not matter.
+/// Returns settings with a constant learning rate, so that a step does not depend on its position in the training.
 fn config(order: Order) -> TrainConfig {
     TrainConfig {
         order,
@@ -41,7 +41,7 @@ fn config(order: Order) -> TrainConfig {
     }
 }
 
-/// The bits of the trainable parameters of `part`.
+/// Returns the bits of the trainable parameters of `part`.
 fn bits(network: &Network, part: Part) -> Vec<u32> {
     let parts = [part];
     let all = noprop_method::Denoiser::parameters(network);
@@ -51,8 +51,9 @@ fn bits(network: &Network, part: Part) -> Vec<u32> {
         .collect()
 }
 
-/// Blocks that share nothing see the same images with the same noise in both orders. The loss of a turn stands for T terms of the
-/// sum, so it is T times as long; with η a T-th the blocks end with the same bytes. The readout makes a step a turn, so it ends elsewhere.
+/// Blocks that share nothing learn from the same images with the same noise in both orders. The loss of a turn replaces T terms
+/// of the sum, so it is multiplied by T. With η divided by T the blocks end with the same bytes. The readout makes a step in
+/// each turn, so it ends with other values.
 #[test]
 fn with_fixed_embeddings_the_blocks_end_alike() {
     let images = few_images();
@@ -74,7 +75,7 @@ fn with_fixed_embeddings_the_blocks_end_alike() {
     assert_ne!(bits(&batch, Part::Readout), bits(&paper, Part::Readout));
 }
 
-/// Each turn is a pass over all mini-batches that moves one block, and the readout and the embeddings with it.
+/// Each turn is a pass over all mini-batches that moves one block, the readout and the embeddings.
 #[test]
 fn a_turn_moves_one_block_and_what_all_share() {
     let (images, objective) = (few_images(), objective(0.1));

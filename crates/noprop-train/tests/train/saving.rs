@@ -1,4 +1,4 @@
-//! A training that saves within its epochs loses nothing to a kill but the steps since, and nothing to a disk that refuses.
+//! Saves within epochs. A kill loses only the steps since the last save, and an error of the disk loses no saved state.
 
 use std::fs;
 use std::path::Path;
@@ -22,18 +22,18 @@ const BLOCKS: usize = 3;
 const EPOCHS: u32 = 2;
 const NEVER: u32 = u32::MAX;
 
-/// A training of [`few_images`].
+/// A training on [`few_images`].
 #[derive(Debug, Clone, Copy)]
 struct Training {
     encoder: EncoderKind,
     batch_size: usize,
-    /// Steps between two chances to save.
+    /// The number of steps between two opportunities to save.
     stride: u32,
 }
 
-/// Blocks that share an encoder make three steps an epoch, one at a time.
+/// Blocks that share an encoder make three steps in an epoch, one in each call.
 const SHARED: Training = Training { encoder: EncoderKind::Shared, batch_size: 8, stride: 1 };
-/// Blocks that share nothing make twelve, three at a time.
+/// Blocks that share nothing make twelve steps in an epoch, three in each call.
 const APART: Training = Training { encoder: EncoderKind::Frozen, batch_size: 2, stride: 3 };
 
 impl Training {
@@ -49,7 +49,7 @@ impl Training {
         Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
     }
 
-    /// Does `what` with a trainer at the beginning.
+    /// Calls `what` with a trainer at the beginning of training.
     fn with<T>(self, what: impl FnOnce(&mut Trainer<&Network, &DiscreteTime>) -> T) -> T {
         let (images, network, objective) = (few_images(), self.network(), objective());
         let batch_size = self.batch_size;
@@ -57,13 +57,13 @@ impl Training {
         what(&mut Trainer::new(&network, &objective, &images, config, Seed(1)).unwrap())
     }
 
-    /// Trains to the end, from the run's state if it has one.
+    /// Trains to the end, from the run's saved state if it has one.
     fn finish(self, run: &RunDirectory) {
         let outcome = self.with(|trainer| go_on(trainer, run, &few_images(), NEVER));
         assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
     }
 
-    /// The same with a save at every chance.
+    /// As [`Self::finish`], with a save at every opportunity.
     fn finish_saving(
         self,
         run: &RunDirectory,
@@ -86,8 +86,8 @@ fn model(run: &RunDirectory) -> Vec<u8> {
     fs::read(run.model()).unwrap()
 }
 
-/// Killed in the second epoch after it was saved there: the weights are those of a training that nothing happened to, and the log
-/// tells of every epoch once, though it was ahead of the state.
+/// A training that is killed in the second epoch, after a save in it, and resumed has the weights of a training without a kill.
+/// The log contains every epoch once, although it was ahead of the saved state.
 #[test]
 fn killed_within_an_epoch_goes_on_to_the_same_bytes() {
     for training in [SHARED, APART] {
@@ -103,7 +103,7 @@ fn killed_within_an_epoch_goes_on_to_the_same_bytes() {
         let left = RunDirectory::open_to_write(&left).unwrap();
         let progress = Progress::read(&left, "c").unwrap();
         assert_eq!((progress.epoch, progress.step), (1, training.stride), "{training:?}");
-        // The second epoch was over, and in the log, but was not saved.
+        // The second epoch had ended and was in the log, but its state was not saved.
         fs::copy(saved.metrics(), left.metrics()).unwrap();
         training.finish(&left);
         assert!(model(&whole) == model(&left), "{training:?}");
@@ -123,14 +123,15 @@ fn killed_within_an_epoch_goes_on_to_the_same_bytes() {
     }
 }
 
-/// A save that fails ends the training, and the state before it is whole: a resume from it ends in the same bytes.
+/// A save that fails ends the training. The state before it remains whole, and a resume from it gives the same bytes.
 #[test]
 fn a_save_that_fails_leaves_the_state_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let whole = new_run(&dir.path().join("whole"));
     SHARED.finish(&whole);
     let run = new_run(&dir.path().join("run"));
-    // A file where the third state needs a folder. The third is that at the end of the first epoch, the second one within it.
+    // A file blocks the path of the second, third or fourth state's folder. The third state is that of the end of the first
+    // epoch.
     for (in_the_way, saved) in [("2", (0, 1)), ("3", (0, 2)), ("4", (1, 0))] {
         let in_the_way = run.state().join(in_the_way);
         fs::create_dir_all(run.state()).unwrap();
@@ -147,7 +148,7 @@ fn a_save_that_fails_leaves_the_state_before_it() {
     assert!(model(&whole) == model(&run));
 }
 
-/// The first step that it is shown.
+/// An observer that keeps the epoch and step of the first report.
 #[derive(Default)]
 struct First(Option<(u32, u32)>);
 
@@ -158,7 +159,7 @@ impl Observer for First {
     }
 }
 
-/// Units are saved within an epoch as a whole training is, and merge to its bytes.
+/// Units are saved within an epoch, as a whole training is, and their merge gives the same bytes as a whole training.
 #[test]
 fn units_killed_within_an_epoch_go_on_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();

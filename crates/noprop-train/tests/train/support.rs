@@ -1,4 +1,5 @@
-//! What the tests share: a few images, settings, an observer that stops, and a training that resumes from a run's state.
+//! The common code of the tests: a few images, settings, an observer that stops, and a training that resumes from a run's
+//! state.
 
 use std::time::Duration;
 
@@ -14,13 +15,13 @@ use noprop_train::{
     RunDirectory, StepReport, TrainConfig, TrainError, Trainer, fit,
 };
 
-/// 24 images of all classes.
+/// Returns 24 images of all classes.
 pub fn few_images() -> Split {
     let rows: Vec<u32> = (0..24).map(|i| i * 160).collect();
     Dataset::mnist_sample().unwrap().train.select(&rows).unwrap()
 }
 
-/// A short training in three steps an epoch.
+/// The settings of a short training with three steps in an epoch.
 pub const CONFIG: TrainConfig = TrainConfig {
     epochs: 2,
     batch_size: 8,
@@ -35,7 +36,7 @@ pub const CONFIG: TrainConfig = TrainConfig {
     class_weights: ClassWeights::Uniform,
 };
 
-/// A method in discrete time with three blocks, or a part of the settings of another.
+/// The settings of a method in discrete time with three blocks, which tests also extend to those of other methods.
 pub const METHOD: MethodSettings = MethodSettings {
     steps: 3,
     solver: None,
@@ -48,7 +49,7 @@ pub const METHOD: MethodSettings = MethodSettings {
     seed: Seed(1),
 };
 
-/// The bits of all parameters by name.
+/// Returns the bits of all parameters by name.
 pub fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
     let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     network
@@ -58,7 +59,7 @@ pub fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
         .collect()
 }
 
-/// The losses of a method that has one for each block.
+/// Returns the losses of a method that has one for each block.
 pub fn blockwise(method: &dyn Method) -> &dyn Blockwise {
     match method.losses() {
         Losses::Blockwise(method) => method,
@@ -66,7 +67,7 @@ pub fn blockwise(method: &dyn Method) -> &dyn Blockwise {
     }
 }
 
-/// Stops after a number of steps.
+/// An observer that stops after a number of steps.
 pub struct StopAfter(pub u32);
 
 impl Observer for StopAfter {
@@ -76,7 +77,7 @@ impl Observer for StopAfter {
     }
 }
 
-/// Trains from the run's state if it has one, else from the beginning, and asks to stop after `stop` steps.
+/// Trains from the run's saved state if it has one, otherwise from the beginning, and stops after `stop` steps.
 pub fn go_on<N: Denoiser, M: Method>(
     trainer: &mut Trainer<N, M>,
     run: &RunDirectory,
@@ -86,7 +87,7 @@ pub fn go_on<N: Denoiser, M: Method>(
     go_on_saving(trainer, run, images, Duration::MAX, &mut StopAfter(stop)).unwrap()
 }
 
-/// Trains from the run's state if it has one, else from the beginning, and saves within epochs.
+/// Trains from the run's saved state if it has one, otherwise from the beginning, and saves within epochs.
 pub fn go_on_saving<N: Denoiser, M: Method>(
     trainer: &mut Trainer<N, M>,
     run: &RunDirectory,

@@ -1,4 +1,4 @@
-//! A trainer in a struct of its user's, with a loop and a learning rate of its own.
+//! A trainer as a field of the user's struct, with the user's training loop and learning rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use crate::support::{CONFIG, bits, few_images};
 
 const BLOCKS: usize = 2;
 
-/// What a program that embeds a trainer writes: it owns everything, and can be sent to a thread.
+/// A struct of a program that embeds a trainer. It owns all its fields, and can be sent to a thread.
 struct Session {
     trainer: Trainer<Network, DiscreteTime>,
     held_out: Split,
@@ -45,12 +45,12 @@ impl Session {
     }
 }
 
-/// Steps, epochs and a whole run are the same training.
+/// A loop over steps, a loop over epochs and a whole run give the same training.
 #[test]
 fn a_loop_of_steps_is_a_loop_of_epochs_is_a_run() {
     let trained = |train: fn(&mut Trainer<Network, DiscreteTime>)| {
         let mut session = Session::new();
-        // A trainer may change threads in the middle.
+        // A trainer may move to another thread during training.
         let session = std::thread::spawn(move || {
             train(&mut session.trainer);
             session
@@ -70,13 +70,11 @@ fn a_loop_of_steps_is_a_loop_of_epochs_is_a_run() {
             assert_eq!(losses.len(), BLOCKS + 1);
         }
     });
-    let run = trained(|trainer| {
-        assert_eq!(trainer.run(&mut Silent).unwrap(), Control::Continue)
-    });
+    let run = trained(|trainer| assert_eq!(trainer.run(&mut Silent).unwrap(), Control::Continue));
     assert!(steps == epochs && steps == run);
 }
 
-/// The rate is asked for at every step of every unit, and replaces the one of the settings.
+/// The function of the learning rate is called at every step of every unit, and replaces the rate of the settings.
 #[test]
 fn a_learning_rate_of_the_users_own_is_used() {
     let asked = Arc::new(AtomicU64::new(0));
@@ -95,12 +93,12 @@ fn a_learning_rate_of_the_users_own_is_used() {
     let parts = network.parameters().parts();
     let trained: Vec<_> =
         network.parameters().trainable(&parts).map(|parameter| &parameter.name).collect();
-    // Only the running statistics of batch norms move without a rate.
+    // With a learning rate of 0 only the running statistics of batch norms change.
     let moved = bits(network).into_iter().zip(before).filter(|(after, before)| after != before);
     assert!(moved.map(|(after, _)| after.0).all(|name| !trained.contains(&&name)));
 }
 
-/// Stops after the first epoch.
+/// An observer that stops after the first epoch.
 struct OneEpoch(u32);
 
 impl Observer for OneEpoch {

@@ -1,4 +1,4 @@
-//! On the CPU: one form beside the other.
+//! Batched blocks compared with blocks that run one by one, on the CPU.
 
 use noprop_method::{Denoiser as _, EncoderKind, MethodKind, Part, Seed};
 use noprop_models::{Embedding, Network, NetworkConfig};
@@ -12,19 +12,19 @@ use super::support::{
 };
 
 const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
-/// Few enough that rounding has not grown far.
+/// The number of steps. It is small enough that rounding errors have not grown much.
 const STEPS: u32 = 20;
 const TOLERANCE: f32 = 1e-4;
-/// Of a loss: with one-hot embeddings losses agree to the bit, with learned ones to 1e-6. A gradient that was wrong or left out shows
-/// in the second step, in the second place.
+/// The tolerance of a loss. With one-hot embeddings losses agree to the bit, with learned embeddings to 1e-6. A gradient that
+/// is wrong or missing changes the second digit of the loss in the second step.
 const LOSS_TOLERANCE: f64 = 1e-5;
 
-/// The network after steps in these groupings, one after the other, and the losses of every step by part.
+/// Trains with the engines of `plan`, one after the other. Returns the network, and the losses of every step by part.
 fn trained(config: &NetworkConfig, plan: &[(Engine, u32)]) -> (Network, Vec<Vec<(String, f64)>>) {
     trained_by(MethodKind::DT, config, plan)
 }
 
-/// The same by any method.
+/// As [`trained`], with any method.
 fn trained_by(
     kind: MethodKind,
     config: &NetworkConfig,
@@ -37,7 +37,7 @@ fn trained_by(
         let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
         for (engine, steps) in plan {
             trainer = trainer.engine(engine.clone());
-            // Several calls: what one wrote back the next begins with.
+            // Several calls, so that each begins with the parameters that the previous one wrote back.
             for _ in 0..*steps / 5 {
                 losses.extend(losses_by_part(&mut trainer, 5));
             }
@@ -46,7 +46,7 @@ fn trained_by(
     (network, losses)
 }
 
-/// How far the parameters are apart at most, and which.
+/// Returns the parameter with the largest difference between the networks, and the difference.
 fn distance(a: &Network, b: &Network) -> (String, f32) {
     let pairs = a.parameters().iter().zip(b.parameters().iter());
     pairs
@@ -58,11 +58,13 @@ fn distance(a: &Network, b: &Network) -> (String, f32) {
         .fold((String::new(), 0.0), |most, next| if next.1 > most.1 { next } else { most })
 }
 
-/// The losses of every step agree: a loss depends on all weights that a step before it changed. Where embeddings are fixed weights agree
-/// as well; where they are trained, a gradient that ought to be zero is another rounding of it, of which Adam makes whole steps.
+/// The losses of every step agree; a loss depends on all weights that earlier steps changed. With fixed embeddings the weights
+/// agree as well. With trained embeddings, a gradient that should be zero is a different rounding error in each form, and Adam
+/// turns it into steps of full length.
 #[test]
 fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
-    // With prototypes, which are images, rounding grows about tenfold a step from the third on: there only the beginning is compared.
+    // With prototypes, which are images, rounding grows about tenfold in each step from the third on, so only the first steps
+    // are compared.
     let all = STEPS as usize;
     for (name, compared, config) in [
         ("per-block", all, config(MethodKind::DT).encoder(EncoderKind::PerBlock)),
@@ -96,7 +98,7 @@ fn all_blocks_in_one_call_take_the_steps_of_one_by_one() {
     }
 }
 
-/// Weights of classes multiply the same losses in either form.
+/// Class weights multiply the same losses in both forms.
 #[test]
 fn classes_are_balanced_alike_in_either_form() {
     let config = config(MethodKind::DT).encoder(EncoderKind::Shared);
@@ -116,7 +118,7 @@ fn classes_are_balanced_alike_in_either_form() {
     }
 }
 
-/// Methods that have no such form keep theirs, to the bit: all that changes is that losses are read later.
+/// Methods without a batched form make the same steps, to the bit. Only the losses are read later.
 #[test]
 fn other_methods_take_the_same_steps() {
     for kind in [MethodKind::CT, MethodKind::FM, MethodKind::BACKPROP] {
@@ -129,7 +131,7 @@ fn other_methods_take_the_same_steps() {
     }
 }
 
-/// Losses that are read late are looked at no less.
+/// Losses that are read late are checked as well.
 #[test]
 fn a_loss_that_is_no_number_ends_a_training_in_either_form() {
     for kind in [MethodKind::DT, MethodKind::CT] {
@@ -146,7 +148,7 @@ fn a_loss_that_is_no_number_ends_a_training_in_either_form() {
     }
 }
 
-/// Where an epoch is made in one go, a training that is asked to stop stops after it, and goes on from there to the same weights.
+/// Where one call makes a whole epoch, a training stops after the epoch, and a resume gives the same weights.
 #[test]
 fn a_training_stops_after_an_epoch_and_goes_on() {
     let (_kept, whole) = new_run();
@@ -161,13 +163,14 @@ fn a_training_stops_after_an_epoch_and_goes_on() {
     assert!(bytes(&whole) == bytes(&parted));
 }
 
-/// Weights and moments go both ways: a training may change between the forms, as one does that moves from a GPU to a CPU.
+/// Weights and moments are converted in both directions: a training may change between the forms, as when it moves from a GPU
+/// to a CPU.
 #[test]
 fn a_training_may_change_between_the_forms() {
     let config = config(MethodKind::DT).encoder(EncoderKind::PerBlock);
     let (expected, _) = trained(&config, &[(Engine::Threads(Workers::Auto), STEPS)]);
     for plan in [
-        // Copies that were made before the blocks moved on alone must not come back.
+        // A stacked copy must not be used again after the blocks were trained one by one.
         [(Engine::Batched, 5), (Engine::Threads(Workers::Auto), 5), (Engine::Batched, 10)],
         [
             (Engine::Threads(Workers::Auto), 5),
@@ -181,7 +184,7 @@ fn a_training_may_change_between_the_forms() {
     }
 }
 
-/// A process that trains some blocks has nothing to put beside them.
+/// A process that trains only some of the blocks does not stack them.
 #[test]
 fn a_part_of_the_blocks_is_trained_one_by_one() {
     let config = config(MethodKind::DT).encoder(EncoderKind::PerBlock);

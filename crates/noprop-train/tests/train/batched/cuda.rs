@@ -1,7 +1,7 @@
-//! On a GPU: a training follows the CPU's, step by step, for every method; and its state goes on on a CPU. Without a GPU these tests
-//! say that they were skipped.
+//! Training on a GPU: it makes the same steps as on the CPU, for every method, and a CPU can resume its state. Without a GPU
+//! these tests report that they were skipped.
 
-#![expect(clippy::print_stderr, reason = "says what was skipped")]
+#![expect(clippy::print_stderr, reason = "reports skipped tests")]
 
 use candle_core::{Device, Tensor};
 use noprop_data::{Change, Flipped};
@@ -14,7 +14,7 @@ use super::support::{
     take_part,
 };
 
-/// Rounding of f32, grown over 20 steps.
+/// The tolerance: rounding errors of f32 that grow over 20 steps.
 const TOLERANCE: f64 = 1e-3;
 
 fn gpu() -> Option<Device> {
@@ -27,7 +27,7 @@ fn gpu() -> Option<Device> {
     }
 }
 
-/// Part and loss of every part in every one of 20 steps.
+/// Returns the loss of every part in each of 20 steps.
 fn losses(
     kind: MethodKind,
     encoder: EncoderKind,
@@ -71,7 +71,7 @@ fn every_method_follows_the_cpu_over_20_steps() {
     }
 }
 
-/// Augmentation is by other means there.
+/// Augmentation uses another implementation on a GPU.
 #[test]
 fn images_are_changed_as_on_the_cpu() {
     let Some(gpu) = gpu() else { return };
@@ -88,14 +88,14 @@ fn images_are_changed_as_on_the_cpu() {
     let (expected, expected_labels) =
         images(&CPU).changed_batch(&rows[8..], &changes[8..]).unwrap();
     let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    // A GPU divides by 255 in its own way.
+    // The division by 255 rounds differently on a GPU.
     for (found, expected) in values(&found).into_iter().zip(values(&expected)) {
         assert!((found - expected).abs() < 1e-6, "{found} {expected}");
     }
     assert_eq!(labels.to_vec1::<u32>().unwrap(), expected_labels.to_vec1::<u32>().unwrap());
 }
 
-/// A state is the same files wherever it was made: begun on a GPU, gone on with on a CPU, and finished on the GPU.
+/// A saved state does not depend on the device: a training begins on a GPU, resumes on a CPU, and ends on the GPU.
 #[test]
 fn a_state_goes_from_one_device_to_the_other() {
     let Some(gpu) = gpu() else { return };
@@ -106,7 +106,7 @@ fn a_state_goes_from_one_device_to_the_other() {
     assert_eq!(stopped, Outcome::Stopped { epoch: 2, step: 1 });
     let done = take_part(&run, &gpu, Engine::Batched, u32::MAX);
     assert!(matches!(done, Outcome::Finished(_)), "{done:?}");
-    // Parameters alone are more than nothing.
+    // The parameters use GPU memory.
     assert!(peak_device_memory(&gpu).is_some_and(|bytes| bytes > 0));
     drop(folder);
 }

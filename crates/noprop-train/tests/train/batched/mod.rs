@@ -1,4 +1,5 @@
-//! Blocks side by side in one call take the steps that they take one by one, but for rounding, and a GPU takes those of the CPU.
+//! Batched blocks make the same steps as blocks that run one by one, except for rounding, and a GPU makes the same steps as the
+//! CPU.
 
 mod cpu;
 #[cfg(feature = "cuda")]

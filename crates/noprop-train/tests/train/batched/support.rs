@@ -14,7 +14,7 @@ use noprop_train::{
 use crate::support::{self, METHOD, few_images, go_on};
 
 pub const CPU: Device = Device::Cpu;
-/// Of [`images`] in batches of [`CONFIG`].
+/// The number of steps in an epoch over [`images`] in batches of [`CONFIG`].
 pub const STEPS_PER_EPOCH: u32 = 3;
 pub const CONFIG: TrainConfig =
     TrainConfig { epochs: 8, lr: 1e-3, warmup_steps: 20, ..support::CONFIG };
@@ -47,7 +47,7 @@ pub fn objective(kind: MethodKind) -> Box<dyn Method> {
     kind.build(&settings).unwrap()
 }
 
-/// The losses of the next steps by part, in the order of the parts' names.
+/// Makes the next `steps` steps and returns their losses by part, in the order of the parts' names.
 pub fn losses_by_part(
     trainer: &mut Trainer<&Network, &dyn Method>,
     steps: u32,
@@ -62,7 +62,7 @@ pub fn losses_by_part(
     reports.iter().map(of_step).collect()
 }
 
-/// An empty run, in a folder that goes with the first of the two.
+/// Returns an empty run, with the temporary folder that holds it. Dropping the folder removes the run.
 pub fn new_run() -> (tempfile::TempDir, RunDirectory) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
@@ -70,7 +70,7 @@ pub fn new_run() -> (tempfile::TempDir, RunDirectory) {
     (folder, run)
 }
 
-/// Trains from the run's state, or from the beginning, until the observer has seen `stop` steps.
+/// Trains from the run's saved state if it has one, otherwise from the beginning, and stops after `stop` steps.
 pub fn take_part(run: &RunDirectory, device: &Device, grouping: Engine, stop: u32) -> Outcome {
     let (kind, encoder) = (MethodKind::DT, EncoderKind::PerBlock);
     let images = images(device);
