@@ -36,7 +36,7 @@ pub fn with_hint(error: &anyhow::Error, said: String) -> String {
     }
 }
 
-/// What to do about an error.
+/// The remedy for an error.
 fn hint(error: &Error) -> Option<String> {
     Some(match error {
         Error::RunInsideData { .. } | Error::NotReplaced { .. } | Error::TrainedWhole { .. } => {
@@ -59,7 +59,7 @@ fn hint(error: &Error) -> Option<String> {
     })
 }
 
-/// What to do about an error of the trainer.
+/// The remedy for an error of the trainer.
 fn of_training(error: &TrainError) -> Option<String> {
     Some(match error {
         TrainError::Diverged { .. } => "try a lower --lr".into(),
@@ -80,7 +80,7 @@ fn of_training(error: &TrainError) -> Option<String> {
     })
 }
 
-/// What to do about an error of data.
+/// The remedy for an error of data.
 fn of_data(error: &Error) -> Option<String> {
     let (Error::Data(error) | Error::Train(TrainError::Data(error))) = error else { return None };
     let hint = match error.remedy()? {

@@ -1,3 +1,5 @@
+//! Image data sets as checked candle tensors.
+//!
 #![doc = include_str!("../README.md")]
 
 mod augmentation;

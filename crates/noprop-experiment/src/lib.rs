@@ -1,3 +1,5 @@
+//! Train, evaluate, use and compare NoProp classifiers from a program.
+//!
 #![doc = include_str!("../README.md")]
 //!
 //! | file | subject |

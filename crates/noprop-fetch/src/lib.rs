@@ -1,3 +1,5 @@
+//! Verified downloads of data sets.
+//!
 #![doc = include_str!("../README.md")]
 
 #[cfg(feature = "command")]

@@ -1,3 +1,5 @@
+//! Known data sets, hashes, and files that are written whole or not at all.
+//!
 #![doc = include_str!("../README.md")]
 
 mod atomic;

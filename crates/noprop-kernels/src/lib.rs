@@ -1,5 +1,5 @@
-//! The crate doc is the README.
-
+//! Fused, differentiable candle ops for training image classifiers.
+//!
 #![doc = include_str!("../README.md")]
 
 mod activation;

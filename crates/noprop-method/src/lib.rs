@@ -1,3 +1,5 @@
+//! The methods of NoProp, and the interface of a network.
+//!
 #![doc = include_str!("../README.md")]
 //! ## Where to look
 //!

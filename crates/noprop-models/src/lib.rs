@@ -1,3 +1,5 @@
+//! The networks of the NoProp paper.
+//!
 #![doc = include_str!("../README.md")]
 //! ## Where to look
 //!

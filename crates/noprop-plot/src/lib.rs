@@ -1,3 +1,5 @@
+//! Figures from plain data, as PNG and SVG.
+//!
 #![doc = include_str!("../README.md")]
 
 mod accuracy_curve;

@@ -1,3 +1,5 @@
+//! Noise schedules of diffusion models, in plain f64.
+//!
 #![doc = include_str!("../README.md")]
 
 mod error;
