@@ -118,7 +118,7 @@ fn interrupt(child: &mut Child) {
 
 fn read_answer(pipe: impl Read) -> String {
     let mut text = String::new();
-    // Without text there is no answer.
+    // The command printed something else than text.
     let _ = pipe.take(MAX_ANSWER).read_to_string(&mut text);
     text
 }

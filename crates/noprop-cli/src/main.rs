@@ -90,7 +90,7 @@ fn prepare(command: &Command) -> Result<Job> {
         // Before anything else may have started a thread.
         noprop_kernels::threads::configure(compute.threads.unwrap_or_else(all))?;
     }
-    // There are no diagnostics unless NOPROP_LOG is set, for example NOPROP_LOG=debug.
+    // Diagnostics are off unless NOPROP_LOG is set, for example NOPROP_LOG=debug.
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("NOPROP_LOG"))
         .with_writer(std::io::stderr)

@@ -64,7 +64,7 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// A directory is not a run directory.
-    #[error("{path} is no run directory: {reason}")]
+    #[error("{path} is not a run directory: {reason}")]
     NotARun {
         /// The directory.
         path: PathBuf,
