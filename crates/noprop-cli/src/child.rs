@@ -118,7 +118,7 @@ fn interrupt(child: &mut Child) {
 
 fn read_answer(pipe: impl Read) -> String {
     let mut text = String::new();
-    // The command printed something else than text.
+    // If the output is not text, the answer stays empty.
     let _ = pipe.take(MAX_ANSWER).read_to_string(&mut text);
     text
 }
