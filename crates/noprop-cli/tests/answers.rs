@@ -363,5 +363,6 @@ fn compare_counts_each_training_once() {
         "error: this run is not finished: not finished (go on with noprop train --resume 'not finished')\n"
     );
     assert!(refused(root, &["compare", "not finished"]).contains("is not finished"));
-    assert!(refused(root, &["compare", "a", "p"]).contains("p is no run"));
+    let stderr = refused(root, &["compare", "a", "p"]);
+    assert!(stderr.contains("p is not a run directory"), "{stderr}");
 }

@@ -194,7 +194,7 @@ fn made_once_shared_and_never_mixed_up() {
     fs::write(run.join("beach.jpg"), "").unwrap();
     let foreign = noprop(here, &TABLE);
     assert_eq!(foreign.status.code(), Some(2));
-    assert!(stderr(&foreign).contains("no run directory"), "{foreign:?}");
+    assert!(stderr(&foreign).contains("not a run directory"), "{foreign:?}");
     assert!(run.join("beach.jpg").is_file());
 }
 
