@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 use noprop_experiment::reproduce::Target;
 use noprop_experiment::{
-    Augmentation, BadPictures, Blocks, ClassWeights, DatasetName, Embedding, EmbeddingStart,
-    EncoderKind, Existing, Half, Layers, LossWeight, MethodKind, Moved, Normalize, Order,
-    Precision, Preset, Readout, SamplerKind, Sampling, ScheduleKind, Settings, Solver, Source,
+    Augmentation, BadPictures, Blocks, ClassWeights, DatasetName, DeviceName, Embedding,
+    EmbeddingStart, EncoderKind, Existing, Half, Layers, LossWeight, MethodKind, Moved, Normalize,
+    Order, Precision, Preset, Readout, SamplerKind, Sampling, ScheduleKind, Settings, Solver,
+    Source,
 };
 use noprop_fetch::Mirror;
 
-use crate::device::Device;
 use crate::values::{
     Time, half, methods, normalizations, orders, path_parser, precisions, targets, threads,
 };
@@ -77,7 +77,7 @@ impl Form {
 pub struct Compute {
     /// Device: cpu, cuda, cuda:N or metal; auto takes a GPU if this noprop was built for one and it is there
     #[arg(long, default_value = "auto")]
-    pub device: Device,
+    pub device: DeviceName,
     /// Threads to use, all cores by default; the result does not depend on them
     #[arg(long, value_parser = threads)]
     pub threads: Option<NonZeroUsize>,

@@ -7,47 +7,43 @@ use anyhow::Result;
 use noprop_train::{OneRank, Ranks};
 
 use crate::args::{Command, Distributed};
-#[cfg(feature = "mpi")]
-use crate::mpi::Mpi;
 
 /// The processes that were started together: one without `--distributed`.
 pub struct Job {
     #[cfg(feature = "mpi")]
-    mpi: Option<Arc<Mpi>>,
+    mpi: Option<Arc<noprop_train::Mpi>>,
     ranks: Arc<dyn Ranks>,
 }
 
 impl Job {
     /// Finds the others, if the command has any.
     pub fn start(command: &Command) -> Result<Self> {
-        let distributed = match command {
-            Command::Train(args) => args.distributed,
-            _ => None,
-        };
-        Self::over(distributed)
+        match command {
+            Command::Train(args) if args.distributed == Some(Distributed::Mpi) => Self::over_mpi(),
+            _ => Ok(Self {
+                #[cfg(feature = "mpi")]
+                mpi: None,
+                ranks: Arc::new(OneRank),
+            }),
+        }
     }
 
     #[cfg(feature = "mpi")]
-    fn over(distributed: Option<Distributed>) -> Result<Self> {
-        let mpi = match distributed {
-            Some(Distributed::Mpi) => Some(Arc::new(Mpi::start()?)),
-            None => None,
-        };
-        let ranks: Arc<dyn Ranks> = match &mpi {
-            Some(mpi) => Arc::clone(mpi) as _,
-            None => Arc::new(OneRank),
-        };
-        Ok(Self { mpi, ranks })
+    fn over_mpi() -> Result<Self> {
+        let mpi = Arc::new(noprop_train::Mpi::start()?);
+        let (rank, report) = (mpi.rank(), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            let _ = write!(std::io::stderr(), "rank {rank}: ");
+            report(panic);
+        }));
+        Ok(Self { ranks: Arc::clone(&mpi) as _, mpi: Some(mpi) })
     }
 
     #[cfg(not(feature = "mpi"))]
-    fn over(distributed: Option<Distributed>) -> Result<Self> {
-        match distributed {
-            Some(Distributed::Mpi) => anyhow::bail!(
-                "this noprop was built without the feature mpi, which --distributed mpi needs: build it with cargo build --release --features mpi (docs/scale-out.md)"
-            ),
-            None => Ok(Self { ranks: Arc::new(OneRank) }),
-        }
+    fn over_mpi() -> Result<Self> {
+        anyhow::bail!(
+            "this noprop was built without the feature mpi, which --distributed mpi needs: build it with cargo build --release --features mpi (docs/scale-out.md)"
+        )
     }
 
     /// The processes that train together.

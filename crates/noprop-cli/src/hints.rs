@@ -1,8 +1,8 @@
 //! Hints that name commands and flags. The errors of the libraries name neither: they serve other programs too.
 
 use noprop_data::Remedy;
-use noprop_experiment::Error;
 use noprop_experiment::shell::quoted;
+use noprop_experiment::{DeviceError, DeviceName, Error};
 use noprop_fetch::command::advice;
 use noprop_train::{StateError, TrainError, UnitError};
 
@@ -25,6 +25,9 @@ pub fn with_hint(error: &anyhow::Error, said: String) -> String {
         return format!(
             "the GPU's memory is full: lower --batch-size or --steps, or use --encoder shared ({said})"
         );
+    }
+    if let Some(hint) = error.downcast_ref().and_then(of_device) {
+        return format!("{said}: {hint}");
     }
     let fetching = || error.downcast_ref().and_then(advice).map(str::to_owned);
     if let Some(remedy) = root.and_then(of_data).or_else(fetching) {
@@ -55,6 +58,21 @@ fn hint(error: &Error) -> Option<String> {
         Error::SameName { .. } => "give each an --out of its own".into(),
         Error::TooLarge { .. } => LESS_MEMORY.into(),
         Error::Train(error) => return of_training(error),
+        _ => return None,
+    })
+}
+
+/// The remedy for an error of a device.
+fn of_device(error: &DeviceError) -> Option<String> {
+    Some(match error {
+        DeviceError::NotBuilt(feature) => {
+            format!("build it with --features {feature} as docs/gpu.md says, or use --device cpu")
+        }
+        DeviceError::Absent { device: DeviceName::Cuda(_), .. } => {
+            "see what nvidia-smi lists (the driver must be for CUDA 13 or newer), or use --device cpu"
+                .into()
+        }
+        DeviceError::Absent { .. } => "use --device cpu".into(),
         _ => return None,
     })
 }

@@ -4,10 +4,8 @@
 //! to do.
 
 mod args;
-mod child;
 mod class_table;
 mod compare;
-mod device;
 mod display;
 mod distributed;
 mod eval;
@@ -15,8 +13,6 @@ mod fetch;
 mod hints;
 mod info;
 mod merge;
-#[cfg(feature = "mpi")]
-mod mpi;
 mod output;
 mod plot;
 mod predict;

@@ -2,20 +2,22 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use noprop_data::DatasetName;
 use noprop_experiment::reproduce::{
-    Classification, Command, Halt, Images, Refusal, Request, Training, Worker, reproduce,
+    Classification, Command, Halt, Images, Processes, Refusal, Request, Training, Worker, reproduce,
 };
 use noprop_experiment::shell::word;
 use noprop_experiment::{Remark, Source};
 use noprop_train::Existing;
 
 use crate::args::Reproduce;
-use crate::child::Children;
 use crate::display::{self, Verbosity};
 use crate::output::{Failed, answer, note};
+use crate::stop;
 
 fn request(args: &Reproduce) -> Request {
     let typed: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -37,8 +39,11 @@ fn request(args: &Reproduce) -> Request {
 
 pub fn run(args: &Reproduce) -> Result<()> {
     let verbosity = Verbosity::of(args.quiet);
-    let program = Program { args, verbosity, children: Children::new(verbosity) };
-    program.children.listen()?;
+    let requests = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&requests);
+    stop::on_request(move |number| counted.store(number, Ordering::SeqCst))?;
+    let processes = Processes::new(std::env::current_exe()?, requests);
+    let program = Program { args, verbosity, processes };
     let made = reproduce(&request(args), &program)?;
     if args.json {
         answer!("{}", serde_json::json!({ "files": made.files, "rows": made.rows }))?;
@@ -69,7 +74,7 @@ fn rows_failed(refusals: &[Refusal], first: &Refusal) -> Failed {
 struct Program<'a> {
     args: &'a Reproduce,
     verbosity: Verbosity,
-    children: Children,
+    processes: Processes,
 }
 
 impl Worker for Program<'_> {
@@ -78,7 +83,11 @@ impl Worker for Program<'_> {
         if let Command::Classify { .. } = command {
             arguments.push("--json".into());
         }
-        self.children.run(&arguments)
+        self.processes.run(&arguments, |line| {
+            if self.verbosity == Verbosity::Normal {
+                note!("{line}");
+            }
+        })
     }
 
     fn typed(&self, command: Command<'_>) -> String {
@@ -95,7 +104,7 @@ impl Worker for Program<'_> {
     }
 
     fn stop_is_asked(&self) -> bool {
-        self.children.stop_is_asked()
+        self.processes.stop_is_asked()
     }
 
     fn remark(&self, remark: Remark) {
@@ -174,6 +183,8 @@ fn line(arguments: &[OsString]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use clap::Parser;
     use noprop_experiment::reproduce::{Plan, Target};
     use noprop_method::SamplerKind;
@@ -191,7 +202,7 @@ mod tests {
 
     fn program(args: &Reproduce) -> Program<'_> {
         let verbosity = Verbosity::Quiet;
-        Program { args, verbosity, children: Children::new(verbosity) }
+        Program { args, verbosity, processes: Processes::new(PathBuf::new(), Arc::default()) }
     }
 
     /// A row's command trains it, with the paper's settings.

@@ -3,17 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use noprop_experiment::reproduce::STOP_WITH_STDIN;
 
 /// A request this soon after the first is the first one again: terminals, `timeout` and job schedulers send a signal to a process and
 /// once more to its group.
 const SAME_REQUEST: Duration = Duration::from_millis(500);
 
-/// The environment variable that makes a training stop when its stdin ends; the process that starts the training sets it.
-pub const WITH_STDIN: &str = "NOPROP_STOP_WITH_STDIN";
-
-/// Calls `then` once, when stdin ends, if [`WITH_STDIN`] is set.
+/// Calls `then` once, when stdin ends, if [`STOP_WITH_STDIN`] is set.
 pub fn on_end_of_stdin(then: impl FnOnce() + Send + 'static) {
-    if std::env::var_os(WITH_STDIN).is_none() {
+    if std::env::var_os(STOP_WITH_STDIN).is_none() {
         return;
     }
     std::thread::spawn(move || {

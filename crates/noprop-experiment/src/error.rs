@@ -9,6 +9,8 @@ use noprop_models::ModelError;
 use noprop_plot::PlotError;
 use noprop_train::{TrainError, WeightsError};
 
+use crate::device::DeviceError;
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -104,6 +106,9 @@ pub enum Error {
         /// Free bytes.
         free: u64,
     },
+    /// A device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A file could not be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),

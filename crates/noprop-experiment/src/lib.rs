@@ -13,13 +13,14 @@
 //! | `trained.rs`, `classifier.rs`, `pictures.rs`, `ink.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
 //! | `record.rs`, `history.rs`, `spread.rs`, `info.rs`, `compare.rs`, `figures/` | the records of runs |
 //! | `reproduce/` | the tables and figures of the paper |
-//! | `progress.rs`, `error.rs`, `shell.rs` | what the calls share |
+//! | `device.rs`, `progress.rs`, `error.rs`, `shell.rs` | what the calls share |
 
 mod answers;
 mod choices;
 mod classes;
 mod classifier;
 mod compare;
+mod device;
 mod error;
 mod eval_images;
 mod evaluate;
@@ -70,6 +71,7 @@ pub use answers::AnswersFile;
 pub use choices::{Normalize, Order, Precision};
 pub use classifier::{Answer, Classifier};
 pub use compare::{Comparison, Line, Standing, Unfinished, compare};
+pub use device::{DeviceError, DeviceName};
 pub use error::{Error, Result};
 pub use eval_images::Asked;
 pub use evaluate::{Evaluated, Sampling, evaluate};

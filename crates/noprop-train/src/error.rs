@@ -284,6 +284,9 @@ pub enum RanksError {
         /// The data that it sent.
         reason: &'static str,
     },
+    /// The MPI library cannot be used.
+    #[error("{0}")]
+    Mpi(&'static str),
     /// A rank has ended, or its connection is lost.
     #[error("rank {rank} is gone")]
     Gone {

@@ -68,6 +68,8 @@ mod learning_rate;
 mod loss;
 mod merge;
 mod metrics;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod network_weights;
 mod report;
 mod resources;
@@ -92,6 +94,8 @@ pub use learning_rate::{Decay, LearningRate, Position};
 pub use loss::{Loss, StepReport};
 pub use merge::{Merged, Merging, merge_units};
 pub use metrics::{Event, MetricsLog};
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
 pub use network_weights::{load_weights, save_weights};
 pub use noprop_files::write_atomically;
 pub use report::{Best, Control, EpochReport, FitReport, Observer, Outcome, Silent, Validation};

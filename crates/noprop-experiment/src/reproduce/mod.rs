@@ -9,6 +9,7 @@ mod figure;
 mod line;
 mod numbers;
 mod plan;
+mod process;
 mod report;
 mod run;
 mod table;
@@ -28,6 +29,7 @@ use crate::error::{Context, Result, bail};
 use crate::progress::Remark;
 
 pub use self::plan::{Item, Missing, Plan, Request};
+pub use self::process::{Processes, STOP_WITH_STDIN};
 pub use self::target::{Change, Recipe, Target};
 pub use self::worker::{Classification, Command, Halt, Images, Refusal, Training, Worker};
 

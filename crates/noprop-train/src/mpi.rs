@@ -1,20 +1,20 @@
-//! MPI: the processes that mpirun started. All that is particular to it stands here.
+//! Ranks over MPI: the processes that `mpirun` started.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result, ensure};
 use mpi::Threading;
 use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Root};
-use noprop_train::{Ranks, RanksError, Traffic};
+
+use crate::engine::{Ranks, Traffic};
+use crate::error::RanksError;
 
 /// Makes rank R panic at its exchange number N, for `cargo xtask test-mpi`: `R:N`.
 const PANIC: &str = "NOPROP_TEST_PANIC";
 
-/// All processes of the job.
+/// All processes of an MPI job.
 pub struct Mpi {
     rank: usize,
     size: usize,
@@ -28,21 +28,25 @@ pub struct Mpi {
 
 impl Mpi {
     /// Joins the other processes. From now on a panic ends them all: they would wait for this one for ever.
-    pub fn start() -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`RanksError::Mpi`] if MPI was started before, or if it lets the main thread alone call it.
+    pub fn start() -> Result<Self, RanksError> {
         // Any thread of a pool may call, and one may panic while another does.
-        let (universe, threading) =
-            mpi::initialize_with_threading(Threading::Multiple).context("MPI was started twice")?;
-        ensure!(
-            threading >= Threading::Serialized,
-            "this MPI library cannot be called from other threads than the main one"
-        );
+        let (universe, threading) = mpi::initialize_with_threading(Threading::Multiple)
+            .ok_or(RanksError::Mpi("MPI was started twice"))?;
+        if threading < Threading::Serialized {
+            let reason = "this MPI library cannot be called from other threads than the main one";
+            return Err(RanksError::Mpi(reason));
+        }
         let world = universe.world();
-        let number = |number: i32| usize::try_from(number).context("MPI counts below zero");
+        let number = |number: i32| {
+            usize::try_from(number).map_err(|_| RanksError::Mpi("MPI counts below zero"))
+        };
         let (rank, size) = (number(world.rank())?, number(world.size())?);
-        let said = std::panic::take_hook();
+        let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let _ = write!(std::io::stderr(), "rank {rank}: ");
-            said(panic);
+            report(panic);
             SimpleCommunicator::world().abort(1);
         }));
         let panic_at = std::env::var(PANIC).ok().and_then(|at| {
@@ -83,16 +87,16 @@ impl Mpi {
         Ok(counts.into_iter().map(|count| i32::try_from(count).unwrap_or(i32::MAX)).collect())
     }
 
-    fn count(&self, sent: usize, heard: usize) {
+    fn count(&self, sent: usize, received: usize) {
         let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
         self.sent.fetch_add(bytes(sent), Ordering::Relaxed);
-        self.received.fetch_add(bytes(heard.saturating_sub(sent)), Ordering::Relaxed);
+        self.received.fetch_add(bytes(received.saturating_sub(sent)), Ordering::Relaxed);
     }
 }
 
 /// The received numbers, divided by rank.
-fn parted(heard: &[f32], counts: &[i32]) -> Vec<Vec<f32>> {
-    let mut rest = heard;
+fn parted(received: &[f32], counts: &[i32]) -> Vec<Vec<f32>> {
+    let mut rest = received;
     let part = |&count: &i32| {
         let (part, more) = rest.split_at(usize::try_from(count).unwrap_or(0).min(rest.len()));
         rest = more;
@@ -126,11 +130,11 @@ impl Ranks for Mpi {
 
     fn gather(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, RanksError> {
         let counts = self.counts(&mine)?;
-        let mut heard = vec![0f32; total(&counts)];
-        let mut parts = PartitionMut::new(&mut heard[..], &counts[..], beginnings(&counts));
+        let mut received = vec![0f32; total(&counts)];
+        let mut parts = PartitionMut::new(&mut received[..], &counts[..], beginnings(&counts));
         SimpleCommunicator::world().all_gather_varcount_into(&mine[..], &mut parts);
-        self.count(mine.len(), heard.len());
-        Ok(parted(&heard, &counts))
+        self.count(mine.len(), received.len());
+        Ok(parted(&received, &counts))
     }
 
     fn gather_first(&self, mine: Vec<f32>) -> Result<Vec<Vec<f32>>, RanksError> {
@@ -142,11 +146,11 @@ impl Ranks for Mpi {
             self.count(mine.len(), 0);
             return Ok(Vec::new());
         }
-        let mut heard = vec![0f32; total(&counts)];
-        let mut parts = PartitionMut::new(&mut heard[..], &counts[..], beginnings(&counts));
+        let mut received = vec![0f32; total(&counts)];
+        let mut parts = PartitionMut::new(&mut received[..], &counts[..], beginnings(&counts));
         first.gather_varcount_into_root(&mine[..], &mut parts);
-        self.count(mine.len(), heard.len());
-        Ok(parted(&heard, &counts))
+        self.count(mine.len(), received.len());
+        Ok(parted(&received, &counts))
     }
 
     fn traffic(&self) -> Traffic {

@@ -1,68 +1,67 @@
-//! Commands of `noprop` in processes of their own, and the way in which Ctrl-C reaches them.
+//! Commands of the program in processes of their own, and the way in which a request to stop reaches them.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
-use noprop_experiment::Error;
-use noprop_experiment::reproduce::{Halt, Refusal};
-
-use crate::display::Verbosity;
-use crate::output::note;
-use crate::stop;
+use super::worker::{Halt, Refusal};
+use crate::error::Error;
 
 /// The time between two looks at a child, and at requests to stop.
 const POLL: Duration = Duration::from_millis(50);
 /// An answer in JSON is less than this.
 const MAX_ANSWER: u64 = 16 << 20;
 
-/// Starts commands one at a time.
-pub struct Children {
-    verbosity: Verbosity,
-    /// The number of times that Ctrl-C was pressed.
-    interrupts: Arc<AtomicU32>,
+/// The environment variable that makes a training stop when its stdin ends. [`Processes`] sets it, so that a training does not outlive a
+/// reproduction that was killed.
+pub const STOP_WITH_STDIN: &str = "NOPROP_STOP_WITH_STDIN";
+
+/// Runs the commands of a program, one at a time, each in a process of its own.
+#[derive(Debug)]
+pub struct Processes {
+    program: PathBuf,
+    requests: Arc<AtomicU32>,
 }
 
-impl Children {
-    pub fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, interrupts: Arc::default() }
+impl Processes {
+    /// Runs the commands of `program`. `requests` is the number of requests to stop: the first asks a command to save and stop, the second
+    /// ends it at once.
+    pub fn new(program: PathBuf, requests: Arc<AtomicU32>) -> Self {
+        Self { program, requests }
     }
 
-    /// From now on Ctrl-C stops the child, and then this process.
-    pub fn listen(&self) -> Result<()> {
-        let counted = Arc::clone(&self.interrupts);
-        stop::on_request(move |number| counted.store(number, Ordering::SeqCst))
-    }
-
+    /// Returns whether somebody asked to stop.
     pub fn stop_is_asked(&self) -> bool {
-        self.interrupts.load(Ordering::SeqCst) > 0
+        self.requests.load(Ordering::SeqCst) > 0
     }
 
-    /// Runs `noprop` with `arguments` to its end and returns what it printed.
-    pub fn run(&self, arguments: &[OsString]) -> Result<String, Halt> {
+    /// Runs the program with `arguments` to its end, calls `show` with every line of its stderr, and returns its stdout.
+    ///
+    /// # Errors
+    /// [`Halt::Stopped`] on a request to stop; [`Halt::Refused`] with its last error if it fails; [`Halt::Broken`] if it cannot be started.
+    pub fn run(&self, arguments: &[OsString], show: impl Fn(&str) + Send) -> Result<String, Halt> {
         if self.stop_is_asked() {
             return Err(Halt::Stopped);
         }
-        let mut command = Command::new(std::env::current_exe().map_err(broken)?);
+        let mut command = Command::new(&self.program);
         command.args(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // A training whose reproduction was killed is asked to stop: its stdin ends.
-        command.stdin(Stdio::piped()).env(stop::WITH_STDIN, "1");
+        command.stdin(Stdio::piped()).env(STOP_WITH_STDIN, "1");
         // In a group of its own a terminal's Ctrl-C reaches the child through `wait` alone; twice would make it stop at once.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(broken)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let shown = self.verbosity;
         let (answer, complaint, status) = thread::scope(|scope| {
             let answer = scope.spawn(move || stdout.map(read_answer).unwrap_or_default());
             let complaint =
-                scope.spawn(move || stderr.map(|pipe| pass_on(pipe, shown)).unwrap_or_default());
+                scope.spawn(move || stderr.map(|pipe| pass_on(pipe, show)).unwrap_or_default());
             let status = self.wait(&mut child);
             (answer.join().unwrap_or_default(), complaint.join().unwrap_or_default(), status)
         });
@@ -89,7 +88,7 @@ impl Children {
             if let Some(status) = child.try_wait()? {
                 return Ok(status);
             }
-            while handed_on < self.interrupts.load(Ordering::SeqCst) {
+            while handed_on < self.requests.load(Ordering::SeqCst) {
                 handed_on += 1;
                 interrupt(child);
             }
@@ -100,7 +99,7 @@ impl Children {
 
 /// A process could not be started or waited for.
 fn broken(error: io::Error) -> Halt {
-    Halt::Broken(Error::Refused(format!("cannot run noprop in a process of its own: {error}")))
+    Halt::Broken(Error::Refused(format!("cannot run a command in a process of its own: {error}")))
 }
 
 /// As if Ctrl-C had been pressed in the child's own terminal.
@@ -124,13 +123,11 @@ fn read_answer(pipe: impl Read) -> String {
 }
 
 /// Shows the lines of a child's stderr, and returns its last error, or else its last line.
-fn pass_on(pipe: impl Read, verbosity: Verbosity) -> String {
+fn pass_on(pipe: impl Read, show: impl Fn(&str)) -> String {
     let mut last = String::new();
     for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if verbosity == Verbosity::Normal {
-            note!("{line}");
-        }
+        show(&line);
         if line.starts_with("error: ") || !line.is_empty() && !last.starts_with("error: ") {
             last = line;
         }
