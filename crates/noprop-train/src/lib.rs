@@ -103,7 +103,7 @@ pub use resources::{Hardware, PeakMemory, free_memory_bytes, peak_memory_bytes};
 pub use run_dir::{Existing, RunDirectory};
 pub use trainer::Trainer;
 pub use unit::{Order, ReadoutTraining, Tie, Unit};
-pub use weights::{StoredWeights, WeightsError, read_weights, write_weights};
+pub use weights::{StoredWeights, WeightsError, read_weights, weights_of, write_weights};
 
 pub use candle_core;
 pub use noprop_kernels::threads::Workers;

@@ -52,8 +52,8 @@ pub enum WeightsError {
         /// The reason.
         reason: String,
     },
-    /// A tensor is not f32.
-    #[error("{path}: tensor `{name}` holds {found}, weights are F32")]
+    /// A tensor is neither f32 nor f16.
+    #[error("{path}: tensor `{name}` holds {found}, weights are F32 or F16")]
     WrongType {
         /// The file.
         path: PathBuf,
@@ -94,7 +94,7 @@ pub struct StoredWeights {
     pub metadata: Option<String>,
 }
 
-/// Reads weights onto the CPU, tensor by tensor.
+/// Reads weights onto the CPU, tensor by tensor. Half precision becomes f32.
 ///
 /// # Errors
 /// [`WeightsError`], which names the file and the fault. The memory in use never exceeds the real size of the file by more than
@@ -107,6 +107,14 @@ pub fn read_weights(path: &Path) -> Result<StoredWeights, WeightsError> {
         return Err(WeightsError::TooLarge { path: path.into() });
     }
     decode(path, BufReader::new(file), length)
+}
+
+/// As [`read_weights`], for the bytes of a file. Errors call it `name`.
+///
+/// # Errors
+/// As for [`read_weights`].
+pub fn weights_of(name: &Path, bytes: &[u8]) -> Result<StoredWeights, WeightsError> {
+    decode(name, bytes, bytes.len() as u64)
 }
 
 /// Reads a file of `length` bytes. The length limits every size in the header.
@@ -134,17 +142,25 @@ fn decode(path: &Path, mut file: impl Read, length: u64) -> Result<StoredWeights
     }
     let mut tensors = BTreeMap::new();
     for (name, info) in order {
-        if info.dtype != Dtype::F32 {
-            return Err(WeightsError::WrongType {
-                path: path.into(),
-                name: name.clone(),
-                found: format!("{:?}", info.dtype),
-            });
-        }
+        let read_values: fn(&[u8]) -> Vec<f32> = match info.dtype {
+            Dtype::F32 => {
+                |bytes| bytes.as_chunks().0.iter().map(|&le| f32::from_le_bytes(le)).collect()
+            }
+            Dtype::F16 => |bytes| {
+                let halves = bytes.as_chunks().0.iter();
+                halves.map(|&le| half::f16::from_le_bytes(le).to_f32()).collect()
+            },
+            _ => {
+                return Err(WeightsError::WrongType {
+                    path: path.into(),
+                    name: name.clone(),
+                    found: format!("{:?}", info.dtype),
+                });
+            }
+        };
         let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
         file.read_exact(&mut bytes).map_err(short)?;
-        let (chunks, _) = bytes.as_chunks::<4>();
-        let values: Vec<f32> = chunks.iter().map(|&le| f32::from_le_bytes(le)).collect();
+        let values = read_values(&bytes);
         if !values.iter().all(|value| value.is_finite()) {
             return Err(WeightsError::NotFinite { path: path.into(), name: name.clone() });
         }
