@@ -1,12 +1,10 @@
 //! The interface between a method and a network.
 
-use std::fmt;
-use std::str::FromStr;
-
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{LearnedSchedule, MethodError, Parameters, Part, StackedBlocks, StreamKey};
+use crate::names::names;
+use crate::{LearnedSchedule, Parameters, Part, StackedBlocks, StreamKey};
 
 /// The kind of image encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -21,30 +19,7 @@ pub enum EncoderKind {
     Frozen,
 }
 
-impl fmt::Display for EncoderKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PerBlock => "per-block",
-            Self::Shared => "shared",
-            Self::Frozen => "frozen",
-        })
-    }
-}
-
-impl FromStr for EncoderKind {
-    type Err = MethodError;
-
-    fn from_str(name: &str) -> std::result::Result<Self, MethodError> {
-        let all = [Self::PerBlock, Self::Shared, Self::Frozen];
-        all.into_iter().find(|kind| kind.to_string() == name).ok_or_else(|| {
-            MethodError::UnknownName {
-                what: "encoder",
-                name: name.into(),
-                known: "shared, per-block, frozen",
-            }
-        })
-    }
-}
+names!(EncoderKind, "encoder", Shared = "shared", PerBlock = "per-block", Frozen = "frozen");
 
 /// The kind of a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,6 +38,7 @@ mod kind;
 mod learned_schedule;
 mod loss_weight;
 mod method;
+mod names;
 mod needs;
 mod noising;
 mod parameter_builder;
@@ -49,6 +50,8 @@ mod readout;
 mod sampler;
 mod seed;
 mod stacked;
+#[cfg(test)]
+mod toy;
 
 pub use adjoint::Adjoint;
 pub use backprop::Backprop;

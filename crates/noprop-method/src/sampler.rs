@@ -1,14 +1,13 @@
 //! The settings of the chain that classifies, and its random draws.
 
-use std::fmt;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 
 use candle_core::Tensor;
 use noprop_kernels::random;
 use noprop_schedule::Posterior;
 use serde::{Deserialize, Serialize};
 
+use crate::names::names;
 use crate::{Integration, MethodError, OdeSolver, Seed};
 
 /// The step between two blocks.
@@ -23,30 +22,7 @@ pub enum SamplerKind {
     Stochastic,
 }
 
-impl fmt::Display for SamplerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Mean => "mean",
-            Self::Stochastic => "stochastic",
-        })
-    }
-}
-
-impl FromStr for SamplerKind {
-    type Err = MethodError;
-
-    fn from_str(name: &str) -> Result<Self, MethodError> {
-        match name {
-            "mean" => Ok(Self::Mean),
-            "stochastic" => Ok(Self::Stochastic),
-            _ => Err(MethodError::UnknownName {
-                what: "sampler",
-                name: name.into(),
-                known: "mean, stochastic",
-            }),
-        }
-    }
-}
+names!(SamplerKind, "sampler", Mean = "mean", Stochastic = "stochastic");
 
 /// The settings of classification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
