@@ -74,29 +74,19 @@ pub fn classify_encoded(
     let embeddings = network.class_embeddings();
     let (width, device) = (embeddings.dim(1)?, embeddings.device());
 
-    let mut sum: Option<Classification> = None;
-    for run in 0..sampler.runs.get() {
-        let start = sampler.seed.sampler_start(run);
-        let z = random::normal_rows(start, rows, width, device)?;
-        let noise = Noise { sampler, run, rows };
-        let path = method.denoise(network, &features, z, noise)?;
-        let answer = Classification {
+    let classify = |run: u32| -> Result<Classification, MethodError> {
+        let z = random::normal_rows(sampler.seed.sampler_start(run), rows, width, device)?;
+        let path = method.denoise(network, &features, z, Noise { sampler, run, rows })?;
+        Ok(Classification {
             probabilities: method.answer(network, &path.z)?.detach(),
             per_block: path.per_block.iter().map(Tensor::detach).collect(),
-        };
-        sum = Some(match sum {
-            None => answer,
-            Some(sum) => add(&sum, &answer)?,
-        });
+        })
+    };
+    let mut sum = classify(0)?;
+    for run in 1..sampler.runs.get() {
+        sum = add(&sum, &classify(run)?)?;
     }
-    let scale = 1.0 / f64::from(sampler.runs.get());
-    match sum {
-        Some(sum) => scaled(&sum, scale),
-        // `runs` is at least 1.
-        None => {
-            Err(MethodError::OutOfRange { name: "runs", expected: "at least 1", value: "0".into() })
-        }
-    }
+    scaled(&sum, 1.0 / f64::from(sampler.runs.get()))
 }
 
 fn add(a: &Classification, b: &Classification) -> Result<Classification, MethodError> {

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::names::names;
+use crate::pointer::through_pointer;
 use crate::{LearnedSchedule, Parameters, Part, StackedBlocks, StreamKey};
 
 /// The kind of image encoder.
@@ -125,59 +126,18 @@ pub trait Denoiser: Send + Sync {
     }
 }
 
-/// Implements [`Denoiser`] for a pointer to a network.
-macro_rules! through_pointer {
-    ($(impl<$param:ident> for $pointer:ty;)+) => {$(
-        impl<$param: Denoiser + ?Sized> Denoiser for $pointer {
-            fn blocks(&self) -> usize {
-                (**self).blocks()
-            }
-
-            fn parameters(&self) -> &Parameters {
-                (**self).parameters()
-            }
-
-            fn class_embeddings(&self) -> &Tensor {
-                (**self).class_embeddings()
-            }
-
-            fn encoder(&self) -> EncoderKind {
-                (**self).encoder()
-            }
-
-            fn encode(&self, part: Part, images: &Tensor, pass: Pass) -> Result<Tensor> {
-                (**self).encode(part, images, pass)
-            }
-
-            fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
-                (**self).logits(input)
-            }
-
-            fn readout(&self, z: &Tensor) -> Result<Tensor> {
-                (**self).readout(z)
-            }
-
-            fn schedule(&self) -> Option<&LearnedSchedule> {
-                (**self).schedule()
-            }
-
-            fn mix(&self, block: usize) -> Option<&Tensor> {
-                (**self).mix(block)
-            }
-
-            fn stacked(&self) -> Result<Option<Box<dyn StackedBlocks>>> {
-                (**self).stacked()
-            }
-
-            fn encoder_part(&self, block: usize) -> Part {
-                (**self).encoder_part(block)
-            }
-        }
-    )+};
-}
-
 through_pointer! {
-    impl<N> for &N;
-    impl<N> for Box<N>;
-    impl<N> for std::sync::Arc<N>;
+    Denoiser {
+        fn blocks(&self) -> usize;
+        fn parameters(&self) -> &Parameters;
+        fn class_embeddings(&self) -> &Tensor;
+        fn encoder(&self) -> EncoderKind;
+        fn encode(&self, part: Part, images: &Tensor, pass: Pass) -> Result<Tensor>;
+        fn logits(&self, input: BlockInput<'_>) -> Result<Tensor>;
+        fn readout(&self, z: &Tensor) -> Result<Tensor>;
+        fn schedule(&self) -> Option<&LearnedSchedule>;
+        fn mix(&self, block: usize) -> Option<&Tensor>;
+        fn stacked(&self) -> Result<Option<Box<dyn StackedBlocks>>>;
+        fn encoder_part(&self, block: usize) -> Part;
+    }
 }

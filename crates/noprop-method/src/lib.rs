@@ -45,6 +45,7 @@ mod parameter_builder;
 mod parameters;
 mod part;
 mod partition;
+mod pointer;
 mod prior;
 mod readout;
 mod sampler;

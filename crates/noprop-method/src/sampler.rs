@@ -66,13 +66,6 @@ pub struct Noise<'a> {
     pub rows: &'a [u32],
 }
 
-impl Noise<'_> {
-    /// Returns the seed of all draws.
-    pub fn seed(&self) -> Seed {
-        self.sampler.seed
-    }
-}
-
 /// Returns z_t from z_{t-1} and the prediction û (Eq. 3): the mean of the posterior, plus its noise if the sampler is
 /// stochastic.
 pub(crate) fn posterior_draw(
@@ -86,7 +79,7 @@ pub(crate) fn posterior_draw(
     Ok(match noise.sampler.kind {
         SamplerKind::Mean => mean,
         SamplerKind::Stochastic => {
-            let key = noise.seed().sampler_step(noise.run, t);
+            let key = noise.sampler.seed.sampler_step(noise.run, t);
             let epsilon = random::normal_rows(key, noise.rows, z.dim(1)?, z.device())?;
             (mean + (epsilon * step.c.sqrt())?)?
         }
