@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use noprop_files::write_atomically;
+use noprop_method::Parameters;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 /// The size of the largest file that is read, in bytes. A thousand of the paper's blocks take less.
@@ -39,11 +40,8 @@ pub enum WeightsError {
         source: io::Error,
     },
     /// The file is too large for a weights file.
-    #[error("{path} is not a weights file: it is larger than {MAX_BYTES} bytes")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{0} is not a weights file: it is larger than {MAX_BYTES} bytes")]
+    TooLarge(PathBuf),
     /// The file is not a valid safetensors file.
     #[error("{path} is not a valid safetensors file: {reason}")]
     Malformed {
@@ -104,7 +102,7 @@ pub fn read_weights(path: &Path) -> Result<StoredWeights, WeightsError> {
     let file = std::fs::File::open(path).map_err(reading)?;
     let length = file.metadata().map_err(reading)?.len();
     if length > MAX_BYTES {
-        return Err(WeightsError::TooLarge { path: path.into() });
+        return Err(WeightsError::TooLarge(path.into()));
     }
     decode(path, BufReader::new(file), length)
 }
@@ -215,6 +213,28 @@ fn header(tensors: &[&(String, Tensor)], metadata: &str) -> Result<Vec<u8>, Stri
     let mut header = serde_json::to_vec(&header).map_err(|error| error.to_string())?;
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok(header)
+}
+
+/// Writes all parameters, buffers included, to a safetensors file, by full name and atomically. The same values give the same
+/// bytes.
+///
+/// # Errors
+/// [`WeightsError::Write`]. An existing file is then unchanged.
+pub fn save_weights(path: &Path, parameters: &Parameters) -> Result<(), WeightsError> {
+    write_weights(path, &parameters.tensors(), "")
+}
+
+/// Sets all parameters, buffers included, to the tensors of a safetensors file, by full name. The parameters stay on their
+/// device.
+///
+/// # Errors
+/// [`WeightsError`], which names the file and the fault, for example [`WeightsError::Mismatch`] for a tensor that is missing,
+/// has the wrong shape or is not a parameter. No parameter is changed then.
+pub fn load_weights(path: &Path, parameters: &Parameters) -> Result<(), WeightsError> {
+    let stored = read_weights(path)?;
+    parameters
+        .set(stored.tensors)
+        .map_err(|error| WeightsError::Mismatch { path: path.into(), reason: error.to_string() })
 }
 
 #[cfg(test)]
