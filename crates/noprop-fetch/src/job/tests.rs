@@ -111,8 +111,7 @@ fn job(
             sha256: Box::leak(sha256(bytes).into_boxed_str()),
         })
         .collect();
-    let entry =
-        Entry { files: Box::leak(files.into_boxed_slice()), packing, mirrors: &[], sha256: None };
+    let entry = Entry { files: Box::leak(files.into_boxed_slice()), packing, mirrors: &[] };
     Job {
         entry: Box::leak(Box::new(entry)),
         folder: dir.join("data/set"),
