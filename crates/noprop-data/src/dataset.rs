@@ -200,7 +200,7 @@ fn mnist_like(
             "{}: training images are {h} x {w} but test images {test_h} x {test_w}",
             folder.display(),
         );
-        return Err(DataError::Mismatch { reason });
+        return Err(DataError::Mismatch(reason));
     }
     Ok(Dataset::of(name, train, test, files))
 }
@@ -221,7 +221,7 @@ fn of_idx(
             label_path.display(),
             labels.len()
         );
-        return Err(DataError::Mismatch { reason });
+        return Err(DataError::Mismatch(reason));
     }
     let shape = (1, images.height, images.width);
     let header = image_bytes.len() - images.pixels.len();

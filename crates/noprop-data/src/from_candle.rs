@@ -32,7 +32,7 @@ impl TryFrom<candle_datasets::vision::Dataset> for Dataset {
         if train_shape != test_shape {
             let reason =
                 format!("training images are {train_shape:?} but test images {test_shape:?}");
-            return Err(DataError::Mismatch { reason });
+            return Err(DataError::Mismatch(reason));
         }
         Ok(Self {
             name: "candle-datasets".into(),
@@ -59,7 +59,7 @@ fn checked(
     for pixels in images.flatten_all()?.to_vec1::<f32>()?.chunks(CHUNK) {
         // A comparison with NaN is false.
         if let Some(bad) = pixels.iter().find(|pixel| !(0.0..=1.0).contains(*pixel)) {
-            return Err(DataError::Mismatch { reason: format!("a pixel is {bad}, not in 0..=1") });
+            return Err(DataError::Mismatch(format!("a pixel is {bad}, not in 0..=1")));
         }
         hasher.update(&pixels.iter().flat_map(|pixel| pixel.to_le_bytes()).collect::<Vec<_>>());
     }
@@ -83,8 +83,9 @@ fn square(values: usize) -> Result<(usize, usize, usize), DataError> {
         .map(|channels| (channels, (values / channels).isqrt()))
         .find(|(channels, side)| channels * side * side == values)
         .map(|(channels, side)| (channels, side, side))
-        .ok_or_else(|| DataError::Mismatch {
-            reason: format!("{values} values are not a square image of 1 or 3 channels"),
+        .ok_or_else(|| {
+            let reason = format!("{values} values are not a square image of 1 or 3 channels");
+            DataError::Mismatch(reason)
         })
 }
 

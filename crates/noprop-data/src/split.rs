@@ -53,7 +53,7 @@ impl Split {
     /// # Errors
     /// [`DataError::Mismatch`] for different counts, no images, other element types, or a label that is not below `classes`.
     pub fn new(images: Tensor, labels: Tensor, classes: usize) -> Result<Self, DataError> {
-        let mismatch = |reason: String| Err(DataError::Mismatch { reason });
+        let mismatch = |reason: String| Err(DataError::Mismatch(reason));
         let (n, ..) = images.dims4()?;
         let m = labels.dims1()?;
         if n != m || n == 0 {
@@ -253,7 +253,7 @@ impl Split {
         if chosen.len() != changes.len() {
             let (changes, images) = (changes.len(), chosen.len());
             let reason = format!("{changes} changes do not go with {images} images");
-            return Err(DataError::Mismatch { reason });
+            return Err(DataError::Mismatch(reason));
         }
         let (.., width) = self.image_shape()?;
         let changes = PlacedChanges::new(changes, width, self.pixels.device())?;
@@ -324,7 +324,7 @@ fn check_values(
     }
     let reason =
         format!("{values} values do not make {count} image(s) of {channels} x {height} x {width}");
-    Err(DataError::Mismatch { reason })
+    Err(DataError::Mismatch(reason))
 }
 
 /// Converts pixels to f32 in 0..=1.

@@ -16,7 +16,7 @@ impl TestShare {
     /// # Errors
     /// [`DataError::Share`] unless it is above 0 and below 1.
     pub fn new(share: f64) -> Result<Self, DataError> {
-        if share > 0.0 && share < 1.0 { Ok(Self(share)) } else { Err(DataError::Share { share }) }
+        if share > 0.0 && share < 1.0 { Ok(Self(share)) } else { Err(DataError::Share(share)) }
     }
 
     /// The number of test pictures of a class with this many `pictures`: rounded, but at least one and not all. `None` if it

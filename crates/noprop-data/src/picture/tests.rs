@@ -232,11 +232,11 @@ fn sixteen_bits_of_which_the_upper_are_not_used_are_refused() {
         png(ImageBuffer::from_fn(4, 4, shade))
     };
     for highest in [1, 255, 4095] {
-        assert_eq!(decode(&deep(highest)), Err(PictureFault::Dark { highest }));
+        assert_eq!(decode(&deep(highest)), Err(PictureFault::Dark(highest)));
     }
     // Opaque, which is not brightness.
     let with_alpha = ImageBuffer::from_pixel(4, 4, LumaA([4095u16, 65535]));
-    assert_eq!(decode(&png(with_alpha)), Err(PictureFault::Dark { highest: 4095 }));
+    assert_eq!(decode(&png(with_alpha)), Err(PictureFault::Dark(4095)));
     for highest in [0, 4096, 65535] {
         decode(&deep(highest)).unwrap();
     }
