@@ -236,6 +236,7 @@ fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::values;
 
     /// The text is in the settings of a run, which must be read again.
     #[test]
@@ -279,8 +280,7 @@ mod tests {
         let images = images.reshape((2, 1, 1, 2)).unwrap();
         let flipped = Change { flipped: Flipped::Yes, ..Change::default() };
         let changes = [flipped, Change { right: 1, ..Change::default() }];
-        let values = changed(&images, &changes).unwrap().flatten_all().unwrap();
-        assert_eq!(values.to_vec1::<f32>().unwrap(), [1.0, 0.0, 0.0, 2.0]);
+        assert_eq!(values(&changed(&images, &changes).unwrap()), [1.0, 0.0, 0.0, 2.0]);
     }
 
     /// On a GPU images are changed by other operations, which must give the same pixels.
@@ -301,15 +301,12 @@ mod tests {
             let placed = Sources::new(&changes, 5, &Device::Cpu).unwrap();
             let found = placed.apply(&images, 10).unwrap();
             let expected = changed(&images, &changes[10..]).unwrap();
-            let bits = |x: &Tensor| {
-                x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
-            };
-            assert_eq!(bits(&found), bits(&expected));
+            assert_eq!(values(&found), values(&expected));
         }
         let unmoved = Sources::new(&[Change::default()], 5, &Device::Cpu).unwrap();
         let one = images.narrow(0, 3, 1).unwrap();
         let same = unmoved.apply(&one, 0).unwrap();
-        assert_eq!(same.flatten_all().unwrap().to_vec1::<u32>().unwrap()[0], 3 * 2 * 4 * 5);
+        assert_eq!(values(&same)[0], 120.0);
     }
 
     /// Every place must be reached, both ends included, and none beyond.

@@ -141,17 +141,10 @@ fn read_up_to(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use proptest::prelude::*;
 
     use super::*;
-
-    fn file(words: &[u32], data: &[u8]) -> Vec<u8> {
-        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-        bytes.extend(data);
-        bytes
-    }
+    use crate::fixtures::{gzip, idx_file as file};
 
     fn refused<T: std::fmt::Debug>(result: Result<T, DataError>) -> String {
         result.unwrap_err().to_string()
@@ -181,12 +174,7 @@ mod tests {
     /// A megabyte that unpacks to a gigabyte must be stopped by its bound, not by the machine's memory.
     #[test]
     fn unpacking_is_bounded() {
-        let packed = {
-            let mut encoder =
-                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-            encoder.write_all(&[0; 1 << 16]).unwrap();
-            encoder.finish().unwrap()
-        };
+        let packed = gzip(&[0; 1 << 16]);
         let path = Path::new("x.gz");
         let unpacked = read_up_to(path, MultiGzDecoder::new(&packed[..]), 1 << 16, 0).unwrap();
         assert_eq!(unpacked.len(), 1 << 16);

@@ -369,6 +369,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::fixtures::{labels, values};
 
     fn numbered(n: u32) -> Split {
         let images = Tensor::arange(0u32, n, &Device::Cpu).unwrap();
@@ -384,15 +385,11 @@ mod tests {
         let split = numbered(50);
         let (train, validation) = hold_out(&split, 12, 3).unwrap();
         assert_eq!((train.len(), validation.len()), (38, 12));
-        let mut all = train.labels.to_vec1::<u32>().unwrap();
-        all.extend(validation.labels.to_vec1::<u32>().unwrap());
+        let mut all = [labels(&train), labels(&validation)].concat();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..50));
         let (_, other) = hold_out(&split, 12, 4).unwrap();
-        assert_ne!(
-            other.labels.to_vec1::<u32>().unwrap(),
-            validation.labels.to_vec1::<u32>().unwrap()
-        );
+        assert_ne!(labels(&other), labels(&validation));
     }
 
     /// A run without validation images could not choose an epoch.
@@ -417,8 +414,9 @@ mod tests {
         for ((images, labels), expected) in batches {
             let labels = labels.to_vec1::<u32>().unwrap();
             assert_eq!(labels, expected);
-            let images = images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert!(images.iter().zip(&labels).all(|(&image, &label)| image == label as f32));
+            assert!(
+                values(&images).iter().zip(&labels).all(|(&image, &label)| image == label as f32)
+            );
         }
     }
 
@@ -426,13 +424,13 @@ mod tests {
     #[test]
     fn flat_images_and_bytes_are_the_same_images() {
         let pixels: Vec<u8> = (0..24).map(|i| 10 * i).collect();
-        let (shape, labels) = ((2, 2, 3), [1u8, 0]);
-        let of_bytes = Split::of_bytes(pixels.clone(), &labels, shape, 2).unwrap();
+        let (shape, classes) = ((2, 2, 3), [1u8, 0]);
+        let of_bytes = Split::of_bytes(pixels.clone(), &classes, shape, 2).unwrap();
         assert_eq!(of_bytes.image_shape().unwrap(), shape);
-        assert_eq!(of_bytes.labels.to_vec1::<u32>().unwrap(), [1, 0]);
+        assert_eq!(labels(&of_bytes), [1, 0]);
         assert_eq!(of_bytes.picture(1).unwrap(), pixels[12..]);
         let flat = Tensor::from_vec(pixels.clone(), (2, 12), &Device::Cpu).unwrap();
-        let labels = Tensor::new(&labels, &Device::Cpu).unwrap();
+        let labels = Tensor::new(&classes, &Device::Cpu).unwrap();
         for images in [flat.clone(), (flat.to_dtype(DType::F32).unwrap() / 255.).unwrap()] {
             let split = Split::flat(images, labels.clone(), shape, 2).unwrap();
             assert_eq!(split.labels.dtype(), DType::U32);
