@@ -82,17 +82,20 @@ fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
 
 /// Processes whose command line contains `words`; words are separated by NUL there.
 fn processes(words: &str) -> Vec<u32> {
-    all_processes()
-        .filter(|id| {
-            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(words)
-        })
-        .collect()
+    processes_with("cmdline", words)
 }
 
-fn all_processes() -> impl Iterator<Item = u32> {
+/// Processes with this variable, such as `NAME=value`, in their environment.
+fn with_variable(variable: &str) -> Vec<u32> {
+    processes_with("environ", &format!("{variable}\0"))
+}
+
+/// Processes whose `file` in `/proc` contains `words`.
+fn processes_with(file: &str, words: &str) -> Vec<u32> {
     let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let text = |id: &u32| fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
+    ids.filter(|id| String::from_utf8_lossy(&text(id)).contains(words)).collect()
 }
 
 /// The daemons; they end when this is dropped.
@@ -187,13 +190,10 @@ impl Cluster {
 
     /// Ends the node on which process `id` runs, with everything on it, as a power failure would.
     fn lose_node_of(&self, id: u32) -> Result<()> {
-        let environment = |id: u32| fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-        let node = (1..=self.nodes.len())
-            .map(|number| (number - 1, format!("SLURMD_NODENAME=np{number}\0").into_bytes()))
-            .find(|(_, words)| holds(&environment(id), words));
-        let (number, words) = node.context("the process runs on no node")?;
-        let running = all_processes().filter(|&id| holds(&environment(id), &words));
-        let running: Vec<u32> = running.collect();
+        let nodes = (0..self.nodes.len())
+            .map(|number| (number, with_variable(&format!("SLURMD_NODENAME=np{}", number + 1))));
+        let node = nodes.into_iter().find(|(_, running)| running.contains(&id));
+        let (number, running) = node.context("the process runs on no node")?;
         signal("-9", self.nodes.get(number).context("no such node")?.id())?;
         // First the step daemons, which would report that a task has ended.
         let leaders = running.iter().filter_map(|&id| parent(id)).filter(|&id| is_step_daemon(id));
@@ -204,10 +204,6 @@ impl Cluster {
         }
         Ok(())
     }
-}
-
-fn holds(text: &[u8], words: &[u8]) -> bool {
-    text.windows(words.len()).any(|here| here == words)
 }
 
 fn parent(id: u32) -> Option<u32> {
@@ -226,23 +222,10 @@ impl Drop for Cluster {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
-        for stepd in processes("slurmstepd") {
-            for id in descendants(stepd).into_iter().chain([stepd]) {
-                let _ = signal("-9", id);
-            }
+        for id in with_variable(&format!("SLURM_CONF={}", self.config.display())) {
+            let _ = signal("-9", id);
         }
     }
-}
-
-/// The descendants of process `id`, the deepest last.
-fn descendants(id: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-    let mut found = Vec::new();
-    for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
-        found.push(child);
-        found.extend(descendants(child));
-    }
-    found
 }
 
 fn spawn(command: &mut Command) -> Result<Child> {

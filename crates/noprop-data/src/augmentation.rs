@@ -220,12 +220,11 @@ fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<
             };
             let source = &from[source * width..][..width];
             for (x, pixel) in row.iter_mut().enumerate() {
-                let Some(x) = x.checked_add_signed(-change.right).filter(|&x| x < width) else {
-                    continue;
-                };
-                *pixel = match change.flipped {
-                    Flipped::No => source[x],
-                    Flipped::Yes => source[width - 1 - x],
+                let x = x.checked_add_signed(-change.right).filter(|&x| x < width);
+                *pixel = match (x, change.flipped) {
+                    (None, _) => continue,
+                    (Some(x), Flipped::No) => source[x],
+                    (Some(x), Flipped::Yes) => source[width - 1 - x],
                 };
             }
         }

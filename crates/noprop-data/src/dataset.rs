@@ -99,14 +99,6 @@ impl Dataset {
         }
     }
 
-    /// Opens the full MNIST in a folder that holds its four files, gzipped or not.
-    ///
-    /// # Errors
-    /// As [`Dataset::open`].
-    pub fn mnist(folder: &Path) -> Result<Self, DataError> {
-        Self::open(DatasetName::Mnist, folder)
-    }
-
     /// The (C, H, W) of every image.
     ///
     /// # Errors

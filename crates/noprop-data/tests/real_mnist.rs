@@ -45,7 +45,7 @@ fn fetched_and_loaded_it_is_what_the_literature_says() {
     assert!(((square - mean * mean).sqrt() - 0.3081).abs() < 5e-5);
 
     // Straight from the packed files it is the same data.
-    let direct = noprop_data::Dataset::mnist(&source).unwrap();
+    let direct = noprop_data::Dataset::open(name, &source).unwrap();
     assert_eq!(direct.sha256, mnist.sha256);
     // All files are the published ones: the hash over all of them, which stands for them, is right.
     assert!(mnist.notices.is_empty() && direct.notices.is_empty(), "{:?}", mnist.notices);

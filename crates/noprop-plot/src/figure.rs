@@ -31,6 +31,16 @@ pub trait Figure {
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError>;
 }
 
+/// The first `most` of `all`, which are drawn, and if there are more a remark, such as "the first 40 of 50 rows".
+pub(crate) fn first<'a, T>(all: &'a [T], most: usize, name: &str) -> (&'a [T], String) {
+    match all.get(..most) {
+        Some(first) if first.len() < all.len() => {
+            (first, format!("the first {most} of {} {name}", all.len()))
+        }
+        _ => (all, String::new()),
+    }
+}
+
 /// Writes `stem`.png and `stem`.svg, each whole or not at all, and returns their paths.
 ///
 /// # Errors

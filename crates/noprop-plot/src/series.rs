@@ -6,7 +6,7 @@ use crate::PlotError;
 use crate::axis::{Axis, Unit};
 use crate::canvas::Canvas;
 use crate::class_label::{SERIES, labels};
-use crate::figure::Figure;
+use crate::figure::{Figure, first};
 use crate::font::{TICK, head};
 use crate::panel::{Line, Panel, least_size};
 use crate::style;
@@ -61,13 +61,9 @@ pub(crate) fn names(series: &[Series]) -> (Vec<String>, String) {
 }
 
 impl SeriesFigure {
-    fn shown(&self) -> &[Series] {
-        self.series.get(..MOST).unwrap_or(&self.series)
-    }
-
-    /// The axes of x and y; `None` if there is nothing to draw.
-    fn axes(&self) -> Option<(Axis, Axis)> {
-        let points = || self.shown().iter().flat_map(|series| &series.points);
+    /// The axes of x and y for the series that are drawn; `None` if there is nothing to draw.
+    fn axes(&self, shown: &[Series]) -> Option<(Axis, Axis)> {
+        let points = || shown.iter().flat_map(|series| &series.points);
         let (places, values) = (points().map(|point| point.0), points().map(|point| point.1));
         let accuracies = Axis::shares("images classified correctly", values.clone());
         let time = Axis::from_zero("training time in seconds", places.clone());
@@ -88,18 +84,17 @@ impl SeriesFigure {
 impl Figure for SeriesFigure {
     /// With room for all names.
     fn size(&self) -> (u32, u32) {
-        let (names, _) = names(self.shown());
+        let (names, _) = names(first(&self.series, MOST, "lines").0);
         let (width, height) = least_size(names.iter().map(String::as_str));
         (width.max(1000), height.max(600))
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
-        let (x, y) = self.axes().ok_or(PlotError::Empty { what: "no answers" })?;
-        let (names, mut remark) = names(self.shown());
-        if self.series.len() > MOST {
-            remark = format!("the first {MOST} of {} lines. {remark}", self.series.len());
-        }
-        let named = self.shown().iter().zip(names).enumerate();
+        let (shown, cut) = first(&self.series, MOST, "lines");
+        let (x, y) = self.axes(shown).ok_or(PlotError::Empty { what: "no answers" })?;
+        let (names, numbered) = names(shown);
+        let remark = if cut.is_empty() { numbered } else { format!("{cut}. {numbered}") };
+        let named = shown.iter().zip(names).enumerate();
         let lines = named.map(|(index, (series, name))| {
             let (colour, mark) = style::look(index);
             Line { name: Some(name), colour, mark: Some(mark), points: series.points.clone() }

@@ -412,7 +412,7 @@ fn setup(
         "encoder": network.encoder,
         "blocks": network.blocks,
         "backend": backend,
-        "device": network.device.name(),
+        "device": network.device,
         "precision": network.precision,
         "way": network.way,
         "data": data,

@@ -56,21 +56,13 @@ pub enum Against {
 }
 
 /// The device of both sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Device {
     /// The processor
     Cpu,
     /// The first GPU by NVIDIA: an epoch of all ten blocks, in each precision; CUDA's compiler is needed (docs/gpu.md)
     Cuda,
-}
-
-impl Device {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        }
-    }
 }
 
 #[derive(Args)]
