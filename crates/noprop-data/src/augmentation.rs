@@ -107,10 +107,6 @@ impl FromStr for Augmentation {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        let refused = || DataError::Augment {
-            value: text.into(),
-            expected: "none, flip, shift:N or flip+shift:N with N at least 1".into(),
-        };
         let mut parsed = Self::default();
         if text == "none" {
             return Ok(parsed);
@@ -120,23 +116,25 @@ impl FromStr for Augmentation {
             match (change, shift) {
                 ("flip", _) if parsed.flip == Flip::Never => parsed.flip = Flip::Random,
                 (_, Some(shift)) if shift > 0 && parsed.shift == 0 => parsed.shift = shift,
-                _ => return Err(refused()),
+                _ => {
+                    let expected = "none, flip, shift:N or flip+shift:N with N at least 1".into();
+                    return Err(DataError::Augment { value: text.into(), expected });
+                }
             }
         }
         Ok(parsed)
     }
 }
 
-/// The changes of many images, kept where the images are.
-#[derive(Debug, Clone)]
-pub(crate) enum PlacedChanges {
-    /// As they are drawn. Metal is served from the host as well, because candle has no gather of bytes for it.
-    Host(Vec<Change>),
-    /// As places to gather pixels from, for images that never leave a GPU.
-    Gather(Sources),
+/// Applies one change to each of `images`, `[n, C, H, W]`, u8 or f32, on the host.
+pub(crate) fn changed(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
+    match images.dtype() {
+        DType::U8 => apply::<u8>(images, changes),
+        _ => apply::<f32>(images, changes),
+    }
 }
 
-/// The places that the pixels of changed images come from.
+/// The places that the pixels of changed images come from, for images that never leave a GPU.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     /// The largest move of any image in either direction.
@@ -146,34 +144,9 @@ pub(crate) struct Sources {
     sources: Tensor,
 }
 
-impl PlacedChanges {
+impl Sources {
     /// Places `changes` of images that are `width` pixels wide on `device`.
     pub fn new(changes: &[Change], width: usize, device: &Device) -> Result<Self, DataError> {
-        Ok(match device {
-            Device::Cuda(_) => Self::Gather(Sources::new(changes, width, device)?),
-            Device::Cpu | Device::Metal(_) => Self::Host(changes.to_vec()),
-        })
-    }
-
-    /// Applies the changes from number `first` on to `images`, `[n, C, H, W]`, u8 or f32.
-    pub fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
-        match self {
-            Self::Host(changes) => changed(images, changes.get(first..).unwrap_or_default()),
-            Self::Gather(sources) => sources.apply(images, first),
-        }
-    }
-}
-
-/// Applies one change to each of `images`, `[n, C, H, W]`, u8 or f32.
-fn changed(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
-    match images.dtype() {
-        DType::U8 => apply::<u8>(images, changes),
-        _ => apply::<f32>(images, changes),
-    }
-}
-
-impl Sources {
-    fn new(changes: &[Change], width: usize, device: &Device) -> Result<Self, DataError> {
         let moves = changes.iter().flat_map(|change| [change.down, change.right]);
         let reach = moves.map(isize::unsigned_abs).max().unwrap_or(0);
         let source = |change: &Change| {
@@ -187,7 +160,8 @@ impl Sources {
         Ok(Self { reach, sources: Tensor::from_vec(sources, (changes.len(), 3), device)? })
     }
 
-    fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
+    /// Applies the changes from number `first` on to `images`, `[n, C, H, W]`, u8 or f32.
+    pub fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
         let (n, channels, height, width) = images.dims4()?;
         let device = images.device();
         let sources = self.sources.narrow(0, first, n)?.reshape((n, 3, 1, 1))?;

@@ -64,11 +64,17 @@ impl fmt::Display for Notice {
     }
 }
 
-/// The first few paths, and the number of the others.
 fn some(paths: &[PathBuf]) -> String {
-    let named: Vec<_> = paths.iter().take(NAMED).map(|path| path.display().to_string()).collect();
-    match paths.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
+    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    first_few(&names, NAMED)
+}
+
+/// The first `most` names, and the number of the others.
+pub(crate) fn first_few(names: &[String], most: usize) -> String {
+    match names.split_at_checked(most) {
+        Some((named, [_, ..])) => {
+            format!("{} and {} more", named.join(", "), names.len() - most)
+        }
+        _ => names.join(", "),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::augmentation::{Change, PlacedChanges};
+use crate::augmentation::{Change, Sources, changed};
 use crate::error::DataError;
 use crate::normalization::Normalization;
 use crate::order::{Purpose, permutation};
@@ -34,7 +34,7 @@ pub struct Placed {
     /// Rows of the labels: the numbers of the images.
     numbers: Tensor,
     /// The change of each image.
-    changes: Option<PlacedChanges>,
+    changes: Option<Sources>,
 }
 
 impl Placed {
@@ -200,7 +200,10 @@ impl Split {
         chosen: &[u32],
         changes: &[Change],
     ) -> Result<(Tensor, Tensor), DataError> {
-        self.placed_batch(&self.place_changed(chosen, changes)?, 0..chosen.len())
+        check_changes(chosen, changes)?;
+        let pixels = changed(&self.pixels_of(&self.chosen(chosen)?)?, changes)?;
+        let numbers = Tensor::new(chosen, self.labels.device())?;
+        Ok((self.finished(pixels)?, self.labels.index_select(&numbers, 0)?))
     }
 
     /// A split of the images whose numbers are `chosen`, in that order. It shares their pixels with this one.
@@ -248,15 +251,11 @@ impl Split {
     /// As [`Self::place`], with one of the `changes` for each image, which [`Self::placed_batch`] applies.
     ///
     /// # Errors
-    /// As [`Self::changed_batch`].
+    /// As [`Self::changed_batch`]. On Metal, for which candle has no gather of bytes, [`Self::placed_batch`] fails with candle's.
     pub fn place_changed(&self, chosen: &[u32], changes: &[Change]) -> Result<Placed, DataError> {
-        if chosen.len() != changes.len() {
-            let (changes, images) = (changes.len(), chosen.len());
-            let reason = format!("{changes} changes do not go with {images} images");
-            return Err(DataError::Mismatch(reason));
-        }
+        check_changes(chosen, changes)?;
         let (.., width) = self.image_shape()?;
-        let changes = PlacedChanges::new(changes, width, self.pixels.device())?;
+        let changes = Sources::new(changes, width, self.pixels.device())?;
         Ok(Placed { changes: Some(changes), ..self.place(chosen)? })
     }
 
@@ -309,6 +308,15 @@ impl Split {
             None => Ok(images),
         }
     }
+}
+
+/// Refuses another number of changes than of images.
+fn check_changes(chosen: &[u32], changes: &[Change]) -> Result<(), DataError> {
+    let (images, changes) = (chosen.len(), changes.len());
+    if images == changes {
+        return Ok(());
+    }
+    Err(DataError::Mismatch(format!("{changes} changes do not go with {images} images")))
 }
 
 /// Refuses `values` that are not those of `count` images of (C, H, W).

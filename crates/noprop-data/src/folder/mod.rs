@@ -18,7 +18,7 @@ use self::tree::{Class, Tree};
 use crate::dataset::Dataset;
 use crate::error::{DataError, Remedy};
 use crate::listing::{Half, Listing};
-use crate::notice::Notice;
+use crate::notice::{Notice, first_few};
 use crate::pictures::Pictures;
 use crate::split::Split;
 
@@ -164,10 +164,8 @@ pub fn open_half(
     let classes = tree::read_half(path, half, &mut notices)?;
     for class in classes.iter().filter(|class| !class.files.is_empty()) {
         if !names.contains(&class.name) {
-            let known = names.iter().take(KNOWN_NAMED).cloned().collect::<Vec<_>>().join(", ");
-            let more = names.len().saturating_sub(KNOWN_NAMED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let reason = format!("the network knows no class of this name, only {known}{more}");
+            let known = first_few(names, KNOWN_NAMED);
+            let reason = format!("the network knows no class of this name, only {known}");
             return Err(DataError::folder(&class.path, reason));
         }
     }
