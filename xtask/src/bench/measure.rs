@@ -221,25 +221,25 @@ impl Bench {
         let mut rows = Vec::new();
         let target = Target::Ratio { must: 0.35, aim: 0.20 };
         for peer in self.torch() {
-            let (mut a, mut b) = (Vec::new(), Vec::new());
             // Writes the data that the peer loads.
             drop(self.ours(PER_BLOCK, Some(&self.folder))?);
-            for _ in 0..rounds {
-                a.push(self.peak(self.ours(PER_BLOCK, None)?)?);
+            let mut b = Vec::new();
+            let a = repeated(rounds, || {
+                let ours = self.peak(self.ours(PER_BLOCK, None)?)?;
                 b.push(self.peak(self.peer(PER_BLOCK, peer)?)?);
-            }
+                Ok(vec![ours])
+            })?;
             let what = "peak resident memory, training the paper's network, all ten blocks";
             let key = format!("memory against {}", peer.name());
             rows.push(self.row(&key, what, Unit::Bytes, a, Some((peer, b)), Some(target)));
         }
-        let mut growth = Vec::new();
-        for _ in 0..rounds {
+        let growth = repeated(rounds, || {
             let (few, few_parameters) = self.peak_of_blocks(BLOCKS)?;
             let (many, many_parameters) = self.peak_of_blocks(4 * BLOCKS)?;
             // A parameter and its two moments, f32 each.
             let expected = 12.0 * (many_parameters - few_parameters);
-            growth.push((many - few) - expected);
-        }
+            Ok(vec![(many - few) - expected])
+        })?;
         let what = "growth of peak memory from T = 10 to T = 40 beyond parameters and moments, shared encoder";
         rows.push(self.row("memory growth", what, Unit::Bytes, growth, None, None));
         Ok(rows)
@@ -362,8 +362,8 @@ impl Bench {
     fn peak_of_blocks(&self, blocks: usize) -> Result<(f64, f64)> {
         let mut side = Side::start("our worker", Command::new(&self.built.worker), self.threads)?;
         let network = Network { blocks, ..SHARED };
-        let made = side.ask(&setup(network, None, self.mnist.as_deref(), None))?;
-        let parameters = made["parameters"].as_f64().context("no number of parameters")?;
+        let setup = setup(network, None, self.mnist.as_deref(), None);
+        let parameters = side.part(&setup, "parameters")?;
         Ok((self.peak(side)?, parameters))
     }
 

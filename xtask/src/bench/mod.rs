@@ -70,7 +70,7 @@ pub struct Options {
     /// Measurement to make
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Ranks, separated by commas
+    /// Peers, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     against: Vec<Against>,
     /// Device of both sides
