@@ -96,7 +96,7 @@ fn fitted(
         .collect();
     let (channels, height, width) = wanted;
     let image = Tensor::from_vec(pixels, (1, channels, height, width), &Device::Cpu);
-    image.map_err(|_| PictureFault::Shape { wanted })
+    image.map_err(|_| PictureFault::Shape(wanted))
 }
 
 /// Reads a picture and the bytes of its file.

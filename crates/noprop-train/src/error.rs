@@ -257,19 +257,10 @@ pub enum RanksError {
         /// The data that it sent.
         reason: &'static str,
     },
-<<<<<<< HEAD
     /// The MPI library cannot be used.
     #[error("{0}")]
     Mpi(&'static str),
-    /// A rank has ended, or its connection is lost.
-    #[error("rank {rank} is gone")]
-    Gone {
-        /// The rank.
-        rank: usize,
-    },
-=======
     /// The rank with this number has ended, or its connection is lost.
     #[error("rank {0} is gone")]
     Gone(usize),
->>>>>>> trim-train
 }

@@ -100,7 +100,8 @@ pub use run_dir::{Existing, RunDirectory};
 pub use trainer::Trainer;
 pub use unit::{Order, ReadoutTraining, Tie, Unit};
 pub use weights::{
-    StoredWeights, WeightsError, load_weights, read_weights, save_weights, weights_of, write_weights,
+    StoredWeights, WeightsError, load_weights, read_weights, save_weights, weights_of,
+    write_weights,
 };
 
 pub use candle_core;
