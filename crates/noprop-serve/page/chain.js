@@ -10,6 +10,7 @@ export class Chain {
   #columns = []; // { column, node, head, toggle, given, guess }, in the usual order.
   #answer = null;
   #classes = [];
+  #at = null;
   #labels = []; // The names of the classes, for each kind of rows.
 
   /** `act` has `choose(number)`, `toggle(number)` and `move(number, place)`. */
@@ -40,7 +41,7 @@ export class Chain {
     );
     this.#root.replaceChildren(
       el("div", { class: "column legend", "aria-hidden": "true" },
-        el("div", { class: "grip" }), el("div", { class: "head" }, "Block"), labels("z: distance to"), labels("û: guess"),
+        el("div", { class: "grip" }), el("div", { class: "head" }, columns[0].unit), labels("z: distance to"), labels("û: guess"),
         el("div", { class: "share" }, "Right"), el("div", { class: "foot" }, "Takes part")),
       ...this.#columns.map(({ node }) => node),
       this.#answer.node,
@@ -85,6 +86,17 @@ export class Chain {
     }
     const readout = at === 0 ? null : at === walk.steps.length ? walk.probabilities : walk.steps[at - 1].answer;
     fill(this.#answer.guess, this.#classes, readout, likeliest(readout));
+    this.#follow(at);
+  }
+
+  /** Keeps the column that works in sight, where there is no room for all. */
+  #follow(at) {
+    if (at === this.#at) return;
+    this.#at = at;
+    const node = this.#root.querySelector(".current");
+    if (!node || this.#root.scrollWidth <= this.#root.clientWidth) return;
+    const left = node.offsetLeft - (this.#root.clientWidth - node.offsetWidth) / 2;
+    this.#root.scrollTo({ left, behavior: calm() ? "auto" : "smooth" });
   }
 
   /** Puts the columns into an order, and moves them there smoothly. */

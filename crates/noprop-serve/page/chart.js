@@ -1,16 +1,16 @@
 // A chart of lines in SVG.
 
-import { el, short, svg } from "./dom.js";
+import { el, svg } from "./dom.js";
 
 const HEIGHT = 220;
-const EDGE = { left: 46, right: 12, top: 8, bottom: 30 };
+const EDGE = { left: 46, right: 18, top: 8, bottom: 30 };
 
 /**
  * Draws lines into `figure`. `lines` are `{ name, points: [[x, y]…], share, strong }`: `share` in 0..=1 is the place in the scale of
  * colours. `scale` is "linear" or "logarithmic". `cursor` is an x that is marked, `across` the
  * name of x, and `reach` and `range` are the ends of x and y where they do not follow from the points.
  */
-export function drawChart(figure, { title, across, lines, scale = "linear", cursor = null, height = HEIGHT, range = null, reach = null, legend = false, format = short }) {
+export function drawChart(figure, { title, across, lines, scale = "linear", cursor = null, height = HEIGHT, range = null, reach = null, legend = false, format = tidy }) {
   const width = Math.max(240, figure.clientWidth || 480);
   const points = lines.flatMap((line) => line.points).filter(([, y]) => usable(y, scale));
   const body = points.length ? plotted() : [svg("text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, "Nothing yet")];
@@ -28,7 +28,7 @@ export function drawChart(figure, { title, across, lines, scale = "linear", curs
       svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value), class: "grid" }),
       svg("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, format(value)),
     ]);
-    const below = ticks(xs, "linear").map((value) => svg("text", { x: x(value), y: height - EDGE.bottom + 16, "text-anchor": "middle" }, tidy(value)));
+    const below = ticks(xs, "linear", 1).map((value) => svg("text", { x: x(value), y: height - EDGE.bottom + 16, "text-anchor": "middle" }, tidy(value)));
     const drawn = lines.map(({ points, share, strong }) => {
       const kept = points.filter(([, y]) => usable(y, scale));
       const mark = kept.length === 1
@@ -43,8 +43,8 @@ export function drawChart(figure, { title, across, lines, scale = "linear", curs
   }
 }
 
-/** The colour at `share` of the scale. */
-export const tint = (share) => `color-mix(in oklab, var(--accent) ${Math.round(100 * share)}%, var(--early))`;
+/** The colour at `share` of the scale; grey for `null`. */
+export const tint = (share) => share === null ? "var(--bar)" : `color-mix(in oklab, var(--accent) ${Math.round(100 * share)}%, var(--early))`;
 
 /** A small square in a colour of the scale. */
 export function swatch(share) {
@@ -61,7 +61,8 @@ function extent(values, scale) {
   return scale === "logarithmic" ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
 }
 
-function ticks([low, high], scale) {
+/** Round values between two ends, `least` or more apart. */
+function ticks([low, high], scale, least = 0) {
   if (scale === "logarithmic") {
     const decades = Math.log10(high / low);
     const leads = decades > 3 ? [1] : decades > 1.2 ? [1, 3] : [1, 2, 3, 5, 7];
@@ -71,14 +72,20 @@ function ticks([low, high], scale) {
     }
     return found.length > 1 ? found : [low, high];
   }
-  const rough = (high - low) / 4;
+  const rough = Math.max(least, (high - low) / 4);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((lead) => lead * power).find((size) => size >= rough);
   const first = Math.ceil(low / step - 1e-9);
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, i) => (first + i) * step);
 }
 
-const tidy = (value) => Number(value.toPrecision(6)).toLocaleString("en");
+/** A number without zeros at its end. */
+function tidy(value) {
+  return Number.isFinite(value) ? Number(value.toPrecision(3 + (Math.abs(value) >= 1000) * 3)).toLocaleString("en", { maximumSignificantDigits: 6 }) : "none";
+}
+
+/** A share in percent for a chart. */
+export const inPercent = (share) => `${tidy(100 * share)} %`;
 
 function summary(title, lines, format) {
   const ends = lines.slice(0, 12).map(({ name, points }) => `${name} ends at ${format(points.at(-1)?.[1])}`);

@@ -1,7 +1,7 @@
 // The view Classify: a picture, the chain that answers it, and what happens if the chain is changed.
 
 import { Chain, likeliest, stepOf } from "./chain.js";
-import { drawChart } from "./chart.js";
+import { drawChart, inPercent } from "./chart.js";
 import { byId, calm, el, fillSelect, newest, percent } from "./dom.js";
 import { Picture } from "./picture.js";
 import { Player } from "./player.js";
@@ -9,7 +9,7 @@ import { classesShown, columnsOf, offFrom, orderFrom, routeOf } from "./route.js
 import { showUpdate } from "./update.js";
 
 const USUAL = { sampler: "mean", runs: 1, seed: 0, classes: 10 };
-const METHODS = { mean: "Mean, without noise", stochastic: "Stochastic" };
+const SAMPLERS = { mean: "Mean", stochastic: "Stochastic" };
 
 /** Makes the view. */
 export function create({ engine, say, keep, attempt }) {
@@ -62,7 +62,7 @@ export function create({ engine, say, keep, attempt }) {
     if (!model.solvers.length) state.steps = null;
     picture.fit(model);
     divide(order, off);
-    fillSelect(byId("sampler"), model.samplers.map((name) => [name, METHODS[name] ?? name]), state.sampler);
+    fillSelect(byId("sampler"), model.samplers.map((name) => [name, SAMPLERS[name] ?? name]), state.sampler);
     fillSelect(byId("solver"), model.solvers.map((name) => [name, name]), state.solver ?? model.settings.solver ?? model.solvers[0]);
     for (const label of document.querySelectorAll("#classify .continuous")) label.hidden = !model.solvers.length;
     const number = model.classes.length;
@@ -265,9 +265,9 @@ export function create({ engine, say, keep, attempt }) {
     const apart = taken / walk.steps.length; // A long walk comes thinned.
     drawChart(byId("paths"), {
       title: "Guess at each step: the answer in colour, the other classes in grey",
-      across: "step", height: 120, range: [0, 1], reach: [0, taken], cursor: at * apart, format: (share) => percent(share, 0),
+      across: "step", height: 120, range: [0, 1], reach: [0, taken], cursor: at * apart, format: inPercent,
       lines: classes.filter((label) => label !== top).concat(top).map((label) => ({
-        name: model.classes[label], share: label === top ? 1 : 0, strong: label === top,
+        name: model.classes[label], share: label === top ? 1 : null, strong: label === top,
         points: walk.steps.map(({ guess }, i) => [(i + 1) * apart, guess?.[label]]),
       })),
     });

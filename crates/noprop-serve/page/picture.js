@@ -97,7 +97,8 @@ export class Picture {
     [canvas.width, canvas.height] = [width, height];
     paintPixels(canvas, input);
     canvas.setAttribute("aria-label", `What the network sees, ${height} by ${width} pixels, answered with ${answer}`);
-    byId("seen-text").textContent = `What the network sees: ${height} × ${width} pixels${channels === 3 ? " in colour" : ""}`;
+    byId("seen-text").replaceChildren(
+      `The network sees ${height} × ${width} pixels${channels === 3 ? " in colour" : ""}, and answers `, el("strong", {}, answer), ".");
     const notice = byId("opposite");
     notice.hidden = !opposite;
     notice.replaceChildren(opposite ?? "");

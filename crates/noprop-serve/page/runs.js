@@ -1,6 +1,6 @@
 // The view Runs: all runs in a table, one of them open, some side by side.
 
-import { drawChart } from "./chart.js";
+import { drawChart, inPercent } from "./chart.js";
 import { byId, count, duration, el, percent, short } from "./dom.js";
 import { download } from "./download.js";
 import { fromMarkdown } from "./markdown.js";
@@ -156,7 +156,7 @@ export function create({ engine, say, keep, attempt, go }) {
       })),
     });
     drawChart(validation, {
-      title: "Accuracy on held-out images", across: "epoch", format: (share) => percent(share, 1),
+      title: "Accuracy on held-out images", across: "epoch", format: inPercent,
       lines: [{ name: "validation", share: 1, strong: true, points: run.epochs.map(({ epoch, validation }) => [epoch, validation]) }],
     });
   }
@@ -189,7 +189,7 @@ export function create({ engine, say, keep, attempt, go }) {
     );
     const known = details.filter(Boolean);
     drawChart(figure, {
-      title: "Accuracy on held-out images", across: "epoch", legend: true, format: (share) => percent(share, 1),
+      title: "Accuracy on held-out images", across: "epoch", legend: true, format: inPercent,
       lines: known.map(({ id, epochs }, i) => ({
         name: runs.find((run) => run.id === id)?.name ?? id, share: known.length < 2 ? 1 : i / (known.length - 1), strong: true,
         points: epochs.map(({ epoch, validation }) => [epoch, validation]),

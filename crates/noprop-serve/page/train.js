@@ -1,6 +1,6 @@
 // The view Train: start a training, and look at it while it runs.
 
-import { drawChart, swatch } from "./chart.js";
+import { drawChart, inPercent, swatch } from "./chart.js";
 import { byId, count, duration, el, percent, short } from "./dom.js";
 import { download } from "./download.js";
 
@@ -87,6 +87,7 @@ export function create({ engine, say, keep, attempt, go }) {
     byId("training-text").hidden = !byId("training-text").textContent;
     byId("progress").hidden = state === "none";
     byId("progress").value = steps ? done / steps : 0;
+    byId("train").classList.toggle("active", active);
     byId("begin").disabled = active;
     byId("stop").disabled = state !== "running";
     byId("stop").hidden = !active;
@@ -125,7 +126,7 @@ export function create({ engine, say, keep, attempt, go }) {
       })),
     });
     drawChart(byId("validation-chart"), {
-      title: "Accuracy on held-out images", across: "epoch", format: (share) => percent(share, 1),
+      title: "Accuracy on held-out images", across: "epoch", format: inPercent,
       lines: [{ name: "validation", share: 1, strong: true, points: history.map(({ epoch, validation }) => [epoch, validation]) }],
     });
   }
@@ -137,7 +138,7 @@ export function create({ engine, say, keep, attempt, go }) {
   /** A line for each block, with its loss and, where blocks are independent, a button that pauses it. */
   function blocks(active) {
     const { blocks, paused, pausable, losses } = training;
-    byId("blocks-help").textContent = pausable
+    byId("blocks-help").textContent = blocks < 2 ? "One block learns all times." : pausable
       ? "No gradient crosses from one block to another: pause one, and the others go on as before."
       : "These blocks share parameters, so that none of them can pause alone.";
     if (rows.length !== blocks) {

@@ -22,8 +22,7 @@ function draw(root, { title, step, names, oneHot, buttons }) {
   const terms = termsOf(step);
   const sum = terms.map(({ factor, symbol }, i) => [i && factor >= 0 ? " + " : " ", factor < 0 ? "− " : "", short(Math.abs(factor)), " ", symbol.cloneNode(true)]);
   root.append(
-    el("p", { class: "formula" }, formula(step)),
-    el("p", { class: "formula numbers" }, name("z", "t"), " = ", ...sum.flat()),
+    el("p", { class: "formula" }, el("span", {}, formula(step)), el("span", {}, name("z", "t"), " = ", ...sum.flat())),
     table(step, terms, names, oneHot, () => showUpdate(root, { title, step, names, oneHot, buttons })),
     worked(step, terms),
     el("p", { class: "quiet" }, remark(step)),
@@ -88,5 +87,5 @@ function lever(share) {
 
 function worked(step, terms) {
   const parts = terms.map(({ factor, values }, i) => `${i ? " + " : ""}${short(factor)} × ${values[chosen] < 0 ? `(${signed(values[chosen])})` : signed(values[chosen])}`);
-  return el("p", { class: "formula numbers worked" }, `${parts.join("")} = `, el("strong", {}, signed(step.next_z[chosen])));
+  return el("p", { class: "formula worked" }, `${parts.join("")} = `, el("strong", {}, signed(step.next_z[chosen])));
 }
