@@ -53,7 +53,7 @@ async function show() {
   document.title = `${name[0].toUpperCase()}${name.slice(1)} · noprop`;
   byId("waiting").hidden = true;
   try {
-    if (!opened.has(name)) opened.set(name, (await VIEWS[name]()).create(context(name)));
+    if (!opened.has(name)) opened.set(name, (await loaded(name)).create(context(name)));
     const next = opened.get(name);
     if (shown !== next) shown?.hide();
     shown = next;
@@ -62,6 +62,10 @@ async function show() {
     say(error);
   }
 }
+
+const loaded = (name) => VIEWS[name]().catch((error) => {
+  throw new Error(`This view could not be loaded: ${error.message}`);
+});
 
 const viewOf = (link) => link.hash.slice(1).split("?")[0];
 

@@ -17,7 +17,7 @@ class Colleague {
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      const error = new Error(`WebAssembly could not start in this browser: ${event.message ?? "worker.js is missing"}.`);
+      const error = new Error(`The part of the page that computes could not start: ${event.message ?? "worker.js cannot be read"}.`);
       for (const { fail } of this.#open.values()) fail(error);
       this.#open.clear();
     };

@@ -1,16 +1,19 @@
 // What a worker does: it keeps open models and answers for them, or it trains. The page has one worker for each.
 
-import init, { Model, Training } from "./noprop_web.js";
-
 const SLICE = 150; // Milliseconds of training between two looks at the messages.
 
 const models = new Map();
 const trainings = new Map();
 let active = null;
 
+let Model, Training;
+
 const ready = (async () => {
-  await init();
+  const web = await import("./noprop_web.js");
+  await web.default();
+  ({ Model, Training } = web);
 })();
+ready.catch(() => {}); // Who asks gets the error.
 
 async function model(id) {
   if (!models.has(id) && id === "pretrained") {
@@ -74,7 +77,9 @@ const message = (error) => String(error?.message ?? error);
 
 onmessage = async ({ data: { id, call, given } }) => {
   try {
-    await ready;
+    await ready.catch((error) => {
+      throw new Error(`WebAssembly could not start in this browser: ${message(error)}`);
+    });
     postMessage({ id, result: await calls[call](...given) });
   } catch (error) {
     postMessage({ id, error: message(error) });
