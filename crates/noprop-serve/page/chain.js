@@ -84,8 +84,8 @@ export class Chain {
       fill(made.guess, this.#classes, step?.guess, likeliest(step?.guess));
       head.setAttribute("aria-label", described(column, step, walk.names));
     }
-    const readout = at === 0 ? null : at === walk.steps.length ? walk.probabilities : walk.steps[at - 1].answer;
-    fill(this.#answer.guess, this.#classes, readout, likeliest(readout));
+    const answer = readout(walk, at);
+    fill(this.#answer.guess, this.#classes, answer, likeliest(answer));
     this.#follow(at);
   }
 
@@ -169,6 +169,11 @@ export function stepOf({ first, last }, { steps }, at) {
     else if (!found.step) found = { step: steps[i], state: "coming" };
   }
   return found;
+}
+
+/** The probabilities that are read out of z after `at` steps, or null of noise. */
+export function readout({ steps, probabilities }, at) {
+  return at === steps.length ? probabilities : at === 0 ? null : steps[at - 1].answer;
 }
 
 export const likeliest = (values) => (values ? values.indexOf(Math.max(...values)) : -1);

@@ -1,6 +1,6 @@
 // The view Classify: a picture, the chain that answers it, and what happens if the chain is changed.
 
-import { Chain, likeliest, stepOf } from "./chain.js";
+import { Chain, likeliest, readout, stepOf } from "./chain.js";
 import { drawChart, inPercent } from "./chart.js";
 import { byId, calm, el, fillSelect, newest, percent } from "./dom.js";
 import { Picture } from "./picture.js";
@@ -13,7 +13,7 @@ const SAMPLERS = { mean: "Mean", stochastic: "Stochastic" };
 
 /** Makes the view. */
 export function create({ engine, say, keep, attempt }) {
-  const state = { ...USUAL, model: null, solver: null, steps: null, order: [], off: new Set(), at: null, chosen: null };
+  const state = { ...USUAL, model: null, solver: null, steps: null, order: [], off: new Set(), at: null, chosen: null, component: 0 };
   let model = null;
   let columns = [];
   let walk = null; // The walk that is shown.
@@ -44,9 +44,11 @@ export function create({ engine, say, keep, attempt }) {
     state.steps = whole1(values.get("steps"), 1000);
     state.at = values.has("at") ? Number(values.get("at")) || 0 : null;
     state.chosen = whole1(values.get("column"), 12);
+    state.component = (whole1(values.get("number"), 16) ?? 1) - 1;
     state.classes = whole1(values.get("classes"), 1000) ?? USUAL.classes;
     picture.read(values);
     await load(values.get("order"), values.get("off"));
+    byId("classify").inert = false;
     const greet = first && values.size === 0;
     first = false;
     if (greet && !calm()) state.at = 0;
@@ -118,9 +120,9 @@ export function create({ engine, say, keep, attempt }) {
     addEventListener("resize", () => walk && render());
   }
 
-  function change(values) {
+  function change(values, then = ask) {
     Object.assign(state, values);
-    ask();
+    then();
   }
 
   function choose(number) {
@@ -131,7 +133,7 @@ export function create({ engine, say, keep, attempt }) {
 
   function toggle(number) {
     if (!state.off.delete(number)) {
-      if (state.off.size + 1 === columns.length) return say("One column has to take part: take another one in first.");
+      if (state.off.size + 1 === columns.length) return say("One column has to take part: take another one in first.", "answer");
       state.off.add(number);
     }
     ask();
@@ -171,7 +173,7 @@ export function create({ engine, say, keep, attempt }) {
         whole = { key, walk: await engine.classify(asked.model, image, { ...options, route: null }) };
         render();
       }
-    });
+    }, "answer");
   });
 
   const ask = () => {
@@ -192,7 +194,7 @@ export function create({ engine, say, keep, attempt }) {
     return {
       model: state.model, ...picture.values, sampler: unusual("sampler"), runs: unusual("runs"), seed: unusual("seed"),
       solver: state.solver, steps: state.steps, order: moved ? state.order.join(",") : null, off: [...state.off].sort((a, b) => a - b).join(","),
-      at: state.at, column: state.chosen, classes: unusual("classes"),
+      at: state.at, column: state.chosen, number: state.chosen && state.component ? state.component + 1 : null, classes: unusual("classes"),
     };
   }
 
@@ -219,7 +221,7 @@ export function create({ engine, say, keep, attempt }) {
 
   function verdict(at) {
     const end = walk && at === walk.steps.length;
-    const shown = !walk || at === 0 ? null : end ? walk.probabilities : walk.steps[at - 1].answer;
+    const shown = walk && readout(walk, at);
     const label = likeliest(shown);
     const name = label < 0 ? "?" : model.classes[label];
     const answer = byId("answer");
@@ -229,11 +231,11 @@ export function create({ engine, say, keep, attempt }) {
     answer.classList.toggle("wrong", truth !== null && label >= 0 && label !== truth);
     byId("answer-text").textContent = !walk ? "Draw a digit, or choose a test image."
       : label < 0 ? "Only noise so far. Each block turns it a little more into an answer."
-      : `${percent(shown[label])} sure${end ? "" : " so far"}${truth === null ? "" : label === truth ? ", and right" : `; it is ${model.classes[truth]}`}.`;
+      : `Probability ${percent(shown[label])}${end ? "" : " so far"}. ${truth === null ? "" : label === truth ? "Right." : `Wrong: it is ${model.classes[truth]}.`}`;
     byId("answer-more").textContent = !walk ? "" : more();
     speak(label < 0 ? "" : `${name}, ${byId("answer-text").textContent}`);
     const last = at && walk?.steps[at - 1];
-    player.describe(!walk ? "" : at === 0 ? "before the first block" : `${where(last)}`);
+    player.describe(!walk?.steps.length ? "" : at === 0 ? "before the first block" : `${where(last)}`);
 
     function more() {
       const parts = [];
@@ -242,7 +244,7 @@ export function create({ engine, say, keep, attempt }) {
         parts.push(`The whole chain answers ${model.classes[best]}, ${percent(whole.walk.probabilities[best])}.`);
       }
       if (state.runs > 1) parts.push(`The answer is the mean of ${state.runs} runs; the chain shows the first.`);
-      parts.push(`${walk.milliseconds.toFixed(walk.milliseconds < 10 ? 1 : 0)} ms`);
+      parts.push(`Answered in ${walk.milliseconds.toFixed(walk.milliseconds < 10 ? 1 : 0)} ms.`);
       return parts.join(" ");
     }
   }
@@ -283,7 +285,8 @@ export function create({ engine, say, keep, attempt }) {
     const button = (text, work, disabled = false) => el("button", { type: "button", disabled, click: work }, text);
     showUpdate(byId("update"), {
       title: step && column.first !== column.last ? `${column.name}, step ${step.step}` : column.name,
-      step, names: model.classes,
+      step, names: model.classes, component: state.component,
+      pick: (component) => change({ component }, render),
       oneHot: model.settings.embedding === "onehot" && step?.z.length === model.classes.length,
       buttons: [
         button("Move back", () => move(column.number, place - 1), place === 0),
@@ -295,6 +298,8 @@ export function create({ engine, say, keep, attempt }) {
   }
 
   wire();
+  byId("classify").inert = true; // Until there is a model.
+  byId("answer-text").textContent = "The model is loading.";
   return { show, hide: () => player.pause() };
 }
 

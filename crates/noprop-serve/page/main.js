@@ -13,6 +13,7 @@ const VIEWS = {
 const opened = new Map(); // The views that were shown, by name.
 let engine = null;
 let shown = null;
+let said = ""; // The kind of the error that is shown.
 
 /** Starts the page. */
 export async function start() {
@@ -36,8 +37,9 @@ function forgetToken() {
   history.replaceState(null, "", location.pathname + (query.size ? `?${query}` : "") + location.hash);
 }
 
-/** Shows an error, a sentence, or with `null` nothing. It stays until it is closed or the next action succeeds. */
-function say(error) {
+/** Shows an error, a sentence, or with `null` nothing. It stays until it is closed or something of its `kind` succeeds. */
+function say(error, kind = "page") {
+  said = kind;
   byId("message").hidden = !error;
   byId("message").firstChild.textContent = error ? String(error.message ?? error) : "";
 }
@@ -82,14 +84,13 @@ function context(name) {
       if (!byId(name).hidden) replace(hash);
     },
     go: (view, values) => go(written(view, values)),
-    /** Runs `work` and shows its error. The returned promise is of its result, or of undefined. */
-    async attempt(work) {
+    /** Runs `work` and shows its error. Success takes an earlier error of the same kind away. */
+    async attempt(work, kind = "action") {
       try {
-        const result = await work();
-        say(null);
-        return result;
+        await work();
+        if (said === kind) say(null);
       } catch (error) {
-        say(error);
+        say(error, kind);
       }
     },
   };

@@ -4,6 +4,8 @@ import { byId, el } from "./dom.js";
 import { Ink, SIDE } from "./ink.js";
 import { paintPixels, textColour } from "./pixels.js";
 
+/** The drawing of a first visit where there are no test images. */
+const FIRST = "LCgxIjgaQBhMGlUeWSNcK1wyVjpRP0ZDPkb_P0NGRFBGWEpcTmFVYl9eaFhsUHBIckJyOG4uaSpm_w";
 const MOST_BYTES = 16 << 20; // Of a file. An engine may take less.
 
 export class Picture {
@@ -66,7 +68,7 @@ export class Picture {
     this.#input = null;
     if (!model.drawing && this.#kind === "ink") this.#kind = "sample";
     if (model.samples > 0) this.#index = Math.min(this.#index, model.samples - 1);
-    else if (this.#kind === "sample" && model.drawing) this.#kind = "ink";
+    else if (this.#kind === "sample" && model.drawing) [this.#kind, this.#ink.text] = ["ink", FIRST];
     byId("pen-tools").hidden = !model.drawing;
     byId("sample-tools").hidden = model.samples === 0;
     byId("sample").max = model.samples - 1;
@@ -168,7 +170,7 @@ export class Picture {
       event.preventDefault();
       pointer = event.pointerId;
       pad.setPointerCapture(pointer);
-      if (this.#kind !== "ink") this.#ink.strokes = [];
+      if (this.#kind !== "ink" || this.#ink.text === FIRST) this.#ink.strokes = [];
       this.#kind = "ink";
       byId("opposite").hidden = true;
       this.#ink.begin(...at(event));
