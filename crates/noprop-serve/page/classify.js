@@ -205,6 +205,7 @@ export function create({ engine, say, keep, attempt }) {
     byId("solver-steps").value = stepsAsked();
     byId("chain").classList.toggle("empty", !walk);
     byId("whole-chain").hidden = !routeOf(columns, state.order, state.off);
+    for (const part of [byId("chain"), byId("chain-help"), document.querySelector(".player")]) part.hidden = walk?.steps.length === 0;
     const blank = walk ?? { steps: [], probabilities: null, names: model.classes, truth: null };
     const classes = classesShown(walk?.probabilities ?? model.classes.map(() => 0), Math.max(state.classes, model.classes.length <= 12 ? 12 : 0), blank.truth);
     const made = JSON.stringify([state.model, columns, classes]);
@@ -264,22 +265,23 @@ export function create({ engine, say, keep, attempt }) {
     if (!long) return;
     const top = likeliest(walk.probabilities);
     const taken = routeOf(columns, state.order, state.off)?.length ?? stepsAsked();
+    const shown = walk.steps[0].guess ? "guess" : "answer";
     const apart = taken / walk.steps.length; // A long walk comes thinned.
     drawChart(byId("paths"), {
-      title: "Guess at each step: the answer in colour, the other classes in grey",
+      title: `${shown === "guess" ? "Guess" : "Answer"} at each step: the final answer in colour, the other classes in grey`,
       across: "step", height: 120, range: [0, 1], reach: [0, taken], cursor: at * apart, format: inPercent,
       lines: classes.filter((label) => label !== top).concat(top).map((label) => ({
         name: model.classes[label], share: label === top ? 1 : null, strong: label === top,
-        points: walk.steps.map(({ guess }, i) => [(i + 1) * apart, guess?.[label]]),
+        points: walk.steps.map((step, i) => [(i + 1) * apart, step[shown][label]]),
       })),
     });
   }
 
   function update(shown, at) {
     const column = columns[state.chosen - 1];
-    byId("update").hidden = !column || !walk;
-    byId("chain-help").hidden = Boolean(column);
-    if (!column || !walk) return;
+    byId("update").hidden = !column || !shown.steps.length;
+    byId("chain-help").hidden ||= Boolean(column);
+    if (byId("update").hidden) return;
     const { step } = state.off.has(column.number) ? { step: null } : stepOf(column, shown, at);
     const place = state.order.indexOf(column.number);
     const button = (text, work, disabled = false) => el("button", { type: "button", disabled, click: work }, text);

@@ -1,6 +1,6 @@
 // The picture to classify: a drawing, a test image or a file.
 
-import { byId, el } from "./dom.js";
+import { byId, el, percent } from "./dom.js";
 import { Ink, SIDE } from "./ink.js";
 import { paintPixels, textColour } from "./pixels.js";
 
@@ -92,7 +92,7 @@ export class Picture {
   }
 
   /** Shows what the network saw. */
-  seen({ input, opposite, class: answer }) {
+  seen({ input, opposite, class: answer, label, probabilities }) {
     this.#input = input;
     const { channels, height, width } = input;
     const canvas = byId("seen");
@@ -100,7 +100,7 @@ export class Picture {
     paintPixels(canvas, input);
     canvas.setAttribute("aria-label", `What the network sees, ${height} by ${width} pixels, answered with ${answer}`);
     byId("seen-text").replaceChildren(
-      `The network sees ${height} × ${width} pixels${channels === 3 ? " in colour" : ""}, and answers `, el("strong", {}, answer), ".");
+      `The network sees ${height} × ${width} pixels${channels === 3 ? " in colour" : ""}, and answers `, el("strong", {}, answer), ` with ${percent(probabilities[label])}.`);
     const notice = byId("opposite");
     notice.hidden = !opposite;
     notice.replaceChildren(opposite ?? "");

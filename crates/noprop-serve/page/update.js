@@ -18,7 +18,7 @@ function draw(root, { title, step, names, oneHot, component, pick, buttons }) {
   if (!step) return root.append(el("p", {}, "It takes no part: z passes unchanged."));
   const chosen = Math.min(component, step.z.length - 1);
   const terms = termsOf(step);
-  const sum = terms.map(({ factor, symbol }, i) => [i && factor >= 0 ? " + " : " ", factor < 0 ? "− " : "", short(Math.abs(factor)), " ", symbol.cloneNode(true)]);
+  const sum = terms.map(({ factor, symbol }, i) => [i && factor >= 0 ? " + " : " ", factor < 0 ? "− " : "", factor === 1 ? "" : `${short(Math.abs(factor))} `, symbol.cloneNode(true)]);
   root.append(
     el("p", { class: "formula" }, el("span", {}, formula(step)), el("span", {}, name("z", "t"), " = ", ...sum.flat())),
     table(step, terms, oneHot ? names : step.z.map((_, i) => i + 1), chosen, pick),
@@ -80,6 +80,6 @@ function lever(share) {
 }
 
 function worked(step, terms, chosen) {
-  const parts = terms.map(({ factor, values }, i) => `${i ? " + " : ""}${short(factor)} × ${values[chosen] < 0 ? `(${signed(values[chosen])})` : signed(values[chosen])}`);
+  const parts = terms.map(({ factor, values }, i) => `${i ? " + " : ""}${factor === 1 ? "" : `${short(factor)} × `}${values[chosen] < 0 ? `(${signed(values[chosen])})` : signed(values[chosen])}`);
   return el("p", { class: "formula worked" }, `${parts.join("")} = `, el("strong", {}, signed(step.next_z[chosen])));
 }

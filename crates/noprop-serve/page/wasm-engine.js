@@ -56,27 +56,27 @@ export class WasmEngine {
   }
 
   async model(id) {
-    await this.#opened(id);
+    await this.#open(id, "anew");
     return { ...(await this.#answers.ask("facts", id)), id };
   }
 
   async sample(id, index) {
-    await this.#opened(id);
+    await this.#open(id);
     return this.#answers.ask("sample", id, index);
   }
 
   async classify(id, image, options) {
-    await this.#opened(id);
+    await this.#open(id);
     const kind = image.drawing ? "drawing" : image.picture ? "picture" : "sample";
     const words = { ...options, side: image.side, invert: image.invert, index: image.sample };
     return this.#answers.ask("classify", id, kind, image.drawing ?? image.picture ?? new Uint8Array(), words);
   }
 
-  /** Gives the weights of a training to the worker that answers, once for each state of them. */
-  async #opened(id) {
+  /** Gives the weights of a training to the worker that answers; newer weights only where they are asked for `anew`. */
+  async #open(id, anew) {
     if (id === "pretrained") return;
     const run = this.#of(id);
-    if (run.opened === run.training.done) return;
+    if (run.opened === run.training.done || (run.opened >= 0 && !anew)) return;
     const bytes = await this.#trainer.ask("weights", id);
     await this.#answers.ask("open", id, bytes);
     run.opened = run.training.done;
