@@ -32,6 +32,7 @@ export function create({ engine, say, keep, attempt }) {
 
   async function show(values) {
     const models = await engine.models();
+    if (!models.length) throw new Error("There is no trained model yet: train one in the view Train.");
     const known = (id) => models.some((model) => model.id === id);
     const wanted = values.get("model");
     if (wanted && !known(wanted)) say(`There is no model ${wanted} here. This is ${models[0].title}.`);

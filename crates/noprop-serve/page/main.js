@@ -41,7 +41,8 @@ function forgetToken() {
 function say(error, kind = "page") {
   said = kind;
   byId("message").hidden = !error;
-  byId("message").firstChild.textContent = error ? String(error.message ?? error) : "";
+  const text = error ? String(error.message ?? error) : "";
+  byId("message").firstChild.textContent = text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]?$/.exec(text)[0] || !text ? "" : ".");
 }
 
 async function show() {

@@ -135,7 +135,7 @@ export function create({ engine, say, keep, attempt, go }) {
     section.replaceChildren(
       el("h2", {}, known?.name ?? run.id),
       el("div", { class: "bar" },
-        known && known.state !== "running" ? button("Classify with it", () => go("classify", { model: id })) : null,
+        known?.usable ?? known?.state !== "running" ? button("Classify with it", () => go("classify", { model: id })) : null,
         known?.state === "saved" ? button("Resume", () => attempt(async () => (await engine.resume(id), go("train", {})))) : null,
         button("Train with its settings", () => go("train", asForm(run.settings))),
         button("Download weights", () => attempt(async () => download(await engine.weights(id), `${id}.safetensors`)))),
@@ -166,7 +166,7 @@ export function create({ engine, say, keep, attempt, go }) {
     section.hidden = !state.compared || state.chosen.size < 2;
     if (section.hidden) return;
     const ids = [...state.chosen];
-    const lines = await engine.compare(ids);
+    const { lines, unfinished } = await engine.compare(ids);
     const details = await Promise.all(ids.map((id) => engine.run(id).catch(() => null)));
     const figure = el("figure");
     const columns = COMPARED.filter(([key]) => lines.some((line) => line[key] !== null && line[key] !== undefined));
@@ -177,7 +177,8 @@ export function create({ engine, say, keep, attempt, go }) {
     };
     section.replaceChildren(
       el("div", { class: "bar" }, el("h2", { class: "grow" }, "Comparison"), el("button", { type: "button", click: close }, "Close")),
-      el("p", { class: "quiet" }, "Runs that differ in their seed alone share a line."),
+      el("p", { class: "quiet" }, "Runs that differ in their seed alone share a line.",
+        unfinished.length ? ` Not finished, and therefore without a line: ${unfinished.join(", ")}.` : ""),
       el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the comparison" },
         el("table", { class: "plain" },
           el("thead", {}, el("tr", {}, columns.map(([, name, format]) => el("th", { scope: "col", class: format ? "number" : "" }, name)))),

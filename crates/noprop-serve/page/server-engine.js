@@ -31,6 +31,11 @@ function packed(image) {
 export class ServerEngine {
   kind = "server";
 
+  /** `datasets` are the names of the data that a training may use. */
+  constructor(datasets) {
+    this.datasets = datasets;
+  }
+
   models = () => ask("models");
   model = (id) => ask(model(id));
   sample = (id, index) => ask(`${model(id)}/samples/${index}`);

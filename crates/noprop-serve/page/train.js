@@ -4,9 +4,8 @@ import { drawChart, inPercent, swatch } from "./chart.js";
 import { byId, count, duration, el, percent, short } from "./dom.js";
 import { download } from "./download.js";
 
-const DATA = ["mnist-sample", "mnist", "fashion-mnist", "cifar10", "cifar100"];
 const FIELDS = ["dataset", "method", "encoder", "embedding", "steps", "epochs", "lr", "batch_size", "seed"];
-const USUAL = { dataset: "mnist-sample", method: "dt", encoder: "shared", embedding: "onehot" };
+const USUAL = { method: "dt", encoder: "shared", embedding: "onehot" };
 const STATES = {
   none: "No training", running: "Training", stopping: "Stopping after this step", stopped: "Stopped", finished: "Finished", failed: "Failed",
 };
@@ -15,15 +14,16 @@ const MOST_POINTS = 150; // In a line: more than a pixel each for no gain.
 /** Makes the view. */
 export function create({ engine, say, keep, attempt, go }) {
   const form = byId("settings");
+  const usual = { ...USUAL, dataset: engine.datasets[0] ?? "mnist-sample" };
   let training = { state: "none", history: [], losses: [], paused: [], blocks: 0 };
   let close = null;
   let rows = []; // The lines of blocks: { item, value, button }.
 
-  byId("datasets").append(...DATA.map((value) => el("option", { value })));
+  byId("datasets").append(...engine.datasets.map((value) => el("option", { value })));
   form.elements.dataset.readOnly = engine.kind === "wasm";
   byId("train-help").textContent = engine.kind === "wasm"
     ? "The 5,000 digits that come with the page. The training lives in this visit: when the page is closed, it is gone."
-    : "Data may also be folder: and a path. Closing the page does not stop a training.";
+    : "Settings that are left open have usual values. Closing the page does not stop a training.";
   form.oninput = () => {
     relate();
     keep(values());
@@ -43,8 +43,8 @@ export function create({ engine, say, keep, attempt, go }) {
   return { show, hide };
 
   async function show(given) {
-    for (const name of FIELDS) form.elements[name].value = given.get(name) ?? USUAL[name] ?? "";
-    if (engine.kind === "wasm") form.elements.dataset.value = USUAL.dataset;
+    for (const name of FIELDS) form.elements[name].value = given.get(name) ?? usual[name] ?? "";
+    if (engine.kind === "wasm") form.elements.dataset.value = usual.dataset;
     relate();
     hide();
     close = await engine.onTraining((told) => {
@@ -62,7 +62,7 @@ export function create({ engine, say, keep, attempt, go }) {
 
   /** What is set, for the address. */
   function values() {
-    return Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value]).filter(([name, value]) => value !== (USUAL[name] ?? "")));
+    return Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value]).filter(([name, value]) => value !== (usual[name] ?? "")));
   }
 
   /** What is set, for the engine. An empty field leaves the choice to the program. */
@@ -83,7 +83,7 @@ export function create({ engine, say, keep, attempt, go }) {
     const steps = epochs * per;
     byId("training-title").textContent = run ? `${STATES[state]}: ${run}` : STATES[state];
     byId("training-text").textContent = error
-      ?? (state === "none" ? "Choose settings and press Train. The curves of all blocks appear here." : "");
+      ?? (state === "none" ? "Choose settings and press Train. The curves of all blocks appear here." : (training.remarks ?? []).join(" "));
     byId("training-text").hidden = !byId("training-text").textContent;
     byId("progress").hidden = state === "none";
     byId("progress").value = steps ? done / steps : 0;
@@ -140,7 +140,7 @@ export function create({ engine, say, keep, attempt, go }) {
     const { blocks, paused, pausable, losses } = training;
     byId("blocks-help").textContent = blocks < 2 ? "One block learns all times." : pausable
       ? "No gradient crosses from one block to another: pause one, and the others go on as before."
-      : "These blocks share parameters, so that none of them can pause alone.";
+      : "These blocks cannot pause one by one.";
     if (rows.length !== blocks) {
       rows = Array.from({ length: blocks }, (_, i) => {
         const value = el("span");

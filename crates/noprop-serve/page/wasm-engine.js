@@ -40,6 +40,7 @@ const NONE = {
 
 export class WasmEngine {
   kind = "wasm";
+  datasets = ["mnist-sample"];
   #answers = new Colleague();
   #trainer = null;
   #listeners = new Set();
@@ -48,7 +49,7 @@ export class WasmEngine {
   async models() {
     const facts = await this.#answers.ask("facts", "pretrained");
     const first = { ...facts, id: "pretrained", accuracy: facts.test_accuracy, pretrained: true };
-    const own = this.#visit.filter(({ training }) => training.done > 0).map(({ id, training }) => ({
+    const own = this.#visit.filter(({ training }) => training.history.length > 0).map(({ id, training }) => ({
       id, title: id, method: training.method, dataset: training.settings.dataset,
       accuracy: training.test_accuracy, pretrained: false,
     }));
@@ -110,7 +111,7 @@ export class WasmEngine {
 
   async compare(ids) {
     const { runs } = await this.runs();
-    return runs.filter(({ id }) => ids.includes(id)).map((run) => ({ ...run, n: 1, spread: null }));
+    return { lines: runs.filter(({ id }) => ids.includes(id)).map((run) => ({ ...run, n: 1 })), unfinished: [] };
   }
 
   async weights(id) {
