@@ -1,6 +1,6 @@
 // The chain as columns: what each block was given, what it guesses, and how often it is right.
 
-import { calm, el, percent } from "./dom.js";
+import { button, calm, el, percent } from "./dom.js";
 
 const SLACK = 5; // Pixels that a press may move before it is a drag.
 
@@ -37,12 +37,13 @@ export class Chain {
     this.#answer = { node: el("div", { class: "column answer" }), guess: cells(classes, "bar") };
     this.#answer.node.append(
       el("div", { class: "grip" }), el("div", { class: "head" }, "Answer"),
-      rows("given", classes.map(() => el("div"))), rows("guess", this.#answer.guess), el("div", { class: "share" }), el("div", { class: "foot" }),
+      rows("given", classes.map(() => el("div"))), rows("guess", this.#answer.guess),
+      el("div", { class: "share" }), el("div", { class: "foot" }),
     );
     this.#root.replaceChildren(
       el("div", { class: "column legend", "aria-hidden": "true" },
         el("div", { class: "grip" }), el("div", { class: "head" }, columns[0].unit), labels("z: distance to"), labels("û: guess"),
-        el("div", { class: "share" }, "Right"), el("div", { class: "foot" }, "Takes part")),
+        el("div", { class: "share" }, "Accuracy"), el("div", { class: "foot" }, "Takes part")),
       ...this.#columns.map(({ node }) => node),
       this.#answer.node,
     );
@@ -52,14 +53,13 @@ export class Chain {
     const { number, title, name } = column;
     const given = cells(this.#classes, "dot");
     const guess = cells(this.#classes, "bar");
-    const head = el("button", { type: "button", class: "head", click: () => this.#act.choose(number) }, title);
-    const toggle = el("button", {
-      type: "button", role: "switch", class: "switch", "aria-label": `${name} takes part`, click: () => this.#act.toggle(number),
-    });
+    const head = button(title, () => this.#act.choose(number), { class: "head" });
+    const toggle = button("", () => this.#act.toggle(number), { role: "switch", class: "switch", "aria-label": `${name} takes part` });
+    const share = column.accuracy === null ? "" : percent(column.accuracy);
     const grip = el("div", { class: "grip", title: "Drag to move", "aria-hidden": "true" }, "⠿");
     const node = el("div", { class: "column", click: (event) => event.target.closest("button, .grip") || this.#act.choose(number) },
       grip, head, rows("given", given), rows("guess", guess),
-      el("div", { class: "share", title: `${name}: accuracy inside the chain` }, column.accuracy === null ? "" : percent(column.accuracy)),
+      el("div", { class: "share", title: `${name}: accuracy inside the chain` }, share),
       el("div", { class: "foot" }, toggle));
     const made = { column, node, head, toggle, given, guess };
     head.onkeydown = (event) => this.#key(event, made);
@@ -189,7 +189,8 @@ function fill(cells, classes, values, top) {
     cell.style.setProperty("--v", value ?? 0);
     cell.classList.toggle("none", value === undefined);
     cell.classList.toggle("top", label === top);
-    cell.lastChild.textContent = label === top && value !== undefined && cell.firstChild.className === "bar" ? Math.round(100 * value) : "";
+    const told = label === top && value !== undefined && cell.firstChild.className === "bar";
+    cell.lastChild.textContent = told ? Math.round(100 * value) : "";
   });
 }
 

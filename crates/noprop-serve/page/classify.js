@@ -2,7 +2,7 @@
 
 import { Chain, likeliest, readout, stepOf } from "./chain.js";
 import { drawChart, inPercent } from "./chart.js";
-import { byId, calm, el, fillSelect, newest, percent } from "./dom.js";
+import { button, byId, calm, fillSelect, newest, percent } from "./dom.js";
 import { Picture } from "./picture.js";
 import { Player } from "./player.js";
 import { classesShown, columnsOf, offFrom, orderFrom, routeOf } from "./route.js";
@@ -13,7 +13,9 @@ const SAMPLERS = { mean: "Mean", stochastic: "Stochastic" };
 
 /** Makes the view. */
 export function create({ engine, say, keep, attempt }) {
-  const state = { ...USUAL, model: null, solver: null, steps: null, order: [], off: new Set(), at: null, chosen: null, component: 0 };
+  const state = {
+    ...USUAL, model: null, solver: null, steps: null, order: [], off: new Set(), at: null, chosen: null, component: 0,
+  };
   let model = null;
   let columns = [];
   let walk = null; // The walk that is shown.
@@ -37,7 +39,8 @@ export function create({ engine, say, keep, attempt }) {
     const wanted = values.get("model");
     if (wanted && !known(wanted)) say(`There is no model ${wanted} here. This is ${models[0].title}.`);
     state.model = known(wanted) ? wanted : models[0].id;
-    fillSelect(byId("model"), models.map(({ id, title, accuracy }) => [id, accuracy === null ? title : `${title}, ${percent(accuracy)}`]), state.model);
+    const told = ({ title, accuracy }) => (accuracy === null ? title : `${title}, ${percent(accuracy)}`);
+    fillSelect(byId("model"), models.map((model) => [model.id, told(model)]), state.model);
     state.sampler = values.get("sampler") ?? USUAL.sampler;
     state.runs = whole1(values.get("runs"), 64) ?? USUAL.runs;
     state.seed = Number(values.get("seed")) || 0;
@@ -59,17 +62,21 @@ export function create({ engine, say, keep, attempt }) {
 
   /** Loads the model of the state. */
   async function load(order, off) {
-    model = await engine.model(state.model);
+    const found = await engine.model(state.model);
+    if (found.id !== state.model) return; // Another was chosen meanwhile.
+    model = found;
     if (!model.samplers.includes(state.sampler)) state.sampler = model.samplers[0];
     if (!model.solvers.includes(state.solver)) state.solver = null;
     if (!model.solvers.length) state.steps = null;
     picture.fit(model);
     divide(order, off);
     fillSelect(byId("sampler"), model.samplers.map((name) => [name, SAMPLERS[name] ?? name]), state.sampler);
-    fillSelect(byId("solver"), model.solvers.map((name) => [name, name]), state.solver ?? model.settings.solver ?? model.solvers[0]);
+    const solver = state.solver ?? model.settings.solver ?? model.solvers[0];
+    fillSelect(byId("solver"), model.solvers.map((name) => [name, name]), solver);
     for (const label of document.querySelectorAll("#classify .continuous")) label.hidden = !model.solvers.length;
     const number = model.classes.length;
-    fillSelect(byId("classes"), [10, 20, 50, number].filter((most, i) => most < number || i === 3).map((most) => [most, most === number ? "all" : `${most} likeliest`]), state.classes);
+    const fewer = [10, 20, 50].filter((most) => most < number).map((most) => [most, `${most} likeliest`]);
+    fillSelect(byId("classes"), [...fewer, [number, "all"]], state.classes);
     byId("classes-tool").hidden = number <= 12;
     byId("facts").textContent = [
       model.dataset, model.method_title, model.blocks > 1 ? `${model.blocks} blocks` : "one block for all times",
@@ -194,8 +201,10 @@ export function create({ engine, say, keep, attempt }) {
     const moved = state.order.some((number, i) => number !== i + 1);
     return {
       model: state.model, ...picture.values, sampler: unusual("sampler"), runs: unusual("runs"), seed: unusual("seed"),
-      solver: state.solver, steps: state.steps, order: moved ? state.order.join(",") : null, off: [...state.off].sort((a, b) => a - b).join(","),
-      at: state.at, column: state.chosen, number: state.chosen && state.component ? state.component + 1 : null, classes: unusual("classes"),
+      solver: state.solver, steps: state.steps,
+      order: moved ? state.order.join(",") : null, off: [...state.off].sort((a, b) => a - b).join(","),
+      at: state.at, column: state.chosen, number: state.chosen && state.component ? state.component + 1 : null,
+      classes: unusual("classes"),
     };
   }
 
@@ -206,9 +215,12 @@ export function create({ engine, say, keep, attempt }) {
     byId("solver-steps").value = stepsAsked();
     byId("chain").classList.toggle("empty", !walk);
     byId("whole-chain").hidden = !routeOf(columns, state.order, state.off);
-    for (const part of [byId("chain"), byId("chain-help"), document.querySelector(".player")]) part.hidden = walk?.steps.length === 0;
+    for (const part of [byId("chain"), byId("chain-help"), document.querySelector(".player")]) {
+      part.hidden = walk?.steps.length === 0;
+    }
     const blank = walk ?? { steps: [], probabilities: null, names: model.classes, truth: null };
-    const classes = classesShown(walk?.probabilities ?? model.classes.map(() => 0), Math.max(state.classes, model.classes.length <= 12 ? 12 : 0), blank.truth);
+    const likelihood = walk?.probabilities ?? model.classes.map(() => 0);
+    const classes = classesShown(likelihood, byId("classes-tool").hidden ? Infinity : state.classes, blank.truth);
     const made = JSON.stringify([state.model, columns, classes]);
     if (made !== built) {
       built = made;
@@ -233,7 +245,7 @@ export function create({ engine, say, keep, attempt }) {
     answer.classList.toggle("wrong", truth !== null && label >= 0 && label !== truth);
     byId("answer-text").textContent = !walk ? "Draw a digit, or choose a test image."
       : label < 0 ? "Only noise so far. Each block turns it a little more into an answer."
-      : `Probability ${percent(shown[label])}${end ? "" : " so far"}. ${truth === null ? "" : label === truth ? "Right." : `Wrong: it is ${model.classes[truth]}.`}`;
+      : `Probability ${percent(shown[label])}${end ? "" : " so far"}. ${judged(label, truth)}`;
     byId("answer-more").textContent = !walk ? "" : more();
     speak(label < 0 ? "" : `${name}, ${byId("answer-text").textContent}`);
     const last = at && walk?.steps[at - 1];
@@ -257,7 +269,11 @@ export function create({ engine, say, keep, attempt }) {
     speaking = setTimeout(() => (byId("spoken").textContent = words), 700);
   }
 
-  const where = ({ step, next }) => (model.solvers.length ? `step ${step} of ${stepsAsked()}, t = ${next.toFixed(2)}` : `after block ${step} of ${model.steps}`);
+  const judged = (label, truth) =>
+    truth === null ? "" : label === truth ? "Right." : `Wrong: it is ${model.classes[truth]}.`;
+
+  const where = ({ step, next }) =>
+    model.solvers.length ? `step ${step} of ${stepsAsked()}, t = ${next.toFixed(2)}` : `after block ${step} of ${model.steps}`;
 
   /** The guesses of a long chain, as lines along its steps. */
   function paths(classes, at) {
@@ -285,15 +301,14 @@ export function create({ engine, say, keep, attempt }) {
     if (byId("update").hidden) return;
     const { step } = state.off.has(column.number) ? { step: null } : stepOf(column, shown, at);
     const place = state.order.indexOf(column.number);
-    const button = (text, work, disabled = false) => el("button", { type: "button", disabled, click: work }, text);
     showUpdate(byId("update"), {
       title: step && column.first !== column.last ? `${column.name}, step ${step.step}` : column.name,
       step, names: model.classes, component: state.component,
       pick: (component) => change({ component }, render),
       oneHot: model.settings.embedding === "onehot" && step?.z.length === model.classes.length,
       buttons: [
-        button("Move back", () => move(column.number, place - 1), place === 0),
-        button("Move on", () => move(column.number, place + 1), place === columns.length - 1),
+        button("Move back", () => move(column.number, place - 1), { disabled: place === 0 }),
+        button("Move on", () => move(column.number, place + 1), { disabled: place === columns.length - 1 }),
         button(state.off.has(column.number) ? "Take in" : "Take out", () => toggle(column.number)),
         button("Close", () => choose(column.number)),
       ],

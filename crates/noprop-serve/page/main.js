@@ -42,7 +42,8 @@ function say(error, kind = "page") {
   said = kind;
   byId("message").hidden = !error;
   const text = error ? String(error.message ?? error) : "";
-  byId("message").firstChild.textContent = text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]?$/.exec(text)[0] || !text ? "" : ".");
+  const end = /[.!?]$|^$/.test(text) ? "" : ".";
+  byId("message").firstChild.textContent = text.charAt(0).toUpperCase() + text.slice(1) + end;
 }
 
 async function show() {

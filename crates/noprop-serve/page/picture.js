@@ -1,6 +1,6 @@
 // The picture to classify: a drawing, a test image or a file.
 
-import { byId, el, percent } from "./dom.js";
+import { button, byId, el, percent } from "./dom.js";
 import { Ink, SIDE } from "./ink.js";
 import { paintPixels, textColour } from "./pixels.js";
 
@@ -100,7 +100,8 @@ export class Picture {
     paintPixels(canvas, input);
     canvas.setAttribute("aria-label", `What the network sees, ${height} by ${width} pixels, answered with ${answer}`);
     byId("seen-text").replaceChildren(
-      `The network sees ${height} × ${width} pixels${channels === 3 ? " in colour" : ""}, and answers `, el("strong", {}, answer), ` with ${percent(probabilities[label])}.`);
+      `The network sees ${height} × ${width} pixels${channels === 3 ? " in colour" : ""}, and answers `,
+      el("strong", {}, answer), ` with ${percent(probabilities[label])}.`);
     const notice = byId("opposite");
     notice.hidden = !opposite;
     notice.replaceChildren(opposite ?? "");
@@ -109,7 +110,7 @@ export class Picture {
         byId("invert").checked = !byId("invert").checked;
         this.#touch();
       };
-      notice.append(" ", el("button", { type: "button", click: invert }, "Invert it"));
+      notice.append(" ", button("Invert it", invert));
     }
     this.#paint();
   }
@@ -123,8 +124,8 @@ export class Picture {
     } else if (this.#input) {
       paintPixels(this.#pad, this.#input, this.#model?.drawing ? textColour(this.#pad) : null);
     }
-    const what = { ink: `A drawing of ${this.#ink.strokes.length} strokes`, sample: `Test image ${this.#index}`, file: "Your picture" };
-    this.#pad.setAttribute("aria-label", what[this.#kind]);
+    const drawing = `A drawing of ${this.#ink.strokes.length} strokes`;
+    this.#pad.setAttribute("aria-label", { ink: drawing, sample: `Test image ${this.#index}`, file: "Your picture" }[this.#kind]);
     byId("sample").value = this.#kind === "sample" ? this.#index : "";
     byId("pen").value = this.#ink.pen;
     byId("undo").disabled = byId("clear").disabled = this.#kind !== "ink" || this.#ink.empty;

@@ -1,13 +1,14 @@
 // The view Train: start a training, and look at it while it runs.
 
 import { drawChart, inPercent, swatch } from "./chart.js";
-import { byId, count, duration, el, percent, short } from "./dom.js";
+import { button, byId, count, duration, el, percent, short } from "./dom.js";
 import { download } from "./download.js";
 
 const FIELDS = ["dataset", "method", "encoder", "embedding", "steps", "epochs", "lr", "batch_size", "seed"];
 const USUAL = { method: "dt", encoder: "shared", embedding: "onehot" };
 const STATES = {
-  none: "No training", running: "Training", stopping: "Stopping after this step", stopped: "Stopped", finished: "Finished", failed: "Failed",
+  none: "No training", running: "Training", stopping: "Stopping after this step", stopped: "Stopped",
+  finished: "Finished", failed: "Failed",
 };
 const MOST_POINTS = 150; // In a line: more than a pixel each for no gain.
 
@@ -17,7 +18,7 @@ export function create({ engine, say, keep, attempt, go }) {
   const usual = { ...USUAL, dataset: engine.datasets[0] ?? "mnist-sample" };
   let training = { state: "none", history: [], losses: [], paused: [], blocks: 0 };
   let close = null;
-  let rows = []; // The lines of blocks: { item, value, button }.
+  let rows = []; // The lines of blocks: { item, value, pause }.
 
   byId("datasets").append(...engine.datasets.map((value) => el("option", { value })));
   form.elements.dataset.readOnly = engine.kind === "wasm";
@@ -62,13 +63,15 @@ export function create({ engine, say, keep, attempt, go }) {
 
   /** What is set, for the address. */
   function values() {
-    return Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value]).filter(([name, value]) => value !== (usual[name] ?? "")));
+    const given = FIELDS.map((name) => [name, form.elements[name].value]);
+    return Object.fromEntries(given.filter(([name, value]) => value !== (usual[name] ?? "")));
   }
 
   /** What is set, for the engine. An empty field leaves the choice to the program. */
   function settings() {
     const given = FIELDS.map((name) => [name, form.elements[name]]).filter(([, field]) => field.value !== "" && !field.disabled);
-    return Object.fromEntries(given.map(([name, field]) => [name, field.type === "number" ? field.valueAsNumber : field.value.trim()]));
+    const value = (field) => (field.type === "number" ? field.valueAsNumber : field.value.trim());
+    return Object.fromEntries(given.map(([name, field]) => [name, value(field)]));
   }
 
   /** Fits the words of the form to the method. */
@@ -83,7 +86,8 @@ export function create({ engine, say, keep, attempt, go }) {
     const steps = epochs * per;
     byId("training-title").textContent = run ? `${STATES[state]}: ${run}` : STATES[state];
     byId("training-text").textContent = error
-      ?? (state === "none" ? "Choose settings and press Train. The curves of all blocks appear here." : (training.remarks ?? []).join(" "));
+      ?? (state === "none" ? "Choose settings and press Train. The curves of all blocks appear here."
+        : (training.remarks ?? []).join(" "));
     byId("training-text").hidden = !byId("training-text").textContent;
     byId("progress").hidden = state === "none";
     byId("progress").value = steps ? done / steps : 0;
@@ -102,7 +106,8 @@ export function create({ engine, say, keep, attempt, go }) {
   }
 
   function facts(active, steps) {
-    const { state, done, epochs, steps_per_epoch: per, images_per_second: speed, seconds_left: left, test_accuracy: test, history } = training;
+    const { state, done, epochs, steps_per_epoch: per, images_per_second: speed, seconds_left: left, history } = training;
+    const test = training.test_accuracy;
     if (state === "none") return [];
     const validation = history.findLast((epoch) => epoch.validation !== null)?.validation;
     return [
@@ -144,19 +149,19 @@ export function create({ engine, say, keep, attempt, go }) {
     if (rows.length !== blocks) {
       rows = Array.from({ length: blocks }, (_, i) => {
         const value = el("span");
-        const button = el("button", { type: "button", click: () => attempt(() => engine.pause(i + 1, !training.paused.includes(i + 1))) });
-        return { item: el("li", {}, swatch(place(i)), value, button), value, button };
+        const pause = button("", () => attempt(() => engine.pause(i + 1, !training.paused.includes(i + 1))));
+        return { item: el("li", {}, swatch(place(i)), value, pause), value, pause };
       });
       byId("blocks").replaceChildren(...rows.map(({ item }) => item));
     }
     const last = losses.at(-1)?.[1] ?? [];
-    rows.forEach(({ item, value, button }, i) => {
+    rows.forEach(({ item, value, pause }, i) => {
       const resting = paused.includes(i + 1);
       item.className = resting ? "paused" : "";
       value.textContent = `Block ${i + 1}: ${resting ? "paused" : short(last[i])}`;
-      button.hidden = !pausable || !active;
-      button.textContent = resting ? "Go on" : "Pause";
-      button.setAttribute("aria-label", `${button.textContent}: block ${i + 1}`);
+      pause.hidden = !pausable || !active;
+      pause.textContent = resting ? "Go on" : "Pause";
+      pause.setAttribute("aria-label", `${pause.textContent}: block ${i + 1}`);
     });
   }
 }

@@ -1,10 +1,13 @@
 // The update of one block, with its numbers: z_t = a û + b z + √c ε.
 
-import { el, short, signed } from "./dom.js";
+import { button, el, short, signed } from "./dom.js";
 
-const name = (letter, index) => el("span", { class: "symbol" }, el("i", {}, letter), index === undefined ? null : el("sub", {}, index));
+const name = (letter, index) => el("span", {}, el("i", {}, letter), index === undefined ? null : el("sub", {}, index));
 
-/** Shows how `step` moves z, and works `component` out; `pick` chooses another. `buttons` follow the title. Focus and scroll stay. */
+/**
+ * Shows how `step` moves z, and works out the number `component`; `pick` chooses another. `buttons` follow the title.
+ * Focus and scroll stay where they were.
+ */
 export function showUpdate(root, contents) {
   const pressed = [...root.querySelectorAll("button")].indexOf(document.activeElement);
   const left = root.querySelector(".scroll")?.scrollLeft ?? 0;
@@ -18,7 +21,10 @@ function draw(root, { title, step, names, oneHot, component, pick, buttons }) {
   if (!step) return root.append(el("p", {}, "It takes no part: z passes unchanged."));
   const chosen = Math.min(component, step.z.length - 1);
   const terms = termsOf(step);
-  const sum = terms.map(({ factor, symbol }, i) => [i && factor >= 0 ? " + " : " ", factor < 0 ? "− " : "", factor === 1 ? "" : `${short(Math.abs(factor))} `, symbol.cloneNode(true)]);
+  const sum = terms.map(({ factor, symbol }, i) => {
+    const sign = factor < 0 ? " − " : i ? " + " : " ";
+    return [sign, factor === 1 ? "" : `${short(Math.abs(factor))} `, symbol.cloneNode(true)];
+  });
   root.append(
     el("p", { class: "formula" }, el("span", {}, formula(step)), el("span", {}, name("z", "t"), " = ", ...sum.flat())),
     table(step, terms, oneHot ? names : step.z.map((_, i) => i + 1), chosen, pick),
@@ -53,9 +59,9 @@ function formula({ coefficients }) {
 
 const remark = ({ coefficients, noise, clean }) =>
   !coefficients ? "The solver follows the velocity v from noise towards an embedding for Δt."
-  : noise ? "û is the mean of the class embeddings, each weighted with its guessed probability. The noise ε is drawn anew in each step."
-  : clean ? "û is the mean of the class embeddings, each weighted with its guessed probability. This chain takes the mean: it adds no noise."
-  : "";
+  : !clean ? ""
+  : `û is the mean of the class embeddings, each weighted with its guessed probability. ${
+    noise ? "The noise ε is drawn anew in each step." : "This chain takes the mean: it adds no noise."}`;
 
 function table(step, terms, heads, chosen, pick) {
   const columns = step.z.map((_, i) => i);
@@ -67,8 +73,10 @@ function table(step, terms, heads, chosen, pick) {
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Numbers of the update" },
     el("table", { class: "vectors" },
       el("thead", {}, el("tr", {}, el("td", {}, heads[0] === 1 ? "number" : "class"),
-        columns.map((i) => el("th", { scope: "col" }, el("button", { type: "button", "aria-pressed": i === chosen, click: () => pick(i) }, heads[i]))))),
-      el("tbody", {}, terms.map(({ symbol, what, values }) => line(symbol, what, values)), line(name("z", "t"), "after", step.next_z, true))));
+        columns.map((i) => el("th", { scope: "col" }, button(heads[i], () => pick(i), { "aria-pressed": i === chosen }))))),
+      el("tbody", {},
+        terms.map(({ symbol, what, values }) => line(symbol, what, values)),
+        line(name("z", "t"), "after", step.next_z, true))));
 }
 
 /** A bar to the right for a positive share, to the left for a negative one. */
@@ -80,6 +88,8 @@ function lever(share) {
 }
 
 function worked(step, terms, chosen) {
-  const parts = terms.map(({ factor, values }, i) => `${i ? " + " : ""}${factor === 1 ? "" : `${short(factor)} × `}${values[chosen] < 0 ? `(${signed(values[chosen])})` : signed(values[chosen])}`);
+  const number = (value) => (value < 0 ? `(${signed(value)})` : signed(value));
+  const parts = terms.map(({ factor, values }, i) =>
+    `${i ? " + " : ""}${factor === 1 ? "" : `${short(factor)} × `}${number(values[chosen])}`);
   return el("p", { class: "formula worked" }, `${parts.join("")} = `, el("strong", {}, signed(step.next_z[chosen])));
 }

@@ -17,7 +17,8 @@ class Colleague {
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      const error = new Error(`The part of the page that computes could not start: ${event.message ?? "worker.js cannot be read"}.`);
+      const reason = event.message ?? "worker.js cannot be read";
+      const error = new Error(`The part of the page that computes could not start: ${reason}.`);
       for (const { fail } of this.#open.values()) fail(error);
       this.#open.clear();
     };
