@@ -34,7 +34,7 @@ export class Chain {
     const share = columns.some(({ accuracy }) => accuracy !== null);
     this.#root.classList.toggle("measured", share);
     this.#root.classList.toggle("wide-names", classes.some((label) => names[label].length > 8));
-    this.#answer = { node: el("div", { class: "column answer" }), guess: cells(classes, "bar") };
+    this.#answer = { node: el("div", { class: "column answer" }), guess: cells(classes, "amount") };
     this.#answer.node.append(
       el("div", { class: "grip" }), el("div", { class: "head" }, "Answer"),
       rows("given", classes.map(() => el("div"))), rows("guess", this.#answer.guess),
@@ -52,7 +52,7 @@ export class Chain {
   #column(column) {
     const { number, title, name } = column;
     const given = cells(this.#classes, "dot");
-    const guess = cells(this.#classes, "bar");
+    const guess = cells(this.#classes, "amount");
     const head = button(title, () => this.#act.choose(number), { class: "head" });
     const toggle = button("", () => this.#act.toggle(number), { role: "switch", class: "switch", "aria-label": `${name} takes part` });
     const share = column.accuracy === null ? "" : percent(column.accuracy);
@@ -189,7 +189,7 @@ function fill(cells, classes, values, top) {
     cell.style.setProperty("--v", value ?? 0);
     cell.classList.toggle("none", value === undefined);
     cell.classList.toggle("top", label === top);
-    const told = label === top && value !== undefined && cell.firstChild.className === "bar";
+    const told = label === top && value !== undefined && cell.firstChild.className === "amount";
     cell.lastChild.textContent = told ? Math.round(100 * value) : "";
   });
 }

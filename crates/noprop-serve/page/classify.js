@@ -42,14 +42,14 @@ export function create({ engine, say, keep, attempt }) {
     const told = ({ title, accuracy }) => (accuracy === null ? title : `${title}, ${percent(accuracy)}`);
     fillSelect(byId("model"), models.map((model) => [model.id, told(model)]), state.model);
     state.sampler = values.get("sampler") ?? USUAL.sampler;
-    state.runs = whole1(values.get("runs"), 64) ?? USUAL.runs;
+    state.runs = wholeNumber(values.get("runs"), 64) ?? USUAL.runs;
     state.seed = Number(values.get("seed")) || 0;
     state.solver = values.get("solver");
-    state.steps = whole1(values.get("steps"), 1000);
+    state.steps = wholeNumber(values.get("steps"), 1000);
     state.at = values.has("at") ? Number(values.get("at")) || 0 : null;
-    state.chosen = whole1(values.get("column"), 12);
-    state.component = (whole1(values.get("number"), 16) ?? 1) - 1;
-    state.classes = whole1(values.get("classes"), 1000) ?? USUAL.classes;
+    state.chosen = wholeNumber(values.get("column"), 12);
+    state.component = (wholeNumber(values.get("number"), 16) ?? 1) - 1;
+    state.classes = wholeNumber(values.get("classes"), 1000) ?? USUAL.classes;
     picture.read(values);
     await load(values.get("order"), values.get("off"));
     byId("classify").inert = false;
@@ -119,7 +119,7 @@ export function create({ engine, say, keep, attempt }) {
     byId("new-noise").onclick = () => change({ seed: state.seed + 1 });
     byId("whole-chain").onclick = () => {
       divide();
-      ask();
+      rearranged();
     };
     byId("classes").onchange = () => {
       state.classes = Number(byId("classes").value);
@@ -144,7 +144,7 @@ export function create({ engine, say, keep, attempt }) {
       if (state.off.size + 1 === columns.length) return say("One column has to take part: take another one in first.", "answer");
       state.off.add(number);
     }
-    ask();
+    rearranged();
   }
 
   function move(number, place) {
@@ -152,10 +152,16 @@ export function create({ engine, say, keep, attempt }) {
     const order = state.order.filter((other) => other !== number);
     order.splice(place, 0, number);
     state.order = order;
+    rearranged();
+  }
+
+  /** Shows the changed chain at once, and its answer when it is there. */
+  function rearranged() {
+    render();
     ask();
   }
 
-  /** Asks for the answer to the state as it is now. While drawing, questions between the newest and the running one are dropped. */
+  /** Asks for the answer to the state as it is now. Questions between the newest and the running one are dropped. */
   const asking = newest(async (_, stale) => {
     const image = picture.image;
     const route = routeOf(columns, state.order, state.off);
@@ -322,7 +328,7 @@ export function create({ engine, say, keep, attempt }) {
 }
 
 /** A whole number from 1 to `most`, or null. */
-function whole1(text, most) {
+function wholeNumber(text, most) {
   const number = Number(text);
   return Number.isInteger(number) && number >= 1 && number <= most ? number : null;
 }

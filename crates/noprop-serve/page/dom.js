@@ -83,11 +83,14 @@ export function newest(work) {
     waiting = { question };
     if (busy) return;
     busy = true;
-    while (waiting) {
-      const { question: next } = waiting;
-      waiting = null;
-      await work(next, () => waiting !== null);
+    try {
+      while (waiting) {
+        const { question: next } = waiting;
+        waiting = null;
+        await work(next, () => waiting !== null);
+      }
+    } finally {
+      busy = false;
     }
-    busy = false;
   };
 }
