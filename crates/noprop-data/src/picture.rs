@@ -14,6 +14,7 @@
 //!
 //! Nothing is cropped, and nothing is centred by content. Of an animation the first picture is taken.
 
+mod drawing;
 mod fit;
 mod jpeg;
 mod png;
@@ -29,6 +30,7 @@ use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage, Rgba,
 };
 
+pub use drawing::drawing;
 pub(crate) use fit::fit;
 pub use fit::ground;
 
@@ -59,9 +61,31 @@ pub fn open(
     wanted: (usize, usize, usize),
     polarity: Polarity,
 ) -> Result<Tensor, DataError> {
-    let fault = |fault| DataError::Picture { path: path.into(), fault };
     let (picture, _) = read(path)?;
-    let bytes = fit(&picture, wanted).map_err(fault)?;
+    fitted(&picture, wanted, polarity)
+        .map_err(|fault| DataError::Picture { path: path.into(), fault })
+}
+
+/// As [`open`], for the bytes of a file.
+///
+/// # Errors
+/// [`PictureFault`] if they are not a picture that can be used.
+pub fn of_bytes(
+    file: &[u8],
+    wanted: (usize, usize, usize),
+    polarity: Polarity,
+) -> Result<Tensor, PictureFault> {
+    check_length(file.len() as u64)?;
+    fitted(&decode(file)?, wanted, polarity)
+}
+
+/// Scales a picture, and returns it as `[1, C, H, W]`.
+fn fitted(
+    picture: &RgbImage,
+    wanted: (usize, usize, usize),
+    polarity: Polarity,
+) -> Result<Tensor, PictureFault> {
+    let bytes = fit(picture, wanted)?;
     let pixels: Vec<f32> = bytes
         .into_iter()
         .map(|shade| match polarity {
@@ -71,7 +95,8 @@ pub fn open(
         .map(|shade| f32::from(shade) / 255.0)
         .collect();
     let (channels, height, width) = wanted;
-    Ok(Tensor::from_vec(pixels, (1, channels, height, width), &Device::Cpu)?)
+    let image = Tensor::from_vec(pixels, (1, channels, height, width), &Device::Cpu);
+    image.map_err(|_| PictureFault::Shape { wanted })
 }
 
 /// Reads a picture and the bytes of its file.
