@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::workspace;
 
@@ -45,7 +45,5 @@ pub fn run() -> Result<()> {
 /// Runs a command with CUDA's compiler and libraries: the machine's, or those that the script installs.
 fn shell(root: &Path, command: &str) -> Result<()> {
     let script = format!("set -e; eval \"$(scripts/gpu/toolkit.sh)\"; {command}");
-    let status = Command::new("bash").args(["-c", &script]).current_dir(root).status()?;
-    ensure!(status.success(), "failed: {command}");
-    Ok(())
+    workspace::run(Command::new("bash").args(["-c", &script]).current_dir(root))
 }

@@ -3,9 +3,7 @@
 //! They need the Rust toolchain and a C compiler, and install nothing. `.ci/run` calls this chore and adds the tests of Slurm and MPI, whose
 //! programs it installs.
 
-use std::process::Command;
-
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::workspace::{self, report};
 
@@ -27,12 +25,11 @@ pub fn run() -> Result<()> {
     let root = workspace::root()?;
     for check in CHECKS {
         report(&format!("cargo {check}"));
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(check.split_whitespace()).current_dir(root);
+        let mut cargo = workspace::cargo(root, check);
         if check.starts_with("doc") {
             cargo.env("RUSTDOCFLAGS", "-D warnings");
         }
-        ensure!(cargo.status()?.success(), "cargo {check}: failed");
+        workspace::run(&mut cargo)?;
     }
     Ok(())
 }

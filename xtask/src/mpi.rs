@@ -7,32 +7,25 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::workspace::{self, report};
+use crate::workspace::{self, report, signal, wait};
 
 /// The time limit of a job; none takes a minute.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// The time within which a job that lost a rank must end.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// Arguments that keep all ranks on this machine and on the loopback address.
-pub const MPIRUN: [&str; 11] = [
-    "--allow-run-as-root",
-    "--oversubscribe",
-    "--mca",
-    "btl",
-    "self,vader,tcp",
-    "--mca",
-    "btl_tcp_if_include",
-    "lo",
-    "--mca",
-    "oob_tcp_if_include",
-    "lo",
-];
+/// An mpirun that keeps all ranks on this machine and on the loopback address, and ends after [`PATIENCE`].
+pub fn mpirun() -> Command {
+    let arguments = "--allow-run-as-root --oversubscribe --mca btl self,vader,tcp \
+        --mca btl_tcp_if_include lo --mca oob_tcp_if_include lo --timeout";
+    let mut mpirun = Command::new("mpirun");
+    mpirun.args(arguments.split_whitespace()).arg(PATIENCE.as_secs().to_string());
+    mpirun
+}
 
 /// The settings of every training here: few images, so that there are few steps.
 const SMALL: &str = "--dataset mnist-sample --batch-size 250 --validation 1000 --seed 3";
@@ -78,38 +71,29 @@ struct Bench {
 }
 
 impl Bench {
-    /// Starts `noprop train` into `out`, in one process or with this number of ranks. Its stderr goes to a file.
-    fn start(&self, ranks: Option<usize>, out: &str, args: &str) -> Result<Job> {
-        self.start_with(ranks, out, args, "")
-    }
-
-    /// [`Self::start`] with a variable, such as `NAME=value`, in its environment.
-    fn start_with(
-        &self,
-        ranks: Option<usize>,
-        out: &str,
-        args: &str,
-        environment: &str,
-    ) -> Result<Job> {
-        let mut command = match ranks {
-            None => Command::new(&self.noprop),
-            Some(ranks) => {
-                let mut mpirun = Command::new("mpirun");
-                mpirun.args(MPIRUN).args(["--timeout", &PATIENCE.as_secs().to_string()]);
-                mpirun.args(["-n", &ranks.to_string()]).arg(&self.noprop);
-                mpirun
-            }
+    /// `noprop train` in one process, or with this number of ranks.
+    fn command(&self, ranks: Option<usize>, args: &str) -> Command {
+        let train = "train --quiet --threads 1";
+        let Some(ranks) = ranks else {
+            let mut command = Command::new(&self.noprop);
+            command.args(train.split(' ')).args(args.split_whitespace());
+            return command;
         };
-        command.args(["train", "--quiet", "--threads", "1"]).args(args.split_whitespace());
-        if ranks.is_some() {
-            command.args(["--distributed", "mpi"]);
-        }
-        if let Some((name, value)) = environment.split_once('=') {
-            command.env(name, value);
-        }
-        self.spawn(command, out)
+        let mut mpirun = mpirun();
+        mpirun.args(["-n", &ranks.to_string()]).arg(&self.noprop).args(train.split(' '));
+        mpirun.args(["--distributed", "mpi"]).args(args.split_whitespace());
+        mpirun
     }
 
+    /// Starts four ranks of a long training into `out`, and waits until an epoch is saved.
+    fn start(&self, out: &str, training: &str) -> Result<Job> {
+        let args = format!("{SMALL} {training} --out {out}");
+        let mut job = self.spawn(self.command(Some(4), &args), out)?;
+        job.wait_for(&self.folder.join(out).join("state/progress.json"))?;
+        Ok(job)
+    }
+
+    /// Starts a job whose stderr goes to a file named after `out`.
     fn spawn(&self, mut command: Command, out: &str) -> Result<Job> {
         let stderr = self.folder.join(format!("{out}.txt"));
         command.current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::null());
@@ -120,7 +104,7 @@ impl Bench {
     /// Trains into `out` and waits for the end.
     fn train(&self, ranks: Option<usize>, out: &str, args: &str) -> Result<Duration> {
         let started = Instant::now();
-        let mut job = self.start(ranks, out, args)?;
+        let mut job = self.spawn(self.command(ranks, args), out)?;
         ensure!(job.wait(PATIENCE)?.success(), "{out} failed: {}", job.stderr());
         Ok(started.elapsed())
     }
@@ -148,10 +132,8 @@ impl Bench {
 
     /// A signal to one rank stops all of them, and they save at a common step.
     fn stopped_by_four_resumed_by_two(&self) -> Result<()> {
-        let mut job =
-            self.start(Some(4), "stopped", &format!("{SMALL} {LEARNED} --out stopped"))?;
         // One epoch is saved: half of the training is left to interrupt.
-        job.wait_for(&self.saved("stopped"))?;
+        let mut job = self.start("stopped", LEARNED)?;
         signal("-TERM", job.ranks(4)?[2])?;
         ensure!(job.wait(PATIENCE)?.success(), "ranks that were to stop failed: {}", job.stderr());
         let events = fs::read_to_string(self.folder.join("stopped/metrics.jsonl"))?;
@@ -165,14 +147,15 @@ impl Bench {
 
     fn a_panic_ends_all(&self) -> Result<()> {
         let args = format!("{SMALL} {LONG} --out panic");
-        let job = self.start_with(Some(4), "panic", &args, "NOPROP_TEST_PANIC=2:9")?;
-        job.ends_with("a rank that panics", &["rank 2: ", "asked for by NOPROP_TEST_PANIC"])
+        let mut command = self.command(Some(4), &args);
+        command.env("NOPROP_TEST_PANIC", "2:9");
+        self.spawn(command, "panic")?
+            .ends_with("a rank that panics", &["rank 2: ", "asked for by NOPROP_TEST_PANIC"])
     }
 
     /// Rank 0 cannot write, in the middle of a training, while the others wait for its next message.
     fn an_error_ends_all(&self) -> Result<()> {
-        let mut job = self.start(Some(4), "disk", &format!("{SMALL} {LONG} --out disk"))?;
-        job.wait_for(&self.saved("disk"))?;
+        let job = self.start("disk", LONG)?;
         fs::rename(self.folder.join("disk"), self.folder.join("disk-gone"))?;
         File::create(self.folder.join("disk"))?;
         job.ends_with("a rank that cannot write", &["error: ", "disk"])
@@ -181,8 +164,7 @@ impl Bench {
     /// One rank is started with an invalid setting.
     fn a_mistake_of_one_ends_all(&self) -> Result<()> {
         let train = "train --quiet --threads 1 --distributed mpi --out mistake";
-        let mut command = Command::new("mpirun");
-        command.args(MPIRUN).args(["--timeout", &PATIENCE.as_secs().to_string()]);
+        let mut command = mpirun();
         for (ranks, epochs) in [("2", "1"), ("1", "0")] {
             command.args(["-n", ranks]).arg(&self.noprop).args(train.split_whitespace());
             command.args(SMALL.split_whitespace()).args(["--epochs", epochs, ":"]);
@@ -192,31 +174,22 @@ impl Bench {
     }
 
     fn a_kill_ends_all(&self) -> Result<()> {
-        let mut job = self.start(Some(4), "killed", &format!("{SMALL} {LONG} --out killed"))?;
-        job.wait_for(&self.saved("killed"))?;
+        let mut job = self.start("killed", LONG)?;
         let ranks = job.ranks(4)?;
         signal("-9", ranks[1])?;
         let killed = Instant::now();
         ensure!(!job.wait(AT_ONCE)?.success(), "a job whose rank was killed succeeded");
-        while ranks.iter().any(|id| Path::new(&format!("/proc/{id}")).exists()) {
-            ensure!(killed.elapsed() < AT_ONCE, "ranks live on after one was killed");
-            sleep(TICK);
-        }
+        let lives = |id: &u32| Path::new(&format!("/proc/{id}")).exists();
+        wait("the end of all ranks after one was killed", AT_ONCE, || {
+            Ok(!ranks.iter().any(lives))
+        })?;
         report(&format!(
             "a rank that is killed ends the job in {:.1} s",
             killed.elapsed().as_secs_f64()
         ));
         Ok(())
     }
-
-    /// A file that exists as soon as an epoch of a run is saved.
-    fn saved(&self, run: &str) -> PathBuf {
-        self.folder.join(run).join("state/progress.json")
-    }
 }
-
-/// The time between two looks at a condition.
-const TICK: Duration = Duration::from_millis(20);
 
 /// A training, or the mpirun of one. Dropping it ends it with its ranks.
 struct Job {
@@ -232,47 +205,36 @@ impl Job {
     }
 
     fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            let stderr = || self.stderr();
-            ensure!(started.elapsed() < patience, "no end in {patience:?}: {}", stderr());
-            sleep(TICK);
-        }
+        let ended = wait("its end", patience, || Ok(self.child.try_wait()?.is_some()));
+        ended.with_context(|| self.stderr())?;
+        Ok(self.child.wait()?)
     }
 
     /// Waits for a file that the job writes.
     fn wait_for(&mut self, path: &Path) -> Result<()> {
-        let started = Instant::now();
-        while !path.is_file() {
-            ensure!(self.child.try_wait()?.is_none(), "it ended too early: {}", self.stderr());
-            ensure!(started.elapsed() < PATIENCE, "{} does not come", path.display());
-            sleep(TICK);
-        }
-        Ok(())
+        let what = path.display().to_string();
+        let come = wait(&what, PATIENCE, || {
+            let ended = self.child.try_wait()?.is_some();
+            ensure!(!ended || path.is_file(), "{what}: it ended too early");
+            Ok(path.is_file())
+        });
+        come.with_context(|| self.stderr())
     }
 
     /// Checks that the job prints `words`, and then ends at once without success.
     fn ends_with(mut self, what: &str, words: &[&str]) -> Result<()> {
-        let started = Instant::now();
-        let prints = |job: &Self| {
-            let printed = job.stderr();
-            words.iter().all(|words| printed.contains(words))
-        };
-        while !prints(&self) {
+        let printed = wait(&format!("{what} prints {words:?}"), PATIENCE, || {
             let ended = self.child.try_wait()?.is_some();
-            ensure!(!ended || prints(&self), "{what} did not print {words:?}: {}", self.stderr());
-            ensure!(started.elapsed() < PATIENCE, "{what} prints nothing: {}", self.stderr());
-            sleep(TICK);
-        }
+            let printed = self.stderr();
+            let all = words.iter().all(|words| printed.contains(words));
+            ensure!(!ended || all, "{what} did not print {words:?}");
+            Ok(all)
+        });
+        printed.with_context(|| self.stderr())?;
         let printed = Instant::now();
         ensure!(!self.wait(AT_ONCE)?.success(), "{what}: the job succeeded");
-        report(&format!(
-            "{what} ends the job {:.1} s after its message",
-            printed.elapsed().as_secs_f64()
-        ));
+        let seconds = printed.elapsed().as_secs_f64();
+        report(&format!("{what} ends the job {seconds:.1} s after its message"));
         Ok(())
     }
 
@@ -304,10 +266,4 @@ impl Drop for Job {
             let _ = self.child.wait();
         }
     }
-}
-
-fn signal(which: &str, id: u32) -> Result<()> {
-    let done = Command::new("kill").args([which, &id.to_string()]).status()?;
-    ensure!(done.success(), "cannot signal {id}");
-    Ok(())
 }

@@ -7,13 +7,11 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 
-use crate::mpi::MPIRUN;
-use crate::workspace::{self, report};
+use crate::mpi::{PATIENCE, mpirun};
+use crate::workspace::{self, output, quiet, report, signal, wait};
 
 /// The two programs and the trainings to compare.
 #[derive(clap::Args)]
@@ -85,9 +83,6 @@ const TRAININGS: [(&str, Way, &str); 19] = [
     ("blocks merged", Way::Merged, "--encoder per-block --steps 3 --epochs 1"),
     ("two ranks of MPI", Way::TwoRanks, "--embedding learned:20 --steps 4 --epochs 1"),
 ];
-
-/// The time limit of one training; each takes seconds.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Trains everything with both programs, and fails if a training differs.
 pub fn run(options: &Options) -> Result<()> {
@@ -162,7 +157,7 @@ impl Bench {
 
     fn whole(&self, program: &Path, settings: &str) -> Result<PathBuf> {
         let out = self.out("whole", program);
-        finish(train(Command::new(program), settings).arg("--out").arg(&out))?;
+        output(train(Command::new(program), settings).arg("--out").arg(&out))?;
         Ok(out)
     }
 
@@ -170,21 +165,18 @@ impl Bench {
         let out = self.out("resumed", end);
         let mut command = train(Command::new(begin), settings);
         let mut training = quiet(command.arg("--out").arg(&out)).spawn()?;
-        let started = Instant::now();
-        while !out.join("state/progress.json").is_file() && training.try_wait()?.is_none() {
-            if started.elapsed() > PATIENCE {
-                training.kill()?;
-            }
-            sleep(Duration::from_millis(2));
-        }
+        let saved = out.join("state/progress.json");
+        let begun = wait("the first epoch", PATIENCE, || {
+            Ok(saved.is_file() || training.try_wait()?.is_some())
+        });
         // If it has ended by itself, its log shows that.
-        let _ = Command::new("kill").arg(training.id().to_string()).stderr(Stdio::null()).status();
+        let _ = signal("-TERM", training.id());
+        begun?;
         ensure!(training.wait()?.success(), "a training that was to stop failed");
         let events = fs::read_to_string(out.join("metrics.jsonl"))?;
         ensure!(events.contains("\"event\":\"stop\""), "the training ended before it was stopped");
-        finish(
-            Command::new(end).args(["train", "--quiet", "--threads", "2", "--resume"]).arg(&out),
-        )?;
+        let resume = ["train", "--quiet", "--threads", "2", "--resume"];
+        output(Command::new(end).args(resume).arg(&out))?;
         Ok(out)
     }
 
@@ -192,19 +184,18 @@ impl Bench {
         let out = self.out("merged", program);
         for blocks in ["3,1", "readout,2"] {
             let mut command = train(Command::new(program), settings);
-            finish(command.args(["--blocks", blocks, "--out"]).arg(&out))?;
+            output(command.args(["--blocks", blocks, "--out"]).arg(&out))?;
         }
-        finish(Command::new(program).arg("merge").arg(&out))?;
+        output(Command::new(program).arg("merge").arg(&out))?;
         Ok(out)
     }
 
     fn two_ranks(&self, program: &Path, settings: &str) -> Result<PathBuf> {
         let out = self.out("ranks", program);
-        let mut mpirun = Command::new("mpirun");
-        mpirun.args(MPIRUN).args(["--timeout", &PATIENCE.as_secs().to_string(), "-n", "2"]);
-        mpirun.arg(program);
+        let mut mpirun = mpirun();
+        mpirun.args(["-n", "2"]).arg(program);
         let mut command = train(mpirun, settings);
-        finish(command.args(["--distributed", "mpi", "--out"]).arg(&out))?;
+        output(command.args(["--distributed", "mpi", "--out"]).arg(&out))?;
         Ok(out)
     }
 
@@ -232,24 +223,6 @@ fn train(mut command: Command, settings: &str) -> Command {
     command.args(["train", "--quiet"]);
     command.args(COMMON.split_whitespace()).args(settings.split_whitespace());
     command
-}
-
-fn quiet(command: &mut Command) -> &mut Command {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
-}
-
-/// Runs `command` to its end.
-///
-/// # Errors
-/// The last line of its stderr, if it fails.
-fn finish(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let program = Path::new(command.get_program()).display();
-    Err(anyhow!("{program}: {}", stderr.lines().next_back().unwrap_or("it failed without a word")))
 }
 
 fn hash(run: &Path) -> Result<String> {

@@ -8,29 +8,15 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::workspace::{self, report};
+use crate::mpi::PATIENCE;
+use crate::workspace::{self, quiet, report, signal};
 
-/// The time limit of each wait; none takes a minute.
-const PATIENCE: Duration = Duration::from_secs(300);
-const TRAINING: [&str; 12] = [
-    "--dataset",
-    "mnist-sample",
-    "--encoder",
-    "per-block",
-    "--steps",
-    "4",
-    "--epochs",
-    "3",
-    "--validation",
-    "500",
-    "--seed",
-    "3",
-];
+const TRAINING: &str =
+    "--dataset mnist-sample --encoder per-block --steps 4 --epochs 3 --validation 500 --seed 3";
 /// The readout and four blocks.
 const UNITS: usize = 5;
 
@@ -50,20 +36,16 @@ pub fn run() -> Result<()> {
     let cluster = Cluster::start(&folder)?;
     let train = |out: &str| {
         let mut train = Command::new(&noprop);
-        train.args(["train", "--quiet", "--threads", "1", "--out", out]).args(TRAINING);
+        train.args(["train", "--quiet", "--threads", "1", "--out", out]).args(TRAINING.split(' '));
         train.current_dir(&folder);
         train
     };
-    ensure!(train("whole").stdout(Stdio::null()).status()?.success(), "the whole training failed");
+    workspace::run(train("whole").stdout(Stdio::null()))?;
 
     let submit = root.join("scripts/slurm/submit.sh");
-    let submitted = cluster
-        .command(&submit)
-        .args(["apart", "0-4"])
-        .args(TRAINING)
-        .env("NOPROP", &noprop)
-        .status()?;
-    ensure!(submitted.success(), "submit.sh failed");
+    let mut submitting = cluster.command(&submit);
+    submitting.args(["apart", "0-4"]).args(TRAINING.split(' ')).env("NOPROP", &noprop);
+    workspace::run(&mut submitting)?;
     let started = Instant::now();
     let units = folder.join("apart/units");
     let epochs =
@@ -71,7 +53,7 @@ pub fn run() -> Result<()> {
     wait("block 2 has an epoch", || epochs("block.2") > 0)?;
     let victim =
         processes("--blocks\u{0}2\u{0}").first().copied().context("block 2 does not run")?;
-    kill(victim)?;
+    signal("-9", victim)?;
     report(&format!("killed block 2 after {:.1} s", started.elapsed().as_secs_f64()));
     let another = || processes("--blocks\u{0}2\u{0}").into_iter().find(|&id| id != victim);
     wait("block 2 is restarted", || another().is_some())?;
@@ -95,33 +77,25 @@ pub fn run() -> Result<()> {
 
 /// Waits until `done` returns true.
 fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
-    let started = Instant::now();
-    while !done() {
-        ensure!(started.elapsed() < PATIENCE, "{what}: did not happen");
-        sleep(Duration::from_millis(100));
-    }
-    Ok(())
+    workspace::wait(what, PATIENCE, || Ok(done()))
 }
 
 /// Processes whose command line contains `words`; words are separated by NUL there.
 fn processes(words: &str) -> Vec<u32> {
-    all_processes()
-        .filter(|id| {
-            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(words)
-        })
-        .collect()
+    processes_with("cmdline", words)
 }
 
-fn all_processes() -> impl Iterator<Item = u32> {
+/// Processes with this variable, such as `NAME=value`, in their environment.
+fn with_variable(variable: &str) -> Vec<u32> {
+    processes_with("environ", &format!("{variable}\0"))
+}
+
+/// Processes whose `file` in `/proc` contains `words`.
+fn processes_with(file: &str, words: &str) -> Vec<u32> {
     let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-fn kill(id: u32) -> Result<()> {
-    let done = Command::new("kill").args(["-9", &id.to_string()]).status()?;
-    ensure!(done.success(), "cannot kill {id}");
-    Ok(())
+    let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let text = |id: &u32| fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
+    ids.filter(|id| String::from_utf8_lossy(&text(id)).contains(words)).collect()
 }
 
 /// The daemons; they end when this is dropped.
@@ -142,7 +116,8 @@ impl Cluster {
         let key = folder.join("munge.key");
         // Only this test uses it.
         fs::write(&key, [7; 1024])?;
-        private(&key)?;
+        // munge refuses a key that others can read.
+        workspace::run(Command::new("chmod").arg("600").arg(&key))?;
         for name in ["state", "spool-np1", "spool-np2"] {
             fs::create_dir(folder.join(name))?;
         }
@@ -190,12 +165,12 @@ impl Cluster {
             .args(["--key-file", &file("munge.key"), "--socket", &file("munge.sock")])
             .args(["--pid-file", &file("munge.pid"), "--log-file", &file("munge.log")])
             .args(["--seed-file", &file("munge.seed")]);
-        cluster.daemons.push(quiet(&mut munged)?);
+        cluster.daemons.push(spawn(&mut munged)?);
         wait("munged listens", || folder.join("munge.sock").exists())?;
-        let control = quiet(cluster.command("slurmctld").args(["-D", "-c"]))?;
+        let control = spawn(cluster.command("slurmctld").args(["-D", "-c"]))?;
         cluster.daemons.push(control);
         for node in ["np1", "np2"] {
-            let daemon = quiet(cluster.command("slurmd").args(["-D", "-N", node]))?;
+            let daemon = spawn(cluster.command("slurmd").args(["-D", "-N", node]))?;
             cluster.nodes.push(daemon);
         }
         wait("both nodes are idle", || {
@@ -215,27 +190,20 @@ impl Cluster {
 
     /// Ends the node on which process `id` runs, with everything on it, as a power failure would.
     fn lose_node_of(&self, id: u32) -> Result<()> {
-        let environment = |id: u32| fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-        let node = (1..=self.nodes.len())
-            .map(|number| (number - 1, format!("SLURMD_NODENAME=np{number}\0").into_bytes()))
-            .find(|(_, words)| holds(&environment(id), words));
-        let (number, words) = node.context("the process runs on no node")?;
-        let running = all_processes().filter(|&id| holds(&environment(id), &words));
-        let running: Vec<u32> = running.collect();
-        kill(self.nodes.get(number).context("no such node")?.id())?;
+        let nodes = (0..self.nodes.len())
+            .map(|number| (number, with_variable(&format!("SLURMD_NODENAME=np{}", number + 1))));
+        let node = nodes.into_iter().find(|(_, running)| running.contains(&id));
+        let (number, running) = node.context("the process runs on no node")?;
+        signal("-9", self.nodes.get(number).context("no such node")?.id())?;
         // First the step daemons, which would report that a task has ended.
         let leaders = running.iter().filter_map(|&id| parent(id)).filter(|&id| is_step_daemon(id));
         let leaders: Vec<u32> = leaders.collect();
         for id in leaders.into_iter().chain(running) {
             // Some end by themselves when their parents do.
-            let _ = kill(id);
+            let _ = signal("-9", id);
         }
         Ok(())
     }
-}
-
-fn holds(text: &[u8], words: &[u8]) -> bool {
-    text.windows(words.len()).any(|here| here == words)
 }
 
 fn parent(id: u32) -> Option<u32> {
@@ -254,29 +222,14 @@ impl Drop for Cluster {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
-        for stepd in processes("slurmstepd") {
-            for id in descendants(stepd).into_iter().chain([stepd]) {
-                let _ = kill(id);
-            }
+        for id in with_variable(&format!("SLURM_CONF={}", self.config.display())) {
+            let _ = signal("-9", id);
         }
     }
 }
 
-/// The descendants of process `id`, the deepest last.
-fn descendants(id: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-    let mut found = Vec::new();
-    for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
-        found.push(child);
-        found.extend(descendants(child));
-    }
-    found
-}
-
-fn quiet(command: &mut Command) -> Result<Child> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let spawned = command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn();
-    spawned.with_context(|| format!("cannot start {name}"))
+fn spawn(command: &mut Command) -> Result<Child> {
+    quiet(command).spawn().with_context(|| format!("cannot start {:?}", command.get_program()))
 }
 
 /// Different ports that are free.
@@ -284,14 +237,4 @@ fn free_ports(count: usize) -> Result<Vec<u16>> {
     let bound: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
     Ok(bound.iter().map(|port| Ok(port.local_addr()?.port())).collect::<std::io::Result<_>>()?)
-}
-
-/// Makes a file readable by its owner alone; munge refuses others.
-fn private(path: &Path) -> Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    }
-    Ok(())
 }

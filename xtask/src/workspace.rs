@@ -1,8 +1,10 @@
-//! The workspace: its folder, the program built from it, and a line of output.
+//! What the chores share: the workspace's folder, the program built from it, other programs, and a line of output.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -21,15 +23,61 @@ pub fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }
 
+/// cargo with `arguments`, in the workspace.
+pub fn cargo(root: &Path, arguments: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments.split_whitespace()).current_dir(root);
+    cargo
+}
+
+/// Runs a command that must succeed.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status();
+    let status = status.with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    ensure!(status.success(), "failed: {command:?}");
+    Ok(())
+}
+
+/// The output of a command that must succeed.
+///
+/// # Errors
+/// The last line of its stderr, if it fails.
+pub fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let output = command.stdin(Stdio::null()).output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let complaint = complaint.lines().next_back().unwrap_or("it failed without a word");
+    let program = Path::new(command.get_program()).display();
+    ensure!(output.status.success(), "{program}: {complaint}");
+    Ok(output.stdout)
+}
+
+/// A command without input and output.
+pub fn quiet(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
+}
+
+/// Sends a signal, such as `-9`, to a process.
+pub fn signal(which: &str, id: u32) -> Result<()> {
+    run(Command::new("kill").args([which, &id.to_string()]))
+}
+
+/// Waits until `done` returns true.
+pub fn wait(what: &str, patience: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let started = Instant::now();
+    while !done()? {
+        ensure!(started.elapsed() < patience, "{what}: not within {patience:?}");
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// The program noprop: the one that NOPROP names, or else one that is built here with these `features`. After a build of the whole
 /// workspace, a build here compiles candle again, because it is of the program alone.
 pub fn noprop(root: &Path, features: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("NOPROP") {
         return PathBuf::from(path).canonicalize().context("NOPROP does not name a program");
     }
-    let build = ["build", "-p", "noprop-cli", "--features", features];
-    let built = Command::new(env!("CARGO")).args(build).current_dir(root).status()?;
-    ensure!(built.success(), "noprop does not build");
+    run(cargo(root, "build -p noprop-cli").args(["--features", features]))?;
     Ok(target(root).join("debug").join(format!("noprop{}", std::env::consts::EXE_SUFFIX)))
 }
 

@@ -92,7 +92,7 @@ fn of_training(error: &TrainError) -> Option<String> {
         TrainError::OtherSettings { .. } => {
             "choose another --out, or repeat the settings in its config.toml".into()
         }
-        TrainError::State(StateError::InUnits { path }) => {
+        TrainError::State(StateError::InUnits(path)) => {
             format!("go on with some by --blocks, or see noprop status {}", quoted(path))
         }
         TrainError::Unit(UnitError::OtherSettings { .. }) => {

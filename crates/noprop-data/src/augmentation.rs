@@ -107,10 +107,6 @@ impl FromStr for Augmentation {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        let refused = || DataError::Augment {
-            value: text.into(),
-            expected: "none, flip, shift:N or flip+shift:N with N at least 1".into(),
-        };
         let mut parsed = Self::default();
         if text == "none" {
             return Ok(parsed);
@@ -120,23 +116,25 @@ impl FromStr for Augmentation {
             match (change, shift) {
                 ("flip", _) if parsed.flip == Flip::Never => parsed.flip = Flip::Random,
                 (_, Some(shift)) if shift > 0 && parsed.shift == 0 => parsed.shift = shift,
-                _ => return Err(refused()),
+                _ => {
+                    let expected = "none, flip, shift:N or flip+shift:N with N at least 1".into();
+                    return Err(DataError::Augment { value: text.into(), expected });
+                }
             }
         }
         Ok(parsed)
     }
 }
 
-/// The changes of many images, kept where the images are.
-#[derive(Debug, Clone)]
-pub(crate) enum PlacedChanges {
-    /// As they are drawn. Metal is served from the host as well, because candle has no gather of bytes for it.
-    Host(Vec<Change>),
-    /// As places to gather pixels from, for images that never leave a GPU.
-    Gather(Sources),
+/// Applies one change to each of `images`, `[n, C, H, W]`, u8 or f32, on the host.
+pub(crate) fn changed(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
+    match images.dtype() {
+        DType::U8 => apply::<u8>(images, changes),
+        _ => apply::<f32>(images, changes),
+    }
 }
 
-/// The places that the pixels of changed images come from.
+/// The places that the pixels of changed images come from, for images that never leave a GPU.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     /// The largest move of any image in either direction.
@@ -146,34 +144,9 @@ pub(crate) struct Sources {
     sources: Tensor,
 }
 
-impl PlacedChanges {
+impl Sources {
     /// Places `changes` of images that are `width` pixels wide on `device`.
     pub fn new(changes: &[Change], width: usize, device: &Device) -> Result<Self, DataError> {
-        Ok(match device {
-            Device::Cuda(_) => Self::Gather(Sources::new(changes, width, device)?),
-            Device::Cpu | Device::Metal(_) => Self::Host(changes.to_vec()),
-        })
-    }
-
-    /// Applies the changes from number `first` on to `images`, `[n, C, H, W]`, u8 or f32.
-    pub fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
-        match self {
-            Self::Host(changes) => changed(images, changes.get(first..).unwrap_or_default()),
-            Self::Gather(sources) => sources.apply(images, first),
-        }
-    }
-}
-
-/// Applies one change to each of `images`, `[n, C, H, W]`, u8 or f32.
-fn changed(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
-    match images.dtype() {
-        DType::U8 => apply::<u8>(images, changes),
-        _ => apply::<f32>(images, changes),
-    }
-}
-
-impl Sources {
-    fn new(changes: &[Change], width: usize, device: &Device) -> Result<Self, DataError> {
         let moves = changes.iter().flat_map(|change| [change.down, change.right]);
         let reach = moves.map(isize::unsigned_abs).max().unwrap_or(0);
         let source = |change: &Change| {
@@ -187,7 +160,8 @@ impl Sources {
         Ok(Self { reach, sources: Tensor::from_vec(sources, (changes.len(), 3), device)? })
     }
 
-    fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
+    /// Applies the changes from number `first` on to `images`, `[n, C, H, W]`, u8 or f32.
+    pub fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
         let (n, channels, height, width) = images.dims4()?;
         let device = images.device();
         let sources = self.sources.narrow(0, first, n)?.reshape((n, 3, 1, 1))?;
@@ -220,12 +194,11 @@ fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<
             };
             let source = &from[source * width..][..width];
             for (x, pixel) in row.iter_mut().enumerate() {
-                let Some(x) = x.checked_add_signed(-change.right).filter(|&x| x < width) else {
-                    continue;
-                };
-                *pixel = match change.flipped {
-                    Flipped::No => source[x],
-                    Flipped::Yes => source[width - 1 - x],
+                let x = x.checked_add_signed(-change.right).filter(|&x| x < width);
+                *pixel = match (x, change.flipped) {
+                    (None, _) => continue,
+                    (Some(x), Flipped::No) => source[x],
+                    (Some(x), Flipped::Yes) => source[width - 1 - x],
                 };
             }
         }
@@ -236,6 +209,7 @@ fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::values;
 
     /// The text is in the settings of a run, which must be read again.
     #[test]
@@ -279,8 +253,7 @@ mod tests {
         let images = images.reshape((2, 1, 1, 2)).unwrap();
         let flipped = Change { flipped: Flipped::Yes, ..Change::default() };
         let changes = [flipped, Change { right: 1, ..Change::default() }];
-        let values = changed(&images, &changes).unwrap().flatten_all().unwrap();
-        assert_eq!(values.to_vec1::<f32>().unwrap(), [1.0, 0.0, 0.0, 2.0]);
+        assert_eq!(values(&changed(&images, &changes).unwrap()), [1.0, 0.0, 0.0, 2.0]);
     }
 
     /// On a GPU images are changed by other operations, which must give the same pixels.
@@ -301,15 +274,12 @@ mod tests {
             let placed = Sources::new(&changes, 5, &Device::Cpu).unwrap();
             let found = placed.apply(&images, 10).unwrap();
             let expected = changed(&images, &changes[10..]).unwrap();
-            let bits = |x: &Tensor| {
-                x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
-            };
-            assert_eq!(bits(&found), bits(&expected));
+            assert_eq!(values(&found), values(&expected));
         }
         let unmoved = Sources::new(&[Change::default()], 5, &Device::Cpu).unwrap();
         let one = images.narrow(0, 3, 1).unwrap();
         let same = unmoved.apply(&one, 0).unwrap();
-        assert_eq!(same.flatten_all().unwrap().to_vec1::<u32>().unwrap()[0], 3 * 2 * 4 * 5);
+        assert_eq!(values(&same)[0], 120.0);
     }
 
     /// Every place must be reached, both ends included, and none beyond.

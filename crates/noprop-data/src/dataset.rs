@@ -8,7 +8,7 @@ use noprop_files::{DatasetName, Entry, Hasher, Presence, RawFile, sha256};
 use crate::error::DataError;
 use crate::listing::{Half, Listing};
 use crate::notice::Notice;
-use crate::order::{Purpose, permutation};
+use crate::order::{Purpose, of_class};
 use crate::split::Split;
 use crate::{cifar, idx};
 
@@ -64,34 +64,23 @@ impl Dataset {
     /// candle's, if memory is short.
     pub fn mnist_sample() -> Result<Self, DataError> {
         let name = DatasetName::MnistSample;
-        let classes = name.class_names().len();
         let path = Path::new("the bundled MNIST sample");
-        let packed: &[u8] = include_bytes!("../assets/mnist-sample/images-idx3-ubyte.gz");
-        let image_bytes = idx::unpack(path, packed)?;
-        let packed: &[u8] = include_bytes!("../assets/mnist-sample/labels-idx1-ubyte.gz");
-        let label_bytes = idx::unpack(path, packed)?;
-        let mut hasher = Hasher::default();
-        hasher.update(&image_bytes);
-        hasher.update(&label_bytes);
-
-        let images = idx::images(path, &image_bytes)?;
-        let labels = idx::labels(path, &label_bytes, classes)?;
+        let images = include_bytes!("../assets/mnist-sample/images-idx3-ubyte.gz");
+        let labels = include_bytes!("../assets/mnist-sample/labels-idx1-ubyte.gz");
+        let (images, labels) = (idx::unpack(path, images)?, idx::unpack(path, labels)?);
+        let mut files = Files::default();
+        files.combined.update(&images);
+        files.combined.update(&labels);
+        let classes = name.class_names().len();
+        let all = of_idx((path.into(), images), (path.into(), labels), classes)?;
+        let labels = all.labels.to_vec1::<u32>()?;
         let (mut train, mut test) = (Vec::new(), Vec::new());
         for class in 0..classes {
-            let rows: Vec<u32> = (0..)
-                .zip(labels)
-                .filter(|&(_, &label)| usize::from(label) == class)
-                .map(|(row, _)| row)
-                .collect();
-            let order = permutation(Purpose::Sample, SAMPLE_SEED, class as u64, rows.len());
-            for (place, &pick) in order.iter().enumerate() {
-                let half = if place < SAMPLE_TEST_PER_CLASS { &mut test } else { &mut train };
-                half.extend(rows.get(pick as usize));
-            }
+            let rows = of_class(Purpose::Sample, SAMPLE_SEED, &labels, class);
+            let (tested, trained) = rows.split_at(SAMPLE_TEST_PER_CLASS.min(rows.len()));
+            test.extend(tested);
+            train.extend(trained);
         }
-        let shape = (1, images.height, images.width);
-        let all = Split::of_bytes(images.pixels.to_vec(), labels, shape, classes)?;
-        let files = Files { combined: hasher, ..Files::default() };
         Ok(Self::of(name, all.select(&train)?, all.select(&test)?, files))
     }
 
@@ -110,14 +99,6 @@ impl Dataset {
         }
     }
 
-    /// Opens the full MNIST in a folder that holds its four files, gzipped or not.
-    ///
-    /// # Errors
-    /// As [`Dataset::open`].
-    pub fn mnist(folder: &Path) -> Result<Self, DataError> {
-        Self::open(DatasetName::Mnist, folder)
-    }
-
     /// The (C, H, W) of every image.
     ///
     /// # Errors
@@ -128,11 +109,10 @@ impl Dataset {
 
     fn of(name: DatasetName, train: Split, test: Split, files: Files) -> Self {
         let class_names: Vec<_> = name.class_names().iter().map(|&class| class.into()).collect();
-        let Files { combined, listing, unpublished, .. } = files;
-        let (name, files) = (name.as_str(), unpublished);
-        let changed = (!files.is_empty()).then_some(Notice::Unpublished { name, files });
+        let Files { combined, listing, unpublished } = files;
+        let notice = Notice::Unpublished { name: name.as_str(), files: unpublished.clone() };
         Self {
-            name: name.into(),
+            name: name.to_string(),
             train,
             validation: None,
             test,
@@ -140,35 +120,8 @@ impl Dataset {
             class_names,
             sha256: combined.finish(),
             listing,
-            notices: changed.into_iter().collect(),
+            notices: if unpublished.is_empty() { Vec::new() } else { vec![notice] },
         }
-    }
-}
-
-/// Reads four IDX files: training images and labels, test images and labels.
-///
-/// The reader of candle-datasets believes the headers of the files, and turns every pixel into two f32 on the way, 440 MB for
-/// the 47 MB of MNIST. `candle_datasets_reads_the_same_bits` compares the two.
-fn mnist_like(name: DatasetName, entry: &Entry, folder: &Path) -> Result<Dataset, DataError> {
-    let classes = name.class_names().len();
-    let mut files = Files { known: entry.sha256.is_some(), ..Files::default() };
-    let train = Images::read(entry, folder, Half::Train, classes, &mut files)?;
-    let test = Images::read(entry, folder, Half::Test, classes, &mut files)?;
-    if train.shape != test.shape {
-        let ((_, h, w), (_, test_h, test_w)) = (train.shape, test.shape);
-        let reason = format!(
-            "{}: training images are {h} x {w} but test images {test_h} x {test_w}",
-            folder.display(),
-        );
-        return Err(DataError::Mismatch { reason });
-    }
-    let data = Dataset::of(name, train.split(classes)?, test.split(classes)?, files);
-    match entry.sha256 {
-        // At least one file is not the published one: they are hashed one by one.
-        Some(known) if known != data.sha256 => {
-            mnist_like(name, &Entry { sha256: None, ..*entry }, folder)
-        }
-        _ => Ok(data),
     }
 }
 
@@ -180,102 +133,98 @@ struct Files {
     listing: Listing,
     /// The names of the files that are not the published ones.
     unpublished: Vec<&'static str>,
-    /// True if the hash over all files is known. If it is right, each file is the published one.
-    known: bool,
 }
 
 impl Files {
-    /// Notes a file of a known data set and its unpacked bytes.
-    fn note(&mut self, file: &RawFile, half: Half, bytes: &[u8]) {
-        let own = match self.listing.files() {
-            _ if self.known => {
-                self.combined.update(bytes);
-                file.sha256.to_owned()
-            }
-            // So far the hash of all files is that of the first.
-            [] => {
-                self.combined.update(bytes);
-                self.combined.clone().finish()
-            }
-            // On two cores two hashes take no longer than one.
-            _ => thread::scope(|scope| {
-                let own = scope.spawn(|| sha256(bytes));
-                self.combined.update(bytes);
-                own.join().unwrap_or_else(|_| sha256(bytes))
-            }),
-        };
+    /// Reads and notes `file`, which may be packed. Returns its path and its unpacked bytes.
+    fn read(
+        &mut self,
+        entry: &Entry,
+        folder: &Path,
+        file: &RawFile,
+        half: Half,
+    ) -> Result<(PathBuf, Vec<u8>), DataError> {
+        // A missing file is reported by its plain name.
+        let path = entry.find(folder, file.name).unwrap_or_else(|| folder.join(file.name));
+        let bytes = idx::read(&path)?;
+        // On two cores two hashes take no longer than one.
+        let own = thread::scope(|scope| {
+            let own = scope.spawn(|| sha256(&bytes));
+            self.combined.update(&bytes);
+            own.join().unwrap_or_else(|_| sha256(&bytes))
+        });
         if own != file.sha256 {
             self.unpublished.push(file.name);
         }
         self.listing.push(half, file.name.into(), own);
+        Ok((path, bytes))
     }
 }
 
-/// The checked bytes of one half of an MNIST-like data set.
-struct Images {
-    pixels: Vec<u8>,
-    labels: Vec<u8>,
-    shape: (usize, usize, usize),
+/// The files of one half of a data set: those whose names begin with `test` or `t10k` are for testing.
+fn files_of(entry: &'static Entry, half: Half) -> impl Iterator<Item = &'static RawFile> {
+    let is_test =
+        |file: &RawFile| ["test", "t10k"].iter().any(|start| file.name.starts_with(start));
+    entry.files.iter().filter(move |file| is_test(file) == (half == Half::Test))
 }
 
-impl Images {
-    fn read(
-        entry: &Entry,
-        folder: &Path,
-        half: Half,
-        classes: usize,
-        files: &mut Files,
-    ) -> Result<Self, DataError> {
-        let prefix = if half == Half::Test { "t10k" } else { "train" };
-        let mut raw = |kind: &str| raw(entry, folder, &format!("{prefix}-{kind}"), half, files);
-        let ((mut image_bytes, image_path), (label_bytes, label_path)) =
-            (raw("images")?, raw("labels")?);
-        let images = idx::images(&image_path, &image_bytes)?;
-        let labels = idx::labels(&label_path, &label_bytes, classes)?;
-        if images.count != labels.len() {
-            let reason = format!(
-                "{} holds {} images but {} holds {} labels",
-                image_path.display(),
-                images.count,
-                label_path.display(),
-                labels.len()
-            );
-            return Err(DataError::Mismatch { reason });
-        }
-        let shape = (1, images.height, images.width);
-        let header = image_bytes.len() - images.pixels.len();
-        image_bytes.drain(..header);
-        Ok(Self { shape, pixels: image_bytes, labels: labels.to_vec() })
-    }
-
-    fn split(self, classes: usize) -> Result<Split, DataError> {
-        Split::of_bytes(self.pixels, &self.labels, self.shape, classes)
-    }
-}
-
-/// The unpacked bytes of the first file of the data set whose name begins with `start`, and its path.
-fn raw(
-    entry: &Entry,
+/// Reads four IDX files: training images and labels, test images and labels.
+///
+/// The reader of candle-datasets believes the headers of the files, and turns every pixel into two f32 on the way, 440 MB for
+/// the 47 MB of MNIST. `candle_datasets_reads_the_same_bits` compares the two.
+fn mnist_like(
+    name: DatasetName,
+    entry: &'static Entry,
     folder: &Path,
-    start: &str,
-    half: Half,
-    files: &mut Files,
-) -> Result<(Vec<u8>, PathBuf), DataError> {
-    let file = entry.files.iter().find(|file| file.name.starts_with(start));
-    let name = file.map_or(start, |file| file.name);
-    // A missing file is reported by its plain name.
-    let path = entry.find(folder, name).unwrap_or_else(|| folder.join(name));
-    let bytes = idx::read(&path)?;
-    if let Some(file) = file {
-        files.note(file, half, &bytes);
+) -> Result<Dataset, DataError> {
+    let classes = name.class_names().len();
+    let mut files = Files::default();
+    let mut read = |half: Half| {
+        let raw = files_of(entry, half).map(|file| files.read(entry, folder, file, half));
+        let [images, labels] = <[_; 2]>::try_from(raw.collect::<Result<Vec<_>, _>>()?)
+            .map_err(|_| DataError::malformed(folder, "it needs images and labels"))?;
+        of_idx(images, labels, classes)
+    };
+    let (train, test) = (read(Half::Train)?, read(Half::Test)?);
+    let ((_, h, w), (_, test_h, test_w)) = (train.image_shape()?, test.image_shape()?);
+    if (h, w) != (test_h, test_w) {
+        let reason = format!(
+            "{}: training images are {h} x {w} but test images {test_h} x {test_w}",
+            folder.display(),
+        );
+        return Err(DataError::Mismatch(reason));
     }
-    Ok((bytes, path))
+    Ok(Dataset::of(name, train, test, files))
 }
 
-/// Reads files of records: all but those whose names begin with `test` are for training.
+/// Checks the unpacked bytes of an image file and of a label file. Each comes with its path, for errors.
+fn of_idx(
+    (image_path, mut image_bytes): (PathBuf, Vec<u8>),
+    (label_path, label_bytes): (PathBuf, Vec<u8>),
+    classes: usize,
+) -> Result<Split, DataError> {
+    let images = idx::images(&image_path, &image_bytes)?;
+    let labels = idx::labels(&label_path, &label_bytes, classes)?;
+    if images.count != labels.len() {
+        let reason = format!(
+            "{} holds {} images but {} holds {} labels",
+            image_path.display(),
+            images.count,
+            label_path.display(),
+            labels.len()
+        );
+        return Err(DataError::Mismatch(reason));
+    }
+    let shape = (1, images.height, images.width);
+    let header = image_bytes.len() - images.pixels.len();
+    image_bytes.drain(..header);
+    Split::of_bytes(image_bytes, labels, shape, classes)
+}
+
+/// Reads files of records.
 fn cifar_like(
     name: DatasetName,
-    entry: &Entry,
+    entry: &'static Entry,
     folder: &Path,
     layout: cifar::Labels,
 ) -> Result<Dataset, DataError> {
@@ -283,11 +232,8 @@ fn cifar_like(
     let mut files = Files::default();
     let mut read = |half: Half| {
         let (mut labels, mut pixels) = (Vec::new(), Vec::new());
-        let all = entry.files.iter();
-        for file in all.filter(|file| file.name.starts_with("test") == (half == Half::Test)) {
-            let path = folder.join(file.name);
-            let bytes = idx::read(&path)?;
-            files.note(file, half, &bytes);
+        for file in files_of(entry, half) {
+            let (path, bytes) = files.read(entry, folder, file, half)?;
             cifar::append(&path, &bytes, layout, classes, &mut labels, &mut pixels)?;
         }
         Split::of_bytes(pixels, &labels, cifar::SHAPE, classes)

@@ -40,12 +40,9 @@ pub enum DataError {
         /// The names of the missing files.
         missing: Vec<String>,
     },
-    /// Images, labels or settings do not fit each other.
-    #[error("{reason}")]
-    Mismatch {
-        /// The two things that do not fit.
-        reason: String,
-    },
+    /// Images, labels or settings do not fit each other; the text names the two things that do not.
+    #[error("{0}")]
+    Mismatch(String),
     /// A validation set that is empty, or leaves nothing to train on.
     #[error("validation must be between 1 and {max}, got {asked}")]
     Holdout {
@@ -63,11 +60,8 @@ pub enum DataError {
         expected: String,
     },
     /// A share that leaves nothing to train on, or nothing to test on.
-    #[error("split must be above 0 and below 1, got {share}")]
-    Share {
-        /// The share asked for.
-        share: f64,
-    },
+    #[error("split must be above 0 and below 1, got {0}")]
+    Share(f64),
     /// A folder of pictures cannot be used.
     #[error("{path} cannot be used: {reason}")]
     Folder {

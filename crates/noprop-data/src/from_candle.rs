@@ -32,7 +32,7 @@ impl TryFrom<candle_datasets::vision::Dataset> for Dataset {
         if train_shape != test_shape {
             let reason =
                 format!("training images are {train_shape:?} but test images {test_shape:?}");
-            return Err(DataError::Mismatch { reason });
+            return Err(DataError::Mismatch(reason));
         }
         Ok(Self {
             name: "candle-datasets".into(),
@@ -59,7 +59,7 @@ fn checked(
     for pixels in images.flatten_all()?.to_vec1::<f32>()?.chunks(CHUNK) {
         // A comparison with NaN is false.
         if let Some(bad) = pixels.iter().find(|pixel| !(0.0..=1.0).contains(*pixel)) {
-            return Err(DataError::Mismatch { reason: format!("a pixel is {bad}, not in 0..=1") });
+            return Err(DataError::Mismatch(format!("a pixel is {bad}, not in 0..=1")));
         }
         hasher.update(&pixels.iter().flat_map(|pixel| pixel.to_le_bytes()).collect::<Vec<_>>());
     }
@@ -83,8 +83,9 @@ fn square(values: usize) -> Result<(usize, usize, usize), DataError> {
         .map(|channels| (channels, (values / channels).isqrt()))
         .find(|(channels, side)| channels * side * side == values)
         .map(|(channels, side)| (channels, side, side))
-        .ok_or_else(|| DataError::Mismatch {
-            reason: format!("{values} values are not a square image of 1 or 3 channels"),
+        .ok_or_else(|| {
+            let reason = format!("{values} values are not a square image of 1 or 3 channels");
+            DataError::Mismatch(reason)
         })
 }
 
@@ -98,6 +99,7 @@ mod tests {
 
     use super::*;
     use crate::dataset::load;
+    use crate::fixtures::{idx_file, labels, pixels};
 
     fn tensors(pixels: &[f32], shape: &[usize], labels: &[u8]) -> (Tensor, Tensor) {
         let images = Tensor::from_slice(pixels, shape, &Device::Cpu).unwrap();
@@ -119,26 +121,20 @@ mod tests {
         let folder = dir.path().join("mnist");
         fs::create_dir(&folder).unwrap();
         let write = |file: &str, words: &[u32], data: &[u8]| {
-            let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-            bytes.extend(data);
-            fs::write(folder.join(file), bytes).unwrap();
+            fs::write(folder.join(file), idx_file(words, data)).unwrap();
         };
-        let pixels: Vec<u8> = (0..=255).chain(0..=255).chain(0..=255).collect();
-        write("train-images-idx3-ubyte", &[2051, 3, 16, 16], &pixels);
+        let shades: Vec<u8> = (0..=255).chain(0..=255).chain(0..=255).collect();
+        write("train-images-idx3-ubyte", &[2051, 3, 16, 16], &shades);
         write("train-labels-idx1-ubyte", &[2049, 3], &[5, 0, 9]);
-        write("t10k-images-idx3-ubyte", &[2051, 2, 16, 16], &pixels[256..]);
+        write("t10k-images-idx3-ubyte", &[2051, 2, 16, 16], &shades[256..]);
         write("t10k-labels-idx1-ubyte", &[2049, 2], &[1, 2]);
         let ours = load(DatasetName::Mnist, dir.path()).unwrap();
         let theirs: Dataset = vision::mnist::load_dir(&folder).unwrap().try_into().unwrap();
         assert_eq!(theirs.class_names, ours.class_names);
-        let bits = |split: &Split| -> Vec<u32> {
-            let pixels = split.images().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            pixels.into_iter().map(f32::to_bits).collect()
-        };
         for (ours, theirs) in [(&ours.train, &theirs.train), (&ours.test, &theirs.test)] {
-            assert_eq!(bits(ours), bits(theirs));
+            // None is NaN or -0, so equal pixels have equal bits.
+            assert_eq!(pixels(ours), pixels(theirs));
             assert_eq!(ours.image_shape().unwrap(), theirs.image_shape().unwrap());
-            let labels = |split: &Split| split.labels.to_vec1::<u32>().unwrap();
             assert_eq!(labels(ours), labels(theirs));
         }
     }

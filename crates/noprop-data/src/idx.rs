@@ -113,54 +113,38 @@ pub fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     let length = file.metadata().map_err(reading)?.len();
     if path.extension().is_some_and(|extension| extension == "gz") {
         let limit = length.saturating_mul(MAX_DEFLATE_RATIO).min(MAX_BYTES);
-        read_up_to(path, MultiGzDecoder::new(file), limit)
-    } else {
-        let mut bytes = Vec::new();
-        // Reserved for the length of the file, so that it need not grow.
-        bytes.reserve_exact(usize::try_from(length.min(MAX_BYTES)).unwrap_or(0) + 1);
-        read_into(path, file, MAX_BYTES, bytes)
+        return read_up_to(path, MultiGzDecoder::new(file), limit, 0);
     }
+    read_up_to(path, file, MAX_BYTES, length)
 }
 
 /// Unpacks gzip that is compiled into the program.
 pub(crate) fn unpack(path: &Path, packed: &[u8]) -> Result<Vec<u8>, DataError> {
-    read_up_to(path, MultiGzDecoder::new(packed), MAX_BYTES)
+    read_up_to(path, MultiGzDecoder::new(packed), MAX_BYTES, 0)
 }
 
-fn read_up_to(path: &Path, reader: impl Read, limit: u64) -> Result<Vec<u8>, DataError> {
-    read_into(path, reader, limit, Vec::new())
-}
-
-fn read_into(
+/// Reads at most `limit` bytes, with room for `expected` from the start, so that it need not grow.
+fn read_up_to(
     path: &Path,
     reader: impl Read,
     limit: u64,
-    mut bytes: Vec<u8>,
+    expected: u64,
 ) -> Result<Vec<u8>, DataError> {
-    reader
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| DataError::Read { path: path.into(), source })?;
+    let mut bytes = Vec::with_capacity(expected.min(limit) as usize + 1);
+    let read = reader.take(limit + 1).read_to_end(&mut bytes);
+    read.map_err(|source| DataError::Read { path: path.into(), source })?;
     if bytes.len() as u64 > limit {
-        let reason = format!("it is larger than {limit} bytes");
-        return Err(DataError::malformed(path, reason));
+        return Err(DataError::malformed(path, format!("it is larger than {limit} bytes")));
     }
     Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use proptest::prelude::*;
 
     use super::*;
-
-    fn file(words: &[u32], data: &[u8]) -> Vec<u8> {
-        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-        bytes.extend(data);
-        bytes
-    }
+    use crate::fixtures::{gzip, idx_file as file};
 
     fn refused<T: std::fmt::Debug>(result: Result<T, DataError>) -> String {
         result.unwrap_err().to_string()
@@ -190,16 +174,11 @@ mod tests {
     /// A megabyte that unpacks to a gigabyte must be stopped by its bound, not by the machine's memory.
     #[test]
     fn unpacking_is_bounded() {
-        let packed = {
-            let mut encoder =
-                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-            encoder.write_all(&[0; 1 << 16]).unwrap();
-            encoder.finish().unwrap()
-        };
+        let packed = gzip(&[0; 1 << 16]);
         let path = Path::new("x.gz");
-        let unpacked = read_up_to(path, MultiGzDecoder::new(&packed[..]), 1 << 16).unwrap();
+        let unpacked = read_up_to(path, MultiGzDecoder::new(&packed[..]), 1 << 16, 0).unwrap();
         assert_eq!(unpacked.len(), 1 << 16);
-        let short = read_up_to(path, MultiGzDecoder::new(&packed[..]), 1000);
+        let short = read_up_to(path, MultiGzDecoder::new(&packed[..]), 1000, 0);
         assert!(refused(short).contains("larger than 1000 bytes"));
     }
 
@@ -241,7 +220,7 @@ mod tests {
             }
             packed.truncate(cut);
             let limit = packed.len() as u64 * MAX_DEFLATE_RATIO;
-            if let Ok(bytes) = read_up_to(Path::new("x"), MultiGzDecoder::new(&packed[..]), limit) {
+            if let Ok(bytes) = read_up_to(Path::new("x"), MultiGzDecoder::new(&packed[..]), limit, 0) {
                 prop_assert!(bytes.len() as u64 <= limit);
             }
         }

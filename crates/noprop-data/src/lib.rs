@@ -7,6 +7,8 @@ pub mod cifar;
 mod dataset;
 mod duplicates;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod folder;
 #[cfg(feature = "candle-datasets")]
 mod from_candle;
@@ -30,7 +32,7 @@ pub use dataset::{Dataset, load};
 pub use duplicates::Duplicates;
 pub use error::{DataError, Remedy};
 pub use folder::{BadPictures, FolderHalf, FolderOptions, TestPictures, open_folder, open_half};
-pub use listing::{Difference, FileChange, Half, ListedFile, Listing};
+pub use listing::{Half, ListedFile, Listing};
 pub use noprop_files::{DatasetName, Presence, UnknownDataset, sha256_of};
 pub use normalization::Normalization;
 pub use notice::Notice;

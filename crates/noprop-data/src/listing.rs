@@ -167,97 +167,48 @@ impl Listing {
         self.half(half).filter(|file| hashes.contains(file.sha256.as_str())).count()
     }
 
-    /// The first difference between these files, which a run has kept, and the files `found`, and the number of differences.
-    pub fn difference(&self, found: &Self) -> Option<Difference> {
+    /// The first difference between these files, which a run has kept, and the files `found`, in words, with the number of
+    /// differences: a file that is gone, new or changed, or that has moved to another place or another half.
+    pub fn difference(&self, found: &Self) -> Option<String> {
         let (kept, now) = (self.by_path(), found.by_path());
         // New files by their bytes: a file that was moved is found among them.
-        let is_new = |file: &&ListedFile| !kept.contains_key(&*file.path);
-        let mut arrived: HashMap<&str, Vec<&ListedFile>> = HashMap::new();
-        for file in found.files.iter().rev().filter(is_new) {
-            arrived.entry(&file.sha256).or_default().push(file);
+        let mut arrived: HashMap<&str, Vec<&Path>> = HashMap::new();
+        for file in found.files.iter().rev().filter(|file| !kept.contains_key(&*file.path)) {
+            arrived.entry(&file.sha256).or_default().push(&file.path);
         }
         let mut changes = Vec::new();
         for was in &self.files {
-            let moved = |is: &ListedFile| FileChange::Moved { was: was.clone(), is: is.clone() };
+            let path = was.path.display();
             changes.extend(match now.get(&*was.path) {
-                None => match arrived.get_mut(was.sha256.as_str()).and_then(Vec::pop) {
-                    Some(is) => Some(moved(is)),
-                    None => Some(FileChange::Gone(was.clone())),
-                },
-                Some(is) if is.sha256 != was.sha256 => Some(FileChange::Rewritten(was.clone())),
-                Some(is) if is.half != was.half => Some(moved(is)),
+                None => Some(match arrived.get_mut(&*was.sha256).and_then(Vec::pop) {
+                    Some(is) => format!("{path} is now {}", is.display()),
+                    None => format!("{path} is gone"),
+                }),
+                Some(is) if is.sha256 != was.sha256 => Some(format!("{path} has other content")),
+                Some(is) if is.half != was.half => {
+                    Some(format!("{path} was {} and is now {}", was.half, is.half))
+                }
                 Some(_) => None,
             });
         }
-        let moved: HashSet<&Path> = changes
-            .iter()
-            .filter_map(|change| match change {
-                FileChange::Moved { is, .. } => Some(&*is.path),
-                _ => None,
-            })
-            .collect();
-        let new = found.files.iter().filter(is_new).filter(|file| !moved.contains(&*file.path));
-        let new: Vec<FileChange> = new.cloned().map(FileChange::New).collect();
-        changes.extend(new);
-        let count = changes.len();
-        Some(Difference { first: changes.into_iter().next()?, count })
+        let new: HashSet<&Path> = arrived.into_values().flatten().collect();
+        let new = found.files.iter().filter(|file| new.contains(&*file.path));
+        changes.extend(new.map(|file| format!("{} is new", file.path.display())));
+        match changes.as_slice() {
+            [] => None,
+            [only] => Some(only.clone()),
+            [first, ..] => Some(format!("{first}, the first of {} changes", changes.len())),
+        }
     }
 
     /// As [`Self::difference`], for the files of one half.
-    pub fn difference_of(&self, half: Half, found: &Self) -> Option<Difference> {
+    pub fn difference_of(&self, half: Half, found: &Self) -> Option<String> {
         let only = |listing: &Self| Self { files: listing.half(half).cloned().collect() };
         only(self).difference(&only(found))
     }
 
     fn by_path(&self) -> HashMap<&Path, &ListedFile> {
         self.files.iter().map(|file| (&*file.path, file)).collect()
-    }
-}
-
-/// A change of one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileChange {
-    /// The file is not there any more.
-    Gone(ListedFile),
-    /// The file was not there before.
-    New(ListedFile),
-    /// The file has other bytes.
-    Rewritten(ListedFile),
-    /// The bytes of a file are now at another place, or in another half.
-    Moved {
-        /// The file as it was.
-        was: ListedFile,
-        /// The file as it is.
-        is: ListedFile,
-    },
-}
-
-/// The difference between the files of a run and those that were found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// The first change.
-    pub first: FileChange,
-    /// The number of changes.
-    pub count: usize,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.first {
-            FileChange::Gone(file) => write!(f, "{} is gone", file.path.display())?,
-            FileChange::New(file) => write!(f, "{} is new", file.path.display())?,
-            FileChange::Rewritten(file) => write!(f, "{} has other content", file.path.display())?,
-            FileChange::Moved { was, is } if was.path == is.path => {
-                write!(f, "{} was {} and is now {}", was.path.display(), was.half, is.half)?;
-            }
-            FileChange::Moved { was, is } => {
-                write!(f, "{} is now {}", was.path.display(), is.path.display())?;
-            }
-        }
-        match self.count {
-            0 | 1 => Ok(()),
-            count => write!(f, ", the first of {count} changes"),
-        }
     }
 }
 
@@ -342,43 +293,34 @@ mod tests {
     #[test]
     fn the_first_difference_is_named() {
         use Half::{Test, Train};
-        let run = listing(&[(Train, "cat/1", 'a'), (Train, "cat/2", 'b'), (Test, "dog/1", 'c')]);
-        let now = |files: &[(Half, &str, char)]| {
-            run.difference(&listing(files)).map(|difference| difference.to_string())
-        };
-        let words = |files: &[(Half, &str, char)]| now(files).unwrap();
-        assert_eq!(
-            now(&[(Test, "dog/1", 'c'), (Train, "cat/1", 'a'), (Train, "cat/2", 'b')]),
-            None,
-            "the order is of no consequence"
-        );
-        assert_eq!(words(&[(Train, "cat/1", 'a'), (Test, "dog/1", 'c')]), "cat/2 is gone");
-        let more = [(Train, "cat/1", 'a'), (Train, "cat/2", 'b'), (Test, "dog/1", 'c')];
-        assert_eq!(words(&[&more[..], &[(Train, "cat/3", 'd')]].concat()), "cat/3 is new");
-        assert_eq!(
-            words(&[(Train, "cat/1", 'a'), (Train, "cat/2", 'd'), (Test, "dog/1", 'c')]),
-            "cat/2 has other content"
-        );
-        assert_eq!(
-            words(&[(Train, "cat/1", 'a'), (Test, "cat/2", 'b'), (Test, "dog/1", 'c')]),
-            "cat/2 was for training and is now for testing"
-        );
-        assert_eq!(
-            words(&[(Train, "cat/1", 'a'), (Train, "dog/2", 'b'), (Test, "dog/1", 'c')]),
-            "cat/2 is now dog/2"
-        );
-        assert_eq!(
-            words(&[(Train, "lion/1", 'a'), (Train, "lion/2", 'b'), (Test, "dog/1", 'c')]),
-            "cat/1 is now lion/1, the first of 2 changes"
-        );
-        assert_eq!(
-            words(&[(Train, "cat/1", 'a'), (Test, "dog/1", 'd'), (Test, "dog/2", 'c')]),
-            "cat/2 is gone, the first of 3 changes"
-        );
+        let (cat_1, cat_2) = ((Train, "cat/1", 'a'), (Train, "cat/2", 'b'));
+        let dog = (Test, "dog/1", 'c');
+        let run = listing(&[cat_1, cat_2, dog]);
+        assert_eq!(run.difference(&listing(&[dog, cat_1, cat_2])), None, "the order is nothing");
+        for (now, words) in [
+            (vec![cat_1, dog], "cat/2 is gone"),
+            (vec![cat_1, cat_2, dog, (Train, "cat/3", 'd')], "cat/3 is new"),
+            (vec![cat_1, (Train, "cat/2", 'd'), dog], "cat/2 has other content"),
+            (
+                vec![cat_1, (Test, "cat/2", 'b'), dog],
+                "cat/2 was for training and is now for testing",
+            ),
+            (vec![cat_1, (Train, "dog/2", 'b'), dog], "cat/2 is now dog/2"),
+            (
+                vec![(Train, "lion/1", 'a'), (Train, "lion/2", 'b'), dog],
+                "cat/1 is now lion/1, the first of 2 changes",
+            ),
+            (
+                vec![cat_1, (Test, "dog/1", 'd'), (Test, "dog/2", 'c')],
+                "cat/2 is gone, the first of 3 changes",
+            ),
+        ] {
+            assert_eq!(run.difference(&listing(&now)).unwrap(), words);
+        }
         // Files of equal bytes: each goes to one place.
         let twins = listing(&[(Train, "a/1", 'e'), (Train, "a/2", 'e'), (Train, "a/3", 'e')]);
         let now = twins.difference(&listing(&[(Train, "b/1", 'e'), (Train, "b/9", 'f')])).unwrap();
-        assert_eq!(now.to_string(), "a/1 is now b/1, the first of 4 changes");
+        assert_eq!(now, "a/1 is now b/1, the first of 4 changes");
     }
 
     /// `eval` must not fail because training pictures have changed.

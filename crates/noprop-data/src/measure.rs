@@ -50,6 +50,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
+    use crate::fixtures::{pixels, values};
 
     /// Two images of two channels: the first 0, 51, 204, 255, the second always 100.
     fn split() -> Split {
@@ -67,7 +68,7 @@ mod tests {
         assert_eq!(measured.mean(), [0.5, 0.392157]);
         assert_eq!(measured.std(), [0.412311, 0.003922]);
         let normalised = split.normalised(&measured).unwrap();
-        let pixels = normalised.images().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let pixels = pixels(&normalised);
         for (pixel, expected) in pixels.iter().zip([-0.5, -0.3, 0.0, 0.0, 0.3, 0.5, 0.0, 0.0]) {
             assert!((pixel - expected / 0.412311).abs() < 1e-3, "{pixels:?}");
         }
@@ -78,13 +79,12 @@ mod tests {
     fn applies_alike_however_images_are_asked_for() {
         let plain = split();
         let normalised = plain.normalised(&Normalization::of(&plain).unwrap()).unwrap();
-        let bits = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let whole = bits(normalised.images().unwrap());
-        assert_eq!(whole, bits(normalised.range(0..2).unwrap()));
-        assert_eq!(whole, bits(normalised.batch(&[0, 1]).unwrap().0));
-        assert_eq!(whole[4..], bits(normalised.select(&[1]).unwrap().images().unwrap()));
-        assert_ne!(whole, bits(plain.images().unwrap()));
-        assert_eq!(bits(plain.images().unwrap()), bits(normalised.raw_range(0..2).unwrap()));
+        let whole = pixels(&normalised);
+        assert_eq!(whole, values(&normalised.range(0..2).unwrap()));
+        assert_eq!(whole, values(&normalised.batch(&[0, 1]).unwrap().0));
+        assert_eq!(whole[4..], pixels(&normalised.select(&[1]).unwrap()));
+        assert_ne!(whole, pixels(&plain));
+        assert_eq!(pixels(&plain), values(&normalised.raw_range(0..2).unwrap()));
         assert_eq!(normalised.picture(1).unwrap(), [204, 255, 100, 100]);
         // Measured twice, it would otherwise be 0 and 1.
         let again = Normalization::of(&normalised).unwrap();

@@ -33,7 +33,7 @@ impl Normalization {
         let reason = format!(
             "mean {mean:?} and std {std:?} cannot normalise images: one finite number of each is needed for every channel, and no std below 1/255"
         );
-        Err(DataError::Mismatch { reason })
+        Err(DataError::Mismatch(reason))
     }
 
     /// The mean of every channel.
@@ -69,6 +69,6 @@ impl Normalization {
         }
         let reason =
             format!("a mean and std of {measured} channels cannot normalise images of {channels}");
-        Err(DataError::Mismatch { reason })
+        Err(DataError::Mismatch(reason))
     }
 }

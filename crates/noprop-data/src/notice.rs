@@ -15,11 +15,8 @@ const NAMED: usize = 3;
 pub enum Notice {
     /// A file that is not a usable picture was left out, as the options allow.
     LeftOut(Arc<DataError>),
-    /// Files that operating systems and archives leave behind were passed over.
-    Litter {
-        /// The files and folders.
-        paths: Vec<PathBuf>,
-    },
+    /// These files and folders, which operating systems and archives leave behind, were passed over.
+    Litter(Vec<PathBuf>),
     /// A folder inside a class was not read: the pictures of a class must be in its folder itself.
     Nested {
         /// The folder.
@@ -27,16 +24,10 @@ pub enum Notice {
         /// The number of its files.
         files: usize,
     },
-    /// Pictures that lie outside of every class were not read.
-    Loose {
-        /// The pictures.
-        paths: Vec<PathBuf>,
-    },
-    /// Folders beside those for training and testing were not read.
-    Beside {
-        /// The folders.
-        paths: Vec<PathBuf>,
-    },
+    /// These pictures, which lie outside of every class, were not read.
+    Loose(Vec<PathBuf>),
+    /// These folders, beside those for training and testing, were not read.
+    Beside(Vec<PathBuf>),
     /// Files of a known data set differ from the published ones.
     Unpublished {
         /// The data set.
@@ -50,7 +41,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LeftOut(error) => write!(f, "left out: {error}"),
-            Self::Litter { paths } => {
+            Self::Litter(paths) => {
                 write!(f, "passed over, since systems leave such files behind: {}", some(paths))
             }
             Self::Nested { path, files } => write!(
@@ -58,10 +49,10 @@ impl fmt::Display for Notice {
                 "not read: the folder {} inside a class, with {files} file(s); move its pictures up into the class",
                 path.display()
             ),
-            Self::Loose { paths } => {
+            Self::Loose(paths) => {
                 write!(f, "not read, since they are outside of every class: {}", some(paths))
             }
-            Self::Beside { paths } => {
+            Self::Beside(paths) => {
                 write!(f, "not read, since they are neither train, test nor val: {}", some(paths))
             }
             Self::Unpublished { name, files } => write!(
@@ -73,11 +64,17 @@ impl fmt::Display for Notice {
     }
 }
 
-/// The first few paths, and the number of the others.
 fn some(paths: &[PathBuf]) -> String {
-    let named: Vec<_> = paths.iter().take(NAMED).map(|path| path.display().to_string()).collect();
-    match paths.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
+    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    first_few(&names, NAMED)
+}
+
+/// The first `most` names, and the number of the others.
+pub(crate) fn first_few(names: &[String], most: usize) -> String {
+    match names.split_at_checked(most) {
+        Some((named, [_, ..])) => {
+            format!("{} and {} more", named.join(", "), names.len() - most)
+        }
+        _ => names.join(", "),
     }
 }

@@ -50,6 +50,15 @@ pub(crate) fn permutation(purpose: Purpose, seed: u64, number: u64, n: usize) ->
     order
 }
 
+/// The rows of the images of `class`, among images with these `labels`, in the order of a permutation that depends on `purpose`,
+/// `seed`, the number of the class and the number of its images alone.
+pub(crate) fn of_class(purpose: Purpose, seed: u64, labels: &[u32], class: usize) -> Vec<u32> {
+    let rows = (0..).zip(labels).filter(|(_, label)| **label as usize == class);
+    let rows: Vec<u32> = rows.map(|(row, _)| row).collect();
+    let order = permutation(purpose, seed, class as u64, rows.len());
+    order.into_iter().filter_map(|place| rows.get(place as usize).copied()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,7 +96,7 @@ fn fitted(
         .collect();
     let (channels, height, width) = wanted;
     let image = Tensor::from_vec(pixels, (1, channels, height, width), &Device::Cpu);
-    image.map_err(|_| PictureFault::Shape { wanted })
+    image.map_err(|_| PictureFault::Shape(wanted))
 }
 
 /// Reads a picture and the bytes of its file.
@@ -137,7 +137,7 @@ fn check_file(kind: FileType) -> Result<(), PictureFault> {
 }
 
 fn check_length(bytes: u64) -> Result<(), PictureFault> {
-    if bytes > MAX_FILE { Err(PictureFault::TooLong { bytes }) } else { Ok(()) }
+    if bytes > MAX_FILE { Err(PictureFault::TooLong(bytes)) } else { Ok(()) }
 }
 
 fn check_size(width: u32, height: u32) -> Result<(), PictureFault> {
@@ -179,7 +179,7 @@ pub(crate) fn decode(file: &[u8]) -> Result<RgbImage, PictureFault> {
     let orientation = decoder.orientation().ok();
     let mut picture = DynamicImage::from_decoder(decoder)?;
     if let Some(highest @ 1..MIN_HIGHEST) = highest(&picture) {
-        return Err(PictureFault::Dark { highest });
+        return Err(PictureFault::Dark(highest));
     }
     if let Some(orientation) = orientation {
         picture.apply_orientation(orientation);

@@ -1,9 +1,7 @@
 //! The most typical image of each class.
 
-use std::ops::Range;
-
 use crate::error::DataError;
-use crate::order::{Purpose, permutation};
+use crate::order::{Purpose, of_class};
 use crate::split::Split;
 
 /// Images of a class that are compared with each other: the work grows with the square of their number, and among a thousand
@@ -23,23 +21,15 @@ const LANES: usize = 16;
 /// [`DataError::EmptyClass`] for a class without an image.
 pub fn prototypes(split: &Split, classes: usize, seed: u64) -> Result<Vec<u32>, DataError> {
     let labels = split.labels.to_vec1::<u32>()?;
-    (0u32..)
-        .zip(0..classes)
-        .map(|(class, number)| {
-            let all: Vec<u32> = (0u32..)
-                .zip(&labels)
-                .filter(|(_, label)| **label == class)
-                .map(|(row, _)| row)
-                .collect();
-            let mut order = permutation(Purpose::Prototype, seed, number as u64, all.len());
-            order.truncate(COMPARED);
-            order.sort_unstable();
-            let rows: Vec<u32> =
-                order.iter().filter_map(|&i| all.get(i as usize).copied()).collect();
+    (0..classes)
+        .map(|class| {
+            let mut rows = of_class(Purpose::Prototype, seed, &labels, class);
+            rows.truncate(COMPARED);
+            rows.sort_unstable();
             let images = split.batch(&rows).map(|(images, _)| images.flatten_from(1))??;
             let middle = medoid(&images.to_vec2::<f32>()?);
             let middle = middle.and_then(|middle| rows.get(middle).copied());
-            middle.ok_or(DataError::EmptyClass { class: number })
+            middle.ok_or(DataError::EmptyClass { class })
         })
         .collect()
 }
@@ -47,30 +37,22 @@ pub fn prototypes(split: &Split, classes: usize, seed: u64) -> Result<Vec<u32>, 
 /// The index of the point with the smallest median distance to the others, if there is a point.
 fn medoid(points: &[Vec<f32>]) -> Option<usize> {
     let count = points.len();
-    let mut squares = vec![0f32; count * count];
+    // Row by row; each distance is computed once.
+    let mut squares = vec![vec![0f32; count]; count];
     for (i, a) in points.iter().enumerate() {
         for (j, b) in points.iter().enumerate().skip(i + 1) {
-            let square = square_distance(a, b);
-            for place in [i * count + j, j * count + i] {
-                if let Some(slot) = squares.get_mut(place) {
-                    *slot = square;
-                }
-            }
+            squares[i][j] = square_distance(a, b);
+            squares[j][i] = squares[i][j];
         }
     }
-    let median = |i: usize| {
-        let others: [Range<usize>; 2] =
-            [i * count..i * count + i, i * count + i + 1..(i + 1) * count];
-        let mut others: Vec<f32> =
-            others.into_iter().filter_map(|range| squares.get(range)).flatten().copied().collect();
-        if others.is_empty() {
-            return 0.0;
-        }
-        let middle = (others.len() - 1) / 2;
-        *others.select_nth_unstable_by(middle, f32::total_cmp).1
+    let median = |(i, mut others): (usize, Vec<f32>)| {
+        others.swap_remove(i);
+        let middle = others.len().checked_sub(1)? / 2;
+        Some(*others.select_nth_unstable_by(middle, f32::total_cmp).1)
     };
-    // A root changes no order, so squares will do; of equals `min_by` takes the first.
-    (0..count).map(|i| (i, median(i))).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(i, _)| i)
+    // A root changes no order, so squares will do; of equals `min_by` takes the first. A single point has no distance.
+    let medians = squares.into_iter().enumerate().map(median).map(Option::unwrap_or_default);
+    medians.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map(|(i, _)| i)
 }
 
 fn square_distance(a: &[f32], b: &[f32]) -> f32 {

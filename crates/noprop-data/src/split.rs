@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::augmentation::{Change, PlacedChanges};
+use crate::augmentation::{Change, Sources, changed};
 use crate::error::DataError;
 use crate::normalization::Normalization;
 use crate::order::{Purpose, permutation};
@@ -34,7 +34,7 @@ pub struct Placed {
     /// Rows of the labels: the numbers of the images.
     numbers: Tensor,
     /// The change of each image.
-    changes: Option<PlacedChanges>,
+    changes: Option<Sources>,
 }
 
 impl Placed {
@@ -53,7 +53,7 @@ impl Split {
     /// # Errors
     /// [`DataError::Mismatch`] for different counts, no images, other element types, or a label that is not below `classes`.
     pub fn new(images: Tensor, labels: Tensor, classes: usize) -> Result<Self, DataError> {
-        let mismatch = |reason: String| Err(DataError::Mismatch { reason });
+        let mismatch = |reason: String| Err(DataError::Mismatch(reason));
         let (n, ..) = images.dims4()?;
         let m = labels.dims1()?;
         if n != m || n == 0 {
@@ -200,7 +200,10 @@ impl Split {
         chosen: &[u32],
         changes: &[Change],
     ) -> Result<(Tensor, Tensor), DataError> {
-        self.placed_batch(&self.place_changed(chosen, changes)?, 0..chosen.len())
+        check_changes(chosen, changes)?;
+        let pixels = changed(&self.pixels_of(&self.chosen(chosen)?)?, changes)?;
+        let numbers = Tensor::new(chosen, self.labels.device())?;
+        Ok((self.finished(pixels)?, self.labels.index_select(&numbers, 0)?))
     }
 
     /// A split of the images whose numbers are `chosen`, in that order. It shares their pixels with this one.
@@ -248,15 +251,11 @@ impl Split {
     /// As [`Self::place`], with one of the `changes` for each image, which [`Self::placed_batch`] applies.
     ///
     /// # Errors
-    /// As [`Self::changed_batch`].
+    /// As [`Self::changed_batch`]. On Metal, for which candle has no gather of bytes, [`Self::placed_batch`] fails with candle's.
     pub fn place_changed(&self, chosen: &[u32], changes: &[Change]) -> Result<Placed, DataError> {
-        if chosen.len() != changes.len() {
-            let (changes, images) = (changes.len(), chosen.len());
-            let reason = format!("{changes} changes do not go with {images} images");
-            return Err(DataError::Mismatch { reason });
-        }
+        check_changes(chosen, changes)?;
         let (.., width) = self.image_shape()?;
-        let changes = PlacedChanges::new(changes, width, self.pixels.device())?;
+        let changes = Sources::new(changes, width, self.pixels.device())?;
         Ok(Placed { changes: Some(changes), ..self.place(chosen)? })
     }
 
@@ -311,6 +310,15 @@ impl Split {
     }
 }
 
+/// Refuses another number of changes than of images.
+fn check_changes(chosen: &[u32], changes: &[Change]) -> Result<(), DataError> {
+    let (images, changes) = (chosen.len(), changes.len());
+    if images == changes {
+        return Ok(());
+    }
+    Err(DataError::Mismatch(format!("{changes} changes do not go with {images} images")))
+}
+
 /// Refuses `values` that are not those of `count` images of (C, H, W).
 fn check_values(
     values: usize,
@@ -324,7 +332,7 @@ fn check_values(
     }
     let reason =
         format!("{values} values do not make {count} image(s) of {channels} x {height} x {width}");
-    Err(DataError::Mismatch { reason })
+    Err(DataError::Mismatch(reason))
 }
 
 /// Converts pixels to f32 in 0..=1.
@@ -369,6 +377,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::fixtures::{labels, values};
 
     fn numbered(n: u32) -> Split {
         let images = Tensor::arange(0u32, n, &Device::Cpu).unwrap();
@@ -384,15 +393,11 @@ mod tests {
         let split = numbered(50);
         let (train, validation) = hold_out(&split, 12, 3).unwrap();
         assert_eq!((train.len(), validation.len()), (38, 12));
-        let mut all = train.labels.to_vec1::<u32>().unwrap();
-        all.extend(validation.labels.to_vec1::<u32>().unwrap());
+        let mut all = [labels(&train), labels(&validation)].concat();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..50));
         let (_, other) = hold_out(&split, 12, 4).unwrap();
-        assert_ne!(
-            other.labels.to_vec1::<u32>().unwrap(),
-            validation.labels.to_vec1::<u32>().unwrap()
-        );
+        assert_ne!(labels(&other), labels(&validation));
     }
 
     /// A run without validation images could not choose an epoch.
@@ -417,8 +422,9 @@ mod tests {
         for ((images, labels), expected) in batches {
             let labels = labels.to_vec1::<u32>().unwrap();
             assert_eq!(labels, expected);
-            let images = images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert!(images.iter().zip(&labels).all(|(&image, &label)| image == label as f32));
+            assert!(
+                values(&images).iter().zip(&labels).all(|(&image, &label)| image == label as f32)
+            );
         }
     }
 
@@ -426,13 +432,13 @@ mod tests {
     #[test]
     fn flat_images_and_bytes_are_the_same_images() {
         let pixels: Vec<u8> = (0..24).map(|i| 10 * i).collect();
-        let (shape, labels) = ((2, 2, 3), [1u8, 0]);
-        let of_bytes = Split::of_bytes(pixels.clone(), &labels, shape, 2).unwrap();
+        let (shape, classes) = ((2, 2, 3), [1u8, 0]);
+        let of_bytes = Split::of_bytes(pixels.clone(), &classes, shape, 2).unwrap();
         assert_eq!(of_bytes.image_shape().unwrap(), shape);
-        assert_eq!(of_bytes.labels.to_vec1::<u32>().unwrap(), [1, 0]);
+        assert_eq!(labels(&of_bytes), [1, 0]);
         assert_eq!(of_bytes.picture(1).unwrap(), pixels[12..]);
         let flat = Tensor::from_vec(pixels.clone(), (2, 12), &Device::Cpu).unwrap();
-        let labels = Tensor::new(&labels, &Device::Cpu).unwrap();
+        let labels = Tensor::new(&classes, &Device::Cpu).unwrap();
         for images in [flat.clone(), (flat.to_dtype(DType::F32).unwrap() / 255.).unwrap()] {
             let split = Split::flat(images, labels.clone(), shape, 2).unwrap();
             assert_eq!(split.labels.dtype(), DType::U32);

@@ -1,7 +1,7 @@
 //! The choice of test pictures in a folder that is not divided into training and testing.
 
 use crate::error::DataError;
-use crate::order::{Purpose, permutation};
+use crate::order::{Purpose, of_class};
 
 /// The seed of every split of a folder: runs of all seeds are tested on the same pictures.
 const SEED: u64 = 0;
@@ -16,7 +16,7 @@ impl TestShare {
     /// # Errors
     /// [`DataError::Share`] unless it is above 0 and below 1.
     pub fn new(share: f64) -> Result<Self, DataError> {
-        if share > 0.0 && share < 1.0 { Ok(Self(share)) } else { Err(DataError::Share { share }) }
+        if share > 0.0 && share < 1.0 { Ok(Self(share)) } else { Err(DataError::Share(share)) }
     }
 
     /// The number of test pictures of a class with this many `pictures`: rounded, but at least one and not all. `None` if it
@@ -40,17 +40,10 @@ impl TestShare {
     ) -> Result<(Vec<u32>, Vec<u32>), usize> {
         let (mut train, mut test) = (Vec::new(), Vec::new());
         for class in 0..classes {
-            let rows: Vec<u32> = (0u32..)
-                .zip(labels)
-                .filter(|(_, label)| **label as usize == class)
-                .map(|(row, _)| row)
-                .collect();
-            let count = self.of(rows.len()).ok_or(class)?;
-            let order = permutation(Purpose::Folder, SEED, class as u64, rows.len());
-            for (place, &pick) in order.iter().enumerate() {
-                let half = if place < count { &mut test } else { &mut train };
-                half.extend(rows.get(pick as usize));
-            }
+            let rows = of_class(Purpose::Folder, SEED, labels, class);
+            let (tested, trained) = rows.split_at(self.of(rows.len()).ok_or(class)?);
+            test.extend(tested);
+            train.extend(trained);
         }
         train.sort_unstable();
         test.sort_unstable();

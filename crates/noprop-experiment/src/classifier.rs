@@ -7,16 +7,18 @@ use candle_core::{D, Device, Tensor};
 use noprop_data::picture::{self, Polarity};
 use noprop_data::{DataError, Normalization};
 use noprop_kernels::threads::{Workers, side_by_side};
-use noprop_method::{Sampler, classify};
+use noprop_method::{Method, Sampler, classify};
 use noprop_models::Network;
+use noprop_train::weights_of;
 
-use crate::error::{Result, ensure};
+use crate::error::{Context, Result, ensure};
 use crate::evaluate::Sampling;
+use crate::experiment::Experiment;
 use crate::ink::Opposites;
 use crate::kept::DataRecord;
 use crate::pictures::{Origin, Pictures};
 use crate::progress::{Progress, Remark};
-use crate::trained::Trained;
+use crate::trained::{Trained, build};
 
 /// Pictures that are held in memory at a time.
 const AT_ONCE: usize = 32;
@@ -26,7 +28,11 @@ const AT_ONCE: usize = 32;
 /// Every image is classified by itself, as image number 0 of its noise, so that its answer does not depend on the images beside it. In a
 /// batch it would, in its last bits: products of matrices of another size are summed in another order.
 pub struct Classifier {
-    trained: Trained,
+    experiment: Experiment,
+    network: Network,
+    method: Box<dyn Method>,
+    /// The middle shade of the borders of the training images, if it is known.
+    ground: Option<u8>,
     normalization: Option<Normalization>,
     sampler: Sampler,
     device: Device,
@@ -51,10 +57,41 @@ impl Classifier {
     /// # Errors
     /// If there is no run, if its units are not merged, or if its weights are damaged or do not fit its settings.
     pub fn open(run: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let trained = Trained::open(run, device)?;
-        let normalization = trained.experiment.normalization()?;
-        let sampler = Sampling::default().of(&trained.experiment.setup)?;
-        Ok(Self { trained, normalization, sampler, device: device.clone() })
+        let Trained { run, experiment, network, method } = Trained::open(run, device)?;
+        let ground = DataRecord::read(&run)?.map(|record| record.ground);
+        Self::new(experiment, network, method, ground, device)
+    }
+
+    /// As [`Self::open`], from the bytes of a weights file alone, which carries its settings. Errors call it `name`.
+    ///
+    /// # Errors
+    /// If the bytes are not weights of a run, or do not fit the settings in them.
+    pub fn of_weights(name: impl AsRef<Path>, bytes: &[u8], device: &Device) -> Result<Self> {
+        let name = name.as_ref();
+        let weights = weights_of(name, bytes)?;
+        let experiment = weights.metadata.as_deref().and_then(Experiment::of_json);
+        let experiment = experiment
+            .with_context(|| format!("{} does not carry the settings of a run", name.display()))?;
+        let (network, method) = build(&experiment, weights.tensors, name, device)?;
+        Self::new(experiment, network, method, None, device)
+    }
+
+    fn new(
+        experiment: Experiment,
+        network: Network,
+        method: Box<dyn Method>,
+        ground: Option<u8>,
+        device: &Device,
+    ) -> Result<Self> {
+        let normalization = experiment.normalization()?;
+        let sampler = Sampling::default().of(&experiment.setup)?;
+        let device = device.clone();
+        Ok(Self { experiment, network, method, ground, normalization, sampler, device })
+    }
+
+    /// The settings, and the images that the network is built for.
+    pub fn experiment(&self) -> &Experiment {
+        &self.experiment
     }
 
     /// Classifies in another way from now on.
@@ -62,18 +99,18 @@ impl Classifier {
     /// # Errors
     /// [`crate::Error::Setting`] if a solver or its steps are given and the method has no solver.
     pub fn sampling(mut self, sampling: &Sampling) -> Result<Self> {
-        self.sampler = sampling.of(&self.trained.experiment.setup)?;
+        self.sampler = sampling.of(&self.experiment.setup)?;
         Ok(self)
     }
 
     /// The classes in the order of their labels.
     pub fn class_names(&self) -> &[String] {
-        &self.trained.experiment.images.class_names
+        &self.experiment.images.class_names
     }
 
     /// The shape (C, H, W) of the images that it takes.
     pub fn shape(&self) -> (usize, usize, usize) {
-        self.trained.experiment.images.shape()
+        self.experiment.images.shape()
     }
 
     /// Classifies a PNG or JPEG picture of any size, grey or colour.
@@ -120,8 +157,7 @@ impl Classifier {
             open(&file.path).map_err(crate::Error::from)?;
         }
         progress.remark(Remark::PassedOver(pictures.passed_over.clone()));
-        let record = DataRecord::read(&self.trained.run)?;
-        let mut opposites = Opposites::to(record.map(|record| record.ground));
+        let mut opposites = Opposites::to(self.ground);
         let mut left_out = 0;
         for some in files.chunks(AT_ONCE) {
             let mut opened = Vec::with_capacity(some.len());
@@ -172,8 +208,7 @@ impl Classifier {
 
     /// Classifies one image [1, C, H, W].
     fn answer(&self, image: &Tensor) -> Result<Answer> {
-        let network: &Network = &self.trained.network;
-        let answer = classify(network, &*self.trained.method, image, &[0], &self.sampler)?;
+        let answer = classify(&self.network, &*self.method, image, &[0], &self.sampler)?;
         let label = top(&answer.probabilities)?;
         Ok(Answer {
             label,

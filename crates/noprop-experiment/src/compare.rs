@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use noprop_method::{Denoiser, Time};
-use noprop_plot::{ErrorOverTime, Series, save};
+use noprop_plot::{Series, SeriesAxes, SeriesFigure, save};
 use noprop_train::RunDirectory;
 use serde::Serialize;
 
@@ -84,7 +84,8 @@ impl Comparison {
     /// If a figure cannot be drawn or written.
     pub fn draw(&self, stem: &Path) -> Result<[PathBuf; 2]> {
         let title = "Wrong answers on held-out training images, while training".into();
-        Ok(save(&ErrorOverTime { title, series: self.curves.clone() }, stem)?)
+        let (axes, series) = (SeriesAxes::ErrorOverTime, self.curves.clone());
+        Ok(save(&SeriesFigure { title, axes, series }, stem)?)
     }
 
     /// The lines as a table in Markdown.

@@ -222,11 +222,11 @@ fn change(
                 progress.remark(Remark::Warning(format!(
                     "{} images in {place} have changed since the training: {}; the {} images are the same",
                     others.adjective(),
-                    shown(&change.to_string()),
+                    shown(&change),
                     half.adjective()
                 )));
             }
-            change.map(|change| change.to_string())
+            change
         }
         None if built_for.sha256 != data.sha256 => Some("another SHA-256".into()),
         None if built_for.class_names != data.class_names => Some("other classes".into()),

@@ -5,9 +5,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use noprop_data::{
-    BadPictures, DataError, Dataset, Difference, FolderOptions, Half, Listing, picked, picture,
-};
+use noprop_data::{BadPictures, DataError, Dataset, FolderOptions, Half, Listing, picked, picture};
 use noprop_train::RunDirectory;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +67,7 @@ impl Kept {
     }
 
     /// The first difference between the files that the run was started with and those of `data`, if it has a list of them.
-    pub fn difference(&self, data: &Dataset) -> Option<Difference> {
+    pub fn difference(&self, data: &Dataset) -> Option<String> {
         self.listing.as_ref()?.difference(&data.listing)
     }
 }

@@ -191,7 +191,7 @@ fn create(out: &Path, existing: Existing, task: &Task, config: &str) -> Result<R
     if existing == Existing::Replace && is_other() {
         return Err(Error::NotReplaced { path: out.into() });
     }
-    Ok(RunDirectory::create_with(out, existing, config, &task.record)?)
+    Ok(RunDirectory::create(out, existing, config, &task.record)?)
 }
 
 /// The run of several processes: the first makes it, once all are known to have the same settings.

@@ -1,9 +1,10 @@
 //! A trained run, opened to be used.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::Device;
-use noprop_method::ParameterBuilder;
+use candle_core::{Device, Tensor};
+use noprop_method::{Method, ParameterBuilder};
 use noprop_models::Network;
 use noprop_train::{Event, MetricsLog, RunDirectory, read_weights};
 
@@ -16,6 +17,19 @@ fn method_of(metadata: &str) -> Option<String> {
     Some(settings.get("method")?.as_str()?.to_owned())
 }
 
+/// Builds the network of `experiment` with the tensors of the file `model`, and its method.
+pub(crate) fn build(
+    experiment: &Experiment,
+    tensors: BTreeMap<String, Tensor>,
+    model: &Path,
+    device: &Device,
+) -> Result<(Network, Box<dyn Method>)> {
+    let network = experiment
+        .network(ParameterBuilder::stored(tensors, device))
+        .with_context(|| format!("{} does not fit its settings", model.display()))?;
+    Ok((network, experiment.setup.build_method()?))
+}
+
 /// A run's settings, network and method.
 pub struct Trained {
     /// The run directory.
@@ -25,7 +39,7 @@ pub struct Trained {
     /// The network with the weights of the best epoch.
     pub network: Network,
     /// The method, which classifies.
-    pub method: Box<dyn noprop_method::Method>,
+    pub method: Box<dyn Method>,
 }
 
 impl Trained {
@@ -36,12 +50,12 @@ impl Trained {
     pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let run = RunDirectory::open(path.as_ref())?;
         let experiment = Experiment::read(&run.config())?;
-        let (model, kind) = (run.model(), experiment.setup.method);
-        let method = experiment.setup.build_method()?;
+        let model = run.model();
         if !model.is_file() && run.units().is_dir() {
             return Err(Error::NotMerged { run: run.path().into() });
         }
         let weights = read_weights(&model)?;
+        let kind = experiment.setup.method;
         if let Some(of) = weights.metadata.as_deref().and_then(method_of) {
             ensure!(
                 of == kind.name,
@@ -50,9 +64,7 @@ impl Trained {
                 run.config().display()
             );
         }
-        let network = experiment
-            .network(ParameterBuilder::stored(weights.tensors, device))
-            .with_context(|| format!("{} does not fit its config.toml", model.display()))?;
+        let (network, method) = build(&experiment, weights.tensors, &model, device)?;
         Ok(Self { run, experiment, network, method })
     }
 

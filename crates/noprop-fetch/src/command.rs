@@ -38,7 +38,6 @@ pub fn fetch_and_show(
             let path = path.display();
             bar.suspend(|| note(&format!("a file that was in the way is kept as {path}")));
         }
-        _ => {}
     });
     bar.finish_and_clear();
     fetched

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ureq::http::{Response, StatusCode, header};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
 use crate::error::{Failure, Fault, FetchError, one_line};
 use crate::event::{Event, Watch};
@@ -14,25 +14,23 @@ use crate::event::{Event, Watch};
 /// Connections to one mirror that may break before the next mirror is tried.
 const TRIES: u32 = 5;
 const CHUNK: usize = 1 << 16;
+/// The time for a name to be resolved, and for a connection.
+const CONNECT: Duration = Duration::from_secs(15);
+/// The time within which the next bytes must come. A slow but steady download has no overall limit.
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
-/// Timeouts for a connection that sends nothing. A slow but steady download has no overall limit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    /// For a name to be resolved, and for a connection.
-    pub connect: Duration,
-    /// For the next bytes.
-    pub read: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(15), read: Duration::from_secs(30) }
-    }
-}
-
-/// An HTTP client. Proxies are taken from the environment, as usual.
-pub(crate) struct Client {
-    agent: Agent,
+/// An HTTP client that waits for the next bytes as long as `silence`.
+pub(crate) fn client(proxy: Option<Proxy>, silence: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .proxy(proxy)
+        .user_agent(concat!("noprop/", env!("CARGO_PKG_VERSION")))
+        .http_status_as_error(false)
+        .max_redirects(5)
+        .timeout_resolve(Some(CONNECT))
+        .timeout_connect(Some(CONNECT))
+        .timeout_recv_response(Some(silence))
+        .timeout_per_read(Some(silence));
+    config.build().into()
 }
 
 /// The answer of a server.
@@ -44,95 +42,64 @@ struct Reply {
     body: Body,
 }
 
-impl Client {
-    pub(crate) fn new(patience: Patience) -> Self {
-        Self::with(Agent::config_builder(), patience)
-    }
-
-    /// Without a proxy: tests talk to this machine.
-    #[cfg(test)]
-    pub(crate) fn direct(patience: Patience) -> Self {
-        Self::with(Agent::config_builder().proxy(None), patience)
-    }
-
-    fn with(
-        builder: ureq::config::ConfigBuilder<ureq::typestate::AgentScope>,
-        patience: Patience,
-    ) -> Self {
-        let config = builder
-            .user_agent(concat!("noprop/", env!("CARGO_PKG_VERSION")))
-            .http_status_as_error(false)
-            .max_redirects(5)
-            .timeout_resolve(Some(patience.connect))
-            .timeout_connect(Some(patience.connect))
-            .timeout_recv_response(Some(patience.read))
-            .timeout_per_read(Some(patience.read))
-            .build();
-        Self { agent: config.into() }
-    }
-
-    /// Downloads `url` to `part`, which may hold the beginning. Returns true if the file was joined from several answers, which
-    /// may have been of different versions.
-    ///
-    /// After a fault, `part` holds the bytes that a later attempt continues from, or does not exist.
-    pub(crate) fn download(
-        &self,
-        url: &str,
-        part: &Path,
-        limit: u64,
-        watch: &mut Watch<'_>,
-    ) -> Result<bool, Failure> {
-        let mut have = fs::metadata(part).map_or(0, |metadata| metadata.len());
-        if have > limit {
-            have = 0;
-        }
-        let (from, file) = url.rsplit_once('/').unwrap_or(("", url));
-        let mut joined = false;
-        let mut tries = TRIES;
-        loop {
-            let Some(reply) = self.get(url, have)? else {
-                // The server has no more bytes: the file may be complete. The hash decides.
-                return Ok(true);
-            };
-            watch(Event::Begin { file, from, done: reply.start, total: reply.total });
-            let (before, total) = (reply.start, reply.total);
-            joined |= before > 0;
-            have = append(reply, part, limit, watch)?;
-            if total.is_none_or(|total| have >= total) {
-                return Ok(joined);
-            }
-            // A server that has sent nothing will not begin to.
-            tries -= 1;
-            if tries == 0 || have == before {
-                return Err(Fault::Broken { got: have }.into());
-            }
-        }
-    }
-
-    /// Requests `url` from byte `from` on. `None` if the file has no more bytes.
-    fn get(&self, url: &str, from: u64) -> Result<Option<Reply>, Fault> {
-        let mut request = self.agent.get(url);
-        if from > 0 {
-            request = request.header(header::RANGE, format!("bytes={from}-"));
-        }
-        let response = request.call().map_err(fault)?;
-        let length = response.body().content_length();
-        let (start, total) = match response.status() {
-            StatusCode::OK => (0, length),
-            StatusCode::PARTIAL_CONTENT => {
-                let (start, total) = content_range(&response).ok_or(Fault::WrongRange)?;
-                if start != from {
-                    return Err(Fault::WrongRange);
-                }
-                (start, total)
-            }
-            StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return Ok(None),
-            status => {
-                return Err(Fault::Status { status: status.as_u16() });
-            }
+/// Downloads `url` to `part`, which may hold the beginning. Returns true if the file was joined from several answers, which
+/// may have been of different versions.
+///
+/// After a fault, `part` holds the bytes that a later attempt continues from, or does not exist.
+pub(crate) fn download(
+    client: &Agent,
+    url: &str,
+    part: &Path,
+    limit: u64,
+    watch: &mut Watch<'_>,
+) -> Result<bool, Failure> {
+    let length = fs::metadata(part).map_or(0, |metadata| metadata.len());
+    let mut have = if length > limit { 0 } else { length };
+    let (from, file) = url.rsplit_once('/').unwrap_or(("", url));
+    let mut joined = false;
+    let mut tries = TRIES;
+    loop {
+        let Some(reply) = get(client, url, have)? else {
+            // The server has no more bytes: the file may be complete. The hash decides.
+            return Ok(true);
         };
-        Ok(Some(Reply { start, total, body: response.into_body() }))
+        watch(Event::Begin { file, from, done: reply.start, total: reply.total });
+        let (before, total) = (reply.start, reply.total);
+        joined |= before > 0;
+        let written = append(reply, part, limit, watch);
+        if let Err(Failure::Source(Fault::Oversized(_)) | Failure::Fetch(_)) = written {
+            // It is of no use, or takes the room that is missing.
+            let _ = fs::remove_file(part);
+        }
+        have = written?;
+        if total.is_none_or(|total| have >= total) {
+            return Ok(joined);
+        }
+        // A server that has sent nothing will not begin to.
+        tries -= 1;
+        if tries == 0 || have == before {
+            return Err(Fault::Broken(have).into());
+        }
     }
+}
+
+/// Requests `url` from byte `from` on. `None` if the file has no more bytes.
+fn get(client: &Agent, url: &str, from: u64) -> Result<Option<Reply>, Fault> {
+    let mut request = client.get(url);
+    if from > 0 {
+        request = request.header(header::RANGE, format!("bytes={from}-"));
+    }
+    let response = request.call().map_err(fault)?;
+    let (start, total) = match response.status() {
+        StatusCode::OK => (0, response.body().content_length()),
+        StatusCode::PARTIAL_CONTENT => {
+            let range = content_range(&response).filter(|(start, _)| *start == from);
+            range.ok_or(Fault::WrongRange)?
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return Ok(None),
+        status => return Err(Fault::Status(status.as_u16())),
+    };
+    Ok(Some(Reply { start, total, body: response.into_body() }))
 }
 
 /// The start and the total of a `Content-Range`: (100, 200) for `bytes 100-199/200`.
@@ -145,27 +112,20 @@ fn content_range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
 
 /// Appends a reply to `part`, up to `limit` bytes in all. Returns the number of bytes that there are now; a connection that
 /// breaks off is not an error here.
-fn append(reply: Reply, part: &Path, limit: u64, watch: &mut Watch<'_>) -> Result<u64, Failure> {
-    let written = write(reply, part, limit, watch);
-    let too_much = matches!(written, Err(Failure::Source(Fault::Oversized { .. })));
-    let full = matches!(written, Err(Failure::Fetch(_)));
-    if too_much || full {
-        // It is of no use, or takes the room that is missing.
-        let _ = fs::remove_file(part);
-    }
-    written
-}
-
-fn write(mut reply: Reply, part: &Path, limit: u64, watch: &mut Watch<'_>) -> Result<u64, Failure> {
-    let oversized = || Failure::from(Fault::Oversized { limit });
+fn append(
+    mut reply: Reply,
+    part: &Path,
+    limit: u64,
+    watch: &mut Watch<'_>,
+) -> Result<u64, Failure> {
+    let oversized = || Failure::from(Fault::Oversized(limit));
     let disk = |e| FetchError::disk(part, e);
     if reply.total.is_some_and(|total| total > limit) {
         return Err(oversized());
     }
-    let mut target = if reply.start == 0 {
-        File::create(part)
-    } else {
-        OpenOptions::new().append(true).open(part)
+    let mut target = match reply.start {
+        0 => File::create(part),
+        _ => OpenOptions::new().append(true).open(part),
     }
     .map_err(disk)?;
     let mut have = reply.start;
@@ -178,7 +138,7 @@ fn write(mut reply: Reply, part: &Path, limit: u64, watch: &mut Watch<'_>) -> Re
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(_) if reply.total.is_some() => break,
             // Without a size, only the error tells a break from an end.
-            Err(_) => return Err(Fault::Broken { got: have }.into()),
+            Err(_) => return Err(Fault::Broken(have).into()),
         };
         have += n as u64;
         if have > limit {
@@ -194,11 +154,9 @@ fn write(mut reply: Reply, part: &Path, limit: u64, watch: &mut Watch<'_>) -> Re
 fn fault(error: ureq::Error) -> Fault {
     match error {
         ureq::Error::Timeout(_) => Fault::TimedOut,
-        ureq::Error::HostNotFound => {
-            Fault::Unreachable { reason: "the name cannot be resolved".into() }
-        }
+        ureq::Error::HostNotFound => Fault::Unreachable("the name cannot be resolved".into()),
         ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut => Fault::TimedOut,
-        ureq::Error::Io(e) => Fault::Unreachable { reason: one_line(&e) },
-        other => Fault::Unreachable { reason: one_line(&other) },
+        ureq::Error::Io(e) => Fault::Unreachable(one_line(&e)),
+        other => Fault::Unreachable(one_line(&other)),
     }
 }

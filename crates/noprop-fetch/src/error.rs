@@ -56,23 +56,17 @@ impl FetchError {
 }
 
 fn list(attempts: &[Attempt]) -> String {
-    let each: Vec<_> = attempts.iter().map(ToString::to_string).collect();
-    each.join("; ")
+    attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A source that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{from}: {fault}")]
 pub struct Attempt {
     /// The source.
     pub from: String,
     /// The reason.
     pub fault: Fault,
-}
-
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.from, self.fault)
-    }
 }
 
 /// The reason why a source failed.
@@ -82,42 +76,27 @@ pub enum Fault {
     /// The folder does not have the file.
     #[error("the file is not there, packed or unpacked")]
     NotThere,
-    /// The folder has the file, but it cannot be read.
-    #[error("it cannot be read ({reason})")]
-    Unreadable {
-        /// The reason that the operating system gives.
-        reason: String,
-    },
-    /// The server refuses.
-    #[error("the server answers {status}")]
-    Status {
-        /// The status code of HTTP.
-        status: u16,
-    },
-    /// There is no connection, or none that can be trusted.
-    #[error("no connection ({reason})")]
-    Unreachable {
-        /// The reason that the network gives.
-        reason: String,
-    },
+    /// The folder has the file, but it cannot be read, for the operating system's reason.
+    #[error("it cannot be read ({0})")]
+    Unreadable(String),
+    /// The server refuses, with this status code of HTTP.
+    #[error("the server answers {0}")]
+    Status(u16),
+    /// There is no connection, or none that can be trusted, for the network's reason.
+    #[error("no connection ({0})")]
+    Unreachable(String),
     /// The server did not send anything in time.
     #[error("no answer in time")]
     TimedOut,
-    /// The connection broke off several times.
-    #[error("the connection broke after {got} bytes; the same command continues from there")]
-    Broken {
-        /// The bytes that have arrived and are kept.
-        got: u64,
-    },
+    /// The connection broke off several times. The bytes that have arrived, of this number, are kept.
+    #[error("the connection broke after {0} bytes; the same command continues from there")]
+    Broken(u64),
     /// The server sent another part of the file.
     #[error("the server answers with another part of the file than was asked for")]
     WrongRange,
     /// More bytes than the file can have.
-    #[error("it is larger than the {limit} bytes it can have")]
-    Oversized {
-        /// The limit in bytes.
-        limit: u64,
-    },
+    #[error("it is larger than the {0} bytes it can have")]
+    Oversized(u64),
     /// Fewer bytes than the file must have.
     #[error("{file} ends after {got} of {expected} bytes")]
     Truncated {
@@ -138,44 +117,26 @@ pub enum Fault {
         /// The hash it must have.
         expected: String,
     },
-    /// The packing is damaged.
-    #[error("it cannot be unpacked ({reason})")]
-    Damaged {
-        /// The reason that the unpacker gives.
-        reason: String,
-    },
-    /// The archive lacks a file.
-    #[error("{file} is not in the archive")]
-    Incomplete {
-        /// The file.
-        file: String,
-    },
+    /// The packing is damaged, for the unpacker's reason.
+    #[error("it cannot be unpacked ({0})")]
+    Damaged(String),
+    /// The archive lacks this file.
+    #[error("{0} is not in the archive")]
+    Incomplete(String),
 }
 
 /// The way in which an attempt fails.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The next source is tried.
-    Source(Fault),
+    #[error(transparent)]
+    Source(#[from] Fault),
     /// The whole fetch ends.
-    Fetch(FetchError),
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self::Source(fault)
-    }
-}
-
-impl From<FetchError> for Failure {
-    fn from(error: FetchError) -> Self {
-        Self::Fetch(error)
-    }
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
 }
 
 /// The text of an error on one line.
 pub(crate) fn one_line(error: &dyn fmt::Display) -> String {
-    let text = error.to_string();
-    let words: Vec<_> = text.split_whitespace().collect();
-    words.join(" ")
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -8,11 +8,6 @@ use crate::error::Fault;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A file is in place and right, and is left alone.
-    AlreadyThere {
-        /// The name of the file.
-        file: &'a str,
-    },
     /// A file begins to arrive, or continues to.
     Begin {
         /// The name of the file at the source.
@@ -29,11 +24,6 @@ pub enum Event<'a> {
         /// The number of bytes that have come since the last event.
         bytes: u64,
     },
-    /// The file is complete. It is unpacked, and its hash is compared.
-    Verify {
-        /// The name of the file at the source.
-        file: &'a str,
-    },
     /// A source failed. The next one is tried, if there is one.
     Failed {
         /// The name of the file at the source.
@@ -47,11 +37,6 @@ pub enum Event<'a> {
     SetAside {
         /// The new path of the file.
         path: &'a Path,
-    },
-    /// A file is in place.
-    Done {
-        /// The name of the file.
-        file: &'a str,
     },
 }
 

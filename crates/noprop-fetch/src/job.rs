@@ -7,7 +7,9 @@ use noprop_files::{
     DatasetName, Entry, Packing, RawFile, UNFINISHED, Unfinished, sha256, sha256_of, sync_directory,
 };
 
-use crate::download::{Client, Patience};
+use ureq::{Agent, Proxy};
+
+use crate::download::{SILENCE, client, download};
 use crate::error::{Attempt, Failure, Fault, FetchError, one_line};
 use crate::event::{Event, Watch};
 use crate::mirror::Mirror;
@@ -46,7 +48,7 @@ pub fn fetch(
         entry,
         folder: data_dir.join(name.as_str()),
         sources,
-        client: Client::new(Patience::default()),
+        client: client(Proxy::try_from_env(), SILENCE),
     };
     job.run(watch)
 }
@@ -56,14 +58,13 @@ struct Job<'a> {
     entry: &'a Entry,
     folder: PathBuf,
     sources: Vec<Mirror>,
-    client: Client,
+    client: Agent,
 }
 
 /// Files that are transferred in one piece: a packed file, or an archive of several.
 struct Parcel<'a> {
     name: String,
     files: &'a [RawFile],
-    packing: Packing,
 }
 
 impl Job<'_> {
@@ -93,9 +94,6 @@ impl Job<'_> {
         for parcel in self.parcels() {
             let names = parcel.files.iter().map(|file| file.name.to_owned());
             if parcel.files.iter().all(|file| self.is_right(file)) {
-                for file in parcel.files {
-                    watch(Event::AlreadyThere { file: file.name });
-                }
                 fetched.kept.extend(names);
                 continue;
             }
@@ -111,20 +109,17 @@ impl Job<'_> {
     }
 
     fn parcels(&self) -> Vec<Parcel<'_>> {
-        let packing = self.entry.packing;
-        match packing {
+        let files = self.entry.files;
+        match self.entry.packing {
             Packing::Gzip => {
-                let each = self.entry.files.chunks(1);
-                each.map(|files| Parcel {
-                    name: files.iter().map(|file| format!("{}.gz", file.name)).collect(),
+                let packed = |file: &RawFile| format!("{}.gz", file.name);
+                let parcel = |files: &'static [RawFile]| Parcel {
+                    name: files.iter().map(packed).collect(),
                     files,
-                    packing,
-                })
-                .collect()
+                };
+                files.chunks(1).map(parcel).collect()
             }
-            Packing::TarGz { archive, .. } => {
-                vec![Parcel { name: archive.into(), files: self.entry.files, packing }]
-            }
+            Packing::TarGz { archive, .. } => vec![Parcel { name: archive.into(), files }],
         }
     }
 
@@ -145,7 +140,7 @@ impl Job<'_> {
         let mut attempts = Vec::new();
         for source in &self.sources {
             let done = match source {
-                Mirror::Folder(folder) => self.copy(folder, parcel, watch),
+                Mirror::Folder(folder) => self.copy(folder, parcel),
                 Mirror::Url(base) => self.download(base, parcel, watch),
             };
             let fault = match done {
@@ -161,23 +156,17 @@ impl Job<'_> {
     }
 
     /// Gets the files from a folder: unpacked if it has all of them so, else packed.
-    fn copy(
-        &self,
-        folder: &Path,
-        parcel: &Parcel<'_>,
-        watch: &mut Watch<'_>,
-    ) -> Result<Vec<Unfinished>, Failure> {
+    fn copy(&self, folder: &Path, parcel: &Parcel<'_>) -> Result<Vec<Unfinished>, Failure> {
         let unpacked = |folder: &Path| -> Option<Vec<PathBuf>> {
             let paths = parcel.files.iter().map(|file| folder.join(file.name));
             paths.map(|path| path.is_file().then_some(path)).collect()
         };
-        let inner = match parcel.packing {
+        let inner = match self.entry.packing {
             Packing::Gzip => None,
             Packing::TarGz { folder: inner, .. } => Some(folder.join(inner)),
         };
         let there = unpacked(folder).or_else(|| unpacked(&inner?));
         if let Some(paths) = there {
-            watch(Event::Verify { file: &parcel.name });
             let pairs = parcel.files.iter().zip(&paths);
             return pairs
                 .map(|(file, path)| unpack::stage(open(path)?, file, &self.folder))
@@ -187,8 +176,7 @@ impl Job<'_> {
         if !packed.is_file() {
             return Err(Fault::NotThere.into());
         }
-        watch(Event::Verify { file: &parcel.name });
-        unpack::parcel(open(&packed)?, parcel.packing, parcel.files, &self.folder)
+        unpack::parcel(open(&packed)?, self.entry.packing, parcel.files, &self.folder)
     }
 
     /// Gets the files from an address. The download continues what an earlier attempt has left. If the whole is wrong then, it
@@ -205,10 +193,9 @@ impl Job<'_> {
         let limit = parcel.files.iter().map(|file| file.bytes).sum::<u64>() + (1 << 20);
         let mut again = true;
         loop {
-            let joined = self.client.download(&url, &part, limit, watch)?;
-            watch(Event::Verify { file: &parcel.name });
+            let joined = download(&self.client, &url, &part, limit, watch)?;
             let packed = File::open(&part).map_err(|e| FetchError::disk(&part, e))?;
-            let staged = unpack::parcel(packed, parcel.packing, parcel.files, &self.folder);
+            let staged = unpack::parcel(packed, self.entry.packing, parcel.files, &self.folder);
             if staged.is_err() {
                 // It is of no use; and if the disk is full, it takes room.
                 let _ = fs::remove_file(&part);
@@ -233,17 +220,13 @@ impl Job<'_> {
             fs::rename(&path, &aside).map_err(|e| FetchError::disk(&aside, e))?;
             watch(Event::SetAside { path: &aside });
         }
-        staged.persist(&path).map_err(|e| FetchError::disk(&path, e))?;
-        watch(Event::Done { file: file.name });
-        Ok(())
+        staged.persist(&path).map_err(|e| FetchError::disk(&path, e))
     }
 
     /// The path of an incomplete download from `base`. Each mirror packs in its own way, so parts from two of them must not be
     /// joined.
     fn part(&self, parcel: &Parcel<'_>, base: &str) -> PathBuf {
-        let mut tag = sha256(base.as_bytes());
-        tag.truncate(8);
-        self.folder.join(format!("{}.{tag}.part", parcel.name))
+        self.folder.join(format!("{}.{:.8}.part", parcel.name, sha256(base.as_bytes())))
     }
 
     /// Removes the incomplete downloads of a parcel from all mirrors.
@@ -270,7 +253,7 @@ impl Job<'_> {
 
 /// Opens a file of a mirror folder.
 fn open(path: &Path) -> Result<File, Fault> {
-    File::open(path).map_err(|e| Fault::Unreadable { reason: one_line(&e) })
+    File::open(path).map_err(|e| Fault::Unreadable(one_line(&e)))
 }
 
 /// Locks the folder, so that two fetches do not write one partial file. Systems that cannot lock a folder do without.

@@ -31,8 +31,7 @@ pub(crate) fn parcel(
             let whole = Cursor::new(start).chain(first.into_inner());
             let mut source: Box<dyn Read> =
                 if is_packed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
-            let each = files.iter();
-            each.map(|file| stage(&mut source, file, folder)).collect()
+            files.iter().map(|file| stage(&mut source, file, folder)).collect()
         }
         Packing::TarGz { folder: inner, .. } => archive(packed, inner, files, folder),
     }
@@ -63,13 +62,9 @@ fn archive(
             *slot = Some(stage(entry, file, folder)?);
         }
     }
+    let missing = |file: &RawFile| Failure::from(Fault::Incomplete(file.name.into()));
     let pairs = files.iter().zip(found);
-    pairs
-        .map(|(file, staged)| {
-            let file = || file.name.to_owned();
-            staged.ok_or_else(|| Fault::Incomplete { file: file() }.into())
-        })
-        .collect()
+    pairs.map(|(file, staged)| staged.ok_or_else(|| missing(file))).collect()
 }
 
 /// Copies `source` to a temporary file in `folder`, and compares its size and its hash with those of `file`.
@@ -93,7 +88,7 @@ pub(crate) fn stage(
         };
         got += n as u64;
         if got > file.bytes {
-            return Err(Fault::Oversized { limit: file.bytes }.into());
+            return Err(Fault::Oversized(file.bytes).into());
         }
         let bytes = chunk.get(..n).unwrap_or_default();
         hasher.update(bytes);
@@ -102,18 +97,14 @@ pub(crate) fn stage(
     if got < file.bytes {
         return Err(Fault::Truncated { file: file.name.into(), got, expected: file.bytes }.into());
     }
-    let hash = hasher.finish();
-    if hash != file.sha256 {
-        return Err(Fault::WrongHash {
-            file: file.name.into(),
-            got: hash,
-            expected: file.sha256.into(),
-        }
-        .into());
+    let got = hasher.finish();
+    if got != file.sha256 {
+        let (file, expected) = (file.name.into(), file.sha256.into());
+        return Err(Fault::WrongHash { file, got, expected }.into());
     }
     Ok(target)
 }
 
 fn damaged(error: io::Error) -> Failure {
-    Fault::Damaged { reason: one_line(&error) }.into()
+    Fault::Damaged(one_line(&error)).into()
 }

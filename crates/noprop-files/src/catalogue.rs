@@ -41,9 +41,6 @@ pub struct Entry {
     pub packing: Packing,
     /// The addresses of folders, in the order in which they are tried. Each ends in a slash.
     pub mirrors: &'static [&'static str],
-    /// The SHA-256 over all files, one after another as they are read, where it is known. If it is right, so is every file, and
-    /// the files need not be hashed one by one.
-    pub sha256: Option<&'static str>,
 }
 
 const fn file(name: &'static str, bytes: u64, sha256: &'static str) -> RawFile {
@@ -74,7 +71,6 @@ static MNIST: Entry = Entry {
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
         "https://raw.githubusercontent.com/fgnt/mnist/master/",
     ],
-    sha256: Some("b2d8f5bf39174ee5ffeefa97e42d673c35432b411bb5d1f74fbbeddae7f1690a"),
 };
 
 #[rustfmt::skip]
@@ -91,7 +87,6 @@ static FASHION_MNIST: Entry = Entry {
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     ],
-    sha256: None,
 };
 
 const CIFAR_MIRRORS: &[&str] = &[
@@ -114,7 +109,6 @@ static CIFAR10: Entry = Entry {
     ],
     packing: Packing::TarGz { archive: "cifar-10-binary.tar.gz", folder: "cifar-10-batches-bin" },
     mirrors: CIFAR_MIRRORS,
-    sha256: None,
 };
 
 #[rustfmt::skip]
@@ -125,7 +119,6 @@ static CIFAR100: Entry = Entry {
     ],
     packing: Packing::TarGz { archive: "cifar-100-binary.tar.gz", folder: "cifar-100-binary" },
     mirrors: CIFAR_MIRRORS,
-    sha256: None,
 };
 
 impl DatasetName {

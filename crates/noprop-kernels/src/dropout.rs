@@ -19,9 +19,12 @@ const DRAWS: usize = 8;
 /// A decision takes 16 random bits, so the rate is rounded to a multiple of 2⁻¹⁶; the divisor uses the rounded rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropout {
-    threshold: u16,
-    keys: Vec<StreamKey>,
-    first_image: u64,
+    /// The value that a 16-bit draw is compared with.
+    pub(crate) threshold: u16,
+    /// One stream for each block.
+    pub(crate) keys: Vec<StreamKey>,
+    /// The number of the batch's first row.
+    pub(crate) first_image: u64,
 }
 
 impl Dropout {
@@ -53,24 +56,6 @@ impl Dropout {
     /// The factor of the values that are kept: `1 / (1 - rate)`.
     pub(crate) fn scale(&self) -> f64 {
         1.0 / (1.0 - self.rate())
-    }
-
-    /// The value that a 16-bit draw is compared with.
-    #[cfg(any(test, feature = "cuda"))]
-    pub(crate) fn threshold(&self) -> u16 {
-        self.threshold
-    }
-
-    /// One stream for each block.
-    #[cfg(any(test, feature = "cuda"))]
-    pub(crate) fn keys(&self) -> &[StreamKey] {
-        &self.keys
-    }
-
-    /// The number of the batch's first row.
-    #[cfg(any(test, feature = "cuda"))]
-    pub(crate) fn first_image(&self) -> u64 {
-        self.first_image
     }
 
     /// Refuses any number of streams but `blocks`.

@@ -17,6 +17,7 @@ mod loss;
 pub mod memory;
 #[cfg(feature = "nn")]
 pub mod nn;
+mod node;
 pub mod optim;
 mod pool;
 pub mod random;
@@ -29,7 +30,6 @@ pub use batch_norm::{BatchNorm, BatchNormMode, BatchNormOutput};
 /// The tensors in this crate's signatures.
 pub use candle_core;
 pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
-pub use cpu::instruction_set::InstructionSet;
 #[cfg(feature = "cuda")]
 pub use device::cuda_device;
 pub use device::{keeping_copies, peak_device_memory};

@@ -250,75 +250,39 @@ readout-lr-scale = 1.0      # there is one loss, and one learning rate
 mod tests {
     use std::num::NonZeroU32;
 
-    use candle_core::{Device, Result};
+    use candle_core::Device;
 
     use super::*;
+    use crate::toy::Toy;
     use crate::{
-        EncoderKind, Init, ParameterBuilder, Parameters, Sampler, SamplerKind, Seed, Solver,
-        classify,
+        EncoderKind, Init, ParameterBuilder, Sampler, SamplerKind, Seed, Solver, classify,
     };
 
     const CLASSES: usize = 3;
     const WIDTH: usize = 4;
     const ROWS: usize = 5;
 
-    /// A small smooth network: features tanh(x A), logits tanh(z B + features + t c) D, trained embeddings.
-    struct Smooth {
-        image: Tensor,
-        label: Tensor,
-        time: Tensor,
-        logits: Tensor,
-        readout: Tensor,
-        embeddings: Tensor,
-        parameters: Parameters,
-    }
-
-    impl Smooth {
-        fn new() -> Self {
-            let builder = ParameterBuilder::seeded(Seed(5), &Device::Cpu);
-            let make = |part, name, shape: (usize, usize)| {
-                builder.trainable(part, name, shape, Init::FanIn(2)).unwrap()
-            };
-            Self {
-                image: make(Part::Encoder, "image", (2, 8)),
-                label: make(Part::Block(1), "label", (WIDTH, 8)),
-                time: make(Part::Block(1), "time", (1, 8)),
-                logits: make(Part::Block(1), "logits", (8, CLASSES)),
-                readout: make(Part::Readout, "weight", (WIDTH, CLASSES)),
-                embeddings: make(Part::Embedding, "weight", (CLASSES, WIDTH)),
-                parameters: builder.finish().unwrap(),
-            }
-        }
-    }
-
-    impl Denoiser for Smooth {
-        fn blocks(&self) -> usize {
-            1
-        }
-
-        fn parameters(&self) -> &Parameters {
-            &self.parameters
-        }
-
-        fn class_embeddings(&self) -> &Tensor {
-            &self.embeddings
-        }
-
-        fn encoder(&self) -> EncoderKind {
-            EncoderKind::Shared
-        }
-
-        fn encode(&self, _: Part, images: &Tensor, _: Pass) -> Result<Tensor> {
-            images.matmul(&self.image)?.tanh()
-        }
-
-        fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
-            let time = input.time.unsqueeze(1)?.matmul(&self.time)?;
-            ((input.z.matmul(&self.label)? + input.features)? + time)?.tanh()?.matmul(&self.logits)
-        }
-
-        fn readout(&self, z: &Tensor) -> Result<Tensor> {
-            z.matmul(&self.readout)
+    /// Returns a small smooth network: features tanh(x A), logits tanh(z B + features + t c) D, trained embeddings.
+    fn smooth() -> Toy {
+        let builder = ParameterBuilder::seeded(Seed(5), &Device::Cpu);
+        let make = |part, name, shape: (usize, usize)| {
+            builder.trainable(part, name, shape, Init::FanIn(2)).unwrap()
+        };
+        let image = make(Part::Encoder, "image", (2, 8));
+        let label = make(Part::Block(1), "label", (WIDTH, 8));
+        let time = make(Part::Block(1), "time", (1, 8));
+        let logits = make(Part::Block(1), "logits", (8, CLASSES));
+        let readout = make(Part::Readout, "weight", (WIDTH, CLASSES));
+        Toy {
+            encoder: EncoderKind::Shared,
+            embeddings: make(Part::Embedding, "weight", (CLASSES, WIDTH)),
+            parameters: builder.finish().unwrap(),
+            encode: Box::new(move |images| images.matmul(&image)?.tanh()),
+            readout: Box::new(move |z| z.matmul(&readout)),
+            ..Toy::new(1, CLASSES, move |input| {
+                let time = input.time.unsqueeze(1)?.matmul(&time)?;
+                ((input.z.matmul(&label)? + input.features)? + time)?.tanh()?.matmul(&logits)
+            })
         }
     }
 
@@ -334,7 +298,7 @@ mod tests {
     }
 
     /// Returns the loss, and the values of all gradients in one list.
-    fn flat(network: &Smooth, loss: &Tensor, gradients: &GradStore) -> (f32, Vec<f64>) {
+    fn flat(network: &Toy, loss: &Tensor, gradients: &GradStore) -> (f32, Vec<f64>) {
         let gradients = network
             .parameters
             .iter()
@@ -347,7 +311,7 @@ mod tests {
         (loss.to_scalar().unwrap(), gradients)
     }
 
-    fn by_adjoint(network: &Smooth, integration: Integration<OdeSolver>) -> (f32, Vec<f64>) {
+    fn by_adjoint(network: &Toy, integration: Integration<OdeSolver>) -> (f32, Vec<f64>) {
         let (images, labels) = images();
         let draws = Seed(2).at(0, 0);
         let features = |_| Ok(network.encode(Part::Encoder, &images, Pass::Eval)?);
@@ -357,7 +321,7 @@ mod tests {
     }
 
     /// Returns the loss and the gradient through every step of the solver, with the graphs of all steps kept.
-    fn unrolled(network: &Smooth, integration: Integration<OdeSolver>) -> (f32, Vec<f64>) {
+    fn unrolled(network: &Toy, integration: Integration<OdeSolver>) -> (f32, Vec<f64>) {
         let (images, labels) = images();
         let draws = Seed(2).at(0, 0);
         let features = network.encode(Part::Encoder, &images, Pass::Eval).unwrap();
@@ -374,7 +338,7 @@ mod tests {
 
     /// Returns ‖adjoint − unrolled‖ / ‖unrolled‖ over all parameters: encoder, block, readout and embeddings.
     fn off(solver: OdeSolver, steps: u32) -> f64 {
-        let (network, integration) = (Smooth::new(), integration(solver, steps));
+        let (network, integration) = (smooth(), integration(solver, steps));
         let (adjoint, unrolled) =
             (by_adjoint(&network, integration), unrolled(&network, integration));
         assert_eq!(adjoint.0, unrolled.0, "the forward integration is the same");
@@ -406,7 +370,7 @@ mod tests {
     fn the_posterior_is_not_for_slopes() {
         let posterior = Integration { solver: Solver::Posterior, steps: NonZeroU32::MIN };
         let sampler = Sampler { integration: Some(posterior), ..Sampler::once(SamplerKind::Mean) };
-        let (network, (images, _)) = (Smooth::new(), images());
+        let (network, (images, _)) = (smooth(), images());
         let refused = classify(
             &network,
             &Adjoint::new(integration(OdeSolver::Euler, 2)),

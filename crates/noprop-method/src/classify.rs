@@ -74,29 +74,19 @@ pub fn classify_encoded(
     let embeddings = network.class_embeddings();
     let (width, device) = (embeddings.dim(1)?, embeddings.device());
 
-    let mut sum: Option<Classification> = None;
-    for run in 0..sampler.runs.get() {
-        let start = sampler.seed.sampler_start(run);
-        let z = random::normal_rows(start, rows, width, device)?;
-        let noise = Noise { sampler, run, rows };
-        let path = method.denoise(network, &features, z, noise)?;
-        let answer = Classification {
+    let classify = |run: u32| -> Result<Classification, MethodError> {
+        let z = random::normal_rows(sampler.seed.sampler_start(run), rows, width, device)?;
+        let path = method.denoise(network, &features, z, Noise { sampler, run, rows })?;
+        Ok(Classification {
             probabilities: method.answer(network, &path.z)?.detach(),
             per_block: path.per_block.iter().map(Tensor::detach).collect(),
-        };
-        sum = Some(match sum {
-            None => answer,
-            Some(sum) => add(&sum, &answer)?,
-        });
+        })
+    };
+    let mut sum = classify(0)?;
+    for run in 1..sampler.runs.get() {
+        sum = add(&sum, &classify(run)?)?;
     }
-    let scale = 1.0 / f64::from(sampler.runs.get());
-    match sum {
-        Some(sum) => scaled(&sum, scale),
-        // `runs` is at least 1.
-        None => {
-            Err(MethodError::OutOfRange { name: "runs", expected: "at least 1", value: "0".into() })
-        }
-    }
+    scaled(&sum, 1.0 / f64::from(sampler.runs.get()))
 }
 
 fn add(a: &Classification, b: &Classification) -> Result<Classification, MethodError> {
@@ -117,81 +107,27 @@ fn scaled(sum: &Classification, scale: f64) -> Result<Classification, MethodErro
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::atomic::Ordering::Relaxed;
 
     use candle_core::{DType, Device};
 
     use super::*;
+    use crate::toy::Toy;
     use crate::{
-        Adjoint, BlockInput, ContinuousTime, EncoderKind, FlowMatching, Integration,
-        LearnedSchedule, LossWeight, OdeSolver, ParameterBuilder, Parameters, SamplerKind, Seed,
-        Solver,
+        Adjoint, ContinuousTime, EncoderKind, FlowMatching, Integration, LossWeight, OdeSolver,
+        SamplerKind, Solver,
     };
 
-    /// A network that counts its calls. Block b predicts class b − 1, and as a velocity its logits lead to that class.
-    struct Counting {
-        blocks: usize,
-        encoder: EncoderKind,
-        encoded: AtomicUsize,
-        asked: AtomicUsize,
-        embeddings: Tensor,
-        schedule: LearnedSchedule,
-        parameters: Parameters,
-    }
-
-    impl Counting {
-        fn new(blocks: usize, encoder: EncoderKind) -> Self {
-            let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-            Self {
-                blocks,
-                encoder,
-                encoded: AtomicUsize::new(0),
-                asked: AtomicUsize::new(0),
-                embeddings: Tensor::eye(3, DType::F32, &Device::Cpu).unwrap(),
-                schedule: LearnedSchedule::new(&builder).unwrap(),
-                parameters: builder.finish().unwrap(),
-            }
-        }
-    }
-
-    impl Denoiser for Counting {
-        fn blocks(&self) -> usize {
-            self.blocks
-        }
-
-        fn parameters(&self) -> &Parameters {
-            &self.parameters
-        }
-
-        fn class_embeddings(&self) -> &Tensor {
-            &self.embeddings
-        }
-
-        fn encoder(&self) -> EncoderKind {
-            self.encoder
-        }
-
-        fn schedule(&self) -> Option<&LearnedSchedule> {
-            Some(&self.schedule)
-        }
-
-        fn encode(&self, _: Part, images: &Tensor, _: Pass) -> candle_core::Result<Tensor> {
-            self.encoded.fetch_add(1, Relaxed);
-            Ok(images.clone())
-        }
-
-        fn logits(&self, input: BlockInput<'_>) -> candle_core::Result<Tensor> {
-            self.asked.fetch_add(1, Relaxed);
+    /// Returns a network whose block b predicts class b − 1. As a velocity its logits lead to that class.
+    fn network(blocks: usize, encoder: EncoderKind) -> Toy {
+        let network = Toy::new(blocks, 3, |input| {
             let sure: Vec<f32> =
                 (1..=3).map(|class| if class == input.block { 40.0 } else { 0.0 }).collect();
             let target = Tensor::from_vec(sure, (1, 3), &Device::Cpu)?;
             let left = input.time.affine(-1.0, 1.0)?.maximum(1e-3)?.unsqueeze(1)?;
             target.broadcast_sub(input.z)?.broadcast_div(&left)
-        }
-
-        fn readout(&self, z: &Tensor) -> candle_core::Result<Tensor> {
-            Ok(z.clone())
-        }
+        });
+        Toy { encoder, ..network }
     }
 
     fn integration(solver: Solver, steps: u32) -> Integration {
@@ -207,7 +143,7 @@ mod tests {
     fn a_thousand_steps_encode_the_images_once() {
         let sampler = Sampler::once(SamplerKind::Mean);
         let check = |method: &dyn Method, encoder, branches, asked| {
-            let network = Counting::new(method.blocks(), encoder);
+            let network = network(method.blocks(), encoder);
             let answer = classify(&network, method, &images(), &[0, 1], &sampler).unwrap();
             assert_eq!(answer.probabilities.dims(), [2, 3]);
             assert_eq!(network.encoded.load(Relaxed), branches);
@@ -216,7 +152,7 @@ mod tests {
         let (own, shared) = (EncoderKind::PerBlock, EncoderKind::Shared);
         let euler = integration(Solver::EULER, 1000);
         let ode = |solver| Integration { solver, steps: euler.steps };
-        let start = Counting::new(1, own).schedule;
+        let start = network(1, own).schedule;
         let ct = ContinuousTime::new(1.0, LossWeight::Clipped(5.0), euler).unwrap();
         check(&ct, own, 1, 1000);
         check(&ct.divided(3, &start).unwrap(), own, 3, 1000);
@@ -231,7 +167,7 @@ mod tests {
     /// refused.
     #[test]
     fn each_block_is_asked_in_its_interval_and_reports_its_own_belief() {
-        let network = Counting::new(3, EncoderKind::Shared);
+        let network = network(3, EncoderKind::Shared);
         let thousand = integration(Solver::EULER, 1000);
         let ct = ContinuousTime::new(1.0, LossWeight::Clipped(5.0), thousand).unwrap();
         let ct = ct.divided(3, &network.schedule).unwrap();

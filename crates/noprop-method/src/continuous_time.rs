@@ -319,52 +319,9 @@ lr = 0.001
 mod tests {
     use std::num::NonZeroU32;
 
-    use candle_core::{DType, Device, Result};
-
     use super::*;
-    use crate::{ParameterBuilder, Parameters, Sampler, SamplerKind, Seed};
-
-    /// A network whose û is u_y of class 0 for every input. Its readout gives equal logits for all classes.
-    struct Oracle {
-        embeddings: Tensor,
-        schedule: LearnedSchedule,
-        parameters: Parameters,
-    }
-
-    impl Oracle {
-        fn new() -> Self {
-            let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-            let schedule = LearnedSchedule::new(&builder).unwrap();
-            let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
-            Self { embeddings, schedule, parameters: builder.finish().unwrap() }
-        }
-    }
-
-    impl Denoiser for Oracle {
-        fn blocks(&self) -> usize {
-            1
-        }
-
-        fn parameters(&self) -> &Parameters {
-            &self.parameters
-        }
-
-        fn class_embeddings(&self) -> &Tensor {
-            &self.embeddings
-        }
-
-        fn schedule(&self) -> Option<&LearnedSchedule> {
-            Some(&self.schedule)
-        }
-
-        fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
-            Tensor::new(&[[100f32, -100.]], &Device::Cpu)?.repeat((input.z.dim(0)?, 1))
-        }
-
-        fn readout(&self, z: &Tensor) -> Result<Tensor> {
-            z.zeros_like()
-        }
-    }
+    use crate::toy::Toy;
+    use crate::{Sampler, Seed};
 
     fn objective(solver: Solver, steps: u32, loss_weight: LossWeight) -> ContinuousTime {
         let integration = Integration { solver, steps: NonZeroU32::new(steps).unwrap() };
@@ -376,7 +333,7 @@ mod tests {
         let z = Tensor::new(&[[0.3f32, -1.2], [2.0, 0.1]], &Device::Cpu).unwrap();
         let sampler = Sampler::once(SamplerKind::Mean);
         let noise = Noise { sampler: &sampler, run: 0, rows: &[0, 1] };
-        let path = objective.denoise(&Oracle::new(), &|_| z.clone(), z.clone(), noise).unwrap();
+        let path = objective.denoise(&Toy::certain(1), &|_| z.clone(), z.clone(), noise).unwrap();
         path.z.to_vec2().unwrap()
     }
 
@@ -384,7 +341,7 @@ mod tests {
     /// √ᾱ_1 u + √((1 − ᾱ_1)/(1 − ᾱ_0)) (z − √ᾱ_0 u).
     #[test]
     fn solvers_end_where_the_closed_form_does() {
-        let levels = Oracle::new().schedule.alpha_bars(1).unwrap();
+        let levels = Toy::certain(1).schedule.alpha_bars(1).unwrap();
         let (start, end) = (levels[0], levels[1]);
         let kept = ((1.0 - end) / (1.0 - start)).sqrt();
         let closed = |z: f64, u: f64| end.sqrt() * u + kept * (z - start.sqrt() * u);
@@ -409,7 +366,7 @@ mod tests {
     /// With equal logits the cross-entropy is ln 2, and the KL is known in closed form.
     #[test]
     fn the_readout_loss_is_cross_entropy_and_kl() {
-        let oracle = Oracle::new();
+        let oracle = Toy { readout: Box::new(Tensor::zeros_like), ..Toy::certain(1) };
         let objective = objective(Solver::EULER, 1, LossWeight::Snr);
         let labels = Tensor::new(&[0u32, 1, 1], &Device::Cpu).unwrap();
         let draws = Seed(1).at(0, 0);
@@ -422,7 +379,7 @@ mod tests {
     /// Weights are ½ η SNR', clipped or uniform as set, and never negative.
     #[test]
     fn weights_follow_the_schedule() {
-        let schedule = Oracle::new().schedule;
+        let schedule = Toy::certain(1).schedule;
         let weights =
             |weight| objective(Solver::EULER, 1, weight).weights_at(&schedule, 40).unwrap();
         let paper = weights(LossWeight::Snr);

@@ -1,12 +1,11 @@
 //! The interface between a method and a network.
 
-use std::fmt;
-use std::str::FromStr;
-
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{LearnedSchedule, MethodError, Parameters, Part, StackedBlocks, StreamKey};
+use crate::names::names;
+use crate::pointer::through_pointer;
+use crate::{LearnedSchedule, Parameters, Part, StackedBlocks, StreamKey};
 
 /// The kind of image encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -21,30 +20,7 @@ pub enum EncoderKind {
     Frozen,
 }
 
-impl fmt::Display for EncoderKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PerBlock => "per-block",
-            Self::Shared => "shared",
-            Self::Frozen => "frozen",
-        })
-    }
-}
-
-impl FromStr for EncoderKind {
-    type Err = MethodError;
-
-    fn from_str(name: &str) -> std::result::Result<Self, MethodError> {
-        let all = [Self::PerBlock, Self::Shared, Self::Frozen];
-        all.into_iter().find(|kind| kind.to_string() == name).ok_or_else(|| {
-            MethodError::UnknownName {
-                what: "encoder",
-                name: name.into(),
-                known: "shared, per-block, frozen",
-            }
-        })
-    }
-}
+names!(EncoderKind, "encoder", Shared = "shared", PerBlock = "per-block", Frozen = "frozen");
 
 /// The kind of a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,59 +126,18 @@ pub trait Denoiser: Send + Sync {
     }
 }
 
-/// Implements [`Denoiser`] for a pointer to a network.
-macro_rules! through_pointer {
-    ($(impl<$param:ident> for $pointer:ty;)+) => {$(
-        impl<$param: Denoiser + ?Sized> Denoiser for $pointer {
-            fn blocks(&self) -> usize {
-                (**self).blocks()
-            }
-
-            fn parameters(&self) -> &Parameters {
-                (**self).parameters()
-            }
-
-            fn class_embeddings(&self) -> &Tensor {
-                (**self).class_embeddings()
-            }
-
-            fn encoder(&self) -> EncoderKind {
-                (**self).encoder()
-            }
-
-            fn encode(&self, part: Part, images: &Tensor, pass: Pass) -> Result<Tensor> {
-                (**self).encode(part, images, pass)
-            }
-
-            fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
-                (**self).logits(input)
-            }
-
-            fn readout(&self, z: &Tensor) -> Result<Tensor> {
-                (**self).readout(z)
-            }
-
-            fn schedule(&self) -> Option<&LearnedSchedule> {
-                (**self).schedule()
-            }
-
-            fn mix(&self, block: usize) -> Option<&Tensor> {
-                (**self).mix(block)
-            }
-
-            fn stacked(&self) -> Result<Option<Box<dyn StackedBlocks>>> {
-                (**self).stacked()
-            }
-
-            fn encoder_part(&self, block: usize) -> Part {
-                (**self).encoder_part(block)
-            }
-        }
-    )+};
-}
-
 through_pointer! {
-    impl<N> for &N;
-    impl<N> for Box<N>;
-    impl<N> for std::sync::Arc<N>;
+    Denoiser {
+        fn blocks(&self) -> usize;
+        fn parameters(&self) -> &Parameters;
+        fn class_embeddings(&self) -> &Tensor;
+        fn encoder(&self) -> EncoderKind;
+        fn encode(&self, part: Part, images: &Tensor, pass: Pass) -> Result<Tensor>;
+        fn logits(&self, input: BlockInput<'_>) -> Result<Tensor>;
+        fn readout(&self, z: &Tensor) -> Result<Tensor>;
+        fn schedule(&self) -> Option<&LearnedSchedule>;
+        fn mix(&self, block: usize) -> Option<&Tensor>;
+        fn stacked(&self) -> Result<Option<Box<dyn StackedBlocks>>>;
+        fn encoder_part(&self, block: usize) -> Part;
+    }
 }

@@ -291,42 +291,14 @@ impl MethodKind {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device, Result};
+    use candle_core::{DType, Device};
     use noprop_schedule::ScheduleKind;
 
     use super::*;
-    use crate::{Init, ParameterBuilder, Parameters, Sampler, SamplerKind, Seed};
+    use crate::toy::Toy;
+    use crate::{Init, ParameterBuilder, Sampler, Seed};
 
     const STEPS: usize = 10;
-
-    /// A network whose û is u_y of class 0 for every input.
-    struct Oracle {
-        embeddings: Tensor,
-        parameters: Parameters,
-    }
-
-    impl Denoiser for Oracle {
-        fn blocks(&self) -> usize {
-            STEPS
-        }
-
-        fn parameters(&self) -> &Parameters {
-            &self.parameters
-        }
-
-        fn class_embeddings(&self) -> &Tensor {
-            &self.embeddings
-        }
-
-        fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
-            let rows = input.z.dim(0)?;
-            Tensor::new(&[[100f32, -100.]], &Device::Cpu)?.repeat((rows, 1))
-        }
-
-        fn readout(&self, z: &Tensor) -> Result<Tensor> {
-            Ok(z.clone())
-        }
-    }
 
     /// Eq. 8 is an expectation over t of (T/2) η ΔSNR(t) ‖·‖², so the factors in the sum over blocks add up to ½ η (SNR(T) −
     /// SNR(0)). With T/2 in each of them, the blocks would have T times too much weight relative to the one cross-entropy if
@@ -354,36 +326,17 @@ mod tests {
     /// u_y for every image. If ᾱ_0 = 0, as with the cosine schedule, there is no gradient.
     #[test]
     fn the_kl_is_minimised_where_embeddings_are_trained() {
-        struct Trained(Tensor, Parameters);
-
-        impl Denoiser for Trained {
-            fn blocks(&self) -> usize {
-                STEPS
-            }
-
-            fn parameters(&self) -> &Parameters {
-                &self.1
-            }
-
-            fn class_embeddings(&self) -> &Tensor {
-                &self.0
-            }
-
-            fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
-                input.z.zeros_like()
-            }
-
-            fn readout(&self, z: &Tensor) -> Result<Tensor> {
-                z * 0.0
-            }
-        }
-
         let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
         let embeddings =
             builder.trainable(Part::Embedding, "weight", (2, 2), Init::FanIn(2)).unwrap();
-        let network = Trained(embeddings, builder.finish().unwrap());
+        let network = Toy {
+            embeddings,
+            parameters: builder.finish().unwrap(),
+            readout: Box::new(|z| z * 0.0),
+            ..Toy::certain(STEPS)
+        };
         let labels = Tensor::new(&[0u32, 1, 1, 1], &Device::Cpu).unwrap();
-        let parameter = network.1.iter().next().unwrap();
+        let parameter = network.parameters.iter().next().unwrap();
         for kind in ScheduleKind::ALL {
             let schedule = Schedule::new(kind, STEPS).unwrap();
             let alpha_bar_0 = schedule.alpha_bar(0);
@@ -411,8 +364,7 @@ mod tests {
     #[test]
     fn the_posterior_chain_reproduces_the_forward_process() {
         let rows: Vec<u32> = (0..20_000).collect();
-        let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
-        let oracle = Oracle { embeddings, parameters: Parameters::default() };
+        let oracle = Toy::certain(STEPS);
         for kind in ScheduleKind::ALL {
             // A schedule that stops half-way leaves a variance large enough to measure.
             let full = Schedule::new(kind, 2 * STEPS).unwrap();

@@ -46,15 +46,7 @@ pub enum MethodError {
         /// The given value.
         value: String,
     },
-    /// The name of the method is unknown.
-    #[error("unknown method `{name}`: choose one of {known}")]
-    UnknownMethod {
-        /// The given name.
-        name: String,
-        /// The known names.
-        known: String,
-    },
-    /// The name of something else is unknown.
+    /// A name is unknown.
     #[error("unknown {what} `{name}`: choose one of {known}")]
     UnknownName {
         /// The kind of the named thing.
@@ -62,7 +54,7 @@ pub enum MethodError {
         /// The given name.
         name: String,
         /// The known names.
-        known: &'static str,
+        known: String,
     },
     /// A file names the readout `posterior` without its σ. In the first format this name meant another readout.
     #[error(
@@ -90,6 +82,10 @@ pub enum MethodError {
 }
 
 impl MethodError {
+    pub(crate) fn unknown(what: &'static str, name: &str, known: &str) -> Self {
+        Self::UnknownName { what, name: name.into(), known: known.into() }
+    }
+
     /// Checks that `value` is a positive finite number.
     pub(crate) fn positive(name: &'static str, value: f64) -> Result<(), Self> {
         if value.is_finite() && value > 0.0 {

@@ -251,10 +251,11 @@ lr = 0.001
 mod tests {
     use std::num::NonZeroU32;
 
-    use candle_core::{DType, Device, Result};
+    use candle_core::{DType, Device};
 
     use super::*;
-    use crate::{Parameters, Sampler, SamplerKind, Seed, Solver};
+    use crate::toy::Toy;
+    use crate::{Sampler, Seed};
 
     /// The velocity of the test network.
     enum Field {
@@ -264,44 +265,21 @@ mod tests {
         Decay,
     }
 
-    struct Oracle {
-        field: Field,
-        embeddings: Tensor,
-        parameters: Parameters,
-    }
-
-    impl Denoiser for Oracle {
-        fn blocks(&self) -> usize {
-            1
-        }
-
-        fn parameters(&self) -> &Parameters {
-            &self.parameters
-        }
-
-        fn class_embeddings(&self) -> &Tensor {
-            &self.embeddings
-        }
-
-        fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
-            match self.field {
-                Field::Decay => input.z.neg(),
-                Field::ToClassOne => {
-                    let target = Tensor::new(&[[0f32, 1.]], &Device::Cpu)?;
-                    let left = input.time.affine(-1.0, 1.0)?.unsqueeze(1)?;
-                    target.broadcast_sub(input.z)?.broadcast_div(&left)
-                }
+    /// Returns a network with this velocity and no readout: flow matching must not call it.
+    fn oracle(field: Field) -> Toy {
+        let network = Toy::new(1, 2, move |input| match field {
+            Field::Decay => input.z.neg(),
+            Field::ToClassOne => {
+                let target = Tensor::new(&[[0f32, 1.]], &Device::Cpu)?;
+                let left = input.time.affine(-1.0, 1.0)?.unsqueeze(1)?;
+                target.broadcast_sub(input.z)?.broadcast_div(&left)
             }
-        }
-
-        fn readout(&self, _: &Tensor) -> Result<Tensor> {
-            candle_core::bail!("flow matching must not call the readout")
-        }
+        });
+        Toy { readout: Box::new(|_| candle_core::bail!("the readout was called")), ..network }
     }
 
     fn end(field: Field, solver: OdeSolver, steps: u32) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
-        let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
-        let oracle = Oracle { field, embeddings, parameters: Parameters::default() };
+        let oracle = oracle(field);
         let integration = Integration { solver, steps: NonZeroU32::new(steps).unwrap() };
         let objective = FlowMatching::new(LossWeight::Snr, integration);
         let z = Tensor::new(&[[1f32, -2.], [0.5, 3.]], &Device::Cpu).unwrap();
@@ -359,8 +337,7 @@ mod tests {
     /// the path. With a network that returns −z, the error ‖−z − v‖² grows by d σ² on average.
     #[test]
     fn path_noise_has_its_deviation() {
-        let embeddings = Tensor::eye(2, DType::F32, &Device::Cpu).unwrap();
-        let oracle = Oracle { field: Field::Decay, embeddings, parameters: Parameters::default() };
+        let oracle = oracle(Field::Decay);
         let integration = Integration { solver: OdeSolver::Euler, steps: NonZeroU32::MIN };
         let labels = Tensor::zeros(40_000, DType::U32, &Device::Cpu).unwrap();
         let error = |sigma: f64| {

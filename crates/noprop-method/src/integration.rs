@@ -1,14 +1,13 @@
 //! Solvers in continuous time, from noise to an embedding, and their steps.
 
-use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::str::FromStr;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::MethodError;
+use crate::names::{names, text_form};
 
 /// A solver of an ordinary differential equation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,46 +35,8 @@ impl Solver {
     pub const HEUN: Self = Self::Ode(OdeSolver::Heun);
 }
 
-impl fmt::Display for Solver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match *self {
-            Self::Posterior => "posterior",
-            Self::EULER => "euler",
-            Self::HEUN => "heun",
-        })
-    }
-}
-
-impl FromStr for Solver {
-    type Err = MethodError;
-
-    fn from_str(name: &str) -> Result<Self, MethodError> {
-        match name {
-            "posterior" => Ok(Self::Posterior),
-            "euler" => Ok(Self::EULER),
-            "heun" => Ok(Self::HEUN),
-            _ => Err(MethodError::UnknownName {
-                what: "solver",
-                name: name.into(),
-                known: "posterior, euler, heun",
-            }),
-        }
-    }
-}
-
-impl TryFrom<String> for Solver {
-    type Error = MethodError;
-
-    fn try_from(name: String) -> Result<Self, MethodError> {
-        name.parse()
-    }
-}
-
-impl From<Solver> for String {
-    fn from(solver: Solver) -> Self {
-        solver.to_string()
-    }
-}
+names!(Solver, "solver", Posterior = "posterior", EULER = "euler", HEUN = "heun");
+text_form!(Solver);
 
 impl From<OdeSolver> for Solver {
     fn from(solver: OdeSolver) -> Self {

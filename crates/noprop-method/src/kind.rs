@@ -6,15 +6,17 @@ use std::ops::Deref;
 use std::str::FromStr;
 
 use noprop_schedule::ScheduleKind;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Serialize};
 
+use crate::names::text_form;
 use crate::{Integration, LossWeight, Method, MethodError, Readout, SamplerKind, Seed, Solver};
 
 /// The most blocks of a chain, and the most steps of a solver. The limit protects against settings from untrusted files.
 const MAX_STEPS: usize = 1000;
 
 /// A method by its name.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct MethodKind(&'static MethodFacts);
 
 impl MethodKind {
@@ -195,22 +197,12 @@ impl FromStr for MethodKind {
         let known = Self::ALL.iter().copied().find(|kind| kind.name == name);
         known.ok_or_else(|| {
             let known: Vec<&str> = Self::ALL.iter().map(|kind| kind.name).collect();
-            MethodError::UnknownMethod { name: name.into(), known: known.join(", ") }
+            MethodError::unknown("method", name, &known.join(", "))
         })
     }
 }
 
-impl Serialize for MethodKind {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.name)
-    }
-}
-
-impl<'de> Deserialize<'de> for MethodKind {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(D::Error::custom)
-    }
-}
+text_form!(MethodKind);
 
 #[cfg(test)]
 mod tests {

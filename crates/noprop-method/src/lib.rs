@@ -38,17 +38,21 @@ mod kind;
 mod learned_schedule;
 mod loss_weight;
 mod method;
+mod names;
 mod needs;
 mod noising;
 mod parameter_builder;
 mod parameters;
 mod part;
 mod partition;
+mod pointer;
 mod prior;
 mod readout;
 mod sampler;
 mod seed;
 mod stacked;
+#[cfg(test)]
+mod toy;
 
 pub use adjoint::Adjoint;
 pub use backprop::Backprop;

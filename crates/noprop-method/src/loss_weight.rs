@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::MethodError;
+use crate::names::text_form;
 
 /// The factor of a block's mean ‖û − u_y‖².
 ///
@@ -51,29 +52,16 @@ impl FromStr for LossWeight {
                     MethodError::positive("the number after clipped:", most)?;
                     Ok(Self::Clipped(most))
                 }
-                None => Err(MethodError::UnknownName {
-                    what: "loss weight",
-                    name: name.into(),
-                    known: "snr, uniform, clipped:NUMBER",
-                }),
+                None => {
+                    let known = "snr, uniform, clipped:NUMBER";
+                    Err(MethodError::unknown("loss weight", name, known))
+                }
             },
         }
     }
 }
 
-impl TryFrom<String> for LossWeight {
-    type Error = MethodError;
-
-    fn try_from(name: String) -> Result<Self, MethodError> {
-        name.parse()
-    }
-}
-
-impl From<LossWeight> for String {
-    fn from(weight: LossWeight) -> Self {
-        weight.to_string()
-    }
-}
+text_form!(LossWeight);
 
 #[cfg(test)]
 mod tests {

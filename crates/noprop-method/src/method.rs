@@ -4,6 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use noprop_schedule::Schedule;
 
+use crate::pointer::through_pointer;
 use crate::readout::softmax;
 use crate::{Denoiser, Draws, MethodError, Needs, Noise, Partition, StackedBlocks, Targets};
 
@@ -201,57 +202,25 @@ pub trait StackedLosses: Send + Sync {
     ) -> Result<BlockLoss, MethodError>;
 }
 
-/// Implements [`Method`] for a pointer to a method.
-macro_rules! through_pointer {
-    ($(impl<$param:ident> for $pointer:ty;)+) => {$(
-        impl<$param: Method + ?Sized> Method for $pointer {
-            fn blocks(&self) -> usize {
-                (**self).blocks()
-            }
-
-            fn needs(&self) -> Needs {
-                (**self).needs()
-            }
-
-            fn losses(&self) -> Losses<'_> {
-                (**self).losses()
-            }
-
-            fn partition(&self) -> Option<&Partition> {
-                (**self).partition()
-            }
-
-            fn noise_levels(
-                &self,
-                network: &dyn Denoiser,
-                levels: usize,
-            ) -> Result<Option<NoiseLevels>, MethodError> {
-                (**self).noise_levels(network, levels)
-            }
-
-            fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError> {
-                (**self).answer(network, z)
-            }
-
-            fn kl_to_prior(&self, network: &dyn Denoiser) -> Result<f64, MethodError> {
-                (**self).kl_to_prior(network)
-            }
-
-            fn denoise(
-                &self,
-                network: &dyn Denoiser,
-                features: &dyn Fn(usize) -> Tensor,
-                z: Tensor,
-                noise: Noise<'_>,
-            ) -> Result<Trajectory, MethodError> {
-                (**self).denoise(network, features, z, noise)
-            }
-        }
-    )+};
-}
-
 through_pointer! {
-    impl<M> for &M;
-    impl<M> for Box<M>;
-    impl<M> for std::sync::Arc<M>;
+    Method {
+        fn blocks(&self) -> usize;
+        fn needs(&self) -> Needs;
+        fn losses(&self) -> Losses<'_>;
+        fn partition(&self) -> Option<&Partition>;
+        fn noise_levels(
+            &self,
+            network: &dyn Denoiser,
+            levels: usize
+        ) -> Result<Option<NoiseLevels>, MethodError>;
+        fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError>;
+        fn kl_to_prior(&self, network: &dyn Denoiser) -> Result<f64, MethodError>;
+        fn denoise(
+            &self,
+            network: &dyn Denoiser,
+            features: &dyn Fn(usize) -> Tensor,
+            z: Tensor,
+            noise: Noise<'_>
+        ) -> Result<Trajectory, MethodError>;
+    }
 }

@@ -152,7 +152,7 @@ impl ParameterBuilder {
         let name = format!("{part}.{name}");
         let mut store = self.lock();
         match store.find(&name) {
-            Some(_) => Err(ParameterError::Duplicate { name }),
+            Some(_) => Err(ParameterError::Duplicate(name)),
             None => store.make(part, name, shape, init, kind, &self.device),
         }
     }
@@ -166,7 +166,7 @@ impl ParameterBuilder {
         if let Source::Stored(tensors) = &store.source
             && let Some(name) = tensors.keys().next()
         {
-            return Err(ParameterError::Extra { name: name.clone() });
+            return Err(ParameterError::Extra(name.clone()));
         }
         store.source = Source::Finished;
         Ok(Parameters::new(std::mem::take(&mut store.built)))
@@ -192,7 +192,7 @@ impl Store {
             Source::Seeded(seed) => init.draw(seed.init(&name), &shape, device)?,
             Source::Stored(tensors) => {
                 let Some(tensor) = tensors.remove(&name) else {
-                    return Err(ParameterError::Missing { name });
+                    return Err(ParameterError::Missing(name));
                 };
                 fits(&name, &tensor, &shape)?;
                 tensor.to_device(device)?
@@ -203,7 +203,7 @@ impl Store {
                 let row = |block: usize| {
                     let name = format!("{}{rest}", Part::Block(block));
                     let row = parameters.iter().find(|parameter| parameter.name == name).cloned();
-                    row.ok_or(ParameterError::Missing { name })
+                    row.ok_or(ParameterError::Missing(name))
                 };
                 let rows = (1..=*blocks).map(row).collect::<Result<Vec<_>, _>>()?;
                 let values: Vec<_> = rows.iter().map(|row| row.var.as_detached_tensor()).collect();
@@ -211,7 +211,7 @@ impl Store {
                 self.stacked.push(StackedParameter { var: var.clone(), rows });
                 return Ok(var);
             }
-            Source::Finished => return Err(ParameterError::Finished { name }),
+            Source::Finished => return Err(ParameterError::Finished(name)),
         };
         let var = Var::from_tensor(&tensor)?;
         self.built.push(Parameter { name, part, kind, var: var.clone() });
@@ -237,7 +237,7 @@ impl SimpleBackend for ParameterBuilder {
             return Ok(parameter.var.as_tensor().clone());
         }
         let Some((part, _)) = Part::parse(name) else {
-            return Err(ParameterError::NoPart { name: name.into() }.into());
+            return Err(ParameterError::NoPart(name.into()).into());
         };
         let (init, kind) = (Init::of_candle(init, &shape), ParameterKind::of_candle(name));
         let var = store.make(part, name.into(), shape, init, kind, &self.device)?;
@@ -257,7 +257,7 @@ impl SimpleBackend for ParameterBuilder {
                 Source::Seeded(_) | Source::Blocks(..) | Source::Finished => None,
             };
             let shape = stored.or_else(|| store.find(name).map(|parameter| parameter.var.shape()));
-            shape.cloned().ok_or_else(|| ParameterError::Missing { name: name.into() })?
+            shape.cloned().ok_or_else(|| ParameterError::Missing(name.into()))?
         };
         self.get(shape, name, candle_nn::Init::default(), dtype, device)
     }
@@ -277,6 +277,10 @@ mod tests {
 
     const BLOCK: Part = Part::Block(3);
 
+    fn fresh(seed: u64) -> ParameterBuilder {
+        ParameterBuilder::seeded(Seed(seed), &Device::Cpu)
+    }
+
     fn build(builder: &ParameterBuilder) -> Result<Tensor, ParameterError> {
         builder.trainable(BLOCK, "fc.weight", (4, 9), Init::FanIn(9))
     }
@@ -288,14 +292,12 @@ mod tests {
     /// A block must start from the same weights for any other content of the network.
     #[test]
     fn initial_values_depend_on_seed_and_name_alone() {
-        let alone = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-        let alone = build(&alone).unwrap();
-        let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+        let alone = build(&fresh(1)).unwrap();
+        let builder = fresh(1);
         builder.trainable(Part::Encoder, "fc.weight", (4, 9), Init::FanIn(9)).unwrap();
         let after_another = build(&builder).unwrap();
         assert_eq!(values(&alone), values(&after_another));
-        let other_seed = ParameterBuilder::seeded(Seed(2), &Device::Cpu);
-        assert_ne!(values(&alone), values(&build(&other_seed).unwrap()));
+        assert_ne!(values(&alone), values(&build(&fresh(2)).unwrap()));
         let bound = 1.0 / 3.0;
         assert!(values(&alone).iter().all(|v| v.abs() <= bound));
         assert!(values(&alone).iter().any(|v| v.abs() > bound / 2.0));
@@ -313,10 +315,10 @@ mod tests {
         fits.finish().unwrap();
         assert!(matches!(
             build(&stored((4, 9), "block.4.fc.weight")),
-            Err(ParameterError::Missing { .. })
+            Err(ParameterError::Missing(_))
         ));
         assert!(matches!(build(&stored((9, 4), name)), Err(ParameterError::Misshapen { .. })));
-        assert!(matches!(stored((4, 9), name).finish(), Err(ParameterError::Extra { .. })));
+        assert!(matches!(stored((4, 9), name).finish(), Err(ParameterError::Extra(_))));
     }
 
     /// Builds blocks from candle-nn's layers, and returns the output in training for an input of ones.
@@ -332,27 +334,28 @@ mod tests {
         Ok(x)
     }
 
-    fn collected(source: ParameterBuilder) -> BTreeMap<String, Vec<f32>> {
-        let tensors = source.finish().unwrap().tensors();
-        tensors.into_iter().map(|(name, tensor)| (name, values(&tensor))).collect()
+    /// Returns the parameters of [`candle_network`] with fresh values.
+    fn candle_parameters(seed: u64, blocks: &[usize]) -> Parameters {
+        let source = fresh(seed);
+        candle_network(&source, blocks).unwrap();
+        source.finish().unwrap()
+    }
+
+    fn by_name(parameters: &Parameters) -> BTreeMap<String, Vec<f32>> {
+        let tensors = parameters.tensors().into_iter();
+        tensors.map(|(name, tensor)| (name, values(&tensor))).collect()
     }
 
     /// A block must start from the same weights for any order in which layers are built.
     #[test]
     fn candles_layers_start_from_seed_and_name_alone() {
-        let made = |seed, blocks: &[usize]| {
-            let source = ParameterBuilder::seeded(Seed(seed), &Device::Cpu);
-            candle_network(&source, blocks).unwrap();
-            collected(source)
-        };
+        let made = |seed, blocks: &[usize]| by_name(&candle_parameters(seed, blocks));
         let forwards = made(1, &[1, 2]);
         assert_eq!(forwards.len(), 2 * 6);
-        assert_eq!(
-            forwards.keys().collect::<Vec<_>>(),
-            made(1, &[2, 1]).keys().collect::<Vec<_>>()
-        );
+        let backwards = made(1, &[2, 1]);
+        assert!(forwards.keys().eq(backwards.keys()));
         let name = "block.1.fc.weight";
-        assert_eq!(forwards[name], made(1, &[2, 1])[name]);
+        assert_eq!(forwards[name], backwards[name]);
         assert_ne!(forwards[name], made(2, &[1, 2])[name]);
         assert_ne!(forwards[name], forwards["block.2.fc.weight"]);
     }
@@ -361,9 +364,7 @@ mod tests {
     /// after a resume.
     #[test]
     fn running_statistics_are_buffers_that_follow_the_batch() {
-        let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-        candle_network(&source, &[1]).unwrap();
-        let parameters = source.finish().unwrap();
+        let parameters = candle_parameters(1, &[1]);
         let buffers = parameters.iter().filter(|p| p.kind == ParameterKind::Buffer);
         let buffers: Vec<_> = buffers.map(|p| (p.name.as_str(), values(&p.var))).collect();
         assert_eq!(buffers[0].0, "block.1.norm.running_mean");
@@ -375,7 +376,7 @@ mod tests {
 
     #[test]
     fn the_same_name_gives_the_same_variable() {
-        let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+        let source = fresh(1);
         let vb = source.var_builder();
         let a = vb.get((2, 3), "encoder.tied").unwrap();
         let b = vb.get((2, 3), "encoder.tied").unwrap();
@@ -388,7 +389,7 @@ mod tests {
     /// A variable that is not in the parameters would never be trained.
     #[test]
     fn names_without_a_part_and_late_names_are_refused() {
-        let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+        let source = fresh(1);
         let vb = source.var_builder();
         let error = vb.get(3, "fc.weight").unwrap_err().to_string();
         assert!(error.contains("must begin with encoder"), "{error}");
@@ -401,10 +402,7 @@ mod tests {
     /// Stored weights must give the network from which they were saved.
     #[test]
     fn candles_layers_are_built_from_stored_tensors() {
-        let fresh = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-        candle_network(&fresh, &[1, 2]).unwrap();
-        let parameters = fresh.finish().unwrap();
-        let tensors: BTreeMap<_, _> = parameters.tensors().into_iter().collect();
+        let tensors: BTreeMap<_, _> = candle_parameters(1, &[1, 2]).tensors().into_iter().collect();
         let stored = ParameterBuilder::stored(tensors.clone(), &Device::Cpu);
         let unchecked = stored.var_builder().get_unchecked("block.2.fc.bias").unwrap();
         assert_eq!(unchecked.dims(), [4]);
@@ -449,23 +447,15 @@ mod tests {
 
         candle_nn::linear(2, 2, vb.pp("fc")).unwrap();
         let refused = Parameters::of_var_map(&map);
-        assert!(matches!(refused, Err(ParameterError::NoPart { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(ParameterError::NoPart(_))), "{refused:?}");
     }
 
     /// A file that does not fit must not change some of the network's parameters.
     #[test]
     fn parameters_are_set_all_or_none() {
-        let made = |seed| {
-            let source = ParameterBuilder::seeded(Seed(seed), &Device::Cpu);
-            candle_network(&source, &[1]).unwrap();
-            source.finish().unwrap()
-        };
-        let all = |parameters: &Parameters| -> Vec<Vec<f32>> {
-            parameters.tensors().iter().map(|(_, tensor)| values(tensor)).collect()
-        };
-        let (one, two) = (made(1), made(2));
+        let (one, two) = (candle_parameters(1, &[1]), candle_parameters(2, &[1]));
         let tensors: BTreeMap<_, _> = two.tensors().into_iter().collect();
-        let before = all(&one);
+        let before = by_name(&one);
         let last = "block.1.norm.bias".to_owned();
         let changed = |value: Option<Tensor>| {
             let mut tensors = tensors.clone();
@@ -476,7 +466,7 @@ mod tests {
             one.set(tensors)
         };
         let shaped = |dtype| Tensor::zeros(4, dtype, &Device::Cpu).unwrap();
-        assert!(matches!(changed(None), Err(ParameterError::Missing { .. })));
+        assert!(matches!(changed(None), Err(ParameterError::Missing(_))));
         assert!(matches!(
             changed(Some(Tensor::zeros(5, DType::F32, &Device::Cpu).unwrap())),
             Err(ParameterError::Misshapen { .. })
@@ -484,9 +474,9 @@ mod tests {
         assert!(matches!(changed(Some(shaped(DType::F64))), Err(ParameterError::WrongType { .. })));
         let mut more = tensors.clone();
         more.insert("block.2.fc.weight".into(), shaped(DType::F32));
-        assert!(matches!(one.set(more), Err(ParameterError::Extra { .. })));
-        assert_eq!(all(&one), before);
+        assert!(matches!(one.set(more), Err(ParameterError::Extra(_))));
+        assert_eq!(by_name(&one), before);
         one.set(tensors).unwrap();
-        assert_eq!(all(&one), all(&two));
+        assert_eq!(by_name(&one), by_name(&two));
     }
 }

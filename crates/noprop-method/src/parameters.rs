@@ -44,12 +44,9 @@ pub struct Parameter {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParameterError {
-    /// Stored weights lack a tensor.
-    #[error("tensor `{name}` is missing")]
-    Missing {
-        /// The tensor's name.
-        name: String,
-    },
+    /// Stored weights lack the tensor of this name.
+    #[error("tensor `{0}` is missing")]
+    Missing(String),
     /// A stored tensor does not have the shape that the network needs.
     #[error("tensor `{name}` has shape {found:?} where the network needs {expected:?}")]
     Misshapen {
@@ -68,32 +65,20 @@ pub enum ParameterError {
         /// The tensor's element type.
         found: DType,
     },
-    /// Stored weights hold a tensor that the network does not have.
-    #[error("tensor `{name}` does not belong to this network")]
-    Extra {
-        /// The tensor's name.
-        name: String,
-    },
-    /// Two parameters have the same name. This is a fault in the network's code.
-    #[error("two parameters are named `{name}`")]
-    Duplicate {
-        /// The parameters' name.
-        name: String,
-    },
-    /// A name does not begin with a [`Part`].
+    /// Stored weights hold a tensor of this name, which the network does not have.
+    #[error("tensor `{0}` does not belong to this network")]
+    Extra(String),
+    /// Two parameters have this name. This is a fault in the network's code.
+    #[error("two parameters are named `{0}`")]
+    Duplicate(String),
+    /// This name does not begin with a [`Part`].
     #[error(
-        "tensor `{name}` belongs to no part: its name must begin with encoder, embedding, schedule, block.T (T from 1) or readout"
+        "tensor `{0}` belongs to no part: its name must begin with encoder, embedding, schedule, block.T (T from 1) or readout"
     )]
-    NoPart {
-        /// The tensor's name.
-        name: String,
-    },
-    /// A parameter was requested after all parameters had been collected: it would never be trained.
-    #[error("parameter `{name}` was requested after ParameterBuilder::finish")]
-    Finished {
-        /// The parameter's name.
-        name: String,
-    },
+    NoPart(String),
+    /// A parameter of this name was requested after all parameters had been collected: it would never be trained.
+    #[error("parameter `{0}` was requested after ParameterBuilder::finish")]
+    Finished(String),
     /// A thread panicked while it changed a [`VarMap`], which may be inconsistent.
     #[error("a thread panicked while it changed the VarMap")]
     Poisoned,
@@ -138,7 +123,7 @@ impl Parameters {
         let vars = map.data().lock().map_err(|_| ParameterError::Poisoned)?;
         let parameter = |(name, var): (&String, &Var)| {
             let Some((part, _)) = Part::parse(name) else {
-                return Err(ParameterError::NoPart { name: name.clone() });
+                return Err(ParameterError::NoPart(name.clone()));
             };
             fits(name, var, var.shape())?;
             let kind = ParameterKind::of_candle(name);
@@ -159,6 +144,12 @@ impl Parameters {
         self.all.iter().filter(|parameter| {
             parameter.kind == ParameterKind::Trainable && parts.contains(&parameter.part)
         })
+    }
+
+    /// Returns the parameters of `parts`, buffers included, in order. They are the same variables.
+    pub fn of_parts(&self, parts: &[Part]) -> Self {
+        let of_parts = self.all.iter().filter(|parameter| parts.contains(&parameter.part));
+        Self { all: of_parts.cloned().collect() }
     }
 
     /// Returns the number of values in the trainable parameters of one part.
@@ -196,12 +187,12 @@ impl Parameters {
         let mut values = Vec::with_capacity(self.all.len());
         for Parameter { name, var, .. } in &self.all {
             let tensor = tensors.remove(name);
-            let tensor = tensor.ok_or_else(|| ParameterError::Missing { name: name.clone() })?;
+            let tensor = tensor.ok_or_else(|| ParameterError::Missing(name.clone()))?;
             fits(name, &tensor, var.shape())?;
             values.push(tensor);
         }
         if let Some((name, _)) = tensors.pop_first() {
-            return Err(ParameterError::Extra { name });
+            return Err(ParameterError::Extra(name));
         }
         for (parameter, tensor) in self.all.iter().zip(values) {
             parameter.var.set(&tensor.to_device(parameter.var.device())?)?;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::MethodError;
+use crate::names::text_form;
 
 /// A part of a network: an owner of parameters. A parameter's name begins with the name of its part: `block.3.fc.weight`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,28 +65,15 @@ impl FromStr for Part {
     fn from_str(name: &str) -> Result<Self, MethodError> {
         match Self::parse(&format!("{name}._")) {
             Some((part, "_")) => Ok(part),
-            _ => Err(MethodError::UnknownName {
-                what: "part",
-                name: name.into(),
-                known: "encoder, embedding, schedule, block.T with T from 1, readout",
-            }),
+            _ => {
+                let known = "encoder, embedding, schedule, block.T with T from 1, readout";
+                Err(MethodError::unknown("part", name, known))
+            }
         }
     }
 }
 
-impl TryFrom<String> for Part {
-    type Error = MethodError;
-
-    fn try_from(name: String) -> Result<Self, MethodError> {
-        name.parse()
-    }
-}
-
-impl From<Part> for String {
-    fn from(part: Part) -> Self {
-        part.to_string()
-    }
-}
+text_form!(Part);
 
 #[cfg(test)]
 mod tests {

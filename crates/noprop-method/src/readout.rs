@@ -84,11 +84,10 @@ impl FromStr for Readout {
                 MethodError::positive("the number after posterior:", sigma)?;
                 Ok(Self::Posterior { sigma })
             }
-            (_, None) => Err(MethodError::UnknownName {
-                what: "readout",
-                name: name.into(),
-                known: "softmax, posterior, posterior:SIGMA, bayes",
-            }),
+            (_, None) => {
+                let known = "softmax, posterior, posterior:SIGMA, bayes";
+                Err(MethodError::unknown("readout", name, known))
+            }
         }
     }
 }

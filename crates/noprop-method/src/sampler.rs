@@ -1,14 +1,13 @@
 //! The settings of the chain that classifies, and its random draws.
 
-use std::fmt;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 
 use candle_core::Tensor;
 use noprop_kernels::random;
 use noprop_schedule::Posterior;
 use serde::{Deserialize, Serialize};
 
+use crate::names::names;
 use crate::{Integration, MethodError, OdeSolver, Seed};
 
 /// The step between two blocks.
@@ -23,30 +22,7 @@ pub enum SamplerKind {
     Stochastic,
 }
 
-impl fmt::Display for SamplerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Mean => "mean",
-            Self::Stochastic => "stochastic",
-        })
-    }
-}
-
-impl FromStr for SamplerKind {
-    type Err = MethodError;
-
-    fn from_str(name: &str) -> Result<Self, MethodError> {
-        match name {
-            "mean" => Ok(Self::Mean),
-            "stochastic" => Ok(Self::Stochastic),
-            _ => Err(MethodError::UnknownName {
-                what: "sampler",
-                name: name.into(),
-                known: "mean, stochastic",
-            }),
-        }
-    }
-}
+names!(SamplerKind, "sampler", Mean = "mean", Stochastic = "stochastic");
 
 /// The settings of classification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,13 +66,6 @@ pub struct Noise<'a> {
     pub rows: &'a [u32],
 }
 
-impl Noise<'_> {
-    /// Returns the seed of all draws.
-    pub fn seed(&self) -> Seed {
-        self.sampler.seed
-    }
-}
-
 /// Returns z_t from z_{t-1} and the prediction û (Eq. 3): the mean of the posterior, plus its noise if the sampler is
 /// stochastic.
 pub(crate) fn posterior_draw(
@@ -110,7 +79,7 @@ pub(crate) fn posterior_draw(
     Ok(match noise.sampler.kind {
         SamplerKind::Mean => mean,
         SamplerKind::Stochastic => {
-            let key = noise.seed().sampler_step(noise.run, t);
+            let key = noise.sampler.seed.sampler_step(noise.run, t);
             let epsilon = random::normal_rows(key, noise.rows, z.dim(1)?, z.device())?;
             (mean + (epsilon * step.c.sqrt())?)?
         }

@@ -74,16 +74,6 @@ impl Draws {
         Self { pass, ..self }
     }
 
-    /// Returns the epoch, counted from 0.
-    pub fn epoch(self) -> u32 {
-        self.epoch
-    }
-
-    /// Returns the step of the epoch, counted from 0.
-    pub fn step(self) -> u32 {
-        self.step
-    }
-
     fn key(self, purpose: Purpose, block: u64) -> StreamKey {
         self.seed.key(purpose, [block, self.epoch.into(), self.step.into()])
     }

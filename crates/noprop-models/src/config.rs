@@ -38,16 +38,10 @@ impl NetworkConfig {
     /// [`ModelError::OutOfRange`] for images smaller than 16 × 16 or absurdly large, for fewer than two classes,
     /// or for no blocks.
     pub fn new(image: ImageShape, classes: usize, needs: Needs) -> Result<Self, ModelError> {
-        let within = |name, value: usize, min: usize, max: usize| {
-            if (min..=max).contains(&value) {
-                Ok(())
-            } else {
-                Err(ModelError::OutOfRange {
-                    name,
-                    expected: format!("between {min} and {max}"),
-                    value: value.to_string(),
-                })
-            }
+        let within = |name, value: usize, min: usize, max: usize| match (min..=max).contains(&value)
+        {
+            true => Ok(()),
+            false => Err(ModelError::out_of_range(name, format!("between {min} and {max}"), value)),
         };
         within("image channels", image.channels, 1, MAX_CHANNELS)?;
         let (least, most) = (*ImageShape::SIDES.start(), *ImageShape::SIDES.end());
@@ -97,11 +91,7 @@ impl NetworkConfig {
     /// [`ModelError::OutOfRange`] unless positive and finite.
     pub fn embedding_scale(mut self, scale: f64) -> Result<Self, ModelError> {
         if !(scale.is_finite() && scale > 0.0) {
-            return Err(ModelError::OutOfRange {
-                name: "embedding-scale",
-                expected: "a positive number".into(),
-                value: scale.to_string(),
-            });
+            return Err(ModelError::out_of_range("embedding-scale", "a positive number", scale));
         }
         self.embedding_scale = scale;
         Ok(self)
@@ -130,32 +120,27 @@ impl NetworkConfig {
 
     /// Refuses settings that do not go together.
     pub(crate) fn check(&self) -> Result<(), ModelError> {
-        let refuse = |name, expected: String, value: String| {
-            Err(ModelError::OutOfRange { name, expected, value })
-        };
         let (pixels, d) = (self.image.pixels(), self.dimension());
-        match self.embedding_start {
-            Some(start) if !self.embedding.is_trained() => {
+        let (name, expected, value) = match (self.embedding_start, self.embedding) {
+            (Some(start), embedding) if !embedding.is_trained() => {
                 let expected = "left out where the embedding is onehot, which is never trained";
-                return refuse("embedding-start", expected.into(), start.to_string());
+                ("embedding-start", expected.into(), start.to_string())
             }
-            Some(start @ EmbeddingStart::Prototype) if d != pixels => {
+            (Some(start @ EmbeddingStart::Prototype), _) if d != pixels => {
                 let expected = format!(
                     "orthogonal or random where embeddings have {d} numbers: a prototype is an image of {pixels}, \
                      for the embeddings prototype or learned:{pixels}"
                 );
-                return refuse("embedding-start", expected, start.to_string());
+                ("embedding-start", expected, start.to_string())
             }
-            _ => {}
-        }
-        match (self.embedding, self.needs.embeddings) {
-            (Embedding::Prototype, EmbeddingForm::Vectors) => {
+            (_, Embedding::Prototype) if self.needs.embeddings == EmbeddingForm::Vectors => {
                 let expected =
                     "onehot or learned:D: this method's embeddings are vectors, not images";
-                refuse("embedding", expected.into(), self.embedding.to_string())
+                ("embedding", expected.into(), self.embedding.to_string())
             }
-            _ => Ok(()),
-        }
+            _ => return Ok(()),
+        };
+        Err(ModelError::OutOfRange { name, expected, value })
     }
 
     /// The values of trained class embeddings before training; `None` for fixed ones.
@@ -195,13 +180,7 @@ impl NetworkConfig {
         self.padding = match rings {
             0 => Padding::Valid,
             1 => Padding::Same,
-            _ => {
-                return Err(ModelError::OutOfRange {
-                    name: "padding",
-                    expected: "0 or 1".into(),
-                    value: rings.to_string(),
-                });
-            }
+            _ => return Err(ModelError::out_of_range("padding", "0 or 1", rings)),
         };
         Ok(self)
     }
@@ -212,11 +191,7 @@ impl NetworkConfig {
     /// [`ModelError::OutOfRange`] unless 0 ≤ `rate` < 1.
     pub fn dropout(mut self, rate: f64) -> Result<Self, ModelError> {
         if !(0.0..1.0).contains(&rate) {
-            return Err(ModelError::OutOfRange {
-                name: "dropout",
-                expected: "at least 0 and below 1".into(),
-                value: rate.to_string(),
-            });
+            return Err(ModelError::out_of_range("dropout", "at least 0 and below 1", rate));
         }
         self.dropout = rate;
         Ok(self)

@@ -84,11 +84,10 @@ impl FromStr for EmbeddingStart {
             "orthogonal" => Ok(Self::Orthogonal),
             "random" => Ok(Self::Random),
             "prototype" => Ok(Self::Prototype),
-            _ => Err(ModelError::OutOfRange {
-                name: "embedding-start",
-                expected: "orthogonal, random or prototype".into(),
-                value: name.into(),
-            }),
+            _ => {
+                let expected = "orthogonal, random or prototype";
+                Err(ModelError::out_of_range("embedding-start", expected, name))
+            }
         }
     }
 }
@@ -115,13 +114,11 @@ impl FromStr for Embedding {
         let dimension = name.strip_prefix("learned:").and_then(|d| d.parse().ok());
         match dimension.filter(|d| (1..=MAX_DIMENSION).contains(d)) {
             Some(dimension) => Ok(Self::Learned { dimension }),
-            None => Err(ModelError::OutOfRange {
-                name: "embedding",
-                expected: format!(
-                    "onehot, prototype, or learned:D with D between 1 and {MAX_DIMENSION}"
-                ),
-                value: name.into(),
-            }),
+            None => {
+                let expected =
+                    format!("onehot, prototype, or learned:D with D between 1 and {MAX_DIMENSION}");
+                Err(ModelError::out_of_range("embedding", expected, name))
+            }
         }
     }
 }

@@ -23,3 +23,13 @@ pub enum ModelError {
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
+
+impl ModelError {
+    pub(crate) fn out_of_range(
+        name: &'static str,
+        expected: impl Into<String>,
+        value: impl ToString,
+    ) -> Self {
+        Self::OutOfRange { name, expected: expected.into(), value: value.to_string() }
+    }
+}

@@ -19,7 +19,7 @@
 //! ```
 
 use candle_core::{Result, Tensor, Var};
-use noprop_kernels::{BatchNormMode, BatchNormOutput, Conv3x3, Dropout, conv3x3_stack};
+use noprop_kernels::{BatchNormMode, Conv3x3, Dropout, conv3x3_stack};
 use noprop_method::{Init, Norm, ParameterBuilder, ParameterError, ParameterKind, Part, Pass};
 
 pub use noprop_kernels::{Activation, Backend, Padding, Pool, Precision};
@@ -144,9 +144,12 @@ pub struct ConvSettings {
 pub struct Conv {
     weight: Tensor,
     bias: Tensor,
-    settings: ConvSettings,
-    precision: Precision,
-    backend: Backend,
+    /// The op without dropout.
+    op: Conv3x3,
+    /// The share of activations that training drops.
+    dropout: f64,
+    /// The number of the layer among those of its block.
+    layer: u64,
 }
 
 impl Conv {
@@ -159,13 +162,16 @@ impl Conv {
         (inputs, outputs): (usize, usize),
         settings: ConvSettings,
     ) -> std::result::Result<Self, ParameterError> {
+        let ConvSettings { padding, pool, dropout, layer } = settings;
+        let Place { precision, backend, .. } = *place;
+        let act = Activation::Relu;
         let init = Init::FanIn(inputs * 9);
         Ok(Self {
             weight: place.parameter("weight", &[1, outputs, inputs, 3, 3], init)?,
             bias: place.parameter("bias", &[1, outputs], init)?,
-            settings,
-            precision: place.precision,
-            backend: place.backend,
+            op: Conv3x3 { padding, pool, act, dropout: None, precision, backend },
+            dropout,
+            layer,
         })
     }
 
@@ -189,16 +195,14 @@ impl Conv {
     }
 
     fn op(&self, passes: Passes<'_>) -> Result<Conv3x3> {
-        let ConvSettings { padding, pool, dropout, layer } = self.settings;
         let dropout = match passes {
-            Passes::Train(keys) if dropout > 0.0 => {
-                let own = |key: &StreamKey| StreamKey::derive(key.0, &[layer]);
-                Some(Dropout::new(dropout, keys.iter().map(own).collect())?)
+            Passes::Train(keys) if self.dropout > 0.0 => {
+                let own = |key: &StreamKey| StreamKey::derive(key.0, &[self.layer]);
+                Some(Dropout::new(self.dropout, keys.iter().map(own).collect())?)
             }
             Passes::Train(_) | Passes::Eval => None,
         };
-        let (precision, backend) = (self.precision, self.backend);
-        Ok(Conv3x3 { padding, pool, act: Activation::Relu, dropout, precision, backend })
+        Ok(Conv3x3 { dropout, ..self.op.clone() })
     }
 }
 
@@ -206,8 +210,7 @@ impl Conv {
 pub struct Linear {
     weight: Tensor,
     bias: Tensor,
-    precision: Precision,
-    backend: Backend,
+    op: noprop_kernels::Linear,
 }
 
 impl Linear {
@@ -233,11 +236,11 @@ impl Linear {
         outputs: usize,
         init: Init,
     ) -> std::result::Result<Self, ParameterError> {
+        let Place { precision, backend, .. } = *place;
         Ok(Self {
             weight: place.parameter("weight", &[1, outputs, inputs], init)?,
             bias: place.parameter("bias", &[1, outputs], init)?,
-            precision: place.precision,
-            backend: place.backend,
+            op: noprop_kernels::Linear { act: Activation::None, precision, backend },
         })
     }
 
@@ -251,7 +254,7 @@ impl Linear {
     /// # Errors
     /// candle's, for tensors of the wrong shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.op(Activation::None).forward(x, &self.weight, &self.bias)?)
+        Ok(self.op.forward(x, &self.weight, &self.bias)?)
     }
 
     /// [T or 1, N, I] → [T, N, O], then ReLU.
@@ -259,7 +262,8 @@ impl Linear {
     /// # Errors
     /// As for [`Self::forward`].
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.op(Activation::Relu).forward(x, &self.weight, &self.bias)?)
+        let op = noprop_kernels::Linear { act: Activation::Relu, ..self.op };
+        Ok(op.forward(x, &self.weight, &self.bias)?)
     }
 
     /// [T or 1, N, I₁] and [T, N, I₂] concatenated → [T, N, O]. No gradient is made for a `first` that is data.
@@ -267,17 +271,12 @@ impl Linear {
     /// # Errors
     /// As for [`Self::forward`].
     pub fn forward_joined(&self, first: &Tensor, x: &Tensor) -> Result<Tensor> {
-        Ok(self.op(Activation::None).forward_joined(first, x, &self.weight, &self.bias)?)
-    }
-
-    fn op(&self, act: Activation) -> noprop_kernels::Linear {
-        noprop_kernels::Linear { act, precision: self.precision, backend: self.backend }
+        Ok(self.op.forward_joined(first, x, &self.weight, &self.bias)?)
     }
 }
 
 /// The share of the batch's statistics in the new running ones.
 const MOMENTUM: f64 = 0.1;
-const EPSILON: f64 = 1e-5;
 
 /// Batch norm over the rows, then an activation.
 pub struct BatchNorm {
@@ -285,8 +284,7 @@ pub struct BatchNorm {
     beta: Tensor,
     mean: Var,
     var: Var,
-    activation: Activation,
-    backend: Backend,
+    op: noprop_kernels::BatchNorm,
 }
 
 impl BatchNorm {
@@ -297,7 +295,7 @@ impl BatchNorm {
     pub fn new(
         place: &Place<'_>,
         features: usize,
-        activation: Activation,
+        act: Activation,
     ) -> std::result::Result<Self, ParameterError> {
         let shape = [1, features];
         Ok(Self {
@@ -305,8 +303,7 @@ impl BatchNorm {
             beta: place.parameter("beta", &shape, Init::Constant(0.0))?,
             mean: place.buffer("mean", &shape, Init::Constant(0.0))?,
             var: place.buffer("var", &shape, Init::Constant(1.0))?,
-            activation,
-            backend: place.backend,
+            op: noprop_kernels::BatchNorm { act, backend: place.backend, ..Default::default() },
         })
     }
 
@@ -318,7 +315,8 @@ impl BatchNorm {
         match passes {
             Passes::Train(_) => self.by_batch(x, MOMENTUM),
             Passes::Eval => {
-                Ok(self.normed(x, BatchNormMode::Eval { mean: &self.mean, var: &self.var })?.y)
+                let mode = BatchNormMode::Eval { mean: &self.mean, var: &self.var };
+                Ok(self.op.forward(x, &self.gamma, &self.beta, mode)?.y)
             }
         }
     }
@@ -332,15 +330,9 @@ impl BatchNorm {
     }
 
     fn by_batch(&self, x: &Tensor, momentum: f64) -> Result<Tensor> {
-        let out = self.normed(x, BatchNormMode::Train)?;
+        let out = self.op.forward(x, &self.gamma, &self.beta, BatchNormMode::Train)?;
         out.update(&self.mean, &self.var, momentum)?;
         Ok(out.y)
-    }
-
-    fn normed(&self, x: &Tensor, mode: BatchNormMode<'_>) -> Result<BatchNormOutput> {
-        let (act, backend) = (self.activation, self.backend);
-        let op = noprop_kernels::BatchNorm { eps: EPSILON, act, backend };
-        Ok(op.forward(x, &self.gamma, &self.beta, mode)?)
     }
 }
 

@@ -63,14 +63,13 @@ impl NetworkConfig {
     pub fn step_bytes(&self, batch: usize, at_once: usize) -> u64 {
         let pixels = (self.image.height * self.image.width) as u64;
         let at_once = at_once.min(self.needs.blocks) as u64;
-        let branches = match (self.encoder, self.embedding) {
-            (EncoderKind::PerBlock, Embedding::Prototype) => 2 * at_once,
-            (EncoderKind::PerBlock, _) => at_once,
-            (EncoderKind::Shared, Embedding::Prototype) => 1 + at_once,
-            (EncoderKind::Shared, _) => 1,
-            (EncoderKind::Frozen, Embedding::Prototype) => at_once,
-            (EncoderKind::Frozen, _) => 0,
+        let encoders = match self.encoder {
+            EncoderKind::PerBlock => at_once,
+            EncoderKind::Shared => 1,
+            EncoderKind::Frozen => 0,
         };
+        let labels = if self.embedding == Embedding::Prototype { at_once } else { 0 };
+        let branches = encoders + labels;
         batch as u64 * NUMBER * (branches * pixels * KEPT_A_PIXEL + at_once * KEPT_BY_HEAD)
     }
 

@@ -8,7 +8,7 @@ use crate::PlotError;
 use crate::axis::Axis;
 use crate::canvas::Canvas;
 use crate::class_label::{SERIES, labels};
-use crate::figure::Figure;
+use crate::figure::{Figure, first};
 use crate::font::{Anchor, INDENT, LABEL, TICK, TITLE};
 use crate::style::{self, Mark};
 
@@ -56,12 +56,12 @@ pub struct AccuracyDots {
 
 impl Figure for AccuracyDots {
     fn size(&self) -> (u32, u32) {
-        let rows = self.shown().len().max(1) as i32;
+        let rows = self.rows.len().clamp(1, MOST_ROWS) as i32;
         (WIDTH.unsigned_abs(), (TOP + rows * ROW + BOTTOM).unsigned_abs())
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
-        let rows = self.shown();
+        let (rows, remark) = first(&self.rows, MOST_ROWS, "rows");
         let measured = rows.iter().flat_map(|row| row.dots.iter().flatten().flat_map(Dot::ends));
         let values = measured.chain(rows.iter().filter_map(|row| row.reported));
         let Some(axis) = Axis::shares("test images classified correctly", values) else {
@@ -71,10 +71,7 @@ impl Figure for AccuracyDots {
         TITLE.pen(style::INK, Anchor::Left).write(canvas, (INDENT, 30), &self.title)?;
         draw_axis(canvas, &axis, bottom)?;
         self.legend(canvas)?;
-        if self.rows.len() > MOST_ROWS {
-            let words = format!("the first {MOST_ROWS} of {} rows", self.rows.len());
-            TICK.pen(style::FAINT, Anchor::Left).write(canvas, (INDENT, bottom + 40), &words)?;
-        }
+        TICK.pen(style::FAINT, Anchor::Left).write(canvas, (INDENT, bottom + 40), &remark)?;
         let names = self.rows.iter().map(|row| row.name.as_str());
         let labels = labels(names, SERIES, LABEL, f64::from(LEFT - INDENT - 18));
         for ((index, row), label) in (0..).zip(rows).zip(&labels) {
@@ -110,10 +107,6 @@ impl Dot {
 }
 
 impl AccuracyDots {
-    fn shown(&self) -> &[DotRow] {
-        self.rows.get(..MOST_ROWS).unwrap_or(&self.rows)
-    }
-
     /// A line of marks with their names. A mark that does not occur is left out.
     fn legend<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
         let seen = |index: usize| {

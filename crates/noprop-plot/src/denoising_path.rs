@@ -166,16 +166,8 @@ impl DenoisingPath {
         let classes = self.classes(sample);
         // The last block is always shown, and those at the chosen distance before it.
         let last = sample.probabilities.len().saturating_sub(1);
-        let blocks: Vec<_> = (0..)
-            .zip(
-                sample
-                    .probabilities
-                    .iter()
-                    .enumerate()
-                    .skip(last % self.every())
-                    .step_by(self.every()),
-            )
-            .collect();
+        let shown = sample.probabilities.iter().enumerate().skip(last % self.every());
+        let blocks: Vec<_> = (0..).zip(shown.step_by(self.every())).collect();
         let right = left + blocks.len() as i32 * column;
         let label_every = (60 / column).max(1);
         for &(place, (block, probabilities)) in &blocks {

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use noprop_files::write_atomically;
 use plotters::backend::{BitMapBackend, SVGBackend};
 use plotters::drawing::IntoDrawingArea;
@@ -27,6 +29,16 @@ pub trait Figure {
     /// # Errors
     /// [`PlotError::Empty`] if there is nothing to draw.
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError>;
+}
+
+/// The first `most` of `all`, which are drawn, and if there are more a remark, such as "the first 40 of 50 rows".
+pub(crate) fn first<'a, T>(all: &'a [T], most: usize, name: &str) -> (&'a [T], String) {
+    match all.get(..most) {
+        Some(first) if first.len() < all.len() => {
+            (first, format!("the first {most} of {} {name}", all.len()))
+        }
+        _ => (all, String::new()),
+    }
 }
 
 /// Writes `stem`.png and `stem`.svg, each whole or not at all, and returns their paths.
@@ -93,7 +105,7 @@ fn vector(figure: &impl Figure, size: (u32, u32)) -> Result<String, PlotError> {
     for placed in figure.pictures() {
         let ((left, top), (width, height)) = (placed.origin(), placed.size());
         let (size, pixels) = placed.own_pixels();
-        let data = base64(&encode(&pixels, size)?);
+        let data = BASE64_STANDARD.encode(encode(&pixels, size)?);
         // Writing to a string does not fail.
         let _ = writeln!(
             pictures,
@@ -105,32 +117,4 @@ fn vector(figure: &impl Figure, size: (u32, u32)) -> Result<String, PlotError> {
     let above = text.find(ground).map_or(text.len(), |at| at + ground.len());
     text.insert_str(above, &pictures);
     Ok(text)
-}
-
-/// Bytes as base64 (RFC 4648).
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
-            text.push(if place <= three.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::base64;
-
-    /// The examples of RFC 4648.
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        let cases = ["", "f", "fo", "foo", "foob", "fooba", "foobar"];
-        let coded = ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"];
-        assert_eq!(cases.map(|text| base64(text.as_bytes())), coded);
-    }
 }

@@ -33,14 +33,8 @@ pub(crate) fn register() -> Result<(), PlotError> {
 /// A weight of the font at a size.
 #[derive(Clone, Copy)]
 pub(crate) struct Face {
-    weight: Weight,
+    weight: FontStyle,
     size: f64,
-}
-
-#[derive(Clone, Copy)]
-enum Weight {
-    Regular,
-    Bold,
 }
 
 /// The title of a figure.
@@ -52,17 +46,17 @@ pub(crate) const TICK: Face = Face::regular(14.0);
 
 impl Face {
     pub const fn regular(size: f64) -> Self {
-        Self { weight: Weight::Regular, size }
+        Self { weight: FontStyle::Normal, size }
     }
 
     pub const fn bold(size: f64) -> Self {
-        Self { weight: Weight::Bold, size }
+        Self { weight: FontStyle::Bold, size }
     }
 
     fn font(self) -> Option<&'static FontRef<'static>> {
         match self.weight {
-            Weight::Regular => REGULAR.as_ref(),
-            Weight::Bold => BOLD.as_ref(),
+            FontStyle::Bold => BOLD.as_ref(),
+            _ => REGULAR.as_ref(),
         }
     }
 
@@ -194,10 +188,7 @@ impl Pen {
         if text.is_empty() {
             return Ok(());
         }
-        let font = match self.face.weight {
-            Weight::Regular => (FAMILY, self.face.size).into_font(),
-            Weight::Bold => (FAMILY, self.face.size, FontStyle::Bold).into_font(),
-        };
+        let font = (FAMILY, self.face.size, self.face.weight).into_font();
         let style = font.color(&self.colour.to_rgba()).pos(Pos::new(horizontal, VPos::Center));
         let style = match self.direction {
             Direction::Right => style,

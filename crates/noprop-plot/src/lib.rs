@@ -4,15 +4,12 @@
 
 mod accuracy_curve;
 mod accuracy_dots;
-mod accuracy_over_steps;
-mod accuracy_over_time;
 mod axis;
 mod canvas;
 mod class_label;
 mod confusion_matrix;
 mod denoising_path;
 mod error;
-mod error_over_time;
 mod figure;
 mod font;
 mod loss_curves;
@@ -28,13 +25,10 @@ mod style;
 
 pub use accuracy_curve::AccuracyCurve;
 pub use accuracy_dots::{AccuracyDots, Dot, DotRow};
-pub use accuracy_over_steps::AccuracyOverSteps;
-pub use accuracy_over_time::AccuracyOverTime;
 pub use canvas::Canvas;
 pub use confusion_matrix::ConfusionMatrix;
 pub use denoising_path::{DenoisingPath, PathSample};
 pub use error::PlotError;
-pub use error_over_time::ErrorOverTime;
 pub use figure::{Figure, save};
 pub use loss_curves::LossCurves;
 pub use per_block_accuracy::PerBlockAccuracy;
@@ -43,4 +37,4 @@ pub use prototypes::{Prototype, Prototypes};
 pub use ratio_bars::{RatioBar, RatioBars};
 pub use sample_grid::{Sample, SampleGrid};
 pub use schedule_figure::ScheduleFigure;
-pub use series::Series;
+pub use series::{Series, SeriesAxes, SeriesFigure};

@@ -7,7 +7,7 @@ use plotters::style::Color;
 use crate::PlotError;
 use crate::canvas::Canvas;
 use crate::class_label::{SERIES, labels};
-use crate::figure::Figure;
+use crate::figure::{Figure, first};
 use crate::font::{Anchor, Face, TICK, head};
 use crate::style;
 
@@ -45,24 +45,18 @@ pub struct RatioBars {
     pub bars: Vec<RatioBar>,
 }
 
-impl RatioBars {
-    fn shown(&self) -> &[RatioBar] {
-        self.bars.get(..MOST).unwrap_or(&self.bars)
-    }
-
-    /// The places of ratios, in pixels from the left.
-    fn columns(&self) -> impl Fn(f64) -> i32 {
-        let all = self.shown().iter().flat_map(|bar| [Some(bar.ratio), bar.bound]).flatten();
-        let longest = all.filter(|ratio| ratio.is_finite()).fold(1.0, f64::max);
-        let room = f64::from(WIDTH - LEFT - RIGHT);
-        // A ratio that is NaN becomes 0, and an infinite one takes all the room.
-        move |ratio| LEFT + (f64::max(0.0, ratio / longest).min(1.0) * room).round() as i32
-    }
+/// The places of ratios, in pixels from the left.
+fn columns(bars: &[RatioBar]) -> impl Fn(f64) -> i32 {
+    let all = bars.iter().flat_map(|bar| [Some(bar.ratio), bar.bound]).flatten();
+    let longest = all.filter(|ratio| ratio.is_finite()).fold(1.0, f64::max);
+    let room = f64::from(WIDTH - LEFT - RIGHT);
+    // A ratio that is NaN becomes 0, and an infinite one takes all the room.
+    move |ratio| LEFT + (f64::max(0.0, ratio / longest).min(1.0) * room).round() as i32
 }
 
 impl Figure for RatioBars {
     fn size(&self) -> (u32, u32) {
-        let rows = self.shown().len().max(1) as i32;
+        let rows = self.bars.len().clamp(1, MOST) as i32;
         (WIDTH.unsigned_abs(), (TOP + rows * ROW + BOTTOM).unsigned_abs())
     }
 
@@ -70,16 +64,13 @@ impl Figure for RatioBars {
         if self.bars.is_empty() {
             return Err(PlotError::Empty { what: "ratios" });
         }
-        let x = self.columns();
+        let (bars, remark) = first(&self.bars, MOST, "bars");
+        let x = columns(bars);
         let end = self.size().1.cast_signed() - BOTTOM;
-        let remark = match self.bars.len() {
-            ..=MOST => String::new(),
-            all => format!("the first {MOST} of {all} bars"),
-        };
         head(canvas, &self.title, &remark)?;
         let names = self.bars.iter().map(|bar| bar.name.as_str());
         let labels = labels(names, SERIES, TICK, f64::from(WIDTH - LEFT - LEFT));
-        for ((row, bar), label) in (0..).zip(self.shown()).zip(&labels) {
+        for ((row, bar), label) in (0..).zip(bars).zip(&labels) {
             let top = TOP + row * ROW;
             TICK.pen(style::INK, Anchor::Left).write(canvas, (LEFT, top + 8), label)?;
             let (low, high) = (top + 22, top + 46);

@@ -6,7 +6,7 @@ use plotters::style::Color;
 
 use crate::canvas::Canvas;
 use crate::class_label::{self, labels};
-use crate::figure::Figure;
+use crate::figure::{Figure, first};
 use crate::font::{Anchor, LABEL, head, head_width};
 use crate::picture::Placed;
 use crate::{Picture, PlotError, style};
@@ -55,15 +55,8 @@ enum Layout {
 }
 
 impl SampleGrid {
-    fn shown(&self) -> &[Sample] {
-        self.samples.get(..MOST).unwrap_or(&self.samples)
-    }
-
-    fn remark(&self) -> String {
-        match self.samples.len() {
-            ..=MOST => String::new(),
-            all => format!("the first {MOST} of {all} images"),
-        }
+    fn shown(&self) -> (&[Sample], String) {
+        first(&self.samples, MOST, "images")
     }
 
     fn columns(&self) -> i32 {
@@ -74,7 +67,8 @@ impl SampleGrid {
     fn labels(&self) -> (Vec<String>, Layout) {
         let names = self.class_names.iter().map(String::as_str);
         let labels = labels(names, class_label::CLASSES, LABEL, ROOM - LABEL.width("is "));
-        let mut wrong = self.shown().iter().filter(|sample| sample.predicted != sample.truth);
+        let (shown, _) = self.shown();
+        let mut wrong = shown.iter().filter(|sample| sample.predicted != sample.truth);
         let fits = |sample: &Sample| {
             let words = format!(
                 "{} (is {})",
@@ -111,14 +105,15 @@ fn label(labels: &[String], class: usize) -> String {
 impl Figure for SampleGrid {
     fn size(&self) -> (u32, u32) {
         let (columns, (_, layout)) = (self.columns(), self.labels());
-        let rows = (self.shown().len() as i32 + columns - 1) / columns;
-        let width = (GAP + columns * (SIDE + GAP)).max(head_width(&self.title, &self.remark()));
+        let (shown, remark) = self.shown();
+        let rows = (shown.len() as i32 + columns - 1) / columns;
+        let width = (GAP + columns * (SIDE + GAP)).max(head_width(&self.title, &remark));
         (width.unsigned_abs(), (TOP + rows * Self::row(layout) + GAP).unsigned_abs())
     }
 
     fn pictures(&self) -> Vec<Placed<'_>> {
         let (_, layout) = self.labels();
-        let places = self.shown().iter().zip(self.corners(layout));
+        let places = self.shown().0.iter().zip(self.corners(layout));
         let placed = places.map(|(sample, corner)| Placed {
             picture: &sample.picture,
             corner,
@@ -131,9 +126,10 @@ impl Figure for SampleGrid {
         if self.samples.is_empty() {
             return Err(PlotError::Empty { what: "no images" });
         }
-        head(canvas, &self.title, &self.remark())?;
+        let (shown, remark) = self.shown();
+        head(canvas, &self.title, &remark)?;
         let (labels, layout) = self.labels();
-        for (sample, (left, top)) in self.shown().iter().zip(self.corners(layout)) {
+        for (sample, (left, top)) in shown.iter().zip(self.corners(layout)) {
             let frame = |grown: i32| {
                 [(left - grown, top - grown), (left + SIDE + grown, top + SIDE + grown)]
             };

@@ -1,11 +1,12 @@
-//! Named series of points, and the drawing of several of them.
+//! Named series of points, and the figure of several of them on one pair of axes.
 
 use plotters::prelude::DrawingBackend;
 
 use crate::PlotError;
-use crate::axis::Axis;
+use crate::axis::{Axis, Unit};
 use crate::canvas::Canvas;
 use crate::class_label::{SERIES, labels};
+use crate::figure::{Figure, first};
 use crate::font::{TICK, head};
 use crate::panel::{Line, Panel, least_size};
 use crate::style;
@@ -19,29 +20,34 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
+/// The axes of a [`SeriesFigure`], in x a training time in seconds or a number of steps, in y a share of answers, 0..=1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeriesAxes {
+    /// Right answers over cumulative training time.
+    AccuracyOverTime,
+    /// Wrong answers over training time. Their axis is logarithmic, because 98 % has twice the errors of 99 %; a share of 0 is
+    /// below it.
+    ErrorOverTime,
+    /// Right answers against the number of steps in which a solver integrates time. The axis of steps is logarithmic, because
+    /// from 2 to 4 they double as from 500 to 1000.
+    AccuracyOverSteps,
+}
+
+/// Several series, each in a look of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesFigure {
+    /// The title of the figure.
+    pub title: String,
+    /// The meaning of x and y.
+    pub axes: SeriesAxes,
+    /// One line each.
+    pub series: Vec<Series>,
+}
+
 /// The most series in a figure.
 const MOST: usize = 60;
 /// In pixels.
 const WIDEST_NAME: f64 = 420.0;
-
-fn drawn(series: &[Series]) -> &[Series] {
-    series.get(..MOST).unwrap_or(series)
-}
-
-pub(crate) fn places(series: &[Series]) -> impl Iterator<Item = f64> + Clone {
-    drawn(series).iter().flat_map(|series| &series.points).map(|point| point.0)
-}
-
-pub(crate) fn values(series: &[Series]) -> impl Iterator<Item = f64> + Clone {
-    drawn(series).iter().flat_map(|series| &series.points).map(|point| point.1)
-}
-
-/// Width and height of a figure with room for all names.
-pub(crate) fn size(series: &[Series]) -> (u32, u32) {
-    let (names, _) = names(drawn(series));
-    let (width, height) = least_size(names.iter().map(String::as_str));
-    (width.max(1000), height.max(600))
-}
 
 /// The names as they are drawn, and a remark if they begin with numbers.
 pub(crate) fn names(series: &[Series]) -> (Vec<String>, String) {
@@ -54,25 +60,46 @@ pub(crate) fn names(series: &[Series]) -> (Vec<String>, String) {
     (names, remark.into())
 }
 
-/// Draws each series in a look of its own.
-pub(crate) fn draw<B: DrawingBackend>(
-    canvas: &Canvas<B>,
-    title: &str,
-    (x, y): (Axis, Axis),
-    series: &[Series],
-) -> Result<(), PlotError> {
-    let (names, mut remark) = names(drawn(series));
-    if series.len() > MOST {
-        remark = format!("the first {MOST} of {} lines. {remark}", series.len());
+impl SeriesFigure {
+    /// The axes of x and y for the series that are drawn; `None` if there is nothing to draw.
+    fn axes(&self, shown: &[Series]) -> Option<(Axis, Axis)> {
+        let points = || shown.iter().flat_map(|series| &series.points);
+        let (places, values) = (points().map(|point| point.0), points().map(|point| point.1));
+        let accuracies = Axis::shares("images classified correctly", values.clone());
+        let time = Axis::from_zero("training time in seconds", places.clone());
+        match self.axes {
+            SeriesAxes::AccuracyOverTime => Some((time, accuracies?)),
+            SeriesAxes::ErrorOverTime => {
+                Some((time, Axis::log("wrong answers", values, Unit::Percent)?))
+            }
+            SeriesAxes::AccuracyOverSteps => {
+                // At least from one step to ten, because shorter log axes have ticks between whole steps.
+                let steps = places.filter(|steps| *steps > 0.0).chain([1.0, 10.0]);
+                Some((Axis::log("steps of the solver", steps, Unit::Plain)?, accuracies?))
+            }
+        }
     }
-    let lines: Vec<Line> = (0..)
-        .zip(drawn(series))
-        .zip(names)
-        .map(|((index, series), name)| {
+}
+
+impl Figure for SeriesFigure {
+    /// With room for all names.
+    fn size(&self) -> (u32, u32) {
+        let (names, _) = names(first(&self.series, MOST, "lines").0);
+        let (width, height) = least_size(names.iter().map(String::as_str));
+        (width.max(1000), height.max(600))
+    }
+
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
+        let (shown, cut) = first(&self.series, MOST, "lines");
+        let (x, y) = self.axes(shown).ok_or(PlotError::Empty { what: "no answers" })?;
+        let (names, numbered) = names(shown);
+        let remark = if cut.is_empty() { numbered } else { format!("{cut}. {numbered}") };
+        let named = shown.iter().zip(names).enumerate();
+        let lines = named.map(|(index, (series, name))| {
             let (colour, mark) = style::look(index);
             Line { name: Some(name), colour, mark: Some(mark), points: series.points.clone() }
-        })
-        .collect();
-    head(canvas, title, &remark)?;
-    Panel { x, y }.draw(canvas, &lines, &[])
+        });
+        head(canvas, &self.title, &remark)?;
+        Panel { x, y }.draw(canvas, &lines.collect::<Vec<_>>(), &[])
+    }
 }

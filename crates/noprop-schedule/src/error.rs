@@ -6,11 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// The number of steps T is 0, or its T + 1 levels do not fit into memory.
-    Steps {
-        /// The number of steps asked for.
-        steps: usize,
-    },
+    /// This number of steps T is 0, or its T + 1 levels do not fit into memory.
+    Steps(usize),
     /// ᾱ does not rise strictly inside [0, 1).
     NotIncreasing {
         /// The first level that breaks the rule.
@@ -28,16 +25,13 @@ pub enum ScheduleError {
         to: f64,
     },
     /// No schedule has this name.
-    UnknownKind {
-        /// The name that was given.
-        name: String,
-    },
+    UnknownKind(String),
 }
 
 impl fmt::Display for ScheduleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Steps { steps } => {
+            Self::Steps(steps) => {
                 write!(f, "steps must be at least 1 and fit into memory, got {steps}")
             }
             Self::NotIncreasing { t, value, previous } => write!(
@@ -48,7 +42,7 @@ impl fmt::Display for ScheduleError {
                 f,
                 "a step must lead from an alpha_bar of at least 0 to a larger one below 1, not from {from} to {to}"
             ),
-            Self::UnknownKind { name } => {
+            Self::UnknownKind(name) => {
                 write!(f, "unknown schedule `{name}`: choose one of cosine, linear, notebook")
             }
         }

@@ -56,7 +56,7 @@ impl ScheduleKind {
     /// # Errors
     /// [`ScheduleError::Steps`] if T is 0 or the levels do not fit into memory.
     pub(crate) fn alpha_bars(self, steps: usize) -> Result<Vec<f64>, ScheduleError> {
-        let refused = || ScheduleError::Steps { steps };
+        let refused = || ScheduleError::Steps(steps);
         if steps == 0 {
             return Err(refused());
         }
@@ -112,7 +112,7 @@ impl FromStr for ScheduleKind {
         Self::ALL
             .into_iter()
             .find(|kind| kind.to_string() == name)
-            .ok_or_else(|| ScheduleError::UnknownKind { name: name.into() })
+            .ok_or_else(|| ScheduleError::UnknownKind(name.into()))
     }
 }
 

@@ -28,7 +28,7 @@ impl Schedule {
     /// 0 ≤ ᾱ_0 < … < ᾱ_T < 1 (so for NaN too).
     pub fn from_alpha_bars(alpha_bars: Vec<f64>) -> Result<Self, ScheduleError> {
         if alpha_bars.len() < 2 {
-            return Err(ScheduleError::Steps { steps: 0 });
+            return Err(ScheduleError::Steps(0));
         }
         let mut previous = 0.0;
         for (t, &value) in alpha_bars.iter().enumerate() {
@@ -161,7 +161,7 @@ mod tests {
     fn refuses_steps_that_cannot_be() {
         for kind in ScheduleKind::ALL {
             for steps in [usize::MAX, usize::MAX / 8] {
-                assert_eq!(Schedule::new(kind, steps), Err(ScheduleError::Steps { steps }));
+                assert_eq!(Schedule::new(kind, steps), Err(ScheduleError::Steps(steps)));
             }
         }
         let underflows = Schedule::new(ScheduleKind::Notebook, 100_000);

@@ -22,7 +22,7 @@ use noprop_method::{
     ParameterKind, Pass, Readout, Sampler, SamplerKind, Schedule, ScheduleKind, Seed,
 };
 use noprop_models::{ImageShape, Network, NetworkConfig};
-use noprop_train::{TrainConfig, Trainer, Unit, peak_memory_bytes, save_weights};
+use noprop_train::{TrainConfig, TrainError, Trainer, Unit, peak_memory_bytes, save_weights};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -150,49 +150,37 @@ impl Worker {
             Request::Logits => Ok(json!({ "logits": self.logits()? })),
             Request::Step(count) => {
                 let apart = matches!(self.trainer.units().first(), Some(Unit::Block(_)));
-                times(count, || {
-                    match apart {
-                        true => drop(self.trainer.step_unit(0)?),
-                        false => drop(self.trainer.step()?),
-                    }
-                    Ok(())
+                times(count, || match apart {
+                    true => self.trainer.step_unit(0).map(drop),
+                    false => self.trainer.step().map(drop),
                 })
             }
-            Request::StepAll(count) => times(count, || {
-                self.trainer.step()?;
-                Ok(())
-            }),
-            Request::Epoch => times(1, || {
-                self.trainer.epoch()?;
-                Ok(())
-            }),
-            Request::Eval => times(1, || {
+            Request::StepAll(count) => times(count, || self.trainer.step()),
+            Request::Epoch => times(1, || self.trainer.epoch()),
+            Request::Eval => {
                 let sampler = Sampler::once(SamplerKind::Mean);
-                self.trainer.evaluate(&self.test, &sampler)?;
-                Ok(())
-            }),
+                times(1, || self.trainer.evaluate(&self.test, &sampler))
+            }
             Request::Setup(_) | Request::Peak => Ok(Value::Null),
         }
     }
 
     fn logits(&self) -> Result<Vec<Vec<f32>>> {
         let images = self.test.range(0..COMPARED)?;
-        let width = self.trainer.network().class_embeddings().dim(1)?;
+        let network = self.trainer.network();
+        let width = network.class_embeddings().dim(1)?;
         // Any noise will do that both sides can write down.
         let noise = |i: usize| (i * 37 % 101) as f32 / 50.0 - 1.0;
         let z: Vec<f32> = (0..COMPARED * width).map(noise).collect();
         let device = images.device();
-        let z = Tensor::from_vec(z, (COMPARED, width), device)?;
-        (1..=self.trainer.network().blocks())
-            .map(|block| {
-                let part = self.trainer.network().encoder_part(block);
-                let features = self.trainer.network().encode(part, &images, Pass::Eval)?;
-                let time = Tensor::zeros(COMPARED, DType::F32, device)?;
-                let pass = Pass::Eval;
-                let input = BlockInput { block, features: &features, z: &z, time: &time, pass };
-                Ok(self.trainer.network().logits(input)?.flatten_all()?.to_vec1()?)
-            })
-            .collect()
+        let z = &Tensor::from_vec(z, (COMPARED, width), device)?;
+        let time = &Tensor::zeros(COMPARED, DType::F32, device)?;
+        let logits = |block| {
+            let features = &network.encode(network.encoder_part(block), &images, Pass::Eval)?;
+            let input = BlockInput { block, features, z, time, pass: Pass::Eval };
+            Ok(network.logits(input)?.flatten_all()?.to_vec1()?)
+        };
+        (1..=network.blocks()).map(logits).collect()
     }
 }
 
@@ -206,7 +194,10 @@ fn device(name: Option<&str>) -> Result<Device> {
 }
 
 /// Seconds of each of `count` rounds of `work`.
-fn times(count: usize, mut work: impl FnMut() -> Result<()>) -> Result<Value> {
+fn times<T>(
+    count: usize,
+    mut work: impl FnMut() -> std::result::Result<T, TrainError>,
+) -> Result<Value> {
     let mut seconds = Vec::with_capacity(count);
     for _ in 0..count {
         let begun = Instant::now();

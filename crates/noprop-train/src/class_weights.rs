@@ -39,7 +39,7 @@ impl ClassWeights {
             }
         }
         if let Some(class) = counts.iter().position(|&count| count == 0) {
-            return Err(TrainError::NoImagesOfClass { class });
+            return Err(TrainError::NoImagesOfClass(class));
         }
         let weight = |&count: &usize| (train.len() as f64 / (classes * count) as f64) as f32;
         let weights = counts.iter().map(weight).collect();
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_class_without_images_cannot_be_balanced() {
         let refused = ClassWeights::Balanced.of(&split(&[0, 2, 2]), 3).unwrap_err();
-        assert!(matches!(refused, TrainError::NoImagesOfClass { class: 1 }), "{refused}");
+        assert!(matches!(refused, TrainError::NoImagesOfClass(1)), "{refused}");
         ClassWeights::Uniform.of(&split(&[0, 2, 2]), 3).unwrap();
     }
 

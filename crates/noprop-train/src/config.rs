@@ -5,7 +5,7 @@ use noprop_method::EncoderKind;
 use serde::{Deserialize, Serialize};
 
 use crate::unit::Order;
-use crate::{ClassWeights, Decay, LearningRate, TrainError};
+use crate::{ClassWeights, Decay, Position, TrainError};
 
 /// The optimizer that updates the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -134,14 +134,20 @@ impl TrainConfig {
         u32::try_from(full + usize::from(rest >= 2)).unwrap_or(u32::MAX)
     }
 
-    /// Returns the learning rate over the whole training, with `steps` steps in an epoch.
-    pub fn learning_rate(&self, steps: u32) -> LearningRate {
-        let total_steps = u64::from(self.epochs) * u64::from(steps);
-        LearningRate {
-            peak: self.lr,
-            warmup_steps: u64::from(self.warmup_steps).min(total_steps / 6),
-            decay: self.lr_decay,
-            total_steps,
+    /// Returns the learning rate at `position`: a linear warm-up, then a constant or a cosine decay to 0. It is never 0 before the
+    /// end, so no step is wasted.
+    pub(crate) fn rate_at(&self, Position { step, steps }: Position) -> f64 {
+        let warmup_steps = u64::from(self.warmup_steps).min(steps / 6);
+        if step < warmup_steps {
+            return self.lr * (step + 1) as f64 / warmup_steps as f64;
+        }
+        match self.lr_decay {
+            Decay::Constant => self.lr,
+            Decay::Cosine => {
+                let length = (steps - warmup_steps).max(1);
+                let done = (step - warmup_steps).min(length) as f64 / length as f64;
+                0.5 * self.lr * (1.0 + (std::f64::consts::PI * done).cos())
+            }
         }
     }
 }
@@ -174,5 +180,27 @@ mod tests {
         assert_eq!(config.steps_per_epoch(256), 2);
         assert_eq!(config.steps_per_epoch(257), 2);
         assert_eq!(config.steps_per_epoch(258), 3);
+    }
+    #[test]
+    fn the_rate_rises_to_the_peak_and_falls_to_almost_nothing() {
+        let config = TrainConfig::default();
+        let rate = |step| config.rate_at(Position { step, steps: 1290 });
+        assert!((rate(0) - 1e-5).abs() < 1e-12);
+        assert!((rate(199) - 2e-3).abs() < 1e-12);
+        assert!((rate(200) - 2e-3).abs() < 1e-12);
+        assert!((rate(745) - 1e-3).abs() < 1e-9, "half-way down");
+        assert!(rate(1289) > 0.0 && rate(1289) < 1e-8);
+        let constant = TrainConfig { lr_decay: Decay::Constant, ..config };
+        assert_eq!(constant.rate_at(Position { step: 1289, steps: 1290 }), 2e-3);
+    }
+
+    /// A warm-up longer than the training must not divide by zero or go negative.
+    #[test]
+    fn a_warmup_may_be_longer_than_the_training() {
+        let config = TrainConfig { lr: 1.0, ..TrainConfig::default() };
+        for steps in [1, 5, 6, 100] {
+            let rate = |step| config.rate_at(Position { step, steps });
+            assert!((0..200).all(|step| (0.0..=1.0).contains(&rate(step))), "{steps}");
+        }
     }
 }

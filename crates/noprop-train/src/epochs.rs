@@ -3,32 +3,19 @@
 use std::time::Instant;
 
 use crate::TrainError;
-use crate::engine::collect;
+use crate::engine::{State, collect};
 use crate::keeper::Keeper;
 use crate::report::{Control, Observer};
-use crate::state::State;
 use crate::step::Model;
 
-/// The reason why the loop ended.
-pub(crate) enum Ended {
-    /// All steps were made.
-    Done,
-    /// An observer stopped it.
-    Stopped {
-        /// The number of epochs done.
-        epoch: u32,
-        /// The number of steps done in the next epoch.
-        step: u32,
-    },
-}
-
-/// Trains all units to the end, or until the observer stops the training. `keeper` records and saves it.
+/// Trains all units to the end, or until the observer stops the training. `keeper` records and saves it. Returns the number of
+/// epochs done, and of steps in the next, if the observer stopped it before the end.
 pub(crate) fn train(
     model: Model<'_>,
     state: &mut State,
     keeper: &mut dyn Keeper,
     observer: &mut dyn Observer,
-) -> Result<Ended, TrainError> {
+) -> Result<Option<(u32, u32)>, TrainError> {
     let engine = state.engine.clone();
     let ranks = engine.ranks();
     let steps = u64::from(state.plan.steps_per_epoch());
@@ -40,7 +27,7 @@ pub(crate) fn train(
         let mut control = Control::Continue;
         for reports in made.map_err(|error| keeper.with_checkpoint(error))? {
             keeper.record(&turn.units, &reports);
-            control = control.or(observer.step(&reports));
+            control = control.max(observer.step(&reports));
         }
         keeper.took(&turn.units, since.elapsed().as_secs_f64());
         since = Instant::now();
@@ -83,10 +70,10 @@ pub(crate) fn train(
             }
         }
         if stop && !finished {
-            return Ok(Ended::Stopped { epoch, step });
+            return Ok(Some((epoch, step)));
         }
         saved = Instant::now();
         since = Instant::now();
     }
-    Ok(Ended::Done)
+    Ok(None)
 }

@@ -26,15 +26,12 @@ pub enum TrainError {
         /// The given value.
         value: String,
     },
-    /// A class has no training images, so the classes cannot be balanced.
+    /// The class with this label has no training images, so the classes cannot be balanced.
     #[error(
-        "class {class} has no training images (classes count from 0), so its weight cannot be balanced: choose class-weights uniform, \
+        "class {0} has no training images (classes count from 0), so its weight cannot be balanced: choose class-weights uniform, \
          or hold out fewer images"
     )]
-    NoImagesOfClass {
-        /// The label of the class.
-        class: usize,
-    },
+    NoImagesOfClass(usize),
     /// A loss became NaN or infinite.
     #[error("the loss of {part} became {value} in epoch {epoch}, step {step}; {checkpoint}")]
     Diverged {
@@ -49,20 +46,14 @@ pub enum TrainError {
         /// The last good state.
         checkpoint: Checkpoint,
     },
-    /// A trainable variable received no gradient: the network does not use it, or cuts it from the graph.
+    /// The trainable variable of this name received no gradient: the network does not use it, or cuts it from the graph.
     #[error(
-        "`{name}` received no gradient: it would never be trained. Is it used in the network's logits or readout?"
+        "`{0}` received no gradient: it would never be trained. Is it used in the network's logits or readout?"
     )]
-    MissingGradient {
-        /// The variable's name.
-        name: String,
-    },
+    MissingGradient(String),
     /// The run directory already exists.
-    #[error("{path} already exists")]
-    RunExists {
-        /// The directory.
-        path: PathBuf,
-    },
+    #[error("{0} already exists")]
+    RunExists(PathBuf),
     /// A directory is not a run directory.
     #[error("{path} is not a run directory: {reason}")]
     NotARun {
@@ -71,12 +62,9 @@ pub enum TrainError {
         /// The reason, such as a missing file.
         reason: String,
     },
-    /// Another process is writing the run.
-    #[error("{path} is being written by another process")]
-    RunLocked {
-        /// The directory.
-        path: PathBuf,
-    },
+    /// Another process is writing the run in this directory.
+    #[error("{0} is being written by another process")]
+    RunLocked(PathBuf),
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     File {
@@ -96,12 +84,9 @@ pub enum TrainError {
     /// Units could not be trained separately, or could not be merged.
     #[error(transparent)]
     Unit(#[from] UnitError),
-    /// Several processes write the run, and it was begun with other settings.
-    #[error("{path} was begun with other settings")]
-    OtherSettings {
-        /// The run directory.
-        path: PathBuf,
-    },
+    /// Several processes write the run in this directory, and it was begun with other settings.
+    #[error("{0} was begun with other settings")]
+    OtherSettings(PathBuf),
     /// The readout has no loss of its own in this method: the losses of the blocks train it.
     #[error("this method has no separate loss for the readout")]
     NoReadoutLoss,
@@ -173,18 +158,12 @@ impl fmt::Display for Checkpoint {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// There is no saved state.
-    #[error("{path} holds no saved state to resume from")]
-    Missing {
-        /// The run directory.
-        path: PathBuf,
-    },
-    /// There is no state of a whole training, but its units were trained separately.
-    #[error("{path} holds units that are trained separately, and no state of a whole training")]
-    InUnits {
-        /// The run directory.
-        path: PathBuf,
-    },
+    /// There is no saved state in this run directory.
+    #[error("{0} holds no saved state to resume from")]
+    Missing(PathBuf),
+    /// There is no state of a whole training in this run directory, but its units were trained separately.
+    #[error("{0} holds units that are trained separately, and no state of a whole training")]
+    InUnits(PathBuf),
     /// `progress.json` cannot be understood.
     #[error("{path} cannot be understood: {reason}")]
     Malformed {
@@ -203,14 +182,11 @@ pub enum StateError {
         /// Steps of the next epoch done.
         step: u32,
     },
-    /// The state was saved with other settings.
+    /// The state in this file was saved with other settings.
     #[error(
-        "{path} was saved with other settings than config.toml now holds: undo the change, or start a new run"
+        "{0} was saved with other settings than config.toml now holds: undo the change, or start a new run"
     )]
-    OtherConfig {
-        /// The file.
-        path: PathBuf,
-    },
+    OtherConfig(PathBuf),
 }
 
 /// An error of training units separately or of merging them.
@@ -225,12 +201,9 @@ pub enum UnitError {
         /// The unit.
         unit: Unit,
     },
-    /// The file belongs to a training with other settings.
-    #[error("{path} was written with other settings than the config.toml of the run")]
-    OtherSettings {
-        /// The file.
-        path: PathBuf,
-    },
+    /// This file belongs to a training with other settings.
+    #[error("{0} was written with other settings than the config.toml of the run")]
+    OtherSettings(PathBuf),
     /// The file was written by another version, which may compute other results.
     #[error(
         "{path} was written by noprop {found}, this is {VERSION}: train all units with one version"
@@ -287,10 +260,7 @@ pub enum RanksError {
     /// The MPI library cannot be used.
     #[error("{0}")]
     Mpi(&'static str),
-    /// A rank has ended, or its connection is lost.
-    #[error("rank {rank} is gone")]
-    Gone {
-        /// The rank.
-        rank: usize,
-    },
+    /// The rank with this number has ended, or its connection is lost.
+    #[error("rank {0} is gone")]
+    Gone(usize),
 }

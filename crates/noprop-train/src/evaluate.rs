@@ -16,14 +16,6 @@ const CHUNK: usize = 128;
 /// The number of images that a GPU classifies at a time.
 const GPU_CHUNK: usize = 2000;
 
-/// Returns the number of images in a chunk, and the threads that classify chunks at the same time. A GPU has one queue.
-fn chunks(device: &Device) -> (usize, Workers) {
-    match device {
-        Device::Cpu => (CHUNK, Workers::Auto),
-        Device::Cuda(_) | Device::Metal(_) => (GPU_CHUNK, Workers::Exactly(NonZeroUsize::MIN)),
-    }
-}
-
 /// The results that are kept for every image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
@@ -104,24 +96,19 @@ pub fn evaluate_keeping(
     split: &Split,
     sampler: &Sampler,
 ) -> Result<Evaluation, TrainError> {
-    let (chunk, workers) = chunks(split.labels.device());
-    let starts: Vec<usize> = (0..split.len()).step_by(chunk).collect();
-    let answers = threads::side_by_side(workers, starts, |start| {
-        let images = split.range(start..start + chunk)?;
-        let rows: Vec<u32> = (start..start + images.dim(0)?).map(row_id).collect();
-        let answer = classify(network, method, &images, &rows, sampler)?;
+    let answers = by_chunk(split, |images, rows| {
+        let answer = classify(network, method, images, rows, sampler)?;
         let by_block = answer.per_block.iter().map(top).collect::<Result<Vec<_>, _>>()?;
         let probabilities = match keep {
             Keep::Class => Vec::new(),
             Keep::Probabilities => answer.probabilities.flatten_all()?.to_vec1::<f32>()?,
         };
-        Ok::<_, TrainError>((top(&answer.probabilities)?, by_block, probabilities))
-    });
+        Ok((top(&answer.probabilities)?, by_block, probabilities))
+    })?;
     let mut predictions = Vec::with_capacity(split.len());
     let mut probabilities = Vec::new();
     let mut by_block: Vec<Vec<u32>> = Vec::new();
-    for answer in answers {
-        let (chain, blocks, more) = answer?;
+    for (chain, blocks, more) in answers {
         predictions.extend(chain);
         probabilities.extend(more);
         by_block.resize_with(blocks.len(), Vec::new);
@@ -140,14 +127,10 @@ pub fn evaluate_keeping(
             *cell += 1;
         }
     }
-    let hits = |labels: &[u32]| labels.iter().zip(&truth).filter(|(a, b)| a == b).count();
     Ok(Evaluation {
-        correct: hits(&predictions),
+        correct: hits(&predictions, &truth),
         total: truth.len(),
-        per_block: by_block
-            .iter()
-            .map(|labels| hits(labels) as f64 / truth.len().max(1) as f64)
-            .collect(),
+        per_block: by_block.iter().map(|labels| share(labels, &truth)).collect(),
         truth,
         predictions,
         probabilities: (keep == Keep::Probabilities).then_some(probabilities),
@@ -166,36 +149,48 @@ pub fn accuracies(
     split: &Split,
     samplers: &[Sampler],
 ) -> Result<Vec<f64>, TrainError> {
-    let (chunk, workers) = chunks(split.labels.device());
-    let starts: Vec<usize> = (0..split.len()).step_by(chunk).collect();
-    let answers = threads::side_by_side(workers, starts, |start| {
-        let images = split.range(start..start + chunk)?;
-        let rows: Vec<u32> = (start..start + images.dim(0)?).map(row_id).collect();
-        let encoded = Encoded::new(network, &images)?;
-        samplers
-            .iter()
-            .map(|sampler| {
-                let answer = classify_encoded(network, method, &encoded, &rows, sampler)?;
-                top(&answer.probabilities)
-            })
-            .collect::<Result<Vec<_>, TrainError>>()
-    });
+    let answers: Vec<Vec<Vec<u32>>> = by_chunk(split, |images, rows| {
+        let encoded = Encoded::new(network, images)?;
+        let answer = |sampler| classify_encoded(network, method, &encoded, rows, sampler);
+        samplers.iter().map(|sampler| top(&answer(sampler)?.probabilities)).collect()
+    })?;
     let mut predictions: Vec<Vec<u32>> = vec![Vec::with_capacity(split.len()); samplers.len()];
     for answer in answers {
-        for (all, more) in predictions.iter_mut().zip(answer?) {
+        for (all, more) in predictions.iter_mut().zip(answer) {
             all.extend(more);
         }
     }
     let truth = split.labels.to_vec1::<u32>()?;
-    let share = |labels: Vec<u32>| {
-        let hits = labels.iter().zip(&truth).filter(|(a, b)| a == b).count();
-        hits as f64 / truth.len().max(1) as f64
-    };
-    Ok(predictions.into_iter().map(share).collect())
+    Ok(predictions.iter().map(|labels| share(labels, &truth)).collect())
 }
 
-fn row_id(row: usize) -> u32 {
-    u32::try_from(row).unwrap_or(u32::MAX)
+/// Calls `answer` with a few images of `split` at a time and their ids, on all threads. Returns the answers in the order of the
+/// images.
+fn by_chunk<T: Send>(
+    split: &Split,
+    answer: impl Fn(&Tensor, &[u32]) -> Result<T, TrainError> + Sync,
+) -> Result<Vec<T>, TrainError> {
+    let (chunk, workers) = match split.labels.device() {
+        Device::Cpu => (CHUNK, Workers::Auto),
+        // A GPU has one queue.
+        Device::Cuda(_) | Device::Metal(_) => (GPU_CHUNK, Workers::Exactly(NonZeroUsize::MIN)),
+    };
+    let starts: Vec<usize> = (0..split.len()).step_by(chunk).collect();
+    let answers = threads::side_by_side(workers, starts, |start| {
+        let images = split.range(start..start + chunk)?;
+        let rows = start..start + images.dim(0)?;
+        let rows: Vec<u32> = rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)).collect();
+        answer(&images, &rows)
+    });
+    answers.into_iter().collect()
+}
+
+fn hits(labels: &[u32], truth: &[u32]) -> usize {
+    labels.iter().zip(truth).filter(|(a, b)| a == b).count()
+}
+
+fn share(labels: &[u32], truth: &[u32]) -> f64 {
+    hits(labels, truth) as f64 / truth.len().max(1) as f64
 }
 
 fn top(probabilities: &Tensor) -> Result<Vec<u32>, TrainError> {

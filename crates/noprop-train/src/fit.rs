@@ -3,7 +3,7 @@
 use noprop_method::{Denoiser, Method};
 
 use crate::checkpoint::{Fitting, Kept, Progress, UnitFitting, UnitFolders};
-use crate::epochs::{Ended, train};
+use crate::epochs::train;
 use crate::report::{Observer, Outcome};
 use crate::{Engine, TrainError, Trainer};
 
@@ -28,8 +28,8 @@ pub fn fit<N: Denoiser, M: Method>(
     let (model, state) = trainer.parts();
     let mut kept = Kept::begin(model, state, fitting, progress)?;
     match train(model, state, &mut kept, observer)? {
-        Ended::Stopped { epoch, step } => Ok(Outcome::Stopped { epoch, step }),
-        Ended::Done => Ok(kept.outcome()),
+        Some((epoch, step)) => Ok(Outcome::Stopped { epoch, step }),
+        None => Ok(kept.outcome()),
     }
 }
 
@@ -57,7 +57,7 @@ pub fn fit_units<N: Denoiser, M: Method>(
     }
     let mut folders = UnitFolders::open(model, state, fitting)?;
     match train(model, state, &mut folders, observer)? {
-        Ended::Stopped { epoch, step } => Ok(Outcome::Stopped { epoch, step }),
-        Ended::Done => Ok(Outcome::Trained),
+        Some((epoch, step)) => Ok(Outcome::Stopped { epoch, step }),
+        None => Ok(Outcome::Trained),
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::TrainError;
+use crate::engine::{NextTurn, State};
 use crate::loss::{LossSums, StepReport};
 use crate::report::EpochReport;
-use crate::state::{State, Turn};
 use crate::step::Model;
 
 /// Records and saves a training while it runs.
@@ -32,7 +32,7 @@ pub(crate) trait Keeper {
         &mut self,
         model: Model<'_>,
         state: &State,
-        turn: &Turn,
+        turn: &NextTurn,
     ) -> Result<Option<EpochReport>, TrainError>;
 
     /// Saves the units of `turn`. If the training stops here, `stopped` holds the number of epochs done, and of steps of the
@@ -41,7 +41,7 @@ pub(crate) trait Keeper {
         &mut self,
         model: Model<'_>,
         state: &State,
-        turn: &Turn,
+        turn: &NextTurn,
         stopped: Option<(u32, u32)>,
     ) -> Result<(), TrainError>;
 }
@@ -77,7 +77,7 @@ impl Keeper for Unkept {
         &mut self,
         _: Model<'_>,
         state: &State,
-        turn: &Turn,
+        turn: &NextTurn,
     ) -> Result<Option<EpochReport>, TrainError> {
         let Self { sums, images, seconds } = std::mem::take(self);
         let epoch = turn.position / u64::from(state.plan.steps_per_epoch());
@@ -94,7 +94,7 @@ impl Keeper for Unkept {
         &mut self,
         _: Model<'_>,
         _: &State,
-        _: &Turn,
+        _: &NextTurn,
         _: Option<(u32, u32)>,
     ) -> Result<(), TrainError> {
         Ok(())

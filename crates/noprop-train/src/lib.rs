@@ -5,8 +5,7 @@
 //! | `trainer.rs` | a network, a method and data, and the steps that train the network |
 //! | `step.rs` | one step of one unit: images → features → losses → gradients → update |
 //! | `shared_sum.rs` | the gradients of parameters that several losses reach |
-//! | `engine/` | the way in which steps are carried out: on threads, batched on a GPU, over ranks |
-//! | `state.rs` | the units of a training, their batches, and their next steps |
+//! | `engine/` | the state of a training, and the way in which its steps are carried out: on threads, batched on a GPU, over ranks |
 //! | `unit.rs` | units: the parameters that one optimizer step moves |
 //! | `unit_state.rs` | a unit's parts and their optimizers |
 //! | `batches.rs` | the batch of a step |
@@ -70,12 +69,10 @@ mod merge;
 mod metrics;
 #[cfg(feature = "mpi")]
 mod mpi;
-mod network_weights;
 mod report;
 mod resources;
 mod run_dir;
 mod shared_sum;
-mod state;
 mod step;
 mod trainer;
 mod unit;
@@ -90,20 +87,22 @@ pub use engine::{Engine, OneRank, Ranks, Traffic};
 pub use error::{Checkpoint, RanksError, StateError, TrainError, UnitError};
 pub use evaluate::{Evaluation, Keep, accuracies, evaluate, evaluate_keeping};
 pub use fit::{fit, fit_units};
-pub use learning_rate::{Decay, LearningRate, Position};
+pub use learning_rate::{Decay, Position};
 pub use loss::{Loss, StepReport};
 pub use merge::{Merged, Merging, merge_units};
 pub use metrics::{Event, MetricsLog};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
-pub use network_weights::{load_weights, save_weights};
 pub use noprop_files::write_atomically;
 pub use report::{Best, Control, EpochReport, FitReport, Observer, Outcome, Silent, Validation};
 pub use resources::{Hardware, PeakMemory, free_memory_bytes, peak_memory_bytes};
 pub use run_dir::{Existing, RunDirectory};
 pub use trainer::Trainer;
 pub use unit::{Order, ReadoutTraining, Tie, Unit};
-pub use weights::{StoredWeights, WeightsError, read_weights, write_weights};
+pub use weights::{
+    StoredWeights, WeightsError, load_weights, read_weights, save_weights, weights_of,
+    write_weights,
+};
 
 pub use candle_core;
 pub use noprop_kernels::threads::Workers;

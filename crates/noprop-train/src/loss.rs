@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use noprop_method::{BlockLoss, Part};
 use serde::{Deserialize, Serialize};
 
@@ -55,11 +55,6 @@ impl DeviceLosses {
     pub fn of(part: Part, loss: &BlockLoss) -> Result<Self, TrainError> {
         let values = Tensor::stack(&[loss.loss.detach(), loss.error.detach()], 0)?;
         Ok(Self::new(vec![part], values))
-    }
-
-    /// Returns a loss that another rank read and sent.
-    pub fn received(part: Part, loss: f32, error: f32) -> Result<Self, TrainError> {
-        Ok(Self::new(vec![part], Tensor::new(&[loss, error], &Device::Cpu)?))
     }
 
     /// Reads the numbers: losses, then errors.

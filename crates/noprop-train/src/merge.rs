@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use noprop_data::Split;
-use noprop_method::{Denoiser, Method, Parameter, Part, Sampler};
+use noprop_method::{Denoiser, Method, Sampler};
 
-use crate::checkpoint::{UnitStatus, load_epoch, unit_status};
+use crate::checkpoint::{UnitEpoch, UnitStatus, load_epoch, unit_status};
 use crate::error::UnitError;
 use crate::resources::unix_time;
 use crate::{
-    Best, Event, FitReport, Hardware, Loss, MetricsLog, Order, RunDirectory, TrainError, Unit,
-    evaluate, write_weights,
+    Best, Event, FitReport, Hardware, MetricsLog, Order, RunDirectory, TrainError, Unit, evaluate,
+    write_weights,
 };
 
 /// The arguments of [`merge_units`] besides the run.
@@ -75,18 +75,9 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
         let units = unfinished.join(", ");
         return Err(UnitError::Unfinished { path: run.path().into(), units }.into());
     }
-    let owned: Vec<(Unit, Vec<Parameter>)> =
-        units.iter().map(|&unit| (unit, parameters(merging.network, unit))).collect();
-    let load = |epoch: u32| -> Result<Loaded, TrainError> {
-        let mut loaded = Loaded::default();
-        for (unit, parameters) in &owned {
-            let notes = load_epoch(run, *unit, epoch, merging.config, parameters)?;
-            loaded.losses.extend(notes.losses);
-            loaded.seconds = loaded.seconds.max(notes.seconds);
-            loaded.lr = notes.lr;
-            loaded.processors.insert(notes.hardware.processor);
-        }
-        Ok(loaded)
+    let load = |epoch: u32| -> Result<Vec<UnitEpoch>, TrainError> {
+        let load = |&unit| load_epoch(run, merging.network, unit, epoch, merging.config);
+        units.iter().map(load).collect()
     };
 
     let mut events = vec![Event::Start {
@@ -99,8 +90,10 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
     }];
     let (mut best, mut trained, mut processors) = (None::<Best>, 0.0, BTreeSet::new());
     for epoch in 1..=merging.epochs {
-        let Loaded { losses, seconds, lr, processors: used } = load(epoch)?;
-        processors.extend(used);
+        let notes = load(epoch)?;
+        let seconds = notes.iter().map(|notes| notes.seconds).fold(0.0, f64::max);
+        let lr = notes.last().map_or(0.0, |notes| notes.lr);
+        processors.extend(notes.iter().map(|notes| notes.hardware.processor.clone()));
         let found =
             evaluate(merging.network, merging.method, merging.validation, &merging.sampler)?;
         let this = Best { epoch, correct: found.correct, total: found.total };
@@ -112,7 +105,7 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
             total_seconds: trained,
             images_per_second: merging.images_per_epoch as f64 / seconds.max(f64::MIN_POSITIVE),
             lr,
-            losses,
+            losses: notes.into_iter().flat_map(|notes| notes.losses).collect(),
             validation_accuracy: found.accuracy(),
             validation_per_block: found.per_block,
             best_epoch: best.map_or(epoch, |best| best.epoch),
@@ -121,32 +114,11 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
     // A training has at least one epoch.
     let best = best.unwrap_or(Best { epoch: 1, correct: 0, total: 0 });
     load(best.epoch)?;
-    let tensors: Vec<_> = merging
-        .network
-        .parameters()
-        .iter()
-        .map(|parameter| (parameter.name.clone(), parameter.var.as_detached_tensor()))
-        .collect();
-    write_weights(&run.model(), &tensors, merging.config)?;
+    write_weights(&run.model(), &merging.network.parameters().tensors(), merging.config)?;
     let mut log = MetricsLog::open(&run.metrics(), 0)?;
     for event in &events {
         log.append(event)?;
     }
     tracing::info!(seconds = started.elapsed().as_secs_f64(), units = units.len(), "merged");
     Ok(Merged { report: FitReport { best, seconds: trained }, processors })
-}
-
-/// The notes of one epoch, collected from the files of all units.
-#[derive(Default)]
-struct Loaded {
-    losses: Vec<Loss>,
-    seconds: f64,
-    lr: f64,
-    processors: BTreeSet<String>,
-}
-
-/// Returns all parameters that a unit owns, buffers included.
-fn parameters(network: &dyn Denoiser, unit: Unit) -> Vec<Parameter> {
-    let parts: Vec<Part> = unit.parts();
-    network.parameters().iter().filter(|p| parts.contains(&p.part)).cloned().collect()
 }

@@ -29,7 +29,7 @@ impl Best {
 }
 
 /// The answer of an observer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Control {
     /// Make the next step.
     Continue,
@@ -108,11 +108,4 @@ pub struct FitReport {
     pub best: Best,
     /// The training time in seconds, with validation, without the time between a stop and a resume.
     pub seconds: f64,
-}
-
-impl Control {
-    /// Returns [`Self::Stop`] if either is.
-    pub(crate) fn or(self, other: Self) -> Self {
-        if self == Self::Stop { self } else { other }
-    }
 }

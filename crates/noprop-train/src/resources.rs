@@ -1,9 +1,8 @@
 //! The hardware of a run and the memory it used, as far as the system reports them.
 
-use std::time::SystemTime;
-
 use std::fmt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use candle_core::{Device, DeviceLocation};
 use noprop_kernels::peak_device_memory;
@@ -93,19 +92,21 @@ impl PeakMemory {
 
 /// Returns the peak resident memory of this process in bytes; `None` if the system does not report it (Linux does).
 pub fn peak_memory_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1024)
+    proc_bytes("/proc/self/status", "VmHWM:")
+}
+
+/// Returns the bytes in a file of Linux that gives them as kilobytes after `key`.
+fn proc_bytes(file: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let kilobytes = text.lines().find_map(|line| line.strip_prefix(key))?;
+    Some(1024 * kilobytes.split_whitespace().next()?.parse::<u64>().ok()?)
 }
 
 /// Returns the memory, in bytes, that this process can still allocate before the system kills it; `None` if the system does not
 /// report it (Linux does). It is the smaller of the machine's free memory and the rest of the limit of the control group at
 /// `/sys/fs/cgroup`, which is that of the container.
 pub fn free_memory_bytes() -> Option<u64> {
-    let machine = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = machine.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    let free = proc_bytes("/proc/meminfo", "MemAvailable:")?;
     let number = |file: &str| -> Option<u64> {
         std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok()?.trim().parse().ok()
     };
@@ -121,7 +122,6 @@ pub fn free_memory_bytes() -> Option<u64> {
     let group = number("memory.max")
         .zip(number("memory.current"))
         .map(|(most, used)| most.saturating_sub(used).saturating_add(files().unwrap_or(0)));
-    let free = kilobytes * 1024;
     Some(group.map_or(free, |group| group.min(free)))
 }
 

@@ -52,27 +52,20 @@ impl RunDirectory {
         format!("{}.sha256", half.name())
     }
 
-    /// Creates the directory, with `config` as its `config.toml`, and locks it.
+    /// Creates the directory, with `config` as its `config.toml`, and locks it. Writes the files `beside` (names and content) after
+    /// the settings, in this order.
     ///
     /// # Errors
     /// [`TrainError::RunExists`] if the path exists and `existing` is [`Existing::Refuse`], or if it exists and is not a run;
     /// [`TrainError::RunLocked`] if another process writes it; [`TrainError::File`] if a file cannot be read or written.
-    pub fn create(path: &Path, existing: Existing, config: &str) -> Result<Self, TrainError> {
-        Self::create_with(path, existing, config, &[])
-    }
-
-    /// As [`Self::create`], and writes the files `beside` (names and content) after the settings, in this order.
-    ///
-    /// # Errors
-    /// As for [`Self::create`].
-    pub fn create_with(
+    pub fn create(
         path: &Path,
         existing: Existing,
         config: &str,
         beside: &[(String, Vec<u8>)],
     ) -> Result<Self, TrainError> {
         let replaced = existing == Existing::Replace && Self::is_run(path);
-        let exists = || TrainError::RunExists { path: path.into() };
+        let exists = || TrainError::RunExists(path.into());
         if !Self::is_free(path) && !replaced {
             return Err(exists());
         }
@@ -129,13 +122,13 @@ impl RunDirectory {
         let file = path.join(CONFIG);
         // The file is checked twice: another process may have written it in between.
         if !file.is_file() && !Self::is_free(path) && !file.is_file() {
-            return Err(TrainError::RunExists { path: path.into() });
+            return Err(TrainError::RunExists(path.into()));
         }
         fs::create_dir_all(path).map_err(TrainError::writing(path))?;
         write_once(&file, config.as_bytes())?;
         let there = fs::read(&file).map_err(TrainError::reading(&file))?;
         if there != config.as_bytes() {
-            return Err(TrainError::OtherSettings { path: path.into() });
+            return Err(TrainError::OtherSettings(path.into()));
         }
         for (name, content) in beside {
             write_once(&path.join(name), content)?;
@@ -249,7 +242,7 @@ impl RunDirectory {
 
 fn lock(path: &Path) -> Result<File, TrainError> {
     let locked = lock_file(&path.join(LOCK))?;
-    locked.ok_or_else(|| TrainError::RunLocked { path: path.into() })
+    locked.ok_or_else(|| TrainError::RunLocked(path.into()))
 }
 
 /// Locks `file`, and creates it if it does not exist. Returns `None` if another process holds the lock for longer than about
@@ -283,7 +276,11 @@ fn write_once(file: &Path, content: &[u8]) -> Result<(), TrainError> {
     }
 }
 
-fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), TrainError> {
+/// Removes a file or a folder with `how`, if it exists.
+pub(crate) fn remove(
+    path: &Path,
+    how: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), TrainError> {
     match how(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(TrainError::writing(path)(error))
@@ -334,14 +331,14 @@ mod tests {
         }
         let site = dir.path().join("site");
         assert!(matches!(
-            RunDirectory::create(&site, Existing::Replace, ""),
-            Err(TrainError::RunExists { .. })
+            RunDirectory::create(&site, Existing::Replace, "", &[]),
+            Err(TrainError::RunExists(_))
         ));
         assert!(site.join("README.md").is_file() && site.join("figures/a.png").is_file());
 
         let beside = [(RunDirectory::DATA.to_owned(), b"folder".to_vec())];
         let path = dir.path().join("run");
-        let run = RunDirectory::create_with(&path, Existing::Refuse, "", &beside).unwrap();
+        let run = RunDirectory::create(&path, Existing::Refuse, "", &beside).unwrap();
         assert_eq!(fs::read(run.data()).unwrap(), b"folder");
         drop(run);
         for file in ["figures/a.png", "figures/notes.txt", "state/progress.json", "state/mine"] {
@@ -349,7 +346,7 @@ mod tests {
         }
         write("run/state/12/shared.safetensors");
         write("run/thesis.tex");
-        drop(RunDirectory::create(&path, Existing::Replace, "").unwrap());
+        drop(RunDirectory::create(&path, Existing::Replace, "", &[]).unwrap());
         let left = |name: &str| path.join(name).exists();
         assert!(left("figures/notes.txt") && left("state/mine") && left("thesis.tex"));
         assert!(!left("figures/a.png") && !left("state/12") && !left("state/progress.json"));
@@ -361,20 +358,20 @@ mod tests {
     fn nothing_is_overwritten_by_accident() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
-        drop(RunDirectory::create(&path, Existing::Refuse, "a = 1").unwrap());
+        drop(RunDirectory::create(&path, Existing::Refuse, "a = 1", &[]).unwrap());
         assert!(matches!(
-            RunDirectory::create(&path, Existing::Refuse, ""),
-            Err(TrainError::RunExists { .. })
+            RunDirectory::create(&path, Existing::Refuse, "", &[]),
+            Err(TrainError::RunExists(_))
         ));
-        drop(RunDirectory::create(&path, Existing::Replace, "a = 2").unwrap());
+        drop(RunDirectory::create(&path, Existing::Replace, "a = 2", &[]).unwrap());
         assert_eq!(fs::read_to_string(path.join(CONFIG)).unwrap(), "a = 2");
 
         let foreign = dir.path().join("holiday-pictures");
         fs::create_dir(&foreign).unwrap();
         fs::write(foreign.join("beach.jpg"), "").unwrap();
         assert!(matches!(
-            RunDirectory::create(&foreign, Existing::Replace, ""),
-            Err(TrainError::RunExists { .. })
+            RunDirectory::create(&foreign, Existing::Replace, "", &[]),
+            Err(TrainError::RunExists(_))
         ));
         assert!(matches!(RunDirectory::open(&foreign), Err(TrainError::NotARun { .. })));
 
@@ -383,15 +380,15 @@ mod tests {
         fs::create_dir(&killed).unwrap();
         fs::write(killed.join(LOCK), "").unwrap();
         fs::write(killed.join(".unfinished-aB3"), "a =").unwrap();
-        drop(RunDirectory::create(&killed, Existing::Refuse, "a = 1").unwrap());
+        drop(RunDirectory::create(&killed, Existing::Refuse, "a = 1", &[]).unwrap());
     }
 
     #[test]
     fn two_writers_cannot_share_a_run() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
-        let _first = RunDirectory::create(&path, Existing::Refuse, "").unwrap();
-        assert!(matches!(RunDirectory::open_to_write(&path), Err(TrainError::RunLocked { .. })));
+        let _first = RunDirectory::create(&path, Existing::Refuse, "", &[]).unwrap();
+        assert!(matches!(RunDirectory::open_to_write(&path), Err(TrainError::RunLocked(_))));
         RunDirectory::open(&path).unwrap();
     }
 

@@ -100,7 +100,8 @@ impl SharedSum {
                     None
                 }
             };
-            let losses = DeviceLosses::received(part, loss, error)?;
+            let values = Tensor::new(&[loss, error], &Device::Cpu)?;
+            let losses = DeviceLosses::new(vec![part], values);
             self.add(Contribution { losses, direct, at_features })?;
         }
         match message.rest {

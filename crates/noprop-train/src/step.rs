@@ -142,7 +142,7 @@ impl Step<'_> {
         draws: Draws,
         lr: f64,
     ) -> Result<Vec<DeviceLosses>, TrainError> {
-        let unit = state.unit;
+        let (network, unit) = (self.model.network, state.unit);
         let (shared, own) = state.split();
 
         // Images → features, if the blocks share an encoder. `leaf` is a copy cut from the encoder's graph.
@@ -160,10 +160,13 @@ impl Step<'_> {
             let loss = match (part.part, &leaf) {
                 (Part::Block(t), Some(leaf)) => self.block_loss(method, t, leaf, draws)?,
                 (Part::Block(t), None) => {
-                    let encoder = self.model.network.encoder_part(t);
+                    let encoder = network.encoder_part(t);
                     self.block_loss(method, t, &self.features(encoder, draws)?, draws)?
                 }
-                _ => self.readout_loss(method, draws)?,
+                _ => {
+                    let readout = method.readout_loss().ok_or(TrainError::NoReadoutLoss)?;
+                    BlockLoss::plain(readout.loss(network, self.batch.targets(), draws)?)
+                }
             };
             let losses = self.graded(part.part, &loss)?;
             let gradients = match unit.weight_of_turn(part.part) {
@@ -242,11 +245,6 @@ impl Step<'_> {
         draws: Draws,
     ) -> Result<BlockLoss, TrainError> {
         Ok(method.block_loss(self.model.network, block, features, self.batch.targets(), draws)?)
-    }
-
-    fn readout_loss(&self, method: &dyn Blockwise, draws: Draws) -> Result<BlockLoss, TrainError> {
-        let readout = method.readout_loss().ok_or(TrainError::NoReadoutLoss)?;
-        Ok(BlockLoss::plain(readout.loss(self.model.network, self.batch.targets(), draws)?))
     }
 
     /// Returns the losses to report. They are checked here, before the part changes, unless the engine reads them later.

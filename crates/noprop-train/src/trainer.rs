@@ -6,12 +6,12 @@ use noprop_data::Split;
 use noprop_method::{Denoiser, EncoderKind, Method, Sampler, Seed};
 
 use crate::batches::{Batches, frozen_features};
-use crate::epochs::{self, Ended};
+use crate::engine::State;
+use crate::epochs;
 use crate::keeper::Unkept;
 use crate::learning_rate::Position;
 use crate::loss::{Loss, StepReport};
 use crate::report::{Control, EpochReport, Observer};
-use crate::state::State;
 use crate::step::{Inputs, Model, Plan};
 use crate::unit_state::UnitState;
 use crate::{Engine, Evaluation, TrainConfig, TrainError, Unit, evaluate};
@@ -54,8 +54,7 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
             EncoderKind::PerBlock | EncoderKind::Shared => None,
         };
         let inputs = if features.is_some() { Inputs::Features } else { Inputs::Images };
-        let rate = config.learning_rate(steps_per_pass * passes);
-        let rate = Arc::new(move |position: Position| rate.at(position.step));
+        let rate = Arc::new(move |position| config.rate_at(position));
         let plan = Plan { config, seed, rate, steps_per_pass, passes, inputs };
         let classes = network.class_embeddings().dim(0)?;
         let class_weights = config.class_weights.of(train, classes)?;
@@ -104,29 +103,14 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         &self.network
     }
 
-    /// Returns the method that trains the network.
-    pub fn method(&self) -> &M {
-        &self.method
-    }
-
     /// Ends the training and returns its network.
     pub fn into_network(self) -> N {
         self.network
     }
 
-    /// Returns the settings.
-    pub fn config(&self) -> &TrainConfig {
-        &self.state.plan.config
-    }
-
     /// Returns the number of steps in one epoch.
     pub fn steps_per_epoch(&self) -> u32 {
         self.state.plan.steps_per_epoch()
-    }
-
-    /// Returns the number of training images that an epoch visits.
-    pub fn images_per_epoch(&self) -> usize {
-        self.state.images_per_epoch()
     }
 
     /// Returns whether unit number `unit` has made all its steps.
@@ -195,8 +179,8 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         let (model, state) = self.parts();
         state.forget_stack();
         match epochs::train(model, state, &mut Unkept::default(), observer)? {
-            Ended::Done => Ok(Control::Continue),
-            Ended::Stopped { .. } => Ok(Control::Stop),
+            None => Ok(Control::Continue),
+            Some(_) => Ok(Control::Stop),
         }
     }
 

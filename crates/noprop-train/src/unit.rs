@@ -91,27 +91,21 @@ impl Unit {
 
     /// Returns the parts whose parameters the unit owns. The parts that its blocks share come first.
     pub fn parts(self) -> Vec<Part> {
-        match self {
+        use Part::{Embedding, Encoder, Readout, Schedule};
+        let (before, blocks, after): (&[Part], _, &[Part]) = match self {
+            Self::Block(t) => (&[], t..=t, &[]),
+            Self::Readout => return vec![Readout],
+            Self::SharedEncoder { blocks } => (&[Encoder], 1..=blocks, &[]),
             Self::Joint { blocks, readout: ReadoutTraining::WithBlocks } => {
-                let shared = [Part::Encoder, Part::Embedding, Part::Schedule, Part::Readout];
-                shared.into_iter().chain((1..=blocks).map(Part::Block)).collect()
+                (&[Encoder, Embedding, Schedule, Readout], 1..=blocks, &[])
             }
             Self::Joint { blocks, readout: ReadoutTraining::Own }
             | Self::InTurn { blocks }
             | Self::EndToEnd { blocks } => {
-                let mut parts = vec![Part::Encoder, Part::Embedding, Part::Schedule];
-                parts.extend((1..=blocks).map(Part::Block));
-                parts.push(Part::Readout);
-                parts
+                (&[Encoder, Embedding, Schedule], 1..=blocks, &[Readout])
             }
-            Self::Block(t) => vec![Part::Block(t)],
-            Self::SharedEncoder { blocks } => {
-                let mut parts = vec![Part::Encoder];
-                parts.extend((1..=blocks).map(Part::Block));
-                parts
-            }
-            Self::Readout => vec![Part::Readout],
-        }
+        };
+        [before, &blocks.map(Part::Block).collect::<Vec<_>>(), after].concat()
     }
 }
 

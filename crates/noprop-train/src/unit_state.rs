@@ -102,7 +102,7 @@ impl PartState {
             .iter()
             .zip(gradients)
             .map(|(parameter, gradient)| {
-                gradient.ok_or_else(|| TrainError::MissingGradient { name: parameter.name.clone() })
+                gradient.ok_or_else(|| TrainError::MissingGradient(parameter.name.clone()))
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(self.adam.step_with(&gradients, lr * self.lr_scale)?)

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use noprop_files::write_atomically;
+use noprop_method::Parameters;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 /// The size of the largest file that is read, in bytes. A thousand of the paper's blocks take less.
@@ -39,11 +40,8 @@ pub enum WeightsError {
         source: io::Error,
     },
     /// The file is too large for a weights file.
-    #[error("{path} is not a weights file: it is larger than {MAX_BYTES} bytes")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{0} is not a weights file: it is larger than {MAX_BYTES} bytes")]
+    TooLarge(PathBuf),
     /// The file is not a valid safetensors file.
     #[error("{path} is not a valid safetensors file: {reason}")]
     Malformed {
@@ -52,8 +50,8 @@ pub enum WeightsError {
         /// The reason.
         reason: String,
     },
-    /// A tensor is not f32.
-    #[error("{path}: tensor `{name}` holds {found}, weights are F32")]
+    /// A tensor is neither f32 nor f16.
+    #[error("{path}: tensor `{name}` holds {found}, weights are F32 or F16")]
     WrongType {
         /// The file.
         path: PathBuf,
@@ -94,7 +92,7 @@ pub struct StoredWeights {
     pub metadata: Option<String>,
 }
 
-/// Reads weights onto the CPU, tensor by tensor.
+/// Reads weights onto the CPU, tensor by tensor. Half precision becomes f32.
 ///
 /// # Errors
 /// [`WeightsError`], which names the file and the fault. The memory in use never exceeds the real size of the file by more than
@@ -104,9 +102,17 @@ pub fn read_weights(path: &Path) -> Result<StoredWeights, WeightsError> {
     let file = std::fs::File::open(path).map_err(reading)?;
     let length = file.metadata().map_err(reading)?.len();
     if length > MAX_BYTES {
-        return Err(WeightsError::TooLarge { path: path.into() });
+        return Err(WeightsError::TooLarge(path.into()));
     }
     decode(path, BufReader::new(file), length)
+}
+
+/// As [`read_weights`], for the bytes of a file. Errors call it `name`.
+///
+/// # Errors
+/// As for [`read_weights`].
+pub fn weights_of(name: &Path, bytes: &[u8]) -> Result<StoredWeights, WeightsError> {
+    decode(name, bytes, bytes.len() as u64)
 }
 
 /// Reads a file of `length` bytes. The length limits every size in the header.
@@ -134,17 +140,25 @@ fn decode(path: &Path, mut file: impl Read, length: u64) -> Result<StoredWeights
     }
     let mut tensors = BTreeMap::new();
     for (name, info) in order {
-        if info.dtype != Dtype::F32 {
-            return Err(WeightsError::WrongType {
-                path: path.into(),
-                name: name.clone(),
-                found: format!("{:?}", info.dtype),
-            });
-        }
+        let read_values: fn(&[u8]) -> Vec<f32> = match info.dtype {
+            Dtype::F32 => {
+                |bytes| bytes.as_chunks().0.iter().map(|&le| f32::from_le_bytes(le)).collect()
+            }
+            Dtype::F16 => |bytes| {
+                let halves = bytes.as_chunks().0.iter();
+                halves.map(|&le| half::f16::from_le_bytes(le).to_f32()).collect()
+            },
+            _ => {
+                return Err(WeightsError::WrongType {
+                    path: path.into(),
+                    name: name.clone(),
+                    found: format!("{:?}", info.dtype),
+                });
+            }
+        };
         let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
         file.read_exact(&mut bytes).map_err(short)?;
-        let (chunks, _) = bytes.as_chunks::<4>();
-        let values: Vec<f32> = chunks.iter().map(|&le| f32::from_le_bytes(le)).collect();
+        let values = read_values(&bytes);
         if !values.iter().all(|value| value.is_finite()) {
             return Err(WeightsError::NotFinite { path: path.into(), name: name.clone() });
         }
@@ -199,6 +213,28 @@ fn header(tensors: &[&(String, Tensor)], metadata: &str) -> Result<Vec<u8>, Stri
     let mut header = serde_json::to_vec(&header).map_err(|error| error.to_string())?;
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok(header)
+}
+
+/// Writes all parameters, buffers included, to a safetensors file, by full name and atomically. The same values give the same
+/// bytes.
+///
+/// # Errors
+/// [`WeightsError::Write`]. An existing file is then unchanged.
+pub fn save_weights(path: &Path, parameters: &Parameters) -> Result<(), WeightsError> {
+    write_weights(path, &parameters.tensors(), "")
+}
+
+/// Sets all parameters, buffers included, to the tensors of a safetensors file, by full name. The parameters stay on their
+/// device.
+///
+/// # Errors
+/// [`WeightsError`], which names the file and the fault, for example [`WeightsError::Mismatch`] for a tensor that is missing,
+/// has the wrong shape or is not a parameter. No parameter is changed then.
+pub fn load_weights(path: &Path, parameters: &Parameters) -> Result<(), WeightsError> {
+    let stored = read_weights(path)?;
+    parameters
+        .set(stored.tensors)
+        .map_err(|error| WeightsError::Mismatch { path: path.into(), reason: error.to_string() })
 }
 
 #[cfg(test)]

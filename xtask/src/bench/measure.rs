@@ -1,7 +1,7 @@
 //! The measurements.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::row::{Row, Target, Unit};
 use super::side::Side;
 use super::torch::Torch;
-use super::{Built, Device};
-use crate::workspace::report;
+use super::{Built, Device, Options};
+use crate::workspace::{output, report};
 
 /// Blocks of the networks, unless their number is what is measured.
 const BLOCKS: usize = 10;
@@ -25,10 +25,19 @@ const ROUNDED_TOLERANCE: f64 = 5e-2;
 /// Seeds of trainings.
 const SEEDS: [u32; 3] = [0, 1, 2];
 
+/// A measurement of both sides.
+struct Versus<'a> {
+    /// The beginning of its key.
+    name: &'a str,
+    what: &'a str,
+    network: Network,
+    rounds: usize,
+    target: Target,
+}
+
 /// Everything a measurement needs.
 pub struct Bench {
-    worker: PathBuf,
-    program: PathBuf,
+    built: Built,
     /// The folder of trainings, and of weights and data that our worker writes for peers.
     folder: PathBuf,
     threads: usize,
@@ -41,7 +50,7 @@ pub struct Bench {
 }
 
 /// A peer.
-enum Peer {
+pub enum Peer {
     Torch(Torch),
     /// Our own worker on candle's ops.
     Candle,
@@ -78,19 +87,11 @@ const SHARED: Network = Network { encoder: "shared", ..PER_BLOCK };
 const FROZEN: Network = Network { encoder: "frozen", ..PER_BLOCK };
 
 impl Bench {
-    pub fn new(
-        root: &Path,
-        built: Built,
-        threads: usize,
-        rounds: usize,
-        data_dir: &Path,
-        torch: Option<Torch>,
-        candle: bool,
-    ) -> Result<Self> {
+    pub fn new(root: &Path, built: Built, options: &Options, peers: Vec<Peer>) -> Result<Self> {
         let folder = root.join("target/bench");
         std::fs::create_dir_all(&folder)?;
-        let mnist = match DatasetName::Mnist.presence(data_dir) {
-            Presence::Complete { .. } => Some(std::path::absolute(data_dir)?),
+        let mnist = match DatasetName::Mnist.presence(&options.data_dir) {
+            Presence::Complete { .. } => Some(std::path::absolute(&options.data_dir)?),
             _ => {
                 report(
                     "no MNIST in the data directory: steps run on the bundled sample, epochs and trainings are left out",
@@ -98,18 +99,9 @@ impl Bench {
                 None
             }
         };
-        let peers = torch.map(Peer::Torch).into_iter().chain(candle.then_some(Peer::Candle));
-        Ok(Self {
-            worker: built.worker,
-            program: built.program,
-            folder,
-            threads,
-            rounds,
-            mnist,
-            peers: peers.collect(),
-            date: time::OffsetDateTime::now_utc().date().to_string(),
-            machine: machine(threads),
-        })
+        let Options { threads, rounds, .. } = *options;
+        let date = time::OffsetDateTime::now_utc().date().to_string();
+        Ok(Self { built, folder, threads, rounds, mnist, peers, date, machine: machine(threads) })
     }
 
     /// Processor, threads, system.
@@ -121,7 +113,9 @@ impl Bench {
     pub fn step(&self) -> Result<Vec<Row>> {
         let target = Target::Ratio { must: 0.60, aim: 0.35 };
         let what = "one training step of a paper block, batch 128";
-        self.against_all("step", what, PER_BLOCK, target, |side| side.seconds("step", STEPS))
+        let (network, rounds) = (PER_BLOCK, self.rounds);
+        let versus = Versus { name: "step", what, network, rounds, target };
+        self.against_all(&versus, |side| side.seconds("step", STEPS))
     }
 
     /// All test images from noise to classes.
@@ -131,7 +125,9 @@ impl Bench {
             Some(_) => "eval of 10,000 images, T = 10, shared encoder",
             None => "eval of the sample's 1,000 test images, T = 10, shared encoder",
         };
-        self.against_all("inference", what, SHARED, target, |side| side.seconds("eval", 1))
+        let (network, rounds) = (SHARED, self.rounds);
+        let versus = Versus { name: "inference", what, network, rounds, target };
+        self.against_all(&versus, |side| side.seconds("eval", 1))
     }
 
     /// An epoch of MNIST, with a shared and with a frozen encoder.
@@ -139,29 +135,25 @@ impl Bench {
         if self.mnist.is_none() {
             return Ok(Vec::new());
         }
-        let rounds = self.rounds.div_ceil(3);
         let mut rows = Vec::new();
         let target = Target::Ratio { must: 0.45, aim: 0.30 };
-        for peer in self.peers.iter().filter(|peer| matches!(peer, Peer::Torch(_))) {
-            let (mut ours, mut theirs) = self.pair(SHARED, peer)?;
-            let (mut a, mut b) = (Vec::new(), Vec::new());
-            for _ in 0..rounds {
-                a.extend(ours.seconds("epoch", 1)?);
-                b.extend(theirs.seconds("epoch", 1)?);
-            }
-            let what = "one epoch of MNIST (55,000 images), shared encoder, T = 10";
-            let key = format!("epoch against {}", peer.name());
-            rows.push(self.row(&key, what, Unit::Seconds, a, Some((peer, b)), Some(target)));
+        let what = "one epoch of MNIST (55,000 images), shared encoder, T = 10";
+        let work = |side: &mut Side| side.seconds("epoch", 1);
+        let (network, rounds) = (SHARED, self.rounds.div_ceil(3));
+        let versus = Versus { name: "epoch", what, network, rounds, target };
+        for peer in self.torch() {
+            rows.push(self.against(peer, &versus, work)?);
         }
         let mut ours = self.ours(FROZEN, None)?;
-        let mut seconds = Vec::new();
-        for _ in 0..self.rounds {
-            seconds.extend(ours.seconds("epoch", 1)?);
-        }
+        let seconds = repeated(self.rounds, || work(&mut ours))?;
         let what = "one epoch of MNIST, frozen encoder, features cached";
         let target = Target::Ours { must: 3.0, aim: 1.5 };
         rows.push(self.row("frozen epoch", what, Unit::Seconds, seconds, None, Some(target)));
         Ok(rows)
+    }
+
+    fn torch(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().filter(|peer| matches!(peer, Peer::Torch(_)))
     }
 
     /// An epoch of MNIST on a GPU, all ten per-block encoders, in each precision, against each way of the peer.
@@ -178,9 +170,9 @@ impl Bench {
                 );
                 let name = format!("cuda epoch {precision} {way}");
                 let target = Target::Ratio { must, aim };
-                match self
-                    .against_all(&name, &what, network, target, |side| side.seconds("epoch", 1))
-                {
+                let rounds = self.rounds;
+                let versus = Versus { name: &name, what: &what, network, rounds, target };
+                match self.against_all(&versus, |side| side.seconds("epoch", 1)) {
                     Ok(measured) => rows.extend(measured),
                     // The peer's version may lack one of the ways; the others are still measured.
                     Err(error) => report(&format!("left out: {what}: {error:#}")),
@@ -228,26 +220,26 @@ impl Bench {
         let rounds = self.rounds.div_ceil(3);
         let mut rows = Vec::new();
         let target = Target::Ratio { must: 0.35, aim: 0.20 };
-        for peer in self.peers.iter().filter(|peer| matches!(peer, Peer::Torch(_))) {
-            let (mut a, mut b) = (Vec::new(), Vec::new());
+        for peer in self.torch() {
             // Writes the data that the peer loads.
             drop(self.ours(PER_BLOCK, Some(&self.folder))?);
-            for _ in 0..rounds {
-                a.push(self.peak(self.ours(PER_BLOCK, None)?)?);
+            let mut b = Vec::new();
+            let a = repeated(rounds, || {
+                let ours = self.peak(self.ours(PER_BLOCK, None)?)?;
                 b.push(self.peak(self.peer(PER_BLOCK, peer)?)?);
-            }
+                Ok(vec![ours])
+            })?;
             let what = "peak resident memory, training the paper's network, all ten blocks";
             let key = format!("memory against {}", peer.name());
             rows.push(self.row(&key, what, Unit::Bytes, a, Some((peer, b)), Some(target)));
         }
-        let mut growth = Vec::new();
-        for _ in 0..rounds {
+        let growth = repeated(rounds, || {
             let (few, few_parameters) = self.peak_of_blocks(BLOCKS)?;
             let (many, many_parameters) = self.peak_of_blocks(4 * BLOCKS)?;
             // A parameter and its two moments, f32 each.
             let expected = 12.0 * (many_parameters - few_parameters);
-            growth.push((many - few) - expected);
-        }
+            Ok(vec![(many - few) - expected])
+        })?;
         let what = "growth of peak memory from T = 10 to T = 40 beyond parameters and moments, shared encoder";
         rows.push(self.row("memory growth", what, Unit::Bytes, growth, None, None));
         Ok(rows)
@@ -258,18 +250,15 @@ impl Bench {
         let run = self.folder.join("startup");
         if !run.join("model.safetensors").is_file() {
             let arguments = ["--dataset", "mnist-sample", "--epochs", "1", "--out"];
-            let mut train = Command::new(&self.program);
+            let mut train = Command::new(&self.built.program);
             train.arg("train").args(arguments).arg(&run).args(["--force", "--quiet"]);
-            output(train)?;
+            output(&mut train)?;
         }
-        let mut seconds = Vec::new();
-        for _ in 0..2 * self.rounds {
-            let mut info = Command::new(&self.program);
-            info.args(["info", "--run"]).arg(&run);
+        let seconds = repeated(2 * self.rounds, || {
             let begun = Instant::now();
-            output(info)?;
-            seconds.push(begun.elapsed().as_secs_f64());
-        }
+            output(Command::new(&self.built.program).args(["info", "--run"]).arg(&run))?;
+            Ok(vec![begun.elapsed().as_secs_f64()])
+        })?;
         let target = Target::Ours { must: 0.060, aim: 0.020 };
         let what = "`noprop info` from start to finish";
         Ok(vec![self.row("startup", what, Unit::Seconds, seconds, None, Some(target))])
@@ -278,38 +267,39 @@ impl Bench {
     /// Measures ours and every peer in turn.
     fn against_all(
         &self,
-        name: &str,
-        what: &str,
-        network: Network,
-        target: Target,
+        versus: &Versus<'_>,
         work: impl Fn(&mut Side) -> Result<Vec<f64>>,
     ) -> Result<Vec<Row>> {
-        let mut rows = Vec::new();
-        for peer in &self.peers {
-            let (mut ours, mut theirs) = self.pair(network, peer)?;
-            // One round each to warm up.
-            work(&mut ours)?;
-            work(&mut theirs)?;
-            let (mut a, mut b) = (Vec::new(), Vec::new());
-            for _ in 0..self.rounds {
-                a.extend(work(&mut ours)?);
-                b.extend(work(&mut theirs)?);
-            }
-            // The targets are set against PyTorch.
-            let target = matches!(peer, Peer::Torch(_)).then_some(target);
-            let key = format!("{name} against {}", peer.name());
-            rows.push(self.row(&key, what, Unit::Seconds, a, Some((peer, b)), target));
-        }
         if self.peers.is_empty() {
-            let mut ours = self.ours(network, None)?;
+            let mut ours = self.ours(versus.network, None)?;
             work(&mut ours)?;
-            let mut a = Vec::new();
-            for _ in 0..self.rounds {
-                a.extend(work(&mut ours)?);
-            }
-            rows.push(self.row(&format!("{name} alone"), what, Unit::Seconds, a, None, None));
+            let samples = repeated(versus.rounds, || work(&mut ours))?;
+            let key = format!("{} alone", versus.name);
+            return Ok(vec![self.row(&key, versus.what, Unit::Seconds, samples, None, None)]);
         }
-        Ok(rows)
+        self.peers.iter().map(|peer| self.against(peer, versus, &work)).collect()
+    }
+
+    /// Measures ours and one peer in turn, after a round each to warm up.
+    fn against(
+        &self,
+        peer: &Peer,
+        versus: &Versus<'_>,
+        work: impl Fn(&mut Side) -> Result<Vec<f64>>,
+    ) -> Result<Row> {
+        let (mut ours, mut theirs) = self.pair(versus.network, peer)?;
+        work(&mut ours)?;
+        work(&mut theirs)?;
+        let mut b = Vec::new();
+        let a = repeated(versus.rounds, || {
+            let samples = work(&mut ours)?;
+            b.extend(work(&mut theirs)?);
+            Ok(samples)
+        })?;
+        // The targets are set against PyTorch.
+        let target = matches!(peer, Peer::Torch(_)).then_some(versus.target);
+        let key = format!("{} against {}", versus.name, peer.name());
+        Ok(self.row(&key, versus.what, Unit::Seconds, a, Some((peer, b)), target))
     }
 
     /// Both sides with the same network and data, after a check that they compute the same.
@@ -357,7 +347,7 @@ impl Bench {
         backend: Option<&str>,
         share: Option<&Path>,
     ) -> Result<Side> {
-        let mut side = Side::start(name, Command::new(&self.worker), self.threads)?;
+        let mut side = Side::start(name, Command::new(&self.built.worker), self.threads)?;
         side.ask(&setup(network, backend, self.mnist.as_deref(), share))?;
         Ok(side)
     }
@@ -370,15 +360,15 @@ impl Bench {
 
     /// Peak memory and number of parameters of a training with `blocks` blocks and a shared encoder.
     fn peak_of_blocks(&self, blocks: usize) -> Result<(f64, f64)> {
-        let mut side = Side::start("our worker", Command::new(&self.worker), self.threads)?;
+        let mut side = Side::start("our worker", Command::new(&self.built.worker), self.threads)?;
         let network = Network { blocks, ..SHARED };
-        let made = side.ask(&setup(network, None, self.mnist.as_deref(), None))?;
-        let parameters = made["parameters"].as_f64().context("no number of parameters")?;
+        let setup = setup(network, None, self.mnist.as_deref(), None);
+        let parameters = side.part(&setup, "parameters")?;
         Ok((self.peak(side)?, parameters))
     }
 
     fn train(&self, data: &Path, epochs: u32, seed: u32) -> Result<Value> {
-        let mut train = Command::new(&self.program);
+        let mut train = Command::new(&self.built.program);
         train
             .args(["train", "--json", "--quiet", "--force", "--dataset", "mnist", "--data-dir"])
             .arg(data)
@@ -386,7 +376,7 @@ impl Bench {
             .arg(self.folder.join("train"))
             .args(["--epochs", &epochs.to_string(), "--seed", &seed.to_string()])
             .args(["--threads", &self.threads.to_string()]);
-        Ok(serde_json::from_slice(&output(train)?)?)
+        Ok(serde_json::from_slice(&output(&mut train)?)?)
     }
 
     fn row(
@@ -422,7 +412,7 @@ fn setup(
         "encoder": network.encoder,
         "blocks": network.blocks,
         "backend": backend,
-        "device": network.device.name(),
+        "device": network.device,
         "precision": network.precision,
         "way": network.way,
         "data": data,
@@ -430,12 +420,10 @@ fn setup(
     }})
 }
 
-/// The output of a command that must succeed.
-fn output(mut command: Command) -> Result<Vec<u8>> {
-    let output = command.stderr(Stdio::piped()).output()?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed: {complaint}");
-    Ok(output.stdout)
+/// The samples of `rounds` rounds of `work`.
+fn repeated(rounds: usize, mut work: impl FnMut() -> Result<Vec<f64>>) -> Result<Vec<f64>> {
+    let samples: Vec<_> = (0..rounds).map(|_| work()).collect::<Result<_>>()?;
+    Ok(samples.concat())
 }
 
 /// Processor, threads, system.

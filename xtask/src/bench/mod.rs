@@ -17,13 +17,13 @@ mod side;
 mod torch;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::workspace;
-use measure::Bench;
+use crate::workspace::{self, report};
+use measure::{Bench, Peer};
+use row::Row;
 
 /// The measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,7 +56,8 @@ pub enum Against {
 }
 
 /// The device of both sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Device {
     /// The processor
     Cpu,
@@ -64,21 +65,12 @@ pub enum Device {
     Cuda,
 }
 
-impl Device {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        }
-    }
-}
-
 #[derive(Args)]
 pub struct Options {
     /// Measurement to make
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Ranks, separated by commas
+    /// Peers, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     against: Vec<Against>,
     /// Device of both sides
@@ -115,30 +107,30 @@ pub fn run(options: &Options) -> Result<()> {
         }
         None => build(root, options.device)?,
     };
-    let torch = match options.against.contains(&Against::Torch) {
-        true => match torch::find(root, options.python.as_deref()) {
-            Ok(command) => Some(command),
-            Err(error) => {
-                workspace::report(&format!("left out: everything against PyTorch ({error:#})"));
-                None
-            }
-        },
-        false => None,
+    let mut peers = Vec::new();
+    if options.against.contains(&Against::Torch) {
+        match torch::find(root, options.python.as_deref()) {
+            Ok(torch) => peers.push(Peer::Torch(torch)),
+            Err(error) => report(&format!("left out: everything against PyTorch ({error:#})")),
+        }
+    }
+    if options.against.contains(&Against::Candle) {
+        peers.push(Peer::Candle);
+    }
+    let bench = Bench::new(root, built, options, peers)?;
+    let all = options.what == What::All;
+    let save = |rows: Vec<Row>| {
+        rows.iter().for_each(|row| report(&row.line()));
+        report::write(root, rows, bench.machine())
     };
-    let candle = options.against.contains(&Against::Candle);
-    let bench =
-        Bench::new(root, built, options.threads, options.rounds, &options.data_dir, torch, candle)?;
     if options.device == Device::Cuda {
         ensure!(
-            matches!(options.what, What::All | What::Epoch),
+            all || options.what == What::Epoch,
             "on CUDA an epoch is what is measured: cargo xtask bench epoch --device cuda"
         );
-        let rows = bench.gpu_epoch()?;
-        rows.iter().for_each(|row| workspace::report(&row.line()));
-        return report::write(root, rows, bench.machine());
+        return save(bench.gpu_epoch()?);
     }
-    let all = options.what == What::All;
-    type Measure = fn(&Bench) -> Result<Vec<row::Row>>;
+    type Measure = fn(&Bench) -> Result<Vec<Row>>;
     let measures: [(What, Measure); 6] = [
         (What::Startup, Bench::startup),
         (What::Step, Bench::step),
@@ -147,15 +139,9 @@ pub fn run(options: &Options) -> Result<()> {
         (What::Epoch, Bench::epoch),
         (What::TimeToAccuracy, Bench::time_to_accuracy),
     ];
-    for (what, measure) in measures {
-        if all || options.what == what {
-            let rows = measure(&bench)?;
-            for row in &rows {
-                workspace::report(&row.line());
-            }
-            // After each, so that a long run that is stopped leaves its results.
-            report::write(root, rows, bench.machine())?;
-        }
+    for (_, measure) in measures.iter().filter(|(what, _)| all || options.what == *what) {
+        // Saved after each, so that a long run that is stopped leaves its results.
+        save(measure(&bench)?)?;
     }
     Ok(())
 }
@@ -167,15 +153,15 @@ struct Built {
 }
 
 fn build(root: &Path, device: Device) -> Result<Built> {
-    workspace::report("building the program and the benchmark's worker");
-    let mut build = vec!["build", "--quiet", "-p", "noprop-cli"];
-    let mut worker = vec!["build", "--quiet", "-p", "noprop-train", "--example", "bench_worker"];
-    if device == Device::Cuda {
-        build.extend(["--features", "cuda"]);
-        worker.extend(["--features", "cuda"]);
+    report("building the program and the benchmark's worker");
+    for what in ["-p noprop-cli", "-p noprop-train --example bench_worker"] {
+        let mut build = workspace::cargo(root, "build --quiet");
+        build.args(what.split_whitespace());
+        if device == Device::Cuda {
+            build.args(["--features", "cuda"]);
+        }
+        workspace::run(&mut build)?;
     }
-    cargo(root, &build)?;
-    cargo(root, &worker)?;
     let target = workspace::target(root);
     let folder = match std::env::var_os("CARGO_BUILD_TARGET") {
         Some(triple) => target.join(triple).join("debug"),
@@ -189,18 +175,7 @@ fn build(root: &Path, device: Device) -> Result<Built> {
 }
 
 fn ops(root: &Path, threads: usize) -> Result<()> {
-    let status = Command::new(env!("CARGO"))
-        .args(["bench", "--profile", "dev", "-p", "noprop-kernels", "--bench", "ops"])
-        .env("RAYON_NUM_THREADS", threads.to_string())
-        .env("CANDLE_NUM_THREADS", "1")
-        .current_dir(root)
-        .status()?;
-    ensure!(status.success(), "the benchmark of the ops failed");
-    Ok(())
-}
-
-fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
-    let status = Command::new(env!("CARGO")).args(arguments).current_dir(root).status()?;
-    ensure!(status.success(), "cargo {} failed", arguments.join(" "));
-    Ok(())
+    let mut bench = workspace::cargo(root, "bench --profile dev -p noprop-kernels --bench ops");
+    bench.env("RAYON_NUM_THREADS", threads.to_string()).env("CANDLE_NUM_THREADS", "1");
+    workspace::run(&mut bench)
 }

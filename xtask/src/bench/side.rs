@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// A running worker. Dropping it ends it.
@@ -41,28 +42,30 @@ impl Side {
         serde_json::from_str(&line).with_context(|| format!("{name} answered {line:?}"))
     }
 
+    /// Sends a request and returns the part `key` of its answer.
+    pub fn part<T: DeserializeOwned>(&mut self, request: &Value, key: &str) -> Result<T> {
+        let answer = self.ask(request)?;
+        let part = serde_json::from_value(answer[key].clone());
+        part.with_context(|| format!("{} gave no {key}", self.name))
+    }
+
     /// Seconds of each of `count` rounds of `work`.
     pub fn seconds(&mut self, work: &str, count: usize) -> Result<Vec<f64>> {
         let request = match work {
             "step" | "step-all" => json!({ work: count }),
             _ => json!(work),
         };
-        let answer = self.ask(&request)?;
-        serde_json::from_value(answer["seconds"].clone())
-            .with_context(|| format!("{} gave no times", self.name))
+        self.part(&request, "seconds")
     }
 
     /// The peak of its memory in bytes.
     pub fn peak(&mut self) -> Result<f64> {
-        let answer = self.ask(&json!("peak"))?;
-        answer["peak"].as_f64().with_context(|| format!("{} gave no peak", self.name))
+        self.part(&json!("peak"), "peak")
     }
 
     /// The logits of every block, one list per block.
     pub fn logits(&mut self) -> Result<Vec<Vec<f64>>> {
-        let answer = self.ask(&json!("logits"))?;
-        serde_json::from_value(answer["logits"].clone())
-            .with_context(|| format!("{} gave no logits", self.name))
+        self.part(&json!("logits"), "logits")
     }
 }
 

@@ -1,11 +1,11 @@
 //! The PyTorch peer: a virtual environment under `target/peers`, made on first use.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::workspace::report;
+use crate::workspace::{quiet, report, run};
 
 /// The peer's Python and script.
 #[derive(Debug, Clone)]
@@ -23,24 +23,17 @@ impl Torch {
     }
 }
 
-/// The peer in `python`, or in an environment that is created for it.
+/// The peer in `python`, or in an environment that is created for it unless it is there already.
 pub fn find(root: &Path, python: Option<&Path>) -> Result<Torch> {
-    match python {
-        Some(python) => {
-            let script = root.join("xtask/peers/torch_peer.py");
-            Ok(Torch { python: python.into(), script })
-        }
-        None => install(root),
-    }
-}
-
-/// Installs the peer, unless it is installed already.
-fn install(root: &Path) -> Result<Torch> {
     let peers = root.join("xtask/peers");
+    let script = peers.join("torch_peer.py");
+    if let Some(python) = python {
+        return Ok(Torch { python: python.into(), script });
+    }
     let requirements = peers.join("requirements.txt");
     let folder = root.join("target/peers/torch");
     let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    let torch = Torch { python, script: peers.join("torch_peer.py") };
+    let torch = Torch { python, script };
     // The requirements of the last installation; if they differ now, it is repeated.
     let stamp = folder.join("installed.txt");
     let wanted = std::fs::read_to_string(&requirements)
@@ -52,16 +45,11 @@ fn install(root: &Path) -> Result<Torch> {
         "installing PyTorch into target/peers/torch (once; a few gigabytes on Linux, where PyPI's build brings CUDA)",
     );
     let host = if cfg!(windows) { "python" } else { "python3" };
-    quiet(Command::new(host).args(["-m", "venv"]).arg(&folder), "no Python with venv")?;
+    let mut venv = Command::new(host);
+    run(quiet(venv.args(["-m", "venv"]).arg(&folder))).context("no Python with venv")?;
     let mut pip = Command::new(&torch.python);
     pip.args(["-m", "pip", "install", "--quiet", "--no-compile", "-r"]).arg(&requirements);
-    quiet(&mut pip, "pip could not install it")?;
+    run(quiet(&mut pip)).context("pip could not install it")?;
     std::fs::write(&stamp, wanted)?;
     Ok(torch)
-}
-
-fn quiet(command: &mut Command, failed: &'static str) -> Result<()> {
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().context(failed)?;
-    ensure!(status.success(), failed);
-    Ok(())
 }

@@ -5,13 +5,14 @@ use std::fs;
 
 use super::*;
 use crate::error::Remedy;
+use crate::fixtures::{gzip, idx_file, labels, pixels};
 
 /// A test image that is also trained on would make every accuracy on the sample worthless.
 #[test]
 fn the_sample_is_balanced_and_its_halves_share_no_image() {
     let sample = Dataset::mnist_sample().unwrap();
     for (split, each) in [(&sample.train, 400), (&sample.test, 100)] {
-        let labels = split.labels.to_vec1::<u32>().unwrap();
+        let labels = labels(split);
         for class in 0..10 {
             assert_eq!(labels.iter().filter(|&&label| label == class).count(), each);
         }
@@ -32,8 +33,7 @@ fn the_sample_and_its_split_are_what_they_were() {
     assert_eq!(sample.sha256, "aebc9a702d4a983e3e20b8963cd7de446d95b3a9dc06ef22b3d2dfa80b303230");
     let mut hasher = Hasher::default();
     for split in [&sample.train, &sample.test] {
-        let rows = split.images().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for pixel in rows {
+        for pixel in pixels(split) {
             // The hash is of exact quotients; candle multiplies by 1/255, which may differ in the last bit.
             let exact = (pixel * 255.0).round() / 255.0;
             assert!((pixel - exact).abs() <= f32::EPSILON, "{pixel} is not a multiple of 1/255");
@@ -41,12 +41,6 @@ fn the_sample_and_its_split_are_what_they_were() {
         }
     }
     assert_eq!(hasher.finish(), "57ed8440ddb8dc70cfb71dbea4049bf195bc9212d5fa6f224c7fabfeaff9ff8f");
-}
-
-fn idx_file(words: &[u32], data: &[u8]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-    bytes.extend(data);
-    bytes
 }
 
 /// Three training images and two test images of 1 x 2 pixels.
@@ -60,31 +54,21 @@ fn tiny(data_dir: &Path, name: &str) {
     write("t10k-labels-idx1-ubyte", idx_file(&[2049, 2], &[1, 2]));
 }
 
-/// The plain case of files that are not the published ones.
+/// Files that are not the published ones arrive as they are, but each is named, and hashed.
 #[test]
-fn pixels_and_labels_come_out_as_they_went_in() {
+fn files_that_are_not_the_published_ones_are_read_and_named() {
     let dir = tempfile::tempdir().unwrap();
     for name in [DatasetName::Mnist, DatasetName::FashionMnist] {
         tiny(dir.path(), name.as_str());
         let data = load(name, dir.path()).unwrap();
         assert_eq!(data.name, name.as_str());
         assert_eq!(data.image_shape().unwrap(), (1, 1, 2));
-        let pixels = data.train.images().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for (pixel, expected) in pixels.into_iter().zip([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]) {
+        for (pixel, expected) in pixels(&data.train).into_iter().zip([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+        {
             assert!((pixel - expected).abs() <= f32::EPSILON, "{pixel} {expected}");
         }
-        assert_eq!(data.train.labels.to_vec1::<u32>().unwrap(), [5, 0, 9]);
+        assert_eq!(labels(&data.train), [5, 0, 9]);
         assert_eq!(data.test.len(), 2);
-    }
-}
-
-/// Files that are not the published ones are used, but each is named, and hashed as it is.
-#[test]
-fn files_that_are_not_the_published_ones_are_named() {
-    let dir = tempfile::tempdir().unwrap();
-    for name in [DatasetName::Mnist, DatasetName::FashionMnist] {
-        tiny(dir.path(), name.as_str());
-        let data = load(name, dir.path()).unwrap();
         let text = data.notices[0].to_string();
         for file in name.entry().unwrap().files {
             assert!(text.contains(file.name), "{text}");
@@ -102,17 +86,11 @@ fn gzipped_files_are_the_same_data() {
     tiny(dir.path(), "mnist");
     let plain = load(DatasetName::Mnist, dir.path()).unwrap();
     let path = dir.path().join("mnist/train-images-idx3-ubyte");
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    std::io::Write::write_all(&mut encoder, &fs::read(&path).unwrap()).unwrap();
-    fs::write(path.with_extension("gz"), encoder.finish().unwrap()).unwrap();
+    fs::write(path.with_extension("gz"), gzip(&fs::read(&path).unwrap())).unwrap();
     fs::remove_file(&path).unwrap();
     let packed = load(DatasetName::Mnist, dir.path()).unwrap();
     assert_eq!(plain.sha256, packed.sha256);
-    let bits = |data: &Dataset| -> Vec<u32> {
-        let pixels = data.train.images().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        pixels.into_iter().map(f32::to_bits).collect()
-    };
-    assert_eq!(bits(&plain), bits(&packed));
+    assert_eq!(pixels(&plain.train), pixels(&packed.train));
 }
 
 /// Of four files a user must learn which one to replace.
@@ -146,9 +124,8 @@ fn cifar_files_join_in_order() {
     }
     let data = load(DatasetName::Cifar10, dir.path()).unwrap();
     assert_eq!(data.image_shape().unwrap(), (3, 32, 32));
-    assert_eq!(data.train.labels.to_vec1::<u32>().unwrap(), [0, 1, 2, 3, 4]);
-    assert_eq!(data.test.labels.to_vec1::<u32>().unwrap(), [5]);
-    let last = data.test.images().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    assert!(last.iter().all(|&p| p == 1.0));
+    assert_eq!(labels(&data.train), [0, 1, 2, 3, 4]);
+    assert_eq!(labels(&data.test), [5]);
+    assert!(pixels(&data.test).iter().all(|&p| p == 1.0));
     assert_eq!(data.class_names.last().unwrap(), "truck");
 }

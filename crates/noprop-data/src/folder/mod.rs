@@ -18,7 +18,7 @@ use self::tree::{Class, Tree};
 use crate::dataset::Dataset;
 use crate::error::{DataError, Remedy};
 use crate::listing::{Half, Listing};
-use crate::notice::Notice;
+use crate::notice::{Notice, first_few};
 use crate::pictures::Pictures;
 use crate::split::Split;
 
@@ -45,7 +45,7 @@ pub fn open_folder(path: &Path, options: &FolderOptions) -> Result<Dataset, Data
                 "it is divided into train and test already, so no share of it can be split off";
             return Err(DataError::folder_with(path, reason, Remedy::NoShare));
         }
-        (Tree::Flat(_), TestPictures::OwnFolder) => return tree::undivided(path),
+        (Tree::Flat(_), TestPictures::OwnFolder) => return tree::missing_half(path, "train"),
         (Tree::Flat(all), TestPictures::Share(share)) => {
             divided(&mut reader, path, &all, |pictures, _| {
                 let rows = share.divide(&pictures.labels, all.len());
@@ -104,8 +104,7 @@ fn halves(
     };
     let test = reader.read(Half::Test, test, &names, Emptiness::Allowed)?;
     let test = not_empty(test, &path.join("test"), "it holds no pictures to test on")?;
-    let channels = reader.channels([Some(&train), held.as_ref(), Some(&test)]);
-    let split = |pictures: Pictures| reader.split(pictures, channels, names.len());
+    let split = |pictures: Pictures| reader.split(pictures, names.len());
     Ok(Parts {
         train: split(train)?,
         validation: held.map(split).transpose()?,
@@ -131,8 +130,7 @@ fn divided(
             return Err(DataError::folder(path, reason));
         }
     }
-    let channels = reader.channels([Some(&pictures)]);
-    let pictures = reader.split(pictures, channels, names.len())?;
+    let pictures = reader.split(pictures, names.len())?;
     let (train, test) = (pictures.select(&train)?, pictures.select(&test)?);
     Ok(Parts { train, validation: None, test, class_names: names })
 }
@@ -166,10 +164,8 @@ pub fn open_half(
     let classes = tree::read_half(path, half, &mut notices)?;
     for class in classes.iter().filter(|class| !class.files.is_empty()) {
         if !names.contains(&class.name) {
-            let known = names.iter().take(KNOWN_NAMED).cloned().collect::<Vec<_>>().join(", ");
-            let more = names.len().saturating_sub(KNOWN_NAMED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let reason = format!("the network knows no class of this name, only {known}{more}");
+            let known = first_few(names, KNOWN_NAMED);
+            let reason = format!("the network knows no class of this name, only {known}");
             return Err(DataError::folder(&class.path, reason));
         }
     }
@@ -177,8 +173,7 @@ pub fn open_half(
     let pictures = reader.read(half, &classes, names, Emptiness::Allowed)?;
     let pictures =
         not_empty(pictures, path, &format!("it holds no {} pictures", half.adjective()))?;
-    let channels = reader.channels([Some(&pictures)]);
-    let images = reader.split(pictures, channels, names.len())?;
+    let images = reader.split(pictures, names.len())?;
     notices.extend(reader.bad.into_iter().map(|bad| Notice::LeftOut(Arc::new(bad))));
     Ok(FolderHalf { name: name(path), images, listing: reader.listing, notices })
 }

@@ -27,6 +27,8 @@ pub(super) struct Reader<'a> {
     options: &'a FolderOptions,
     /// The size of the options, or else of the first picture.
     size: Option<(usize, usize)>,
+    /// True if any picture has colour.
+    colour: bool,
     /// The hash over the bytes of all files.
     pub hasher: Hasher,
     pub listing: Listing,
@@ -38,6 +40,7 @@ impl<'a> Reader<'a> {
         Self {
             options,
             size: options.size,
+            colour: false,
             hasher: Hasher::default(),
             listing: Listing::default(),
             bad: Vec::new(),
@@ -77,6 +80,7 @@ impl<'a> Reader<'a> {
                 return Err(class.is_empty());
             }
         }
+        self.colour |= pictures.colour;
         Ok(pictures)
     }
 
@@ -125,19 +129,10 @@ impl<'a> Reader<'a> {
         self.listing.move_to_test(test);
     }
 
-    /// The channels of the images: those of the options, else three if any picture has colour, and one if none has.
-    pub fn channels<'p>(&self, pictures: impl IntoIterator<Item = Option<&'p Pictures>>) -> usize {
-        let colour = pictures.into_iter().flatten().any(|pictures| pictures.colour);
-        self.options.channels.unwrap_or(if colour { 3 } else { 1 })
-    }
-
-    /// Makes a split of pictures that this reader has read.
-    pub fn split(
-        &self,
-        pictures: Pictures,
-        channels: usize,
-        classes: usize,
-    ) -> Result<Split, DataError> {
+    /// Makes a split of pictures, after all are read: with the channels of the options, else with three if any picture has
+    /// colour, and with one if none has.
+    pub fn split(&self, pictures: Pictures, classes: usize) -> Result<Split, DataError> {
+        let channels = self.options.channels.unwrap_or(if self.colour { 3 } else { 1 });
         pictures.split(self.shape(), channels, classes)
     }
 }

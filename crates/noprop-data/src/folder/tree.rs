@@ -56,10 +56,7 @@ pub(super) enum Tree {
 
 /// Reads the names of folders and files in `root`.
 pub(super) fn read(root: &Path, notices: &mut Vec<Notice>) -> Result<Tree, DataError> {
-    if !root.is_dir() {
-        return refuse(root, "there is no such folder");
-    }
-    let has = |name: &str| root.join(name).is_dir();
+    let has = folders(root)?;
     match (has("train"), has("test")) {
         (true, true) => {
             let held = held_out(root)?;
@@ -83,10 +80,7 @@ pub(super) fn read_half(
     half: Half,
     notices: &mut Vec<Notice>,
 ) -> Result<Vec<Class>, DataError> {
-    if !root.is_dir() {
-        return refuse(root, "there is no such folder");
-    }
-    let has = |name: &str| root.join(name).is_dir();
+    let has = folders(root)?;
     match half {
         Half::Train if has("train") => classes(root, "train", notices),
         Half::Train => refuse(root, "there is no folder train in it"),
@@ -98,6 +92,14 @@ pub(super) fn read_half(
         Half::Test if has("train") => missing_half(root, "test"),
         Half::Test => classes(root, "", notices),
     }
+}
+
+/// Tells which folders there are in `root`.
+fn folders(root: &Path) -> Result<impl Fn(&str) -> bool, DataError> {
+    if !root.is_dir() {
+        return refuse(root, "there is no such folder");
+    }
+    Ok(|name: &str| root.join(name).is_dir())
 }
 
 /// The name of the folder of held-out pictures, if there is one.
@@ -116,17 +118,12 @@ fn held_out(root: &Path) -> Result<Option<&'static str>, DataError> {
     }
 }
 
-/// Refuses a folder of classes without a share to test on.
-pub(super) fn undivided<T>(root: &Path) -> Result<T, DataError> {
-    missing_half(root, "train")
-}
-
 fn refuse<T>(path: &Path, reason: impl Into<String>) -> Result<T, DataError> {
     Err(DataError::folder(path, reason))
 }
 
 /// Refuses a folder without one half, and names the folder that may be meant.
-fn missing_half<T>(root: &Path, half: &str) -> Result<T, DataError> {
+pub(super) fn missing_half<T>(root: &Path, half: &str) -> Result<T, DataError> {
     let folders: Vec<PathBuf> = entries(root)?.into_iter().filter(|entry| entry.is_dir()).collect();
     let named = |name: &str| {
         let same =
@@ -156,16 +153,18 @@ fn missing_half<T>(root: &Path, half: &str) -> Result<T, DataError> {
 fn beside(root: &Path, held: Option<&str>, notices: &mut Vec<Notice>) -> Result<(), DataError> {
     let read =
         |name: &OsStr| name == "train" || name == "test" || held.is_some_and(|held| name == held);
-    let mut paths: Vec<PathBuf> = entries(root)?
-        .into_iter()
-        .filter(|entry| entry.is_dir() && !is_litter(entry))
-        .filter(|entry| !entry.file_name().is_some_and(read))
-        .collect();
+    let others = entries(root)?.into_iter().filter(|entry| entry.is_dir() && !is_litter(entry));
+    let others = others.filter(|entry| !entry.file_name().is_some_and(read));
+    note(others.collect(), Notice::Beside, notices);
+    Ok(())
+}
+
+/// Notes paths, if there are any, in the order of their names.
+fn note(mut paths: Vec<PathBuf>, notice: fn(Vec<PathBuf>) -> Notice, notices: &mut Vec<Notice>) {
     paths.sort();
     if !paths.is_empty() {
-        notices.push(Notice::Beside { paths });
+        notices.push(notice(paths));
     }
-    Ok(())
 }
 
 /// The folders in `root`/`half`, in the order of their names.
@@ -183,24 +182,12 @@ fn classes(root: &Path, half: &str, notices: &mut Vec<Notice>) -> Result<Vec<Cla
         }
     }
     classes.sort_by(|a, b| a.name.cmp(&b.name));
-    for pair in classes.windows(2) {
-        if let [a, b] = pair
-            && a.name == b.name
-        {
-            let reason = format!("its name and that of {} read the same", a.path.display());
-            return refuse(&b.path, reason);
-        }
+    if let Some([a, b]) = classes.array_windows().find(|[a, b]| a.name == b.name) {
+        let reason = format!("its name and that of {} read the same", a.path.display());
+        return refuse(&b.path, reason);
     }
-    for (paths, notice) in [
-        (litter, (|paths| Notice::Litter { paths }) as fn(_) -> _),
-        (loose, |paths| Notice::Loose { paths }),
-    ] {
-        let mut paths: Vec<PathBuf> = paths;
-        paths.sort();
-        if !paths.is_empty() {
-            notices.push(notice(paths));
-        }
-    }
+    note(litter, Notice::Litter, notices);
+    note(loose, Notice::Loose, notices);
     Ok(classes)
 }
 

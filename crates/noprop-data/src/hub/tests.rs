@@ -1,13 +1,13 @@
 //! Data sets in a cache of the hub, listed by a server on this machine.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Cursor, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
 use hf_hub::HFClient;
-use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+use image::{GrayImage, Luma, Rgb, RgbImage};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -16,6 +16,7 @@ use parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fixtures::{labels, png};
 
 /// The name of a data set, and the commit that the cache holds of it.
 const ID: &str = "owner/digits";
@@ -27,12 +28,6 @@ const SCHEMA: &str = "message schema {
 }";
 const NAMES: &str =
     r#"{"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}"#;
-
-fn png(picture: impl Into<image::DynamicImage>) -> Vec<u8> {
-    let mut bytes = Cursor::new(Vec::new());
-    picture.into().write_to(&mut bytes, ImageFormat::Png).unwrap();
-    bytes.into_inner()
-}
 
 fn grey(shade: u8) -> Vec<u8> {
     png(GrayImage::from_fn(3, 2, |x, _| Luma([shade + x as u8])))
@@ -113,7 +108,7 @@ fn pictures_labels_and_names_arrive() {
     let data = loaded(train.clone(), test.clone()).unwrap();
     assert_eq!(data.class_names, ["cat", "dog"]);
     assert_eq!(data.image_shape().unwrap(), (1, 2, 3), "grey pictures have one channel");
-    assert_eq!(data.train.labels.to_vec1::<u32>().unwrap(), [1, 0, 1]);
+    assert_eq!(labels(&data.train), [1, 0, 1]);
     assert_eq!(data.train.picture(1).unwrap(), [20, 21, 22, 20, 21, 22]);
     assert_eq!(data.test.picture(0).unwrap(), [40, 41, 42, 40, 41, 42]);
     assert!(data.validation.is_none());

@@ -22,7 +22,7 @@ pub fn drawing(ink: &[u8], side: usize, size: usize) -> Result<Vec<u8>, PictureF
     if side == 0 || size == 0 {
         return Err(PictureFault::Empty);
     }
-    let shape = || PictureFault::Shape { wanted: (1, side, side) };
+    let shape = || PictureFault::Shape((1, side, side));
     if side > MAX_SIDE || size > MAX_SIDE || ink.len() != side * side {
         return Err(shape());
     }
@@ -93,7 +93,7 @@ mod tests {
     fn hostile_sizes_are_refused_and_no_ink_is_black() {
         assert_eq!(drawing(&[0; 100], 10, 28).unwrap(), [0; 784]);
         assert!(matches!(drawing(&[], 0, 28), Err(PictureFault::Empty)));
-        assert!(matches!(drawing(&[0; 99], 10, 28), Err(PictureFault::Shape { .. })));
+        assert!(matches!(drawing(&[0; 99], 10, 28), Err(PictureFault::Shape(_))));
         assert!(drawing(&[1], usize::MAX, 28).is_err());
         assert!(drawing(&block(0, 0, 1, 100), 100, 28).is_ok());
     }

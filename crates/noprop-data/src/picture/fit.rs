@@ -8,11 +8,12 @@ use super::PictureFault;
 /// Scales a picture to C · H · W shades, channel by channel. A single channel is the luma of the three.
 pub(crate) fn fit(
     picture: &RgbImage,
-    (channels, height, width): (usize, usize, usize),
+    wanted: (usize, usize, usize),
 ) -> Result<Vec<u8>, PictureFault> {
-    let shape = || PictureFault::Shape { wanted: (channels, height, width) };
+    let (channels, height, width) = wanted;
     let side = |length: usize| u32::try_from(length).ok().filter(|&l| l > 0);
-    let (target_height, target_width) = side(height).zip(side(width)).ok_or_else(shape)?;
+    let (target_height, target_width) =
+        side(height).zip(side(width)).ok_or(PictureFault::Shape(wanted))?;
     let scaled = scale(picture, target_width, target_height);
     let (inner_height, inner_width) = (scaled.height() as usize, scaled.width() as usize);
     let planes = match channels {
@@ -21,7 +22,7 @@ pub(crate) fn fit(
             let (pixels, _) = scaled.as_raw().as_chunks::<3>();
             (0..3).map(|channel| pixels.iter().map(|pixel| pixel[channel]).collect()).collect()
         }
-        _ => return Err(shape()),
+        _ => return Err(PictureFault::Shape(wanted)),
     };
     let (top, left) = ((height - inner_height) / 2, (width - inner_width) / 2);
     let mut values = Vec::with_capacity(channels * height * width);
@@ -30,9 +31,7 @@ pub(crate) fn fit(
         let mut square = vec![ground; height * width];
         let rows = square.chunks_exact_mut(width).skip(top);
         for (row, line) in rows.zip(plane.chunks_exact(inner_width)) {
-            for (slot, &shade) in row.iter_mut().skip(left).zip(line) {
-                *slot = shade;
-            }
+            row[left..left + inner_width].copy_from_slice(line);
         }
         values.extend(square);
     }

@@ -4,12 +4,7 @@ use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb};
 use proptest::prelude::*;
 
 use super::*;
-
-fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
-    let mut bytes = Cursor::new(Vec::new());
-    picture.into().write_to(&mut bytes, ImageFormat::Png).unwrap();
-    bytes.into_inner()
-}
+use crate::fixtures::{png, values};
 
 fn open_bytes(
     bytes: &[u8],
@@ -22,7 +17,7 @@ fn open_bytes(
     let tensor = open(&path, wanted, polarity)?;
     let (c, h, w) = wanted;
     assert_eq!(tensor.dims(), [1, c, h, w]);
-    Ok(tensor.flatten_all()?.to_vec1()?)
+    Ok(values(&tensor))
 }
 
 /// A PNG of a test image must give the tensor that the network was tested on, bit for bit.
@@ -232,11 +227,11 @@ fn sixteen_bits_of_which_the_upper_are_not_used_are_refused() {
         png(ImageBuffer::from_fn(4, 4, shade))
     };
     for highest in [1, 255, 4095] {
-        assert_eq!(decode(&deep(highest)), Err(PictureFault::Dark { highest }));
+        assert_eq!(decode(&deep(highest)), Err(PictureFault::Dark(highest)));
     }
     // Opaque, which is not brightness.
     let with_alpha = ImageBuffer::from_pixel(4, 4, LumaA([4095u16, 65535]));
-    assert_eq!(decode(&png(with_alpha)), Err(PictureFault::Dark { highest: 4095 }));
+    assert_eq!(decode(&png(with_alpha)), Err(PictureFault::Dark(4095)));
     for highest in [0, 4096, 65535] {
         decode(&deep(highest)).unwrap();
     }
@@ -299,15 +294,11 @@ proptest! {
     /// Damage at any place is an error or another picture, never a panic.
     #[test]
     fn damaged_files_never_panic(at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<prop::sample::Index>()) {
-        let mut jpeg = Cursor::new(Vec::new());
-        let picture = DynamicImage::ImageRgb8(RgbImage::from_pixel(9, 7, Rgb([1, 2, 3])));
-        picture.write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
-        for mut bytes in [jpeg.into_inner(), png(picture)] {
-            let at = at.index(bytes.len());
-            bytes[at] = with;
-            bytes.truncate(cut.index(bytes.len()) + 1);
-            let _ = decode(&bytes);
-        }
+        let mut bytes = png(RgbImage::from_pixel(9, 7, Rgb([1, 2, 3])));
+        let at = at.index(bytes.len());
+        bytes[at] = with;
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        let _ = decode(&bytes);
     }
 
     #[test]

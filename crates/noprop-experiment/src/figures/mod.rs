@@ -11,8 +11,9 @@ use noprop_method::{
     Integration, NoiseLevels, Sampler, SamplerKind, ScheduleSource, Seed, Solver, classify,
 };
 use noprop_plot::{
-    AccuracyCurve, AccuracyOverSteps, ConfusionMatrix, DenoisingPath, Figure, LossCurves,
-    PathSample, PerBlockAccuracy, Picture, Sample, SampleGrid, ScheduleFigure, Series, save,
+    AccuracyCurve, ConfusionMatrix, DenoisingPath, Figure, LossCurves, PathSample,
+    PerBlockAccuracy, Picture, Sample, SampleGrid, ScheduleFigure, Series, SeriesAxes,
+    SeriesFigure, save,
 };
 use noprop_train::{Evaluation, Event, accuracies, evaluate};
 
@@ -182,7 +183,7 @@ fn schedule(trained: &Trained) -> Result<Option<ScheduleFigure>> {
 
 /// The accuracy of each solver against its steps, on some of the test images, where time is continuous. It takes thousands of steps,
 /// so a training does not end with it.
-fn steps(trained: &Trained, images: &Split) -> Result<Option<AccuracyOverSteps>> {
+fn steps(trained: &Trained, images: &Split) -> Result<Option<SeriesFigure>> {
     let config = &trained.experiment.setup;
     let Some(partition) = trained.method.partition() else {
         return Ok(None);
@@ -208,7 +209,7 @@ fn steps(trained: &Trained, images: &Split) -> Result<Option<AccuracyOverSteps>>
     let (method, dataset) = (config.method, config.dataset.name());
     let title =
         format!("Accuracy against steps: {method} on {dataset}, {} test images", rows.len());
-    Ok(Some(AccuracyOverSteps { title, series }))
+    Ok(Some(SeriesFigure { title, axes: SeriesAxes::AccuracyOverSteps, series }))
 }
 
 fn samples(

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use noprop_plot::{AccuracyDots, AccuracyOverTime, Dot, DotRow, RatioBar, RatioBars, Series, save};
+use noprop_plot::{
+    AccuracyDots, Dot, DotRow, RatioBar, RatioBars, Series, SeriesAxes, SeriesFigure, save,
+};
 
 use super::line::Line;
 use super::plan::Plan;
@@ -55,7 +57,8 @@ pub fn draw(plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<Vec<Drawn>> {
                 }
                 let title =
                     format!("Validation accuracy against training time: {}{short}", data.name());
-                (title.clone(), save(&AccuracyOverTime { title, series }, &stem)?)
+                let axes = SeriesAxes::AccuracyOverTime;
+                (title.clone(), save(&SeriesFigure { title, axes, series }, &stem)?)
             }
             Target::Table1 | Target::Fig4 | Target::Fig5 => {
                 let rows: Vec<DotRow> = of_data.iter().map(dots).collect();

@@ -11,9 +11,6 @@ use tempfile::TempDir;
 
 use super::*;
 
-const PATIENCE: Patience =
-    Patience { connect: Duration::from_secs(5), read: Duration::from_secs(5) };
-
 /// A request to the server.
 struct Request {
     path: String,
@@ -61,21 +58,26 @@ fn send(stream: &mut TcpStream, head: &str, body: &[u8]) {
     let _ = stream.flush();
 }
 
+/// Answers with the rest of `body` from byte `from` on, of which only the bytes up to `end` are sent.
+fn send_part(stream: &mut TcpStream, body: &[u8], from: Option<usize>, end: usize) {
+    let length = body.len();
+    let first = from.unwrap_or(0);
+    let head = format!("Content-Length: {}", length - first);
+    let head = match from {
+        None => format!("200 OK\r\n{head}"),
+        Some(_) => format!(
+            "206 Partial Content\r\n{head}\r\nContent-Range: bytes {first}-{}/{length}",
+            length - 1
+        ),
+    };
+    send(stream, &head, &body[first..end]);
+}
+
 /// Answers as a good server does, with the whole file or with the range asked for.
 fn send_file(request: &Request, stream: &mut TcpStream, body: &[u8]) {
-    let length = body.len();
     match request.from {
-        Some(from) if from >= length => send(stream, "416 Range Not Satisfiable", b""),
-        Some(from) => {
-            let rest = &body[from..];
-            let head = format!(
-                "206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{length}",
-                rest.len(),
-                length - 1
-            );
-            send(stream, &head, rest);
-        }
-        None => send(stream, &format!("200 OK\r\nContent-Length: {length}"), body),
+        Some(from) if from >= body.len() => send(stream, "416 Range Not Satisfiable", b""),
+        from => send_part(stream, body, from, body.len()),
     }
 }
 
@@ -111,25 +113,67 @@ fn job(
             sha256: Box::leak(sha256(bytes).into_boxed_str()),
         })
         .collect();
-    let entry =
-        Entry { files: Box::leak(files.into_boxed_slice()), packing, mirrors: &[], sha256: None };
+    let entry = Entry { files: Box::leak(files.into_boxed_slice()), packing, mirrors: &[] };
     Job {
         entry: Box::leak(Box::new(entry)),
         folder: dir.join("data/set"),
         sources: sources.to_vec(),
-        client: Client::direct(PATIENCE),
+        client: client(None, Duration::from_secs(5)),
+    }
+}
+
+/// A fetch of the file `a` as `a.gz`, from a server or from sources that a test chooses.
+struct One {
+    dir: TempDir,
+    a: Vec<u8>,
+    packed: Vec<u8>,
+    job: Job<'static>,
+    /// The ranges that the server was asked for.
+    requests: Arc<Mutex<Vec<Option<usize>>>>,
+}
+
+impl One {
+    /// From a server that answers with the packed file as `answer` does.
+    fn served(
+        length: usize,
+        answer: impl Fn(&Request, &mut TcpStream, &[u8]) + Send + 'static,
+    ) -> Self {
+        let mut one = Self::from(length, &[]);
+        let packed = one.packed.clone();
+        let (server, requests) = serve(move |request, stream| answer(request, stream, &packed));
+        one.job.sources = vec![server];
+        Self { requests, ..one }
+    }
+
+    fn from(length: usize, sources: &[Mirror]) -> Self {
+        let (dir, a) = (TempDir::new().unwrap(), noise(length));
+        let job = job(dir.path(), Packing::Gzip, &[("a", &a)], sources);
+        Self { packed: gzip(&a), requests: Arc::default(), dir, a, job }
+    }
+
+    /// The place of a partial download, in a folder that is there.
+    fn part(&self) -> PathBuf {
+        fs::create_dir_all(&self.job.folder).unwrap();
+        self.job.part(&self.job.parcels()[0], &self.job.sources[0].to_string())
+    }
+
+    /// Fetches, and checks that the file is the only one and right.
+    fn arrives(&self) {
+        self.job.run(&mut |_| ()).unwrap();
+        assert_eq!(listing(&self.job), ["a"]);
+        assert!(fs::read(self.job.folder.join("a")).unwrap() == self.a);
+    }
+
+    fn requests(&self) -> Vec<Option<usize>> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
 /// The names of the files in the folder. An empty folder must not be there.
 fn listing(job: &Job<'_>) -> Vec<String> {
-    if !job.folder.exists() {
-        return Vec::new();
-    }
-    let mut names: Vec<_> = fs::read_dir(&job.folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let Ok(entries) = fs::read_dir(&job.folder) else { return Vec::new() };
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert!(!names.is_empty(), "an empty folder was left behind");
     names
@@ -145,10 +189,10 @@ fn faults(job: &Job<'_>) -> Vec<Fault> {
     attempts.into_iter().map(|attempt| attempt.fault).collect()
 }
 
+/// The fault of the only source of a fetch that fails.
 fn fault(job: &Job<'_>) -> Fault {
-    let mut faults = faults(job);
-    assert_eq!(faults.len(), 1);
-    faults.remove(0)
+    let [fault] = <[Fault; 1]>::try_from(faults(job)).unwrap();
+    fault
 }
 
 /// The plain case, on which all others are variations.
@@ -175,114 +219,71 @@ fn files_arrive_whole_and_are_not_fetched_twice() {
 /// A slow line must not have to start again from the first byte.
 #[test]
 fn a_partial_file_is_continued() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(300_000);
-    let packed = gzip(&a);
-    let served = packed.clone();
-    let (server, requests) = serve(move |request, stream| send_file(request, stream, &served));
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
-    fs::create_dir_all(&job.folder).unwrap();
-    let part = job.part(&job.parcels()[0], &job.sources[0].to_string());
+    let one = One::served(300_000, send_file);
     // All of it is the case of a kill between download and unpacking.
-    for have in [100_000, packed.len()] {
-        fs::write(&part, &packed[..have]).unwrap();
-        job.run(&mut |_| ()).unwrap();
-        assert_eq!(requests.lock().unwrap().last().unwrap(), &Some(have));
-        assert_eq!(listing(&job), ["a"]);
-        assert_eq!(fs::read(job.folder.join("a")).unwrap(), a);
-        fs::remove_file(job.folder.join("a")).unwrap();
+    for have in [100_000, one.packed.len()] {
+        fs::write(one.part(), &one.packed[..have]).unwrap();
+        one.arrives();
+        assert_eq!(one.requests().pop(), Some(Some(have)));
+        fs::remove_file(one.job.folder.join("a")).unwrap();
     }
-    assert_eq!(requests.lock().unwrap().len(), 2);
+    assert_eq!(one.requests().len(), 2);
 }
 
 /// A part may be the beginning of another file: joined to the rest it is wrong, and remains so on every retry.
 #[test]
 fn a_partial_file_that_does_not_fit_is_thrown_away() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(300_000);
-    let packed = gzip(&a);
-    let (server, requests) = serve(move |request, stream| send_file(request, stream, &packed));
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
-    fs::create_dir_all(&job.folder).unwrap();
-    let part = job.part(&job.parcels()[0], &job.sources[0].to_string());
-    fs::write(&part, vec![0; 100_000]).unwrap();
-    job.run(&mut |_| ()).unwrap();
-    assert_eq!(*requests.lock().unwrap(), [Some(100_000), None]);
-    assert_eq!(fs::read(job.folder.join("a")).unwrap(), a);
+    let one = One::served(300_000, send_file);
+    fs::write(one.part(), vec![0; 100_000]).unwrap();
+    one.arrives();
+    assert_eq!(one.requests(), [Some(100_000), None]);
 }
 
 /// A connection that breaks once must not end the fetch.
 #[test]
 fn a_connection_that_breaks_is_taken_up_again() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(300_000);
-    let packed = gzip(&a);
-    let (server, requests) = serve(move |request, stream| {
-        if request.nth == 0 {
-            let head = format!("200 OK\r\nContent-Length: {}", packed.len());
-            send(stream, &head, &packed[..100_000]);
-        } else {
-            send_file(request, stream, &packed);
-        }
+    let one = One::served(300_000, |request, stream, packed| match request.nth {
+        0 => send_part(stream, packed, None, 100_000),
+        _ => send_file(request, stream, packed),
     });
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
-    job.run(&mut |_| ()).unwrap();
-    assert_eq!(*requests.lock().unwrap(), [None, Some(100_000)]);
-    assert_eq!(fs::read(job.folder.join("a")).unwrap(), a);
+    one.arrives();
+    assert_eq!(one.requests(), [None, Some(100_000)]);
 }
 
 /// The bytes that have come must not be lost, even if no mirror answers any more.
 #[test]
 fn a_connection_that_stays_broken_leaves_what_came_for_the_next_time() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(300_000);
-    let packed = gzip(&a);
-    let (server, _) = serve(move |request, stream| {
-        let length = packed.len();
-        let from = request.from.unwrap_or(0).min(100_000);
-        let head = format!(
-            "206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{length}",
-            length - from,
-            length - 1
-        );
-        let head = match request.from {
-            Some(_) => head,
-            None => format!("200 OK\r\nContent-Length: {length}"),
-        };
-        send(stream, &head, &packed[from..100_000]);
+    let one = One::served(300_000, |request, stream, packed| {
+        send_part(stream, packed, request.from.map(|from| from.min(100_000)), 100_000);
     });
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
-    assert_eq!(fault(&job), Fault::Broken { got: 100_000 });
-    let left = listing(&job);
+    assert_eq!(fault(&one.job), Fault::Broken(100_000));
+    let left = listing(&one.job);
     assert!(left.len() == 1 && left[0].ends_with(".part"), "{left:?}");
 }
 
 /// A mirror that is gone, or has other bytes, must not end the fetch, and a user must learn of it.
 #[test]
 fn the_next_mirror_is_tried_and_reported() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(1000);
-    let packed = gzip(&a);
+    let mut one = One::served(1000, send_file);
     let (missing, _) = serve(|_, stream| send(stream, "404 Not Found", b"<html>"));
     let (wrong, _) = serve(|request, stream| send_file(request, stream, &gzip(&[7; 1000])));
-    let (good, _) = serve(move |request, stream| send_file(request, stream, &packed));
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[missing, wrong, good]);
+    one.job.sources.splice(0..0, [missing, wrong]);
     let mut log = Vec::new();
-    job.run(&mut |event| {
-        if let Event::Failed { fault, .. } = event {
-            log.push(fault.to_string());
-        }
-    })
-    .unwrap();
+    one.job
+        .run(&mut |event| {
+            if let Event::Failed { fault, .. } = event {
+                log.push(fault.to_string());
+            }
+        })
+        .unwrap();
     assert_eq!(log[0], "the server answers 404");
     assert!(log[1].contains("a has the wrong SHA-256"), "{}", log[1]);
-    assert_eq!(listing(&job), ["a"]);
+    assert_eq!(listing(&one.job), ["a"]);
 }
 
 /// Training on a page that a hotel network sent would look like training on MNIST.
 #[test]
 fn wrong_bytes_never_get_in_place() {
-    let dir = TempDir::new().unwrap();
     let a = noise(1000);
     let mut other = a.clone();
     other[500] ^= 1;
@@ -298,59 +299,52 @@ fn wrong_bytes_never_get_in_place() {
         (vec![0x1f, 0x8b, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9], "Damaged"),
         (Vec::new(), "Truncated"),
     ] {
-        let (server, _) = serve(move |request, stream| send_file(request, stream, &body));
-        let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
-        let fault = fault(&job);
+        let one = One::served(1000, move |request, stream, _| send_file(request, stream, &body));
+        let fault = fault(&one.job);
         assert!(format!("{fault:?}").starts_with(expected), "{fault:?}");
-        assert!(listing(&job).is_empty(), "{:?}", listing(&job));
+        assert!(listing(&one.job).is_empty(), "{:?}", listing(&one.job));
     }
 }
 
 /// A server that never stops must not fill the disk.
 #[test]
 fn an_endless_answer_ends() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(1000);
-    let (endless, _) = serve(|_, stream| {
+    let endless = One::served(1000, |_, stream, _| {
         send(stream, "200 OK", b"");
         while stream.write_all(&[0; 4096]).is_ok() {}
     });
-    let (huge, _) = serve(|_, stream| send(stream, "200 OK\r\nContent-Length: 9999999999", b"x"));
-    for server in [endless, huge] {
-        let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
-        assert!(matches!(fault(&job), Fault::Oversized { .. }));
-        assert!(listing(&job).is_empty());
+    let huge = One::served(1000, |_, stream, _| {
+        send(stream, "200 OK\r\nContent-Length: 9999999999", b"x")
+    });
+    for one in [endless, huge] {
+        assert!(matches!(fault(&one.job), Fault::Oversized(_)));
+        assert!(listing(&one.job).is_empty());
     }
 }
 
 /// A server that never answers must not be waited for for ever.
 #[test]
 fn a_silent_server_and_no_server_are_given_up() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(1000);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url =
         |listener: &TcpListener| Mirror::Url(format!("http://{}/", listener.local_addr().unwrap()));
     let gone = url(&TcpListener::bind("127.0.0.1:0").unwrap());
-    let mut job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[url(&silent), gone]);
-    job.client = Client::direct(Patience { read: Duration::from_millis(200), ..PATIENCE });
-    let faults = faults(&job);
+    let mut one = One::from(1000, &[url(&silent), gone]);
+    one.job.client = client(None, Duration::from_millis(200));
+    let faults = faults(&one.job);
     assert_eq!(faults[0], Fault::TimedOut);
-    assert!(matches!(faults[1], Fault::Unreachable { .. }), "{faults:?}");
-    assert!(listing(&job).is_empty());
+    assert!(matches!(faults[1], Fault::Unreachable(_)), "{faults:?}");
+    assert!(listing(&one.job).is_empty());
 }
 
 /// Another part of the file behind what we have would be a file of the right length with the wrong bytes.
 #[test]
 fn another_range_than_was_asked_for_is_refused() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(1000);
-    let (server, _) = serve(|_, stream| {
+    let one = One::served(1000, |_, stream, _| {
         let head = "206 Partial Content\r\nContent-Length: 3\r\nContent-Range: bytes 7-9/10";
         send(stream, head, b"abc");
     });
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
-    assert_eq!(fault(&job), Fault::WrongRange);
+    assert_eq!(fault(&one.job), Fault::WrongRange);
 }
 
 fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
@@ -414,28 +408,17 @@ fn a_folder_is_a_mirror_packed_or_not() {
     job_1.run(&mut |_| ()).unwrap();
     assert_eq!(listing(&job_1), ["a", "b"]);
 
-    for step in ["archive", "inner", "plain"] {
+    let archive = [("all.tar.gz", tar(&[("inner/a", &a), ("inner/b", &b)]))];
+    let inner = [("inner/a", a.clone()), ("inner/b", b.clone())];
+    let plain = [("a", a.clone()), ("b", b.clone())];
+    for files_there in [&archive[..], &inner, &plain] {
+        fs::remove_dir_all(&source).unwrap();
         fs::remove_dir_all(&job_1.folder).unwrap();
-        fs::remove_file(source.join("b")).unwrap();
-        match step {
-            "archive" => write("all.tar.gz", &tar(&[("inner/a", &a), ("inner/b", &b)])),
-            "inner" => {
-                fs::remove_file(source.join("all.tar.gz")).unwrap();
-                write("inner/a", &a);
-                write("inner/b", &b);
-            }
-            _ => {
-                fs::remove_dir_all(source.join("inner")).unwrap();
-                write("a", &a);
-            }
-        }
-        if step == "plain" {
-            write("b", &b);
-        }
+        fs::create_dir_all(source.join("inner")).unwrap();
+        files_there.iter().for_each(|(name, bytes)| write(name, bytes));
         let job = job(dir.path(), TAR, &files, &mirror);
         job.run(&mut |_| ()).unwrap();
-        assert_eq!(listing(&job), ["a", "b"], "{step}");
-        write("b", &b);
+        assert_eq!(listing(&job), ["a", "b"], "{:?}", files_there[0].0);
     }
     assert_eq!(fs::read(source.join("a")).unwrap(), a, "the source is left alone");
 
@@ -447,30 +430,23 @@ fn a_folder_is_a_mirror_packed_or_not() {
 /// A person's own file under the same name must not be lost.
 #[test]
 fn what_is_in_the_way_is_set_aside() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(1000);
-    let source = dir.path().join("source");
-    fs::create_dir_all(&source).unwrap();
-    fs::write(source.join("a"), &a).unwrap();
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[Mirror::Folder(source)]);
-    fs::create_dir_all(&job.folder).unwrap();
-    fs::write(job.folder.join("a"), b"mine").unwrap();
+    let one = One::served(1000, send_file);
+    fs::create_dir_all(&one.job.folder).unwrap();
+    fs::write(one.job.folder.join("a"), b"mine").unwrap();
     // Left by a fetch that was killed.
-    fs::write(job.folder.join(".unfinished-x"), b"half").unwrap();
-    job.run(&mut |_| ()).unwrap();
-    assert_eq!(listing(&job), ["a", "a.unverified"]);
-    assert_eq!(fs::read(job.folder.join("a.unverified")).unwrap(), b"mine");
+    fs::write(one.job.folder.join(".unfinished-x"), b"half").unwrap();
+    one.job.run(&mut |_| ()).unwrap();
+    assert_eq!(listing(&one.job), ["a", "a.unverified"]);
+    assert_eq!(fs::read(one.job.folder.join("a.unverified")).unwrap(), b"mine");
 }
 
 /// Two processes that append to one partial file would make rubbish of it.
 #[test]
 fn two_fetches_at_once_are_one_too_many() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(10);
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[]);
-    fs::create_dir_all(&job.folder).unwrap();
-    let _held = lock(&job.folder).unwrap();
-    let error = job.run(&mut |_| ()).unwrap_err();
+    let one = One::from(10, &[]);
+    fs::create_dir_all(&one.job.folder).unwrap();
+    let _held = lock(&one.job.folder).unwrap();
+    let error = one.job.run(&mut |_| ()).unwrap_err();
     assert!(matches!(error, FetchError::Busy { .. }), "{error}");
 }
 
@@ -478,29 +454,21 @@ fn two_fetches_at_once_are_one_too_many() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_reported_and_leaves_nothing() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(1000);
-    let packed = gzip(&a);
-    let (server, _) = serve(move |request, stream| send_file(request, stream, &packed));
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
-    fs::create_dir_all(&job.folder).unwrap();
-    let part = job.part(&job.parcels()[0], &job.sources[0].to_string());
+    let one = One::served(1000, send_file);
     // The system's own full disk.
-    std::os::unix::fs::symlink("/dev/full", &part).unwrap();
-    let error = job.run(&mut |_| ()).unwrap_err().to_string();
+    std::os::unix::fs::symlink("/dev/full", one.part()).unwrap();
+    let error = one.job.run(&mut |_| ()).unwrap_err().to_string();
     assert!(error.contains("No space left"), "{error}");
     assert!(!error.contains('\n'), "{error}");
-    assert!(listing(&job).is_empty(), "{:?}", listing(&job));
+    assert!(listing(&one.job).is_empty(), "{:?}", listing(&one.job));
 }
 
 /// The error must name the place, because the user chose it.
 #[test]
 fn a_place_that_cannot_be_written_to_is_reported() {
-    let dir = TempDir::new().unwrap();
-    fs::write(dir.path().join("data"), b"a file").unwrap();
-    let a = noise(10);
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[]);
-    let error = job.run(&mut |_| ()).unwrap_err().to_string();
+    let one = One::from(10, &[]);
+    fs::write(one.dir.path().join("data"), b"a file").unwrap();
+    let error = one.job.run(&mut |_| ()).unwrap_err().to_string();
     assert!(error.starts_with("cannot write "), "{error}");
 }
 
@@ -515,19 +483,16 @@ fn the_bundled_sample_needs_no_fetching() {
 /// A bar that is fed wrong numbers is worse than none.
 #[test]
 fn progress_adds_up() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(300_000);
-    let packed = gzip(&a);
-    let length = packed.len() as u64;
-    let (server, _) = serve(move |request, stream| send_file(request, stream, &packed));
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[server]);
+    let one = One::served(300_000, send_file);
     let (mut sum, mut size) = (0, None);
-    job.run(&mut |event| match event {
-        Event::Begin { done, total, .. } => (sum, size) = (done, total),
-        Event::Advance { bytes } => sum += bytes,
-        _ => {}
-    })
-    .unwrap();
+    one.job
+        .run(&mut |event| match event {
+            Event::Begin { done, total, .. } => (sum, size) = (done, total),
+            Event::Advance { bytes } => sum += bytes,
+            _ => {}
+        })
+        .unwrap();
+    let length = one.packed.len() as u64;
     assert_eq!((sum, size), (length, Some(length)));
 }
 
@@ -544,12 +509,10 @@ impl Read for Slow<'_> {
 /// The choice between packed and not must not depend on how the bytes arrive.
 #[test]
 fn one_byte_at_a_time_is_enough() {
-    let dir = TempDir::new().unwrap();
-    let a = noise(1000);
-    let job = job(dir.path(), Packing::Gzip, &[("a", &a)], &[]);
-    for bytes in [gzip(&a), a.clone()] {
-        let files = job.entry.files;
-        let staged = unpack::parcel(Slow(&bytes), Packing::Gzip, files, dir.path()).unwrap();
+    let one = One::from(1000, &[]);
+    for bytes in [&one.packed, &one.a] {
+        let files = one.job.entry.files;
+        let staged = unpack::parcel(Slow(bytes), Packing::Gzip, files, one.dir.path()).unwrap();
         assert_eq!(staged.len(), 1);
     }
 }

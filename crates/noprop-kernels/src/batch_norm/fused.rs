@@ -1,15 +1,14 @@
 //! Batch normalisation on the CPU: three passes over rows that fit the cache, forward and backward.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::{BatchNorm, BatchNormMode, BatchNormOutput, OP};
 use crate::cpu::instruction_set::{self, vectorised};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
-use crate::cpu::storage::{Stored, contiguous, is_f32, with_elements};
+use crate::cpu::storage::elements;
+use crate::node::{gradient, node, on_cpu};
 use crate::threads::grain;
 
 /// The source of mean and variance.
@@ -21,24 +20,12 @@ enum Source {
     Given,
 }
 
-/// Mean and variance, `[T, F]` each: given before the forward pass, or left by it.
-#[derive(Clone, Default)]
-struct Statistics<F> {
-    mean: Vec<F>,
-    var: Vec<F>,
-}
-
-type Shared<F> = Arc<Mutex<Statistics<F>>>;
-
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Norm {
     layer: BatchNorm,
-    blocks: usize,
     rows: usize,
     features: usize,
     source: Source,
-    f32: Shared<f32>,
-    f64: Shared<f64>,
 }
 
 /// See [`BatchNorm::forward`]; the arguments have been checked.
@@ -48,40 +35,52 @@ pub(super) fn apply(
     gamma: &Tensor,
     beta: &Tensor,
     mode: BatchNormMode<'_>,
-) -> crate::Result<BatchNormOutput> {
-    let (blocks, rows, features) = y.dims3()?;
-    let source = match mode {
-        BatchNormMode::Train => Source::Batch,
-        BatchNormMode::Eval { .. } => Source::Given,
-    };
-    let (f32, f64) = Default::default();
-    let op = Norm { layer, blocks, rows, features, source, f32, f64 };
-    if let BatchNormMode::Eval { mean, var } = mode {
-        if y.dtype() == DType::F32 {
-            fill(&op.f32, mean, var)?;
-        } else {
-            fill(&op.f64, mean, var)?;
-        }
+) -> Result<BatchNormOutput> {
+    match y.dtype() {
+        DType::F32 => apply_in::<f32>(layer, y, gamma, beta, mode),
+        _ => apply_in::<f64>(layer, y, gamma, beta, mode),
     }
-    let out = y.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op.clone())?;
-    let (mean, var) = match mode {
-        BatchNormMode::Eval { mean, var } => (mean.detach(), var.detach()),
-        BatchNormMode::Train if y.dtype() == DType::F32 => tensors(&op.f32, gamma.shape())?,
-        BatchNormMode::Train => tensors(&op.f64, gamma.shape())?,
+}
+
+fn apply_in<F: Float>(
+    layer: BatchNorm,
+    y: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    mode: BatchNormMode<'_>,
+) -> Result<BatchNormOutput> {
+    let (blocks, rows, features) = y.dims3()?;
+    let given =
+        |statistic: &Tensor| -> Result<_> { Ok(elements::<F>(&statistic.contiguous()?)?.to_vec()) };
+    let zeros = || vec![F::default(); blocks * features];
+    let (source, mut mean, mut var) = match mode {
+        BatchNormMode::Train => (Source::Batch, zeros(), zeros()),
+        BatchNormMode::Eval { mean, var } => (Source::Given, given(mean)?, given(var)?),
     };
-    Ok(BatchNormOutput { y: out, mean, var })
-}
-
-fn fill<F: Float>(shared: &Shared<F>, mean: &Tensor, var: &Tensor) -> Result<()> {
-    let copy = |t: &Tensor| with_elements(&t.contiguous()?, |t: &[F]| Ok(t.to_vec()));
-    let statistics = Statistics { mean: copy(mean)?, var: copy(var)? };
-    *shared.lock().unwrap_or_else(PoisonError::into_inner) = statistics;
-    Ok(())
-}
-
-fn tensors<F: Float>(shared: &Shared<F>, shape: &Shape) -> Result<(Tensor, Tensor)> {
-    let Statistics { mean, var } = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok((Tensor::from_vec(mean, shape, &Device::Cpu)?, Tensor::from_vec(var, shape, &Device::Cpu)?))
+    let norm = Norm { layer, rows, features, source };
+    let arguments = [y, gamma, beta];
+    let (y, gamma) = (y.detach().contiguous()?, gamma.detach().contiguous()?);
+    let beta = beta.detach().contiguous()?;
+    let out =
+        norm.forward(&elements(&y)?, &elements(&gamma)?, &elements(&beta)?, &mut mean, &mut var);
+    let mean = Tensor::from_vec(mean, (blocks, features), &Device::Cpu)?;
+    let var = Tensor::from_vec(var, (blocks, features), &Device::Cpu)?;
+    let statistics = (mean.clone(), var.clone());
+    let value = on_cpu(out, (blocks, rows, features));
+    let y = node(OP, &arguments, value, move |out, dout| {
+        let (dy, dgamma, dbeta) = norm.backward(&Block::<F> {
+            y: &elements(&y)?,
+            out: &elements(out)?,
+            gradient: &elements(&dout.contiguous()?)?,
+            gamma: &elements(&gamma)?,
+            mean: &elements(&statistics.0)?,
+            var: &elements(&statistics.1)?,
+        });
+        let dgamma = gradient(dgamma, (blocks, features))?;
+        let dbeta = gradient(dbeta, (blocks, features))?;
+        Ok([gradient(dy, (blocks, rows, features))?, dgamma, dbeta])
+    })?;
+    Ok(BatchNormOutput { y, mean, var })
 }
 
 /// `1 / √(var + eps)`.
@@ -91,25 +90,19 @@ fn inverse<F: Float>(var: F, eps: F) -> F {
 }
 
 impl Norm {
+    /// The result. Mean and variance of the batch are written to `mean` and `var`, given ones are read there.
     fn forward<F: Float>(
         &self,
-        parts: [(&CpuStorage, &Layout); 3],
-        shared: &Shared<F>,
-    ) -> Result<Vec<F>> {
-        let [y, gamma, beta] = parts;
-        let y = contiguous::<F>(y.0, y.1)?;
-        let gamma = contiguous::<F>(gamma.0, gamma.1)?;
-        let beta = contiguous::<F>(beta.0, beta.1)?;
-        let mut statistics = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.source == Source::Batch {
-            statistics.mean = vec![F::default(); gamma.len()];
-            statistics.var = vec![F::default(); gamma.len()];
-        }
+        y: &[F],
+        gamma: &[F],
+        beta: &[F],
+        mean: &mut [F],
+        var: &mut [F],
+    ) -> Vec<F> {
         let mut out = vec![F::default(); y.len()];
         if out.is_empty() {
-            return Ok(out);
+            return out;
         }
-        let Statistics { mean, var } = &mut *statistics;
         let block = self.rows * self.features;
         let arch = instruction_set::current();
         out.par_chunks_exact_mut(block)
@@ -131,7 +124,7 @@ impl Norm {
                     },
                 );
             });
-        Ok(out)
+        out
     }
 
     #[inline(always)]
@@ -160,57 +153,28 @@ impl Norm {
         }
     }
 
-    fn backward<F: Float>(
-        &self,
-        y: &Tensor,
-        gamma: &Tensor,
-        out: &Tensor,
-        gradient: &Tensor,
-        shared: &Shared<F>,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let statistics = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let gradient = gradient.contiguous()?;
-        let (dy, dgamma, dbeta) = with_elements::<F, _>(y, |y| {
-            with_elements(gamma, |gamma| {
-                with_elements(out, |out| {
-                    with_elements(&gradient, |gradient| {
-                        Ok(self.gradients([y, gamma, out, gradient], &statistics))
-                    })
-                })
-            })
-        })?;
-        let tensor = |elements, like: &Tensor| {
-            Tensor::from_vec(elements, like.shape(), &Device::Cpu).map(Some)
-        };
-        Ok((tensor(dy, y)?, tensor(dgamma, gamma)?, tensor(dbeta, gamma)?))
-    }
-
-    fn gradients<F: Float>(
-        &self,
-        [y, gamma, out, gradient]: [&[F]; 4],
-        statistics: &Statistics<F>,
-    ) -> (Vec<F>, Vec<F>, Vec<F>) {
-        let mut dy = vec![F::default(); y.len()];
-        let mut dgamma = vec![F::default(); gamma.len()];
-        let mut dbeta = vec![F::default(); gamma.len()];
+    /// The gradients of `y`, γ and β.
+    fn backward<F: Float>(&self, all: &Block<'_, F>) -> (Vec<F>, Vec<F>, Vec<F>) {
+        let mut dy = vec![F::default(); all.y.len()];
+        let mut dgamma = vec![F::default(); all.gamma.len()];
+        let mut dbeta = dgamma.clone();
         if !dy.is_empty() {
-            let block = self.rows * self.features;
             let arch = instruction_set::current();
-            dy.par_chunks_exact_mut(block)
+            dy.par_chunks_exact_mut(self.rows * self.features)
                 .zip(dgamma.par_chunks_exact_mut(self.features))
                 .zip(dbeta.par_chunks_exact_mut(self.features))
                 .enumerate()
                 .with_min_len(grain())
                 .for_each(|(index, ((dy, dgamma), dbeta))| {
-                    let rows = index * block..(index + 1) * block;
-                    let features = index * self.features..(index + 1) * self.features;
+                    let rows = |all| part(all, index, self.rows * self.features);
+                    let features = |all| part(all, index, self.features);
                     let from = Block {
-                        y: &y[rows.clone()],
-                        out: &out[rows.clone()],
-                        gradient: &gradient[rows],
-                        gamma: &gamma[features.clone()],
-                        mean: &statistics.mean[features.clone()],
-                        var: &statistics.var[features],
+                        y: rows(all.y),
+                        out: rows(all.out),
+                        gradient: rows(all.gradient),
+                        gamma: features(all.gamma),
+                        mean: features(all.mean),
+                        var: features(all.var),
                     };
                     vectorised(
                         arch,
@@ -260,7 +224,12 @@ impl Norm {
     }
 }
 
-/// The inputs of one block's backward pass.
+/// Part number `index` of `all`, each of `size` elements.
+fn part<F>(all: &[F], index: usize, size: usize) -> &[F] {
+    &all[index * size..][..size]
+}
+
+/// The inputs of the backward pass, of all blocks or of one.
 struct Block<'a, F> {
     y: &'a [F],
     out: &'a [F],
@@ -292,44 +261,5 @@ fn moments<F: Float>(rows: &[F], mean: &mut [F], var: &mut [F]) {
     }
     for var in var {
         *var *= share;
-    }
-}
-
-impl CustomOp3 for Norm {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        y: &CpuStorage,
-        y_layout: &Layout,
-        gamma: &CpuStorage,
-        gamma_layout: &Layout,
-        beta: &CpuStorage,
-        beta_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let parts = [(y, y_layout), (gamma, gamma_layout), (beta, beta_layout)];
-        let out = if is_f32(y) {
-            f32::storage(self.forward(parts, &self.f32)?)
-        } else {
-            f64::storage(self.forward(parts, &self.f64)?)
-        };
-        Ok((out, Shape::from((self.blocks, self.rows, self.features))))
-    }
-
-    fn bwd(
-        &self,
-        y: &Tensor,
-        gamma: &Tensor,
-        _beta: &Tensor,
-        out: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        if y.dtype() == DType::F32 {
-            self.backward(y, gamma, out, gradient, &self.f32)
-        } else {
-            self.backward(y, gamma, out, gradient, &self.f64)
-        }
     }
 }

@@ -81,7 +81,7 @@ impl BatchNorm {
             shape::same_dtype(OP, name, tensor, y)?;
         }
         match self.backend.choose(OP, y)? {
-            Chosen::Fused => fused::apply(*self, y, gamma, beta, mode),
+            Chosen::Fused => Ok(fused::apply(*self, y, gamma, beta, mode)?),
             #[cfg(any(test, feature = "cuda"))]
             Chosen::Gpu if matches!(mode, BatchNormMode::Train) => {
                 let (eps, act) = (self.eps, self.act);

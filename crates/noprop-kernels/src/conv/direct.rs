@@ -2,7 +2,6 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::Frame;
 use super::geometry::Geometry;
 use crate::cpu::arithmetic::Plain;
 use crate::cpu::product::{Left, Right, Start, Walk, product};
@@ -96,11 +95,23 @@ pub(super) fn weights<'a, F>(
     Task { starts, left, right: dense(raw, g.c_out_whole), result: gradient, start }
 }
 
-/// The place of the raw result's gradient in the buffer that [`image`] reads, two zeros on every side, and the buffer's size.
-pub(super) fn ringed(g: &Geometry) -> (Frame, usize) {
-    let row = (g.raw_width + 4) * g.c_out_whole;
-    let frame = Frame { origin: 2 * row + 2 * g.c_out_whole, row };
-    (frame, (g.raw_height + 4) * row)
+/// The elements of a row of the buffer that [`image`] reads: the raw result's gradient with two zeros on every side.
+fn ringed_row(g: &Geometry) -> usize {
+    (g.raw_width + 4) * g.c_out_whole
+}
+
+/// The elements of that buffer.
+pub(super) fn ringed_size(g: &Geometry) -> usize {
+    (g.raw_height + 4) * ringed_row(g)
+}
+
+/// Puts the gradient of the raw result into that buffer, which must hold zeros around it.
+pub(super) fn into_ring<F: Float>(g: &Geometry, raw: &[F], ringed: &mut [F]) {
+    let (row, line) = (ringed_row(g), g.raw_width * g.c_out_whole);
+    let rows = ringed[2 * row + 2 * g.c_out_whole..].chunks_mut(row);
+    for (to, from) in rows.zip(raw.chunks_exact(line)) {
+        to[..line].copy_from_slice(from);
+    }
 }
 
 /// The gradient of the raw result in its ring of zeros to that of the padded image, `[in_height][in_width][Ci in whole
@@ -113,8 +124,8 @@ pub(super) fn image<'a, F>(
     weights: &'a [F],
     image: &'a mut [F],
 ) -> Task<'a, F> {
-    let row = (g.raw_width + 4) * g.c_out_whole;
-    let walk = Walk { runs: 3, run_step: row, length: 3 * g.c_out_whole, step: 1 };
+    let length = 3 * g.c_out_whole;
+    let walk = Walk { runs: 3, run_step: ringed_row(g), length, step: 1 };
     let left = Left { data: ringed, walk };
     Task { starts, left, right: dense(weights, g.c_in_whole), result: image, start: Start::Zero }
 }

@@ -22,9 +22,13 @@ pub(super) fn finish<F: Float>(
     winners: Option<&mut [u8]>,
     result: &mut [F],
 ) {
+    // The activation as a constant, so that the loops need not ask for it.
     match g.act {
-        Activation::Relu => finish_by(g, raw, bias, mask, winners, result, rectified),
-        Activation::None => finish_by(g, raw, bias, mask, winners, result, unchanged),
+        Activation::Relu => {
+            let relu = |v| Activation::Relu.apply(v);
+            finish_by(g, raw, bias, mask, winners, result, relu);
+        }
+        Activation::None => finish_by(g, raw, bias, mask, winners, result, |v| v),
     }
 }
 
@@ -103,51 +107,26 @@ fn larger<F: Float>(best: F, next: F) -> F {
     if replaces(best, next) { next } else { best }
 }
 
-/// `max(v, 0)`; not-a-number is passed on.
-#[inline(always)]
-fn rectified<F: Float>(v: F) -> F {
-    if v <= F::default() { F::default() } else { v }
-}
-
-#[inline(always)]
-fn unchanged<F: Float>(v: F) -> F {
-    v
-}
-
-/// The place of the raw result's gradient in the buffer that [`spread`] writes: `[row][column][channel]` in whole vectors.
-#[derive(Clone, Copy)]
-pub(super) struct Frame {
-    /// The offset of the first position.
-    pub origin: usize,
-    /// The step from one row to the next.
-    pub row: usize,
-}
-
 /// Turns the gradient of one image's finished result (channels last, already stopped where the result is zero) into that of
-/// its raw result. Raw values that no result uses must be zero before, and are not written.
+/// its raw result, `[row][column][channel]` in whole vectors. Raw values that no result uses must be zero before, and are not written.
 #[inline(always)]
-pub(super) fn spread<F: Float>(
-    g: &Geometry,
-    gradient: &[F],
-    winners: &[u8],
-    frame: Frame,
-    raw: &mut [F],
-) {
+pub(super) fn spread<F: Float>(g: &Geometry, gradient: &[F], winners: &[u8], raw: &mut [F]) {
     let whole = g.c_out_whole;
+    let line = g.raw_width * whole;
     for position in 0..g.positions() {
         let (row, column) = (position / g.out_width, position % g.out_width);
         let gradient = &gradient[position * whole..][..whole];
         match g.pool {
             Pool::None => {
-                let start = frame.origin + row * frame.row + column * whole;
+                let start = row * line + column * whole;
                 raw[start..][..whole].copy_from_slice(gradient);
             }
             Pool::Max2 => {
-                let start = frame.origin + 2 * row * frame.row + 2 * column * whole;
+                let start = 2 * row * line + 2 * column * whole;
                 let winners = &winners[position * whole..][..whole];
                 for place in 0..4_u8 {
                     let corner =
-                        start + usize::from(place / 2) * frame.row + usize::from(place % 2) * whole;
+                        start + usize::from(place / 2) * line + usize::from(place % 2) * whole;
                     let corner = &mut raw[corner..][..whole];
                     for ((v, gradient), winner) in corner.iter_mut().zip(gradient).zip(winners) {
                         *v = if *winner == place { *gradient } else { F::default() };

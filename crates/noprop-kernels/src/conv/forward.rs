@@ -5,8 +5,8 @@ use pulp::Arch;
 use super::direct;
 use super::epilogue::finish;
 use super::geometry::{Algorithm, Geometry};
-use super::layout::{Source, channels_first, into_padded};
-use super::winograd::{self, Place};
+use super::layout::{Source, Target, channels_first, into_padded};
+use super::winograd::{self, Place, Products};
 use crate::cpu::instruction_set::vectorised;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
@@ -24,23 +24,15 @@ pub(super) fn images_at_once(g: &Geometry) -> usize {
 }
 
 /// One block's layer, prepared for the forward pass.
-pub(super) struct Ready<'a, F> {
+pub(super) struct Ready<'a, F: Float> {
     pub g: &'a Geometry,
     /// From [`direct::window_starts`], for the direct algorithm.
     pub starts: &'a [usize],
     /// From [`super::weights::for_forward`].
-    pub weights: &'a [F],
+    pub weights: Scratch<F>,
     /// In whole vectors.
-    pub bias: &'a [F],
+    pub bias: Scratch<F>,
     pub mask: Option<(MaskStream, F)>,
-}
-
-/// The destination of the results.
-pub(super) enum Results<'a, F> {
-    /// `[positions][Co in whole vectors]` for each image: between layers.
-    ChannelsLast(&'a mut [F]),
-    /// `[Co, positions]` for each image: after the last layer.
-    ChannelsFirst(&'a mut [F]),
 }
 
 impl<F: Float> Ready<'_, F> {
@@ -52,7 +44,7 @@ impl<F: Float> Ready<'_, F> {
         source: Source<'_, F>,
         first: usize,
         count: usize,
-        results: &mut Results<'_, F>,
+        results: Target<'_, F>,
         winners: &mut [u8],
     ) {
         let g = self.g;
@@ -70,9 +62,9 @@ impl<F: Float> Ready<'_, F> {
         match g.algorithm {
             Algorithm::Direct => {
                 for index in 0..count {
-                    pad(arch, g, source.image(g, index), &mut image);
-                    let weights = self.weights;
-                    arch.dispatch(direct::forward(g, self.starts, &image, weights, &mut raw));
+                    into_padded(arch, g, source.image(g, index), &mut image);
+                    let (starts, weights) = (self.starts, &self.weights);
+                    arch.dispatch(direct::forward(g, starts, &image, weights, &mut raw));
                     end.finish(index, &raw);
                 }
             }
@@ -86,19 +78,12 @@ impl<F: Float> Ready<'_, F> {
                     let tiles = images * g.tiles();
                     let place = |index| Place { tiles, first: index * g.tiles() };
                     for index in 0..images {
-                        pad(arch, g, source.image(g, start + index), &mut image);
+                        into_padded(arch, g, source.image(g, start + index), &mut image);
                         winograd::image_to_points(arch, g, place(index), &image, &mut left);
                     }
-                    arch.dispatch(winograd::Forward {
-                        points,
-                        tiles,
-                        inner: g.c_in,
-                        stride: g.c_in_whole,
-                        outer: g.c_out_whole,
-                        left: &left,
-                        right: self.weights,
-                        result: &mut products,
-                    });
+                    let (inner, stride, outer) = (g.c_in, g.c_in_whole, g.c_out_whole);
+                    let sizes = Products { tiles, inner, stride, outer };
+                    sizes.forward(arch, &left, &self.weights, &mut products);
                     for index in 0..images {
                         winograd::points_to_raw(arch, g, place(index), &products, &mut raw);
                         end.finish(start + index, &raw);
@@ -109,17 +94,8 @@ impl<F: Float> Ready<'_, F> {
     }
 }
 
-/// Puts one image into its padded buffer.
-fn pad<F: Float>(arch: Arch, g: &Geometry, image: Source<'_, F>, padded: &mut [F]) {
-    vectorised(
-        arch,
-        #[inline(always)]
-        || into_padded(g, image, padded),
-    );
-}
-
 /// The end of the layer: bias, pooling, activation and dropout, and the result into its place.
-struct End<'a, 'r, F: Float> {
+struct End<'a, F: Float> {
     ready: &'a Ready<'a, F>,
     arch: Arch,
     /// The number of the first image in the batch.
@@ -129,13 +105,13 @@ struct End<'a, 'r, F: Float> {
     /// Room for one image's result, channels last.
     done: Scratch<F>,
     winners: &'a mut [u8],
-    results: &'a mut Results<'r, F>,
+    results: Target<'a, F>,
 }
 
-impl<F: Float> End<'_, '_, F> {
+impl<F: Float> End<'_, F> {
     /// Finishes image `index` from its raw result.
     fn finish(&mut self, index: usize, raw: &[F]) {
-        let (g, bias, arch) = (self.ready.g, self.ready.bias, self.arch);
+        let (g, bias, arch) = (self.ready.g, &self.ready.bias, self.arch);
         let mask = self.ready.mask.map(|(stream, scale)| {
             let mask = &mut *self.mask;
             vectorised(
@@ -149,18 +125,13 @@ impl<F: Float> End<'_, '_, F> {
             true => None,
             false => Some(&mut self.winners[index * g.result()..][..g.result()]),
         };
-        match self.results {
-            Results::ChannelsLast(results) => {
-                let to = &mut results[index * g.result()..][..g.result()];
-                vectorised(
-                    arch,
-                    #[inline(always)]
-                    || finish(g, raw, bias, mask, winners.as_deref_mut(), to),
-                );
-            }
-            Results::ChannelsFirst(results) => {
-                let size = g.c_out * g.positions();
-                let to = &mut results[index * size..][..size];
+        match self.results.image(g.c_out, g.positions(), index) {
+            Target::ChannelsLast(to) => vectorised(
+                arch,
+                #[inline(always)]
+                || finish(g, raw, bias, mask, winners.as_deref_mut(), to),
+            ),
+            Target::ChannelsFirst(to) => {
                 let done = &mut *self.done;
                 vectorised(
                     arch,

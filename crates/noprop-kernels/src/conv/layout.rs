@@ -1,6 +1,9 @@
 //! The change between the tensors' layout, channels first, and the kernels', channels last in whole vectors.
 
+use pulp::Arch;
+
 use super::geometry::Geometry;
+use crate::cpu::instruction_set::vectorised;
 use crate::cpu::simd::{Float, whole_vectors};
 
 /// The images that a layer reads.
@@ -29,78 +32,122 @@ impl<'a, F> Source<'a, F> {
 }
 
 /// Puts an image into the padded channels-last buffer, which must hold zeros around it.
-#[inline(always)]
-pub(super) fn into_padded<F: Float>(g: &Geometry, image: Source<'_, F>, padded: &mut [F]) {
-    let (rows, columns) = g.seen();
-    let stride = g.in_stride;
-    let start = |row: usize| ((row + g.pad) * g.in_width + g.pad) * stride;
-    match image {
-        Source::ChannelsFirst(image) => {
-            for (channel, plane) in image.chunks_exact(g.height * g.width).enumerate() {
-                for (row, line) in plane.chunks_exact(g.width).take(rows).enumerate() {
-                    let to = &mut padded[start(row)..][..columns * stride];
-                    for (spot, value) in to.chunks_exact_mut(stride).zip(line) {
-                        spot[channel] = *value;
+pub(super) fn into_padded<F: Float>(
+    arch: Arch,
+    g: &Geometry,
+    image: Source<'_, F>,
+    padded: &mut [F],
+) {
+    vectorised(
+        arch,
+        #[inline(always)]
+        || {
+            let (rows, columns) = g.seen();
+            let stride = g.in_stride;
+            let start = |row: usize| ((row + g.pad) * g.in_width + g.pad) * stride;
+            match image {
+                Source::ChannelsFirst(image) => {
+                    for (channel, plane) in image.chunks_exact(g.height * g.width).enumerate() {
+                        for (row, line) in plane.chunks_exact(g.width).take(rows).enumerate() {
+                            let to = &mut padded[start(row)..][..columns * stride];
+                            for (spot, value) in to.chunks_exact_mut(stride).zip(line) {
+                                spot[channel] = *value;
+                            }
+                        }
+                    }
+                }
+                Source::ChannelsLast(image) => {
+                    let whole = g.c_in_whole;
+                    for (row, line) in image.chunks_exact(g.width * whole).take(rows).enumerate() {
+                        let to = &mut padded[start(row)..][..columns * stride];
+                        if stride == whole {
+                            to.copy_from_slice(&line[..columns * whole]);
+                        } else {
+                            for (to, from) in
+                                to.chunks_exact_mut(stride).zip(line.chunks_exact(whole))
+                            {
+                                to.copy_from_slice(&from[..stride]);
+                            }
+                        }
                     }
                 }
             }
-        }
-        Source::ChannelsLast(image) => {
-            let whole = g.c_in_whole;
-            for (row, line) in image.chunks_exact(g.width * whole).take(rows).enumerate() {
-                let to = &mut padded[start(row)..][..columns * stride];
-                if stride == whole {
-                    to.copy_from_slice(&line[..columns * whole]);
-                } else {
-                    for (to, from) in to.chunks_exact_mut(stride).zip(line.chunks_exact(whole)) {
-                        to.copy_from_slice(&from[..stride]);
-                    }
-                }
-            }
-        }
-    }
+        },
+    );
 }
 
-/// The destination of an image's gradient.
+/// The destination of images: the results of a layer, or the gradients of its input.
 pub(super) enum Target<'a, F> {
-    /// `[Ci, H, W]`.
+    /// `[channels, height, width]`, as tensors hold them.
     ChannelsFirst(&'a mut [F]),
-    /// `[H, W, Ci in whole vectors]`.
+    /// `[height, width, channels in whole vectors]`: between layers.
     ChannelsLast(&'a mut [F]),
 }
 
-/// Takes an image's gradient out of its padded buffer, channels in whole vectors. Pixels that the buffer does not cover get zero.
-#[inline(always)]
-pub(super) fn out_of_padded<F: Float>(g: &Geometry, padded: &[F], image: &mut Target<'_, F>) {
-    let (rows, columns) = g.seen();
-    let whole = g.c_in_whole;
-    let line =
-        |row: usize| &padded[((row + g.pad) * g.in_width + g.pad) * whole..][..columns * whole];
-    match image {
-        Target::ChannelsFirst(image) => {
-            if (rows, columns) != (g.height, g.width) {
-                image.fill(F::default());
+impl<F> Target<'_, F> {
+    /// Image number `index`.
+    pub(super) fn image(
+        &mut self,
+        channels: usize,
+        positions: usize,
+        index: usize,
+    ) -> Target<'_, F> {
+        match self {
+            Self::ChannelsFirst(all) => {
+                let size = channels * positions;
+                Target::ChannelsFirst(&mut all[index * size..][..size])
             }
-            for (channel, plane) in image.chunks_exact_mut(g.height * g.width).enumerate() {
-                for (row, to) in plane.chunks_exact_mut(g.width).take(rows).enumerate() {
-                    for (value, spot) in to.iter_mut().zip(line(row).chunks_exact(whole)) {
-                        *value = spot[channel];
-                    }
-                }
-            }
-        }
-        Target::ChannelsLast(image) => {
-            for (row, to) in image.chunks_exact_mut(g.width * whole).enumerate() {
-                if row < rows {
-                    let (seen, unseen) = to.split_at_mut(columns * whole);
-                    seen.copy_from_slice(line(row));
-                    unseen.fill(F::default());
-                } else {
-                    to.fill(F::default());
-                }
+            Self::ChannelsLast(all) => {
+                let size = whole_vectors(channels) * positions;
+                Target::ChannelsLast(&mut all[index * size..][..size])
             }
         }
     }
+}
+
+/// Takes an image's gradient out of its padded buffer, channels in whole vectors. Pixels that the buffer does not cover get zero.
+pub(super) fn out_of_padded<F: Float>(
+    arch: Arch,
+    g: &Geometry,
+    padded: &[F],
+    mut image: Target<'_, F>,
+) {
+    vectorised(
+        arch,
+        #[inline(always)]
+        || {
+            let (rows, columns) = g.seen();
+            let whole = g.c_in_whole;
+            let line = |row: usize| {
+                &padded[((row + g.pad) * g.in_width + g.pad) * whole..][..columns * whole]
+            };
+            match &mut image {
+                Target::ChannelsFirst(image) => {
+                    if (rows, columns) != (g.height, g.width) {
+                        image.fill(F::default());
+                    }
+                    for (channel, plane) in image.chunks_exact_mut(g.height * g.width).enumerate() {
+                        for (row, to) in plane.chunks_exact_mut(g.width).take(rows).enumerate() {
+                            for (value, spot) in to.iter_mut().zip(line(row).chunks_exact(whole)) {
+                                *value = spot[channel];
+                            }
+                        }
+                    }
+                }
+                Target::ChannelsLast(image) => {
+                    for (row, to) in image.chunks_exact_mut(g.width * whole).enumerate() {
+                        if row < rows {
+                            let (seen, unseen) = to.split_at_mut(columns * whole);
+                            seen.copy_from_slice(line(row));
+                            unseen.fill(F::default());
+                        } else {
+                            to.fill(F::default());
+                        }
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// `[positions][channels in whole vectors]` to `[channels, positions]`.

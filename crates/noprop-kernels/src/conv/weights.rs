@@ -9,68 +9,51 @@ use crate::cpu::simd::Float;
 
 /// One block's weights, prepared for the forward pass.
 pub(super) fn for_forward<F: Float>(arch: Arch, g: &Geometry, weights: &[F]) -> Scratch<F> {
-    let (inner, outer) = (g.c_in, g.c_out_whole);
-    match g.algorithm {
-        Algorithm::Direct => {
-            let mut taps = Scratch::zeros(9 * inner * outer);
-            for_each_weight(g, weights, |co, ci, tap, v| taps[(tap * inner + ci) * outer + co] = v);
-            taps
-        }
-        Algorithm::Winograd2 | Algorithm::Winograd4 => {
-            let mut kernels = Scratch::zeros(9 * inner * outer);
-            for_each_weight(g, weights, |co, ci, tap, v| kernels[(ci * 9 + tap) * outer + co] = v);
-            to_points(arch, g, inner, outer, &kernels)
-        }
-    }
+    prepared(arch, g, weights, [g.c_in, g.c_out_whole], |tap, co, ci| [tap, ci, co])
 }
 
 /// One block's weights, prepared for the backward pass from the result's gradient to the image's.
 pub(super) fn for_backward<F: Float>(arch: Arch, g: &Geometry, weights: &[F]) -> Scratch<F> {
-    let outer = g.c_in_whole;
     match g.algorithm {
         Algorithm::Direct => {
-            let inner = g.c_out_whole;
-            let mut taps = Scratch::zeros(9 * inner * outer);
-            for_each_weight(g, weights, |co, ci, tap, v| {
-                taps[((8 - tap) * inner + co) * outer + ci] = v;
-            });
-            taps
+            let sizes = [g.c_out_whole, g.c_in_whole];
+            prepared(arch, g, weights, sizes, |tap, co, ci| [8 - tap, co, ci])
         }
         Algorithm::Winograd2 | Algorithm::Winograd4 => {
-            let inner = g.c_out;
-            let mut kernels = Scratch::zeros(9 * inner * outer);
-            for_each_weight(g, weights, |co, ci, tap, v| kernels[(co * 9 + tap) * outer + ci] = v);
-            to_points(arch, g, inner, outer, &kernels)
+            prepared(arch, g, weights, [g.c_out, g.c_in_whole], |tap, co, ci| [tap, co, ci])
         }
     }
 }
 
-fn to_points<F: Float>(
+/// Weights `[Co, Ci, 3, 3]` as the algorithm needs them: `[9][inner][outer]`, or `[points][inner][outer]`. `place` returns the tap,
+/// the inner and the outer channel for a tap, an output and an input channel.
+fn prepared<F: Float>(
     arch: Arch,
     g: &Geometry,
-    inner: usize,
-    outer: usize,
-    kernels: &[F],
-) -> Scratch<F> {
-    let mut points = Scratch::any(g.algorithm.points() * inner * outer);
-    let sizes = Kernels { tile: g.algorithm.tile(), inner, outer };
-    winograd::weights_to_points(arch, sizes, kernels, &mut points);
-    points
-}
-
-/// Calls `f` with output channel, input channel, tap and value of every weight in `[Co, Ci, 3, 3]`.
-fn for_each_weight<F: Copy>(
-    g: &Geometry,
     weights: &[F],
-    mut f: impl FnMut(usize, usize, usize, F),
-) {
+    [inner, outer]: [usize; 2],
+    place: impl Fn(usize, usize, usize) -> [usize; 3],
+) -> Scratch<F> {
+    let [tap_step, inner_step] = match g.algorithm {
+        Algorithm::Direct => [inner * outer, outer],
+        Algorithm::Winograd2 | Algorithm::Winograd4 => [outer, 9 * outer],
+    };
+    let mut kernels = Scratch::zeros(9 * inner * outer);
     for (co, weights) in weights.chunks_exact(9 * g.c_in).enumerate() {
         for (ci, taps) in weights.chunks_exact(9).enumerate() {
             for (tap, v) in taps.iter().enumerate() {
-                f(co, ci, tap, *v);
+                let [tap, inner, outer] = place(tap, co, ci);
+                kernels[tap * tap_step + inner * inner_step + outer] = *v;
             }
         }
     }
+    if g.algorithm == Algorithm::Direct {
+        return kernels;
+    }
+    let mut points = Scratch::any(g.algorithm.points() * inner * outer);
+    let sizes = Kernels { tile: g.algorithm.tile(), inner, outer };
+    winograd::weights_to_points(arch, sizes, &kernels, &mut points);
+    points
 }
 
 /// The gradient that the kernels gathered, in the layout of the tensor, `[Co, Ci, 3, 3]`.

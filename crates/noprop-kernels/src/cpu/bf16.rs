@@ -9,6 +9,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::arithmetic::Arithmetic;
 use super::instruction_set::{self, vectorised};
+use super::product::Task;
 
 /// Two bf16, the earlier one in the lower half.
 pub(crate) type Pair = u32;
@@ -87,33 +88,28 @@ pub(crate) fn across(
     );
 }
 
-/// A product that can be computed in any arithmetic of pairs.
-pub(crate) trait Product {
-    /// Computes it.
-    fn run<A: Arithmetic<Factor = Pair, Sum = f32>>(self, arithmetic: A);
-}
+/// A product of pairs.
+pub(crate) type Product<'a> = Task<'a, Pair, f32>;
 
 /// Computes `product`, with the processor's own instruction if it has one.
-pub(crate) fn multiply(arch: Arch, product: impl Product) {
+pub(crate) fn multiply(arch: Arch, product: Product<'_>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(dot) = x86::Dot::of(arch) {
         return dot.run(product);
     }
-    halves(arch, product);
+    arch.dispatch(InHalves(product));
 }
 
-/// Computes `product` without such an instruction.
-fn halves(arch: Arch, product: impl Product) {
-    struct Task<P>(P);
-    impl<P: Product> WithSimd for Task<P> {
-        type Output = ();
+/// A product that is computed without such an instruction.
+struct InHalves<'a>(Product<'a>);
 
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, s: S) {
-            self.0.run(Halves(s));
-        }
+impl WithSimd for InHalves<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        self.0.run(Halves(s));
     }
-    arch.dispatch(Task(product));
 }
 
 /// The arithmetic that multiplies both halves of a pair one after the other, in f32.
@@ -127,11 +123,6 @@ impl<S: Simd> Arithmetic for Halves<S> {
     type Sums = S::f32s;
 
     const REGISTERS: usize = S::REGISTER_COUNT;
-
-    #[inline(always)]
-    fn lanes(self) -> usize {
-        S::F32_LANES
-    }
 
     #[inline(always)]
     fn zeros(self) -> S::f32s {
@@ -151,34 +142,12 @@ impl<S: Simd> Arithmetic for Halves<S> {
         let sums = s.mul_add_e_f32s(lower(left), lower(right), sums);
         s.mul_add_e_f32s(upper(left), upper(right), sums)
     }
-
-    #[inline(always)]
-    #[expect(unsafe_code, reason = "a vector load")]
-    unsafe fn factors(self, from: *const Pair) -> S::u32s {
-        // SAFETY: the caller guarantees that a vector is readable there; any bits are a valid vector.
-        unsafe { from.cast::<S::u32s>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    #[expect(unsafe_code, reason = "a vector load")]
-    unsafe fn sums(self, from: *const f32) -> S::f32s {
-        // SAFETY: the caller guarantees that a vector is readable there; any bits are a valid vector.
-        unsafe { from.cast::<S::f32s>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    #[expect(unsafe_code, reason = "a vector store")]
-    unsafe fn store(self, to: *mut f32, sums: S::f32s) {
-        // SAFETY: the caller guarantees that a vector is writable there; any bits are valid sums.
-        unsafe { to.cast::<S::f32s>().write_unaligned(sums) }
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-        _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_set1_epi32, _mm512_setzero_ps,
     };
 
     use pulp::Arch;
@@ -199,7 +168,7 @@ mod x86 {
             there.then_some(Self(()))
         }
 
-        pub(super) fn run(self, product: impl Product) {
+        pub(super) fn run(self, product: Product<'_>) {
             #[expect(
                 unsafe_code,
                 reason = "a function compiled for instructions that were detected"
@@ -212,11 +181,11 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn compiled(dot: Dot, product: impl Product) {
+    fn compiled(dot: Dot, product: Product<'_>) {
         product.run(dot);
     }
 
-    #[expect(unsafe_code, reason = "instructions that were detected, and the product's memory")]
+    #[expect(unsafe_code, reason = "instructions that were detected")]
     impl Arithmetic for Dot {
         type Factor = Pair;
         type Sum = f32;
@@ -224,11 +193,6 @@ mod x86 {
         type Sums = __m512;
 
         const REGISTERS: usize = 32;
-
-        #[inline(always)]
-        fn lanes(self) -> usize {
-            16
-        }
 
         #[inline(always)]
         fn zeros(self) -> __m512 {
@@ -250,31 +214,13 @@ mod x86 {
                 _mm512_dpbf16_ps(sums, halves(left), halves(right))
             }
         }
-
-        #[inline(always)]
-        unsafe fn factors(self, from: *const Pair) -> __m512i {
-            // SAFETY: as in `zeros`; the caller guarantees that a vector is readable there.
-            unsafe { _mm512_loadu_si512(from.cast()) }
-        }
-
-        #[inline(always)]
-        unsafe fn sums(self, from: *const f32) -> __m512 {
-            // SAFETY: as in `zeros`; the caller guarantees that a vector is readable there.
-            unsafe { _mm512_loadu_ps(from) }
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32, sums: __m512) {
-            // SAFETY: as in `zeros`; the caller guarantees that a vector is writable there.
-            unsafe { _mm512_storeu_ps(to, sums) }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::product::{Left, Right, Start, Walk, product};
+    use crate::cpu::product::{Left, Right, Start, Walk};
 
     fn value(rounded: u32) -> f32 {
         f32::from_bits(rounded & UPPER)
@@ -325,25 +271,7 @@ mod tests {
         );
     }
 
-    struct Case<'a> {
-        rows: usize,
-        terms: usize,
-        a: &'a [Pair],
-        b: &'a [Pair],
-        c: &'a mut [f32],
-    }
-
     const WIDTH: usize = 48;
-
-    impl Product for Case<'_> {
-        #[inline(always)]
-        fn run<A: Arithmetic<Factor = Pair, Sum = f32>>(self, arithmetic: A) {
-            let words = pairs(self.terms);
-            let a = Left { data: self.a, walk: Walk::straight(words, 1) };
-            let b = Right { data: self.b, stride: WIDTH, width: WIDTH };
-            product(arithmetic, self.rows, |i| i * words, a, b, self.c, Start::Zero);
-        }
-    }
 
     /// Protects the agreement of the processor's instruction and its replacement, by comparison with sums in f64 of the same
     /// rounded factors: only the rounding of f32 sums may differ. Without such an instruction both are the replacement.
@@ -359,16 +287,24 @@ mod tests {
             let mut b = vec![0; pairs(terms) * WIDTH];
             along(&left, terms, &mut a);
             across(&right, WIDTH, 0, WIDTH, &mut b, WIDTH);
-            let by = |run: &dyn Fn(Case<'_>)| {
+            let words = pairs(terms);
+            let by = |multiply: &dyn Fn(Product<'_>)| {
                 let mut c = vec![f32::NAN; rows * WIDTH];
-                run(Case { rows, terms, a: &a, b: &b, c: &mut c });
+                multiply(Product {
+                    rows,
+                    row_step: words,
+                    a: Left { data: &a, walk: Walk::straight(words, 1) },
+                    b: Right { data: &b, stride: WIDTH, width: WIDTH },
+                    c: &mut c,
+                    start: Start::Zero,
+                });
                 c
             };
             let arch = instruction_set::current();
             let results = [
-                by(&|case| multiply(arch, case)),
-                by(&|case| halves(arch, case)),
-                by(&|case| halves(Arch::Scalar, case)),
+                by(&|product| multiply(arch, product)),
+                by(&|product| arch.dispatch(InHalves(product))),
+                by(&|product| Arch::Scalar.dispatch(InHalves(product))),
             ];
             let exact = |v: f32| f64::from(value(rounded(v)));
             for i in 0..rows {

@@ -7,7 +7,10 @@
 //!
 //! The sum over k runs in order for each element, so the result does not depend on how the work is divided.
 
-use super::arithmetic::Arithmetic;
+use pulp::{Simd, WithSimd};
+
+use super::arithmetic::{Arithmetic, Plain};
+use super::simd::Float;
 
 /// The places of a row's elements in A: `runs` runs of `length` elements.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +96,42 @@ pub(crate) fn product<A: Arithmetic>(
     }
 }
 
+/// A product of rows of A that are `row_step` apart; see [`product`].
+pub(crate) struct Task<'a, E, F> {
+    pub rows: usize,
+    pub row_step: usize,
+    pub a: Left<'a, E>,
+    pub b: Right<'a, E>,
+    pub c: &'a mut [F],
+    pub start: Start,
+}
+
+impl<E: Copy, F> Task<'_, E, F> {
+    #[inline(always)]
+    pub(crate) fn run<A: Arithmetic<Factor = E, Sum = F>>(self, arithmetic: A) {
+        let Self { rows, row_step, a, b, c, start } = self;
+        product(
+            arithmetic,
+            rows,
+            #[inline(always)]
+            |row| row * row_step,
+            a,
+            b,
+            c,
+            start,
+        );
+    }
+}
+
+impl<F: Float> WithSimd for Task<'_, F, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        self.run(Plain::on(s));
+    }
+}
+
 /// Some columns of the product.
 struct Panel<'a, F> {
     a: Left<'a, F>,
@@ -150,6 +189,7 @@ impl<F: Copy> Panel<'_, F> {
         row_start: &impl Fn(usize) -> usize,
         c: &mut [A::Sum],
     ) {
+        // Vectors lie in memory as their elements do: any bits are valid, and no alignment is assumed.
         let lanes = s.lanes();
         let walk = self.a.walk;
         let starts: [usize; ROWS] = std::array::from_fn(|i| row_start(row + i));
@@ -171,7 +211,9 @@ impl<F: Copy> Panel<'_, F> {
             for (i, sums) in sums.iter_mut().enumerate() {
                 for (j, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: element (i, j) of the tile ends at or before `last_c`.
-                    *sum = unsafe { s.sums(c.add(i * c_stride + j * lanes)) };
+                    *sum = unsafe {
+                        c.add(i * c_stride + j * lanes).cast::<A::Sums>().read_unaligned()
+                    };
                 }
             }
         }
@@ -181,7 +223,7 @@ impl<F: Copy> Panel<'_, F> {
                 // SAFETY: this is row `run · length + step` of B's `count` rows, whose last ends at `last_b`.
                 let right: [A::Factors; VECTORS] = std::array::from_fn(
                     #[inline(always)]
-                    |j| unsafe { s.factors(b.add(j * lanes)) },
+                    |j| unsafe { b.add(j * lanes).cast::<A::Factors>().read_unaligned() },
                 );
                 for (a, sums) in a.iter().zip(&mut sums) {
                     // SAFETY: `offset` is at most `reach`, which was checked for every row.
@@ -197,7 +239,7 @@ impl<F: Copy> Panel<'_, F> {
         for (i, sums) in sums.iter().enumerate() {
             for (j, sum) in sums.iter().enumerate() {
                 // SAFETY: element (i, j) of the tile ends at or before `last_c`.
-                unsafe { s.store(c.add(i * c_stride + j * lanes), *sum) };
+                unsafe { c.add(i * c_stride + j * lanes).cast::<A::Sums>().write_unaligned(*sum) };
             }
         }
     }
@@ -205,42 +247,13 @@ impl<F: Copy> Panel<'_, F> {
 
 #[cfg(test)]
 mod tests {
-    use pulp::{Arch, Simd, WithSimd};
+    use pulp::Arch;
 
     use super::*;
-    use crate::cpu::arithmetic::Plain;
-
-    struct Case<'a> {
-        rows: usize,
-        width: usize,
-        a: &'a [f32],
-        walk: Walk,
-        row_step: usize,
-        b: &'a [f32],
-        c: &'a mut [f32],
-        start: Start,
-    }
-
-    impl WithSimd for Case<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, s: S) {
-            let a = Left { data: self.a, walk: self.walk };
-            let b = Right { data: self.b, stride: self.width, width: self.width };
-            let row_step = self.row_step;
-            product(Plain::on(s), self.rows, |i| i * row_step, a, b, self.c, self.start);
-        }
-    }
 
     fn numbers(n: usize, seed: u64) -> Vec<f32> {
-        let words = [seed];
-        (0..n as u64)
-            .map(|i| {
-                let key = crate::random::StreamKey::derive(i, &words).0;
-                (key % 17) as f32 - 8.0
-            })
-            .collect()
+        let number = |i| crate::random::StreamKey::derive(i, &[seed]).0 % 17;
+        (0..n as u64).map(|i| number(i) as f32 - 8.0).collect()
     }
 
     /// Sizes with every height and width of a tile. Miri, which follows each pointer, takes hours for all of them and minutes for
@@ -264,17 +277,14 @@ mod tests {
                         for start in [Start::Zero, Start::Kept] {
                             let before = numbers(rows * width, 3);
                             let mut c = before.clone();
-                            let case = Case {
+                            arch.dispatch(Task {
                                 rows,
-                                width,
-                                a: &a,
-                                walk,
                                 row_step,
-                                b: &b,
+                                a: Left { data: &a, walk },
+                                b: Right { data: &b, stride: width, width },
                                 c: &mut c,
                                 start,
-                            };
-                            arch.dispatch(case);
+                            });
                             for i in 0..rows {
                                 for j in 0..width {
                                     let mut sum = match start {

@@ -3,11 +3,11 @@
 //! `pulp` chooses AVX-512, AVX2 with FMA, NEON or plain code when the program runs. Its operations have the element type
 //! in their names; with [`Float`] one generic kernel serves f32 and f64.
 
-use candle_core::WithDType;
+use candle_core::{CpuStorage, WithDType};
 use pulp::Simd;
+use pulp::bytemuck::Pod;
 
 use super::scratch::Pooled;
-use super::storage::Stored;
 use super::turn::Turned;
 
 /// The lanes of the widest vector in f32. Channel counts are rounded up to a multiple of them, so that no kernel has a ragged
@@ -20,12 +20,16 @@ pub(crate) const fn whole_vectors(channels: usize) -> usize {
 }
 
 /// f32 or f64 in vectors. Every method is one instruction where the machine has it.
-pub(crate) trait Float: WithDType + Pooled + Stored + Turned {
+pub(crate) trait Float: WithDType + Pooled + Turned {
     /// A vector.
-    type Reg<S: Simd>: Copy;
+    type Reg<S: Simd>: Pod;
 
     /// The number of elements of a vector.
-    fn lanes<S: Simd>() -> usize;
+    #[inline(always)]
+    fn lanes<S: Simd>() -> usize {
+        size_of::<Self::Reg<S>>() / size_of::<Self>()
+    }
+
     /// A vector whose elements are all `v`.
     fn splat<S: Simd>(s: S, v: Self) -> Self::Reg<S>;
     fn plus<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>) -> Self::Reg<S>;
@@ -42,52 +46,36 @@ pub(crate) trait Float: WithDType + Pooled + Stored + Turned {
     /// Natural logarithm, `libm`'s.
     fn logarithm(self) -> Self;
 
+    /// The elements of a storage of this type.
+    fn elements_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
+
     /// The vector at the start of `from`. Panics when it is shorter than a vector.
     #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[Self]) -> Self::Reg<S> {
+    fn load<S: Simd>(_s: S, from: &[Self]) -> Self::Reg<S> {
         let from = &from[..Self::lanes::<S>()];
-        // SAFETY: `from` is exactly one vector long.
+        // SAFETY: `from` is exactly one vector long, and any bits are a valid vector.
         #[expect(unsafe_code, reason = "a vector load")]
         unsafe {
-            Self::load_ptr(s, from.as_ptr())
+            from.as_ptr().cast::<Self::Reg<S>>().read_unaligned()
         }
     }
 
     /// Writes `v` at the start of `to`. Panics when it is shorter than a vector.
     #[inline(always)]
-    fn store<S: Simd>(s: S, to: &mut [Self], v: Self::Reg<S>) {
+    fn store<S: Simd>(_s: S, to: &mut [Self], v: Self::Reg<S>) {
         let to = &mut to[..Self::lanes::<S>()];
-        // SAFETY: `to` is exactly one vector long.
+        // SAFETY: `to` is exactly one vector long, and any bits are valid elements.
         #[expect(unsafe_code, reason = "a vector store")]
         unsafe {
-            Self::store_ptr(s, to.as_mut_ptr(), v);
+            to.as_mut_ptr().cast::<Self::Reg<S>>().write_unaligned(v);
         }
     }
-
-    /// The vector at `from`, of any alignment.
-    ///
-    /// # Safety
-    /// `from` must be readable for a vector.
-    #[expect(unsafe_code, reason = "the product kernel checks bounds once a tile")]
-    unsafe fn load_ptr<S: Simd>(s: S, from: *const Self) -> Self::Reg<S>;
-
-    /// Writes a vector to `to`, of any alignment.
-    ///
-    /// # Safety
-    /// `to` must be writable for a vector.
-    #[expect(unsafe_code, reason = "the product kernel checks bounds once a tile")]
-    unsafe fn store_ptr<S: Simd>(s: S, to: *mut Self, v: Self::Reg<S>);
 }
 
 macro_rules! float {
-    ($float:ty, $vector:ident, $lanes:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $mul_add:ident) => {
+    ($float:ty, $variant:ident, $vector:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $mul_add:ident) => {
         impl Float for $float {
             type Reg<S: Simd> = S::$vector;
-
-            #[inline(always)]
-            fn lanes<S: Simd>() -> usize {
-                S::$lanes
-            }
 
             #[inline(always)]
             fn splat<S: Simd>(s: S, v: Self) -> Self::Reg<S> {
@@ -137,22 +125,15 @@ macro_rules! float {
                 libm::log(f64::from(self)) as $float
             }
 
-            #[inline(always)]
-            #[expect(unsafe_code, reason = "a vector load")]
-            unsafe fn load_ptr<S: Simd>(_s: S, from: *const Self) -> Self::Reg<S> {
-                // SAFETY: the caller guarantees that a vector is readable there; any bits are a valid vector.
-                unsafe { from.cast::<S::$vector>().read_unaligned() }
-            }
-
-            #[inline(always)]
-            #[expect(unsafe_code, reason = "a vector store")]
-            unsafe fn store_ptr<S: Simd>(_s: S, to: *mut Self, v: Self::Reg<S>) {
-                // SAFETY: the caller guarantees that a vector is writable there; any bits are valid elements.
-                unsafe { to.cast::<S::$vector>().write_unaligned(v) }
+            fn elements_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+                match storage {
+                    CpuStorage::$variant(elements) => Some(elements),
+                    _ => None,
+                }
             }
         }
     };
 }
 
-float!(f32, f32s, F32_LANES, splat_f32s, add_f32s, sub_f32s, mul_f32s, mul_add_e_f32s);
-float!(f64, f64s, F64_LANES, splat_f64s, add_f64s, sub_f64s, mul_f64s, mul_add_e_f64s);
+float!(f32, F32, f32s, splat_f32s, add_f32s, sub_f32s, mul_f32s, mul_add_e_f32s);
+float!(f64, F64, f64s, splat_f64s, add_f64s, sub_f64s, mul_f64s, mul_add_e_f64s);

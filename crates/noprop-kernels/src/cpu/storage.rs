@@ -1,61 +1,61 @@
 //! Access to the memory of candle tensors on the CPU.
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::{Deref, Range};
 
-/// Float types that candle stores.
-pub(crate) trait Stored: Sized {
-    /// The elements of a storage of this type.
-    fn elements(storage: &CpuStorage) -> Result<&[Self]>;
-    /// A storage of these elements.
-    fn storage(elements: Vec<Self>) -> CpuStorage;
-}
+use candle_core::{
+    CpuStorage, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor, WithDType, bail,
+};
 
-macro_rules! stored {
-    ($($float:ty, $variant:ident);*) => {
-        $(
-            impl Stored for $float {
-                fn elements(storage: &CpuStorage) -> Result<&[Self]> {
-                    match storage {
-                        CpuStorage::$variant(data) => Ok(data),
-                        _ => bail!("expected a tensor of {}", stringify!($float)),
-                    }
-                }
+use super::simd::Float;
 
-                fn storage(elements: Vec<Self>) -> CpuStorage {
-                    CpuStorage::$variant(elements)
-                }
-            }
-        )*
-    };
-}
-
-stored!(f32, F32; f64, F64);
-
-/// The elements of a contiguous view in order.
-pub(crate) fn contiguous<'a, F: Stored>(
-    storage: &'a CpuStorage,
-    layout: &Layout,
-) -> Result<&'a [F]> {
-    let data = F::elements(storage)?;
-    match layout.contiguous_offsets() {
-        Some((start, end)) if end <= data.len() => Ok(&data[start..end]),
-        _ => bail!("expected contiguous memory"),
-    }
-}
-
-/// Calls `f` with the elements of a contiguous CPU tensor.
-pub(crate) fn with_elements<F: Stored, R>(
-    tensor: &Tensor,
-    f: impl FnOnce(&[F]) -> Result<R>,
-) -> Result<R> {
+/// The elements of a contiguous tensor, in order.
+pub(crate) fn elements<F: WithDType>(tensor: &Tensor) -> Result<impl Deref<Target = [F]>> {
     let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => f(contiguous(storage, layout)?),
-        _ => bail!("expected a tensor on the CPU"),
+    let range = range(layout)?;
+    let elements = StorageRef::try_map(storage, |storage| match storage {
+        Storage::Cpu(storage) => storage.as_slice().ok()?.get(range),
+        _ => None,
+    });
+    match elements {
+        Ok(elements) => Ok(elements),
+        Err(_) => bail!("expected a tensor of {:?} on the CPU", F::DTYPE),
     }
 }
 
-/// Returns `true` for a storage of f32. Fused kernels are chosen for f32 and f64 only.
-pub(crate) fn is_f32(storage: &CpuStorage) -> bool {
-    matches!(storage, CpuStorage::F32(_))
+/// Calls `f` with the elements of a contiguous tensor, to be changed in place.
+pub(crate) fn with_elements_mut<F: Float>(
+    tensor: &Tensor,
+    f: impl FnOnce(&mut [F]) -> Result<()>,
+) -> Result<()> {
+    tensor.inplace_op1(&Lend { to: RefCell::new(Some(f)), elements: PhantomData })
+}
+
+/// The places of a contiguous tensor's elements.
+fn range(layout: &Layout) -> Result<Range<usize>> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(start..end),
+        None => bail!("expected contiguous memory"),
+    }
+}
+
+/// candle lends a tensor's memory for changes to an op only.
+struct Lend<F, C> {
+    to: RefCell<Option<C>>,
+    elements: PhantomData<F>,
+}
+
+impl<F: Float, C: FnOnce(&mut [F]) -> Result<()>> InplaceOp1 for Lend<F, C> {
+    fn name(&self) -> &'static str {
+        "lend"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let elements = F::elements_mut(storage).and_then(|all| all.get_mut(range(layout).ok()?));
+        match (self.to.take(), elements) {
+            (Some(to), Some(elements)) => to(elements),
+            _ => bail!("expected contiguous memory of {:?}", F::DTYPE),
+        }
+    }
 }

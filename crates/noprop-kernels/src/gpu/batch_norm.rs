@@ -4,9 +4,9 @@ use candle_core::{DType, Result, Tensor};
 
 use super::arguments::{BatchNorm, BatchNormBack, Follow, Norm, Read, Write};
 use super::launch::{Grid, launch};
-use super::node::node;
 use super::operand::{Fresh, room};
 use crate::activation::Activation;
+use crate::node::node;
 
 /// The features of a group, as in the kernels.
 const COLUMNS: usize = 32;
@@ -49,7 +49,7 @@ pub(crate) fn train(
     };
     launch(&device, arguments, groups(blocks, features))?;
     let statistics = (mean.clone(), var.clone());
-    let backward = Box::new(move |y: &Tensor, dy: &Tensor| {
+    let backward = move |y: &Tensor, dy: &Tensor| {
         let (dy, y) = (dy.contiguous()?, y.detach());
         let dx = room((blocks, rows, features), DType::F32, &device)?;
         let dgamma = room((blocks, features), DType::F32, &device)?;
@@ -69,8 +69,8 @@ pub(crate) fn train(
         };
         launch(&device, arguments, groups(blocks, features))?;
         Ok([Some(dx), Some(dgamma), Some(dbeta)])
-    });
-    Ok([node("batch_norm", &[x, gamma, beta], y, backward)?, mean, var])
+    };
+    Ok([node("batch_norm", &[x, gamma, beta], y.into_parts(), backward)?, mean, var])
 }
 
 /// Moves the running mean and variance towards the batch's, in place.

@@ -10,13 +10,13 @@ use super::arguments::{
     Windows, Write, WriteAny, WriteU8,
 };
 use super::launch::{Grid, launch};
-use super::node::node;
 use super::operand::{Fresh, room};
 use super::product::{factor_type, product};
 use crate::activation::Activation;
 use crate::backend::Precision;
 use crate::conv::layer::{Conv3x3, Sizes};
 use crate::dropout::Dropout;
+use crate::node::node;
 
 /// The order of images and channels in memory.
 #[derive(Clone, Copy, PartialEq)]
@@ -150,7 +150,7 @@ fn apply(
     let scale = layer.dropout.as_ref().map_or(1.0, Dropout::scale);
     let needs_x = x.track_op();
     let w_shape = w.dims().to_vec();
-    let backward = Box::new(move |_: &Tensor, dy: &Tensor| {
+    let backward = move |_: &Tensor, dy: &Tensor| {
         let dy = dy.contiguous()?;
         let positions = input.positions();
         let ds = room((s.blocks, s.c_out, positions), DType::F32, &device)?;
@@ -180,8 +180,8 @@ fn apply(
             }
         };
         Ok([dx, Some(dw.reshape(w_shape.as_slice())?), Some(db)])
-    });
-    node("conv3x3", &[x, w, b], y, backward)
+    };
+    node("conv3x3", &[x, w, b], y.into_parts(), backward)
 }
 
 /// The end of a layer, after its product.
@@ -221,7 +221,7 @@ impl End {
     ) -> Result<()> {
         let s = &self.s;
         let dropout = layer.dropout.as_ref();
-        let keys = dropout.map_or(&[][..], Dropout::keys);
+        let keys = dropout.map_or(&[][..], |dropout| &dropout.keys);
         // A launch holds a limited number of streams.
         let stride = if keys.is_empty() { s.blocks.max(1) } else { STREAMS };
         for first in (0..s.blocks).step_by(stride) {
@@ -235,8 +235,8 @@ impl End {
                 first_block: first.into(),
                 end_block: end.into(),
                 relu: (layer.act == Activation::Relu).into(),
-                threshold: dropout.map_or(0, |dropout| dropout.threshold().into()).into(),
-                first_image: dropout.map_or(0, |dropout| dropout.first_image() as usize).into(),
+                threshold: dropout.map_or(0, |dropout| dropout.threshold.into()).into(),
+                first_image: dropout.map_or(0, |dropout| dropout.first_image as usize).into(),
                 scale: dropout.map_or(1.0, Dropout::scale).into(),
                 keys: Keys::of(keys.get(first..end).unwrap_or_default())?,
             };

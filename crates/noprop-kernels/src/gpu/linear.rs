@@ -5,11 +5,11 @@ use candle_core::{DType, Result, Tensor};
 use super::arguments::{BiasAct, Read, ReluBack, SumColumns, Write};
 use super::batch_norm::groups;
 use super::launch::{Grid, launch};
-use super::node::node;
 use super::operand::{Fresh, room};
 use super::product::product;
 use crate::activation::Activation;
 use crate::backend::Precision;
+use crate::node::node;
 
 /// See [`crate::Linear::forward`]; the arguments have been checked.
 pub(crate) fn apply(
@@ -39,7 +39,7 @@ pub(crate) fn apply(
     let elements = blocks * rows * outputs;
     launch(&device, arguments, Grid::Elements(elements))?;
     let needs_x = x.track_op();
-    let backward = Box::new(move |y: &Tensor, dy: &Tensor| {
+    let backward = move |y: &Tensor, dy: &Tensor| {
         let mut ds = dy.contiguous()?;
         if relu {
             let masked = room(ds.shape(), DType::F32, &device)?;
@@ -73,6 +73,6 @@ pub(crate) fn apply(
             }
         };
         Ok([dx, Some(dw), Some(db)])
-    });
-    node("linear", &[x, w, b], y, backward)
+    };
+    node("linear", &[x, w, b], y.into_parts(), backward)
 }

@@ -4,11 +4,11 @@ use candle_core::{DType, Result, Tensor};
 
 use super::arguments::{Read, ReadU32, ScaleBlocks, SoftmaxBack, SoftmaxError, SumOfBlock, Write};
 use super::launch::{Grid, launch};
-use super::node::node;
 use super::operand::{Fresh, room};
 use super::product::product;
 use crate::backend::Precision;
 use crate::loss::targets::Targets;
+use crate::node::node;
 
 /// softmax p, p − onehot(y), and −log p_y of every row.
 struct Softmax {
@@ -109,7 +109,7 @@ pub(crate) fn denoise_loss(
     let loss = sum_of_block(&distance, Squared::Yes, 1.0 / rows as f64)?;
     let needs_embeddings = embeddings.track_op();
     let p = softmax.p;
-    let backward = Box::new(move |_: &Tensor, gradient: &Tensor| {
+    let backward = move |_: &Tensor, gradient: &Tensor| {
         let g = scale_blocks(&distance, gradient, 2.0 / rows as f64)?;
         let g = scale_rows(g, roots.as_ref())?;
         let dp = product(&g, &kept.transpose(1, 2)?, Precision::F32)?;
@@ -131,8 +131,8 @@ pub(crate) fn denoise_loss(
             }
         };
         Ok([Some(out), at_embeddings, None])
-    });
-    node("denoise_loss", &[logits, embeddings], loss, backward)
+    };
+    node("denoise_loss", &[logits, embeddings], loss.into_parts(), backward)
 }
 
 /// See [`crate::cross_entropy`].
@@ -142,8 +142,8 @@ pub(crate) fn cross_entropy(logits: &Tensor, targets: Targets<'_>) -> Result<Ten
     let surprise = scale_rows(softmax.surprise, targets.weights)?;
     let loss = sum_of_block(&surprise, Squared::No, 1.0 / rows as f64)?;
     let error = scale_rows(softmax.error, column(targets.weights)?.as_ref())?;
-    let backward = Box::new(move |_: &Tensor, gradient: &Tensor| {
+    let backward = move |_: &Tensor, gradient: &Tensor| {
         Ok([Some(scale_blocks(&error, gradient, 1.0 / rows as f64)?), None, None])
-    });
-    node("cross_entropy", &[logits], loss, backward)
+    };
+    node("cross_entropy", &[logits], loss.into_parts(), backward)
 }

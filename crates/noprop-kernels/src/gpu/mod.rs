@@ -15,7 +15,6 @@ pub(crate) mod linear;
 pub(crate) mod loss;
 #[cfg(feature = "cuda")]
 mod memory;
-mod node;
 mod operand;
 mod product;
 pub(crate) mod random;

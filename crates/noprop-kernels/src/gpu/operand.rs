@@ -2,6 +2,8 @@
 
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
+use crate::node::Value;
+
 /// A tensor that a kernel writes before it is read, and that candle does not have yet.
 pub(super) struct Fresh {
     storage: Storage,
@@ -22,13 +24,8 @@ impl Fresh {
         Ok(Self { storage, shape })
     }
 
-    /// The tensor, after it is written.
-    pub fn tensor(self) -> Tensor {
-        Tensor::from_storage(self.storage, self.shape, candle_core::op::BackpropOp::none(), false)
-    }
-
     /// Its memory, after it is written.
-    pub fn into_parts(self) -> (Storage, Shape) {
+    pub fn into_parts(self) -> Value {
         (self.storage, self.shape)
     }
 }

@@ -1,19 +1,20 @@
 //! The dense layer on the CPU: products in registers, one panel of columns at a time.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
+use candle_core::{DType, Result, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::terms::{Bf16, Task, Terms};
+use super::terms::{Bf16, Terms};
 use super::{Linear, OP, Sizes};
 use crate::activation::Activation;
 use crate::backend::Precision;
 use crate::cpu::columns::Columns;
 use crate::cpu::instruction_set::{self, vectorised};
-use crate::cpu::product::{Left, Right, Start, Walk};
+use crate::cpu::product::{Left, Right, Start, Task, Walk};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, whole_vectors};
-use crate::cpu::storage::{contiguous, is_f32, with_elements};
+use crate::cpu::storage::elements;
+use crate::node::{gradient, node, on_cpu};
 use crate::threads::grain;
 
 /// The columns of a panel: two of the widest vectors.
@@ -25,40 +26,31 @@ const ROWS: usize = 128;
 /// The number of multiplications below which waking other threads costs more than it saves.
 const WORTH_SHARING: usize = 1 << 20;
 
-/// See [`Linear::forward`]; the arguments have been checked against `sizes`.
+/// See [`Linear::forward`] and [`Linear::forward_joined`]; the arguments have been checked against `sizes`. `x` is the last columns
+/// of `whole`, the only ones whose gradient is wanted; the others are data.
 pub(super) fn apply(
     layer: Linear,
     sizes: Sizes,
+    whole: &Tensor,
     x: &Tensor,
     w: &Tensor,
     b: &Tensor,
-) -> crate::Result<Tensor> {
-    let op = Dense { layer, sizes, joined: None };
-    Ok(x.contiguous()?.apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
-}
-
-/// See [`Linear::forward_joined`]: `x` is the last columns of `joined`, the only ones whose gradient is wanted.
-pub(super) fn apply_joined(
-    layer: Linear,
-    sizes: Sizes,
-    joined: Tensor,
-    x: &Tensor,
-    w: &Tensor,
-    b: &Tensor,
-) -> crate::Result<Tensor> {
-    let op = Dense { layer, sizes, joined: Some(joined.contiguous()?) };
-    Ok(x.contiguous()?.apply_op3(&w.contiguous()?, &b.contiguous()?, op)?)
+) -> Result<Tensor> {
+    let dense = Dense { layer, sizes };
+    match (x.dtype(), layer.precision) {
+        (DType::F32, Precision::F32 | Precision::Tf32) => dense.apply::<f32>(whole, x, w, b),
+        (DType::F32, Precision::Bf16) => dense.apply::<Bf16>(whole, x, w, b),
+        _ => dense.apply::<f64>(whole, x, w, b),
+    }
 }
 
 struct Dense {
     layer: Linear,
     sizes: Sizes,
-    /// The whole input, if the op's argument is only its last columns: the others are data.
-    joined: Option<Tensor>,
 }
 
-/// The gradients of the input (if wanted), the weights and the bias.
-type Gradients<F> = (Option<Vec<F>>, Vec<F>, Vec<F>);
+/// The gradients of the input's wanted columns, the weights and the bias.
+type Gradients<F> = (Vec<F>, Vec<F>, Vec<F>);
 
 /// Runs `f` for every task number below `tasks`, on several threads if `work` multiplications are worth it.
 fn share(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
@@ -70,6 +62,29 @@ fn share(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
 }
 
 impl Dense {
+    fn apply<T: Terms>(self, whole: &Tensor, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
+        let s = self.sizes;
+        let wanted = if x.track_op() { s.inputs - x.dim(2)? } else { s.inputs };
+        let arguments = [x, w, b];
+        let (x, w) = (whole.detach().contiguous()?, w.detach().contiguous()?);
+        let b = b.detach().contiguous()?;
+        let y = self.forward::<T>(&elements(&x)?, &elements(&w)?, &elements(&b)?);
+        let y = on_cpu(y, (s.blocks, s.rows, s.outputs));
+        node(OP, &arguments, y, move |y, dy| {
+            let dy = dy.contiguous()?;
+            let (dx, dw, db) = self.backward::<T>(
+                wanted,
+                [&*elements(&x)?, &*elements(&w)?, &*elements(y)?, &*elements(&dy)?],
+            );
+            let dx = match wanted < s.inputs {
+                true => gradient(dx, (s.x_blocks, s.rows, s.inputs - wanted))?,
+                false => None,
+            };
+            let dw = gradient(dw, (s.blocks, s.outputs, s.inputs))?;
+            Ok([dx, dw, gradient(db, (s.blocks, s.outputs))?])
+        })
+    }
+
     /// The number of multiplications of one product.
     fn work(&self) -> usize {
         let s = &self.sizes;
@@ -116,7 +131,7 @@ impl Dense {
                 rows,
                 row_step: elements,
                 a: Left { data: x, walk: Walk::straight(elements, 1) },
-                panel: Right { data: &packed, stride: width, width },
+                b: Right { data: &packed, stride: width, width },
                 c: &mut c,
                 start: Start::Zero,
             };
@@ -182,7 +197,7 @@ impl Dense {
                         rows: s.outputs,
                         row_step: 1,
                         a: Left { data: gradient, walk: Walk::straight(by_row, s.outputs) },
-                        panel: T::panel(x, s.inputs, column, columns, room),
+                        b: T::panel(x, s.inputs, column, columns, room),
                         c: &mut weights,
                         start: Start::Zero,
                     };
@@ -202,7 +217,7 @@ impl Dense {
                             rows: s.rows,
                             row_step: by_output,
                             a: Left { data: gradient, walk: Walk::straight(by_output, 1) },
-                            panel: T::panel(w, s.inputs, column, columns, room),
+                            b: T::panel(w, s.inputs, column, columns, room),
                             c: &mut sums,
                             start: if index == 0 { Start::Zero } else { Start::Kept },
                         };
@@ -222,7 +237,7 @@ impl Dense {
                 }
             });
         }
-        (any.then_some(dx), dw, db)
+        (dx, dw, db)
     }
 
     /// The gradient before the activation, and its sum over rows.
@@ -253,96 +268,5 @@ impl Dense {
             },
         );
         stopped
-    }
-}
-
-impl CustomOp3 for Dense {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let s = self.sizes;
-        let parts = [(x, x_layout), (w, w_layout), (b, b_layout)];
-        let y = match (is_f32(x), self.layer.precision) {
-            (true, Precision::F32 | Precision::Tf32) => {
-                CpuStorage::F32(self.forward_of::<f32>(parts)?)
-            }
-            (true, Precision::Bf16) => CpuStorage::F32(self.forward_of::<Bf16>(parts)?),
-            (false, _) => CpuStorage::F64(self.forward_of::<f64>(parts)?),
-        };
-        Ok((y, Shape::from((s.blocks, s.rows, s.outputs))))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        y: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        match (x.dtype(), self.layer.precision) {
-            (DType::F32, Precision::F32 | Precision::Tf32) => {
-                self.tensors::<f32>(x, w, b, y, gradient)
-            }
-            (DType::F32, Precision::Bf16) => self.tensors::<Bf16>(x, w, b, y, gradient),
-            _ => self.tensors::<f64>(x, w, b, y, gradient),
-        }
-    }
-}
-
-impl Dense {
-    fn forward_of<T: Terms>(
-        &self,
-        [x, w, b]: [(&CpuStorage, &Layout); 3],
-    ) -> Result<Vec<T::Number>> {
-        let (w, b) = (contiguous(w.0, w.1)?, contiguous(b.0, b.1)?);
-        match &self.joined {
-            None => Ok(self.forward::<T>(contiguous(x.0, x.1)?, w, b)),
-            Some(joined) => with_elements(joined, |x| Ok(self.forward::<T>(x, w, b))),
-        }
-    }
-
-    fn tensors<T: Terms>(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        y: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let inputs = self.sizes.inputs;
-        let wanted = match (x.track_op(), &self.joined) {
-            (false, _) => inputs,
-            (true, None) => 0,
-            (true, Some(_)) => inputs - x.dim(2)?,
-        };
-        let whole = self.joined.as_ref().unwrap_or(x);
-        let gradient = gradient.contiguous()?;
-        let (dx, dw, db) = with_elements::<T::Number, _>(whole, |x| {
-            with_elements(w, |w| {
-                with_elements(y, |y| {
-                    with_elements(&gradient, |gradient| {
-                        Ok(self.backward::<T>(wanted, [x, w, y, gradient]))
-                    })
-                })
-            })
-        })?;
-        let dx = match dx {
-            Some(dx) => Some(Tensor::from_vec(dx, x.shape(), &Device::Cpu)?),
-            None => None,
-        };
-        let dw = Tensor::from_vec(dw, w.shape(), &Device::Cpu)?;
-        let db = Tensor::from_vec(db, b.shape(), &Device::Cpu)?;
-        Ok((dx, Some(dw), Some(db)))
     }
 }

@@ -59,7 +59,7 @@ impl Linear {
     pub fn forward(&self, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
         let sizes = self.check(x, w, b)?;
         match self.backend.choose(OP, x)? {
-            Chosen::Fused => fused::apply(*self, sizes, x, w, b),
+            Chosen::Fused => Ok(fused::apply(*self, sizes, x, x, w, b)?),
             Chosen::Reference => reference::apply(*self, x, w, b),
             #[cfg(any(test, feature = "cuda"))]
             Chosen::Gpu => Ok(crate::gpu::linear::apply(x, w, b, self.act, self.precision)?),
@@ -92,7 +92,7 @@ impl Linear {
         }
         let joined = Tensor::cat(&[first, &x.detach()], 2)?;
         let sizes = self.check(&joined, w, b)?;
-        fused::apply_joined(*self, sizes, joined, x, w, b)
+        Ok(fused::apply(*self, sizes, &joined, x, w, b)?)
     }
 
     /// The sizes of `x` [T or 1, N, I], `w` [T, O, I] and `b` [T, O], if they fit together.

@@ -2,41 +2,13 @@
 
 use std::ops::Deref;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Arch;
 
-use crate::cpu::arithmetic::{Arithmetic, Plain};
 use crate::cpu::bf16;
-use crate::cpu::product::{Left, Right, Start, product};
+use crate::cpu::product::{Right, Task};
 use crate::cpu::scratch::{Pooled, Scratch};
 use crate::cpu::simd::{Float, whole_vectors};
 use crate::cpu::turn::turn;
-
-/// The product of some rows of A, which are `row_step` apart, with a panel of columns.
-pub(super) struct Task<'a, E, F> {
-    pub rows: usize,
-    pub row_step: usize,
-    pub a: Left<'a, E>,
-    pub panel: Right<'a, E>,
-    pub c: &'a mut [F],
-    pub start: Start,
-}
-
-impl<E: Copy, F> Task<'_, E, F> {
-    #[inline(always)]
-    fn run<A: Arithmetic<Factor = E, Sum = F>>(self, arithmetic: A) {
-        let step = self.row_step;
-        product(
-            arithmetic,
-            self.rows,
-            #[inline(always)]
-            |row| row * step,
-            self.a,
-            self.panel,
-            self.c,
-            self.start,
-        );
-    }
-}
 
 /// The division of sums into factors. Matrices are row-major; n terms of a sum take `elements(n)` factors.
 pub(super) trait Terms {
@@ -135,16 +107,7 @@ impl<F: Float> Terms for F {
     }
 
     fn multiply(arch: Arch, task: Task<'_, F, F>) {
-        struct Plainly<'a, F>(Task<'a, F, F>);
-        impl<F: Float> WithSimd for Plainly<'_, F> {
-            type Output = ();
-
-            #[inline(always)]
-            fn with_simd<S: Simd>(self, s: S) {
-                self.0.run(Plain::on(s));
-            }
-        }
-        arch.dispatch(Plainly(task));
+        arch.dispatch(task);
     }
 }
 
@@ -191,13 +154,6 @@ impl Terms for Bf16 {
     }
 
     fn multiply(arch: Arch, task: Task<'_, bf16::Pair, f32>) {
-        struct Rounded<'a>(Task<'a, bf16::Pair, f32>);
-        impl bf16::Product for Rounded<'_> {
-            #[inline(always)]
-            fn run<A: Arithmetic<Factor = bf16::Pair, Sum = f32>>(self, arithmetic: A) {
-                self.0.run(arithmetic);
-            }
-        }
-        bf16::multiply(arch, Rounded(task));
+        bf16::multiply(arch, task);
     }
 }

@@ -1,42 +1,65 @@
 //! The losses on the CPU, row by row. Gradients are computed again from the logits, so nothing is kept.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
+use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::Target;
 use crate::cpu::instruction_set::{self, vectorised};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
-use crate::cpu::storage::{Stored, contiguous, is_f32, with_elements};
+use crate::cpu::storage::elements;
+use crate::node::{gradient, node, on_cpu};
 use crate::threads::grain;
-
-/// The sizes of one call. `width` is that of the embeddings.
-#[derive(Clone, Copy)]
-struct Sizes {
-    blocks: usize,
-    rows: usize,
-    classes: usize,
-    width: usize,
-}
 
 /// See [`super::denoise_loss`]; every label is a class.
 pub(super) fn denoise_loss(
     logits: &Tensor,
     embeddings: &Tensor,
     targets: Vec<Target>,
-) -> crate::Result<Tensor> {
+) -> Result<Tensor> {
+    match logits.dtype() {
+        DType::F32 => denoise_loss_in::<f32>(logits, embeddings, targets),
+        _ => denoise_loss_in::<f64>(logits, embeddings, targets),
+    }
+}
+
+fn denoise_loss_in<F: Float>(
+    logits: &Tensor,
+    embeddings: &Tensor,
+    targets: Vec<Target>,
+) -> Result<Tensor> {
     let (blocks, rows, classes) = logits.dims3()?;
-    let sizes = Sizes { blocks, rows, classes, width: embeddings.dim(1)? };
-    let op = Denoise { sizes, targets };
-    Ok(logits.contiguous()?.apply_op2(&embeddings.contiguous()?, op)?)
+    let op = Denoise { blocks, rows, classes, width: embeddings.dim(1)?, targets };
+    let arguments = [logits, embeddings];
+    let [logits, embeddings] = arguments.map(|argument| argument.detach().contiguous());
+    let (logits, embeddings) = (logits?, embeddings?);
+    let losses = op.forward::<F>(&elements(&logits)?, &elements(&embeddings)?);
+    node("denoise_loss", &arguments, on_cpu(losses, blocks), move |_, at_losses| {
+        let at_losses = at_losses.contiguous()?;
+        let (d_logits, d_embeddings) =
+            op.backward::<F>(&elements(&logits)?, &elements(&embeddings)?, &elements(&at_losses)?);
+        let d_embeddings = gradient(d_embeddings, embeddings.shape())?;
+        Ok([gradient(d_logits, logits.shape())?, d_embeddings, None])
+    })
 }
 
 /// See [`super::cross_entropy`]; every label is a class.
-pub(super) fn cross_entropy(logits: &Tensor, targets: Vec<Target>) -> crate::Result<Tensor> {
+pub(super) fn cross_entropy(logits: &Tensor, targets: Vec<Target>) -> Result<Tensor> {
+    match logits.dtype() {
+        DType::F32 => cross_entropy_in::<f32>(logits, targets),
+        _ => cross_entropy_in::<f64>(logits, targets),
+    }
+}
+
+fn cross_entropy_in<F: Float>(logits: &Tensor, targets: Vec<Target>) -> Result<Tensor> {
     let (blocks, rows, classes) = logits.dims3()?;
-    let sizes = Sizes { blocks, rows, classes, width: 0 };
-    let op = CrossEntropy { sizes, targets };
-    Ok(logits.contiguous()?.apply_op1(op)?)
+    let op = CrossEntropy { blocks, rows, classes, targets };
+    let kept = logits.detach().contiguous()?;
+    let losses = op.forward::<F>(&elements(&kept)?);
+    node("cross_entropy", &[logits], on_cpu(losses, blocks), move |_, at_losses| {
+        let d_logits = op.backward::<F>(&elements(&kept)?, &elements(&at_losses.contiguous()?)?);
+        Ok([gradient(d_logits, kept.shape())?, None, None])
+    })
 }
 
 /// Writes `softmax(logits)` to `weights` and returns `log Σ exp logits`.
@@ -59,8 +82,12 @@ fn softmax<F: Float>(logits: &[F], weights: &mut [F]) -> F {
     top + sum.logarithm()
 }
 
+/// The denoising loss of one call. `width` is that of the embeddings.
 struct Denoise {
-    sizes: Sizes,
+    blocks: usize,
+    rows: usize,
+    classes: usize,
+    width: usize,
     targets: Vec<Target>,
 }
 
@@ -72,13 +99,13 @@ struct Row<F: Float> {
 
 impl Denoise {
     fn row<F: Float>(&self) -> Row<F> {
-        Row { weights: Scratch::any(self.sizes.classes), error: Scratch::any(self.sizes.width) }
+        Row { weights: Scratch::any(self.classes), error: Scratch::any(self.width) }
     }
 
     /// Computes the softmax weights and `softmax(logits) E − E[y]` of one row.
     #[inline(always)]
     fn error<F: Float>(&self, logits: &[F], embeddings: &[F], label: u32, row: &mut Row<F>) {
-        let width = self.sizes.width;
+        let width = self.width;
         softmax(logits, &mut row.weights);
         let target = &embeddings[label as usize * width..][..width];
         for (error, v) in row.error.iter_mut().zip(target) {
@@ -93,7 +120,7 @@ impl Denoise {
 
     /// The loss of each block.
     fn forward<F: Float>(&self, logits: &[F], embeddings: &[F]) -> Vec<F> {
-        let Sizes { blocks, rows, classes, width } = self.sizes;
+        let &Self { blocks, rows, classes, width, .. } = self;
         let arch = instruction_set::current();
         let mut losses = vec![F::default(); blocks];
         if logits.is_empty() || width == 0 {
@@ -133,7 +160,7 @@ impl Denoise {
         embeddings: &[F],
         gradient: &[F],
     ) -> (Vec<F>, Vec<F>) {
-        let Sizes { blocks, rows, classes, width } = self.sizes;
+        let &Self { blocks, rows, classes, width, .. } = self;
         let arch = instruction_set::current();
         let mut d_logits = vec![F::default(); logits.len()];
         let mut d_embeddings = vec![F::default(); embeddings.len()];
@@ -183,7 +210,7 @@ impl Denoise {
         d_logits: &mut [F],
         share: &mut [F],
     ) {
-        let width = self.sizes.width;
+        let width = self.width;
         for error in row.error.iter_mut() {
             *error *= factor;
         }
@@ -211,71 +238,20 @@ impl Denoise {
             *share -= *error;
         }
     }
-
-    fn tensors<F: Float>(
-        &self,
-        logits: &Tensor,
-        embeddings: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let (d_logits, d_embeddings) = with_elements::<F, _>(logits, |logits| {
-            with_elements(embeddings, |embeddings| {
-                with_elements(&gradient, |gradient| Ok(self.backward(logits, embeddings, gradient)))
-            })
-        })?;
-        Ok((
-            Some(Tensor::from_vec(d_logits, logits.shape(), &Device::Cpu)?),
-            Some(Tensor::from_vec(d_embeddings, embeddings.shape(), &Device::Cpu)?),
-        ))
-    }
 }
 
-impl CustomOp2 for Denoise {
-    fn name(&self) -> &'static str {
-        "denoise_loss"
-    }
-
-    fn cpu_fwd(
-        &self,
-        logits: &CpuStorage,
-        logits_layout: &Layout,
-        embeddings: &CpuStorage,
-        embeddings_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let losses = if is_f32(logits) {
-            let logits = contiguous(logits, logits_layout)?;
-            f32::storage(self.forward(logits, contiguous(embeddings, embeddings_layout)?))
-        } else {
-            let logits = contiguous(logits, logits_layout)?;
-            f64::storage(self.forward(logits, contiguous(embeddings, embeddings_layout)?))
-        };
-        Ok((losses, Shape::from(self.sizes.blocks)))
-    }
-
-    fn bwd(
-        &self,
-        logits: &Tensor,
-        embeddings: &Tensor,
-        _losses: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        if logits.dtype() == DType::F32 {
-            self.tensors::<f32>(logits, embeddings, gradient)
-        } else {
-            self.tensors::<f64>(logits, embeddings, gradient)
-        }
-    }
-}
-
+/// The cross-entropy of one call.
 struct CrossEntropy {
-    sizes: Sizes,
+    blocks: usize,
+    rows: usize,
+    classes: usize,
     targets: Vec<Target>,
 }
 
 impl CrossEntropy {
+    /// The loss of each block.
     fn forward<F: Float>(&self, logits: &[F]) -> Vec<F> {
-        let Sizes { blocks, rows, classes, .. } = self.sizes;
+        let &Self { blocks, rows, classes, .. } = self;
         let mut losses = vec![F::default(); blocks];
         let mut weights = Scratch::any(classes);
         if !logits.is_empty() {
@@ -290,57 +266,27 @@ impl CrossEntropy {
         losses
     }
 
-    fn backward<F: Float>(&self, logits: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let Sizes { rows, classes, .. } = self.sizes;
-        let gradient = gradient.contiguous()?;
-        let d_logits = with_elements::<F, _>(logits, |logits| {
-            with_elements(&gradient, |gradient: &[F]| {
-                let mut d_logits = vec![F::default(); logits.len()];
-                if !logits.is_empty() {
-                    let blocks = d_logits
-                        .chunks_exact_mut(rows * classes)
-                        .zip(logits.chunks_exact(rows * classes));
-                    for ((d_logits, logits), gradient) in blocks.zip(gradient) {
-                        let factor = *gradient * F::constant(1.0 / rows as f64);
-                        let lines =
-                            d_logits.chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
-                        for ((d, logits), target) in lines.zip(&self.targets) {
-                            let factor = factor * F::constant(target.weight);
-                            softmax(logits, d);
-                            let hit = &mut d[target.label as usize];
-                            *hit -= F::one();
-                            for d in d.iter_mut() {
-                                *d *= factor;
-                            }
-                        }
-                    }
-                }
-                Ok(d_logits)
-            })
-        })?;
-        Tensor::from_vec(d_logits, logits.shape(), &Device::Cpu).map(Some)
-    }
-}
-
-impl CustomOp1 for CrossEntropy {
-    fn name(&self) -> &'static str {
-        "cross_entropy"
-    }
-
-    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let losses = if is_f32(logits) {
-            f32::storage(self.forward(contiguous(logits, layout)?))
-        } else {
-            f64::storage(self.forward(contiguous(logits, layout)?))
-        };
-        Ok((losses, Shape::from(self.sizes.blocks)))
-    }
-
-    fn bwd(&self, logits: &Tensor, _losses: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        if logits.dtype() == DType::F32 {
-            self.backward::<f32>(logits, gradient)
-        } else {
-            self.backward::<f64>(logits, gradient)
+    /// The gradient of the logits.
+    fn backward<F: Float>(&self, logits: &[F], gradient: &[F]) -> Vec<F> {
+        let &Self { rows, classes, .. } = self;
+        let mut d_logits = vec![F::default(); logits.len()];
+        if logits.is_empty() {
+            return d_logits;
         }
+        let blocks =
+            d_logits.chunks_exact_mut(rows * classes).zip(logits.chunks_exact(rows * classes));
+        for ((d_logits, logits), gradient) in blocks.zip(gradient) {
+            let factor = *gradient * F::constant(1.0 / rows as f64);
+            let lines = d_logits.chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
+            for ((d, logits), target) in lines.zip(&self.targets) {
+                let factor = factor * F::constant(target.weight);
+                softmax(logits, d);
+                d[target.label as usize] -= F::one();
+                for d in d.iter_mut() {
+                    *d *= factor;
+                }
+            }
+        }
+        d_logits
     }
 }

@@ -36,7 +36,9 @@ pub fn denoise_loss<'a>(
     }
     shape::same_dtype(OP, "embeddings", embeddings, logits)?;
     match backend.choose(OP, logits)? {
-        Chosen::Fused => fused::denoise_loss(logits, embeddings, rows_of(OP, targets, classes)?),
+        Chosen::Fused => {
+            Ok(fused::denoise_loss(logits, embeddings, rows_of(OP, targets, classes)?)?)
+        }
         Chosen::Reference => {
             rows_of(OP, targets, classes)?;
             reference::denoise_loss(logits, embeddings, targets)
@@ -62,7 +64,7 @@ pub fn cross_entropy<'a>(
     let targets = targets.into();
     let classes = check_shape(OP, logits, targets)?;
     match backend.choose(OP, logits)? {
-        Chosen::Fused => fused::cross_entropy(logits, rows_of(OP, targets, classes)?),
+        Chosen::Fused => Ok(fused::cross_entropy(logits, rows_of(OP, targets, classes)?)?),
         Chosen::Reference => {
             rows_of(OP, targets, classes)?;
             reference::cross_entropy(logits, targets)

@@ -1,11 +1,12 @@
 //! Maximum pooling with the right gradient.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, ToUsize2};
+use candle_core::{DType, Device, Result, Tensor, ToUsize2};
 use rayon::prelude::*;
 
 use crate::cpu::simd::Float;
-use crate::cpu::storage::{Stored, contiguous, is_f32, with_elements};
+use crate::cpu::storage::elements;
 use crate::error::KernelError;
+use crate::node::{gradient, node, on_cpu};
 use crate::pool::max_pool;
 use crate::threads::grain;
 
@@ -30,10 +31,10 @@ pub fn max_pool2d(x: &Tensor, size: impl ToUsize2) -> Result<Tensor> {
         }
     };
     let planes = x.reshape((images * channels, height, width))?;
+    let pool = MaxPool { height, width, rows, columns };
     let y = match (x.device(), x.dtype()) {
-        (Device::Cpu, DType::F32 | DType::F64) => {
-            planes.contiguous()?.apply_op1(MaxPool { height, width, rows, columns })?
-        }
+        (Device::Cpu, DType::F32) => pool.apply::<f32>(&planes)?,
+        (Device::Cpu, DType::F64) => pool.apply::<f64>(&planes)?,
         _ => max_pool(&planes, (rows, columns))?,
     };
     y.reshape((images, channels, height / rows, width / columns))
@@ -49,6 +50,16 @@ struct MaxPool {
 }
 
 impl MaxPool {
+    fn apply<F: Float>(self, planes: &Tensor) -> Result<Tensor> {
+        let x = planes.detach().contiguous()?;
+        let shape = (x.dim(0)?, self.height / self.rows, self.width / self.columns);
+        let y = on_cpu(self.forward::<F>(&elements(&x)?), shape);
+        node(OP, &[planes], y, move |_, dy| {
+            let dx = self.backward::<F>(&elements(&x)?, &elements(&dy.contiguous()?)?);
+            Ok([gradient(dx, x.shape())?, None, None])
+        })
+    }
+
     /// The number of windows of a plane.
     fn windows(&self) -> usize {
         (self.height / self.rows) * (self.width / self.columns)
@@ -74,23 +85,17 @@ impl MaxPool {
         y
     }
 
-    fn backward<F: Float>(&self, x: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let gradient = gradient.contiguous()?;
-        let dx = with_elements::<F, _>(x, |x| {
-            with_elements::<F, _>(&gradient, |gradient| {
-                let mut dx = vec![F::default(); x.len()];
-                let plane = self.height * self.width;
-                dx.par_chunks_exact_mut(plane)
-                    .zip(x.par_chunks_exact(plane))
-                    .zip(gradient.par_chunks_exact(self.windows()))
-                    .with_min_len(grain())
-                    .for_each(|((dx, x), gradient)| {
-                        self.winners(x, |window, place| dx[place] = gradient[window]);
-                    });
-                Ok(dx)
-            })
-        })?;
-        Tensor::from_vec(dx, x.shape(), &Device::Cpu).map(Some)
+    fn backward<F: Float>(&self, x: &[F], gradient: &[F]) -> Vec<F> {
+        let mut dx = vec![F::default(); x.len()];
+        let plane = self.height * self.width;
+        dx.par_chunks_exact_mut(plane)
+            .zip(x.par_chunks_exact(plane))
+            .zip(gradient.par_chunks_exact(self.windows()))
+            .with_min_len(grain())
+            .for_each(|((dx, x), gradient)| {
+                self.winners(x, |window, place| dx[place] = gradient[window]);
+            });
+        dx
     }
 }
 
@@ -117,30 +122,6 @@ fn winners<F: Float>(
                 }
             }
             f(band * across + window, band * rows * width + best);
-        }
-    }
-}
-
-impl CustomOp1 for MaxPool {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = if is_f32(x) {
-            f32::storage(self.forward(contiguous(x, layout)?))
-        } else {
-            f64::storage(self.forward(contiguous(x, layout)?))
-        };
-        let planes = layout.dims()[0];
-        Ok((y, Shape::from((planes, self.height / self.rows, self.width / self.columns))))
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        if x.dtype() == DType::F32 {
-            self.backward::<f32>(x, gradient)
-        } else {
-            self.backward::<f64>(x, gradient)
         }
     }
 }

@@ -172,15 +172,11 @@ impl Adam {
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(OptimError::DuplicateName { name: pair[0].to_owned() });
         }
-        let slots = vars
-            .into_iter()
-            .map(|(name, var)| {
-                let m = var.zeros_like()?;
-                let v = var.zeros_like()?;
-                Ok(Slot { name, var, m, v })
-            })
-            .collect::<Result<_, OptimError>>()?;
-        Ok(Self { slots, config, steps: 0 })
+        let slots = vars.into_iter().map(|(name, var)| {
+            let (m, v) = (var.zeros_like()?, var.zeros_like()?);
+            Ok(Slot { name, var, m, v })
+        });
+        Ok(Self { slots: slots.collect::<Result<_, OptimError>>()?, config, steps: 0 })
     }
 
     /// One step at learning rate `lr` with the gradients of a backward pass.
@@ -188,17 +184,11 @@ impl Adam {
     /// # Errors
     /// [`OptimError::MissingGradient`] when a variable has none; nothing is changed then. Also as [`Adam::step_with`].
     pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<(), OptimError> {
-        let grads = self
-            .slots
-            .iter()
-            .map(|slot| {
-                grads
-                    .get(slot.var.as_tensor())
-                    .cloned()
-                    .ok_or_else(|| OptimError::MissingGradient { name: slot.name.clone() })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        self.step_with(&grads, lr)
+        let grads = self.slots.iter().map(|slot| {
+            let missing = || OptimError::MissingGradient { name: slot.name.clone() };
+            grads.get(&slot.var).cloned().ok_or_else(missing)
+        });
+        self.step_with(&grads.collect::<Result<Vec<_>, _>>()?, lr)
     }
 
     /// One step at learning rate `lr` with the caller's gradients, in the order of the variables.
@@ -229,7 +219,7 @@ impl Adam {
         grads: impl Iterator<Item = Option<&'a Tensor>> + Clone,
         lr: f64,
     ) -> Result<(), OptimError> {
-        in_range("lr", lr, lr.is_finite() && lr >= 0.0, "a finite number, 0 or more")?;
+        not_negative("lr", lr)?;
         for (slot, grad) in self.slots.iter().zip(grads.clone()) {
             grad.map_or(Ok(()), |grad| slot.check("gradient", grad))?;
         }
@@ -268,41 +258,30 @@ impl Adam {
     /// [`OptimError::StateNames`] when a name is missing, unknown or given twice, [`OptimError::Mismatch`] when a
     /// tensor does not have its variable's shape and type. Nothing is changed then.
     pub fn restore(&mut self, steps: u64, moments: Vec<Moments>) -> Result<(), OptimError> {
-        let mut found: Vec<Option<Moments>> = self.slots.iter().map(|_| None).collect();
-        for moment in moments {
-            let problem = |problem| OptimError::StateNames { name: moment.name.clone(), problem };
-            let (slot, place) = self
-                .slots
-                .iter()
-                .zip(&mut found)
-                .find(|(slot, _)| slot.name == moment.name)
-                .ok_or_else(|| problem("is not a variable here"))?;
-            if place.is_some() {
-                return Err(problem("is given twice"));
+        let refused =
+            |name: &str, problem| OptimError::StateNames { name: name.to_owned(), problem };
+        for (index, Moments { name, .. }) in moments.iter().enumerate() {
+            if !self.slots.iter().any(|slot| slot.name == *name) {
+                return Err(refused(name, "is not a variable here"));
             }
-            slot.check("first moment", &moment.first)?;
-            slot.check("second moment", &moment.second)?;
-            *place = Some(moment);
+            if moments[..index].iter().any(|other| other.name == *name) {
+                return Err(refused(name, "is given twice"));
+            }
         }
-        let found = self
-            .slots
-            .iter()
-            .zip(found)
-            .map(|(slot, moment)| {
-                let moment = moment.ok_or_else(|| OptimError::StateNames {
-                    name: slot.name.clone(),
-                    problem: "is missing",
-                })?;
-                let device = slot.var.device();
-                // Copies, because steps write in place and the caller's tensors must not change.
-                let first = moment.first.to_device(device)?.force_contiguous()?.copy()?;
-                let second = moment.second.to_device(device)?.force_contiguous()?.copy()?;
-                Ok((first.detach(), second.detach()))
-            })
-            .collect::<Result<Vec<_>, OptimError>>()?;
-        for (slot, (first, second)) in self.slots.iter_mut().zip(found) {
-            slot.m = first;
-            slot.v = second;
+        let restored = self.slots.iter().map(|slot| {
+            let moment = moments.iter().find(|moment| moment.name == slot.name);
+            let moment = moment.ok_or_else(|| refused(&slot.name, "is missing"))?;
+            // Copies, because steps write in place and the caller's tensors must not change.
+            let copy = |what, tensor: &Tensor| {
+                slot.check(what, tensor)?;
+                let tensor = tensor.to_device(slot.var.device())?.force_contiguous()?;
+                Ok::<_, OptimError>(tensor.copy()?.detach())
+            };
+            Ok((copy("first moment", &moment.first)?, copy("second moment", &moment.second)?))
+        });
+        let restored = restored.collect::<Result<Vec<_>, OptimError>>()?;
+        for (slot, (m, v)) in self.slots.iter_mut().zip(restored) {
+            (slot.m, slot.v) = (m, v);
         }
         self.steps = steps;
         Ok(())
@@ -327,19 +306,17 @@ impl Slot {
 
 impl AdamConfig {
     fn check(&self) -> Result<(), OptimError> {
-        let unit = |v: f64| (0.0..1.0).contains(&v);
-        in_range("beta1", self.beta1, unit(self.beta1), "at least 0 and below 1")?;
-        in_range("beta2", self.beta2, unit(self.beta2), "at least 0 and below 1")?;
-        let positive = self.eps.is_finite() && self.eps > 0.0;
-        in_range("eps", self.eps, positive, "a finite number above 0")?;
-        let decay = self.weight_decay;
-        in_range(
-            "weight_decay",
-            decay,
-            decay.is_finite() && decay >= 0.0,
-            "a finite number, 0 or more",
-        )
+        let Self { beta1, beta2, eps, weight_decay, .. } = *self;
+        let unit = 0.0..1.0;
+        in_range("beta1", beta1, unit.contains(&beta1), "at least 0 and below 1")?;
+        in_range("beta2", beta2, unit.contains(&beta2), "at least 0 and below 1")?;
+        in_range("eps", eps, eps.is_finite() && eps > 0.0, "a finite number above 0")?;
+        not_negative("weight_decay", weight_decay)
     }
+}
+
+fn not_negative(name: &'static str, value: f64) -> Result<(), OptimError> {
+    in_range(name, value, value.is_finite() && value >= 0.0, "a finite number, 0 or more")
 }
 
 fn in_range(

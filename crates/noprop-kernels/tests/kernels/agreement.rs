@@ -1,13 +1,15 @@
 //! The fused ops beside their references: values and every gradient, over the sizes and layouts that occur.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, InstructionSet, Linear,
-    Padding, Pool, Precision, Targets, cross_entropy, denoise_loss,
+    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, Linear, Padding, Pool,
+    Precision, Targets, cross_entropy, denoise_loss,
 };
 
-use crate::support::{Function, distance, labels, value_and_gradients, values, weights};
+use crate::support::{
+    assert_close, distance, labels, tensors, value_and_gradients, values, weights,
+};
 
 const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-10)];
 
@@ -18,24 +20,10 @@ fn agree(
     f: &dyn Fn(&[Tensor], Backend) -> noprop_kernels::Result<Tensor>,
 ) {
     for (dtype, tolerance) in PRECISIONS {
-        let arguments: Vec<Tensor> = shapes
-            .iter()
-            .enumerate()
-            .map(|(i, shape)| values(i as u64 + 20, shape, dtype))
-            .collect();
-        let on = |backend| {
-            let f = move |a: &[Tensor]| Ok(f(a, backend)?);
-            let f: &Function<'_> = &f;
-            value_and_gradients(f, &arguments).unwrap()
-        };
-        let (reference, reference_gradients) = on(Backend::Reference);
-        let (fused, fused_gradients) = on(Backend::Auto);
-        let error = distance(&fused, &reference);
-        assert!(error < tolerance, "{name} {dtype:?}: values differ by {error:e}");
-        for (i, (a, b)) in fused_gradients.iter().zip(&reference_gradients).enumerate() {
-            let error = distance(a, b);
-            assert!(error < tolerance, "{name} {dtype:?}: gradient {i} differs by {error:e}");
-        }
+        let arguments = tensors(20, shapes, dtype);
+        let on = |backend| value_and_gradients(|a| f(a, backend), &arguments);
+        let name = format!("{name} {dtype:?}");
+        assert_close(&name, &on(Backend::Auto), &on(Backend::Reference), tolerance);
     }
 }
 
@@ -112,18 +100,15 @@ fn ties_and_zeros_are_settled_alike() {
     for (dtype, tolerance) in PRECISIONS {
         let x = values(1, &[1, 2, 3, 8, 8], dtype).round().unwrap();
         let w = values(2, &[1, 4, 3, 3, 3], dtype).round().unwrap();
-        let b = w.zeros_like().unwrap().narrow(4, 0, 1).unwrap().narrow(3, 0, 1).unwrap();
-        let b = b.narrow(2, 0, 1).unwrap().reshape((1, 4)).unwrap();
+        let b = Tensor::zeros((1, 4), dtype, &Device::Cpu).unwrap();
         for pool in [Pool::None, Pool::Max2] {
+            let arguments = [x.clone(), w.clone(), b.clone()];
             let on = |backend| {
                 let layer = conv(Padding::Same, pool, None, backend);
-                let f = move |a: &[Tensor]| Ok(layer.forward(&a[0], &a[1], &a[2])?);
-                value_and_gradients(&f, &[x.clone(), w.clone(), b.clone()]).unwrap()
+                value_and_gradients(|a| layer.forward(&a[0], &a[1], &a[2]), &arguments)
             };
-            let (reference, fused) = (on(Backend::Reference), on(Backend::Auto));
-            for (a, b) in fused.1.iter().zip(&reference.1) {
-                assert!(distance(a, b) < tolerance);
-            }
+            let name = format!("{dtype:?} {pool:?}");
+            assert_close(&name, &on(Backend::Auto), &on(Backend::Reference), tolerance);
         }
     }
 }
@@ -196,26 +181,19 @@ fn batch_normalisation_over_sizes() {
                     .y)
             });
             for (dtype, tolerance) in PRECISIONS {
-                let arguments: Vec<_> = shapes.iter().map(|s| values(3, s, dtype)).collect();
-                let on = |backend| {
-                    let (x, g, b) = (&arguments[0], &arguments[1], &arguments[2]);
-                    BatchNorm { act, backend, ..BatchNorm::default() }
-                        .forward(x, g, b, BatchNormMode::Train)
-                        .unwrap()
+                let a = tensors(3, &shapes, dtype);
+                let on = |backend, mode| {
+                    let layer = BatchNorm { act, backend, ..BatchNorm::default() };
+                    layer.forward(&a[0], &a[1], &a[2], mode).unwrap()
                 };
-                let (reference, fused) = (on(Backend::Reference), on(Backend::Auto));
+                let reference = on(Backend::Reference, BatchNormMode::Train);
+                let fused = on(Backend::Auto, BatchNormMode::Train);
                 assert!(distance(&fused.mean, &reference.mean) < tolerance);
                 assert!(distance(&fused.var, &reference.var) < tolerance);
-                let eval = |backend| {
-                    let mode = BatchNormMode::Eval { mean: &reference.mean, var: &reference.var };
-                    let (x, g, b) = (&arguments[0], &arguments[1], &arguments[2]);
-                    BatchNorm { act, backend, ..BatchNorm::default() }
-                        .forward(x, g, b, mode)
-                        .unwrap()
-                        .y
-                };
-                assert!(distance(&eval(Backend::Auto), &eval(Backend::Reference)) < tolerance);
-                assert!(distance(&eval(Backend::Auto), &reference.y) < tolerance);
+                let given = BatchNormMode::Eval { mean: &reference.mean, var: &reference.var };
+                let evaluated = on(Backend::Auto, given).y;
+                assert!(distance(&evaluated, &on(Backend::Reference, given).y) < tolerance);
+                assert!(distance(&evaluated, &reference.y) < tolerance);
             }
         }
     }
@@ -250,19 +228,16 @@ fn the_rounding_of_winograd_is_bounded() {
     for (c_in, c_out, side) in [(64, 128, 11), (128, 64, 30), (512, 32, 10)] {
         let shapes = [vec![1, 2, c_in, side, side], vec![1, c_out, c_in, 3, 3], vec![1, c_out]];
         let single: Vec<_> = shapes.iter().map(|s| values(7, s, DType::F32)).collect();
-        let double: Vec<_> = single.iter().map(|t| t.to_dtype(DType::F64).unwrap()).collect();
-        let layer = |backend| {
+        let in_f64 = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
+        let double: Vec<_> = single.iter().map(in_f64).collect();
+        let on = |backend, arguments: &[Tensor]| {
             let layer = conv(Padding::Same, Pool::None, None, backend);
-            move |a: &[Tensor]| Ok(layer.forward(&a[0], &a[1], &a[2])?)
+            value_and_gradients(|a| layer.forward(&a[0], &a[1], &a[2]), arguments)
         };
-        let (value, gradients) = value_and_gradients(&layer(Backend::Fused), &single).unwrap();
-        let (exact, exact_gradients) =
-            value_and_gradients(&layer(Backend::Reference), &double).unwrap();
-        let error = |a: &Tensor, b: &Tensor| distance(&a.to_dtype(DType::F64).unwrap(), b);
-        let errors: Vec<f64> = std::iter::once(error(&value, &exact))
-            .chain(gradients.iter().zip(&exact_gradients).map(|(a, b)| error(a, b)))
-            .collect();
-        assert!(errors.iter().all(|e| *e < 3e-5), "{c_in} → {c_out}: {errors:?}");
+        let (value, gradients) = on(Backend::Fused, &single);
+        let rounded = (in_f64(&value), gradients.iter().map(in_f64).collect());
+        let exact = on(Backend::Reference, &double);
+        assert_close(&format!("{c_in} → {c_out}"), &rounded, &exact, 3e-5);
     }
 }
 
@@ -275,8 +250,8 @@ fn plainer_instruction_sets_agree_too() {
         return;
     }
     let this = std::env::current_exe().unwrap();
-    for (name, expected) in [("avx2", InstructionSet::Avx2), ("plain", InstructionSet::Plain)] {
-        if expected == InstructionSet::Avx2 && !cfg!(target_arch = "x86_64") {
+    for name in ["avx2", "plain"] {
+        if name == "avx2" && !cfg!(target_arch = "x86_64") {
             continue;
         }
         let child = std::process::Command::new(&this)
@@ -290,17 +265,6 @@ fn plainer_instruction_sets_agree_too() {
     }
 }
 
-/// Protects the effect of the variable, on machines that have the instruction set.
-#[test]
-fn the_instruction_set_is_the_one_asked_for() {
-    let asked = std::env::var("NOPROP_INSTRUCTION_SET");
-    if asked.as_deref() == Ok("plain") {
-        assert_eq!(InstructionSet::current(), InstructionSet::Plain);
-    } else if asked.is_ok() {
-        assert_ne!(InstructionSet::current(), InstructionSet::Avx512);
-    }
-}
-
 /// Protects two inputs side by side: they are their concatenation, whether the first is data or not, wherever it ends in a
 /// panel.
 #[test]
@@ -309,26 +273,20 @@ fn joined_inputs_are_their_concatenation() {
         for (dtype, tolerance) in PRECISIONS {
             let data = values(3, &[1, 9, first], dtype);
             let shapes = [vec![1, 9, second], vec![1, 6, first + second], vec![1, 6]];
-            let arguments: Vec<Tensor> =
-                (4..).zip(&shapes).map(|(seed, shape)| values(seed, shape, dtype)).collect();
-            let joined =
-                |a: &[Tensor]| Ok(Linear::default().forward_joined(&data, &a[0], &a[1], &a[2])?);
+            let arguments = tensors(4, &shapes, dtype);
+            let layer = Linear::default();
+            let joined = |a: &[Tensor]| layer.forward_joined(&data, &a[0], &a[1], &a[2]);
             let plain = |a: &[Tensor]| {
                 let x = Tensor::cat(&[&data, &a[0]], 2)?;
-                Ok(Linear { backend: Backend::Reference, ..Linear::default() }
-                    .forward(&x, &a[1], &a[2])?)
+                Linear { backend: Backend::Reference, ..layer }.forward(&x, &a[1], &a[2])
             };
-            let (value, gradients) = value_and_gradients(&joined, &arguments).unwrap();
-            let (expected, expected_gradients) = value_and_gradients(&plain, &arguments).unwrap();
-            assert!(distance(&value, &expected) < tolerance, "{first} + {second}");
-            for (a, b) in gradients.iter().zip(&expected_gradients) {
-                assert!(distance(a, b) < tolerance, "{first} + {second}");
-            }
-            let all: Vec<Tensor> = std::iter::once(data.clone()).chain(arguments).collect();
-            let joined =
-                |a: &[Tensor]| Ok(Linear::default().forward_joined(&a[0], &a[1], &a[2], &a[3])?);
-            let (_, gradients) = value_and_gradients(&joined, &all).unwrap();
-            assert!(distance(&gradients[1], &expected_gradients[0]) < tolerance);
+            let expected = value_and_gradients(plain, &arguments);
+            let name = format!("{first} + {second}");
+            assert_close(&name, &value_and_gradients(joined, &arguments), &expected, tolerance);
+            let all = [vec![data.clone()], arguments].concat();
+            let joined = |a: &[Tensor]| layer.forward_joined(&a[0], &a[1], &a[2], &a[3]);
+            let (_, gradients) = value_and_gradients(joined, &all);
+            assert!(distance(&gradients[1], &expected.1[0]) < tolerance);
         }
     }
 }
@@ -342,48 +300,38 @@ const ROUNDED: [(usize, usize, usize, usize, usize); 5] = [
     (2, 2, 40, 7, 96),
 ];
 
+fn rounded_shapes(
+    (x_blocks, blocks, rows, inputs, outputs): (usize, usize, usize, usize, usize),
+) -> [Vec<usize>; 3] {
+    [vec![x_blocks, rows, inputs], vec![blocks, outputs, inputs], vec![blocks, outputs]]
+}
+
 /// Protects rounded factors on both backends, joined inputs included. The sums are in f32, so the two are as close as without
 /// rounding. `plainer_instruction_sets_agree_too` also runs this where there is no instruction for bf16.
 #[test]
 fn rounded_dense_layers_agree() {
-    for (x_blocks, blocks, rows, inputs, outputs) in ROUNDED {
-        let shapes =
-            [vec![x_blocks, rows, inputs], vec![blocks, outputs, inputs], vec![blocks, outputs]];
-        let arguments: Vec<Tensor> =
-            (60..).zip(&shapes).map(|(seed, shape)| values(seed, shape, DType::F32)).collect();
+    let layer = |act, backend| Linear { act, precision: Precision::Bf16, backend };
+    for sizes in ROUNDED {
+        let arguments = tensors(60, &rounded_shapes(sizes), DType::F32);
         for act in [Activation::None, Activation::Relu] {
             let on = |backend| {
-                let f = move |a: &[Tensor]| {
-                    Ok(Linear { act, precision: Precision::Bf16, backend }
-                        .forward(&a[0], &a[1], &a[2])?)
-                };
-                value_and_gradients(&f, &arguments).unwrap()
+                let layer = layer(act, backend);
+                value_and_gradients(|a| layer.forward(&a[0], &a[1], &a[2]), &arguments)
             };
-            let (value, gradients) = on(Backend::Auto);
-            let (expected, expected_gradients) = on(Backend::Reference);
-            let name = format!("{shapes:?} {act:?}");
-            let error = distance(&value, &expected);
-            assert!(error < 3e-6, "{name}: values differ by {error:e}");
-            for (i, (a, b)) in gradients.iter().zip(&expected_gradients).enumerate() {
-                let error = distance(a, b);
-                assert!(error < 3e-6, "{name}: gradient {i} differs by {error:e}");
-            }
+            let name = format!("{sizes:?} {act:?}");
+            assert_close(&name, &on(Backend::Auto), &on(Backend::Reference), 3e-6);
         }
+        let (x_blocks, blocks, rows, inputs, outputs) = sizes;
         let data = values(70, &[x_blocks, rows, 5], DType::F32);
         let wide = values(71, &[blocks, outputs, 5 + inputs], DType::F32);
         let arguments = [arguments[0].clone(), wide, arguments[2].clone()];
         let on = |backend| {
-            let f = |a: &[Tensor]| {
-                Ok(Linear { precision: Precision::Bf16, backend, ..Linear::default() }
-                    .forward_joined(&data, &a[0], &a[1], &a[2])?)
-            };
-            value_and_gradients(&f, &arguments).unwrap()
+            let layer = layer(Activation::None, backend);
+            let f = |a: &[Tensor]| layer.forward_joined(&data, &a[0], &a[1], &a[2]);
+            value_and_gradients(f, &arguments)
         };
-        let (joined, reference) = (on(Backend::Auto), on(Backend::Reference));
-        assert!(distance(&joined.0, &reference.0) < 3e-6, "{shapes:?}");
-        for (a, b) in joined.1.iter().zip(&reference.1) {
-            assert!(distance(a, b) < 3e-6, "{shapes:?}");
-        }
+        let name = format!("{sizes:?} joined");
+        assert_close(&name, &on(Backend::Auto), &on(Backend::Reference), 3e-6);
     }
 }
 
@@ -392,19 +340,15 @@ fn rounded_dense_layers_agree() {
 #[test]
 fn rounding_is_within_the_bound_of_bf16() {
     const ULP: f64 = 1.0 / 256.0;
-    for (x_blocks, blocks, rows, inputs, outputs) in ROUNDED {
-        let shapes =
-            [vec![x_blocks, rows, inputs], vec![blocks, outputs, inputs], vec![blocks, outputs]];
-        let arguments: Vec<Tensor> =
-            (80..).zip(&shapes).map(|(seed, shape)| values(seed, shape, DType::F32)).collect();
-        let with = |precision, arguments: &[Tensor]| {
-            let f = move |a: &[Tensor]| {
-                Ok(Linear { precision, ..Linear::default() }.forward(&a[0], &a[1], &a[2])?)
-            };
-            value_and_gradients(&f, arguments).unwrap()
+    for sizes in ROUNDED {
+        let arguments = tensors(80, &rounded_shapes(sizes), DType::F32);
+        let with = |precision| {
+            let layer = Linear { precision, ..Linear::default() };
+            value_and_gradients(|a| layer.forward(&a[0], &a[1], &a[2]), &arguments)
         };
-        let (value, gradients) = with(Precision::Bf16, &arguments);
-        let (exact, exact_gradients) = with(Precision::F32, &arguments);
+        let (value, gradients) = with(Precision::Bf16);
+        let (exact, exact_gradients) = with(Precision::F32);
+        let (x_blocks, blocks, rows, inputs, outputs) = sizes;
         // Values are below 1, and so are the weights of the loss: Σ|a||b| is at most the number of terms.
         let shared = (blocks / x_blocks) as f64;
         let bounds = [
@@ -415,9 +359,9 @@ fn rounding_is_within_the_bound_of_bf16() {
         for (i, (a, b, terms)) in bounds.into_iter().enumerate() {
             let error = (a - b).unwrap().abs().unwrap().max_all().unwrap();
             let error = f64::from(error.to_scalar::<f32>().unwrap());
-            assert!(error <= ULP * terms, "{shapes:?} {i}: off by {error:e}");
-            assert!(error > 1e-5 || terms < 2.0, "{shapes:?} {i}: not rounded");
+            assert!(error <= ULP * terms, "{sizes:?} {i}: off by {error:e}");
+            assert!(error > 1e-5 || terms < 2.0, "{sizes:?} {i}: not rounded");
         }
-        assert_eq!(distance(&gradients[2], &exact_gradients[2]), 0.0, "{shapes:?}");
+        assert_eq!(distance(&gradients[2], &exact_gradients[2]), 0.0, "{sizes:?}");
     }
 }

@@ -3,12 +3,14 @@
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, Linear, Pool, Precision,
-    conv3x3_stack, denoise_loss,
+    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Pool,
+    Precision, conv3x3_stack, denoise_loss,
 };
 use rayon::ThreadPoolBuilder;
 
-use crate::support::{distance, flat, labels, value_and_gradients, values};
+use crate::support::{
+    Outcome, assert_close, distance, flat, labels, tensors, value_and_gradients, values,
+};
 
 /// The Fig. 6 image branch with dropout for `blocks` blocks, numbered from `first`.
 fn branch(first: u64, blocks: u64, first_image: u64) -> Vec<Conv3x3> {
@@ -36,24 +38,21 @@ fn branch_arguments(blocks: usize, images: usize) -> Vec<Tensor> {
         &[blocks, 128],
     ];
     let sizes = [1.0, 0.3, 0.1, 0.06, 0.1, 0.04, 0.1];
-    shapes
-        .iter()
-        .zip(sizes)
-        .enumerate()
-        .map(|(i, (shape, size))| (values(i as u64, shape, DType::F32) * size).unwrap())
-        .collect()
+    let values = tensors(0, &shapes, DType::F32);
+    values.into_iter().zip(sizes).map(|(values, size)| (values * size).unwrap()).collect()
 }
 
-fn run_branch(layers: &[Conv3x3], arguments: &[Tensor]) -> (Tensor, Vec<Tensor>) {
-    let f = |a: &[Tensor]| {
-        let pairs: Vec<_> = a[1..].chunks(2).map(|p| (p[0].clone(), p[1].clone())).collect();
-        Ok(conv3x3_stack(layers, &a[0], &pairs)?)
-    };
-    value_and_gradients(&f, arguments).unwrap()
+/// Weights and bias of every layer.
+fn pairs(parameters: &[Tensor]) -> Vec<(Tensor, Tensor)> {
+    parameters.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+}
+
+fn run_branch(layers: &[Conv3x3], arguments: &[Tensor]) -> Outcome {
+    value_and_gradients(|a| conv3x3_stack(layers, &a[0], &pairs(&a[1..])), arguments)
 }
 
 /// All values as exact numbers.
-fn bits((value, gradients): (Tensor, Vec<Tensor>)) -> Vec<Vec<f64>> {
+fn bits((value, gradients): Outcome) -> Vec<Vec<f64>> {
     std::iter::once(value).chain(gradients).map(|t| flat(&t)).collect()
 }
 
@@ -66,7 +65,7 @@ fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
 fn one_two_and_three_threads_give_the_same_bits() {
     let head = |precision| {
         let y = labels(130, 10);
-        let head = move |a: &[Tensor]| {
+        let head = |a: &[Tensor]| {
             let linear = |x: &Tensor, w: &Tensor, b: &Tensor| {
                 Linear { precision, ..Linear::default() }.forward(x, w, b)
             };
@@ -75,12 +74,12 @@ fn one_two_and_three_threads_give_the_same_bits() {
             let h = BatchNorm { act: Activation::Relu, ..BatchNorm::default() }
                 .forward(&h, &a[3], &a[4], mode)?;
             let logits = linear(&h.y, &a[5], &a[2].narrow(1, 0, 10)?)?;
-            Ok(denoise_loss(&logits, &a[6], &y, Backend::Auto)?)
+            denoise_loss(&logits, &a[6], &y, Backend::Auto)
         };
         let shapes: [&[usize]; 7] =
             [&[1, 130, 700], &[3, 96, 700], &[3, 96], &[3, 96], &[3, 96], &[3, 10, 96], &[10, 12]];
         let arguments: Vec<_> = shapes.iter().map(|s| values(4, s, DType::F32)).collect();
-        bits(value_and_gradients(&head, &arguments).unwrap())
+        bits(value_and_gradients(head, &arguments))
     };
     let run = |threads| {
         on_threads(threads, || {
@@ -107,14 +106,13 @@ fn three_blocks_at_once_are_three_blocks_one_by_one() {
             .map(|(i, t)| if i == 0 { t.clone() } else { t.narrow(0, block, 1).unwrap() })
             .collect();
         let f = |a: &[Tensor]| {
-            let pairs: Vec<_> = a[1..].chunks(2).map(|p| (p[0].clone(), p[1].clone())).collect();
-            let y = conv3x3_stack(&branch(block as u64 + 1, 1, 0), &a[0], &pairs)?;
+            let y = conv3x3_stack(&branch(block as u64 + 1, 1, 0), &a[0], &pairs(&a[1..])).unwrap();
             // Weighed like this block's part of the whole.
             let zeros = y.zeros_like()?;
             let parts: Vec<_> = (0..3).map(|i| if i == block { &y } else { &zeros }).collect();
             Tensor::cat(&parts, 0)
         };
-        let (value_alone, gradients_alone) = value_and_gradients(&f, &alone).unwrap();
+        let (value_alone, gradients_alone) = value_and_gradients(f, &alone);
         let part = |t: &Tensor| flat(&t.narrow(0, block, 1).unwrap());
         assert_eq!(part(&value), part(&value_alone));
         for (whole, alone) in gradients.iter().zip(&gradients_alone).skip(1) {
@@ -137,10 +135,8 @@ fn a_batch_in_pieces_is_the_batch() {
         let forward = |first: usize, count: usize| {
             let mut layers = branch(1, 1, first as u64);
             layers.iter_mut().for_each(|layer| layer.backend = backend);
-            let pairs: Vec<_> =
-                arguments[1..].chunks(2).map(|p| (p[0].clone(), p[1].clone())).collect();
             let x = arguments[0].narrow(1, first, count).unwrap();
-            conv3x3_stack(&layers, &x, &pairs).unwrap()
+            conv3x3_stack(&layers, &x, &pairs(&arguments[1..])).unwrap()
         };
         let whole = forward(0, 11);
         let pieces = Tensor::cat(&[forward(0, 4), forward(4, 7)], 1).unwrap();
@@ -161,13 +157,10 @@ fn a_stack_is_its_layers_in_turn() {
                 layer.backend = backend;
                 y = layer.forward(&y, &parameters[0], &parameters[1])?;
             }
-            Ok(y)
+            Ok::<_, KernelError>(y)
         };
-        let (value, gradients) = value_and_gradients(&in_turn, &arguments).unwrap();
-        assert!(distance(&stacked.0, &value) < 1e-4, "{backend:?}");
-        for (a, b) in stacked.1.iter().zip(&gradients) {
-            assert!(distance(a, b) < 1e-4, "{backend:?}: {:e}", distance(a, b));
-        }
+        let in_turn = value_and_gradients(in_turn, &arguments);
+        assert_close(&format!("{backend:?}"), &stacked, &in_turn, 1e-4);
     }
 }
 

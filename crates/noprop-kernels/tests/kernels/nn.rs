@@ -7,7 +7,8 @@ use noprop_kernels::{Padding, nn};
 
 use crate::support::{check_central_differences, distance, flat, values, weighted_sum};
 
-type Layer = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
+/// Makes a layer from its variables.
+type Make<'a> = &'a dyn Fn(VarBuilder<'_>) -> Result<Box<dyn ModuleT>>;
 
 /// The value of a layer, its gradients, and its variables by name.
 struct Outcome {
@@ -17,9 +18,9 @@ struct Outcome {
 }
 
 /// Runs a layer whose variables have values that depend on their place by name alone.
-fn outcome(make: &dyn Fn(VarBuilder<'_>) -> Layer, x: &Tensor) -> Outcome {
+fn outcome(make: Make<'_>, train: bool, x: &Tensor) -> Outcome {
     let map = VarMap::new();
-    let layer = make(VarBuilder::from_varmap(&map, x.dtype(), &Device::Cpu));
+    let layer = make(VarBuilder::from_varmap(&map, x.dtype(), &Device::Cpu)).unwrap();
     let mut vars: Vec<(String, Var)> = map.data().lock().unwrap().clone().into_iter().collect();
     vars.sort_by(|a, b| a.0.cmp(&b.0));
     for (seed, (name, var)) in (0..).zip(&vars) {
@@ -28,8 +29,8 @@ fn outcome(make: &dyn Fn(VarBuilder<'_>) -> Layer, x: &Tensor) -> Outcome {
         var.set(&start).unwrap();
     }
     let x = Var::from_tensor(x).unwrap();
-    let value = layer(&x).unwrap();
-    let store = weighted_sum(&value).unwrap().backward().unwrap();
+    let value = layer.forward_t(&x, train).unwrap();
+    let store = weighted_sum(&value).backward().unwrap();
     let gradients = std::iter::once(&x).chain(vars.iter().map(|(_, var)| var));
     Outcome {
         value: value.detach(),
@@ -42,15 +43,10 @@ fn outcome(make: &dyn Fn(VarBuilder<'_>) -> Layer, x: &Tensor) -> Outcome {
 }
 
 /// Compares values, gradients, names, shapes and running statistics of two layers.
-fn agree(
-    name: &str,
-    shape: &[usize],
-    ours: &dyn Fn(VarBuilder<'_>) -> Layer,
-    theirs: &dyn Fn(VarBuilder<'_>) -> Layer,
-) {
+fn agree(name: &str, shape: &[usize], train: bool, ours: Make<'_>, theirs: Make<'_>) {
     for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::F64, 1e-10)] {
         let x = values(77, shape, dtype);
-        let (ours, theirs) = (outcome(ours, &x), outcome(theirs, &x));
+        let (ours, theirs) = (outcome(ours, train, &x), outcome(theirs, train, &x));
         assert!(distance(&ours.value, &theirs.value) < tolerance, "{name}: values");
         assert_eq!(ours.gradients.len(), theirs.gradients.len(), "{name}");
         for (i, (a, b)) in ours.gradients.iter().zip(&theirs.gradients).enumerate() {
@@ -71,18 +67,9 @@ fn agree(
 #[test]
 fn linear_is_candle_nns() {
     for shape in [&[5, 7][..], &[2, 3, 7]] {
-        agree(
-            "linear",
-            shape,
-            &|vb| {
-                let layer = nn::linear(7, 4, vb).unwrap();
-                Box::new(move |x| layer.forward(x))
-            },
-            &|vb| {
-                let layer = candle_nn::linear(7, 4, vb).unwrap();
-                Box::new(move |x| layer.forward(x))
-            },
-        );
+        agree("linear", shape, true, &|vb| Ok(Box::new(nn::linear(7, 4, vb)?)), &|vb| {
+            Ok(Box::new(candle_nn::linear(7, 4, vb)?))
+        });
     }
 }
 
@@ -91,18 +78,13 @@ fn linear_is_candle_nns() {
 fn conv3x3_is_candle_nns_conv2d() {
     for (padding, ring) in [(Padding::Valid, 0), (Padding::Same, 1)] {
         for (inputs, outputs) in [(2, 3), (9, 17)] {
+            let config = Conv2dConfig { padding: ring, ..Conv2dConfig::default() };
             agree(
                 &format!("conv3x3 {padding:?} {inputs}"),
                 &[2, inputs, 7, 6],
-                &|vb| {
-                    let layer = nn::conv3x3(inputs, outputs, padding, vb).unwrap();
-                    Box::new(move |x| layer.forward(x))
-                },
-                &|vb| {
-                    let config = Conv2dConfig { padding: ring, ..Conv2dConfig::default() };
-                    let layer = candle_nn::conv2d(inputs, outputs, 3, config, vb).unwrap();
-                    Box::new(move |x| layer.forward(x))
-                },
+                true,
+                &|vb| Ok(Box::new(nn::conv3x3(inputs, outputs, padding, vb)?)),
+                &|vb| Ok(Box::new(candle_nn::conv2d(inputs, outputs, 3, config, vb)?)),
             );
         }
     }
@@ -119,14 +101,9 @@ fn batch_norm_is_candle_nns() {
                 agree(
                     &format!("batch_norm {shape:?} {train} {affine}"),
                     shape,
-                    &|vb| {
-                        let layer = nn::batch_norm(5, config, vb).unwrap();
-                        Box::new(move |x| layer.forward_t(x, train))
-                    },
-                    &|vb| {
-                        let layer = candle_nn::batch_norm(5, config, vb).unwrap();
-                        Box::new(move |x| layer.forward_t(x, train))
-                    },
+                    train,
+                    &|vb| Ok(Box::new(nn::batch_norm(5, config, vb)?)),
+                    &|vb| Ok(Box::new(candle_nn::batch_norm(5, config, vb)?)),
                 );
             }
         }
@@ -142,7 +119,7 @@ fn max_pool2d_has_candles_values_and_the_right_gradient() {
         let theirs = x.max_pool2d(size).unwrap();
         assert_eq!(distance(&nn::max_pool2d(&x, size).unwrap(), &theirs), 0.0);
         let pool = |a: &[Tensor]| nn::max_pool2d(&a[0], size);
-        check_central_differences(&format!("max_pool2d {size:?}"), &pool, std::slice::from_ref(&x));
+        check_central_differences(&format!("max_pool2d {size:?}"), pool, std::slice::from_ref(&x));
         let single = x.to_dtype(DType::F32).unwrap();
         let half = x.to_dtype(DType::BF16).unwrap();
         for x in [single, half] {
@@ -169,7 +146,7 @@ fn dropout_is_a_function_of_its_stream() {
     assert!((flat(&y.mean_all().unwrap())[0] - 1.0).abs() < 0.03);
     let x = values(3, &[2, 9], DType::F64);
     let f = |a: &[Tensor]| nn::dropout(&a[0], 0.3, StreamKey(1));
-    check_central_differences("dropout", &f, &[x]);
+    check_central_differences("dropout", f, &[x]);
     assert!(nn::dropout(&few, 1.0, StreamKey(1)).is_err());
 }
 

@@ -1,6 +1,8 @@
 //! Reproducible test tensors, ops as functions of their differentiable arguments, and gradients computed in two ways.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use std::fmt::Debug;
+
+use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::{StreamKey, uniform};
 
 /// Distinct values in (-1, 1), so that no two entries of a pooling window tie.
@@ -25,38 +27,47 @@ pub fn weights(rows: usize, dtype: DType) -> Tensor {
     Tensor::from_vec(weights, rows, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
 }
 
-/// A differentiable function of several tensors.
-pub type Function<'a> = dyn Fn(&[Tensor]) -> Result<Tensor> + 'a;
+/// [`values`] in each of `shapes`, with seeds from `seed` on.
+pub fn tensors<S: AsRef<[usize]>>(seed: u64, shapes: &[S], dtype: DType) -> Vec<Tensor> {
+    (seed..).zip(shapes).map(|(seed, shape)| values(seed, shape.as_ref(), dtype)).collect()
+}
+
+/// The value of a function, and the gradient with respect to every argument.
+pub type Outcome = (Tensor, Vec<Tensor>);
 
 /// The value of `f` and the gradient of `Σ cos(i) f_i` with respect to every argument. Each element of the result has a weight
 /// of its own, so errors cannot cancel.
-pub fn value_and_gradients(
-    f: &Function<'_>,
+pub fn value_and_gradients<E: Debug>(
+    f: impl Fn(&[Tensor]) -> Result<Tensor, E>,
     arguments: &[Tensor],
-) -> Result<(Tensor, Vec<Tensor>)> {
-    let vars = arguments.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+) -> Outcome {
+    let vars: Vec<_> = arguments.iter().map(|x| Var::from_tensor(x).unwrap()).collect();
     let tracked: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
-    let value = f(&tracked)?;
-    let store = weighted_sum(&value)?.backward()?;
-    let gradients = vars
-        .iter()
-        .enumerate()
-        .map(|(i, var)| {
-            let gradient = store.get(var).unwrap_or_else(|| panic!("argument {i} got no gradient"));
-            assert_eq!(gradient.dims(), var.dims());
-            gradient.clone()
-        })
-        .collect();
-    Ok((value.detach(), gradients))
+    let value = f(&tracked).unwrap();
+    let store = weighted_sum(&value).backward().unwrap();
+    let gradients = vars.iter().enumerate().map(|(i, var)| {
+        let gradient = store.get(var).unwrap_or_else(|| panic!("argument {i} got no gradient"));
+        assert_eq!(gradient.dims(), var.dims());
+        gradient.clone()
+    });
+    (value.detach(), gradients.collect())
+}
+
+/// Fails unless values and all gradients agree.
+pub fn assert_close(name: &str, found: &Outcome, expected: &Outcome, tolerance: f64) {
+    let error = distance(&found.0, &expected.0);
+    assert!(error < tolerance, "{name}: values differ by {error:e}");
+    for (i, (a, b)) in found.1.iter().zip(&expected.1).enumerate() {
+        let error = distance(a, b);
+        assert!(error < tolerance, "{name}: gradient {i} differs by {error:e}");
+    }
 }
 
 /// `Σ cos(i) v_i`.
-pub fn weighted_sum(value: &Tensor) -> Result<Tensor> {
-    let n = value.elem_count();
-    let weights: Vec<f64> = (0..n).map(|i| (i as f64).cos()).collect();
-    let weights =
-        Tensor::from_vec(weights, value.shape(), &Device::Cpu)?.to_dtype(value.dtype())?;
-    (value * weights)?.sum_all()
+pub fn weighted_sum(value: &Tensor) -> Tensor {
+    let weights: Vec<f64> = (0..value.elem_count()).map(|i| (i as f64).cos()).collect();
+    let weights = Tensor::from_vec(weights, value.shape(), &Device::Cpu).unwrap();
+    (value * weights.to_dtype(value.dtype()).unwrap()).unwrap().sum_all().unwrap()
 }
 
 /// All elements as f64.
@@ -76,9 +87,13 @@ pub fn distance(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 /// Compares the gradient of `f` with central differences in f64, at up to 60 elements of each argument spread over it.
-pub fn check_central_differences(name: &str, f: &Function<'_>, arguments: &[Tensor]) {
+pub fn check_central_differences<E: Debug>(
+    name: &str,
+    f: impl Fn(&[Tensor]) -> Result<Tensor, E>,
+    arguments: &[Tensor],
+) {
     const H: f64 = 1e-5;
-    let (_, gradients) = value_and_gradients(f, arguments).unwrap();
+    let (_, gradients) = value_and_gradients(&f, arguments);
     for (which, (argument, gradient)) in arguments.iter().zip(&gradients).enumerate() {
         let (point, gradient) = (flat(argument), flat(gradient));
         let stride = (point.len() / 60).max(1);
@@ -88,7 +103,7 @@ pub fn check_central_differences(name: &str, f: &Function<'_>, arguments: &[Tens
                 moved[index] += delta;
                 let mut arguments = arguments.to_vec();
                 arguments[which] = Tensor::from_vec(moved, argument.shape(), &Device::Cpu).unwrap();
-                flat(&weighted_sum(&f(&arguments).unwrap()).unwrap())[0]
+                flat(&weighted_sum(&f(&arguments).unwrap()))[0]
             };
             let difference = (at(H) - at(-H)) / (2.0 * H);
             let error = (difference - gradient[index]).abs();

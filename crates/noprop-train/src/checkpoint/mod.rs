@@ -12,5 +12,5 @@ mod units;
 
 pub(crate) use run::Kept;
 pub use run::{Fitting, Progress};
+pub(crate) use units::{UnitEpoch, UnitFolders, load_epoch};
 pub use units::{UnitFitting, UnitStatus, unit_status};
-pub(crate) use units::{UnitFolders, load_epoch};

@@ -5,33 +5,33 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use noprop_data::Split;
-use noprop_method::{Denoiser, Method, Parameter, Part, Sampler};
+use noprop_files::sync_directory;
+use noprop_method::{Denoiser, Method, Parameters, Part, Sampler};
 use serde::{Deserialize, Serialize};
 
-use super::tensors::{Stored, named, tensors};
+use super::tensors::{restore_unit, tensors};
+use crate::engine::{NextTurn, State};
 use crate::error::{Checkpoint, StateError};
 use crate::keeper::Keeper;
 use crate::loss::{LossSums, StepReport};
 use crate::report::{Best, EpochReport, FitReport, Outcome, Validation};
 use crate::resources::unix_time;
-use crate::state::{State, Turn};
 use crate::step::Model;
 use crate::unit_state::UnitState;
 use crate::{
-    Event, Hardware, MetricsLog, RunDirectory, TrainError, Trainer, evaluate, write_atomically,
-    write_weights,
+    Event, Hardware, MetricsLog, RunDirectory, TrainError, Trainer, evaluate, load_weights,
+    read_weights, save_weights, write_atomically, write_weights,
 };
-use noprop_files::sync_directory;
 
 const FORMAT: u32 = 1;
 /// The most bytes that are read of a progress file, which is a page of JSON.
 const MAX_PROGRESS_BYTES: u64 = 16 << 20;
 /// The name of the file with the parameters that no unit trains, such as a frozen encoder.
-const UNTRAINED: &str = "untrained";
+const UNTRAINED: &str = "untrained.safetensors";
 
 /// The arguments of [`fit`](crate::fit()) besides the trainer.
 pub struct Fitting<'a> {
@@ -50,7 +50,7 @@ pub struct Fitting<'a> {
 }
 
 /// The progress of a training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     format: u32,
@@ -78,19 +78,7 @@ pub struct Progress {
 impl Progress {
     /// Returns the progress at the beginning of a training whose results depend on `config`.
     pub fn start(config: &str) -> Self {
-        Self {
-            format: FORMAT,
-            generation: 0,
-            config: config.into(),
-            epoch: 0,
-            step: 0,
-            best: None,
-            seconds: 0.0,
-            epoch_seconds: 0.0,
-            sums: LossSums::default(),
-            saved: None,
-            metrics_bytes: 0,
-        }
+        Self { format: FORMAT, config: config.into(), ..Self::default() }
     }
 
     /// Moves to the beginning of the next epoch.
@@ -121,33 +109,16 @@ impl Progress {
         config: &str,
         goes_on: impl FnOnce(&str) -> bool,
     ) -> Result<Self, TrainError> {
-        let path = run.state().join("progress.json");
-        let malformed = |reason: String| StateError::Malformed { path: path.clone(), reason };
-        let mut text = String::new();
-        match fs::File::open(&path) {
-            Ok(file) => {
-                file.take(MAX_PROGRESS_BYTES)
-                    .read_to_string(&mut text)
-                    .map_err(TrainError::reading(&path))?;
+        let Some(progress) = Self::load(run)? else {
+            let path = run.path().into();
+            return Err(match run.units().is_dir() {
+                true => StateError::InUnits(path),
+                false => StateError::Missing(path),
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let path = run.path().into();
-                return Err(match run.units().is_dir() {
-                    true => StateError::InUnits { path },
-                    false => StateError::Missing { path },
-                }
-                .into());
-            }
-            Err(error) => return Err(TrainError::reading(&path)(error)),
-        }
-        let progress: Self =
-            serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-        if progress.format != FORMAT {
-            let reason = format!("format {} where {FORMAT} is expected", progress.format);
-            return Err(malformed(reason).into());
-        }
+            .into());
+        };
         if !goes_on(&progress.config) {
-            return Err(StateError::OtherConfig { path }.into());
+            return Err(StateError::OtherConfig(file(run)).into());
         }
         Ok(Self { config: config.into(), ..progress })
     }
@@ -157,19 +128,31 @@ impl Progress {
     /// # Errors
     /// [`StateError::Malformed`], or [`TrainError::File`] if a file cannot be read or written.
     pub fn keep_log(run: &RunDirectory, bytes: u64) -> Result<(), TrainError> {
-        let path = run.state().join("progress.json");
-        let text = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            other => other.map_err(TrainError::reading(&path))?,
-        };
-        let saved: Self = serde_json::from_slice(&text).map_err(|error| StateError::Malformed {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        Self { metrics_bytes: bytes, ..saved }.write(&path)
+        match Self::load(run)? {
+            Some(saved) => Self { metrics_bytes: bytes, ..saved }.write(run),
+            None => Ok(()),
+        }
     }
 
-    fn write(&self, path: &Path) -> Result<(), TrainError> {
+    /// Reads the progress file of `run`; `None` if there is none.
+    fn load(run: &RunDirectory) -> Result<Option<Self>, TrainError> {
+        let path = file(run);
+        let mut text = String::new();
+        let opened = fs::File::open(&path);
+        match opened.and_then(|file| file.take(MAX_PROGRESS_BYTES).read_to_string(&mut text)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(TrainError::reading(&path))?,
+        };
+        let reason = match serde_json::from_str::<Self>(&text) {
+            Ok(progress) if progress.format == FORMAT => return Ok(Some(progress)),
+            Ok(Self { format, .. }) => format!("format {format} where {FORMAT} is expected"),
+            Err(error) => error.to_string(),
+        };
+        Err(StateError::Malformed { path, reason }.into())
+    }
+
+    fn write(&self, run: &RunDirectory) -> Result<(), TrainError> {
+        let path = &file(run);
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| TrainError::writing(path)(error.into()))?;
         write_atomically(path, |file| file.write_all(&text)).map_err(TrainError::writing(path))
@@ -188,14 +171,12 @@ impl Progress {
         let folder = run.state().join(self.generation.to_string());
         let steps = state.plan.steps_per_epoch();
         let position = u64::from(self.epoch) * u64::from(steps) + u64::from(self.step);
-        let untrained = untrained(network, &state.units);
-        if !untrained.is_empty() {
-            let mut file = Stored::read(&folder.join(format!("{UNTRAINED}.safetensors")))?;
-            file.restore(&untrained)?;
+        if let Some(untrained) = untrained(network, &state.units) {
+            load_weights(&folder.join(UNTRAINED), &untrained)?;
         }
         for unit in &mut state.units {
-            let mut file = Stored::read(&folder.join(format!("{}.safetensors", unit.unit)))?;
-            file.restore_unit(network, unit, position, steps)?;
+            let file = folder.join(format!("{}.safetensors", unit.unit));
+            restore_unit(&file, read_weights(&file)?.tensors, network, unit, position, steps)?;
         }
         state.forget_stack();
         Ok(())
@@ -214,10 +195,8 @@ impl Progress {
         let generation = self.generation + 1;
         let folder = run.state().join(generation.to_string());
         fs::create_dir_all(&folder).map_err(TrainError::writing(&folder))?;
-        let untrained = untrained(network, units);
-        if !untrained.is_empty() {
-            let tensors: Vec<_> = untrained.iter().map(named).collect();
-            write_weights(&folder.join(format!("{UNTRAINED}.safetensors")), &tensors, "")?;
+        if let Some(untrained) = untrained(network, units) {
+            save_weights(&folder.join(UNTRAINED), &untrained)?;
         }
         for unit in units {
             let file = folder.join(format!("{}.safetensors", unit.unit));
@@ -227,13 +206,17 @@ impl Progress {
 
         let saved = Some((self.epoch, self.step));
         let next = Self { generation, saved, ..self.clone() };
-        let path = run.state().join("progress.json");
-        next.write(&path)?;
+        next.write(run)?;
         *self = next;
         tracing::debug!(epoch = self.epoch, step = self.step, folder = %folder.display(), "state saved");
         remove_others(&run.state(), generation);
         Ok(())
     }
+}
+
+/// Returns the path of the progress file.
+fn file(run: &RunDirectory) -> PathBuf {
+    run.state().join("progress.json")
 }
 
 /// Removes older generations, and a newer one that a kill left unfinished. They are not needed, so an error is ignored: it only
@@ -248,11 +231,12 @@ fn remove_others(state: &Path, current: u64) {
     }
 }
 
-/// Returns the parameters that no unit owns, buffers included.
-fn untrained(network: &dyn Denoiser, units: &[UnitState]) -> Vec<Parameter> {
-    let parts: Vec<Part> = units.iter().flat_map(|state| state.unit.parts()).collect();
-    let all = network.parameters().iter();
-    all.filter(|parameter| !parts.contains(&parameter.part)).cloned().collect()
+/// Returns the parameters that no unit owns, buffers included; `None` if there are none.
+fn untrained(network: &dyn Denoiser, units: &[UnitState]) -> Option<Parameters> {
+    let trained: Vec<Part> = units.iter().flat_map(|state| state.unit.parts()).collect();
+    let mut parts = network.parameters().parts();
+    parts.retain(|part| !trained.contains(part));
+    (!parts.is_empty()).then(|| network.parameters().of_parts(&parts))
 }
 
 /// Keeps a whole training in one run directory: validation, the best weights, the log, and the state.
@@ -352,7 +336,7 @@ impl Keeper for Kept<'_> {
         &mut self,
         model: Model<'_>,
         _: &State,
-        _: &Turn,
+        _: &NextTurn,
     ) -> Result<Option<EpochReport>, TrainError> {
         if self.log.is_none() {
             self.progress.next_epoch();
@@ -365,8 +349,7 @@ impl Keeper for Kept<'_> {
         let this = Best { epoch, correct: found.correct, total: found.total };
         let best = this.or_better(self.progress.best);
         if best == this {
-            let tensors: Vec<_> = model.network.parameters().iter().map(named).collect();
-            write_weights(&run.model(), &tensors, metadata)?;
+            write_weights(&run.model(), &model.network.parameters().tensors(), metadata)?;
         }
         let seconds = self.progress.epoch_seconds;
         let validation =
@@ -400,7 +383,7 @@ impl Keeper for Kept<'_> {
         &mut self,
         model: Model<'_>,
         state: &State,
-        _: &Turn,
+        _: &NextTurn,
         stopped: Option<(u32, u32)>,
     ) -> Result<(), TrainError> {
         if self.log.is_none() {

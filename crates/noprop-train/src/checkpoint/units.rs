@@ -3,24 +3,29 @@
 //! `units/block.3/` holds `state.safetensors` (weights, moments and progress), `epochs/0001.safetensors` (the weights after
 //! each epoch, with the epoch's losses) and `.lock`.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use candle_core::Tensor;
-use noprop_method::{Denoiser, Parameter};
+use noprop_method::Denoiser;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::tensors::{Stored, named, owned, tensors};
+use super::tensors::{restore_unit, tensors};
+use crate::engine::{NextTurn, State};
 use crate::error::{UnitError, VERSION};
 use crate::keeper::Keeper;
 use crate::loss::{Loss, LossSums, StepReport};
 use crate::report::EpochReport;
-use crate::run_dir::lock_file;
-use crate::state::{State, Turn};
+use crate::run_dir::{lock_file, remove};
 use crate::step::Model;
 use crate::unit_state::UnitState;
-use crate::{Existing, Hardware, RunDirectory, TrainError, Unit, write_weights};
+use crate::{
+    Existing, Hardware, RunDirectory, TrainError, Unit, WeightsError, read_weights, write_weights,
+};
+
+type Tensors = BTreeMap<String, Tensor>;
 
 /// The arguments of [`fit_units`](crate::fit_units) besides the trainer.
 pub struct UnitFitting<'a> {
@@ -34,14 +39,15 @@ pub struct UnitFitting<'a> {
     pub save_every: Duration,
 }
 
-/// The notes that a unit's file holds about its training.
-trait Notes: DeserializeOwned + Serialize {
-    fn version(&self) -> &str;
-    fn config(&self) -> &str;
+/// The first notes in every file of a unit: the version and the settings that it was written with.
+#[derive(Deserialize)]
+struct Origin {
+    version: String,
+    config: String,
 }
 
 /// The progress of a unit.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnitProgress {
     version: String,
@@ -54,29 +60,6 @@ struct UnitProgress {
     pub epoch_seconds: f64,
     /// The losses of the current epoch so far.
     pub sums: LossSums,
-}
-
-impl UnitProgress {
-    fn start(config: &str) -> Self {
-        Self {
-            version: VERSION.into(),
-            config: config.into(),
-            position: 0,
-            seconds: 0.0,
-            epoch_seconds: 0.0,
-            sums: LossSums::default(),
-        }
-    }
-}
-
-impl Notes for UnitProgress {
-    fn version(&self) -> &str {
-        &self.version
-    }
-
-    fn config(&self) -> &str {
-        &self.config
-    }
 }
 
 /// The notes on one epoch of a unit.
@@ -92,23 +75,6 @@ pub(crate) struct UnitEpoch {
     /// The learning rate of the epoch's last step.
     pub lr: f64,
     pub losses: Vec<Loss>,
-}
-
-impl UnitEpoch {
-    pub fn new(config: &str, seconds: f64, lr: f64, losses: Vec<Loss>) -> Self {
-        let hardware = Hardware::here();
-        Self { version: VERSION.into(), config: config.into(), hardware, seconds, lr, losses }
-    }
-}
-
-impl Notes for UnitEpoch {
-    fn version(&self) -> &str {
-        &self.version
-    }
-
-    fn config(&self) -> &str {
-        &self.config
-    }
 }
 
 /// The folder of one unit, locked for writing.
@@ -133,13 +99,7 @@ impl UnitFolder {
 
     /// Removes the saved state and the weights of all epochs.
     pub fn clear(&self) -> Result<(), TrainError> {
-        let state = self.state();
-        match fs::remove_file(&state) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(TrainError::writing(state)(error));
-            }
-            _ => {}
-        }
+        remove(&self.state(), |path| fs::remove_file(path))?;
         let epochs = self.path.join("epochs");
         fs::remove_dir_all(&epochs).map_err(TrainError::writing(&epochs))?;
         fs::create_dir(&epochs).map_err(TrainError::writing(&epochs))
@@ -159,10 +119,11 @@ impl UnitFolder {
     ) -> Result<UnitProgress, TrainError> {
         let file = self.state();
         if !file.is_file() {
-            return Ok(UnitProgress::start(config));
+            let (version, config) = (VERSION.into(), config.into());
+            return Ok(UnitProgress { version, config, ..UnitProgress::default() });
         }
-        let (progress, mut stored) = read::<UnitProgress>(&file, config)?;
-        stored.restore_unit(network, unit, progress.position, steps)?;
+        let (progress, tensors) = read::<UnitProgress>(&file, config)?;
+        restore_unit(&file, tensors, network, unit, progress.position, steps)?;
         Ok(progress)
     }
 }
@@ -235,22 +196,22 @@ impl Keeper for UnitFolders<'_> {
         &mut self,
         model: Model<'_>,
         state: &State,
-        turn: &Turn,
+        turn: &NextTurn,
     ) -> Result<Option<EpochReport>, TrainError> {
         let epoch = turn.position / u64::from(state.plan.steps_per_epoch());
         for &unit in &turn.units {
             let (folder, progress) = &mut self.units[unit];
-            let notes = UnitEpoch::new(
-                self.config,
-                progress.epoch_seconds,
-                self.lr,
-                std::mem::take(&mut progress.sums).means(),
-            );
-            progress.epoch_seconds = 0.0;
-            let owned = owned(model.network, state.units[unit].unit);
-            let tensors: Vec<_> = owned.iter().map(named).collect();
+            let notes = UnitEpoch {
+                version: VERSION.into(),
+                config: self.config.into(),
+                hardware: Hardware::here(),
+                seconds: std::mem::take(&mut progress.epoch_seconds),
+                lr: self.lr,
+                losses: std::mem::take(&mut progress.sums).means(),
+            };
+            let owned = model.network.parameters().of_parts(&state.units[unit].unit.parts());
             let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
-            write(&epoch_file(&folder.path, epoch), &tensors, &notes)?;
+            write(&epoch_file(&folder.path, epoch), &owned.tensors(), &notes)?;
         }
         Ok(None)
     }
@@ -260,7 +221,7 @@ impl Keeper for UnitFolders<'_> {
         &mut self,
         model: Model<'_>,
         state: &State,
-        turn: &Turn,
+        turn: &NextTurn,
         _: Option<(u32, u32)>,
     ) -> Result<(), TrainError> {
         for &unit in &turn.units {
@@ -276,39 +237,48 @@ pub(crate) fn path_of(run: &RunDirectory, unit: Unit) -> PathBuf {
     run.units().join(unit.to_string())
 }
 
-/// Sets `parameters` to the weights of `unit` after `epoch`, counted from 1, and returns the epoch's notes.
+/// Sets the parameters of `unit` to its weights after `epoch`, counted from 1, and returns the epoch's notes.
 pub(crate) fn load_epoch(
     run: &RunDirectory,
+    network: &dyn Denoiser,
     unit: Unit,
     epoch: u32,
     config: &str,
-    parameters: &[Parameter],
 ) -> Result<UnitEpoch, TrainError> {
     let file = epoch_file(&path_of(run, unit), epoch);
-    let (notes, mut stored) = read::<UnitEpoch>(&file, config)?;
-    stored.restore(parameters)?;
-    Ok(notes)
+    let (notes, tensors) = read::<UnitEpoch>(&file, config)?;
+    match network.parameters().of_parts(&unit.parts()).set(tensors) {
+        Ok(()) => Ok(notes),
+        Err(error) => Err(WeightsError::Mismatch { path: file, reason: error.to_string() }.into()),
+    }
 }
 
 fn epoch_file(path: &Path, epoch: u32) -> PathBuf {
     path.join(format!("epochs/{epoch:04}.safetensors"))
 }
 
-fn read<N: Notes>(file: &Path, config: &str) -> Result<(N, Stored), TrainError> {
-    let stored = Stored::read(file)?;
-    let notes: N = serde_json::from_str(stored.metadata.as_deref().unwrap_or_default())
-        .map_err(|error| UnitError::Malformed { path: file.into(), reason: error.to_string() })?;
-    if notes.version() != VERSION {
-        let found = notes.version().into();
-        return Err(UnitError::OtherVersion { path: file.into(), found }.into());
+/// Reads the notes and the tensors in a file of a unit that was written with `config`.
+fn read<N: DeserializeOwned>(file: &Path, config: &str) -> Result<(N, Tensors), TrainError> {
+    let path = || PathBuf::from(file);
+    let malformed =
+        |error: serde_json::Error| UnitError::Malformed { path: path(), reason: error.to_string() };
+    let stored = read_weights(file)?;
+    let text = stored.metadata.as_deref().unwrap_or_default();
+    let origin: Origin = serde_json::from_str(text).map_err(malformed)?;
+    if origin.version != VERSION {
+        return Err(UnitError::OtherVersion { path: path(), found: origin.version }.into());
     }
-    if notes.config() != config {
-        return Err(UnitError::OtherSettings { path: file.into() }.into());
+    if origin.config != config {
+        return Err(UnitError::OtherSettings(path()).into());
     }
-    Ok((notes, stored))
+    Ok((serde_json::from_str(text).map_err(malformed)?, stored.tensors))
 }
 
-fn write(file: &Path, tensors: &[(String, Tensor)], notes: &impl Notes) -> Result<(), TrainError> {
+fn write(
+    file: &Path,
+    tensors: &[(String, Tensor)],
+    notes: &impl Serialize,
+) -> Result<(), TrainError> {
     let notes = serde_json::to_string(notes)
         .map_err(|error| TrainError::writing(file)(std::io::Error::other(error)))?;
     Ok(write_weights(file, tensors, &notes)?)

@@ -3,13 +3,13 @@
 //! The blocks' parameters and moments are stacked before the first step and written back after the last step of a call, so
 //! between two calls the network's own parameters are always current. Losses stay on the device until the call ends.
 
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 use noprop_kernels::optim::{Adam, Moments};
 use noprop_method::{
     Losses, ParameterKind, Part, StackedBlocks, StackedLosses, StackedParameter, row_of,
 };
 
-use super::Steps;
+use super::State;
 use crate::loss::{DeviceLosses, UnreadStep};
 use crate::step::{Model, Plan, Step};
 use crate::unit_state::{PartState, UnitState, adam_config};
@@ -39,33 +39,20 @@ impl Stack {
         }
         let Some(blocks) = model.network.stacked()? else { return Ok(None) };
         let trained: Vec<&StackedParameter> = trained(blocks.as_ref()).collect();
-        let vars: Vec<(String, Var)> = trained
-            .iter()
-            .map(|parameter| (name(parameter).to_owned(), parameter.var.clone()))
-            .collect();
-        let mut adam = Adam::new(vars, adam_config(&plan.config))?;
-        let moments = trained
-            .iter()
-            .map(|parameter| {
-                let rows = parameter.rows.iter().map(|row| moments_of(units, &row.name));
-                let (first, second): (Vec<_>, Vec<_>) =
-                    rows.collect::<Option<Vec<_>>>()?.into_iter().unzip();
-                Some((first, second))
-            })
-            .zip(&trained)
-            .map(|(moments, parameter)| {
-                let name = name(parameter).to_owned();
-                let Some((first, second)) = moments else {
-                    let reason = format!("there are no moments of {name} and its like");
-                    return Err(candle_core::Error::Msg(reason).into());
-                };
-                Ok(Moments {
-                    name,
-                    first: Tensor::cat(&first, 0)?,
-                    second: Tensor::cat(&second, 0)?,
-                })
-            })
-            .collect::<Result<Vec<_>, TrainError>>()?;
+        let named = |parameter: &&StackedParameter| (name(parameter), parameter.var.clone());
+        let mut adam = Adam::new(trained.iter().map(named).collect(), adam_config(&plan.config))?;
+        let mut moments = Vec::with_capacity(trained.len());
+        for parameter in trained {
+            let name = name(parameter);
+            let rows = parameter.rows.iter().map(|row| moments_of(units, &row.name));
+            let Some(rows) = rows.collect::<Option<Vec<_>>>() else {
+                let reason = format!("there are no moments of {name} and its like");
+                return Err(candle_core::Error::Msg(reason).into());
+            };
+            let (first, second): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+            let (first, second) = (Tensor::cat(&first, 0)?, Tensor::cat(&second, 0)?);
+            moments.push(Moments { name, first, second });
+        }
         adam.restore(units.first().map_or(0, |unit| unit.position), moments)?;
         Ok(Some(Self { blocks, adam }))
     }
@@ -73,27 +60,29 @@ impl Stack {
     /// Makes the next `count` steps of all units.
     pub fn steps(
         &mut self,
-        steps: &mut Steps<'_>,
+        model: Model<'_>,
+        state: &mut State,
         count: u32,
     ) -> Result<Vec<UnreadStep>, TrainError> {
-        let (model, plan, engine) = (steps.model, steps.plan, steps.engine);
+        let State { plan, engine, units, batches, .. } = state;
+        let (plan, engine) = (&*plan, &*engine);
         let Some(losses) = losses(model)? else {
             return Err(candle_core::Error::Msg("the method has no stacked losses".into()).into());
         };
         let mut done = Vec::with_capacity(count as usize);
         for _ in 0..count {
-            let position = steps.units.first().map_or(0, |unit| unit.position);
-            let batch = &steps.batches.at(plan.place(position))?;
+            let position = units.first().map_or(0, |unit| unit.position);
+            let batch = &batches.at(plan.place(position))?;
             let lr = plan.lr(position);
             let step = Step { model, plan, engine, batch };
-            let made = self.step(&step, &*losses, steps.units, lr)?;
+            let made = self.step(&step, &*losses, units, lr)?;
             let mut report = None;
-            for unit in steps.units.iter_mut() {
+            for unit in units.iter_mut() {
                 report = Some(plan.count(unit, batch)?);
             }
             done.extend(report.map(|report| (report, vec![made])));
         }
-        self.write_back(steps.units)?;
+        self.write_back(units)?;
         Ok(done)
     }
 
@@ -182,8 +171,8 @@ fn trained(blocks: &dyn StackedBlocks) -> impl Iterator<Item = &StackedParameter
 }
 
 /// Returns the name of block 1's parameter, which represents that parameter of all blocks.
-fn name(parameter: &StackedParameter) -> &str {
-    parameter.rows.first().map_or("", |row| row.name.as_str())
+fn name(parameter: &StackedParameter) -> String {
+    parameter.rows.first().map(|row| row.name.clone()).unwrap_or_default()
 }
 
 fn moments_of(units: &[UnitState], name: &str) -> Option<(Tensor, Tensor)> {

@@ -1,4 +1,4 @@
-//! The engine: the way in which the steps of a training are carried out. It is one value, chosen once.
+//! The state of a training, and the engine: the way in which its steps are carried out, which is one value, chosen once.
 //!
 //! | file | subject |
 //! | --- | --- |
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use noprop_kernels::keeping_copies;
-use noprop_kernels::threads::Workers;
+use noprop_kernels::threads::{Workers, side_by_side};
 
 pub(crate) use batched::Stack;
 pub(crate) use ranks::collect;
@@ -103,19 +103,6 @@ impl Engine {
             Self::Queue | Self::Batched => Workers::Exactly(NonZeroUsize::MIN),
         }
     }
-
-    /// Returns the best number of steps for one call of [`Steps::make`]. It is one if blocks of a unit exchange gradients
-    /// within a step. Otherwise it is several, but a small share of an epoch, because a training stops only between two calls.
-    /// Where losses are read late, it is a whole epoch.
-    pub(crate) fn stride(&self, units: &[UnitState], steps_per_epoch: u32) -> u32 {
-        if self.reads_late() {
-            return steps_per_epoch;
-        }
-        if units.iter().any(UnitState::shares) {
-            return 1;
-        }
-        STRIDE.min(steps_per_epoch / 4).max(1)
-    }
 }
 
 impl Turns for Engine {
@@ -142,22 +129,72 @@ impl Turns for Engine {
     }
 }
 
-/// A training, ready to make steps.
-pub(crate) struct Steps<'a> {
-    pub model: Model<'a>,
-    pub plan: &'a Plan,
-    pub engine: &'a Engine,
-    pub units: &'a mut [UnitState],
-    pub batches: &'a mut Batches,
+/// The state of a training, without its network and its method.
+pub(crate) struct State {
+    pub plan: Plan,
+    pub units: Vec<UnitState>,
+    pub batches: Batches,
+    pub engine: Engine,
     /// The blocks stacked into one [T, …] copy; `None` once a block has been trained without it and the copy is stale.
-    pub stack: &'a mut Option<Stack>,
+    pub stack: Option<Stack>,
 }
 
-impl Steps<'_> {
+/// The next steps of some units, which all move from one position to another within an epoch.
+pub(crate) struct NextTurn {
+    /// The numbers of the units.
+    pub units: Vec<usize>,
+    /// The number of steps that each has made at the end of the turn.
+    pub position: u64,
+    /// The number of steps in the turn.
+    pub steps: u32,
+}
+
+impl State {
+    /// Drops the stacked copy of the blocks. Call it when the blocks change outside of [`Self::steps`].
+    pub fn forget_stack(&mut self) {
+        self.stack = None;
+    }
+
+    /// Returns the number of training images that an epoch visits.
+    pub fn images_per_epoch(&self) -> usize {
+        let images = self.batches.images.len();
+        let pass = (self.plan.steps_per_pass as usize * self.plan.config.batch_size).min(images);
+        pass * self.plan.passes as usize
+    }
+
+    /// Returns the next turn: that of the units that have made the fewest steps, until they reach the others. Returns `None`
+    /// when all are done.
+    pub fn next_turn(&self) -> Option<NextTurn> {
+        let (steps, total) = (u64::from(self.plan.steps_per_epoch()), self.plan.total_steps());
+        let positions = || self.units.iter().map(|unit| unit.position);
+        let front = positions().filter(|&position| position < total).min()?;
+        let units = (0..self.units.len()).filter(|&unit| self.units[unit].position == front);
+        let others = positions().filter(|&position| position > front).min().unwrap_or(total);
+        let end = others.min(front + steps - front % steps);
+        let steps = u64::from(self.stride()).min(end - front);
+        let (units, position) = (units.collect(), front + steps);
+        Some(NextTurn { units, position, steps: u32::try_from(steps).unwrap_or(1) })
+    }
+
+    /// Returns the best number of steps for one call of [`Self::steps`]. It is one if blocks of a unit exchange gradients within
+    /// a step. Otherwise it is several, but a small share of an epoch, because a training stops only between two calls. Where
+    /// losses are read late, it is a whole epoch.
+    fn stride(&self) -> u32 {
+        let steps = self.plan.steps_per_epoch();
+        if self.engine.reads_late() {
+            return steps;
+        }
+        if self.units.iter().any(UnitState::shares) {
+            return 1;
+        }
+        STRIDE.min(steps / 4).max(1)
+    }
+
     /// Makes the next `count` steps of the units with the numbers `chosen`, in rising order. Returns the reports of each step,
     /// in the order of the units.
-    pub fn make(
+    pub fn steps(
         &mut self,
+        model: Model<'_>,
         chosen: &[usize],
         count: u32,
     ) -> Result<Vec<Vec<StepReport>>, TrainError> {
@@ -165,42 +202,44 @@ impl Steps<'_> {
         let first = self.units.first().map(|unit| unit.position);
         let all_at_once = chosen.len() == self.units.len()
             && self.units.iter().all(|unit| Some(unit.position) == first);
-        let stack = match self.engine {
-            Engine::Batched if all_at_once => match self.stack.take() {
-                Some(stack) => Some(stack),
-                None => Stack::new(self.model, self.plan, self.units)?,
-            },
+        // Any other training of blocks makes the copy stale.
+        let stack = match (self.stack.take(), &self.engine) {
+            (Some(stack), Engine::Batched) if all_at_once => Some(stack),
+            (None, Engine::Batched) if all_at_once => Stack::new(model, &self.plan, &self.units)?,
             _ => None,
         };
-        // Any other training of blocks makes the copy stale.
-        *self.stack = None;
-        let device = self.model.network.class_embeddings().device().clone();
-        match (stack, self.engine) {
+        let device = model.network.class_embeddings().device().clone();
+        match (stack, &self.engine) {
             (Some(mut stack), _) => {
-                let made = keeping_copies(&device, || stack.steps(self, count))?;
-                *self.stack = Some(stack);
+                let made = keeping_copies(&device, || stack.steps(model, self, count))?;
+                self.stack = Some(stack);
                 Ok(read(made)?.into_iter().map(|report| vec![report]).collect())
             }
             (None, Engine::Queue | Engine::Batched) => {
-                let made = keeping_copies(&device, || self.one_after_the_other(chosen, count))?;
+                let made =
+                    keeping_copies(&device, || self.one_after_the_other(model, chosen, count))?;
                 Ok(read(made)?.chunks(chosen.len().max(1)).map(<[_]>::to_vec).collect())
             }
-            (None, Engine::Threads(_) | Engine::Ranks { .. }) => self.unit_by_unit(chosen, count),
+            (None, Engine::Threads(_) | Engine::Ranks { .. }) => {
+                self.unit_by_unit(model, chosen, count)
+            }
         }
     }
 
     /// Makes the next steps of the units. All units make a step before any makes the next, so one batch is needed at a time.
     fn one_after_the_other(
         &mut self,
+        model: Model<'_>,
         chosen: &[usize],
         count: u32,
     ) -> Result<Vec<UnreadStep>, TrainError> {
-        let Self { model, plan, engine, .. } = *self;
+        let Self { plan, engine, units, batches, .. } = self;
+        let (plan, engine) = (&*plan, &*engine);
         let mut made = Vec::with_capacity(count as usize * chosen.len());
         for _ in 0..count {
             for &number in chosen {
-                let unit = &mut self.units[number];
-                let batch = &self.batches.at(plan.place(unit.position))?;
+                let unit = &mut units[number];
+                let batch = &batches.at(plan.place(unit.position))?;
                 made.push(Step { model, plan, engine, batch }.make(unit)?);
             }
         }
@@ -211,16 +250,17 @@ impl Steps<'_> {
     /// moments stay in the cache.
     fn unit_by_unit(
         &mut self,
+        model: Model<'_>,
         chosen: &[usize],
         count: u32,
     ) -> Result<Vec<Vec<StepReport>>, TrainError> {
-        let Self { model, plan, engine, .. } = *self;
-        let units = self.units.iter_mut().enumerate();
+        let Self { plan, engine, units, batches, .. } = self;
+        let (plan, engine) = (&*plan, &*engine);
+        let units = units.iter_mut().enumerate();
         let mut jobs = Vec::with_capacity(chosen.len());
         for (_, unit) in units.filter(|(number, _)| chosen.contains(number)) {
             let places = (0..count.into()).map(|ahead| plan.place(unit.position + ahead));
-            let batches =
-                places.map(|place| self.batches.at(place)).collect::<Result<Vec<_>, _>>()?;
+            let batches = places.map(|place| batches.at(place)).collect::<Result<Vec<_>, _>>()?;
             jobs.push((unit, batches));
         }
         let steps = |(unit, batches): Job<'_>| {
@@ -235,7 +275,9 @@ impl Steps<'_> {
             Engine::Ranks { ranks, workers } if !ranks.is_single() => {
                 ranks::independent(&**ranks, *workers, plan, independent, &steps)?
             }
-            _ => threads::independent(engine.workers(), independent, &steps)?,
+            _ => side_by_side(engine.workers(), independent, steps)
+                .into_iter()
+                .collect::<Result<_, _>>()?,
         });
         let mut by_step = vec![Vec::with_capacity(done.len()); count as usize];
         for (step, report) in done.into_iter().flat_map(|reports| reports.into_iter().enumerate()) {

@@ -126,27 +126,22 @@ pub(super) fn independent<'a>(
     steps: &(impl Fn(Job<'a>) -> Result<Vec<StepReport>, TrainError> + Sync),
 ) -> Result<Vec<Vec<StepReport>>, TrainError> {
     let share = share(jobs.len(), ranks.rank(), ranks.size());
-    let after = jobs.split_off(share.end);
-    let mine = jobs.split_off(share.start);
-    let before = jobs;
+    let mine = jobs.drain(share.clone()).collect();
     let done = threads::side_by_side(workers, mine, steps);
     let done = done.into_iter().collect::<Result<Vec<_>, _>>()?;
     let own = done.iter().flatten().flat_map(|report| &report.losses);
     // The conversion loses nothing: losses are f32 before they are reported.
-    let own: Vec<f32> = own.flat_map(|loss| [loss.loss as f32, loss.error as f32]).collect();
-    let count = own.len() / 2;
-    let losses = ranks.gather(own)?.concat();
+    let own = own.flat_map(|loss| [loss.loss as f32, loss.error as f32]).collect();
+    let mut messages = ranks.gather(own)?;
+    // This rank has the reports of its own steps.
+    if let Some(own) = messages.get_mut(ranks.rank()) {
+        own.clear();
+    }
+    let losses = messages.concat();
     let mut losses = losses.chunks_exact(2);
-    let mut all = Vec::with_capacity(before.len() + done.len() + after.len());
-    for job in before {
-        all.push(received(ranks, plan, job, &mut losses)?);
-    }
-    // This rank's own losses are between those of the other ranks.
-    losses.by_ref().take(count).for_each(drop);
-    all.extend(done);
-    for job in after {
-        all.push(received(ranks, plan, job, &mut losses)?);
-    }
+    let others = jobs.into_iter().map(|job| received(ranks, plan, job, &mut losses));
+    let mut all = others.collect::<Result<Vec<_>, _>>()?;
+    all.splice(share.start..share.start, done);
     Ok(all)
 }
 

@@ -2,9 +2,7 @@
 
 use noprop_kernels::threads::{self, Workers};
 
-use super::Job;
 use crate::TrainError;
-use crate::loss::StepReport;
 use crate::shared_sum::Contribution;
 use crate::step::Turn;
 use crate::unit_state::PartState;
@@ -24,13 +22,4 @@ pub(super) fn turns(
         }
     });
     failed.map_or(Ok(()), Err)
-}
-
-/// Makes the steps of units that share nothing.
-pub(super) fn independent<'a>(
-    workers: Workers,
-    jobs: Vec<Job<'a>>,
-    steps: &(impl Fn(Job<'a>) -> Result<Vec<StepReport>, TrainError> + Sync),
-) -> Result<Vec<Vec<StepReport>>, TrainError> {
-    threads::side_by_side(workers, jobs, steps).into_iter().collect()
 }

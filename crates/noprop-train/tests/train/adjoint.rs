@@ -7,20 +7,15 @@ use candle_core::{Device, Result, Tensor};
 use noprop_data::{Dataset, Split};
 use noprop_kernels::{Backend, cross_entropy, random};
 use noprop_method::{
-    Adjoint, BlockInput, Denoiser, EncoderKind, EndToEnd, Integration, Needs, OdeSolver,
-    ParameterBuilder, ParameterKind, Part, Pass, Seed,
+    Adjoint, BlockInput, Denoiser, EncoderKind, EndToEnd, Integration, MethodKind, OdeSolver,
+    ParameterKind, Part, Pass, Seed,
 };
-use noprop_models::{ImageShape, Network, NetworkConfig};
+use noprop_models::Network;
 use noprop_train::{TrainConfig, Trainer};
 
-const SEED: Seed = Seed(1);
+use crate::case::{ONEHOT, case};
 
-fn network() -> Network {
-    let image = ImageShape { channels: 1, height: 28, width: 28 };
-    let config = NetworkConfig::new(image, 10, Needs::adjoint()).unwrap();
-    let config = config.encoder(EncoderKind::PerBlock);
-    Network::new(&config, ParameterBuilder::seeded(SEED, &Device::Cpu)).unwrap()
-}
+const SEED: Seed = Seed(1);
 
 fn velocity(network: &Network, features: &Tensor, z: &Tensor, time: f64) -> Result<Tensor> {
     let time = &Tensor::full(time as f32, z.dim(0)?, &Device::Cpu)?;
@@ -86,18 +81,15 @@ fn error(network: &Network, images: &Split, integration: Integration<OdeSolver>)
 fn the_default_steps_give_the_unrolled_gradient_within_one_percent() {
     let data = Dataset::mnist_sample().unwrap().train;
     let batch = data.select(&(0..16).map(|i| i * 200).collect::<Vec<_>>()).unwrap();
-    let network = network();
     let integration = Integration { solver: OdeSolver::Heun, steps: NonZeroU32::new(10).unwrap() };
+    let objective = Adjoint::new(integration);
+    let network = case(MethodKind::ADJOINT, EncoderKind::PerBlock, ONEHOT).network();
     let euler = Integration { solver: OdeSolver::Euler, steps: NonZeroU32::new(20).unwrap() };
     assert!(error(&network, &batch, euler) > 0.01);
     let start = error(&network, &batch, integration);
-    let objective = Adjoint::new(integration);
     let config = TrainConfig { batch_size: 16, readout_lr_scale: 1.0, ..TrainConfig::default() };
     let mut trainer = Trainer::new(&network, &objective, &data, config, SEED).unwrap();
-    for _ in 0..40 {
-        trainer.steps(1).unwrap();
-    }
-    drop(trainer);
+    trainer.steps(40).unwrap();
     let later = error(&network, &batch, integration);
     assert!(start < 0.01 && later < 0.01, "{start} {later}");
 }

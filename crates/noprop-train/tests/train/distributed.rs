@@ -1,28 +1,22 @@
 //! Any number of ranks gives the bytes of a single process, also after a stop. Here the ranks are threads.
 
-use std::num::NonZeroU32;
-use std::path::Path;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::case::{Case, CaseTrainer, LEARNED, ONEHOT, case};
 use crate::killed::KilledAfter;
-use crate::support::{self, few_images, go_on, go_on_saving};
-use candle_core::Device;
+use crate::support::{self, few_images, go_on, go_on_saving, model, new_run};
 use noprop_data::Split;
-use noprop_method::{
-    ContinuousTime, DiscreteTime, EncoderKind, Integration, LearnedSchedule, LossWeight, Method,
-    ParameterBuilder, Schedule, ScheduleKind, Seed, Solver,
-};
-use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
+use noprop_method::{EncoderKind, MethodKind};
 use noprop_train::{
-    ClassWeights, Engine, Existing, Observer, OneRank, Order, Outcome, Progress, Ranks, RanksError,
-    RunDirectory, Silent, Traffic, TrainConfig, Trainer, Workers,
+    ClassWeights, Engine, Observer, OneRank, Order, Outcome, Progress, Ranks, RanksError,
+    RunDirectory, Silent, Traffic, TrainConfig, Workers,
 };
 
-const BLOCKS: usize = 3;
 /// Settings in which every rank computes the class weights itself.
 const CONFIG: TrainConfig =
     TrainConfig { class_weights: ClassWeights::Balanced, ..support::CONFIG };
@@ -58,12 +52,12 @@ impl Thread {
     }
 
     fn send(&self, to: usize, numbers: Vec<f32>) -> Result<(), RanksError> {
-        self.to[to].send(numbers).map_err(|_| RanksError::Gone { rank: to })
+        self.to[to].send(numbers).map_err(|_| RanksError::Gone(to))
     }
 
     fn hear(&self) -> Result<Vec<Vec<f32>>, RanksError> {
         let hear = |(rank, from): (usize, &Mutex<Receiver<Vec<f32>>>)| {
-            let heard = from.lock().unwrap().recv().map_err(|_| RanksError::Gone { rank })?;
+            let heard = from.lock().unwrap().recv().map_err(|_| RanksError::Gone(rank))?;
             let bytes = if rank == self.rank { 0 } else { 4 * heard.len() as u64 };
             self.received.fetch_add(bytes, Ordering::Relaxed);
             Ok(heard)
@@ -101,89 +95,39 @@ impl Ranks for Thread {
     }
 }
 
-/// The kind of training.
-#[derive(Debug, Clone, Copy)]
-enum Training {
-    /// Blocks share only the class embeddings; each block has its own encoder.
-    LearnedEmbeddings,
-    /// Blocks share the class embeddings and an encoder.
-    SharedEncoder,
-    /// Blocks share only an encoder; the readout is a separate unit.
-    OneHot,
-    /// Blocks share nothing.
-    Apart,
-    /// Blocks share a noise schedule, and the readout learns with them.
-    ContinuousTime,
-    /// Blocks take turns, so every rank trains all of them.
-    InTurn,
-}
-
-impl Training {
-    const ALL: [Self; 6] = [
-        Self::LearnedEmbeddings,
-        Self::SharedEncoder,
-        Self::OneHot,
-        Self::Apart,
-        Self::ContinuousTime,
-        Self::InTurn,
-    ];
-
-    fn config(self) -> TrainConfig {
-        let order = if let Self::InTurn = self { Order::Paper } else { Order::Batch };
-        TrainConfig { order, ..CONFIG }
-    }
-
-    fn network(self) -> Network {
-        let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let config = NetworkConfig::new(image, 10, self.objective().needs()).unwrap();
-        let learned = Embedding::Learned { dimension: 6 };
-        let config = match self {
-            Self::LearnedEmbeddings | Self::InTurn => {
-                config.encoder(EncoderKind::PerBlock).embedding(learned)
-            }
-            Self::SharedEncoder => config.encoder(EncoderKind::Shared).embedding(learned),
-            Self::OneHot => config.encoder(EncoderKind::Shared),
-            Self::Apart => config.encoder(EncoderKind::Frozen),
-            Self::ContinuousTime => config.encoder(EncoderKind::PerBlock),
-        };
-        Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
-    }
-
-    fn objective(self) -> Box<dyn Method> {
-        if let Self::ContinuousTime = self {
-            let steps = NonZeroU32::new(5).unwrap();
-            let integration = Integration { solver: Solver::Posterior, steps };
-            let whole = ContinuousTime::new(1.0, LossWeight::Clipped(5.0), integration).unwrap();
-            let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-            let start = LearnedSchedule::new(&builder).unwrap();
-            return Box::new(whole.divided(BLOCKS, &start).unwrap());
-        }
-        let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
-        Box::new(DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap())
-    }
-}
+/// Blocks share only the class embeddings; each block has its own encoder.
+const LEARNED_EMBEDDINGS: Case = case(MethodKind::DT, EncoderKind::PerBlock, LEARNED);
+/// Blocks share the class embeddings and an encoder.
+const SHARED_ENCODER: Case = case(MethodKind::DT, EncoderKind::Shared, LEARNED);
+/// Blocks share only an encoder; the readout is a separate unit.
+const ONE_HOT: Case = case(MethodKind::DT, EncoderKind::Shared, ONEHOT);
+/// Blocks share nothing.
+const APART: Case = case(MethodKind::DT, EncoderKind::Frozen, ONEHOT);
+/// Blocks share a noise schedule, and the readout learns with them.
+const CONTINUOUS_TIME: Case =
+    Case { intervals: 3, ..case(MethodKind::CT, EncoderKind::PerBlock, ONEHOT) };
+/// Blocks take turns, so every rank trains all of them.
+const IN_TURN: Case = Case { order: Order::Paper, ..LEARNED_EMBEDDINGS };
 
 /// Trains as one rank, from the run's saved state if it has one, and stops after `stop` steps.
-fn take_part(training: Training, run: &RunDirectory, ranks: Arc<dyn Ranks>, stop: u32) -> Outcome {
+fn take_part(training: Case, run: &RunDirectory, ranks: Arc<dyn Ranks>, stop: u32) -> Outcome {
     with_trainer(training, ranks, |trainer, images| go_on(trainer, run, images, stop))
 }
 
 /// Calls `what` with the trainer of one rank and its images.
 fn with_trainer<T>(
-    training: Training,
+    training: Case,
     ranks: Arc<dyn Ranks>,
-    what: impl FnOnce(&mut Trainer<&Network, &dyn Method>, &Split) -> T,
+    what: impl FnOnce(&mut CaseTrainer, &Split) -> T,
 ) -> T {
-    let (images, network, objective) = (few_images(), training.network(), training.objective());
-    let mut trainer = Trainer::new(&network, &*objective, &images, training.config(), Seed(1))
-        .unwrap()
-        .engine(Engine::Ranks { ranks, workers: Workers::Exactly(std::num::NonZeroUsize::MIN) });
-    what(&mut trainer, &images)
+    let images = few_images();
+    let engine = Engine::Ranks { ranks, workers: Workers::Exactly(NonZeroUsize::MIN) };
+    what(&mut training.trainer(&images, CONFIG).engine(engine), &images)
 }
 
 /// Runs every rank on its own thread. Returns the outcome and the traffic of rank 0.
 fn together(
-    training: Training,
+    training: Case,
     run: &RunDirectory,
     size: usize,
     stop_of_last: u32,
@@ -208,20 +152,16 @@ fn together(
 
 const NEVER: u32 = u32::MAX;
 
-fn new_run(folder: &Path, name: &str) -> RunDirectory {
-    RunDirectory::create(&folder.join(name), Existing::Refuse, "").unwrap()
-}
-
-fn model(run: &RunDirectory) -> Vec<u8> {
-    std::fs::read(run.model()).unwrap()
-}
-
 /// A sum that depends on the spread of blocks over ranks would have other bits.
 #[test]
 fn any_number_of_processes_gives_the_bytes_of_one() {
     let dir = tempfile::tempdir().unwrap();
-    for training in Training::ALL {
-        let run = |name: &str| new_run(dir.path(), &format!("{training:?}-{name}"));
+    for (number, training) in
+        [LEARNED_EMBEDDINGS, SHARED_ENCODER, ONE_HOT, APART, CONTINUOUS_TIME, IN_TURN]
+            .into_iter()
+            .enumerate()
+    {
+        let run = |name: &str| new_run(&dir.path().join(format!("{number}-{name}")));
         let whole = run("whole");
         assert!(matches!(
             take_part(training, &whole, Arc::new(OneRank), NEVER),
@@ -232,8 +172,7 @@ fn any_number_of_processes_gives_the_bytes_of_one() {
             let (outcome, traffic) = together(training, &spread, size, NEVER);
             assert!(matches!(outcome, Outcome::Finished(_)), "{training:?}: {outcome:?}");
             assert!(model(&whole) == model(&spread), "{training:?}, {size} ranks");
-            let last_state = |run: &RunDirectory| state_files(run);
-            assert_eq!(last_state(&whole), last_state(&spread), "{training:?}, {size} ranks");
+            assert_eq!(state_files(&whole), state_files(&spread), "{training:?}, {size} ranks");
             assert!((traffic.received > 0) == (size > 1));
         }
     }
@@ -262,14 +201,13 @@ fn state_files(run: &RunDirectory) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn a_training_that_was_saved_within_an_epoch_goes_on_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
-    for training in
-        [Training::LearnedEmbeddings, Training::OneHot, Training::Apart, Training::InTurn]
+    for (number, training) in [LEARNED_EMBEDDINGS, ONE_HOT, APART, IN_TURN].into_iter().enumerate()
     {
-        let whole = new_run(dir.path(), &format!("{training:?}-whole"));
+        let whole = new_run(&dir.path().join(format!("{number}-whole")));
         take_part(training, &whole, Arc::new(OneRank), NEVER);
         for (before, after) in [(3, 1), (2, 3)] {
-            let name = format!("{training:?}-{before}-{after}");
-            let (run, left) = (&new_run(dir.path(), &name), dir.path().join(name + "-left"));
+            let name = format!("{number}-{before}-{after}");
+            let (run, left) = (&new_run(&dir.path().join(&name)), dir.path().join(name + "-left"));
             thread::scope(|scope| {
                 for rank in Thread::among(before).into_iter().map(Arc::new) {
                     let mut killed = KilledAfter::new(3, run, &left);
@@ -299,8 +237,8 @@ fn a_training_that_was_saved_within_an_epoch_goes_on_after_a_kill() {
 #[test]
 fn a_stopped_training_goes_on_with_another_number_of_processes() {
     let dir = tempfile::tempdir().unwrap();
-    for training in [Training::LearnedEmbeddings, Training::Apart] {
-        let run = |name: &str| new_run(dir.path(), &format!("{training:?}-{name}"));
+    for (number, training) in [LEARNED_EMBEDDINGS, APART].into_iter().enumerate() {
+        let run = |name: &str| new_run(&dir.path().join(format!("{number}-{name}")));
         let whole = run("whole");
         take_part(training, &whole, Arc::new(OneRank), NEVER);
         for (before, after) in [(4, 2), (1, 3), (3, 1)] {

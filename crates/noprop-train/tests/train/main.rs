@@ -4,6 +4,7 @@
 
 mod adjoint;
 mod batched;
+mod case;
 mod distributed;
 mod independence;
 mod killed;

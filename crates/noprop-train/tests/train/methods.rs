@@ -1,46 +1,20 @@
 //! The guarantees of every method: all its parameters are trained, a repeated training gives the same bits, and classification
 //! never uses a label.
 
-use std::time::Duration;
-
+use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor};
 use noprop_data::{Dataset, Split, epoch_order};
 use noprop_method::{
-    Denoiser, EncoderKind, LossWeight, Losses, Method, MethodKind, MethodSettings,
-    ParameterBuilder, ParameterKind, Part, Pass, Readout, Sampler, SamplerKind, Seed, Solver,
-    Targets, Time,
+    Denoiser, EncoderKind, Losses, Method, MethodKind, ParameterKind, Part, Pass, Readout, Sampler,
+    SamplerKind, Seed, Targets,
 };
-use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
-use noprop_train::{
-    ClassWeights, Existing, Fitting, Loss, Observer, Order, Outcome, Progress, RunDirectory,
-    Silent, TrainConfig, Trainer, Unit, evaluate, fit,
-};
+use noprop_models::{Embedding, Network};
+use noprop_train::{ClassWeights, Loss, Order, Outcome, Progress, TrainConfig, evaluate};
 
-use crate::support::{self, METHOD, StopAfter, bits, blockwise, few_images};
+use crate::case::{BLOCKS, Case, LEARNED, ONEHOT, case};
+use crate::support::{self, CPU, bits, blockwise, few_images, go_on, model, new_run};
 
-const BLOCKS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig { warmup_steps: 2, ..support::CONFIG };
-
-/// A method and the form of its network.
-#[derive(Debug, Clone, Copy)]
-struct Case {
-    kind: MethodKind,
-    encoder: EncoderKind,
-    embedding: Embedding,
-    /// The number of blocks that share continuous time.
-    intervals: usize,
-    readout: Readout,
-    order: Order,
-}
-
-const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
-
-const ONEHOT: Embedding = Embedding::Onehot;
-
-const fn case(kind: MethodKind, encoder: EncoderKind, embedding: Embedding) -> Case {
-    Case { kind, encoder, embedding, intervals: 1, readout: Readout::Softmax, order: Order::Batch }
-}
 
 const fn by_bayes_rule(case: Case) -> Case {
     Case { readout: Readout::Bayes, ..case }
@@ -58,9 +32,9 @@ const fn in_turn(case: Case) -> Case {
     Case { order: Order::Paper, ..case }
 }
 
-const CASES: [Case; 31] = {
+const CASES: [Case; 34] = {
     use Embedding::{Onehot, Prototype};
-    use EncoderKind::{PerBlock, Shared};
+    use EncoderKind::{Frozen, PerBlock, Shared};
     const DT: MethodKind = MethodKind::DT;
     const CT: MethodKind = MethodKind::CT;
     const FM: MethodKind = MethodKind::FM;
@@ -78,6 +52,9 @@ const CASES: [Case; 31] = {
         case(FM, Shared, LEARNED),
         in_two(case(FM, PerBlock, LEARNED)),
         case(FM, PerBlock, Prototype),
+        case(DT, PerBlock, Onehot),
+        case(DT, Shared, Onehot),
+        case(DT, Frozen, Onehot),
         case(DT, Shared, LEARNED),
         case(DT, PerBlock, LEARNED),
         case(DT, Shared, Prototype),
@@ -99,68 +76,19 @@ const CASES: [Case; 31] = {
     ]
 };
 
-impl Case {
-    fn config(self) -> TrainConfig {
-        TrainConfig { order: self.order, ..CONFIG }
-    }
-
-    fn network(self) -> Network {
-        let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let config = NetworkConfig::new(image, 10, self.objective().needs())
-            .unwrap()
-            .encoder(self.encoder)
-            .embedding(self.embedding);
-        let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-        let network = Network::new(&config, source).unwrap();
-        if self.embedding == Embedding::Prototype {
-            let rows = few_images().images().unwrap().narrow(0, 0, 10).unwrap();
-            network.start_embeddings_from(&rows.flatten_from(1).unwrap()).unwrap();
-        }
-        network
-    }
-
-    fn objective(self) -> Box<dyn Method> {
-        let weights = [
-            (MethodKind::CT, 1.0, LossWeight::Clipped(5.0)),
-            (MethodKind::FM, 1.0, LossWeight::Snr),
-        ];
-        let (_, eta, loss_weight) = weights
-            .into_iter()
-            .find(|(kind, ..)| *kind == self.kind)
-            .unwrap_or((self.kind, 0.1, LossWeight::Uniform));
-        let discrete = self.kind.time == Time::Discrete;
-        let settings = MethodSettings {
-            steps: if discrete { BLOCKS } else { 4 },
-            solver: (self.kind == MethodKind::FM).then_some(Solver::HEUN),
-            intervals: self.intervals,
-            eta,
-            loss_weight,
-            readout: self.readout,
-            ..METHOD
-        };
-        self.kind.build(&settings).unwrap()
-    }
-}
-
-/// A schedule or an embedding that no optimizer moves is a known fault. Where blocks take turns, one block moves in each step.
+/// A schedule, an embedding or an encoder that no optimizer moves is a known fault. Where blocks take turns, one block moves in
+/// each step.
 #[test]
 fn every_trainable_variable_moves_in_one_step() {
     let images = few_images();
     for case in CASES {
-        let (network, objective) = (case.network(), case.objective());
-        let before = bits(&network);
-        let config = case.config();
-        let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
-        let steps = match case.order {
-            Order::Batch => 1,
-            Order::Paper => trainer.steps_per_epoch(),
-        };
-        for _ in 0..steps {
-            trainer.steps(1).unwrap();
-        }
-        drop(trainer);
-        let after = bits(&network);
-        for (parameter, (old, new)) in network.parameters().iter().zip(before.iter().zip(&after)) {
+        let mut trainer = case.trainer(&images, CONFIG);
+        let before = bits(trainer.network());
+        let steps = if case.order == Order::Paper { trainer.steps_per_epoch() } else { 1 };
+        trainer.steps(steps).unwrap();
+        let after = bits(trainer.network());
+        let parameters = trainer.network().parameters().iter();
+        for (parameter, (old, new)) in parameters.zip(before.iter().zip(&after)) {
             if parameter.kind == ParameterKind::Trainable {
                 assert!(old.1 != new.1, "{case:?}: {} did not move", parameter.name);
             }
@@ -174,14 +102,10 @@ fn every_trainable_variable_moves_in_one_step() {
 fn the_readout_has_a_learning_rate_of_its_own() {
     let images = few_images();
     let case = case(MethodKind::DT, EncoderKind::PerBlock, ONEHOT);
-    let objective = case.objective();
     let after_a_step = |readout_lr_scale| {
-        let network = case.network();
-        let config = TrainConfig { readout_lr_scale, ..CONFIG };
-        let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
-        trainer.steps(1).unwrap();
-        drop(trainer);
-        bits(&network)
+        let mut trainer = case.trainer(&images, TrainConfig { readout_lr_scale, ..CONFIG });
+        trainer.step().unwrap();
+        bits(trainer.network())
     };
     let (one, ten) = (after_a_step(1.0), after_a_step(10.0));
     for ((name, one), (_, ten)) in one.iter().zip(&ten) {
@@ -194,44 +118,6 @@ fn the_readout_has_a_learning_rate_of_its_own() {
             assert!((ten / one - 10.0).abs() < 1e-3, "{name}: {one} {ten}");
         }
     }
-}
-
-/// Blocks of flow matching share nothing. Each is a unit, its loss reaches only its own parameters, and the order of the
-/// blocks' steps does not matter.
-#[test]
-fn blocks_with_an_interval_each_never_meet() {
-    let case = Case { intervals: 2, ..case(MethodKind::FM, EncoderKind::PerBlock, ONEHOT) };
-    let (images, objective) = (few_images(), case.objective());
-    let network = case.network();
-    assert_eq!(Unit::of(&network, &*objective, Order::Batch), [Unit::Block(1), Unit::Block(2)]);
-    let draws = Seed(1).at(0, 0);
-    let pixels = images.images().unwrap();
-    for block in [1, 2] {
-        let pass = Pass::Train(draws.dropout(Part::Block(block)));
-        let features = network.encode(Part::Block(block), &pixels, pass).unwrap();
-        let loss = blockwise(&*objective).block_loss(
-            &network,
-            block,
-            &features,
-            (&images.labels).into(),
-            draws,
-        );
-        let gradients = loss.unwrap().loss.backward().unwrap();
-        for parameter in network.parameters().iter() {
-            let own = parameter.part == Part::Block(block);
-            assert_eq!(gradients.get(&parameter.var).is_some(), own, "{}", parameter.name);
-        }
-    }
-    let train = |turns: &[usize]| {
-        let network = case.network();
-        let mut trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
-        for &unit in turns {
-            trainer.step_unit(unit).unwrap();
-        }
-        drop(trainer);
-        bits(&network)
-    };
-    assert!(train(&[0, 0, 0, 1, 1, 1]) == train(&[1, 0, 1, 1, 0, 0]));
 }
 
 /// In flow matching with trained embeddings, the anchor is added to the velocity's error. It is the cross-entropy of a readout
@@ -260,14 +146,11 @@ fn threads_do_not_change_a_bit() {
     let images = few_images();
     for case in CASES {
         let train = || {
-            let (network, objective) = (case.network(), case.objective());
-            let mut trainer =
-                Trainer::new(&network, &*objective, &images, case.config(), Seed(1)).unwrap();
+            let mut trainer = case.trainer(&images, CONFIG);
             for _ in 0..3 {
-                trainer.steps(1).unwrap();
+                trainer.step().unwrap();
             }
-            drop(trainer);
-            bits(&network)
+            bits(trainer.network())
         };
         let on = |threads| {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(train)
@@ -276,59 +159,57 @@ fn threads_do_not_change_a_bit() {
     }
 }
 
+/// A training that is stopped in the middle of an epoch and resumed with a new trainer gives the same weights file, byte for
+/// byte.
 #[test]
 fn stopped_and_resumed_gives_the_same_bytes() {
     let images = few_images();
     let dir = tempfile::tempdir().unwrap();
-    for (number, case) in CASES.into_iter().enumerate() {
-        let objective = case.objective();
-        let session = |run: &RunDirectory, progress: Progress, observer: &mut dyn Observer| {
-            let network = case.network();
-            let mut trainer =
-                Trainer::new(&network, &*objective, &images, case.config(), Seed(1)).unwrap();
-            if progress.step > 0 {
-                progress.restore(run, &mut trainer).unwrap();
-            }
-            let sampler = Sampler::once(SamplerKind::Mean);
-            let fitting = Fitting {
-                run,
-                validation: &images,
-                sampler,
-                metadata: "{}",
-                save_every: Duration::MAX,
-            };
-            fit(&mut trainer, &fitting, progress, observer).unwrap()
-        };
-        let run = |name: &str| {
-            let path = dir.path().join(format!("{name}-{number}"));
-            RunDirectory::create(&path, Existing::Refuse, "").unwrap()
-        };
+    // The number of steps after which the observer stops, and the step at which the training stops. Where blocks take turns of
+    // three steps, this is in the second block's turn.
+    let usual = |case: Case| {
+        let stop = if case.order == Order::Paper { 5 } else { 2 };
+        (case, CONFIG, stop, stop)
+    };
+    let augment = "flip+shift:2".parse().unwrap();
+    let augmented =
+        |encoder| (case(MethodKind::DT, encoder, ONEHOT), TrainConfig { augment, ..CONFIG }, 2, 2);
+    // With batches of two images an epoch is long enough for blocks to make three steps in a call.
+    let frozen = case(MethodKind::DT, EncoderKind::Frozen, ONEHOT);
+    let others = [
+        augmented(EncoderKind::PerBlock),
+        augmented(EncoderKind::Shared),
+        (frozen, TrainConfig { batch_size: 2, ..CONFIG }, 2, 3),
+    ];
+    let all = CASES.map(usual).into_iter().chain(others);
+    for (number, (case, config, asked, stop)) in all.enumerate() {
+        let run = |name: &str| new_run(&dir.path().join(format!("{name}-{number}")));
         let (whole, halves) = (run("whole"), run("halves"));
-        session(&whole, Progress::start("c"), &mut Silent);
-        // Where blocks take turns of three steps, this stops in the second block's turn.
-        let step = if case.order == Order::Paper { 5 } else { 2 };
-        let stopped = session(&halves, Progress::start("c"), &mut StopAfter(step));
-        assert_eq!(stopped, Outcome::Stopped { epoch: 0, step });
-        let progress = Progress::read(&halves, "c").unwrap();
-        session(&halves, progress, &mut Silent);
-        let bytes = |run: &RunDirectory| std::fs::read(run.model()).unwrap();
-        assert!(bytes(&whole) == bytes(&halves), "{case:?}");
+        let session = |run, stop| go_on(&mut case.trainer(&images, config), run, &images, stop);
+        session(&whole, u32::MAX);
+        let stopped = session(&halves, asked);
+        assert_eq!(stopped, Outcome::Stopped { epoch: 0, step: stop }, "{case:?}");
+        assert!(Progress::read(&halves, "other").is_err(), "changed settings must be refused");
+        assert!(matches!(session(&halves, u32::MAX), Outcome::Finished(_)));
+        assert!(model(&whole) == model(&halves), "{case:?}");
     }
 }
 
+/// Evaluation that starts from the true label is a known fault: labels must not affect predictions.
 #[test]
 fn permuting_the_labels_leaves_every_prediction_unchanged() {
     let images = few_images();
     let mut shuffled = images.clone();
     let labels: Vec<u32> = images.labels.to_vec1::<u32>().unwrap().into_iter().rev().collect();
-    shuffled.labels = Tensor::new(labels, &Device::Cpu).unwrap();
+    shuffled.labels = Tensor::new(labels, &CPU).unwrap();
     for case in CASES {
         let (network, objective) = (case.network(), case.objective());
-        let predictions = |split: &Split| {
-            let sampler = Sampler::once(SamplerKind::Stochastic);
-            evaluate(&network, &*objective, split, &sampler).unwrap().predictions
-        };
-        assert_eq!(predictions(&images), predictions(&shuffled), "{case:?}");
+        for kind in [SamplerKind::Mean, SamplerKind::Stochastic] {
+            let predictions = |split: &Split| {
+                evaluate(&network, &*objective, split, &Sampler::once(kind)).unwrap().predictions
+            };
+            assert_eq!(predictions(&images), predictions(&shuffled), "{case:?} {kind}");
+        }
     }
 }
 
@@ -342,7 +223,7 @@ fn weights_multiply_what_each_image_gives_to_the_loss() {
     for case in CASES {
         let (network, objective) = (case.network(), case.objective());
         let graded = |weights: Option<[f32; 4]>| {
-            let weights = weights.map(|weights| Tensor::new(&weights, &Device::Cpu).unwrap());
+            let weights = weights.map(|weights| Tensor::new(&weights, &CPU).unwrap());
             let targets = Targets { labels: &images.labels, weights: weights.as_ref() };
             losses_and_gradients(&network, &*objective, &images, targets)
         };
@@ -424,12 +305,9 @@ fn balanced_weights_make_the_loss_that_is_worked_out_by_hand() {
     let rows: Vec<u32> = (0..5).chain((1..10).map(|class| class * 400)).collect();
     let images = Dataset::mnist_sample().unwrap().train.select(&rows).unwrap();
     let case = case(MethodKind::DT, EncoderKind::PerBlock, ONEHOT);
-    let objective = case.objective();
     let first_step = |class_weights| {
-        let network = case.network();
         let config = TrainConfig { batch_size: 7, class_weights, ..CONFIG };
-        let mut trainer = Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
-        let reports = trainer.steps(1).unwrap().swap_remove(0);
+        let reports = case.trainer(&images, config).step().unwrap();
         reports.into_iter().flat_map(|report| report.losses).collect::<Vec<_>>()
     };
     let weights = epoch_order(1, 0, rows.len()).into_iter().take(7).map(|image| match image {
@@ -454,13 +332,10 @@ fn balanced_data_train_to_the_bytes_of_uniform_weights() {
     let images = Dataset::mnist_sample().unwrap().train.select(&rows).unwrap();
     for case in CASES {
         let train = |class_weights| {
-            let (network, objective) = (case.network(), case.objective());
-            let config = TrainConfig { class_weights, ..case.config() };
-            let mut trainer =
-                Trainer::new(&network, &*objective, &images, config, Seed(1)).unwrap();
+            let config = TrainConfig { class_weights, ..CONFIG };
+            let mut trainer = case.trainer(&images, config);
             trainer.steps(2).unwrap();
-            drop(trainer);
-            bits(&network)
+            bits(trainer.network())
         };
         assert!(train(ClassWeights::Uniform) == train(ClassWeights::Balanced), "{case:?}");
     }

@@ -6,14 +6,13 @@ use std::path::Path;
 
 use self::own_network::SmallCnn;
 use self::var_map::Dense;
-use crate::support::{few_images, go_on};
-use candle_core::{DType, Device, Tensor};
+use crate::support::{bits, few_images, go_on, model, new_run};
+use candle_core::{DType, Device};
 use candle_nn::VarMap;
 use noprop_data::{Dataset, Split};
-use noprop_method::{Denoiser, Method, ParameterBuilder, Parameters, Sampler, SamplerKind, Seed};
+use noprop_method::{Denoiser, Method, ParameterBuilder, Sampler, SamplerKind, Seed};
 use noprop_train::{
-    Existing, Outcome, RunDirectory, TrainConfig, Trainer, WeightsError, evaluate, load_weights,
-    save_weights,
+    Outcome, RunDirectory, TrainConfig, Trainer, WeightsError, evaluate, load_weights, save_weights,
 };
 
 #[path = "../../examples/own_network.rs"]
@@ -35,15 +34,6 @@ fn train(network: &dyn Denoiser, objective: &dyn Method, images: &Split, steps: 
 
 fn accuracy(network: &dyn Denoiser, objective: &dyn Method, images: &Split) -> f64 {
     evaluate(network, objective, images, &Sampler::once(SamplerKind::Mean)).unwrap().accuracy()
-}
-
-/// Returns the bits of all parameters by name.
-fn values(parameters: &Parameters) -> Vec<(String, Vec<u32>)> {
-    let bits = |tensor: &Tensor| {
-        let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        values.into_iter().map(f32::to_bits).collect()
-    };
-    parameters.tensors().iter().map(|(name, tensor)| (name.clone(), bits(tensor))).collect()
 }
 
 /// The examples must show a network that learns: its accuracy must be far above chance, which is a tenth.
@@ -75,11 +65,9 @@ fn stopped_and_resumed_a_network_of_candles_layers_ends_with_the_same_bytes() {
         let config = TrainConfig { epochs: 3, batch_size: 8, ..TrainConfig::default() };
         let mut trainer = Trainer::new(&network, &objective, &images, config, Seed(1)).unwrap();
         let outcome = go_on(&mut trainer, run, &images, stop);
-        (outcome, values(network.parameters()))
+        (outcome, bits(&network))
     };
-    let new =
-        |name: &str| RunDirectory::create(&dir.path().join(name), Existing::Refuse, "").unwrap();
-    let (whole, parts) = (new("whole"), new("parts"));
+    let [whole, parts] = ["whole", "parts"].map(|name| new_run(&dir.path().join(name)));
     let (outcome, expected) = part(&whole, u32::MAX);
     assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
     let (outcome, _) = part(&parts, 4);
@@ -87,7 +75,6 @@ fn stopped_and_resumed_a_network_of_candles_layers_ends_with_the_same_bytes() {
     let (outcome, resumed) = part(&parts, u32::MAX);
     assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
     assert_eq!(resumed, expected);
-    let model = |run: &RunDirectory| fs::read(run.model()).unwrap();
     assert!(model(&whole) == model(&parts));
 }
 
@@ -102,20 +89,20 @@ fn weights_are_saved_and_loaded_in_place() {
     let mut trainer = Trainer::new(&trained, &objective, &images, config, Seed(1)).unwrap();
     trainer.steps(3).unwrap();
     save_weights(&path("a"), trained.parameters()).unwrap();
-    assert_ne!(values(other.parameters()), values(trained.parameters()));
+    assert_ne!(bits(&other), bits(&trained));
     load_weights(&path("a"), other.parameters()).unwrap();
-    assert_eq!(values(other.parameters()), values(trained.parameters()));
+    assert_eq!(bits(&other), bits(&trained));
     save_weights(&path("b"), other.parameters()).unwrap();
     assert!(fs::read(path("a")).unwrap() == fs::read(path("b")).unwrap());
     assert_eq!(accuracy(&trained, &objective, &images), accuracy(&other, &objective, &images));
 
     let dense = Dense::new(&VarMap::new()).unwrap();
-    let before = values(dense.parameters());
+    let before = bits(&dense);
     let refused = load_weights(&path("a"), dense.parameters());
     assert!(matches!(refused, Err(WeightsError::Mismatch { .. })), "{refused:?}");
     let missing = load_weights(Path::new("nowhere"), dense.parameters());
     assert!(matches!(missing, Err(WeightsError::Read { .. })), "{missing:?}");
-    assert_eq!(values(dense.parameters()), before);
+    assert_eq!(bits(&dense), before);
 }
 
 /// The file that the map saves holds the weights that NoProp trained, and a training that starts from it gives the same bits
@@ -136,12 +123,12 @@ fn a_var_map_is_loaded_trained_and_saved() {
         let mut trainer = Trainer::new(&network, &objective, &images, config, Seed(1)).unwrap();
         trainer.steps(3).unwrap();
         map.save(path("end")).unwrap();
-        values(network.parameters())
+        bits(&network)
     };
     let trained = trained_from("start");
     assert_eq!(trained, trained_from("start"));
-    assert_ne!(trained, values(network.parameters()));
+    assert_ne!(trained, bits(&network));
     map.load(path("end")).unwrap();
-    assert_eq!(values(network.parameters()), trained);
+    assert_eq!(bits(&network), trained);
     assert!(network.parameters().iter().all(|parameter| parameter.var.dtype() == DType::F32));
 }

@@ -2,13 +2,13 @@
 
 use candle_core::Device;
 use noprop_method::{
-    DiscreteTime, EncoderKind, LossWeight, Needs, ParameterBuilder, Part, Readout, Schedule,
+    Denoiser, DiscreteTime, EncoderKind, LossWeight, Method, ParameterBuilder, Part, Schedule,
     ScheduleKind, Seed,
 };
 use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
 use noprop_train::{Decay, Order, TrainConfig, Trainer};
 
-use crate::support::few_images;
+use crate::support::{CONFIG, few_images};
 
 /// The number of blocks. It is a power of two, so that a product with it keeps the digits of a loss.
 const BLOCKS: usize = 4;
@@ -17,11 +17,9 @@ const STEPS: usize = 3;
 
 fn network(embedding: Embedding) -> Network {
     let image = ImageShape { channels: 1, height: 28, width: 28 };
-    let config =
-        NetworkConfig::new(image, 10, Needs::discrete_time(BLOCKS, Readout::Softmax)).unwrap();
+    let config = NetworkConfig::new(image, 10, objective(0.1).needs()).unwrap();
     let config = config.encoder(EncoderKind::PerBlock).embedding(embedding);
-    let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-    Network::new(&config, source).unwrap()
+    Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
 }
 
 fn objective(eta: f64) -> DiscreteTime {
@@ -31,21 +29,14 @@ fn objective(eta: f64) -> DiscreteTime {
 
 /// Returns settings with a constant learning rate, so that a step does not depend on its position in the training.
 fn config(order: Order) -> TrainConfig {
-    TrainConfig {
-        order,
-        epochs: 1,
-        batch_size: 8,
-        lr_decay: Decay::Constant,
-        warmup_steps: 0,
-        ..TrainConfig::default()
-    }
+    TrainConfig { order, epochs: 1, lr_decay: Decay::Constant, warmup_steps: 0, ..CONFIG }
 }
 
 /// Returns the bits of the trainable parameters of `part`.
 fn bits(network: &Network, part: Part) -> Vec<u32> {
-    let parts = [part];
-    let all = noprop_method::Denoiser::parameters(network);
-    all.trainable(&parts)
+    let parameters = network.parameters();
+    parameters
+        .trainable(&[part])
         .flat_map(|parameter| parameter.var.flatten_all().unwrap().to_vec1::<f32>().unwrap())
         .map(f32::to_bits)
         .collect()
@@ -59,13 +50,10 @@ fn with_fixed_embeddings_the_blocks_end_alike() {
     let images = few_images();
     let train = |order, eta| {
         let (network, objective) = (network(Embedding::Onehot), objective(eta));
-        let mut trainer =
-            Trainer::new(&network, &objective, &images, config(order), Seed(1)).unwrap();
-        for _ in 0..trainer.steps_per_epoch() {
-            trainer.steps(1).unwrap();
-        }
-        drop(trainer);
-        network
+        let trainer = Trainer::new(network, objective, &images, config(order), Seed(1));
+        let mut trainer = trainer.unwrap();
+        trainer.epoch().unwrap();
+        trainer.into_network()
     };
     let batch = train(Order::Batch, 0.5);
     let paper = train(Order::Paper, 0.5 / BLOCKS as f64);
@@ -88,12 +76,12 @@ fn a_turn_moves_one_block_and_what_all_share() {
     assert_eq!(trainer.steps_per_epoch() as usize, BLOCKS * STEPS);
     for step in 0..BLOCKS * STEPS {
         let before = state();
-        let reports = trainer.steps(1).unwrap();
+        let reports = trainer.step().unwrap();
         let moved: Vec<bool> = before.iter().zip(state()).map(|(a, b)| *a != b).collect();
         let turn = step / STEPS;
         let expected = [turn == 0, turn == 1, turn == 2, turn == 3, true, true];
         assert_eq!(moved, expected, "step {step}");
-        let report = &reports[0][0];
+        let report = &reports[0];
         assert_eq!((report.epoch, report.step as usize), (1, step + 1));
         let graded: Vec<Part> = report.losses.iter().map(|loss| loss.part).collect();
         assert_eq!(graded, [parts[turn], Part::Readout]);

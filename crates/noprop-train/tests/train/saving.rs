@@ -1,24 +1,17 @@
 //! Saves within epochs. A kill loses only the steps since the last save, and an error of the disk loses no saved state.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
+use crate::case::{Case, CaseTrainer, ONEHOT, case};
 use crate::killed::KilledAfter;
-use crate::support::{few_images, go_on, go_on_saving};
-use candle_core::Device;
-use noprop_method::{
-    DiscreteTime, EncoderKind, LossWeight, Needs, ParameterBuilder, Readout, Sampler, SamplerKind,
-    Schedule, ScheduleKind, Seed,
-};
-use noprop_models::{ImageShape, Network, NetworkConfig};
+use crate::support::{few_images, go_on, go_on_saving, model, new_run};
+use noprop_method::{EncoderKind, MethodKind, Sampler, SamplerKind};
 use noprop_train::{
     Control, Event, Existing, Merging, MetricsLog, Observer, Order, Outcome, Progress,
-    RunDirectory, Silent, StepReport, TrainConfig, TrainError, Trainer, UnitFitting, fit_units,
-    merge_units,
+    RunDirectory, Silent, StepReport, TrainConfig, TrainError, UnitFitting, fit_units, merge_units,
 };
 
-const BLOCKS: usize = 3;
 const EPOCHS: u32 = 2;
 const NEVER: u32 = u32::MAX;
 
@@ -41,25 +34,20 @@ impl Training {
         24 / u32::try_from(self.batch_size).unwrap()
     }
 
-    fn network(self) -> Network {
-        let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let config = NetworkConfig::new(image, 10, Needs::discrete_time(BLOCKS, Readout::Softmax))
-            .unwrap()
-            .encoder(self.encoder);
-        Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
+    fn case(self) -> Case {
+        case(MethodKind::DT, self.encoder, ONEHOT)
     }
 
-    /// Calls `what` with a trainer at the beginning of training.
-    fn with<T>(self, what: impl FnOnce(&mut Trainer<&Network, &DiscreteTime>) -> T) -> T {
-        let (images, network, objective) = (few_images(), self.network(), objective());
+    /// Returns a trainer at the beginning of training.
+    fn trainer(self) -> CaseTrainer {
         let batch_size = self.batch_size;
         let config = TrainConfig { epochs: EPOCHS, batch_size, ..TrainConfig::default() };
-        what(&mut Trainer::new(&network, &objective, &images, config, Seed(1)).unwrap())
+        self.case().trainer(&few_images(), config)
     }
 
     /// Trains to the end, from the run's saved state if it has one.
     fn finish(self, run: &RunDirectory) {
-        let outcome = self.with(|trainer| go_on(trainer, run, &few_images(), NEVER));
+        let outcome = go_on(&mut self.trainer(), run, &few_images(), NEVER);
         assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
     }
 
@@ -69,21 +57,8 @@ impl Training {
         run: &RunDirectory,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, TrainError> {
-        self.with(|trainer| go_on_saving(trainer, run, &few_images(), Duration::ZERO, observer))
+        go_on_saving(&mut self.trainer(), run, &few_images(), Duration::ZERO, observer)
     }
-}
-
-fn objective() -> DiscreteTime {
-    let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
-    DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap()
-}
-
-fn new_run(path: &Path) -> RunDirectory {
-    RunDirectory::create(path, Existing::Refuse, "").unwrap()
-}
-
-fn model(run: &RunDirectory) -> Vec<u8> {
-    fs::read(run.model()).unwrap()
 }
 
 /// A training that is killed in the second epoch, after a save in it, and resumed has the weights of a training without a kill.
@@ -168,7 +143,7 @@ fn units_killed_within_an_epoch_go_on_to_the_same_bytes() {
 
     let train = |run: &RunDirectory, save_every: Duration, observer: &mut dyn Observer| {
         let fitting = UnitFitting { run, config: "{}", existing: Existing::Refuse, save_every };
-        let outcome = APART.with(|trainer| fit_units(trainer, &fitting, observer)).unwrap();
+        let outcome = fit_units(&mut APART.trainer(), &fitting, observer).unwrap();
         assert_eq!(outcome, Outcome::Trained);
     };
     let join = |name: &str| RunDirectory::join(&dir.path().join(name), "", &[]).unwrap();
@@ -183,8 +158,8 @@ fn units_killed_within_an_epoch_go_on_to_the_same_bytes() {
 
     for run in [saved, left] {
         let merging = Merging {
-            network: &APART.network(),
-            method: &objective(),
+            network: &APART.case().network(),
+            method: &APART.case().objective(),
             validation: &few_images(),
             sampler: Sampler::once(SamplerKind::Mean),
             config: "{}",

@@ -1,19 +1,18 @@
-//! The common code of the tests: a few images, settings, an observer that stops, and a training that resumes from a run's
+//! The common code of the tests: a few images, settings, runs, an observer that stops, and a training that resumes from a run's
 //! state.
 
+use std::path::Path;
 use std::time::Duration;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use noprop_data::{Augmentation, Dataset, Split};
-use noprop_method::{
-    Blockwise, Denoiser, LossWeight, Losses, Method, MethodSettings, Readout, Sampler, SamplerKind,
-    ScheduleKind, Seed,
-};
-use noprop_models::Network;
+use noprop_method::{Blockwise, Denoiser, Losses, Method, Sampler, SamplerKind};
 use noprop_train::{
-    ClassWeights, Control, Decay, Fitting, Observer, OptimizerKind, Order, Outcome, Progress,
-    RunDirectory, StepReport, TrainConfig, TrainError, Trainer, fit,
+    ClassWeights, Control, Decay, Existing, Fitting, Observer, OptimizerKind, Order, Outcome,
+    Progress, RunDirectory, StepReport, TrainConfig, TrainError, Trainer, fit,
 };
+
+pub const CPU: Device = Device::Cpu;
 
 /// Returns 24 images of all classes.
 pub fn few_images() -> Split {
@@ -36,27 +35,24 @@ pub const CONFIG: TrainConfig = TrainConfig {
     class_weights: ClassWeights::Uniform,
 };
 
-/// The settings of a method in discrete time with three blocks, which tests also extend to those of other methods.
-pub const METHOD: MethodSettings = MethodSettings {
-    steps: 3,
-    solver: None,
-    intervals: 1,
-    schedule: ScheduleKind::Cosine,
-    eta: 0.1,
-    loss_weight: LossWeight::Uniform,
-    readout: Readout::Softmax,
-    path_noise: 0.0,
-    seed: Seed(1),
-};
-
 /// Returns the bits of all parameters by name.
-pub fn bits(network: &Network) -> Vec<(String, Vec<u32>)> {
-    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    network
-        .parameters()
-        .iter()
-        .map(|p| (p.name.clone(), values(&p.var).into_iter().map(f32::to_bits).collect()))
-        .collect()
+pub fn bits(network: &dyn Denoiser) -> Vec<(String, Vec<u32>)> {
+    let bits = |tensor: Tensor| {
+        let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        values.into_iter().map(f32::to_bits).collect()
+    };
+    let tensors = network.parameters().tensors();
+    tensors.into_iter().map(|(name, tensor)| (name, bits(tensor))).collect()
+}
+
+/// Creates an empty run.
+pub fn new_run(path: &Path) -> RunDirectory {
+    RunDirectory::create(path, Existing::Refuse, "", &[]).unwrap()
+}
+
+/// Returns the bytes of the weights of the best epoch.
+pub fn model(run: &RunDirectory) -> Vec<u8> {
+    std::fs::read(run.model()).unwrap()
 }
 
 /// Returns the losses of a method that has one for each block.

@@ -4,38 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use candle_core::Device;
 use noprop_data::Split;
-use noprop_method::{
-    Denoiser, DiscreteTime, EncoderKind, LossWeight, Needs, ParameterBuilder, Readout, Sampler,
-    SamplerKind, Schedule, ScheduleKind, Seed,
-};
-use noprop_models::{ImageShape, Network, NetworkConfig};
-use noprop_train::{
-    Control, EpochReport, Existing, Fitting, Observer, Progress, RunDirectory, Silent, StateError,
-    TrainError, Trainer, fit,
-};
+use noprop_method::{Denoiser, EncoderKind, MethodKind, Sampler, SamplerKind};
+use noprop_train::{Control, EpochReport, Observer, Silent, StateError, TrainError};
 
-use crate::support::{CONFIG, bits, few_images};
-
-const BLOCKS: usize = 2;
+use crate::case::{BLOCKS, CaseTrainer, ONEHOT, case};
+use crate::support::{CONFIG, bits, few_images, go_on_saving, new_run};
 
 /// A struct of a program that embeds a trainer. It owns all its fields, and can be sent to a thread.
 struct Session {
-    trainer: Trainer<Network, DiscreteTime>,
+    trainer: CaseTrainer,
     held_out: Split,
 }
 
 impl Session {
     fn new() -> Self {
-        let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let needs = Needs::discrete_time(BLOCKS, Readout::Softmax);
-        let config = NetworkConfig::new(image, 10, needs).unwrap().encoder(EncoderKind::Shared);
-        let builder = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
-        let network = Network::new(&config, builder).unwrap();
-        let schedule = Schedule::new(ScheduleKind::Cosine, BLOCKS).unwrap();
-        let method = DiscreteTime::new(schedule, 0.1, LossWeight::Uniform).unwrap();
-        let trainer = Trainer::new(network, method, &few_images(), CONFIG, Seed(1)).unwrap();
+        let case = case(MethodKind::DT, EncoderKind::Shared, ONEHOT);
+        let trainer = case.trainer(&few_images(), CONFIG);
         Self { trainer, held_out: few_images() }
     }
 
@@ -48,7 +33,7 @@ impl Session {
 /// A loop over steps, a loop over epochs and a whole run give the same training.
 #[test]
 fn a_loop_of_steps_is_a_loop_of_epochs_is_a_run() {
-    let trained = |train: fn(&mut Trainer<Network, DiscreteTime>)| {
+    let trained = |train: fn(&mut CaseTrainer)| {
         let mut session = Session::new();
         // A trainer may move to another thread during training.
         let session = std::thread::spawn(move || {
@@ -122,17 +107,10 @@ fn an_observer_can_stop_after_an_epoch() {
 #[test]
 fn a_progress_that_is_not_the_trainers_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let run = RunDirectory::create(&folder.path().join("run"), Existing::Refuse, "").unwrap();
+    let run = new_run(&folder.path().join("run"));
     let Session { mut trainer, held_out } = Session::new();
     trainer.step().unwrap();
-    let fitting = Fitting {
-        run: &run,
-        validation: &held_out,
-        sampler: Sampler::once(SamplerKind::Mean),
-        metadata: "{}",
-        save_every: Duration::MAX,
-    };
-    let refused = fit(&mut trainer, &fitting, Progress::start("c"), &mut Silent);
+    let refused = go_on_saving(&mut trainer, &run, &held_out, Duration::MAX, &mut Silent);
     let is_refused = matches!(refused, Err(TrainError::State(StateError::OtherPosition { .. })));
     assert!(is_refused, "{refused:?}");
     assert!(!run.metrics().exists(), "nothing is recorded");

@@ -40,9 +40,9 @@ impl Pass<'_> {
     /// [`PictureFault::EndsEarly`] if the codes end before the last unit does, [`PictureFault::Damaged`] for bits that are not
     /// a code.
     pub fn read(&mut self, codes: &[u8], units: Range<usize>) -> Result<(), PictureFault> {
+        let mut bits = Bits::new(codes);
         match self {
             Self::Whole(tables) => {
-                let mut bits = Bits::new(codes);
                 for _ in units {
                     for (dc, ac) in tables.iter() {
                         let block = whole(&mut bits, dc, ac);
@@ -51,7 +51,6 @@ impl Pass<'_> {
                 }
             }
             Self::Mean(tables) => {
-                let mut bits = Bits::new(codes);
                 for _ in units {
                     for table in tables.iter() {
                         let mean = table.code(bits.next()).map(|code| bits.skip(code.bits()));
@@ -60,12 +59,10 @@ impl Pass<'_> {
                 }
             }
             Self::MeanBit(blocks) => {
-                let mut bits = Bits::new(codes);
                 bits.skip_far(units.len() * *blocks);
                 there(&bits, Some(()))?;
             }
             Self::Band(band) => {
-                let mut bits = Bits::new(codes);
                 let mut run = 0;
                 for block in band.nonzero.get_mut(units).unwrap_or_default() {
                     if run > 0 {
@@ -77,7 +74,6 @@ impl Pass<'_> {
                 }
             }
             Self::BandBit(band) => {
-                let mut bits = Bits::new(codes);
                 let mut run = 0;
                 for block in band.nonzero.get_mut(units).unwrap_or_default() {
                     let read = next_bit(&mut bits, band.table, &band.coefficients, block, run);

@@ -4,8 +4,8 @@
 /// build than a small picture takes to read.
 const SHORT: usize = 9;
 const LONGEST: usize = 16;
-/// The number of lengths above [`SHORT`].
-const LONG: usize = LONGEST - SHORT;
+/// The most symbols that a table can have.
+const SYMBOLS: usize = 256;
 
 /// A code, or 0 for none, packed into one number, which is faster than four fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -50,43 +50,34 @@ impl Code {
 pub(super) struct Table {
     /// The short codes, by the next [`SHORT`] bits.
     short: [Code; 1 << SHORT],
-    /// For each longer length, the lowest 16 bits that begin neither a code of this length nor a shorter one.
-    ends: [u32; LONG],
-    /// For each longer length, the distance from a code to the place of its symbol.
-    distances: [i32; LONG],
-    symbols: [u8; 256],
+    /// The longer codes, rising, each after the lowest 16 bits that are above all that begin with it.
+    long: Vec<(u32, Code)>,
 }
 
 impl Table {
     /// Builds a table from the number of codes of each length and from their symbols, in the order of the codes. Returns `None`
     /// if a length has more codes than its bits allow.
     pub fn new(counts: &[u8; LONGEST], symbols: &[u8]) -> Option<Self> {
-        let mut table = Self {
-            short: [Code::default(); 1 << SHORT],
-            ends: [0; LONG],
-            distances: [0; LONG],
-            symbols: [0; 256],
-        };
-        table.symbols.get_mut(..symbols.len())?.copy_from_slice(symbols);
-        let (mut number, mut place) = (0, 0);
+        if symbols.len() > SYMBOLS {
+            return None;
+        }
+        let mut table = Self { short: [Code::default(); 1 << SHORT], long: Vec::new() };
+        let mut symbols = symbols.iter();
+        let mut number = 0;
         for (length, &count) in (1..).zip(counts) {
             let count = usize::from(count);
             if number + count > 1 << length {
                 return None;
             }
-            if let Some(spare) = SHORT.checked_sub(length) {
-                for symbol in symbols.get(place..place + count)? {
-                    let same = table.short.get_mut(number << spare..(number + 1) << spare)?;
-                    same.fill(Code::new(length, *symbol));
-                    number += 1;
+            for symbol in symbols.by_ref().take(count) {
+                let code = Code::new(length, *symbol);
+                if let Some(spare) = SHORT.checked_sub(length) {
+                    table.short.get_mut(number << spare..(number + 1) << spare)?.fill(code);
+                } else {
+                    table.long.push((((number + 1) << (LONGEST - length)) as u32, code));
                 }
-            } else {
-                let at = length - SHORT - 1;
-                *table.distances.get_mut(at)? = place as i32 - number as i32;
-                number += count;
-                *table.ends.get_mut(at)? = (number << (LONGEST - length)) as u32;
+                number += 1;
             }
-            place += count;
             number <<= 1;
         }
         Some(table)
@@ -101,11 +92,8 @@ impl Table {
 
     fn long(&self, bits: u64) -> Option<Code> {
         let number = (bits >> (64 - LONGEST)) as u32;
-        let longer = self.ends.iter().map(|&end| usize::from(number >= end)).sum::<usize>();
-        let distance = self.distances.get(longer)?;
-        let place = (number >> (LONG - 1 - longer)) as i32 + distance;
-        let symbol = self.symbols.get(usize::try_from(place).ok()?)?;
-        Some(Code::new(SHORT + 1 + longer, *symbol))
+        let at = self.long.partition_point(|&(end, _)| end <= number);
+        self.long.get(at).map(|&(_, code)| code)
     }
 }
 

@@ -6,9 +6,9 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::super::backward::{self, Gathered, ImageGradients};
+use super::super::backward::{Gathered, Images, Ready};
 use super::super::epilogue::{pass, stop};
-use super::super::layout::{Source, channels_last};
+use super::super::layout::{Source, Target, channels_last};
 use super::super::weights;
 use super::{Kept, Layer, Stack, Wanted};
 use crate::activation::Activation;
@@ -36,8 +36,8 @@ pub(super) struct Inputs<'a, F: Float> {
 
 /// The gradients of one call.
 pub(super) struct Gradients<F> {
-    /// In the images' layout, if wanted.
-    pub x: Option<Vec<F>>,
+    /// In the images' layout; empty if they are not wanted.
+    pub x: Vec<F>,
     /// In the layout of the packed parameters.
     pub parameters: Vec<F>,
 }
@@ -61,7 +61,14 @@ pub(super) fn run<F: Float>(stack: &Stack, inputs: &Inputs<'_, F>, images: Wante
     };
     let mut parameters = vec![F::default(); inputs.parameters.len()];
     if stack.images > 0 && !parameters.is_empty() {
-        let ready = ready(arch, stack, inputs.parameters, images);
+        // The weights serve the images' gradient alone.
+        let ready = stack.for_layers(inputs.parameters, |_, index, layer, parameters| Ready {
+            g: &layer.g,
+            weight_starts: &layer.starts.weights,
+            image_starts: &layer.starts.image,
+            weights: (index > 0 || images == Wanted::Yes)
+                .then(|| weights::for_backward(arch, &layer.g, layer.weights(parameters))),
+        });
         let groups = stack.images.div_ceil(GROUP);
         let sum_size: usize = stack.layers.iter().map(Layer::sum).sum();
         let mut sums = Scratch::any(stack.blocks * groups * sum_size);
@@ -91,30 +98,7 @@ pub(super) fn run<F: Float>(stack: &Stack, inputs: &Inputs<'_, F>, images: Wante
                 unpack(arch, stack, total, gradient);
             });
     }
-    Gradients { x: (images == Wanted::Yes).then(|| over_blocks(stack, dx)), parameters }
-}
-
-/// Every block's weights for the images' gradients, one entry for each layer; `None` where no gradient is wanted.
-fn ready<F: Float>(
-    arch: Arch,
-    stack: &Stack,
-    parameters: &[F],
-    images: Wanted,
-) -> Vec<Vec<Option<Scratch<F>>>> {
-    (0..stack.blocks)
-        .into_par_iter()
-        .with_min_len(grain())
-        .map(|block| {
-            let parameters = &parameters[block * stack.parameters..][..stack.parameters];
-            let layers = stack.layers.par_iter().with_min_len(grain()).enumerate();
-            layers
-                .map(|(index, layer)| {
-                    (index > 0 || images == Wanted::Yes)
-                        .then(|| weights::for_backward(arch, &layer.g, layer.weights(parameters)))
-                })
-                .collect()
-        })
-        .collect()
+    Gradients { x: over_blocks(stack, dx), parameters }
 }
 
 /// Turns one block's gathered gradients into those of its packed parameters.
@@ -163,7 +147,7 @@ fn over_blocks<F: Float>(stack: &Stack, mut dx: Vec<F>) -> Vec<F> {
 }
 
 impl<F: Float> Group<'_, F> {
-    fn run(self, arch: Arch, stack: &Stack, inputs: &Inputs<'_, F>, ready: &[Option<Scratch<F>>]) {
+    fn run(self, arch: Arch, stack: &Stack, inputs: &Inputs<'_, F>, ready: &[Ready<'_, F>]) {
         let Self { block, first, count, sum, dx } = self;
         for start in (0..count).step_by(TOGETHER) {
             let images = TOGETHER.min(count - start);
@@ -184,7 +168,7 @@ struct Few<'a, F: Float> {
     arch: Arch,
     stack: &'a Stack,
     inputs: &'a Inputs<'a, F>,
-    ready: &'a [Option<Scratch<F>>],
+    ready: &'a [Ready<'a, F>],
     block: usize,
     first: usize,
     count: usize,
@@ -194,16 +178,14 @@ impl<F: Float> Few<'_, F> {
     fn run(&self, sums: &mut [F], begin: Start, dx: &mut [F]) {
         let (arch, stack) = (self.arch, self.stack);
         let at = self.block * stack.images + self.first;
-        let mut sums_left = sums;
+        let mut end = sums.len();
         // The result and its gradient come channels first; between layers everything is channels last.
         let last = self.turned(self.inputs.result);
         let mut gradient = self.turned(self.inputs.gradient);
-        for (index, (layer, weights)) in stack.layers.iter().zip(self.ready).enumerate().rev() {
+        for (index, (layer, op)) in stack.layers.iter().zip(self.ready).enumerate().rev() {
             let g = &layer.g;
-            let from = sums_left.len() - layer.sum();
-            let (rest, sum) = std::mem::take(&mut sums_left).split_at_mut(from);
-            sums_left = rest;
-            let (bias, gathered) = sum.split_at_mut(g.c_out_whole);
+            end -= layer.sum();
+            let (bias, gathered) = sums[end..][..layer.sum()].split_at_mut(g.c_out_whole);
             if begin == Start::Zero {
                 bias.fill(F::default());
             }
@@ -224,33 +206,21 @@ impl<F: Float> Few<'_, F> {
             }
             let size = layer.winners();
             let winners = &self.inputs.kept.winners[index][at * size..][..self.count * size];
-            let op = backward::Ready {
-                g,
-                weight_starts: &layer.starts.weights,
-                image_starts: &layer.starts.image,
-                weights: weights.as_deref(),
-            };
-            let images = |source| backward::Images {
-                count: self.count,
-                source,
-                gradient: &gradient,
-                winners,
-            };
+            let count = self.count;
+            let gradients = &gradient;
+            let images = |source| Images { count, source, gradient: gradients, winners };
             let gathered = Gathered { sum: gathered, start: begin };
             if index == 0 {
                 let source = stack.source(self.inputs.x, self.block, self.first, self.count);
-                let mut to = match dx.len() {
-                    0 => ImageGradients::Skip,
-                    _ => ImageGradients::ChannelsFirst(dx),
-                };
-                op.run(arch, images(source), gathered, &mut to);
+                let to = (!dx.is_empty()).then_some(Target::ChannelsFirst(dx));
+                op.run(arch, images(source), gathered, to);
                 return;
             }
             let each = g.c_in_whole * g.height * g.width;
             let below = &self.inputs.kept.results[index - 1][at * each..][..self.count * each];
             let mut next = Scratch::any(self.count * each);
-            let mut to = ImageGradients::ChannelsLast(&mut next);
-            op.run(arch, images(Source::ChannelsLast(below)), gathered, &mut to);
+            let to = Some(Target::ChannelsLast(&mut next));
+            op.run(arch, images(Source::ChannelsLast(below)), gathered, to);
             gradient = next;
         }
     }

@@ -3,24 +3,17 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::super::layout::Source;
-use super::super::{forward, weights};
+use super::super::forward::Ready;
+use super::super::layout::{Source, Target};
+use super::super::weights;
 use super::{Keep, Kept, Layer, Stack};
 use crate::cpu::instruction_set;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
-use crate::dropout::MaskStream;
 use crate::threads::grain;
 
 /// Images that pass through all layers together.
 const TOGETHER: usize = 8;
-
-/// One block's parameters of one layer.
-struct Ready<F: Float> {
-    weights: Scratch<F>,
-    bias: Scratch<F>,
-    mask: Option<(MaskStream, F)>,
-}
 
 /// Some images of one block.
 struct Task<'a, F> {
@@ -39,7 +32,7 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
     let arch = instruction_set::current();
     let all = stack.blocks * stack.images;
     let mut result = vec![F::default(); all * stack.result()];
-    let mut kept = Kept::nothing();
+    let mut kept = Kept::default();
     if result.is_empty() {
         return (result, kept);
     }
@@ -51,20 +44,13 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
         kept.results = between.iter().map(|size| Scratch::any(all * size)).collect();
         kept.winners = winners.iter().map(|size| Scratch::any(all * size)).collect();
     }
-    let ready: Vec<Vec<Ready<F>>> = (0..stack.blocks)
-        .into_par_iter()
-        .with_min_len(grain())
-        .map(|block| {
-            let parameters = &parameters[block * stack.parameters..][..stack.parameters];
-            let ready = |layer: &Layer| Ready {
-                weights: weights::for_forward(arch, &layer.g, layer.weights(parameters)),
-                bias: layer.bias(parameters),
-                mask: layer.dropout.as_ref().map(|dropout| (dropout.stream(block), layer.scale())),
-            };
-            stack.layers.par_iter().with_min_len(grain()).map(ready).collect()
-        })
-        .collect();
-
+    let ready = stack.for_layers(parameters, |block, _, layer, parameters| Ready {
+        g: &layer.g,
+        starts: &layer.starts.windows,
+        weights: weights::for_forward(arch, &layer.g, layer.weights(parameters)),
+        bias: layer.bias(parameters),
+        mask: layer.dropout.as_ref().map(|dropout| (dropout.stream(block), layer.scale())),
+    });
     let mut between_left: Vec<&mut [F]> = kept.results.iter_mut().map(|r| &mut **r).collect();
     let mut winners_left: Vec<&mut [u8]> = kept.winners.iter_mut().map(|w| &mut **w).collect();
     let mut tasks = Vec::new();
@@ -102,7 +88,7 @@ fn cut<'a, T>(left: &mut [&'a mut [T]], sizes: &[usize], count: usize) -> Vec<&'
 }
 
 impl<F: Float> Task<'_, F> {
-    fn run(self, arch: Arch, stack: &Stack, ready: &[Ready<F>], x: &[F]) {
+    fn run(self, arch: Arch, stack: &Stack, ready: &[Ready<'_, F>], x: &[F]) {
         let mut own: Vec<Scratch<F>> = Vec::new();
         let mut between = self.between;
         if between.is_empty() {
@@ -113,24 +99,17 @@ impl<F: Float> Task<'_, F> {
         let mut between = between.into_iter();
         let mut winners = self.winners.into_iter();
         let mut source = stack.source(x, self.block, self.first, self.count);
-        for (layer, ready) in stack.layers.iter().zip(ready) {
-            let op = forward::Ready {
-                g: &layer.g,
-                starts: &layer.starts.windows,
-                weights: &ready.weights,
-                bias: &ready.bias,
-                mask: ready.mask,
-            };
+        for op in ready {
             let winners = winners.next().unwrap_or_default();
             match between.next() {
                 Some(buffer) => {
-                    let mut results = forward::Results::ChannelsLast(buffer);
-                    op.run(arch, source, self.first, self.count, &mut results, winners);
+                    let results = Target::ChannelsLast(buffer);
+                    op.run(arch, source, self.first, self.count, results, winners);
                     source = Source::ChannelsLast(buffer);
                 }
                 None => {
-                    let mut results = forward::Results::ChannelsFirst(&mut *self.result);
-                    op.run(arch, source, self.first, self.count, &mut results, winners);
+                    let results = Target::ChannelsFirst(&mut *self.result);
+                    op.run(arch, source, self.first, self.count, results, winners);
                 }
             }
         }

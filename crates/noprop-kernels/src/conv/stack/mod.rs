@@ -7,9 +7,8 @@
 mod backward;
 mod forward;
 
-use std::sync::{Mutex, PoisonError};
-
-use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
+use candle_core::{DType, Result, Tensor};
+use rayon::prelude::*;
 
 use super::direct;
 use super::geometry::{Algorithm, Geometry};
@@ -17,8 +16,10 @@ use super::layer::{Conv3x3, OP, Pool, Sizes};
 use super::layout::Source;
 use crate::cpu::scratch::{Pooled, Scratch};
 use crate::cpu::simd::Float;
-use crate::cpu::storage::{contiguous, is_f32, with_elements};
+use crate::cpu::storage::elements;
 use crate::dropout::Dropout;
+use crate::node::{self, node, on_cpu};
+use crate::threads::grain;
 
 /// Applies `layers`, whose sizes are `sizes`, one after another. The parameters are `w` and `b` of each layer in turn.
 pub(super) fn apply(
@@ -41,7 +42,7 @@ pub(super) fn apply(
     let (Some(first), Some(last)) = (sizes.first(), sizes.last()) else {
         return Ok(x.clone());
     };
-    let op = Stack {
+    let stack = Stack {
         layers,
         parameters: at,
         x_blocks: first.x_blocks,
@@ -49,10 +50,11 @@ pub(super) fn apply(
         images: first.images,
         shape: [last.c_out, last.out_height, last.out_width],
         keep: if x.track_op() || packed.track_op() { Keep::ForBackward } else { Keep::Nothing },
-        kept_f32: Mutex::new(Kept::nothing()),
-        kept_f64: Mutex::new(Kept::nothing()),
     };
-    Ok(x.contiguous()?.apply_op2(&packed, op)?)
+    Ok(match x.dtype() {
+        DType::F32 => stack.apply::<f32>(x, &packed),
+        _ => stack.apply::<f64>(x, &packed),
+    }?)
 }
 
 /// All parameters of a block side by side, `[T, parameters]`: a candle op takes three arguments at most.
@@ -139,15 +141,10 @@ impl Layer {
 
 /// The values that the forward pass leaves for the backward pass, one entry for each layer: results between layers
 /// (`[T·N][positions][Co in whole vectors]`), and winners, one for each result.
+#[derive(Default)]
 struct Kept<F: Pooled> {
     results: Vec<Scratch<F>>,
     winners: Vec<Scratch<u8>>,
-}
-
-impl<F: Pooled> Kept<F> {
-    fn nothing() -> Self {
-        Self { results: Vec::new(), winners: Vec::new() }
-    }
 }
 
 /// The layers as one op.
@@ -161,8 +158,6 @@ struct Stack {
     /// Channels, height and width of a result.
     shape: [usize; 3],
     keep: Keep,
-    kept_f32: Mutex<Kept<f32>>,
-    kept_f64: Mutex<Kept<f64>>,
 }
 
 /// `Yes` if the gradient of the images is wanted: not when they are data.
@@ -173,6 +168,45 @@ enum Wanted {
 }
 
 impl Stack {
+    fn apply<F: Float>(self, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
+        let wanted = if x.track_op() { Wanted::Yes } else { Wanted::No };
+        let arguments = [x, packed];
+        let (x, parameters) = (x.detach().contiguous()?, packed.detach());
+        let (result, kept) = forward::run::<F>(&self, &elements(&x)?, &elements(&parameters)?);
+        let [channels, height, width] = self.shape;
+        let result = on_cpu(result, (self.blocks, self.images, channels, height, width));
+        node(OP, &arguments, result, move |result, gradient| {
+            let gradient = gradient.contiguous()?;
+            let inputs = backward::Inputs {
+                x: &elements(&x)?,
+                parameters: &elements(&parameters)?,
+                result: &elements(result)?,
+                gradient: &elements(&gradient)?,
+                kept: &kept,
+            };
+            let found = backward::run(&self, &inputs, wanted);
+            let dx = match wanted {
+                Wanted::Yes => node::gradient(found.x, x.shape())?,
+                Wanted::No => None,
+            };
+            Ok([dx, node::gradient(found.parameters, parameters.shape())?, None])
+        })
+    }
+
+    /// Calls `f` for every layer of every block, with the numbers of both and the block's parameters.
+    fn for_layers<'a, F: Float, R: Send>(
+        &'a self,
+        parameters: &[F],
+        f: impl Fn(usize, usize, &'a Layer, &[F]) -> R + Sync,
+    ) -> Vec<Vec<R>> {
+        let block = |block| {
+            let parameters = &parameters[block * self.parameters..][..self.parameters];
+            let layers = self.layers.par_iter().with_min_len(grain()).enumerate();
+            layers.map(|(index, layer)| f(block, index, layer, parameters)).collect()
+        };
+        (0..self.blocks).into_par_iter().with_min_len(grain()).map(block).collect()
+    }
+
     /// The elements of an image in the tensor.
     fn image(&self) -> usize {
         let g = &self.layers[0].g;
@@ -189,83 +223,5 @@ impl Stack {
         let block = if self.x_blocks == 1 { 0 } else { block };
         let start = (block * self.images + first) * self.image();
         Source::ChannelsFirst(&x[start..][..count * self.image()])
-    }
-}
-
-impl Stack {
-    fn run_forward<F: Float>(&self, x: &[F], parameters: &[F], kept: &Mutex<Kept<F>>) -> Vec<F> {
-        let (result, new) = forward::run(self, x, parameters);
-        *kept.lock().unwrap_or_else(PoisonError::into_inner) = new;
-        result
-    }
-
-    fn run_backward<F: Float>(
-        &self,
-        x: &Tensor,
-        parameters: &Tensor,
-        result: &Tensor,
-        gradient: &Tensor,
-        kept: &Mutex<Kept<F>>,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let images = if x.track_op() { Wanted::Yes } else { Wanted::No };
-        let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let gradient = gradient.contiguous()?;
-        let gradients = with_elements(x, |x| {
-            with_elements(parameters, |parameters| {
-                with_elements(result, |result| {
-                    with_elements(&gradient, |gradient| {
-                        let inputs =
-                            backward::Inputs { x, parameters, result, gradient, kept: &kept };
-                        Ok(backward::run(self, &inputs, images))
-                    })
-                })
-            })
-        })?;
-        let dx = match gradients.x {
-            Some(dx) => Some(Tensor::from_vec(dx, x.shape(), &Device::Cpu)?),
-            None => None,
-        };
-        let packed = Tensor::from_vec(gradients.parameters, parameters.shape(), &Device::Cpu)?;
-        Ok((dx, Some(packed)))
-    }
-}
-
-impl CustomOp2 for Stack {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        parameters: &CpuStorage,
-        parameters_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let result = if is_f32(x) {
-            let x = contiguous::<f32>(x, x_layout)?;
-            let parameters = contiguous(parameters, parameters_layout)?;
-            CpuStorage::F32(self.run_forward(x, parameters, &self.kept_f32))
-        } else {
-            let x = contiguous::<f64>(x, x_layout)?;
-            let parameters = contiguous(parameters, parameters_layout)?;
-            CpuStorage::F64(self.run_forward(x, parameters, &self.kept_f64))
-        };
-        let [channels, height, width] = self.shape;
-        Ok((result, Shape::from((self.blocks, self.images, channels, height, width))))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        parameters: &Tensor,
-        result: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        if x.dtype() == DType::F32 {
-            self.run_backward(x, parameters, result, gradient, &self.kept_f32)
-        } else {
-            self.run_backward(x, parameters, result, gradient, &self.kept_f64)
-        }
     }
 }

@@ -15,7 +15,7 @@ use super::geometry::Geometry;
 use crate::cpu::simd::{Float, MOST_LANES};
 use tiles::{Grid, Tiling, transform};
 
-pub(super) use product::{Backward, Forward};
+pub(super) use product::Products;
 
 /// The place of one image's tiles among those of several images, `[points][tiles][channels]`.
 #[derive(Clone, Copy, Debug)]

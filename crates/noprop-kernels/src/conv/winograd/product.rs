@@ -1,90 +1,68 @@
 //! The products at the points.
 
-use pulp::{Simd, WithSimd};
+use pulp::Arch;
 
 use super::point_step;
-use crate::cpu::arithmetic::Plain;
-use crate::cpu::product::{Left, Right, Start, Walk, product};
+use crate::cpu::product::{Left, Right, Start, Task, Walk};
 use crate::cpu::simd::Float;
 
-/// `M[p] = V[p] U[p]` at every point: `[tiles][inner]` (rows of `stride`) by `[inner][outer]`.
-pub(in crate::conv) struct Forward<'a, F> {
-    pub points: usize,
+/// The sizes of the products. Transformed tiles are `[points][tiles][inner]`, rows of `stride`; weights are
+/// `[points][inner][outer]`, and products are `[points][tiles][outer]`.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::conv) struct Products {
     pub tiles: usize,
     pub inner: usize,
     pub stride: usize,
     pub outer: usize,
-    pub left: &'a [F],
-    pub right: &'a [F],
-    pub result: &'a mut [F],
 }
 
-impl<F: Float> WithSimd for Forward<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let per_point = self
-            .left
+impl Products {
+    /// `M[p] = V[p] U[p]` at every point: tiles times weights.
+    pub(in crate::conv) fn forward<F: Float>(
+        self,
+        arch: Arch,
+        tiles: &[F],
+        weights: &[F],
+        products: &mut [F],
+    ) {
+        let per_point = tiles
             .chunks_exact(point_step(self.tiles, self.stride))
-            .zip(self.right.chunks_exact(self.inner * self.outer))
-            .zip(self.result.chunks_exact_mut(point_step(self.tiles, self.outer)))
-            .take(self.points);
-        let stride = self.stride;
-        for ((left, right), result) in per_point {
-            let a = Left { data: left, walk: Walk::straight(self.inner, 1) };
-            let b = Right { data: right, stride: self.outer, width: self.outer };
-            product(
-                Plain::on(s),
-                self.tiles,
-                #[inline(always)]
-                |tile| tile * stride,
-                a,
-                b,
-                result,
-                Start::Zero,
-            );
+            .zip(weights.chunks_exact(self.inner * self.outer))
+            .zip(products.chunks_exact_mut(point_step(self.tiles, self.outer)));
+        for ((tiles, weights), c) in per_point {
+            arch.dispatch(Task {
+                rows: self.tiles,
+                row_step: self.stride,
+                a: Left { data: tiles, walk: Walk::straight(self.inner, 1) },
+                b: Right { data: weights, stride: self.outer, width: self.outer },
+                c,
+                start: Start::Zero,
+            });
         }
     }
-}
 
-/// `dU[p] += V[p]ᵀ dM[p]` at every point: `[tiles][inner]` (rows of `stride`) transposed by `[tiles][outer]`.
-pub(in crate::conv) struct Backward<'a, F> {
-    pub points: usize,
-    pub tiles: usize,
-    pub inner: usize,
-    pub stride: usize,
-    pub outer: usize,
-    pub left: &'a [F],
-    pub right: &'a [F],
-    pub result: &'a mut [F],
-    pub start: Start,
-}
-
-impl<F: Float> WithSimd for Backward<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let per_point = self
-            .left
+    /// `dU[p] (+)= V[p]ᵀ dM[p]` at every point: tiles, transposed, times the gradient of the products.
+    pub(in crate::conv) fn backward<F: Float>(
+        self,
+        arch: Arch,
+        tiles: &[F],
+        products: &[F],
+        weights: &mut [F],
+        start: Start,
+    ) {
+        let per_point = tiles
             .chunks_exact(point_step(self.tiles, self.stride))
-            .zip(self.right.chunks_exact(point_step(self.tiles, self.outer)))
-            .zip(self.result.chunks_exact_mut(self.inner * self.outer))
-            .take(self.points);
-        for ((left, right), result) in per_point {
-            let a = Left { data: left, walk: Walk::straight(self.tiles, self.stride) };
-            let b = Right { data: right, stride: self.outer, width: self.outer };
-            product(
-                Plain::on(s),
-                self.inner,
-                #[inline(always)]
-                |i| i,
-                a,
-                b,
-                result,
-                self.start,
-            );
+            .zip(products.chunks_exact(point_step(self.tiles, self.outer)))
+            .zip(weights.chunks_exact_mut(self.inner * self.outer));
+        for ((tiles, products), c) in per_point {
+            arch.dispatch(Task {
+                rows: self.inner,
+                row_step: 1,
+                a: Left { data: tiles, walk: Walk::straight(self.tiles, self.stride) },
+                b: Right { data: products, stride: self.outer, width: self.outer },
+                c,
+                start,
+            });
         }
     }
 }

@@ -6,13 +6,14 @@
 use candle_core::{Device, Tensor};
 use noprop_data::{Change, Flipped};
 use noprop_kernels::peak_device_memory;
-use noprop_method::{EncoderKind, MethodKind, Seed};
-use noprop_train::{Engine, Outcome, Trainer, Workers};
+use noprop_method::{EncoderKind, MethodKind};
+use noprop_train::{Engine, Outcome, Workers};
 
 use super::support::{
-    CONFIG, CPU, STEPS_PER_EPOCH, config, images, losses_by_part, network, new_run, objective,
-    take_part,
+    CONFIG, STEPS_PER_EPOCH, assert_close, images, losses_by_part, take_part, trainer,
 };
+use crate::case::{ONEHOT, case};
+use crate::support::{CPU, new_run};
 
 /// The tolerance: rounding errors of f32 that grow over 20 steps.
 const TOLERANCE: f64 = 1e-3;
@@ -34,11 +35,7 @@ fn losses(
     device: &Device,
     engine: Engine,
 ) -> Vec<Vec<(String, f64)>> {
-    let images = images(device);
-    let network = network(&config(kind).encoder(encoder), device);
-    let objective = objective(kind);
-    let trainer = Trainer::new(&network, &*objective, &images, CONFIG, Seed(1)).unwrap();
-    let mut trainer = trainer.engine(engine);
+    let mut trainer = trainer(case(kind, encoder, ONEHOT), device, CONFIG).engine(engine);
     (0..4).flat_map(|_| losses_by_part(&mut trainer, 5)).collect()
 }
 
@@ -58,16 +55,7 @@ fn every_method_follows_the_cpu_over_20_steps() {
     ] {
         let expected = losses(kind, encoder, &CPU, Engine::Threads(Workers::Auto));
         let found = losses(kind, encoder, &gpu, engine.clone());
-        for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            for ((part, found), (_, expected)) in found.iter().zip(expected) {
-                let error = (found - expected).abs() / expected.abs().max(1.0);
-                let step = step + 1;
-                assert!(
-                    error < TOLERANCE,
-                    "{kind:?} {encoder:?} {engine:?}: step {step} has {part} loss {found}, on the CPU {expected}"
-                );
-            }
-        }
+        assert_close(&format!("{kind:?} {encoder:?} {engine:?}"), &found, &expected, TOLERANCE);
     }
 }
 
@@ -99,7 +87,8 @@ fn images_are_changed_as_on_the_cpu() {
 #[test]
 fn a_state_goes_from_one_device_to_the_other() {
     let Some(gpu) = gpu() else { return };
-    let (folder, run) = new_run();
+    let folder = tempfile::tempdir().unwrap();
+    let run = new_run(&folder.path().join("run"));
     let stopped = take_part(&run, &gpu, Engine::Batched, STEPS_PER_EPOCH + 1);
     assert_eq!(stopped, Outcome::Stopped { epoch: 2, step: 0 });
     let stopped = take_part(&run, &CPU, Engine::Threads(Workers::Auto), 1);
@@ -108,5 +97,4 @@ fn a_state_goes_from_one_device_to_the_other() {
     assert!(matches!(done, Outcome::Finished(_)), "{done:?}");
     // The parameters use GPU memory.
     assert!(peak_device_memory(&gpu).is_some_and(|bytes| bytes > 0));
-    drop(folder);
 }

@@ -1,6 +1,6 @@
 //! A reader of SVG for the tests: it refuses XML that is not well-formed, and measures the text.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::HashMap;
 

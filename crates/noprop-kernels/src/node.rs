@@ -3,34 +3,42 @@
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail,
+    CpuStorage, CudaStorage, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, WithDType,
+    bail,
 };
 
-use super::operand::Fresh;
+/// The gradients of a node's arguments, one for each; `None` for an argument that needs none.
+pub(crate) type Gradients = [Option<Tensor>; 3];
 
-/// The gradients of a node's arguments from its result and the gradient there; `None` for an argument that needs none.
-pub(super) type Backward = Box<dyn Fn(&Tensor, &Tensor) -> Result<Gradients> + Send + Sync>;
+/// A result that candle does not have yet.
+pub(crate) type Value = (Storage, Shape);
 
-/// One for each argument.
-pub(super) type Gradients = [Option<Tensor>; 3];
-
-struct Node {
-    name: &'static str,
-    value: Mutex<Option<(Storage, Shape)>>,
-    backward: Backward,
+/// A result on the CPU.
+pub(crate) fn on_cpu<F: WithDType>(elements: Vec<F>, shape: impl Into<Shape>) -> Value {
+    (Storage::Cpu(F::to_cpu_storage_owned(elements)), shape.into())
 }
 
-/// The tensor `value`, as a function of up to three `arguments`.
-pub(super) fn node(
+/// An argument's gradient on the CPU.
+pub(crate) fn gradient<F: WithDType>(
+    elements: Vec<F>,
+    shape: impl Into<Shape>,
+) -> Result<Option<Tensor>> {
+    Tensor::from_vec(elements, shape.into(), &Device::Cpu).map(Some)
+}
+
+/// The tensor `value`, as a function of up to three `arguments`. `backward` makes their gradients from the result and the gradient
+/// there.
+pub(crate) fn node(
     name: &'static str,
     arguments: &[&Tensor],
-    value: Fresh,
-    backward: Backward,
+    value: Value,
+    backward: impl Fn(&Tensor, &Tensor) -> Result<Gradients> + Send + Sync + 'static,
 ) -> Result<Tensor> {
     if !arguments.iter().any(|argument| argument.track_op()) {
-        return Ok(value.tensor());
+        let none = candle_core::op::BackpropOp::none();
+        return Ok(Tensor::from_storage(value.0, value.1, none, false));
     }
-    let node = Node { name, value: Mutex::new(Some(value.into_parts())), backward };
+    let node = Node { name, value: Mutex::new(Some(value)), backward };
     let Some(first) = arguments.first() else { bail!("{name}: a node has one to three arguments") };
     // The tensor in place of a missing argument has no gradient.
     let none = first.detach();
@@ -38,15 +46,21 @@ pub(super) fn node(
     first.apply_op3(argument(1), argument(2), node)
 }
 
-impl Node {
-    fn take(&self) -> Result<(Storage, Shape)> {
+struct Node<B> {
+    name: &'static str,
+    value: Mutex<Option<Value>>,
+    backward: B,
+}
+
+impl<B> Node<B> {
+    fn take(&self) -> Result<Value> {
         let value = self.value.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(value) = value else { bail!("{}: computed twice", self.name) };
         Ok(value)
     }
 }
 
-impl CustomOp3 for Node {
+impl<B: Fn(&Tensor, &Tensor) -> Result<Gradients>> CustomOp3 for Node<B> {
     fn name(&self) -> &'static str {
         self.name
     }
