@@ -72,9 +72,12 @@ impl From<Error> for Refusal {
         let status = match error.root() {
             Error::Train(TrainError::RunLocked { .. }) => StatusCode::CONFLICT,
             Error::Train(TrainError::NotARun { .. }) => StatusCode::NOT_FOUND,
-            Error::Io(_) | Error::Weights(_) | Error::Tensor(_) | Error::Train(_) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Error::Io(_)
+            | Error::Weights(_)
+            | Error::Tensor(_)
+            | Error::Train(
+                TrainError::File { .. } | TrainError::Weights(_) | TrainError::Tensor(_),
+            ) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error)

@@ -19,6 +19,11 @@ pub(crate) fn answer(value: &impl Serialize) -> Response {
     }
 }
 
+/// JSON as a server-sent event. It has no line breaks.
+pub(crate) fn event(json: &[u8]) -> Bytes {
+    [b"data: ", json, b"\n\n"].concat().into()
+}
+
 /// The reason why a body was not received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFault {

@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use crate::access::Access;
 use crate::error::Refusal;
 use crate::models::Models;
+use crate::reply::event;
 use crate::request::Data;
 use crate::runs::Runs;
 use crate::trainer::{EVERY, Trainer};
@@ -28,7 +29,7 @@ pub(crate) struct Site {
     pub trainer: Trainer,
     work: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    /// The last message on the training, which all pages are sent.
+    /// The last event of the training, which all pages are sent.
     message: watch::Sender<Bytes>,
     speaks: Once,
     ended: watch::Sender<bool>,
@@ -115,7 +116,7 @@ impl Site {
         let mut changes = self.trainer.changes();
         while changes.changed().await.is_ok() {
             if self.message.receiver_count() > 0 {
-                self.message.send_replace(self.trainer.message());
+                self.message.send_replace(event(&self.trainer.message()));
             }
             tokio::time::sleep(EVERY).await;
         }

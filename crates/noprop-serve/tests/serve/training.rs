@@ -28,7 +28,7 @@ async fn until(home: &Home, is: impl Fn(&Value) -> bool) -> Value {
 }
 
 /// The whole life of a training: begun, watched, not joined by a second one, stopped, resumed, finished and listed.
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[tokio::test]
 async fn a_training_is_watched_stopped_and_resumed() {
     let home = Home::new();
     home.post("/api/training/stop", json!({})).await.refusal(409);
