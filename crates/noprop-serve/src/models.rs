@@ -74,7 +74,7 @@ impl Models {
                 open.retain(|open| open.id != id);
                 let excess = (open.len() + 1).saturating_sub(MOST_OPEN);
                 open.drain(..excess);
-                let model = Model::of_run(id, &path, &self.data_dir, &self.device)?;
+                let model = Model::of_run(&path, &self.data_dir, &self.device)?;
                 Open { id: id.into(), path, stamp, model: Arc::new(Mutex::new(model)) }
             }
         };

@@ -1,6 +1,8 @@
 //! The addresses, and what each answers.
 
+use std::fmt::Display;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,14 +12,14 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use noprop_experiment::{Experiment, Moved, Polarity};
+use noprop_experiment::{Experiment, Moved, Polarity, Sampling};
 use noprop_train::MetricsLog;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::access::guard;
-use crate::answers::{Image, Options};
+use crate::answers::Sent;
 use crate::epoch::Epoch;
 use crate::error::Refusal;
 use crate::models::locked;
@@ -25,7 +27,7 @@ use crate::reply::{BodyFault, answer, receive};
 use crate::request::new_run;
 use crate::site::Site;
 use crate::trainer::Job;
-use crate::training::Training;
+use crate::training::{Pause, Training};
 use crate::{events, headers, page, weights};
 
 /// The most bytes of a picture or a drawing, and of JSON.
@@ -57,6 +59,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/api/training/events", get(events::stream))
         .route("/api/training/stop", post(stop))
         .route("/api/training/resume", post(resume))
+        .route("/api/training/pause", post(pause))
         .fallback(async |uri: Uri| page::file(uri.path()).ok_or_else(nothing))
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this address is not asked in that way")
@@ -86,12 +89,12 @@ async fn model(State(site): Of, Path(id): Path<String>) -> Answered {
     site.compute(place, move |site| {
         let model = site.models.get(&site.runs, &id)?;
         let model = locked(&model);
-        Ok(answer(model.facts()))
+        Ok(answer(&model.facts(&id)))
     })
     .await
 }
 
-async fn sample(State(site): Of, Path((id, index)): Path<(String, usize)>) -> Answered {
+async fn sample(State(site): Of, Path((id, index)): Path<(String, u32)>) -> Answered {
     let place = site.place().await?;
     site.compute(place, move |site| {
         let model = site.models.get(&site.runs, &id)?;
@@ -107,7 +110,7 @@ struct Classify {
     image: String,
     side: Option<usize>,
     invert: Option<bool>,
-    index: Option<usize>,
+    index: Option<u32>,
     sampler: Option<String>,
     runs: Option<u32>,
     seed: Option<u64>,
@@ -117,67 +120,74 @@ struct Classify {
 }
 
 impl Classify {
-    fn image(&self, body: Bytes) -> Result<Image, Refusal> {
+    fn image(&self, body: Bytes) -> Result<Sent, Refusal> {
         let needed = |name| Refusal::bad(format!("{name} is missing beside the image"));
         match self.image.as_str() {
             "drawing" => {
-                Ok(Image::Drawing { ink: body, side: self.side.ok_or_else(|| needed("side"))? })
+                Ok(Sent::Drawing { ink: body, side: self.side.ok_or_else(|| needed("side"))? })
             }
             "picture" => {
                 let polarity = match self.invert {
                     Some(true) => Polarity::Inverted,
                     Some(false) | None => Polarity::AsIs,
                 };
-                Ok(Image::Picture { file: body, polarity })
+                Ok(Sent::Picture { file: body, polarity })
             }
-            "sample" => Ok(Image::Sample(self.index.ok_or_else(|| needed("index"))?)),
+            "sample" => Ok(Sent::Sample(self.index.ok_or_else(|| needed("index"))?)),
             _ => Err(Refusal::bad("image must be drawing, picture or sample")),
         }
     }
 
-    fn options(&self) -> Result<Options, Refusal> {
-        // A page sends what is left open as nothing.
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let runs = self.runs.unwrap_or(1);
-        let runs = NonZeroU32::new(runs).filter(|runs| runs.get() <= MOST_CHAINS);
-        Ok(Options {
-            sampler: given(&self.sampler)
-                .map_or(Ok(Default::default()), |name| name.parse())
-                .map_err(Refusal::bad)?,
-            runs: runs
-                .ok_or_else(|| Refusal::bad(format!("runs must be between 1 and {MOST_CHAINS}")))?,
-            seed: self.seed.unwrap_or(0),
-            route: given(&self.route).map(|list| route(&list)).transpose()?,
+    fn sampling(&self) -> Result<Sampling, Refusal> {
+        let runs = NonZeroU32::new(self.runs.unwrap_or(1)).filter(|runs| runs.get() <= MOST_CHAINS);
+        let wrong = || Refusal::bad(format!("runs must be between 1 and {MOST_CHAINS}"));
+        let usual = Sampling::default();
+        Ok(Sampling {
+            kind: given(&self.sampler)?.unwrap_or(usual.kind),
+            runs: runs.ok_or_else(wrong)?,
+            seed: self.seed.unwrap_or(usual.seed),
+            solver: given(&self.solver)?,
             steps: self.steps,
-            solver: given(&self.solver)
-                .map(|name| name.parse())
-                .transpose()
-                .map_err(Refusal::bad)?,
         })
+    }
+
+    /// The steps to make, counted from 1; all of them without it.
+    fn route(&self) -> Result<Option<Vec<usize>>, Refusal> {
+        let Some(list) = &self.route else { return Ok(None) };
+        let wrong = || {
+            Refusal::bad(format!(
+                "route must be at most {MOST_STEPS} numbers of steps, such as 1,3,2"
+            ))
+        };
+        let numbers = list.split(',').filter(|number| !number.is_empty()).take(MOST_STEPS + 1);
+        let numbers = numbers.map(|number| number.trim().parse()).collect::<Result<Vec<_>, _>>();
+        match numbers {
+            Ok(numbers) if numbers.len() <= MOST_STEPS => Ok(Some(numbers)),
+            _ => Err(wrong()),
+        }
     }
 }
 
-/// Reads numbers with commas between them.
-fn route(list: &str) -> Result<Vec<usize>, Refusal> {
-    let wrong = || {
-        Refusal::bad(format!("route must be at most {MOST_STEPS} numbers of steps, such as 1,3,2"))
-    };
-    let numbers = list.split(',').take(MOST_STEPS + 1).map(|number| number.trim().parse());
-    let numbers = numbers.collect::<Result<Vec<usize>, _>>().map_err(|_| wrong())?;
-    if numbers.len() > MOST_STEPS { Err(wrong()) } else { Ok(numbers) }
+/// A name in a query, unless it is open.
+fn given<T: FromStr<Err: Display>>(name: &Option<String>) -> Result<Option<T>, Refusal> {
+    name.as_deref()
+        .filter(|name| !name.is_empty())
+        .map(str::parse)
+        .transpose()
+        .map_err(Refusal::bad)
 }
 
 async fn classify(State(site): Of, Path(id): Path<String>, uri: Uri, body: Body) -> Answered {
     let Query(query) =
         Query::<Classify>::try_from_uri(&uri).map_err(|error| Refusal::bad(error.body_text()))?;
-    let options = query.options()?;
+    let (sampling, route) = (query.sampling()?, query.route()?);
     let place = site.place().await?;
     let body = received(body, MAX_PICTURE).await?;
     let image = query.image(body)?;
     site.compute(place, move |site| {
         let model = site.models.get(&site.runs, &id)?;
-        let mut model = locked(&model);
-        Ok(answer(&model.walk(&image, &options)?))
+        let model = locked(&model);
+        Ok(answer(&model.walk(&image, &sampling, route.as_deref())?))
     })
     .await
 }
@@ -272,6 +282,18 @@ async fn stop(State(site): Of) -> Answered {
         true => Ok(shown(&site)),
         false => Err(Refusal::new(StatusCode::CONFLICT, "no training is under way")),
     }
+}
+
+#[derive(Deserialize)]
+struct PauseBlock {
+    block: usize,
+    paused: bool,
+}
+
+async fn pause(State(site): Of, body: Body) -> Answered {
+    let PauseBlock { block, paused } = json_of(body).await?;
+    site.trainer.pause(block, if paused { Pause::Hold } else { Pause::GoOn })?;
+    Ok(shown(&site))
 }
 
 /// Receives a body, or refuses it in words.

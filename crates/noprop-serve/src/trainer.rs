@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::error::Refusal;
 use crate::models::locked;
-use crate::training::{State, Training};
+use crate::training::{Pause, State, Training};
 
 /// The time between two messages to a page.
 pub(crate) const EVERY: Duration = Duration::from_millis(200);
@@ -94,6 +94,21 @@ impl Trainer {
         drop(training);
         self.shared.tell();
         true
+    }
+
+    /// Pauses a block from the next step on, or lets it go on.
+    ///
+    /// # Errors
+    /// 409 if no training is under way, 400 if it has no such block to pause.
+    pub fn pause(&self, block: usize, pause: Pause) -> Result<(), Refusal> {
+        let mut training = locked(&self.shared.training);
+        if !training.is_under_way() {
+            return Err(Refusal::new(StatusCode::CONFLICT, "no training is under way"));
+        }
+        training.pause(block, pause).map_err(Refusal::bad)?;
+        drop(training);
+        self.shared.tell();
+        Ok(())
     }
 
     /// Waits until no training computes.
@@ -198,6 +213,10 @@ impl Observer for Watcher {
             true => Control::Stop,
             false => Control::Continue,
         }
+    }
+
+    fn paused(&mut self) -> Vec<usize> {
+        locked(&self.shared.training).paused().into()
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Control {

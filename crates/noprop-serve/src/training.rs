@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use noprop_experiment::{Length, Remark, Setup};
-use noprop_method::{Part, Time};
+use noprop_method::{Losses, Part, Time};
 use noprop_train::{EpochReport, StepReport};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -30,6 +30,13 @@ pub(crate) enum State {
     Failed,
 }
 
+/// What a block is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    Hold,
+    GoOn,
+}
+
 /// A training: its settings, and how far it is.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Training {
@@ -53,6 +60,9 @@ pub(crate) struct Training {
     pub test_accuracy: Option<f64>,
     history: Vec<Epoch>,
     losses: Curve,
+    /// The losses of a step: one for each block, or one for the whole chain.
+    #[serde(skip)]
+    lines: usize,
     #[serde(skip)]
     clock: Option<Clock>,
 }
@@ -72,6 +82,10 @@ impl Training {
             Time::Discrete => setup.steps,
             Time::Continuous => setup.intervals,
         };
+        // A setup that has no method is refused when the training begins.
+        let method = setup.build_method().ok();
+        let blockwise =
+            method.is_some_and(|method| matches!(method.losses(), Losses::Blockwise(_)));
         Self {
             state: State::Running,
             run: Some(run.into()),
@@ -79,6 +93,8 @@ impl Training {
             method: Some(setup.method.name.into()),
             blocks,
             epochs: setup.epochs,
+            pausable: blockwise && blocks > 1,
+            lines: if blockwise { blocks } else { 1 },
             history,
             ..Self::default()
         }
@@ -104,7 +120,7 @@ impl Training {
             Point(u64::from(epoch.epoch) * u64::from(length.steps_per_epoch), errors)
         };
         let points = self.history.iter().map(point).collect();
-        self.losses.begin(points);
+        self.losses.begin(self.lines, points);
     }
 
     /// A step of all units is done.
@@ -148,6 +164,30 @@ impl Training {
         let left = total.saturating_sub(self.done) as f64;
         self.images_per_second = Some(clock.images as f64 / seconds);
         self.seconds_left = Some(seconds / clock.steps as f64 * left);
+    }
+
+    /// Pauses a block, or lets it go on.
+    ///
+    /// # Errors
+    /// A sentence, if the training has no such block that can be paused.
+    pub fn pause(&mut self, block: usize, pause: Pause) -> Result<(), String> {
+        if !self.pausable {
+            return Err("the blocks of this training cannot be paused".into());
+        }
+        if !(1..=self.blocks).contains(&block) {
+            return Err(format!("block must be between 1 and {}", self.blocks));
+        }
+        self.paused.retain(|paused| *paused != block);
+        if pause == Pause::Hold {
+            self.paused.push(block);
+            self.paused.sort_unstable();
+        }
+        Ok(())
+    }
+
+    /// The blocks that are paused, counted from 1.
+    pub fn paused(&self) -> &[usize] {
+        &self.paused
     }
 
     /// It computes no longer.

@@ -111,7 +111,7 @@ async fn a_picture_bomb_is_refused() {
     let home = Home::new();
     let bomb = png_header(60_000, 60_000);
     let sentence = home.classify(RUN, "image=picture", bomb).await.refusal(400);
-    assert!(sentence.starts_with("the picture"), "{sentence}");
+    assert!(sentence.contains("picture"), "{sentence}");
     for bytes in [&b""[..], b"GIF89a", b"no picture"] {
         home.classify(RUN, "image=picture", bytes.to_vec()).await.refusal(400);
     }

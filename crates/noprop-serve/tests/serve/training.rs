@@ -66,6 +66,43 @@ async fn a_training_is_watched_stopped_and_resumed() {
     home.classify("mnist-sample-dt-1", "image=sample&index=0", Body::empty()).await.fine();
 }
 
+/// One block stands still while the others go on, and the run says so.
+#[tokio::test]
+async fn a_block_is_paused_while_the_others_learn() {
+    let home = Home::new();
+    let pause = async |block: u32, paused: bool| {
+        home.post("/api/training/pause", json!({ "block": block, "paused": paused })).await
+    };
+    pause(1, true).await.refusal(409);
+    home.post("/api/training", settings(3)).await.fine();
+    assert_eq!(home.get("/api/training").await.fine()["pausable"], true);
+    for block in [0, 3] {
+        pause(block, true).await.refusal(400);
+    }
+    assert_eq!(pause(2, true).await.fine()["paused"], json!([2]));
+    let stands = |training: &Value| {
+        let losses = training["losses"].as_array().unwrap();
+        losses.last().is_some_and(|point| point[1][1].is_null() && point[1][0].is_number())
+    };
+    until(&home, stands).await;
+    assert_eq!(pause(2, false).await.fine()["paused"], json!([]));
+    let finished = until(&home, |training| training["state"] == "finished").await;
+    assert!(!stands(&finished), "{}", finished["losses"]);
+    let view = home.get("/api/runs/mnist-sample-dt-1").await.fine();
+    let card = view["card"].as_str().unwrap();
+    assert!(
+        card.contains("| paused for a time | block 2 |") && card.contains("does not repeat"),
+        "{card}"
+    );
+
+    let baseline =
+        json!({ "dataset": "mnist-sample", "method": "backprop", "steps": 2, "epochs": 50 });
+    home.post("/api/training", baseline).await.fine();
+    pause(1, true).await.refusal(400);
+    home.post("/api/training/stop", json!({})).await.fine();
+    until(&home, |training| training["state"] == "stopped").await;
+}
+
 /// What cannot be trained is refused in a sentence, and leaves neither a run nor a training behind.
 #[tokio::test]
 async fn settings_that_cannot_be_are_refused() {
