@@ -387,3 +387,31 @@ fn compare_counts_each_training_once() {
     let stderr = refused(root, &["compare", "a", "p"]);
     assert!(stderr.contains("p is not a run directory"), "{stderr}");
 }
+
+/// An ablation of one chain agrees with eval on the whole of it, has a row for each block, and names what it cannot do.
+#[test]
+fn an_ablation_agrees_with_eval() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    draw(root, &["dark", "light", "none"]);
+    train(root, &["--out", "r"]);
+    train(root, &["--method", "fm", "--out", "fm"]);
+    let cases = [("r", &[][..], "block", 2), ("fm", &["--steps", "20"], "tenth of the time", 10)];
+    for (run, flags, part, parts) in cases {
+        let json = |command| -> Value {
+            let words = [&[command, run, "--json"][..], flags].concat();
+            serde_json::from_str(&said(root, &words)).unwrap()
+        };
+        let (found, eval) = (json("ablate"), json("eval"));
+        assert_eq!((&found["whole"], &found["part"]), (&eval["accuracy"], &part.into()), "{found}");
+        for key in ["without", "first", "alone", "changed"] {
+            assert_eq!(found[key].as_array().unwrap().len(), parts, "{key}: {found}");
+        }
+        assert_eq!(found["first"][parts - 1], found["whole"], "all parts are the whole chain");
+    }
+    let table = said(root, &["ablate", "r", "--figure", "what"]);
+    assert_eq!(table.lines().count(), 2 + 2 + 3, "{table}");
+    assert!(root.join("what.png").is_file() && root.join("what.svg").is_file());
+    assert!(refused(root, &["ablate", "r", "--images", "0"]).contains("--images"));
+    assert!(refused(root, &["ablate", "r", "--solver", "heun"]).contains("--solver"));
+}
