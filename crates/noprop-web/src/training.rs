@@ -1,0 +1,107 @@
+//! A training that advances by slices of time, so that a page can be told of it in between.
+
+use std::time::Duration;
+
+use noprop_experiment::watch::{State, Watched};
+use noprop_experiment::{DatasetName, Settings, Source, Stepwise};
+use serde_json::{Map, Value};
+use web_time::Instant;
+
+use crate::error::{Error, Result};
+
+/// Settings that a page does not give: they name files, or follow from data.
+const FORBIDDEN: [&str; 3] = ["init", "images", "format"];
+
+/// A training on the bundled sample that advances by slices of time.
+pub struct Sliced {
+    training: Stepwise,
+    watched: Watched,
+}
+
+impl Sliced {
+    /// Begins a training. `settings` are JSON with settings as `config.toml` has them; `batch_size` is `batch-size`.
+    ///
+    /// # Errors
+    /// If the settings cannot be used.
+    pub fn start(settings: &str) -> Result<Self> {
+        let training = Stepwise::new(read(settings)?)?;
+        let mut watched = Watched::of(None, &training.experiment().setup, Vec::new());
+        watched.pausable = training.is_pausable();
+        training.remarks().iter().for_each(|remark| watched.remark(remark));
+        watched.begin(training.length());
+        Ok(Self { training, watched })
+    }
+
+    /// Trains for about `slice`, and at least one step unless that is zero.
+    ///
+    /// # Errors
+    /// If the training fails. It is over then.
+    pub fn advance(&mut self, slice: Duration) -> Result<()> {
+        let began = Instant::now();
+        while self.watched.state == State::Running && began.elapsed() < slice {
+            let done = self.training.step()?;
+            if done.reports.is_empty() {
+                // All blocks that have steps left are paused.
+                break;
+            }
+            self.watched.step(&done.reports);
+            if let Some(epoch) = done.epoch {
+                self.watched.epoch(&epoch);
+            }
+            if self.training.is_done() {
+                self.watched.test_accuracy = Some(self.training.test()?.accuracy());
+                self.watched.end(State::Finished);
+            }
+        }
+        self.watched.measure();
+        Ok(())
+    }
+
+    /// The training as a page shows it.
+    pub fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// Lets block `block`, counted from 1, make no steps from now on.
+    ///
+    /// # Errors
+    /// If it cannot be paused.
+    pub fn pause(&mut self, block: usize) -> Result<()> {
+        self.training.pause(block)?;
+        self.watched.paused = self.training.paused().collect();
+        Ok(())
+    }
+
+    /// Lets a paused block go on.
+    pub fn go_on(&mut self, block: usize) {
+        self.training.go_on(block);
+        self.watched.paused = self.training.paused().collect();
+    }
+
+    /// The bytes of `model.safetensors`: the weights of the best epoch so far.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn weights(&self) -> Result<Vec<u8>> {
+        Ok(self.training.weights()?)
+    }
+}
+
+/// Reads settings. The data are the bundled sample.
+fn read(settings: &str) -> Result<Settings> {
+    let given: Map<String, Value> = serde_json::from_str(settings)?;
+    let given: Map<String, Value> =
+        given.into_iter().map(|(key, value)| (key.replace('_', "-"), value)).collect();
+    if let Some(key) = FORBIDDEN.iter().find(|key| given.contains_key(**key)) {
+        return Err(Error::Refused(format!("{key} cannot be set here")));
+    }
+    let settings: Settings = serde_json::from_value(Value::Object(given))
+        .map_err(|error| Error::Refused(format!("the settings cannot be used: {error}")))?;
+    let sample = Source::Known(DatasetName::MnistSample);
+    match settings.dataset {
+        Some(other) if other != sample => Err(Error::Refused(format!(
+            "a page in a browser has the data set {sample} alone, and not {other}"
+        ))),
+        _ => Ok(Settings { dataset: Some(sample), ..settings }),
+    }
+}
