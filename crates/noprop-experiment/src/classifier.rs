@@ -103,6 +103,14 @@ impl Classifier {
         Ok(self)
     }
 
+    pub(crate) fn parts(&self) -> (&Network, &dyn Method) {
+        (&self.network, &*self.method)
+    }
+
+    pub(crate) fn ground(&self) -> Option<u8> {
+        self.ground
+    }
+
     /// The classes in the order of their labels.
     pub fn class_names(&self) -> &[String] {
         &self.experiment.images.class_names
@@ -198,7 +206,7 @@ impl Classifier {
     }
 
     /// Images of pixels in 0..=1 as the network is given them.
-    fn seen(&self, images: &Tensor) -> Result<Tensor, DataError> {
+    pub(crate) fn seen(&self, images: &Tensor) -> Result<Tensor, DataError> {
         let seen = match &self.normalization {
             Some(normalization) => normalization.apply(images)?,
             None => images.clone(),
@@ -228,6 +236,6 @@ impl Classifier {
 }
 
 /// The most probable class.
-fn top(probabilities: &Tensor) -> Result<u32> {
+pub(crate) fn top(probabilities: &Tensor) -> Result<u32> {
     Ok(probabilities.argmax(D::Minus1)?.squeeze(0)?.to_scalar()?)
 }

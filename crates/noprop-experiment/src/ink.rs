@@ -40,7 +40,7 @@ pub struct Opposite {
 }
 
 impl Ground {
-    fn of(shade: u8) -> Option<Self> {
+    pub(crate) fn of(shade: u8) -> Option<Self> {
         match shade {
             ..=DARK => Some(Self::Dark),
             shade if shade >= 255 - DARK => Some(Self::Light),

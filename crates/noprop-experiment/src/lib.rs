@@ -11,7 +11,7 @@
 //! | `task.rs`, `init.rs`, `memory.rs` | settings and data, known to go together |
 //! | `train.rs`, `units.rs`, `finished.rs`, `model_card.rs` | a training, and its end |
 //! | `stepwise.rs`, `watch/` | a training in memory, step by step; a training as a page shows it |
-//! | `trained.rs`, `classifier.rs`, `pictures.rs`, `ink.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
+//! | `trained.rs`, `classifier.rs`, `pictures.rs`, `ink.rs`, `walk.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
 //! | `record.rs`, `history.rs`, `spread.rs`, `info.rs`, `compare.rs`, `figures/` | the records of runs |
 //! | `reproduce/` | the tables and figures of the paper |
 //! | `device.rs`, `progress.rs`, `error.rs`, `shell.rs` | what the calls share |
@@ -62,13 +62,16 @@ mod task;
 mod train;
 mod trained;
 mod units;
+mod walk;
 pub mod watch;
 
 // The types that stand in settings and calls: a program needs no other crate of the workspace for them.
 pub use candle_core;
 pub use noprop_data::picture::Polarity;
 pub use noprop_data::{Augmentation, BadPictures, DatasetName, Half};
-pub use noprop_method::{EncoderKind, LossWeight, Readout, SamplerKind, ScheduleKind, Solver};
+pub use noprop_method::{
+    EncoderKind, LossWeight, Readout, Route, SamplerKind, ScheduleKind, Solver,
+};
 pub use noprop_models::{Embedding, EmbeddingStart};
 pub use noprop_train::{
     ClassWeights, Control, Decay, EpochReport, Existing, Keep, Observer, OptimizerKind, Silent,
@@ -103,5 +106,6 @@ pub use stepwise::{Stepped, Stepwise};
 pub use train::{Ending, Means, NewRun, resume, train};
 pub use trained::Trained;
 pub use units::{Blocks, Status, TrainedUnits, merge, resume_units, status, train_units};
+pub use walk::{Coefficients, Image, Input, ModelFacts, Shape, Step, Walk};
 
 pub use noprop_method::MethodKind;

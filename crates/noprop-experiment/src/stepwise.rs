@@ -247,3 +247,68 @@ impl Progress for Remarks {
         self.0.push(remark);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use noprop_data::DatasetName;
+    use noprop_method::EncoderKind;
+    use noprop_train::Existing;
+
+    use super::*;
+    use crate::source::Source;
+    use crate::train::{Means, NewRun, train};
+
+    fn settings() -> Settings {
+        Settings {
+            dataset: Some(Source::Known(DatasetName::MnistSample)),
+            steps: Some(2),
+            epochs: Some(2),
+            ..Settings::default()
+        }
+    }
+
+    /// Steps that a page makes must be those of a run: the same weights, byte for byte, and the same accuracy.
+    #[test]
+    fn a_training_in_memory_has_the_weights_of_a_run() {
+        let mut training = Stepwise::new(settings()).unwrap();
+        let mut epochs = 0;
+        while !training.is_done() {
+            epochs += u32::from(training.step().unwrap().epoch.is_some());
+        }
+        assert_eq!(epochs, 2);
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let layers = Layers { settings: settings(), ..Layers::default() };
+        let new =
+            NewRun { layers, data_dir: None, out: Some(out.clone()), existing: Existing::Refuse };
+        let ending = train(&new, Means::on(&Device::Cpu), &mut Remarks::default()).unwrap();
+        let crate::train::Ending::Finished(run) = ending else { panic!("it was not stopped") };
+        assert!(training.weights().unwrap() == std::fs::read(out.join(NAME)).unwrap());
+        assert_eq!(training.test().unwrap(), run.test);
+    }
+
+    /// A paused block stays as it was, the others go on, and it catches up when it goes on.
+    #[test]
+    fn a_paused_block_makes_no_steps() {
+        let own = Settings { encoder: Some(EncoderKind::PerBlock), epochs: Some(1), ..settings() };
+        let mut training = Stepwise::new(own).unwrap();
+        let first = |training: &Stepwise| -> Vec<Vec<f32>> {
+            let tensors = training.trainer.network().parameters().tensors();
+            let of_block = tensors.iter().filter(|(name, _)| name.starts_with("block.1."));
+            of_block.map(|(_, it)| it.flatten_all().unwrap().to_vec1().unwrap()).collect()
+        };
+        training.step().unwrap();
+        training.pause(1).unwrap();
+        let before = first(&training);
+        assert!(!before.is_empty());
+        let reports = training.step().unwrap().reports;
+        let parts = reports.iter().flat_map(|report| &report.losses).map(|loss| loss.part);
+        assert!(parts.clone().all(|part| part != noprop_method::Part::Block(1)));
+        assert!(parts.clone().any(|part| part == noprop_method::Part::Block(2)));
+        assert!(first(&training) == before);
+        training.go_on(1);
+        training.step().unwrap();
+        assert!(first(&training) != before);
+        assert!(Stepwise::new(settings()).unwrap().pause(1).is_err(), "they share an encoder");
+    }
+}

@@ -5,9 +5,9 @@ use candle_core::{Tensor, Var};
 use noprop_kernels::{Backend, cross_entropy, random};
 
 use crate::{
-    BlockInput, Denoiser, Differentiated, Draws, EmbeddingLength, EndToEnd, Integration, Losses,
-    Method, MethodError, MethodFacts, MethodKind, Needs, Noise, OdeSolver, ParameterKind, Part,
-    Partition, Pass, SamplerKind, Solver, Targets, Time, Trajectory,
+    BlockInput, Chain, ChainStep, Denoiser, Differentiated, Draws, EmbeddingLength, EndToEnd,
+    Integration, Losses, Method, MethodError, MethodFacts, MethodKind, Needs, Noise, OdeSolver,
+    ParameterKind, Part, Partition, Pass, Sampler, SamplerKind, Solver, Targets, Time,
 };
 
 /// The adjoint objective.
@@ -158,22 +158,40 @@ impl Method for Adjoint {
         Some(&self.partition)
     }
 
-    fn denoise(
-        &self,
-        network: &dyn Denoiser,
-        features: &dyn Fn(usize) -> Tensor,
-        mut z: Tensor,
-        noise: Noise<'_>,
-    ) -> Result<Trajectory, MethodError> {
-        let integration = noise.sampler.ode(self.integration)?;
-        let features = &features(1);
+    fn chain<'a>(
+        &'a self,
+        network: &'a dyn Denoiser,
+        features: &'a dyn Fn(usize) -> Tensor,
+        sampler: &Sampler,
+    ) -> Result<Box<dyn Chain + 'a>, MethodError> {
+        let integration = sampler.ode(self.integration)?;
+        Ok(Box::new(OdeChain { network, features: features(1), integration }))
+    }
+}
+
+/// The chain of [`Adjoint`]: the steps of the solver, all by one block.
+struct OdeChain<'a> {
+    network: &'a dyn Denoiser,
+    features: Tensor,
+    integration: Integration<OdeSolver>,
+}
+
+impl Chain for OdeChain<'_> {
+    fn steps(&self) -> usize {
+        self.integration.steps.get() as usize
+    }
+
+    fn block(&self, _: usize) -> usize {
+        1
+    }
+
+    fn step(&self, step: usize, z: &Tensor, _: Noise<'_>) -> Result<ChainStep, MethodError> {
+        let (time, next) = self.times(step);
         let slope = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
-            Ok(velocity(network, features, z, time, Pass::Eval)?.detach())
+            Ok(velocity(self.network, &self.features, z, time, Pass::Eval)?.detach())
         };
-        for (time, next) in integration.intervals() {
-            z = integration.solver.step(&z, time..next, &slope)?.z;
-        }
-        Ok(Trajectory { z, per_block: Vec::new() })
+        let z = self.integration.solver.step(z, time..next, &slope)?.z;
+        Ok(ChainStep { z, guess: None, update: None })
     }
 }
 

@@ -5,9 +5,9 @@ use noprop_kernels::{Backend, cross_entropy, random};
 
 use crate::readout::softmax;
 use crate::{
-    BlockInput, Denoiser, Differentiated, Draws, EmbeddingLength, EndToEnd, Losses, Method,
-    MethodError, MethodFacts, MethodKind, Needs, Noise, Part, Pass, SamplerKind, Targets, Time,
-    Trajectory,
+    BlockInput, Chain, ChainStep, Denoiser, Differentiated, Draws, EmbeddingLength, EndToEnd,
+    Losses, Method, MethodError, MethodFacts, MethodKind, Needs, Noise, Part, Pass, Sampler,
+    SamplerKind, Targets, Time,
 };
 
 /// Back-propagation through all blocks.
@@ -62,18 +62,31 @@ impl Method for Backprop {
         Losses::EndToEnd(self)
     }
 
-    fn denoise(
-        &self,
-        network: &dyn Denoiser,
-        features: &dyn Fn(usize) -> Tensor,
-        mut z: Tensor,
-        _: Noise<'_>,
-    ) -> Result<Trajectory, MethodError> {
+    fn chain<'a>(
+        &'a self,
+        network: &'a dyn Denoiser,
+        features: &'a dyn Fn(usize) -> Tensor,
+        _: &Sampler,
+    ) -> Result<Box<dyn Chain + 'a>, MethodError> {
         self.check(network)?;
-        for block in 1..=network.blocks() {
-            z = step(network, block, &features(block), &z, Pass::Eval)?.detach();
-        }
-        Ok(Trajectory { z, per_block: Vec::new() })
+        Ok(Box::new(LayerChain { network, features }))
+    }
+}
+
+/// The chain of [`Backprop`]: block t makes step t.
+struct LayerChain<'a> {
+    network: &'a dyn Denoiser,
+    features: &'a dyn Fn(usize) -> Tensor,
+}
+
+impl Chain for LayerChain<'_> {
+    fn steps(&self) -> usize {
+        self.network.blocks()
+    }
+
+    fn step(&self, block: usize, z: &Tensor, _: Noise<'_>) -> Result<ChainStep, MethodError> {
+        let z = step(self.network, block, &(self.features)(block), z, Pass::Eval)?.detach();
+        Ok(ChainStep { z, guess: None, update: None })
     }
 }
 

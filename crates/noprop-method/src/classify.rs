@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use candle_core::Tensor;
 use noprop_kernels::random;
 
-use crate::{Denoiser, Method, MethodError, Noise, Part, Pass, Sampler};
+use crate::{Denoiser, Made, Method, MethodError, Noise, Part, Pass, Route, Sampler, walk};
 
 /// The class probabilities of a batch.
 #[derive(Debug, Clone)]
@@ -70,13 +70,31 @@ pub fn classify_encoded(
     rows: &[u32],
     sampler: &Sampler,
 ) -> Result<Classification, MethodError> {
+    classify_along(network, method, encoded, rows, sampler, Route::Whole, &mut |_, _| Ok(()))
+}
+
+/// As [`classify_encoded`], along `route`. Every step of every run is shown to `see`, with the number of the run from 0.
+///
+/// # Errors
+/// As for [`classify`] and [`walk`].
+pub fn classify_along(
+    network: &dyn Denoiser,
+    method: &dyn Method,
+    encoded: &Encoded,
+    rows: &[u32],
+    sampler: &Sampler,
+    route: Route<'_>,
+    see: &mut dyn FnMut(u32, Made<'_>) -> Result<(), MethodError>,
+) -> Result<Classification, MethodError> {
     let features = |block: usize| encoded.by_part[&network.encoder_part(block)].clone();
     let embeddings = network.class_embeddings();
     let (width, device) = (embeddings.dim(1)?, embeddings.device());
+    let chain = method.chain(network, &features, sampler)?;
 
-    let classify = |run: u32| -> Result<Classification, MethodError> {
+    let mut classify = |run: u32| -> Result<Classification, MethodError> {
         let z = random::normal_rows(sampler.seed.sampler_start(run), rows, width, device)?;
-        let path = method.denoise(network, &features, z, Noise { sampler, run, rows })?;
+        let noise = Noise { sampler, run, rows };
+        let path = walk(&*chain, route, z, noise, &mut |made| see(run, made))?;
         Ok(Classification {
             probabilities: method.answer(network, &path.z)?.detach(),
             per_block: path.per_block.iter().map(Tensor::detach).collect(),

@@ -7,12 +7,13 @@ use noprop_schedule::Schedule;
 use crate::noising::scaled_rows;
 use crate::prior::{kl_loss, mean_kl};
 use crate::readout::softmax;
-use crate::sampler::posterior_draw;
+use crate::sampler::posterior_step;
 use crate::{
-    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, EmbeddingLength, Integration,
-    LearnedSchedule, LossWeight, Losses, Method, MethodError, MethodFacts, MethodKind, Needs,
-    Noise, NoiseLevels, OdeSolver, ParameterBuilder, Part, Partition, Pass, Readout, ReadoutLoss,
-    SamplerKind, ScheduleAt, Setting, Solver, Targets, Time, Trajectory, clean_embeddings,
+    BlockInput, BlockLoss, Blockwise, Chain, ChainStep, Denoiser, Draws, EmbeddingLength,
+    Integration, LearnedSchedule, LossWeight, Losses, Method, MethodError, MethodFacts, MethodKind,
+    Needs, Noise, NoiseLevels, OdeSolver, ParameterBuilder, Part, Partition, Pass, Readout,
+    ReadoutLoss, Sampler, SamplerKind, ScheduleAt, Setting, Solver, Targets, Time,
+    clean_embeddings,
 };
 
 /// The continuous-time objective.
@@ -164,59 +165,90 @@ impl Method for ContinuousTime {
         mean_kl(alpha_bar, network.class_embeddings())
     }
 
-    fn denoise(
-        &self,
-        network: &dyn Denoiser,
-        features: &dyn Fn(usize) -> Tensor,
-        mut z: Tensor,
-        noise: Noise<'_>,
-    ) -> Result<Trajectory, MethodError> {
-        let integration = noise.sampler.integration.unwrap_or(self.integration);
-        let steps = integration.steps.get() as usize;
-        let levels = Schedule::from_alpha_bars(schedule(network)?.alpha_bars(steps)?)?;
+    fn chain<'a>(
+        &'a self,
+        network: &'a dyn Denoiser,
+        features: &'a dyn Fn(usize) -> Tensor,
+        sampler: &Sampler,
+    ) -> Result<Box<dyn Chain + 'a>, MethodError> {
+        let Integration { solver, steps } = sampler.integration.unwrap_or(self.integration);
+        let levels = schedule(network)?.alpha_bars(steps.get() as usize)?;
+        let levels = Schedule::from_alpha_bars(levels)?;
         self.partition.check_blocks(network.blocks())?;
-        self.partition.check_steps(integration.steps.get())?;
-        let features: Vec<Tensor> = (1..=self.blocks()).map(features).collect();
-        let embeddings = &network.class_embeddings().detach();
-        let rows = z.dim(0)?;
-        let probabilities = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
-            let block = self.partition.owner_of(time);
-            let (features, time) =
-                (&features[block - 1], &Tensor::full(time as f32, rows, z.device())?);
-            let input = BlockInput { block, features, z, time, pass: Pass::Eval };
-            Ok(softmax(&network.logits(input)?.detach())?)
+        self.partition.check_steps(steps.get())?;
+        let features = (1..=self.blocks()).map(features).collect();
+        Ok(Box::new(ContinuousChain {
+            partition: &self.partition,
+            network,
+            features,
+            solver,
+            levels,
+        }))
+    }
+}
+
+/// The chain of [`ContinuousTime`]: the steps of the solver, each by the block that owns its time.
+struct ContinuousChain<'a> {
+    partition: &'a Partition,
+    network: &'a dyn Denoiser,
+    features: Vec<Tensor>,
+    solver: Solver,
+    /// The levels at the ends of the steps.
+    levels: Schedule,
+}
+
+impl ContinuousChain<'_> {
+    /// Returns the class probabilities of the block that owns `time`, [N, classes].
+    fn probabilities(&self, z: &Tensor, time: f64) -> Result<Tensor, MethodError> {
+        let block = self.partition.owner_of(time);
+        let features = &self.features[block - 1];
+        let time = &Tensor::full(time as f32, z.dim(0)?, z.device())?;
+        let input = BlockInput { block, features, z, time, pass: Pass::Eval };
+        Ok(softmax(&self.network.logits(input)?.detach())?)
+    }
+}
+
+impl Chain for ContinuousChain<'_> {
+    fn steps(&self) -> usize {
+        self.levels.steps()
+    }
+
+    fn block(&self, step: usize) -> usize {
+        self.partition.owner_of(self.times(step).0)
+    }
+
+    fn step(&self, t: usize, z: &Tensor, noise: Noise<'_>) -> Result<ChainStep, MethodError> {
+        let embeddings = &self.network.class_embeddings().detach();
+        let (time, next) = self.times(t);
+        let guess = self.probabilities(z, time)?;
+        let clean = guess.matmul(embeddings)?.detach();
+        let (before, after) = (self.levels.alpha_bar(t - 1), self.levels.alpha_bar(t));
+        let z = match self.solver {
+            Solver::Posterior => {
+                return posterior_step(z, guess, clean, self.levels.posterior(t), noise, t);
+            }
+            Solver::Ode(OdeSolver::Euler) => {
+                // In x = z/√ᾱ and σ = √((1 − ᾱ)/ᾱ) the slope is (x − û)/σ, and a step ends here.
+                let kept = ((1.0 - after) / (1.0 - before)).sqrt();
+                let clean = (&clean * (after.sqrt() - kept * before.sqrt()))?;
+                (clean + (z * kept)?)?
+            }
+            Solver::Ode(solver @ OdeSolver::Heun) => {
+                // In x = z/√ᾱ and σ = √((1 − ᾱ)/ᾱ) the slope is (x − û)/σ.
+                let sigma = |alpha_bar: f64| ((1.0 - alpha_bar) / alpha_bar).sqrt();
+                let (from, to) = (sigma(before), sigma(after));
+                let slope = |x: &Tensor, sigma: f64| -> Result<Tensor, MethodError> {
+                    if sigma == from {
+                        return Ok(((x - &clean)? / from)?);
+                    }
+                    let second = self.probabilities(&(x * after.sqrt())?, next)?;
+                    Ok(((x - second.matmul(embeddings)?.detach())? / to)?)
+                };
+                let x = (z / before.sqrt())?;
+                (solver.step(&x, from..to, &slope)?.z * after.sqrt())?
+            }
         };
-        let mut last = vec![None; self.blocks()];
-        for (t, (time, next)) in (1..).zip(integration.intervals()) {
-            let believed = probabilities(&z, time)?;
-            let guess = believed.matmul(embeddings)?.detach();
-            let (before, after) = (levels.alpha_bar(t - 1), levels.alpha_bar(t));
-            z = match integration.solver {
-                Solver::Posterior => posterior_draw(&z, guess, levels.posterior(t), noise, t)?,
-                Solver::Ode(OdeSolver::Euler) => {
-                    // In x = z/√ᾱ and σ = √((1 − ᾱ)/ᾱ) the slope is (x − û)/σ, and a step ends here.
-                    let kept = ((1.0 - after) / (1.0 - before)).sqrt();
-                    let clean = (&guess * (after.sqrt() - kept * before.sqrt()))?;
-                    (clean + (&z * kept)?)?
-                }
-                Solver::Ode(solver @ OdeSolver::Heun) => {
-                    // In x = z/√ᾱ and σ = √((1 − ᾱ)/ᾱ) the slope is (x − û)/σ.
-                    let sigma = |alpha_bar: f64| ((1.0 - alpha_bar) / alpha_bar).sqrt();
-                    let (from, to) = (sigma(before), sigma(after));
-                    let slope = |x: &Tensor, sigma: f64| -> Result<Tensor, MethodError> {
-                        if sigma == from {
-                            return Ok(((x - &guess)? / from)?);
-                        }
-                        let second = probabilities(&(x * after.sqrt())?, next)?;
-                        Ok(((x - second.matmul(embeddings)?.detach())? / to)?)
-                    };
-                    let x = (&z / before.sqrt())?;
-                    (solver.step(&x, from..to, &slope)?.z * after.sqrt())?
-                }
-            };
-            last[self.partition.owner_of(time) - 1] = Some(believed);
-        }
-        Ok(Trajectory { z, per_block: last.into_iter().flatten().collect() })
+        Ok(ChainStep { z, guess: Some(guess), update: None })
     }
 }
 
@@ -321,6 +353,7 @@ mod tests {
 
     use super::*;
     use crate::toy::Toy;
+    use crate::{Route, walk};
     use crate::{Sampler, Seed};
 
     fn objective(solver: Solver, steps: u32, loss_weight: LossWeight) -> ContinuousTime {
@@ -333,7 +366,9 @@ mod tests {
         let z = Tensor::new(&[[0.3f32, -1.2], [2.0, 0.1]], &Device::Cpu).unwrap();
         let sampler = Sampler::once(SamplerKind::Mean);
         let noise = Noise { sampler: &sampler, run: 0, rows: &[0, 1] };
-        let path = objective.denoise(&Toy::certain(1), &|_| z.clone(), z.clone(), noise).unwrap();
+        let (network, features) = (Toy::certain(1), |_| z.clone());
+        let chain = objective.chain(&network, &features, &sampler).unwrap();
+        let path = walk(&*chain, Route::Whole, z.clone(), noise, &mut |_| Ok(())).unwrap();
         path.z.to_vec2().unwrap()
     }
 

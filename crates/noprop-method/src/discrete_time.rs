@@ -6,12 +6,12 @@ use noprop_schedule::Schedule;
 
 use crate::prior::{kl_loss, mean_kl};
 use crate::readout::softmax;
-use crate::sampler::posterior_draw;
+use crate::sampler::posterior_step;
 use crate::{
-    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, EmbeddingLength, LossWeight, Losses, Method,
-    MethodError, MethodFacts, MethodKind, Needs, Noise, NoiseLevels, Part, Pass, Readout,
-    ReadoutLoss, SamplerKind, Setting, StackedBlocks, StackedLosses, Targets, Time, Trajectory,
-    clean_embeddings, noised,
+    BlockInput, BlockLoss, Blockwise, Chain, ChainStep, Denoiser, Draws, EmbeddingLength,
+    LossWeight, Losses, Method, MethodError, MethodFacts, MethodKind, Needs, Noise, NoiseLevels,
+    Part, Pass, Readout, ReadoutLoss, Sampler, SamplerKind, Setting, StackedBlocks, StackedLosses,
+    Targets, Time, clean_embeddings, noised,
 };
 
 /// The discrete-time objective.
@@ -164,31 +164,41 @@ impl Method for DiscreteTime {
         mean_kl(self.schedule.alpha_bar(0), network.class_embeddings())
     }
 
-    fn denoise(
-        &self,
-        network: &dyn Denoiser,
-        features: &dyn Fn(usize) -> Tensor,
-        mut z: Tensor,
-        noise: Noise<'_>,
-    ) -> Result<Trajectory, MethodError> {
+    fn chain<'a>(
+        &'a self,
+        network: &'a dyn Denoiser,
+        features: &'a dyn Fn(usize) -> Tensor,
+        _: &Sampler,
+    ) -> Result<Box<dyn Chain + 'a>, MethodError> {
         self.check(network)?;
-        let embeddings = &network.class_embeddings().detach();
-        let mut per_block = Vec::with_capacity(self.blocks());
-        for t in 1..=self.schedule.steps() {
-            let logits = network.logits(BlockInput {
-                block: t,
-                features: &features(t),
-                z: &z,
-                time: &self.time(t - 1, &z)?,
-                pass: Pass::Eval,
-            })?;
-            // Detached from the block's graph, which would otherwise be kept although there is no backward pass.
-            let probabilities = softmax(&logits.detach())?;
-            let guess = probabilities.matmul(embeddings)?;
-            z = posterior_draw(&z, guess, self.schedule.posterior(t), noise, t)?;
-            per_block.push(probabilities);
-        }
-        Ok(Trajectory { z, per_block })
+        Ok(Box::new(DiscreteChain { objective: self, network, features }))
+    }
+}
+
+/// The chain of [`DiscreteTime`]: block t makes step t.
+struct DiscreteChain<'a> {
+    objective: &'a DiscreteTime,
+    network: &'a dyn Denoiser,
+    features: &'a dyn Fn(usize) -> Tensor,
+}
+
+impl Chain for DiscreteChain<'_> {
+    fn steps(&self) -> usize {
+        self.objective.blocks()
+    }
+
+    fn step(&self, t: usize, z: &Tensor, noise: Noise<'_>) -> Result<ChainStep, MethodError> {
+        let logits = self.network.logits(BlockInput {
+            block: t,
+            features: &(self.features)(t),
+            z,
+            time: &self.objective.time(t - 1, z)?,
+            pass: Pass::Eval,
+        })?;
+        // Detached from the block's graph, which would otherwise be kept although there is no backward pass.
+        let guess = softmax(&logits.detach())?;
+        let clean = guess.matmul(&self.network.class_embeddings().detach())?;
+        posterior_step(z, guess, clean, self.objective.schedule.posterior(t), noise, t)
     }
 }
 
@@ -297,6 +307,7 @@ mod tests {
     use super::*;
     use crate::toy::Toy;
     use crate::{Init, ParameterBuilder, Sampler, Seed};
+    use crate::{Route, walk};
 
     const STEPS: usize = 10;
 
@@ -377,7 +388,9 @@ mod tests {
             let clean = clean_embeddings(&oracle.embeddings, &labels).unwrap();
             let z = noised(&clean, start, sampler.seed.sampler_start(0)).unwrap();
             let noise = Noise { sampler: &sampler, run: 0, rows: &rows };
-            let path = objective.denoise(&oracle, &|_| clean.clone(), z, noise).unwrap();
+            let features = |_| clean.clone();
+            let chain = objective.chain(&oracle, &features, &sampler).unwrap();
+            let path = walk(&*chain, Route::Whole, z, noise, &mut |_| Ok(())).unwrap();
             let mean = path.z.mean(0).unwrap().to_vec1::<f32>().unwrap();
             let var = path.z.var(0).unwrap().to_vec1::<f32>().unwrap();
             let n = rows.len() as f64;

@@ -6,9 +6,10 @@ use noprop_kernels::{Backend, cross_entropy, random};
 use crate::noising::scaled_rows;
 use crate::readout::{nearness, softmax};
 use crate::{
-    BlockInput, BlockLoss, Blockwise, Denoiser, Draws, EmbeddingLength, Integration, LossWeight,
-    Losses, Method, MethodError, MethodFacts, MethodKind, Needs, Noise, OdeSolver, Part, Partition,
-    Pass, ReadoutLoss, SamplerKind, Setting, Solver, Targets, Time, Trajectory, clean_embeddings,
+    BlockInput, BlockLoss, Blockwise, Chain, ChainStep, Denoiser, Draws, EmbeddingLength,
+    Integration, LossWeight, Losses, Method, MethodError, MethodFacts, MethodKind, Needs, Noise,
+    OdeSolver, Part, Partition, Pass, ReadoutLoss, Sampler, SamplerKind, Setting, Solver, Targets,
+    Time, clean_embeddings,
 };
 
 /// The flow-matching objective.
@@ -134,41 +135,54 @@ impl Method for FlowMatching {
         nearest(z, network.class_embeddings())
     }
 
-    fn denoise(
-        &self,
-        network: &dyn Denoiser,
-        features: &dyn Fn(usize) -> Tensor,
-        mut z: Tensor,
-        noise: Noise<'_>,
-    ) -> Result<Trajectory, MethodError> {
-        let integration = noise.sampler.ode(self.integration)?;
+    fn chain<'a>(
+        &'a self,
+        network: &'a dyn Denoiser,
+        features: &'a dyn Fn(usize) -> Tensor,
+        sampler: &Sampler,
+    ) -> Result<Box<dyn Chain + 'a>, MethodError> {
+        let integration = sampler.ode(self.integration)?;
         self.partition.check_blocks(network.blocks())?;
         self.partition.check_steps(integration.steps.get())?;
-        let features: Vec<Tensor> = (1..=self.blocks()).map(features).collect();
-        let embeddings = &network.class_embeddings().detach();
-        let rows = z.dim(0)?;
+        let features = (1..=self.blocks()).map(features).collect();
+        Ok(Box::new(FlowChain { partition: &self.partition, network, features, integration }))
+    }
+}
+
+/// The chain of [`FlowMatching`]: the steps of the solver, each by the block that owns its time.
+struct FlowChain<'a> {
+    partition: &'a Partition,
+    network: &'a dyn Denoiser,
+    features: Vec<Tensor>,
+    integration: Integration<OdeSolver>,
+}
+
+impl Chain for FlowChain<'_> {
+    fn steps(&self) -> usize {
+        self.integration.steps.get() as usize
+    }
+
+    fn block(&self, step: usize) -> usize {
+        self.partition.owner_of(self.times(step).0)
+    }
+
+    fn step(&self, step: usize, z: &Tensor, _: Noise<'_>) -> Result<ChainStep, MethodError> {
+        let embeddings = &self.network.class_embeddings().detach();
         let velocity = |z: &Tensor, time: f64| -> Result<Tensor, MethodError> {
             let block = self.partition.owner_of(time);
-            let (features, time) =
-                (&features[block - 1], &Tensor::full(time as f32, rows, z.device())?);
+            let time = &Tensor::full(time as f32, z.dim(0)?, z.device())?;
+            let features = &self.features[block - 1];
             let input = BlockInput { block, features, z, time, pass: Pass::Eval };
-            Ok(network.logits(input)?.detach().matmul(embeddings)?.detach())
+            Ok(self.network.logits(input)?.detach().matmul(embeddings)?.detach())
         };
-        // A block's prediction is the class whose embedding its slope leads to in its last step; that of the last block is the
-        // end of the path.
-        let mut last = vec![None; self.blocks()];
-        for (time, next) in integration.intervals() {
-            let step = integration.solver.step(&z, time..next, &velocity)?;
-            last[self.partition.owner_of(time) - 1] = Some((z, step.first, 1.0 - time));
-            z = step.z;
-        }
-        last.pop();
-        let mut per_block = Vec::with_capacity(self.blocks());
-        for (z, slope, left) in last.into_iter().flatten() {
-            per_block.push(nearest(&(z + (slope * left)?)?, embeddings)?);
-        }
-        per_block.push(nearest(&z, embeddings)?);
-        Ok(Trajectory { z, per_block })
+        let (time, next) = self.times(step);
+        let made = self.integration.solver.step(z, time..next, &velocity)?;
+        // The class whose embedding the slope leads to; in the last step that of the end of the path.
+        let end = match step == self.steps() {
+            true => made.z.clone(),
+            false => (z + (made.first * (1.0 - time))?)?,
+        };
+        Ok(ChainStep { z: made.z, guess: Some(nearest(&end, embeddings)?), update: None })
     }
 }
 
@@ -255,6 +269,7 @@ mod tests {
 
     use super::*;
     use crate::toy::Toy;
+    use crate::{Route, walk};
     use crate::{Sampler, Seed};
 
     /// The velocity of the test network.
@@ -285,7 +300,9 @@ mod tests {
         let z = Tensor::new(&[[1f32, -2.], [0.5, 3.]], &Device::Cpu).unwrap();
         let sampler = Sampler::once(SamplerKind::Mean);
         let noise = Noise { sampler: &sampler, run: 0, rows: &[0, 1] };
-        let path = objective.denoise(&oracle, &|_| z.clone(), z.clone(), noise).unwrap();
+        let features = |_| z.clone();
+        let chain = objective.chain(&oracle, &features, &sampler).unwrap();
+        let path = walk(&*chain, Route::Whole, z.clone(), noise, &mut |_| Ok(())).unwrap();
         let answer = objective.answer(&oracle, &path.z).unwrap();
         (path.z.to_vec2().unwrap(), answer.to_vec2().unwrap())
     }

@@ -21,11 +21,13 @@
 //! | [`Readout`] | the step from the last embedding to a class (Eqs. 14-16) |
 //! | [`LossWeight`] | the weight of each block's error |
 //! | [`Targets`] | the labels of a batch, and the weight of each image |
+//! | [`Chain`], [`walk`], [`Route`] | the steps that classify, one by one, and in another order |
 //! | [`classify`], [`SamplerKind`] | from noise to class probabilities, without labels |
 //! | [`Seed`] | all random draws, keyed by purpose and by position in training |
 
 mod adjoint;
 mod backprop;
+mod chain;
 mod classify;
 mod continuous_time;
 mod denoiser;
@@ -56,7 +58,8 @@ mod toy;
 
 pub use adjoint::Adjoint;
 pub use backprop::Backprop;
-pub use classify::{Classification, Encoded, classify, classify_encoded};
+pub use chain::{Chain, ChainStep, Made, Route, Trajectory, Update, walk};
+pub use classify::{Classification, Encoded, classify, classify_along, classify_encoded};
 pub use continuous_time::ContinuousTime;
 pub use denoiser::{BlockInput, Denoiser, EncoderKind, Pass};
 pub use discrete_time::DiscreteTime;
@@ -69,7 +72,7 @@ pub use learned_schedule::{LearnedSchedule, ScheduleAt};
 pub use loss_weight::LossWeight;
 pub use method::{
     BlockLoss, Blockwise, Differentiated, EndToEnd, Losses, Method, NoiseLevels, ReadoutLoss,
-    StackedLosses, Trajectory,
+    StackedLosses,
 };
 pub use needs::{
     EmbeddingForm, Mixing, Needs, Norm, ReadoutLayer, ReadoutStart, ScheduleSource, TimeInput,

@@ -6,7 +6,9 @@ use noprop_schedule::Schedule;
 
 use crate::pointer::through_pointer;
 use crate::readout::softmax;
-use crate::{Denoiser, Draws, MethodError, Needs, Noise, Partition, StackedBlocks, Targets};
+use crate::{
+    Chain, Denoiser, Draws, MethodError, Needs, Partition, Sampler, StackedBlocks, Targets,
+};
 
 /// A method of training a chain of blocks, with its settings: discrete time, continuous time, flow matching, a baseline, or one
 /// that you write.
@@ -60,20 +62,18 @@ pub trait Method: Send + Sync {
         Ok(0.0)
     }
 
-    /// Passes the noise `z` [N, d] through all blocks.
+    /// Returns the chain that classifies a batch of images.
     ///
-    /// `features(block)` returns the output of that block's image branch for the images. `noise` holds the ids of the images,
-    /// so an image's draws do not depend on its position in the batch.
+    /// `features(block)` returns the output of that block's image branch for the images.
     ///
     /// # Errors
-    /// [`MethodError`] if the network does not fit the method.
-    fn denoise(
-        &self,
-        network: &dyn Denoiser,
-        features: &dyn Fn(usize) -> Tensor,
-        z: Tensor,
-        noise: Noise<'_>,
-    ) -> Result<Trajectory, MethodError>;
+    /// [`MethodError`] if the network or the sampler does not fit the method.
+    fn chain<'a>(
+        &'a self,
+        network: &'a dyn Denoiser,
+        features: &'a dyn Fn(usize) -> Tensor,
+        sampler: &Sampler,
+    ) -> Result<Box<dyn Chain + 'a>, MethodError>;
 }
 
 /// The noise levels of a chain.
@@ -177,15 +177,6 @@ pub struct Differentiated {
     pub gradients: GradStore,
 }
 
-/// The path of a batch through the chain of blocks.
-#[derive(Debug, Clone)]
-pub struct Trajectory {
-    /// The last embedding, [N, d].
-    pub z: Tensor,
-    /// The class probabilities of each block, B tensors [N, classes]; empty if a single block gives no class probabilities.
-    pub per_block: Vec<Tensor>,
-}
-
 /// The losses of all blocks in one call.
 pub trait StackedLosses: Send + Sync {
     /// Returns loss and error of each block, `[T]`. They are those of [`Blockwise::block_loss`], with the same draws.
@@ -215,12 +206,11 @@ through_pointer! {
         ) -> Result<Option<NoiseLevels>, MethodError>;
         fn answer(&self, network: &dyn Denoiser, z: &Tensor) -> Result<Tensor, MethodError>;
         fn kl_to_prior(&self, network: &dyn Denoiser) -> Result<f64, MethodError>;
-        fn denoise(
-            &self,
-            network: &dyn Denoiser,
-            features: &dyn Fn(usize) -> Tensor,
-            z: Tensor,
-            noise: Noise<'_>
-        ) -> Result<Trajectory, MethodError>;
+        fn chain<'a>(
+            &'a self,
+            network: &'a dyn Denoiser,
+            features: &'a dyn Fn(usize) -> Tensor,
+            sampler: &Sampler
+        ) -> Result<Box<dyn Chain + 'a>, MethodError>;
     }
 }

@@ -3,10 +3,12 @@
 /// Implements a trait for references, boxes and `Arc`s to its implementations. The list holds all methods of the trait.
 macro_rules! through_pointer {
     (@ $trait:ident for $pointer:ty {
-        $(fn $name:ident(&$this:ident $(, $arg:ident: $type:ty)*) -> $result:ty;)+
+        $(fn $name:ident $(<$life:lifetime>)?(
+            &$($own:lifetime)? $this:ident $(, $arg:ident: $type:ty)*
+        ) -> $result:ty;)+
     }) => {
         impl<P: $trait + ?Sized> $trait for $pointer {
-            $(fn $name(&$this $(, $arg: $type)*) -> $result {
+            $(fn $name $(<$life>)?(&$($own)? $this $(, $arg: $type)*) -> $result {
                 (**$this).$name($($arg),*)
             })+
         }

@@ -8,7 +8,7 @@ use noprop_schedule::Posterior;
 use serde::{Deserialize, Serialize};
 
 use crate::names::names;
-use crate::{Integration, MethodError, OdeSolver, Seed};
+use crate::{ChainStep, Integration, MethodError, OdeSolver, Seed, Update};
 
 /// The step between two blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -66,22 +66,24 @@ pub struct Noise<'a> {
     pub rows: &'a [u32],
 }
 
-/// Returns z_t from z_{t-1} and the prediction û (Eq. 3): the mean of the posterior, plus its noise if the sampler is
-/// stochastic.
-pub(crate) fn posterior_draw(
+/// Makes the step from z_{t-1} to z_t with the probabilities `guess` and the prediction û (Eq. 3): the mean of the posterior, plus its
+/// noise if the sampler is stochastic.
+pub(crate) fn posterior_step(
     z: &Tensor,
     guess: Tensor,
-    step: Posterior,
+    clean: Tensor,
+    factors: Posterior,
     noise: Noise<'_>,
     t: usize,
-) -> Result<Tensor, MethodError> {
-    let mean = ((guess * step.a)? + (z * step.b)?)?;
-    Ok(match noise.sampler.kind {
-        SamplerKind::Mean => mean,
+) -> Result<ChainStep, MethodError> {
+    let mean = ((&clean * factors.a)? + (z * factors.b)?)?;
+    let (z, epsilon) = match noise.sampler.kind {
+        SamplerKind::Mean => (mean, None),
         SamplerKind::Stochastic => {
             let key = noise.sampler.seed.sampler_step(noise.run, t);
             let epsilon = random::normal_rows(key, noise.rows, z.dim(1)?, z.device())?;
-            (mean + (epsilon * step.c.sqrt())?)?
+            ((mean + (&epsilon * factors.c.sqrt())?)?, Some(epsilon))
         }
-    })
+    };
+    Ok(ChainStep { z, guess: Some(guess), update: Some(Update { factors, clean, noise: epsilon }) })
 }

@@ -1,7 +1,6 @@
 //! The hardware of a run and the memory it used, as far as the system reports them.
 
 use std::fmt;
-use std::path::Path;
 use std::time::SystemTime;
 
 use candle_core::{Device, DeviceLocation};
@@ -117,7 +116,7 @@ pub fn free_memory_bytes() -> Option<u64> {
 fn free_of_system() -> Option<u64> {
     let free = proc_bytes("/proc/meminfo", "MemAvailable:")?;
     let number = |file: &str| -> Option<u64> {
-        std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok()?.trim().parse().ok()
+        std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse().ok()
     };
     // The control group counts cached files as used, but the system can drop them.
     let files = || {

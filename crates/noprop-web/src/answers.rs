@@ -1,29 +1,78 @@
 //! A trained model that answers: its facts, its test images, and its walk from noise to an answer.
 
-use noprop_data::{Dataset, Split, picture};
-use noprop_experiment::candle_core::{Device, Tensor};
-use noprop_experiment::{Classifier, DatasetName, Polarity, Source};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use std::num::NonZeroU32;
+
+use noprop_data::{Dataset, Split};
+use noprop_experiment::candle_core::Device;
+use noprop_experiment::{
+    Classifier, DatasetName, Image, ModelFacts, Polarity, Route, SamplerKind, Sampling, Solver,
+    Source, Walk,
+};
+use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use crate::error::{Error, Result};
 
-/// A trained model, and test images if its data set is the bundled sample or MNIST.
+/// The most chains that are averaged, steps of a solver, and steps of a route: a page must not wait for minutes.
+const MOST_RUNS: u32 = 100;
+const MOST_STEPS: usize = 10_000;
+
+/// A trained model, and the test images of the bundled sample if it was trained on them or on MNIST.
 pub struct Answers {
     classifier: Classifier,
+    facts: ModelFacts,
     test: Option<Split>,
 }
 
-/// A request.
+/// The facts that a page shows of a model. Weights carry their settings, but not the accuracy that was measured with them.
+#[derive(Debug, Serialize)]
+pub struct Facts<'a> {
+    title: &'a str,
+    #[serde(flatten)]
+    facts: &'a ModelFacts,
+    block_accuracy: Option<Vec<f64>>,
+    test_accuracy: Option<f64>,
+    /// The number of test images.
+    samples: usize,
+    card: Option<&'a str>,
+}
+
+/// A test image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sample {
+    /// The shades, channel by channel.
+    pub pixels: Vec<u8>,
+    /// Its label.
+    pub label: u32,
+}
+
+/// A walk, and the time that it took.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    /// The walk.
+    #[serde(flatten)]
+    pub walk: Walk,
+    /// The time that it took.
+    pub milliseconds: f64,
+}
+
+/// The rest of a request beside the kind and the bytes of an image.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Asked {
     /// The side of a drawing.
-    side: usize,
-    invert: bool,
+    side: Option<usize>,
+    /// Whether light and dark of a picture change places.
+    invert: Option<bool>,
     /// The number of a test image.
-    index: usize,
+    index: Option<u32>,
+    sampler: Option<SamplerKind>,
+    runs: Option<NonZeroU32>,
+    seed: Option<u64>,
+    /// The steps to make, from 1; all without it.
+    route: Option<Vec<usize>>,
+    steps: Option<usize>,
+    solver: Option<Solver>,
 }
 
 impl Answers {
@@ -37,61 +86,86 @@ impl Answers {
             Source::Known(DatasetName::Mnist | DatasetName::MnistSample) => {
                 Some(Dataset::mnist_sample()?.test)
             }
-            _ => None,
+            Source::Known(_) | Source::Folder(_) => None,
         };
-        Ok(Self { classifier, test })
+        let facts = classifier.facts()?;
+        Ok(Self { classifier, facts, test })
     }
 
-    /// The facts that are shown of the model.
-    pub fn facts(&self) -> Value {
-        let setup = &self.classifier.experiment().setup;
-        json!({ "settings": setup, "samples": self.test.as_ref().map_or(0, Split::len) })
+    /// The facts of the model.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            title: self.facts.method_title,
+            facts: &self.facts,
+            block_accuracy: None,
+            test_accuracy: None,
+            samples: self.test.as_ref().map_or(0, Split::len),
+            card: None,
+        }
     }
 
     /// Test image `index`.
     ///
     /// # Errors
     /// If there is none.
-    pub fn sample(&self, index: usize) -> Result<Value> {
-        let (pixels, label) = self.test_image(index)?;
-        Ok(json!({ "pixels": pixels, "label": label }))
+    pub fn sample(&self, index: u32) -> Result<Sample> {
+        let test = self.test_images()?;
+        if index as usize >= test.len() {
+            return Err(Error::Refused(format!("there is no test image {index}")));
+        }
+        Ok(Sample {
+            pixels: test.picture(index)?,
+            label: test.labels.get(index as usize)?.to_scalar()?,
+        })
     }
 
-    fn test_image(&self, index: usize) -> Result<(Vec<u8>, u32)> {
-        let there = self.test.as_ref().filter(|test| index < test.len());
-        let test = there.ok_or_else(|| Error::Refused("there is no such test image".into()))?;
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
-        Ok((test.picture(number)?, test.labels.get(index)?.to_scalar()?))
-    }
-
-    /// Classifies an image.
+    /// Classifies an image: the `bytes` of a `drawing` or of a `picture`, or a `sample`. `asked` is a JSON object with the options of
+    /// the page's engine interface.
     ///
     /// # Errors
     /// If the image or the options cannot be used.
-    pub fn classify(&self, kind: &str, bytes: &[u8], options: &str) -> Result<Value> {
+    pub fn classify(&self, kind: &str, bytes: &[u8], asked: &str) -> Result<Answer> {
         let began = Instant::now();
-        let asked: Asked = serde_json::from_str(options)?;
-        let (channels, height, width) = self.classifier.shape();
-        let pixels = match kind {
-            "drawing" => picture::drawing(bytes, asked.side, height)?,
+        let asked: Asked = serde_json::from_str(asked)?;
+        let image = match kind {
+            "drawing" => Image::Drawing { ink: bytes, side: asked.side.unwrap_or_default() },
             "picture" => {
-                let polarity = if asked.invert { Polarity::Inverted } else { Polarity::AsIs };
-                let image = picture::of_bytes(bytes, (channels, height, width), polarity)?;
-                let shades = image.flatten_all()?.to_vec1::<f32>()?;
-                shades.into_iter().map(|shade| (255.0 * shade).round() as u8).collect()
+                let inverted = asked.invert.unwrap_or_default();
+                let polarity = if inverted { Polarity::Inverted } else { Polarity::AsIs };
+                Image::Picture { file: bytes, polarity }
             }
-            "sample" => self.test_image(asked.index)?.0,
+            "sample" => Image::Sample(self.test_images()?, asked.index.unwrap_or_default()),
             other => return Err(Error::Refused(format!("{other} is no kind of image"))),
         };
-        let shades: Vec<f32> = pixels.iter().map(|&shade| f32::from(shade) / 255.0).collect();
-        let image = Tensor::from_vec(shades, (1, channels, height, width), &Device::Cpu)?;
-        let answers = self.classifier.classify(&image)?;
-        let answer = answers.first().ok_or_else(|| Error::Refused("there is no answer".into()))?;
-        Ok(json!({
-            "label": answer.label, "class": answer.class, "probabilities": answer.probabilities,
-            "input": { "channels": channels, "height": height, "width": width, "pixels": pixels },
-            "milliseconds": began.elapsed().as_secs_f64() * 1e3,
-        }))
+        let route = match &asked.route {
+            None => Route::Whole,
+            Some(steps) => Route::Steps(steps),
+        };
+        let walk = self.classifier.walk(image, &asked.sampling()?, route)?;
+        Ok(Answer { walk, milliseconds: 1e3 * began.elapsed().as_secs_f64() })
+    }
+
+    fn test_images(&self) -> Result<&Split> {
+        let none = || Error::Refused("there are no test images of this model's data".into());
+        self.test.as_ref().ok_or_else(none)
     }
 }
 
+impl Asked {
+    fn sampling(&self) -> Result<Sampling> {
+        let usual = Sampling::default();
+        let runs = self.runs.unwrap_or(usual.runs);
+        let longest = self.route.as_ref().map_or(0, Vec::len).max(self.steps.unwrap_or_default());
+        if runs.get() > MOST_RUNS || longest > MOST_STEPS {
+            let reason = format!("a page makes at most {MOST_RUNS} runs of {MOST_STEPS} steps");
+            return Err(Error::Refused(reason));
+        }
+        Ok(Sampling {
+            kind: self.sampler.unwrap_or(usual.kind),
+            runs,
+            seed: self.seed.unwrap_or(usual.seed),
+            solver: self.solver,
+            steps: self.steps,
+        })
+    }
+}

@@ -34,12 +34,12 @@ impl Model {
     }
 
     /// Test image `index`, `{pixels, label}`.
-    pub fn sample(&mut self, index: usize) -> Result<String, JsError> {
+    pub fn sample(&self, index: u32) -> Result<String, JsError> {
         json(&thrown(self.0.sample(index))?)
     }
 
     /// Classifies a `drawing`, a `picture` or a `sample`.
-    pub fn classify(&mut self, kind: &str, bytes: &[u8], options: &str) -> Result<String, JsError> {
+    pub fn classify(&self, kind: &str, bytes: &[u8], options: &str) -> Result<String, JsError> {
         json(&thrown(self.0.classify(kind, bytes, options))?)
     }
 }

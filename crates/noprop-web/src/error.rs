@@ -1,7 +1,6 @@
 //! Refusals, in a sentence that a page shows.
 
 use noprop_data::DataError;
-use noprop_data::picture::PictureFault;
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,9 +12,6 @@ pub enum Error {
     /// The request is not one. The text is the whole reason.
     #[error("{0}")]
     Refused(String),
-    /// The picture cannot be used.
-    #[error("the picture {0}")]
-    Picture(#[from] PictureFault),
     /// The request is not the JSON that it should be.
     #[error("the request cannot be read: {0}")]
     Json(#[from] serde_json::Error),

@@ -15,6 +15,6 @@ mod bindings;
 mod error;
 mod training;
 
-pub use answers::Answers;
+pub use answers::{Answer, Answers, Facts, Sample};
 pub use error::{Error, Result};
 pub use training::Sliced;

@@ -42,14 +42,24 @@ pub fn test(model: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn checks(browser: &Client, site: SocketAddr, weights: &[u8], downloads: &Path) -> Result<()> {
+async fn checks(
+    browser: &Client,
+    site: SocketAddr,
+    weights: &[u8],
+    downloads: &Path,
+) -> Result<()> {
     let here = Answers::open(weights)?;
 
     // A test image, as a person chooses it by an address.
     browser.goto(&format!("http://{site}/#classify?sample=0")).await?;
-    let shown = wait(browser, "an answer", "return document.getElementById('answer').textContent").await?;
+    let shown =
+        wait(browser, "an answer", "return document.getElementById('answer').textContent").await?;
     let answer = here.classify("sample", &[], r#"{"index": 0}"#)?;
-    ensure!(shown.contains(&answer.class), "the page answers {shown}, the program {}", answer.class);
+    ensure!(
+        shown.contains(&answer.walk.class),
+        "the page answers {shown}, the program {}",
+        answer.walk.class
+    );
 
     // The module itself, on some images.
     let there = browser.execute_async(CLASSIFY, vec![json!(IMAGES)]).await?;
@@ -57,7 +67,7 @@ async fn checks(browser: &Client, site: SocketAddr, weights: &[u8], downloads: &
     let mut slowest = 0.0_f64;
     for index in 0..IMAGES {
         let walk = &there["walks"][index];
-        let answer = here.classify("sample", &[], &json!({ "index": index }).to_string())?;
+        let answer = here.classify("sample", &[], &json!({ "index": index }).to_string())?.walk;
         let found = walk["probabilities"].as_array().context("a walk has probabilities")?;
         ensure!(found.len() == answer.probabilities.len(), "image {index}: {walk}");
         for (found, expected) in found.iter().zip(&answer.probabilities) {
@@ -84,7 +94,7 @@ async fn checks(browser: &Client, site: SocketAddr, weights: &[u8], downloads: &
         .map(|index| {
             let image = trained.sample(index)?;
             let answer = trained.classify("sample", &[], &json!({ "index": index }).to_string())?;
-            Ok(image["label"] == answer.label)
+            Ok(image.label == answer.walk.label)
         })
         .collect::<Result<Vec<bool>>>()?;
     let right = right.into_iter().filter(|&right| right).count();
@@ -116,7 +126,8 @@ async fn wait(browser: &Client, what: &str, script: &str) -> Result<String> {
             Value::Number(number) if number.as_u64() != Some(0) => return Ok(number.to_string()),
             _ => tokio::time::sleep(Duration::from_millis(100)).await,
         }
-        let refused = "const it = document.getElementById('message'); return it.hidden ? '' : it.textContent";
+        let refused =
+            "const it = document.getElementById('message'); return it.hidden ? '' : it.textContent";
         if let Value::String(refused) = browser.execute(refused, Vec::new()).await?
             && !refused.is_empty()
         {
@@ -132,7 +143,9 @@ async fn wait_for_file(folder: &Path) -> Result<std::path::PathBuf> {
     while began.elapsed() < PATIENCE {
         let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
         // A file that is not whole has another ending.
-        let whole = |path: &std::path::PathBuf| path.extension().is_some_and(|ending| ending == "safetensors");
+        let whole = |path: &std::path::PathBuf| {
+            path.extension().is_some_and(|ending| ending == "safetensors")
+        };
         if let Some(file) = files.into_iter().find(whole) {
             return Ok(file);
         }
@@ -157,9 +170,10 @@ impl Driver {
             .spawn()
             .context("chromedriver (packages chromium and chromium-driver) cannot be started")?;
         let output = process.stdout.take().context("chromedriver has an output")?;
-        let port = BufReader::new(output).lines().map_while(Result::ok).find_map(|line| {
-            line.strip_suffix('.')?.rsplit_once("on port ")?.1.parse().ok()
-        });
+        let port = BufReader::new(output)
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_suffix('.')?.rsplit_once("on port ")?.1.parse().ok());
         match port {
             Some(port) => Ok(Self { process, port }),
             None => {
@@ -184,7 +198,8 @@ impl Driver {
         let mut builder = ClientBuilder::new(HttpConnector::new());
         let browser = builder.capabilities(capabilities).connect(&driver).await;
         let browser = browser.context("Chromium cannot be started")?;
-        let timeouts = fantoccini::wd::TimeoutConfiguration::new(Some(PATIENCE), Some(PATIENCE), None);
+        let timeouts =
+            fantoccini::wd::TimeoutConfiguration::new(Some(PATIENCE), Some(PATIENCE), None);
         browser.update_timeouts(timeouts).await?;
         Ok(browser)
     }

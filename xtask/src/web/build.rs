@@ -50,7 +50,10 @@ pub fn run(dir: &Path, model: &Path) -> Result<()> {
     }
     fs::copy(&model, dir.join("model.safetensors"))?;
     fs::write(dir.join("engine.json"), "{\"engine\":\"wasm\"}\n")?;
-    report(&format!("{}: serve it with any static host, such as python3 -m http.server", dir.display()));
+    report(&format!(
+        "{}: serve it with any static host, such as python3 -m http.server",
+        dir.display()
+    ));
     Ok(())
 }
 
@@ -109,7 +112,9 @@ fn optimise(module: &Path) -> Result<()> {
     command.args(FEATURES).arg("-O3").arg(module).arg("-o").arg(module);
     match command.status() {
         Ok(status) => ensure!(status.success(), "failed: {command:?}"),
-        Err(_) => report("wasm-opt is not installed (package binaryen): the module stays a little larger"),
+        Err(_) => {
+            report("wasm-opt is not installed (package binaryen): the module stays a little larger")
+        }
     }
     Ok(())
 }

@@ -38,11 +38,17 @@ fn answer(folder: &Path, mut stream: TcpStream) -> Result<()> {
     match fs::read(folder.join(path)).ok().filter(|_| inside) {
         Some(bytes) => {
             let (kind, length) = (kind(path), bytes.len());
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            )?;
             stream.write_all(&bytes)?;
         }
         None => {
-            write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+            write!(
+                stream,
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )?;
         }
     }
     Ok(())

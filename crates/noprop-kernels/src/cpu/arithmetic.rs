@@ -58,7 +58,8 @@ impl<F: Float, S: Simd> Arithmetic for Plain<F, S> {
     type Factors = F::Reg<S>;
     type Sums = F::Reg<S>;
 
-    const REGISTERS: usize = S::REGISTER_COUNT;
+    // WebAssembly names no number of registers; most machines that a browser runs on have 16 of its width.
+    const REGISTERS: usize = if cfg!(target_arch = "wasm32") { 16 } else { S::REGISTER_COUNT };
 
     #[inline(always)]
     fn zeros(self) -> Self::Sums {
