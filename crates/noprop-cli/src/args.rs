@@ -41,6 +41,8 @@ pub enum Command {
     ///
     /// Trains what is needed and not there yet, and writes a report. Ctrl-C stops it; the same command goes on from there.
     Reproduce(Reproduce),
+    /// Open a page that classifies, trains and shows runs, in a browser on this machine
+    Serve(Serve),
     /// Download a data set, verify it and unpack it
     Fetch(Fetch),
     /// Merge the blocks that `train --blocks` trained apart
@@ -507,6 +509,33 @@ pub struct Reproduce {
     /// Print the files and the rows as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Serve {
+    /// Run to begin with
+    #[arg(long, value_name = "RUN", value_parser = path_parser())]
+    pub run: Option<PathBuf>,
+    /// Folder whose runs are shown, and that new runs are written into
+    #[arg(long, default_value = "runs", value_name = "DIR", value_parser = path_parser())]
+    pub runs: PathBuf,
+    /// Folder that holds the data sets, one folder each
+    #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR", value_parser = path_parser())]
+    pub data_dir: PathBuf,
+    /// Folder of pictures that the page may train on, as folder:PATH; may be given several times
+    #[arg(long = "data", value_name = "folder:PATH")]
+    pub data: Vec<Source>,
+    /// Port; 0 takes one that is free
+    #[arg(long, default_value_t = 8737)]
+    pub port: u16,
+    /// Name or address by which other machines may reach the page, with a token that is printed; without it none can
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Open the page in the browser of this system
+    #[arg(long)]
+    pub open: bool,
+    #[command(flatten)]
+    pub compute: Compute,
 }
 
 #[derive(clap::Args)]

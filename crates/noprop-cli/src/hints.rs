@@ -4,6 +4,7 @@ use noprop_data::Remedy;
 use noprop_experiment::shell::quoted;
 use noprop_experiment::{DeviceError, DeviceName, Error};
 use noprop_fetch::command::advice;
+use noprop_serve::ServeError;
 use noprop_train::{StateError, TrainError, UnitError};
 
 /// Advice where memory is short.
@@ -25,6 +26,9 @@ pub fn with_hint(error: &anyhow::Error, said: String) -> String {
         return format!(
             "the GPU's memory is full: lower --batch-size or --steps, or use --encoder shared ({said})"
         );
+    }
+    if let Some(ServeError::Listen { .. }) = error.downcast_ref() {
+        return format!("{said}; choose another --port, or end the program that has it");
     }
     if let Some(hint) = error.downcast_ref().and_then(of_device) {
         return format!("{said}: {hint}");

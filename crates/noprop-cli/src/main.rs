@@ -17,6 +17,7 @@ mod output;
 mod plot;
 mod predict;
 mod reproduce;
+mod serve;
 mod status;
 mod stop;
 mod train;
@@ -70,6 +71,7 @@ fn compute(command: &Command) -> Option<Compute> {
         Command::Predict(args) => Some(args.compute),
         Command::Plot(args) => Some(args.compute),
         Command::Merge(args) => Some(args.compute),
+        Command::Serve(args) => Some(args.compute),
         // A reproduction leaves computing to processes of its own.
         Command::Fetch(_)
         | Command::Status(_)
@@ -108,11 +110,14 @@ fn run(args: &Args, job: &Job) -> Result<()> {
         Command::Info(args) => info::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Reproduce(args) => reproduce::run(args),
+        Command::Serve(args) => serve::run(args),
     };
-    match compute(&args.command) {
+    match &args.command {
+        // A server waits most of the time, and would keep a thread of the pool from its work.
+        Command::Serve(_) => command(),
         // On a thread of the pool an op hands work over at less cost.
-        Some(_) => rayon::scope(|_| command()),
-        None => command(),
+        other if compute(other).is_some() => rayon::scope(|_| command()),
+        _ => command(),
     }
 }
 

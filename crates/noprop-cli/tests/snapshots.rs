@@ -24,7 +24,9 @@ fn said(args: &[&str]) -> String {
 #[test]
 fn help() {
     insta::assert_snapshot!("help", said(&["--help"]));
-    for command in ["train", "eval", "predict", "plot", "info", "compare", "reproduce", "fetch"] {
+    let commands =
+        ["train", "eval", "predict", "plot", "info", "compare", "reproduce", "serve", "fetch"];
+    for command in commands {
         insta::assert_snapshot!(format!("help_{command}"), said(&[command, "--help"]));
     }
 }

@@ -171,6 +171,9 @@ struct Group {
 /// A line of the table.
 #[derive(Debug, Serialize)]
 pub struct Line {
+    /// The run directories, in the order in which they were named.
+    #[serde(skip)]
+    pub runs: Vec<PathBuf>,
     /// The method.
     pub method: String,
     /// The name of the data set.
@@ -226,6 +229,7 @@ impl Group {
         let accuracies: Vec<f64> = self.runs.iter().map(|run| run.record.accuracy).collect();
         let blocks = config.method.time == Time::Discrete || config.intervals > 1;
         Line {
+            runs: self.runs.iter().map(|run| run.directory.path().into()).collect(),
             method: config.method.name.into(),
             dataset: config.dataset.name(),
             images: config.treatment(),

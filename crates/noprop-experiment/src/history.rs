@@ -1,5 +1,7 @@
 //! The history of a run in its log: its number of ends, and the numbers of epochs that it was meant to have.
 
+use std::collections::BTreeSet;
+
 use noprop_train::Event;
 
 /// The part of a run's history that belongs beside its accuracy.
@@ -10,6 +12,8 @@ pub struct History {
     /// The numbers of epochs that the training was meant to have, one after another, where they differ. The learning rate depends on
     /// them.
     pub goals: Vec<u32>,
+    /// The blocks that were paused for a time, in rising order.
+    pub paused: BTreeSet<usize>,
 }
 
 impl History {
@@ -31,6 +35,7 @@ impl History {
                     done = *epoch;
                 }
                 Event::Test { .. } => tested = true,
+                Event::Pause { blocks, .. } => history.paused.extend(blocks),
                 Event::Start { .. } | Event::Stop { .. } => {}
             }
         }
@@ -39,7 +44,7 @@ impl History {
 
     /// Returns whether the settings alone make the same weights again.
     pub fn is_of_one_go(&self) -> bool {
-        self.earlier_ends.is_empty() && self.goals.len() <= 1
+        self.earlier_ends.is_empty() && self.goals.len() <= 1 && self.paused.is_empty()
     }
 }
 
@@ -97,6 +102,10 @@ mod tests {
         // Before its end: the learning rate is another, but the test images were read once.
         let longer = History::of(&[start(Some(9)), epoch(1), start(Some(2)), epoch(2), test()]);
         assert!(longer.earlier_ends.is_empty() && !longer.is_of_one_go());
+        let pause = |blocks| Event::Pause { epoch: 0, step: 1, blocks };
+        let paused = [start(Some(1)), pause(vec![2]), pause(vec![]), epoch(1), test()];
+        let history = History::of(&paused);
+        assert!(!history.is_of_one_go() && history.paused.contains(&2));
         // The first versions did not record the goal.
         let old = History::of(&[start(None), epoch(1), test(), start(Some(2)), epoch(2), test()]);
         assert_eq!(old.earlier_ends, [1]);

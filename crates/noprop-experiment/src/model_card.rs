@@ -46,6 +46,13 @@ pub(crate) fn text(card: &Card<'_>) -> Result<String> {
             init.sha256
         )
     });
+    let paused = match history.paused.is_empty() {
+        true => String::new(),
+        false => {
+            let blocks: Vec<String> = history.paused.iter().map(ToString::to_string).collect();
+            format!("| paused for a time | block {} |\n", blocks.join(", "))
+        }
+    };
     let mut text = String::new();
     write!(
         text,
@@ -57,7 +64,7 @@ pub(crate) fn text(card: &Card<'_>) -> Result<String> {
          {beside}\
          | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
          | training accuracy | {trained:.2} % of the {seen} images trained on |\n\
-         {init}{treated}{blocks}\
+         {init}{treated}{paused}{blocks}\
          | training time | {seconds:.1} s, validation included |\n\
          | hardware | {hardware} |\n\
          | data | {dataset}, SHA-256 {hash} |\n\
@@ -99,6 +106,9 @@ fn command(setup: &Setup, history: &History) -> String {
             Source::Known(_) => String::new(),
         };
         return format!("`noprop train --config config.toml{}` in this folder", cell(&data));
+    }
+    if history.goals.len() <= 1 && history.earlier_ends.is_empty() {
+        return "the settings in `config.toml`, and pauses of single blocks".into();
     }
     let goals: Vec<String> = history.goals.iter().map(ToString::to_string).collect();
     format!("`--resume` with another number of epochs on the way: {}", goals.join(", then "))
@@ -154,11 +164,14 @@ fn read(history: &History) -> String {
 
 /// A sentence on whether the weights can be made again.
 fn repeat(history: &History) -> &'static str {
-    match history.is_of_one_go() {
-        true => {
+    match (history.is_of_one_go(), history.paused.is_empty()) {
+        (true, _) => {
             "The same settings on the same kind of processor give the same weights, bit for bit."
         }
-        false => {
+        (false, false) => {
+            "Blocks were paused while others went on, so `config.toml` alone does not repeat it."
+        }
+        (false, true) => {
             "The learning rate depends on the number of epochs, which was changed on the way, so `config.toml` alone does not repeat it."
         }
     }

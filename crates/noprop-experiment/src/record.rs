@@ -75,7 +75,7 @@ impl Record {
                     end = classification_seconds.unwrap_or_default();
                     tested = Some((*accuracy, *training_accuracy, *seconds, *peak_memory_bytes));
                 }
-                Event::Stop { .. } => {}
+                Event::Stop { .. } | Event::Pause { .. } => {}
             }
         }
         let (accuracy, training_accuracy, seconds, peak) = tested?;

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use noprop_method::Losses;
+
 use crate::TrainError;
 use crate::engine::{State, collect};
 use crate::keeper::Keeper;
@@ -22,8 +24,16 @@ pub(crate) fn train(
     let mut saved = Instant::now();
     let mut since = Instant::now();
     let (mut traffic, mut steps_made) = (ranks.traffic(), 0);
+    let can_pause = ranks.is_single() && matches!(model.method.losses(), Losses::Blockwise(_));
+    let mut paused = Vec::new();
     while let Some(turn) = state.next_turn() {
-        let made = state.steps(model, &turn.units, turn.steps);
+        if can_pause {
+            let asked = observer.paused();
+            if asked != paused && keeper.pause(&asked)? {
+                paused = asked;
+            }
+        }
+        let made = state.steps(model, &turn.units, turn.steps, &paused);
         let mut control = Control::Continue;
         for reports in made.map_err(|error| keeper.with_checkpoint(error))? {
             keeper.record(&turn.units, &reports);

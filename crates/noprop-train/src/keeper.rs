@@ -21,6 +21,13 @@ pub(crate) trait Keeper {
         error
     }
 
+    /// Records that the blocks `paused` make no turn from here on. Returns whether the training can do without them: a keeper that
+    /// cannot record it refuses.
+    fn pause(&mut self, paused: &[usize]) -> Result<bool, TrainError> {
+        let _ = paused;
+        Ok(false)
+    }
+
     /// Records the reports of one step of the units with the numbers `units`.
     fn record(&mut self, units: &[usize], reports: &[StepReport]);
 
@@ -62,6 +69,10 @@ impl Keeper for Unkept {
 
     fn needs_all_ranks(&self) -> bool {
         true
+    }
+
+    fn pause(&mut self, _: &[usize]) -> Result<bool, TrainError> {
+        Ok(true)
     }
 
     fn record(&mut self, _: &[usize], reports: &[StepReport]) {

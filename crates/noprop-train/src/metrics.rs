@@ -59,6 +59,15 @@ pub enum Event {
         /// The number of steps done in the current epoch.
         step: u32,
     },
+    /// From here on some blocks make no turn, and all others do: until the next such event, or until the training goes on after a stop.
+    Pause {
+        /// The number of epochs done.
+        epoch: u32,
+        /// The number of steps done in the current epoch.
+        step: u32,
+        /// The blocks that are paused, counted from 1; none if all go on.
+        blocks: Vec<usize>,
+    },
     /// The test set was read, once, with the weights of the best epoch.
     Test {
         /// The epoch of the weights.

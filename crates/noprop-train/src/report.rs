@@ -46,6 +46,14 @@ pub trait Observer {
         Control::Continue
     }
 
+    /// Returns the blocks that make no turn in the next steps, counted from 1, in rising order. Their parameters and moments stay as
+    /// they are, and they have no loss; parameters that blocks share learn from the others. It is asked between steps, and of a
+    /// training of one process with a loss for each block alone. Such a training cannot be repeated from its settings, so a run
+    /// records it.
+    fn paused(&mut self) -> Vec<usize> {
+        Vec::new()
+    }
+
     /// Called after each epoch.
     fn epoch(&mut self, report: &EpochReport) -> Control {
         let _ = report;

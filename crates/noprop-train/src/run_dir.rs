@@ -178,6 +178,13 @@ impl RunDirectory {
         Ok(Self { _lock: Some(lock(path)?), ..run })
     }
 
+    /// Returns whether a process writes the run now, whole or some of its units.
+    pub fn is_being_written(&self) -> bool {
+        let units = fs::read_dir(self.units()).into_iter().flatten().flatten();
+        is_held(&self.path.join(LOCK))
+            || units.into_iter().any(|unit| is_held(&unit.path().join(LOCK)))
+    }
+
     /// Returns the path of the run.
     pub fn path(&self) -> &Path {
         &self.path
@@ -251,6 +258,12 @@ pub(crate) fn lock_file(file: &Path) -> Result<Option<File>, TrainError> {
         }
     }
     Ok(Some(handle))
+}
+
+/// Returns whether a process holds the lock `file`. Nobody is refused it by this: it is shared for a moment, and [`lock_file`] waits longer.
+fn is_held(file: &Path) -> bool {
+    File::open(file)
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Writes a file unless it exists. Several processes may write it, all with the same content.
@@ -377,5 +390,23 @@ mod tests {
         let _first = RunDirectory::create(&path, Existing::Refuse, "", &[]).unwrap();
         assert!(matches!(RunDirectory::open_to_write(&path), Err(TrainError::RunLocked(_))));
         RunDirectory::open(&path).unwrap();
+    }
+
+    /// A run that trains is told from one that was stopped or killed, also where its units are trained apart.
+    #[test]
+    fn a_run_is_written_while_its_lock_or_that_of_a_unit_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let first = RunDirectory::create(&path, Existing::Refuse, "").unwrap();
+        let run = RunDirectory::open(&path).unwrap();
+        assert!(run.is_being_written());
+        drop(first);
+        assert!(!run.is_being_written());
+        let unit = run.units().join("block.1");
+        fs::create_dir_all(&unit).unwrap();
+        let held = lock_file(&unit.join(LOCK)).unwrap();
+        assert!(run.is_being_written());
+        drop(held);
+        assert!(!run.is_being_written());
     }
 }

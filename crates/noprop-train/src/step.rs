@@ -105,6 +105,8 @@ pub(crate) struct Step<'a> {
     pub plan: &'a Plan,
     pub engine: &'a dyn Turns,
     pub batch: &'a Batch,
+    /// The blocks that make no turn.
+    pub paused: &'a [usize],
 }
 
 impl Step<'_> {
@@ -181,7 +183,11 @@ impl Step<'_> {
             })
         };
         let sum = SharedSum::new(shared, leaf.as_deref());
-        let turns = own.iter_mut().filter(|part| unit.has_turn(part.part, pass)).collect();
+        let is_paused =
+            |part: &&mut PartState| matches!(part.part, Part::Block(t) if self.paused.contains(&t));
+        let turns = own.iter_mut().filter(|part| unit.has_turn(part.part, pass));
+        let (missed, turns): (Vec<_>, Vec<_>) = turns.partition(is_paused);
+        missed.into_iter().for_each(|part| part.missed += 1);
         let mut sum = self.engine.turns(unit, turns, &turn, sum)?;
 
         // Gradients at the features → gradients of the encoder. With g = dL/df held constant, the gradient of Σ f·g is the
@@ -192,7 +198,12 @@ impl Step<'_> {
         }
         // One update of the shared parts.
         for (part, gradients) in shared.iter_mut().zip(sum.direct) {
-            part.update_with(gradients, lr)?;
+            // Where all blocks that reach it are paused, nothing is learned.
+            if !self.paused.is_empty() && gradients.iter().all(Option::is_none) {
+                part.missed += 1;
+            } else {
+                part.update_with(gradients, lr)?;
+            }
         }
         Ok(sum.losses)
     }

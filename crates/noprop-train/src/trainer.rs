@@ -140,7 +140,7 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         let (model, state) = self.parts();
         // The caller may have changed the network since the last call.
         state.forget_stack();
-        state.steps(model, &all, count)
+        state.steps(model, &all, count, &[])
     }
 
     /// Makes the next step of unit number `unit`, an index into [`Self::units`]. The step depends only on the unit, its
@@ -154,7 +154,7 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
     pub fn step_unit(&mut self, unit: usize) -> Result<StepReport, TrainError> {
         let (model, state) = self.parts();
         state.forget_stack();
-        Ok(state.steps(model, &[unit], 1)?.swap_remove(0).swap_remove(0))
+        Ok(state.steps(model, &[unit], 1, &[])?.swap_remove(0).swap_remove(0))
     }
 
     /// Trains to the end of the epoch that the units are in, and returns the mean losses of the steps that this took: an empty list

@@ -68,6 +68,8 @@ pub(crate) struct PartState {
     pub part: Part,
     pub adam: Adam,
     pub trained: Vec<Parameter>,
+    /// The steps that the part has not made because it was paused.
+    pub missed: u64,
     /// The part's learning rate as a multiple of the training's learning rate.
     lr_scale: f64,
 }
@@ -83,7 +85,8 @@ impl PartState {
             Part::Readout => config.readout_lr_scale,
             Part::Encoder | Part::Embedding | Part::Schedule | Part::Block(_) => 1.0,
         };
-        Ok(Self { part, adam: Adam::new(vars, adam_config(config))?, trained, lr_scale })
+        let adam = Adam::new(vars, adam_config(config))?;
+        Ok(Self { part, adam, trained, missed: 0, lr_scale })
     }
 
     /// Makes one optimizer step with the gradients of one backward pass. `lr` is the training's learning rate.

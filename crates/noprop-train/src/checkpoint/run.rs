@@ -3,6 +3,7 @@
 //! A state is a folder `state/<generation>/` with one file for each unit. A rename of `state/progress.json` makes it current. A
 //! kill at any moment leaves the previous generation whole and current.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,9 @@ pub struct Progress {
     saved: Option<(u32, u32)>,
     /// The length of metrics.jsonl in bytes when the state was saved.
     metrics_bytes: u64,
+    /// The steps that parts have not made because blocks were paused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    missed: BTreeMap<Part, u64>,
 }
 
 impl Progress {
@@ -176,6 +180,9 @@ impl Progress {
         }
         for unit in &mut state.units {
             let file = folder.join(format!("{}.safetensors", unit.unit));
+            for part in &mut unit.parts {
+                part.missed = self.missed.get(&part.part).copied().unwrap_or(0);
+            }
             restore_unit(&file, read_weights(&file)?.tensors, network, unit, position, steps)?;
         }
         state.forget_stack();
@@ -205,7 +212,9 @@ impl Progress {
         sync_directory(&folder).map_err(TrainError::writing(&folder))?;
 
         let saved = Some((self.epoch, self.step));
-        let next = Self { generation, saved, ..self.clone() };
+        let parts = units.iter().flat_map(|unit| &unit.parts).filter(|part| part.missed > 0);
+        let missed = parts.map(|part| (part.part, part.missed)).collect();
+        let next = Self { generation, saved, missed, ..self.clone() };
         next.write(run)?;
         *self = next;
         tracing::debug!(epoch = self.epoch, step = self.step, folder = %folder.display(), "state saved");
@@ -318,6 +327,12 @@ impl Keeper for Kept<'_> {
             }
             (other, _) => other,
         }
+    }
+
+    fn pause(&mut self, paused: &[usize]) -> Result<bool, TrainError> {
+        let Progress { epoch, step, .. } = self.progress;
+        self.log(&Event::Pause { epoch, step, blocks: paused.into() })?;
+        Ok(true)
     }
 
     fn record(&mut self, _: &[usize], reports: &[StepReport]) {

@@ -31,6 +31,7 @@ pub(super) fn restore_unit(
     for index in 0..state.parts.len() {
         let done = state.steps_of(state.parts[index].part, position, steps);
         let part = &mut state.parts[index];
+        let done = done.saturating_sub(part.missed);
         let mut moments = Vec::with_capacity(part.trained.len());
         for Parameter { name, .. } in &part.trained {
             let (first, second) = (take("m", name)?, take("v", name)?);

@@ -23,14 +23,15 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Stacks the blocks as they are now. Returns `None` if the network or the method has no batched form, if blocks learn in
-    /// the paper's order, or if not all blocks are trained here.
+    /// the paper's order, if not all blocks are trained here, or if one was paused: they have one number of steps.
     pub fn new(
         model: Model<'_>,
         plan: &Plan,
         units: &[UnitState],
     ) -> Result<Option<Self>, TrainError> {
         let parts = units.iter().flat_map(|unit| &unit.parts);
-        let here = parts.filter(|state| matches!(state.part, Part::Block(_))).count();
+        let here =
+            parts.filter(|state| matches!(state.part, Part::Block(_)) && state.missed == 0).count();
         if plan.config.order == Order::Paper || here != model.network.blocks() {
             return Ok(None);
         }
@@ -74,7 +75,7 @@ impl Stack {
             let position = units.first().map_or(0, |unit| unit.position);
             let batch = &batches.at(plan.place(position))?;
             let lr = plan.lr(position);
-            let step = Step { model, plan, engine, batch };
+            let step = Step { model, plan, engine, batch, paused: &[] };
             let made = self.step(&step, &*losses, units, lr)?;
             let mut report = None;
             for unit in units.iter_mut() {

@@ -191,16 +191,18 @@ impl State {
     }
 
     /// Makes the next `count` steps of the units with the numbers `chosen`, in rising order. Returns the reports of each step,
-    /// in the order of the units.
+    /// in the order of the units. The blocks `paused` make no turn.
     pub fn steps(
         &mut self,
         model: Model<'_>,
         chosen: &[usize],
         count: u32,
+        paused: &[usize],
     ) -> Result<Vec<Vec<StepReport>>, TrainError> {
         // All blocks make the same step in one call, so all units must be at the same position.
         let first = self.units.first().map(|unit| unit.position);
-        let all_at_once = chosen.len() == self.units.len()
+        let all_at_once = paused.is_empty()
+            && chosen.len() == self.units.len()
             && self.units.iter().all(|unit| Some(unit.position) == first);
         // Any other training of blocks makes the copy stale.
         let stack = match (self.stack.take(), &self.engine) {
@@ -216,12 +218,13 @@ impl State {
                 Ok(read(made)?.into_iter().map(|report| vec![report]).collect())
             }
             (None, Engine::Queue | Engine::Batched) => {
-                let made =
-                    keeping_copies(&device, || self.one_after_the_other(model, chosen, count))?;
+                let made = keeping_copies(&device, || {
+                    self.one_after_the_other(model, chosen, count, paused)
+                })?;
                 Ok(read(made)?.chunks(chosen.len().max(1)).map(<[_]>::to_vec).collect())
             }
             (None, Engine::Threads(_) | Engine::Ranks { .. }) => {
-                self.unit_by_unit(model, chosen, count)
+                self.unit_by_unit(model, chosen, count, paused)
             }
         }
     }
@@ -232,6 +235,7 @@ impl State {
         model: Model<'_>,
         chosen: &[usize],
         count: u32,
+        paused: &[usize],
     ) -> Result<Vec<UnreadStep>, TrainError> {
         let Self { plan, engine, units, batches, .. } = self;
         let (plan, engine) = (&*plan, &*engine);
@@ -240,7 +244,7 @@ impl State {
             for &number in chosen {
                 let unit = &mut units[number];
                 let batch = &batches.at(plan.place(unit.position))?;
-                made.push(Step { model, plan, engine, batch }.make(unit)?);
+                made.push(Step { model, plan, engine, batch, paused }.make(unit)?);
             }
         }
         Ok(made)
@@ -253,6 +257,7 @@ impl State {
         model: Model<'_>,
         chosen: &[usize],
         count: u32,
+        paused: &[usize],
     ) -> Result<Vec<Vec<StepReport>>, TrainError> {
         let Self { plan, engine, units, batches, .. } = self;
         let (plan, engine) = (&*plan, &*engine);
@@ -264,7 +269,7 @@ impl State {
             jobs.push((unit, batches));
         }
         let steps = |(unit, batches): Job<'_>| {
-            let step = |batch| Step { model, plan, engine, batch }.make(unit);
+            let step = |batch| Step { model, plan, engine, batch, paused }.make(unit);
             read(batches.iter().map(step).collect::<Result<_, _>>()?)
         };
         // A unit of several blocks spreads the turns within each of its steps over threads or ranks.

@@ -11,6 +11,7 @@ mod killed;
 mod methods;
 mod networks;
 mod order;
+mod pause;
 mod saving;
 mod support;
 mod trainer;

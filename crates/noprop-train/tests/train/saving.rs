@@ -89,6 +89,7 @@ fn killed_within_an_epoch_goes_on_to_the_same_bytes() {
                 Event::Start { epoch, step, .. } => ("start", *epoch, *step),
                 Event::Epoch { epoch, .. } => ("epoch", *epoch, 0),
                 Event::Stop { epoch, step } => ("stop", *epoch, *step),
+                Event::Pause { epoch, step, .. } => ("pause", *epoch, *step),
                 Event::Test { .. } => ("test", 0, 0),
             })
             .collect();

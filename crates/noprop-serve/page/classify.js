@@ -1,0 +1,305 @@
+// The view Classify: a picture, the chain that answers it, and what happens if the chain is changed.
+
+import { Chain, likeliest, stepOf } from "./chain.js";
+import { drawChart } from "./chart.js";
+import { byId, calm, el, fillSelect, newest, percent } from "./dom.js";
+import { Picture } from "./picture.js";
+import { Player } from "./player.js";
+import { classesShown, columnsOf, offFrom, orderFrom, routeOf } from "./route.js";
+import { showUpdate } from "./update.js";
+
+const USUAL = { sampler: "mean", runs: 1, seed: 0, classes: 10 };
+const METHODS = { mean: "Mean, without noise", stochastic: "Stochastic" };
+
+/** Makes the view. */
+export function create({ engine, say, keep, attempt }) {
+  const state = { ...USUAL, model: null, solver: null, steps: null, order: [], off: new Set(), at: null, chosen: null };
+  let model = null;
+  let columns = [];
+  let walk = null; // The walk that is shown.
+  let whole = null; // { key, walk }: the answer of the whole chain to the same question.
+  let truth = null; // { key, label }: the label of the test image.
+  let built = ""; // What the columns were made of.
+  let first = true;
+  let speaking = 0;
+
+  const picture = new Picture(() => ask(), say);
+  const player = new Player((at) => {
+    state.at = at === player.length ? null : at;
+    render();
+  });
+  const chain = new Chain(byId("chain"), { choose, toggle, move });
+
+  async function show(values) {
+    const models = await engine.models();
+    const known = (id) => models.some((model) => model.id === id);
+    const wanted = values.get("model");
+    if (wanted && !known(wanted)) say(`There is no model ${wanted} here. This is ${models[0].title}.`);
+    state.model = known(wanted) ? wanted : models[0].id;
+    fillSelect(byId("model"), models.map(({ id, title, accuracy }) => [id, accuracy === null ? title : `${title}, ${percent(accuracy)}`]), state.model);
+    state.sampler = values.get("sampler") ?? USUAL.sampler;
+    state.runs = whole1(values.get("runs"), 64) ?? USUAL.runs;
+    state.seed = Number(values.get("seed")) || 0;
+    state.solver = values.get("solver");
+    state.steps = whole1(values.get("steps"), 1000);
+    state.at = values.has("at") ? Number(values.get("at")) || 0 : null;
+    state.chosen = whole1(values.get("column"), 12);
+    state.classes = whole1(values.get("classes"), 1000) ?? USUAL.classes;
+    picture.read(values);
+    await load(values.get("order"), values.get("off"));
+    const greet = first && values.size === 0;
+    first = false;
+    if (greet && !calm()) state.at = 0;
+    await ask();
+    if (greet && !calm()) player.play();
+  }
+
+  /** Loads the model of the state. */
+  async function load(order, off) {
+    model = await engine.model(state.model);
+    if (!model.samplers.includes(state.sampler)) state.sampler = model.samplers[0];
+    if (!model.solvers.includes(state.solver)) state.solver = null;
+    if (!model.solvers.length) state.steps = null;
+    picture.fit(model);
+    divide(order, off);
+    fillSelect(byId("sampler"), model.samplers.map((name) => [name, METHODS[name] ?? name]), state.sampler);
+    fillSelect(byId("solver"), model.solvers.map((name) => [name, name]), state.solver ?? model.settings.solver ?? model.solvers[0]);
+    for (const label of document.querySelectorAll("#classify .continuous")) label.hidden = !model.solvers.length;
+    const number = model.classes.length;
+    fillSelect(byId("classes"), [10, 20, 50, number].filter((most, i) => most < number || i === 3).map((most) => [most, most === number ? "all" : `${most} likeliest`]), state.classes);
+    byId("classes-tool").hidden = number <= 12;
+    byId("facts").textContent = [
+      model.dataset, model.method_title, model.blocks > 1 ? `${model.blocks} blocks` : "one block for all times",
+      model.test_accuracy === null ? null : `${percent(model.test_accuracy, 2)} of its test images right`,
+    ].filter(Boolean).join(" · ");
+  }
+
+  const stepsAsked = () => state.steps ?? model.steps;
+
+  /** Divides the steps into columns. */
+  function divide(order, off) {
+    columns = columnsOf(model, stepsAsked());
+    state.order = orderFrom(order, columns.length);
+    state.off = offFrom(off, columns.length);
+    if (state.chosen > columns.length) state.chosen = null;
+  }
+
+  function wire() {
+    byId("classify-settings").onsubmit = (event) => event.preventDefault();
+    byId("model").onchange = () => {
+      Object.assign(state, { model: byId("model").value, solver: null, steps: null, at: null, chosen: null });
+      [walk, whole] = [null, null];
+      attempt(() => load()).then(ask);
+    };
+    const number = (id, most, set) => {
+      byId(id).onchange = () => {
+        const value = byId(id).valueAsNumber;
+        set(Number.isFinite(value) ? Math.min(most, Math.max(Number(byId(id).min), Math.trunc(value))) : null);
+        ask();
+      };
+    };
+    byId("sampler").onchange = () => change({ sampler: byId("sampler").value });
+    number("runs-averaged", 64, (value) => (state.runs = value ?? 1));
+    number("seed", 2 ** 32 - 1, (value) => (state.seed = value ?? 0));
+    number("solver-steps", 1000, (value) => {
+      [state.steps, state.at] = [value === model.steps ? null : value, null];
+      divide();
+    });
+    byId("solver").onchange = () => change({ solver: byId("solver").value });
+    byId("new-noise").onclick = () => change({ seed: state.seed + 1 });
+    byId("whole-chain").onclick = () => {
+      divide();
+      ask();
+    };
+    byId("classes").onchange = () => {
+      state.classes = Number(byId("classes").value);
+      render();
+    };
+    addEventListener("resize", () => walk && render());
+  }
+
+  function change(values) {
+    Object.assign(state, values);
+    ask();
+  }
+
+  function choose(number) {
+    state.chosen = state.chosen === number ? null : number;
+    render();
+    if (state.chosen) byId("update").scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+  }
+
+  function toggle(number) {
+    if (!state.off.delete(number)) {
+      if (state.off.size + 1 === columns.length) return say("One column has to take part: take another one in first.");
+      state.off.add(number);
+    }
+    ask();
+  }
+
+  function move(number, place) {
+    if (place < 0 || place >= state.order.length) return;
+    const order = state.order.filter((other) => other !== number);
+    order.splice(place, 0, number);
+    state.order = order;
+    ask();
+  }
+
+  /** Asks for the answer to the state as it is now. While drawing, questions between the newest and the running one are dropped. */
+  const asking = newest(async (_, stale) => {
+    const image = picture.image;
+    const route = routeOf(columns, state.order, state.off);
+    const options = { sampler: state.sampler, runs: state.runs, seed: state.seed, steps: state.steps, solver: state.solver };
+    const key = JSON.stringify([picture.version, state.model, options]);
+    const asked = { model: state.model, sample: picture.sample };
+    if (!image) {
+      walk = null;
+      return render();
+    }
+    await attempt(async () => {
+      const [found, label] = await Promise.all([
+        engine.classify(asked.model, image, { ...options, route }),
+        asked.sample === null ? null : labelOf(asked),
+      ]);
+      if (asked.model !== state.model) return;
+      walk = { ...found, names: model.classes, truth: label };
+      if (!route) whole = { key, walk };
+      picture.seen(walk);
+      player.fit(walk.steps.length, state.at);
+      render();
+      if (route && whole?.key !== key && !stale()) {
+        whole = { key, walk: await engine.classify(asked.model, image, { ...options, route: null }) };
+        render();
+      }
+    });
+  });
+
+  const ask = () => {
+    keep(values());
+    return asking();
+  };
+
+  async function labelOf({ model, sample }) {
+    const key = `${model} ${sample}`;
+    if (truth?.key !== key) truth = { key, label: (await engine.sample(model, sample)).label };
+    return truth.label;
+  }
+
+  /** The state for the address: what is as usual is left out. */
+  function values() {
+    const unusual = (name) => (state[name] === USUAL[name] ? null : state[name]);
+    const moved = state.order.some((number, i) => number !== i + 1);
+    return {
+      model: state.model, ...picture.values, sampler: unusual("sampler"), runs: unusual("runs"), seed: unusual("seed"),
+      solver: state.solver, steps: state.steps, order: moved ? state.order.join(",") : null, off: [...state.off].sort((a, b) => a - b).join(","),
+      at: state.at, column: state.chosen, classes: unusual("classes"),
+    };
+  }
+
+  function render() {
+    keep(values());
+    byId("runs-averaged").value = state.runs;
+    byId("seed").value = state.seed;
+    byId("solver-steps").value = stepsAsked();
+    byId("chain").classList.toggle("empty", !walk);
+    byId("whole-chain").hidden = !routeOf(columns, state.order, state.off);
+    const blank = walk ?? { steps: [], probabilities: null, names: model.classes, truth: null };
+    const classes = classesShown(walk?.probabilities ?? model.classes.map(() => 0), Math.max(state.classes, model.classes.length <= 12 ? 12 : 0), blank.truth);
+    const made = JSON.stringify([state.model, columns, classes]);
+    if (made !== built) {
+      built = made;
+      chain.build(columns, classes, model.classes);
+    }
+    const at = walk ? player.at : 0;
+    chain.show({ walk: blank, at, order: state.order, off: state.off, chosen: state.chosen, truth: blank.truth });
+    verdict(at);
+    paths(classes, at);
+    update(blank, at);
+  }
+
+  function verdict(at) {
+    const end = walk && at === walk.steps.length;
+    const shown = !walk || at === 0 ? null : end ? walk.probabilities : walk.steps[at - 1].answer;
+    const label = likeliest(shown);
+    const name = label < 0 ? "?" : model.classes[label];
+    const answer = byId("answer");
+    answer.textContent = name;
+    answer.className = name.length > 7 ? "longer" : name.length > 2 ? "long" : "";
+    const { truth = null } = walk ?? {};
+    answer.classList.toggle("wrong", truth !== null && label >= 0 && label !== truth);
+    byId("answer-text").textContent = !walk ? "Draw a digit, or choose a test image."
+      : label < 0 ? "Only noise so far. Each block turns it a little more into an answer."
+      : `${percent(shown[label])} sure${end ? "" : " so far"}${truth === null ? "" : label === truth ? ", and right" : `; it is ${model.classes[truth]}`}.`;
+    byId("answer-more").textContent = !walk ? "" : more();
+    speak(label < 0 ? "" : `${name}, ${byId("answer-text").textContent}`);
+    const last = at && walk?.steps[at - 1];
+    player.describe(!walk ? "" : at === 0 ? "before the first block" : `${where(last)}`);
+
+    function more() {
+      const parts = [];
+      if (walk.steps.length && routeOf(columns, state.order, state.off) && whole) {
+        const best = whole.walk.label;
+        parts.push(`The whole chain answers ${model.classes[best]}, ${percent(whole.walk.probabilities[best])}.`);
+      }
+      if (state.runs > 1) parts.push(`The answer is the mean of ${state.runs} runs; the chain shows the first.`);
+      parts.push(`${walk.milliseconds.toFixed(walk.milliseconds < 10 ? 1 : 0)} ms`);
+      return parts.join(" ");
+    }
+  }
+
+  /** Says the answer to a screen reader once it has stood for a moment. */
+  function speak(words) {
+    clearTimeout(speaking);
+    speaking = setTimeout(() => (byId("spoken").textContent = words), 700);
+  }
+
+  const where = ({ step, next }) => (model.solvers.length ? `step ${step} of ${stepsAsked()}, t = ${next.toFixed(2)}` : `after block ${step} of ${model.steps}`);
+
+  /** The guesses of a long chain, as lines along its steps. */
+  function paths(classes, at) {
+    const long = walk && walk.steps.length > 12;
+    byId("paths").hidden = !long;
+    if (!long) return;
+    const top = likeliest(walk.probabilities);
+    const taken = routeOf(columns, state.order, state.off)?.length ?? stepsAsked();
+    const apart = taken / walk.steps.length; // A long walk comes thinned.
+    drawChart(byId("paths"), {
+      title: "Guess at each step: the answer in colour, the other classes in grey",
+      across: "step", height: 120, range: [0, 1], reach: [0, taken], cursor: at * apart, format: (share) => percent(share, 0),
+      lines: classes.filter((label) => label !== top).concat(top).map((label) => ({
+        name: model.classes[label], share: label === top ? 1 : 0, strong: label === top,
+        points: walk.steps.map(({ guess }, i) => [(i + 1) * apart, guess?.[label]]),
+      })),
+    });
+  }
+
+  function update(shown, at) {
+    const column = columns[state.chosen - 1];
+    byId("update").hidden = !column || !walk;
+    byId("chain-help").hidden = Boolean(column);
+    if (!column || !walk) return;
+    const { step } = state.off.has(column.number) ? { step: null } : stepOf(column, shown, at);
+    const place = state.order.indexOf(column.number);
+    const button = (text, work, disabled = false) => el("button", { type: "button", disabled, click: work }, text);
+    showUpdate(byId("update"), {
+      title: step && column.first !== column.last ? `${column.name}, step ${step.step}` : column.name,
+      step, names: model.classes,
+      oneHot: model.settings.embedding === "onehot" && step?.z.length === model.classes.length,
+      buttons: [
+        button("Move back", () => move(column.number, place - 1), place === 0),
+        button("Move on", () => move(column.number, place + 1), place === columns.length - 1),
+        button(state.off.has(column.number) ? "Take in" : "Take out", () => toggle(column.number)),
+        button("Close", () => choose(column.number)),
+      ],
+    });
+  }
+
+  wire();
+  return { show, hide: () => player.pause() };
+}
+
+/** A whole number from 1 to `most`, or null. */
+function whole1(text, most) {
+  const number = Number(text);
+  return Number.isInteger(number) && number >= 1 && number <= most ? number : null;
+}

@@ -1,0 +1,161 @@
+// The view Train: start a training, and look at it while it runs.
+
+import { drawChart, swatch } from "./chart.js";
+import { byId, count, duration, el, percent, short } from "./dom.js";
+import { download } from "./download.js";
+
+const DATA = ["mnist-sample", "mnist", "fashion-mnist", "cifar10", "cifar100"];
+const FIELDS = ["dataset", "method", "encoder", "embedding", "steps", "epochs", "lr", "batch_size", "seed"];
+const USUAL = { dataset: "mnist-sample", method: "dt", encoder: "shared", embedding: "onehot" };
+const STATES = {
+  none: "No training", running: "Training", stopping: "Stopping after this step", stopped: "Stopped", finished: "Finished", failed: "Failed",
+};
+const MOST_POINTS = 150; // In a line: more than a pixel each for no gain.
+
+/** Makes the view. */
+export function create({ engine, say, keep, attempt, go }) {
+  const form = byId("settings");
+  let training = { state: "none", history: [], losses: [], paused: [], blocks: 0 };
+  let close = null;
+  let rows = []; // The lines of blocks: { item, value, button }.
+
+  byId("datasets").append(...DATA.map((value) => el("option", { value })));
+  form.elements.dataset.readOnly = engine.kind === "wasm";
+  byId("train-help").textContent = engine.kind === "wasm"
+    ? "The 5,000 digits that come with the page. The training lives in this visit: when the page is closed, it is gone."
+    : "Data may also be folder: and a path. Closing the page does not stop a training.";
+  form.oninput = () => {
+    relate();
+    keep(values());
+  };
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    attempt(() => engine.train(settings()));
+  };
+  byId("stop").onclick = () => attempt(() => engine.stop());
+  byId("resume").onclick = () => attempt(() => engine.resume(training.run));
+  byId("download").onclick = () => attempt(async () => download(await engine.weights(training.run), `${training.run}.safetensors`));
+  byId("use").onclick = (event) => {
+    event.preventDefault();
+    go("classify", { model: training.run });
+  };
+  addEventListener("resize", () => byId("train").hidden || draw());
+  return { show, hide };
+
+  async function show(given) {
+    for (const name of FIELDS) form.elements[name].value = given.get(name) ?? USUAL[name] ?? "";
+    if (engine.kind === "wasm") form.elements.dataset.value = USUAL.dataset;
+    relate();
+    hide();
+    close = await engine.onTraining((told) => {
+      training = told;
+      draw();
+    }, say);
+    training = await engine.training();
+    draw();
+  }
+
+  function hide() {
+    close?.();
+    close = null;
+  }
+
+  /** What is set, for the address. */
+  function values() {
+    return Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value]).filter(([name, value]) => value !== (USUAL[name] ?? "")));
+  }
+
+  /** What is set, for the engine. An empty field leaves the choice to the program. */
+  function settings() {
+    const given = FIELDS.map((name) => [name, form.elements[name]]).filter(([, field]) => field.value !== "" && !field.disabled);
+    return Object.fromEntries(given.map(([name, field]) => [name, field.type === "number" ? field.valueAsNumber : field.value.trim()]));
+  }
+
+  /** Fits the words of the form to the method. */
+  function relate() {
+    byId("steps-name").textContent = form.elements.method.value === "dt" ? "Blocks T" : "Steps of the solver";
+    form.elements.encoder.disabled = form.elements.method.value !== "dt";
+  }
+
+  function draw() {
+    const { state, run, done, epochs, steps_per_epoch: per, error, history } = training;
+    const active = state === "running" || state === "stopping";
+    const steps = epochs * per;
+    byId("training-title").textContent = run ? `${STATES[state]}: ${run}` : STATES[state];
+    byId("training-text").textContent = error
+      ?? (state === "none" ? "Choose settings and press Train. The curves of all blocks appear here." : "");
+    byId("training-text").hidden = !byId("training-text").textContent;
+    byId("progress").hidden = state === "none";
+    byId("progress").value = steps ? done / steps : 0;
+    byId("begin").disabled = active;
+    byId("stop").disabled = state !== "running";
+    byId("stop").hidden = !active;
+    byId("resume").hidden = state !== "stopped";
+    byId("download").hidden = !run || !history.length;
+    byId("use").hidden = !run || active || !history.length;
+    byId("training-facts").replaceChildren(...facts(active, steps));
+    for (const id of ["loss-chart", "validation-chart", "blocks-title", "blocks-help"]) byId(id).hidden = state === "none";
+    if (state === "none") return byId("blocks").replaceChildren();
+    curves();
+    blocks(active);
+  }
+
+  function facts(active, steps) {
+    const { state, done, epochs, steps_per_epoch: per, images_per_second: speed, seconds_left: left, test_accuracy: test, history } = training;
+    if (state === "none") return [];
+    const validation = history.findLast((epoch) => epoch.validation !== null)?.validation;
+    return [
+      ["Epoch", `${Math.min(epochs, Math.floor(done / (per || 1)) + (active ? 1 : 0))} of ${epochs}`],
+      ["Step", `${count(done)} of ${count(steps)}`],
+      ["Images a second", speed ? count(speed) : "–"],
+      active ? ["Time left", duration(left)] : null,
+      ["Validation", percent(validation, 2)],
+      test === null || test === undefined ? null : ["Test", percent(test, 2)],
+    ].filter(Boolean).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)));
+  }
+
+  function curves() {
+    const { losses, blocks, history } = training;
+    const every = Math.max(1, Math.ceil(losses.length / MOST_POINTS));
+    const kept = losses.filter((_, i) => i % every === 0 || i === losses.length - 1);
+    drawChart(byId("loss-chart"), {
+      title: "Loss of each block", across: "step", scale: "logarithmic",
+      lines: Array.from({ length: blocks }, (_, block) => ({
+        name: `block ${block + 1}`, share: place(block), points: kept.map(([step, of]) => [step, of[block]]),
+      })),
+    });
+    drawChart(byId("validation-chart"), {
+      title: "Accuracy on held-out images", across: "epoch", format: (share) => percent(share, 1),
+      lines: [{ name: "validation", share: 1, strong: true, points: history.map(({ epoch, validation }) => [epoch, validation]) }],
+    });
+  }
+
+  function place(block) {
+    return training.blocks < 2 ? 1 : 0.15 + (0.85 * block) / (training.blocks - 1);
+  }
+
+  /** A line for each block, with its loss and, where blocks are independent, a button that pauses it. */
+  function blocks(active) {
+    const { blocks, paused, pausable, losses } = training;
+    byId("blocks-help").textContent = pausable
+      ? "No gradient crosses from one block to another: pause one, and the others go on as before."
+      : "These blocks share parameters, so that none of them can pause alone.";
+    if (rows.length !== blocks) {
+      rows = Array.from({ length: blocks }, (_, i) => {
+        const value = el("span");
+        const button = el("button", { type: "button", click: () => attempt(() => engine.pause(i + 1, !training.paused.includes(i + 1))) });
+        return { item: el("li", {}, swatch(place(i)), value, button), value, button };
+      });
+      byId("blocks").replaceChildren(...rows.map(({ item }) => item));
+    }
+    const last = losses.at(-1)?.[1] ?? [];
+    rows.forEach(({ item, value, button }, i) => {
+      const resting = paused.includes(i + 1);
+      item.className = resting ? "paused" : "";
+      value.textContent = `Block ${i + 1}: ${resting ? "paused" : short(last[i])}`;
+      button.hidden = !pausable || !active;
+      button.textContent = resting ? "Go on" : "Pause";
+      button.setAttribute("aria-label", `${button.textContent}: block ${i + 1}`);
+    });
+  }
+}

@@ -1,0 +1,96 @@
+//! A request for a training: its settings, known to be allowed, and the run that it will write.
+
+use std::path::{Path, PathBuf};
+
+use noprop_data::{DatasetName, Presence};
+use noprop_experiment::{Existing, Layers, NewRun, Preset, Settings, Source};
+use serde_json::{Map, Value};
+
+use crate::error::Refusal;
+use crate::training::Training;
+
+/// Settings that a page does not give: they name files, or follow from data.
+const FORBIDDEN: [&str; 3] = ["init", "images", "format"];
+
+/// The data that trainings may use.
+pub(crate) struct Data {
+    /// The folder that holds the data sets.
+    pub dir: PathBuf,
+    /// Folders of pictures.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Data {
+    /// The data sets that are there, in words as settings have them.
+    pub fn names(&self) -> Vec<String> {
+        let known = DatasetName::ALL.into_iter().filter(|&name| self.has(name));
+        let known = known.map(|name| name.to_string());
+        let folders = self.folders.iter().map(|path| Source::Folder(path.clone()).to_string());
+        known.chain(folders).collect()
+    }
+
+    fn has(&self, name: DatasetName) -> bool {
+        !matches!(name.presence(&self.dir), Presence::Incomplete { .. })
+    }
+
+    /// Refuses a folder that was not given: no path from a request is opened.
+    fn check(&self, source: &Source) -> Result<(), Refusal> {
+        match source {
+            Source::Folder(path) if !self.folders.contains(path) => Err(Refusal::bad(
+                "this folder is not one of those that the server was started with",
+            )),
+            Source::Known(name) if !self.has(*name) => Err(Refusal::bad(format!(
+                "the data set {name} is not there; `noprop fetch {name}` gets it"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The new run that the settings in `json` ask for, in the folder `runs`, and what it is shown as.
+pub(crate) fn new_run(
+    json: &[u8],
+    data: &Data,
+    runs: &Path,
+) -> Result<(Box<NewRun>, Training), Refusal> {
+    let mut settings = settings(json)?;
+    let mnist = || match data.has(DatasetName::Mnist) {
+        true => DatasetName::Mnist,
+        false => DatasetName::MnistSample,
+    };
+    let dataset = settings.dataset.get_or_insert_with(|| Source::Known(mnist())).clone();
+    data.check(&dataset)?;
+    let layers = Layers { settings, ..Layers::default() };
+    let setup = layers.resolve(Preset::suiting(&dataset))?.setup;
+    let (id, out) = free(runs, &format!("{}-{}", dataset.name(), setup.method));
+    let training = Training::of(&id, &setup, Vec::new());
+    let data_dir = Some(data.dir.clone());
+    Ok((
+        Box::new(NewRun { layers, data_dir, out: Some(out), existing: Existing::Refuse }),
+        training,
+    ))
+}
+
+/// Reads settings as `config.toml` has them; `batch_size` is `batch-size`.
+fn settings(json: &[u8]) -> Result<Settings, Refusal> {
+    let given: Map<String, Value> = serde_json::from_slice(json)
+        .map_err(|error| Refusal::bad(format!("the settings cannot be read: {error}")))?;
+    let given: Map<String, Value> =
+        given.into_iter().map(|(key, value)| (key.replace('_', "-"), value)).collect();
+    if let Some(key) = FORBIDDEN.iter().find(|key| given.contains_key(**key)) {
+        return Err(Refusal::bad(format!("{key} cannot be set here")));
+    }
+    serde_json::from_value(Value::Object(given))
+        .map_err(|error| Refusal::bad(format!("the settings cannot be used: {error}")))
+}
+
+/// The first name `STEM-NUMBER` in `folder` that nothing has yet.
+fn free(folder: &Path, stem: &str) -> (String, PathBuf) {
+    let named = |number: u32| {
+        let name = format!("{stem}-{number}");
+        let path = folder.join(&name);
+        (name, path)
+    };
+    let free = (1..).map(named).find(|(_, path)| path.symlink_metadata().is_err());
+    free.unwrap_or_else(|| named(0))
+}

@@ -1,0 +1,249 @@
+//! The training of the server: one at a time, on a thread of its own with threads of its own. Pages watch it, and none can delay it.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use noprop_experiment::candle_core::Device;
+use noprop_experiment::{
+    Control, Ending, EpochReport, Error, Length, Means, Moved, NewRun, Observer, Progress, Remark,
+    StepReport, resume, train,
+};
+use tokio::sync::{oneshot, watch};
+
+use crate::error::Refusal;
+use crate::models::locked;
+use crate::training::{Pause, State, Training};
+
+/// The time between two messages to a page.
+pub(crate) const EVERY: Duration = Duration::from_millis(200);
+
+/// A training to carry out.
+pub(crate) enum Job {
+    New(Box<NewRun>),
+    Resume(PathBuf, Moved),
+}
+
+/// The training, and what it is asked for.
+pub(crate) struct Trainer {
+    device: Device,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    training: Mutex<Training>,
+    stop: AtomicBool,
+    /// Counts the changes that pages should see. A page that is slow sees the last one.
+    changes: watch::Sender<u64>,
+}
+
+/// The answer to the request that started a training: it has begun, or the reason why not.
+pub(crate) type Begun = oneshot::Receiver<Result<(), Refusal>>;
+
+impl Trainer {
+    pub fn new(device: Device) -> Self {
+        let shared = Shared {
+            training: Mutex::default(),
+            stop: AtomicBool::new(false),
+            changes: watch::Sender::new(0),
+        };
+        Self { device, shared: Arc::new(shared) }
+    }
+
+    /// Starts a training, which is shown as `planned`.
+    ///
+    /// # Errors
+    /// 409 if there is one already.
+    pub fn start(&self, job: Job, planned: Training) -> Result<Begun, Refusal> {
+        let mut training = locked(&self.shared.training);
+        if training.is_under_way() {
+            let sentence = "a training is under way, and there is one at a time: stop it first";
+            return Err(Refusal::new(StatusCode::CONFLICT, sentence));
+        }
+        let (tell, begun) = oneshot::channel();
+        let (shared, device) = (Arc::clone(&self.shared), self.device.clone());
+        shared.stop.store(false, Ordering::SeqCst);
+        let earlier = std::mem::replace(&mut *training, planned);
+        let watcher = Watcher { shared, tell: Some(tell), shown: Instant::now() };
+        let name = thread::Builder::new().name("training".into());
+        let before = earlier.clone();
+        let spawned = name.spawn(move || watcher.carry_out(&job, &device, before));
+        if let Err(error) = spawned {
+            *training = earlier;
+            return Err(Refusal::failed(error));
+        }
+        drop(training);
+        self.shared.tell();
+        Ok(begun)
+    }
+
+    /// Asks the training to save and stop, and returns without waiting for it. Returns whether there is one.
+    pub fn stop(&self) -> bool {
+        let mut training = locked(&self.shared.training);
+        if !training.is_under_way() {
+            return false;
+        }
+        self.shared.stop.store(true, Ordering::SeqCst);
+        training.state = State::Stopping;
+        drop(training);
+        self.shared.tell();
+        true
+    }
+
+    /// Pauses a block from the next step on, or lets it go on.
+    ///
+    /// # Errors
+    /// 409 if no training is under way, 400 if it has no such block to pause.
+    pub fn pause(&self, block: usize, pause: Pause) -> Result<(), Refusal> {
+        let mut training = locked(&self.shared.training);
+        if !training.is_under_way() {
+            return Err(Refusal::new(StatusCode::CONFLICT, "no training is under way"));
+        }
+        training.pause(block, pause).map_err(Refusal::bad)?;
+        drop(training);
+        self.shared.tell();
+        Ok(())
+    }
+
+    /// Waits until no training computes.
+    pub async fn idle(&self) {
+        let mut changes = self.changes();
+        while locked(&self.shared.training).is_under_way() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Counts the changes of the training.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    /// The training as JSON.
+    pub fn message(&self) -> Bytes {
+        let mut training = locked(&self.shared.training);
+        training.measure();
+        // The types of its fields can all be written.
+        serde_json::to_vec(&*training).unwrap_or_default().into()
+    }
+}
+
+impl Shared {
+    fn tell(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+}
+
+/// Sees a training and notes what pages are told.
+struct Watcher {
+    shared: Arc<Shared>,
+    /// Answers the request, once.
+    tell: Option<oneshot::Sender<Result<(), Refusal>>>,
+    shown: Instant,
+}
+
+impl Watcher {
+    /// Trains to the end, on this thread. `before` is shown again if the training does not begin.
+    fn carry_out(mut self, job: &Job, device: &Device, before: Training) {
+        let done = catch_unwind(AssertUnwindSafe(|| self.compute(job, device)));
+        let mut training = locked(&self.shared.training);
+        match (done, self.tell.take()) {
+            (Ok(Ok(Some(accuracy))), _) => {
+                training.test_accuracy = Some(accuracy);
+                training.end(State::Finished);
+            }
+            (Ok(Ok(None)), _) => training.end(State::Stopped),
+            // It was refused before its first step.
+            (Ok(Err(error)), Some(tell)) => {
+                *training = before;
+                // The page that asked may be gone.
+                let _ = tell.send(Err(error.into()));
+            }
+            (Ok(Err(error)), None) => {
+                training.error = Some(error.to_string());
+                training.end(State::Failed);
+            }
+            (Err(panic), _) => {
+                training.error = Some(format!("the training broke off: {}", words(&*panic)));
+                training.end(State::Failed);
+            }
+        }
+        drop(training);
+        self.shared.tell();
+    }
+
+    /// Returns the accuracy on the test images, or nothing if it was stopped.
+    ///
+    /// Its threads are its own: a classification that waits on a shared thread could be given the training to carry out.
+    fn compute(&mut self, job: &Job, device: &Device) -> Result<Option<f64>, Error> {
+        let threads = rayon::current_num_threads();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|error| Error::Io(std::io::Error::other(error)))?;
+        pool.install(|| {
+            let means = Means::on(device);
+            let ending = match job {
+                Job::New(new) => train(new, means, self)?,
+                Job::Resume(run, moved) => resume(run, moved, None, means, self)?,
+            };
+            let Ending::Finished(finished) = ending else { return Ok(None) };
+            if let Err(error) = finished.draw() {
+                // The training is done and saved nevertheless.
+                self.remark(Remark::Warning(format!("the figures could not be drawn: {error}")));
+            }
+            Ok(Some(finished.test.accuracy()))
+        })
+    }
+}
+
+impl Observer for Watcher {
+    fn step(&mut self, reports: &[StepReport]) -> Control {
+        locked(&self.shared.training).step(reports);
+        if self.shown.elapsed() >= EVERY {
+            self.shown = Instant::now();
+            self.shared.tell();
+        }
+        match self.shared.stop.load(Ordering::SeqCst) {
+            true => Control::Stop,
+            false => Control::Continue,
+        }
+    }
+
+    fn paused(&mut self) -> Vec<usize> {
+        locked(&self.shared.training).paused().into()
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> Control {
+        locked(&self.shared.training).epoch(report);
+        self.shared.tell();
+        Control::Continue
+    }
+}
+
+impl Progress for Watcher {
+    fn remark(&mut self, remark: Remark) {
+        locked(&self.shared.training).remark(&remark);
+    }
+
+    fn begin(&mut self, length: Length) {
+        locked(&self.shared.training).begin(length);
+        self.shared.tell();
+        if let Some(tell) = self.tell.take() {
+            // The page that asked may be gone.
+            let _ = tell.send(Ok(()));
+        }
+    }
+}
+
+/// The words of a panic.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason is known")
+}

@@ -1,0 +1,200 @@
+//! A training as pages are told of it.
+
+use std::time::Instant;
+
+use noprop_experiment::{Length, Remark, Setup};
+use noprop_method::{Losses, Part, Time};
+use noprop_train::{EpochReport, StepReport};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::curve::{Curve, Point};
+use crate::epoch::Epoch;
+
+/// Remarks that are kept.
+const MOST_REMARKS: usize = 20;
+
+/// The state of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// There was none yet.
+    #[default]
+    None,
+    Running,
+    /// It was asked to stop, and saves.
+    Stopping,
+    /// It can go on.
+    Stopped,
+    Finished,
+    Failed,
+}
+
+/// What a block is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    Hold,
+    GoOn,
+}
+
+/// A training: its settings, and how far it is.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Training {
+    pub state: State,
+    /// The id of its run.
+    pub run: Option<String>,
+    settings: Value,
+    method: Option<String>,
+    blocks: usize,
+    epochs: u32,
+    steps_per_epoch: u32,
+    /// Steps done.
+    done: u64,
+    images_per_second: Option<f64>,
+    seconds_left: Option<f64>,
+    /// Blocks that make no steps, counted from 1.
+    paused: Vec<usize>,
+    pausable: bool,
+    pub error: Option<String>,
+    remarks: Vec<String>,
+    pub test_accuracy: Option<f64>,
+    history: Vec<Epoch>,
+    losses: Curve,
+    /// The losses of a step: one for each block, or one for the whole chain.
+    #[serde(skip)]
+    lines: usize,
+    #[serde(skip)]
+    clock: Option<Clock>,
+}
+
+/// The work of a training since it began or went on.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    began: Instant,
+    steps: u64,
+    images: u64,
+}
+
+impl Training {
+    /// A training with the settings `setup` that writes the run `run`, after the epochs `history`.
+    pub fn of(run: &str, setup: &Setup, history: Vec<Epoch>) -> Self {
+        let blocks = match setup.method.time {
+            Time::Discrete => setup.steps,
+            Time::Continuous => setup.intervals,
+        };
+        // A setup that has no method is refused when the training begins.
+        let method = setup.build_method().ok();
+        let blockwise =
+            method.is_some_and(|method| matches!(method.losses(), Losses::Blockwise(_)));
+        Self {
+            state: State::Running,
+            run: Some(run.into()),
+            settings: json!(setup),
+            method: Some(setup.method.name.into()),
+            blocks,
+            epochs: setup.epochs,
+            pausable: blockwise && blocks > 1,
+            lines: if blockwise { blocks } else { 1 },
+            history,
+            ..Self::default()
+        }
+    }
+
+    /// Returns whether it computes now.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.state, State::Running | State::Stopping)
+    }
+
+    /// Its steps begin, or go on.
+    pub fn begin(&mut self, length: Length) {
+        self.epochs = length.epochs;
+        self.steps_per_epoch = length.steps_per_epoch;
+        self.done = length.done;
+        self.clock = Some(Clock { began: Instant::now(), steps: 0, images: 0 });
+        let point = |epoch: &Epoch| {
+            let blocks = epoch.losses.iter().filter(|loss| loss.part.starts_with("block."));
+            let mut errors: Vec<_> = blocks.map(|loss| Some(loss.error as f32)).collect();
+            if errors.is_empty() {
+                errors = epoch.losses.iter().map(|loss| Some(loss.error as f32)).collect();
+            }
+            Point(u64::from(epoch.epoch) * u64::from(length.steps_per_epoch), errors)
+        };
+        let points = self.history.iter().map(point).collect();
+        self.losses.begin(self.lines, points);
+    }
+
+    /// A step of all units is done.
+    pub fn step(&mut self, reports: &[StepReport]) {
+        self.done += 1;
+        let of_blocks = reports.iter().flat_map(|report| &report.losses);
+        let has_blocks = of_blocks.clone().any(|loss| matches!(loss.part, Part::Block(_)));
+        let place = |part: Part| match part {
+            Part::Block(block) => Some(block.saturating_sub(1)),
+            // A baseline has one loss, that of the whole chain.
+            _ if !has_blocks => Some(0),
+            _ => None,
+        };
+        let losses = of_blocks.filter_map(|loss| Some((place(loss.part)?, loss.error)));
+        self.losses.push(self.done, losses);
+        if let Some(clock) = &mut self.clock {
+            clock.steps += 1;
+            clock.images += reports.first().map_or(0, |report| report.images as u64);
+        }
+    }
+
+    /// An epoch is done.
+    pub fn epoch(&mut self, report: &EpochReport) {
+        self.history.retain(|epoch| epoch.epoch < report.epoch);
+        self.history.push(report.into());
+    }
+
+    /// Keeps something that the person who started it should know.
+    pub fn remark(&mut self, remark: &Remark) {
+        let text = remark.to_string();
+        if !text.is_empty() && self.remarks.len() < MOST_REMARKS {
+            self.remarks.push(text);
+        }
+    }
+
+    /// Measures how fast it is, before it is shown.
+    pub fn measure(&mut self) {
+        let Some(clock) = self.clock.filter(|clock| clock.steps > 0) else { return };
+        let seconds = clock.began.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+        let total = u64::from(self.epochs) * u64::from(self.steps_per_epoch);
+        let left = total.saturating_sub(self.done) as f64;
+        self.images_per_second = Some(clock.images as f64 / seconds);
+        self.seconds_left = Some(seconds / clock.steps as f64 * left);
+    }
+
+    /// Pauses a block, or lets it go on.
+    ///
+    /// # Errors
+    /// A sentence, if the training has no such block that can be paused.
+    pub fn pause(&mut self, block: usize, pause: Pause) -> Result<(), String> {
+        if !self.pausable {
+            return Err("the blocks of this training cannot be paused".into());
+        }
+        if !(1..=self.blocks).contains(&block) {
+            return Err(format!("block must be between 1 and {}", self.blocks));
+        }
+        self.paused.retain(|paused| *paused != block);
+        if pause == Pause::Hold {
+            self.paused.push(block);
+            self.paused.sort_unstable();
+        }
+        Ok(())
+    }
+
+    /// The blocks that are paused, counted from 1.
+    pub fn paused(&self) -> &[usize] {
+        &self.paused
+    }
+
+    /// It computes no longer.
+    pub fn end(&mut self, state: State) {
+        self.measure();
+        self.state = state;
+        self.seconds_left = None;
+        self.clock = None;
+    }
+}

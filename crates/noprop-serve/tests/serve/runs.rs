@@ -1,0 +1,167 @@
+//! Models and runs as they are shown.
+
+use std::fs::{self, File};
+
+use axum::body::Body;
+use noprop_data::Dataset;
+use serde_json::{Value, json};
+
+use crate::support::{Home, RUN, copy};
+
+fn states(list: &Value) -> Vec<(String, String)> {
+    let text = |run: &Value, key: &str| run[key].as_str().unwrap().to_owned();
+    let runs = list["runs"].as_array().unwrap();
+    runs.iter().map(|run| (text(run, "id"), text(run, "state"))).collect()
+}
+
+/// Runs that are damaged, unfinished or in training must be shown as such, and spoil nothing for the others.
+#[tokio::test]
+async fn every_run_is_listed_with_its_state() {
+    let home = Home::new();
+    let run = |name: &str| {
+        copy(&home.runs().join(RUN), &home.runs().join(name));
+        home.runs().join(name)
+    };
+    fs::write(run("bad-log").join("metrics.jsonl"), "no event\n").unwrap();
+    fs::write(run("bad-settings").join("config.toml"), "steps = [").unwrap();
+    fs::remove_file(run("no-weights").join("model.safetensors")).unwrap();
+    let stopped = run("stopped");
+    let log = fs::read_to_string(stopped.join("metrics.jsonl")).unwrap();
+    let untested: Vec<&str> = log.lines().filter(|line| !line.contains("\"test\"")).collect();
+    fs::write(stopped.join("metrics.jsonl"), untested.join("\n") + "\n").unwrap();
+    let busy = run("busy");
+    let lock = File::create(busy.join(".lock")).unwrap();
+    lock.lock().unwrap();
+    fs::create_dir(home.runs().join("no-run")).unwrap();
+    fs::write(home.runs().join("file"), "").unwrap();
+
+    let list = home.get("/api/runs").await.fine();
+    let expected = [
+        ("bad-log", "damaged"),
+        ("bad-settings", "damaged"),
+        ("busy", "running"),
+        (RUN, "finished"),
+        ("no-weights", "damaged"),
+        ("stopped", "saved"),
+    ];
+    let expected = expected.map(|(id, state)| (id.to_owned(), state.to_owned()));
+    assert_eq!(states(&list), expected);
+    let first = &list["runs"][3];
+    assert_eq!(
+        (&first["dataset"], &first["method"], &first["epochs"]),
+        (&json!("mnist-sample"), &json!("dt"), &json!(1))
+    );
+    let accuracy = first["accuracy"].as_f64().unwrap();
+    assert!((0.5..1.0).contains(&accuracy), "{first}");
+    assert!(list["runs"][0]["error"].as_str().unwrap().contains("not an event"), "{list}");
+
+    // A training that ends elsewhere is seen, whatever was remembered of it.
+    drop(lock);
+    assert_eq!(states(&home.get("/api/runs").await.fine())[2].1, "finished");
+    for (id, _) in expected {
+        home.get(&format!("/api/runs/{id}")).await.fine();
+    }
+    let models = home.get("/api/models").await.fine();
+    let ids: Vec<&str> =
+        models.as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert!(
+        ids.contains(&RUN) && !ids.contains(&"no-weights") && !ids.contains(&"bad-log"),
+        "{ids:?}"
+    );
+}
+
+/// A view without its curves, figures, card or weights shows half of a run.
+#[tokio::test]
+async fn a_run_is_shown_whole() {
+    let home = Home::new();
+    let view = home.get(&format!("/api/runs/{RUN}")).await.fine();
+    assert_eq!(view["settings"]["steps"], 2);
+    assert!(view["parameters"].as_u64().unwrap() > 10_000);
+    assert!(view["card"].as_str().unwrap().starts_with("# NoProp on mnist-sample"));
+    let epochs = view["epochs"].as_array().unwrap();
+    assert_eq!(
+        (epochs.len(), &epochs[0]["epoch"], &epochs[0]["losses"][0]["part"]),
+        (1, &json!(1), &json!("block.1"))
+    );
+    for figure in view["figures"].as_array().unwrap() {
+        let name = figure.as_str().unwrap();
+        let drawn = home.get(&format!("/api/runs/{RUN}/figures/{name}")).await;
+        let kind = if name.ends_with(".svg") { "image/svg+xml" } else { "image/png" };
+        assert_eq!(drawn.headers["content-type"], kind);
+        assert!(drawn.body.len() > 1000, "{name}");
+    }
+    let weights = home.get(&format!("/api/runs/{RUN}/model.safetensors")).await;
+    assert_eq!(weights.body, fs::read(home.runs().join(RUN).join("model.safetensors")).unwrap());
+    assert!(weights.headers["content-disposition"].to_str().unwrap().contains("first.safetensors"));
+
+    copy(&home.runs().join(RUN), &home.runs().join("copy"));
+    let compared = home.post("/api/compare", json!({ "runs": [RUN, "copy"] })).await.fine();
+    assert_eq!(
+        (compared["lines"].as_array().unwrap().len(), &compared["lines"][0]["n"]),
+        (1, &json!(1))
+    );
+    assert_eq!(compared["lines"][0]["name"], RUN);
+    assert!(compared["markdown"].as_str().unwrap().starts_with("| method |"));
+    home.post("/api/compare", json!({ "runs": [RUN, "nobody"] })).await.refusal(404);
+    home.post("/api/compare", json!({ "runs": [] })).await.refusal(400);
+    home.post("/api/compare", json!({ "ids": [RUN] })).await.refusal(400);
+}
+
+/// A run that goes while a page shows it is a sentence on that page, also where its model was open.
+#[tokio::test]
+async fn a_run_that_is_deleted_while_it_is_shown_is_gone() {
+    let home = Home::new();
+    let sample = "image=sample&index=3";
+    home.get(&format!("/api/models/{RUN}")).await.fine();
+    home.classify(RUN, sample, Body::empty()).await.fine();
+    fs::remove_dir_all(home.runs().join(RUN)).unwrap();
+    let addresses = [
+        "runs/first",
+        "runs/first/figures/x.png",
+        "runs/first/model.safetensors",
+        "models/first",
+        "models/first/samples/0",
+    ];
+    for address in addresses {
+        let sentence = home.get(&format!("/api/{address}")).await.refusal(404);
+        assert!(sentence.contains("deleted"), "{address}: {sentence}");
+    }
+    home.classify(RUN, sample, Body::empty()).await.refusal(404);
+    home.post("/api/training/resume", json!({ "run": RUN })).await.refusal(404);
+    assert_eq!(home.get("/api/runs").await.fine()["runs"], json!([]));
+}
+
+/// The digit that is shown, its label and the answer belong together.
+#[tokio::test]
+async fn test_images_are_classified() {
+    let home = Home::new();
+    let facts = home.get(&format!("/api/models/{RUN}")).await.fine();
+    assert_eq!(
+        (&facts["samples"], &facts["blocks"], &facts["drawing"]),
+        (&json!(1000), &json!(2), &json!(true))
+    );
+    let test = Dataset::mnist_sample().unwrap().test;
+    let mut right = 0;
+    for index in 0..20 {
+        let sample = home.get(&format!("/api/models/{RUN}/samples/{index}")).await.fine();
+        assert_eq!(sample["pixels"], json!(test.picture(index).unwrap()));
+        let walk =
+            home.classify(RUN, &format!("image=sample&index={index}"), Body::empty()).await.fine();
+        assert_eq!(walk["input"]["pixels"], sample["pixels"]);
+        assert_eq!(walk["probabilities"].as_array().unwrap().len(), 10);
+        right += u32::from(walk["label"] == sample["label"]);
+    }
+    assert!(right >= 12, "{right} of 20");
+    home.get(&format!("/api/models/{RUN}/samples/1000")).await.refusal(404);
+    home.get(&format!("/api/models/{RUN}/samples/x")).await.refusal(400);
+}
+
+/// A model that was trained further must not answer with its old weights.
+#[tokio::test]
+async fn changed_weights_are_opened_again() {
+    let home = Home::new();
+    let model = home.runs().join(RUN).join("model.safetensors");
+    home.classify(RUN, "image=sample&index=0", Body::empty()).await.fine();
+    fs::write(&model, "damaged").unwrap();
+    home.classify(RUN, "image=sample&index=0", Body::empty()).await.refusal(500);
+}
