@@ -1,6 +1,5 @@
 //! A training in memory, whose steps its caller makes: for a page in a browser, which has no files and must not wait for long.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_core::Device;
@@ -9,8 +8,8 @@ use noprop_kernels::threads::Workers;
 use noprop_method::{Denoiser, Method, Seed};
 use noprop_models::Network;
 use noprop_train::{
-    Best, EpochReport, Evaluation, LossSums, Observer, StepReport, Trainer, Unit, Validation,
-    weights_of, weights_to_bytes,
+    Best, EpochReport, Evaluation, LossSums, Observer, StepReport, Trainer, Validation, weights_of,
+    weights_to_bytes,
 };
 use web_time::Instant;
 
@@ -23,18 +22,13 @@ use crate::settings::Settings;
 use crate::task::Task;
 
 /// A training in memory. Nothing of it is written: [`Self::weights`] returns what a run would keep.
-///
-/// Blocks that share nothing can be paused while the others go on.
 pub struct Stepwise {
     experiment: Experiment,
     /// The settings, as weights carry them.
     metadata: String,
     trainer: Trainer<Network, Box<dyn Method>>,
-    units: Vec<Unit>,
-    /// The steps that each unit has made.
-    made: Vec<u64>,
-    /// Blocks that make no steps, counted from 1.
-    paused: BTreeSet<usize>,
+    /// The steps that are made.
+    done: u64,
     validation: Split,
     test: Split,
     epoch: SoFar,
@@ -46,14 +40,14 @@ pub struct Stepwise {
 #[derive(Default)]
 struct SoFar {
     sums: LossSums,
-    /// Images that the unit in front saw.
+    /// Images that a unit saw.
     images: usize,
     seconds: f64,
 }
 
 /// The outcome of a step.
 pub struct Stepped {
-    /// The reports of the units that made it; none if all others are paused.
+    /// The reports of the units.
     pub reports: Vec<StepReport>,
     /// The outcome of the epoch, if the step was its last.
     pub epoch: Option<EpochReport>,
@@ -78,14 +72,11 @@ impl Stepwise {
         let Task { experiment, train, validation, test, method, .. } = task;
         let (config, seed) = (experiment.setup.train(), Seed(experiment.setup.seed));
         let trainer = Trainer::new(network, method, &train, config, seed)?;
-        let units = trainer.units();
         Ok(Self {
             metadata: experiment.to_json()?,
             experiment,
-            made: vec![0; units.len()],
-            units,
             trainer,
-            paused: BTreeSet::new(),
+            done: 0,
             validation,
             test,
             epoch: SoFar::default(),
@@ -104,81 +95,34 @@ impl Stepwise {
         &self.remarks
     }
 
-    /// The length, and the steps of the unit that is furthest.
+    /// The length, and the steps that are made.
     pub fn length(&self) -> Length {
-        Length {
-            epochs: self.experiment.setup.epochs,
-            steps_per_epoch: self.trainer.steps_per_epoch(),
-            done: self.made.iter().copied().max().unwrap_or_default(),
-        }
+        let (epochs, done) = (self.experiment.setup.epochs, self.done);
+        Length { epochs, steps_per_epoch: self.trainer.steps_per_epoch(), done }
     }
 
     /// Returns whether all steps are made.
     pub fn is_done(&self) -> bool {
-        (0..self.units.len()).all(|unit| self.trainer.is_done(unit))
+        let Length { epochs, steps_per_epoch, done } = self.length();
+        done >= u64::from(epochs) * u64::from(steps_per_epoch)
     }
 
-    /// Returns whether blocks can be paused: each has to learn without the others.
-    pub fn is_pausable(&self) -> bool {
-        self.units.iter().any(|unit| matches!(unit, Unit::Block(_)))
-    }
-
-    /// Blocks that make no steps, counted from 1.
-    pub fn paused(&self) -> impl Iterator<Item = usize> {
-        self.paused.iter().copied()
-    }
-
-    /// Lets block `block`, counted from 1, make no steps from now on.
+    /// Makes the next step. The blocks `paused`, which count from 1, make no turn in it. The last step of an epoch is followed by the
+    /// classification of the held-out images, which takes the time of some steps.
     ///
     /// # Errors
-    /// [`Error::Refused`] if there is no such block, or if it cannot be paused.
-    pub fn pause(&mut self, block: usize) -> Result<()> {
-        ensure!(
-            self.units.contains(&Unit::Block(block)),
-            "block {block} does not learn by itself: blocks can be paused where each has its own encoder, or where that is frozen"
-        );
-        self.paused.insert(block);
-        Ok(())
-    }
-
-    /// Lets a paused block go on from where it was.
-    pub fn go_on(&mut self, block: usize) {
-        self.paused.remove(&block);
-    }
-
-    /// Makes the next step of every unit that is not paused. The last step of an epoch is followed by the classification of the
-    /// held-out images, which takes the time of some steps.
-    ///
-    /// # Errors
-    /// If a loss is NaN or infinite.
-    pub fn step(&mut self) -> Result<Stepped> {
+    /// [`Error::Refused`] if all steps are made; [`Error::Train`] if a loss is NaN or infinite.
+    pub fn step(&mut self, paused: &[usize]) -> Result<Stepped> {
+        ensure!(!self.is_done(), "all steps of this training are made");
         let began = Instant::now();
-        let next: Vec<usize> = (0..self.units.len()).filter(|&unit| self.is_next(unit)).collect();
-        let front = self.length().done;
-        let reports = match next.len() == self.units.len() {
-            true => self.trainer.step()?,
-            false => {
-                let step = |&unit: &usize| self.trainer.step_unit(unit);
-                next.iter().map(step).collect::<Result<_, _>>()?
-            }
-        };
-        next.iter().for_each(|&unit| self.made[unit] += 1);
-        reports.iter().for_each(|report| self.epoch.sums.add(report));
+        let reports = self.trainer.step_without(paused)?;
+        self.done += 1;
         self.epoch.seconds += began.elapsed().as_secs_f64();
-        let Length { steps_per_epoch, done, .. } = self.length();
-        if done > front {
-            self.epoch.images += reports.first().map_or(0, |report| report.images);
-        }
-        let ends = done > front && done.is_multiple_of(steps_per_epoch.into());
-        // Blocks that were paused make their last steps after those of the last epoch.
-        let ends = ends || (self.is_done() && !reports.is_empty());
+        self.epoch.images += reports.first().map_or(0, |report| report.images);
+        reports.iter().for_each(|report| self.epoch.sums.add(report));
+        let ends = self.done.is_multiple_of(self.trainer.steps_per_epoch().into());
         let epoch = if ends { Some(self.end_epoch()?) } else { None };
         Ok(Stepped { reports, epoch })
-    }
-
-    fn is_next(&self, unit: usize) -> bool {
-        let paused = matches!(self.units[unit], Unit::Block(block) if self.paused.contains(&block));
-        !paused && !self.trainer.is_done(unit)
     }
 
     /// Validates, and keeps the weights if they are the best so far.
@@ -186,8 +130,8 @@ impl Stepwise {
         let SoFar { sums, images, seconds } = std::mem::take(&mut self.epoch);
         let sampler = self.experiment.setup.validation_sampler()?;
         let found = self.trainer.evaluate(&self.validation, &sampler)?;
-        let Length { steps_per_epoch, done, .. } = self.length();
-        let epoch = u32::try_from(done / u64::from(steps_per_epoch)).unwrap_or(u32::MAX);
+        let epoch = self.done / u64::from(self.trainer.steps_per_epoch());
+        let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
         let this = Best { epoch, correct: found.correct, total: found.total };
         let best = this.or_better(self.best.as_ref().map(|(best, _)| *best));
         if best == this {
@@ -251,7 +195,6 @@ impl Progress for Remarks {
 #[cfg(test)]
 mod tests {
     use noprop_data::DatasetName;
-    use noprop_method::EncoderKind;
     use noprop_train::Existing;
 
     use super::*;
@@ -273,7 +216,7 @@ mod tests {
         let mut training = Stepwise::new(settings()).unwrap();
         let mut epochs = 0;
         while !training.is_done() {
-            epochs += u32::from(training.step().unwrap().epoch.is_some());
+            epochs += u32::from(training.step(&[]).unwrap().epoch.is_some());
         }
         assert_eq!(epochs, 2);
         let folder = tempfile::tempdir().unwrap();
@@ -285,30 +228,5 @@ mod tests {
         let crate::train::Ending::Finished(run) = ending else { panic!("it was not stopped") };
         assert!(training.weights().unwrap() == std::fs::read(out.join(NAME)).unwrap());
         assert_eq!(training.test().unwrap(), run.test);
-    }
-
-    /// A paused block stays as it was, the others go on, and it catches up when it goes on.
-    #[test]
-    fn a_paused_block_makes_no_steps() {
-        let own = Settings { encoder: Some(EncoderKind::PerBlock), epochs: Some(1), ..settings() };
-        let mut training = Stepwise::new(own).unwrap();
-        let first = |training: &Stepwise| -> Vec<Vec<f32>> {
-            let tensors = training.trainer.network().parameters().tensors();
-            let of_block = tensors.iter().filter(|(name, _)| name.starts_with("block.1."));
-            of_block.map(|(_, it)| it.flatten_all().unwrap().to_vec1().unwrap()).collect()
-        };
-        training.step().unwrap();
-        training.pause(1).unwrap();
-        let before = first(&training);
-        assert!(!before.is_empty());
-        let reports = training.step().unwrap().reports;
-        let parts = reports.iter().flat_map(|report| &report.losses).map(|loss| loss.part);
-        assert!(parts.clone().all(|part| part != noprop_method::Part::Block(1)));
-        assert!(parts.clone().any(|part| part == noprop_method::Part::Block(2)));
-        assert!(first(&training) == before);
-        training.go_on(1);
-        training.step().unwrap();
-        assert!(first(&training) != before);
-        assert!(Stepwise::new(settings()).unwrap().pause(1).is_err(), "they share an encoder");
     }
 }

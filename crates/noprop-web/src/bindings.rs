@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use noprop_experiment::watch::Pause;
 use wasm_bindgen::prelude::*;
 
 use crate::answers::Answers;
@@ -64,13 +65,7 @@ impl Training {
 
     /// Pauses block `block`, counted from 1, or lets it go on.
     pub fn pause(&mut self, block: usize, paused: bool) -> Result<(), JsError> {
-        match paused {
-            true => thrown(self.0.pause(block)),
-            false => {
-                self.0.go_on(block);
-                Ok(())
-            }
-        }
+        thrown(self.0.pause(block, if paused { Pause::Hold } else { Pause::GoOn }))
     }
 
     /// The bytes of `model.safetensors`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use noprop_experiment::watch::{State, Watched};
+use noprop_experiment::watch::{Pause, State, Watched};
 use noprop_experiment::{DatasetName, Settings, Source, Stepwise};
 use serde_json::{Map, Value};
 use web_time::Instant;
@@ -16,7 +16,12 @@ const FORBIDDEN: [&str; 3] = ["init", "images", "format"];
 pub struct Sliced {
     training: Stepwise,
     watched: Watched,
+    /// The end of the last slice.
+    since: Instant,
 }
+
+/// A page that lets a training rest this long has stopped it.
+const REST: Duration = Duration::from_secs(2);
 
 impl Sliced {
     /// Begins a training. `settings` are JSON with settings as `config.toml` has them; `batch_size` is `batch-size`.
@@ -26,10 +31,9 @@ impl Sliced {
     pub fn start(settings: &str) -> Result<Self> {
         let training = Stepwise::new(read(settings)?)?;
         let mut watched = Watched::of(None, &training.experiment().setup, Vec::new());
-        watched.pausable = training.is_pausable();
         training.remarks().iter().for_each(|remark| watched.remark(remark));
         watched.begin(training.length());
-        Ok(Self { training, watched })
+        Ok(Self { training, watched, since: Instant::now() })
     }
 
     /// Trains for about `slice`, and at least one step unless that is zero.
@@ -38,12 +42,11 @@ impl Sliced {
     /// If the training fails. It is over then.
     pub fn advance(&mut self, slice: Duration) -> Result<()> {
         let began = Instant::now();
+        if began - self.since > REST {
+            self.watched.rested();
+        }
         while self.watched.state == State::Running && began.elapsed() < slice {
-            let done = self.training.step()?;
-            if done.reports.is_empty() {
-                // All blocks that have steps left are paused.
-                break;
-            }
+            let done = self.training.step(self.watched.paused())?;
             self.watched.step(&done.reports);
             if let Some(epoch) = done.epoch {
                 self.watched.epoch(&epoch);
@@ -54,6 +57,7 @@ impl Sliced {
             }
         }
         self.watched.measure();
+        self.since = Instant::now();
         Ok(())
     }
 
@@ -62,20 +66,12 @@ impl Sliced {
         &self.watched
     }
 
-    /// Lets block `block`, counted from 1, make no steps from now on.
+    /// Pauses block `block`, counted from 1, or lets it go on. A block that is paused makes no turn in the steps from now on.
     ///
     /// # Errors
     /// If it cannot be paused.
-    pub fn pause(&mut self, block: usize) -> Result<()> {
-        self.training.pause(block)?;
-        self.watched.paused = self.training.paused().collect();
-        Ok(())
-    }
-
-    /// Lets a paused block go on.
-    pub fn go_on(&mut self, block: usize) {
-        self.training.go_on(block);
-        self.watched.paused = self.training.paused().collect();
+    pub fn pause(&mut self, block: usize, pause: Pause) -> Result<()> {
+        self.watched.pause(block, pause).map_err(Error::Refused)
     }
 
     /// The bytes of `model.safetensors`: the weights of the best epoch so far.

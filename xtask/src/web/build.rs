@@ -39,7 +39,8 @@ pub fn run(dir: &Path, model: &Path) -> Result<()> {
 
     let module = compile(root)?;
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(&module).web(true)?.typescript(false).remove_producers_section(true);
+    bindgen.input_path(&module).web(true)?.typescript(false).omit_default_module_path(false);
+    bindgen.remove_name_section(true).remove_producers_section(true);
     bindgen.generate(dir).context("wasm-bindgen")?;
     optimise(&dir.join("noprop_web_bg.wasm"))?;
 

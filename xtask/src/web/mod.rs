@@ -6,13 +6,13 @@
 //! | `site.rs` | a static host for the folder |
 //! | `browser.rs` | the page in Chromium |
 //!
-//! Their packages are behind the feature `web`, which the chores turn on by a second call of cargo.
+//! Their packages are behind the features `web` and `test-web`, which the chores turn on by a second call of cargo.
 
-#[cfg(feature = "web")]
+#[cfg(feature = "test-web")]
 mod browser;
 #[cfg(feature = "web")]
 mod build;
-#[cfg(feature = "web")]
+#[cfg(feature = "test-web")]
 mod site;
 
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ pub fn run(options: &Options) -> Result<()> {
     build::run(&options.dir, &options.model.model)
 }
 
-#[cfg(feature = "web")]
+#[cfg(feature = "test-web")]
 pub fn test(model: &Model) -> Result<()> {
     browser::test(&model.model)
 }
@@ -52,18 +52,17 @@ pub fn run(options: &Options) -> Result<()> {
     again("web", &options.model, Some(&options.dir))
 }
 
-#[cfg(not(feature = "web"))]
+#[cfg(not(feature = "test-web"))]
 pub fn test(model: &Model) -> Result<()> {
     again("test-web", model, None)
 }
 
-/// Carries out a chore with the feature.
-#[cfg(not(feature = "web"))]
+/// Carries out a chore with the feature of its name.
+#[cfg(not(feature = "test-web"))]
 fn again(chore: &str, Model { model }: &Model, dir: Option<&PathBuf>) -> Result<()> {
     use crate::workspace;
-    let with_feature = "run --quiet --package xtask --features web --";
-    let mut cargo = workspace::cargo(workspace::root()?, with_feature);
+    let mut cargo = workspace::cargo(workspace::root()?, "run --quiet --package xtask");
     // Paths are those of the folder that the person is in.
-    cargo.current_dir(std::env::current_dir()?);
-    workspace::run(cargo.arg(chore).arg("--model").arg(model).args(dir))
+    cargo.current_dir(std::env::current_dir()?).args(["--features", chore, "--", chore]);
+    workspace::run(cargo.arg("--model").arg(model).args(dir))
 }

@@ -27,21 +27,19 @@ impl Default for Curve {
 }
 
 impl Curve {
-    /// Begins with the points of the epochs before.
-    pub fn begin(&mut self, points: Vec<Point>) {
-        *self = Self { points, ..Self::default() };
+    /// Begins with the points of the epochs before; `blocks` blocks have losses.
+    pub fn begin(&mut self, blocks: usize, points: Vec<Point>) {
+        *self = Self { points, sums: vec![(0.0, 0); blocks], ..Self::default() };
         self.thin();
     }
 
     /// Adds the losses of blocks, which count from 0, in step `step`.
     pub fn push(&mut self, step: u64, losses: impl Iterator<Item = (usize, f64)>) {
         for (block, loss) in losses {
-            if self.sums.len() <= block {
-                self.sums.resize(block + 1, (0.0, 0));
+            if let Some((sum, count)) = self.sums.get_mut(block) {
+                *sum += loss;
+                *count += 1;
             }
-            let (sum, count) = &mut self.sums[block];
-            *sum += loss;
-            *count += 1;
         }
         self.steps += 1;
         if self.steps >= self.stride {
@@ -96,6 +94,7 @@ mod tests {
     #[test]
     fn points_stay_few_and_are_means() {
         let mut curve = Curve::default();
+        curve.begin(2, Vec::new());
         for step in 1..=100_000_u64 {
             curve.push(step, [(0, 1.0), (1, step as f64)].into_iter());
         }
@@ -106,7 +105,8 @@ mod tests {
         let middle = *step as f64 - (curve.stride - 1) as f64 / 2.0;
         assert!((f64::from(losses[1].unwrap()) - middle).abs() < 1.0, "{losses:?} {middle}");
         let mut paused = Curve::default();
+        paused.begin(3, Vec::new());
         paused.push(1, [(1, 0.5)].into_iter());
-        assert_eq!(paused.points, [Point(1, vec![None, Some(0.5)])]);
+        assert_eq!(paused.points, [Point(1, vec![None, Some(0.5), None])]);
     }
 }

@@ -8,7 +8,7 @@
 mod curve;
 mod epoch;
 
-use noprop_method::{Part, Time};
+use noprop_method::{Losses, Part, Time};
 use noprop_train::{EpochReport, StepReport};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,6 +42,15 @@ pub enum State {
     Failed,
 }
 
+/// What a block is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// To make no steps.
+    Hold,
+    /// To make steps again.
+    GoOn,
+}
+
 /// A training: its settings, and how far it is.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Watched {
@@ -59,9 +68,8 @@ pub struct Watched {
     images_per_second: Option<f64>,
     seconds_left: Option<f64>,
     /// Blocks that make no steps, counted from 1.
-    pub paused: Vec<usize>,
-    /// Whether blocks can be paused.
-    pub pausable: bool,
+    paused: Vec<usize>,
+    pausable: bool,
     /// The reason why it failed.
     pub error: Option<String>,
     remarks: Vec<String>,
@@ -69,6 +77,9 @@ pub struct Watched {
     pub test_accuracy: Option<f64>,
     history: Vec<Epoch>,
     losses: Curve,
+    /// The losses of a step: one for each block, or one for the whole chain.
+    #[serde(skip)]
+    lines: usize,
     #[serde(skip)]
     clock: Option<Clock>,
 }
@@ -81,13 +92,23 @@ struct Clock {
     images: u64,
 }
 
+impl Clock {
+    fn now() -> Self {
+        Self { began: Instant::now(), steps: 0, images: 0 }
+    }
+}
+
 impl Watched {
-    /// A training with the settings `setup` that writes the run `run`, after the epochs `history`.
+    /// A training with the settings `setup` that writes the run `run`, if it writes one, after the epochs `history`.
     pub fn of(run: Option<&str>, setup: &Setup, history: Vec<Epoch>) -> Self {
         let blocks = match setup.method.time {
             Time::Discrete => setup.steps,
             Time::Continuous => setup.intervals,
         };
+        // A setup that has no method is refused when the training begins.
+        let method = setup.build_method().ok();
+        let blockwise =
+            method.is_some_and(|method| matches!(method.losses(), Losses::Blockwise(_)));
         Self {
             state: State::Running,
             run: run.map(Into::into),
@@ -95,6 +116,8 @@ impl Watched {
             method: Some(setup.method.name.into()),
             blocks,
             epochs: setup.epochs,
+            pausable: blockwise && blocks > 1,
+            lines: if blockwise { blocks } else { 1 },
             history,
             ..Self::default()
         }
@@ -110,7 +133,7 @@ impl Watched {
         self.epochs = length.epochs;
         self.steps_per_epoch = length.steps_per_epoch;
         self.done = length.done;
-        self.clock = Some(Clock { began: Instant::now(), steps: 0, images: 0 });
+        self.clock = Some(Clock::now());
         let point = |epoch: &Epoch| {
             let blocks = epoch.losses.iter().filter(|loss| loss.part.starts_with("block."));
             let mut errors: Vec<_> = blocks.map(|loss| Some(loss.error as f32)).collect();
@@ -120,7 +143,12 @@ impl Watched {
             Point(u64::from(epoch.epoch) * u64::from(length.steps_per_epoch), errors)
         };
         let points = self.history.iter().map(point).collect();
-        self.losses.begin(points);
+        self.losses.begin(self.lines, points);
+    }
+
+    /// Its steps go on after a rest, which does not count as time of training.
+    pub fn rested(&mut self) {
+        self.clock = self.clock.map(|_| Clock::now());
     }
 
     /// A step of all units is done.
@@ -164,6 +192,30 @@ impl Watched {
         let left = total.saturating_sub(self.done) as f64;
         self.images_per_second = Some(clock.images as f64 / seconds);
         self.seconds_left = Some(seconds / clock.steps as f64 * left);
+    }
+
+    /// Pauses a block, or lets it go on.
+    ///
+    /// # Errors
+    /// A sentence, if the training has no such block that can be paused.
+    pub fn pause(&mut self, block: usize, pause: Pause) -> Result<(), String> {
+        if !self.pausable {
+            return Err("the blocks of this training cannot be paused".into());
+        }
+        if !(1..=self.blocks).contains(&block) {
+            return Err(format!("block must be between 1 and {}", self.blocks));
+        }
+        self.paused.retain(|paused| *paused != block);
+        if pause == Pause::Hold {
+            self.paused.push(block);
+            self.paused.sort_unstable();
+        }
+        Ok(())
+    }
+
+    /// The blocks that are paused, counted from 1.
+    pub fn paused(&self) -> &[usize] {
+        &self.paused
     }
 
     /// It computes no longer.
