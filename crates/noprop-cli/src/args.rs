@@ -33,6 +33,8 @@ pub enum Command {
     Eval(Eval),
     /// Classify your own pictures
     Predict(Predict),
+    /// Measure what each block of a run adds: the accuracy without it, up to it and with it alone, and of other orders and other noise
+    Ablate(Ablate),
     /// Draw the figures of a run into its folder; where time is continuous also accuracy against steps, which train leaves out
     Plot(Plot),
     /// Compare finished runs in one table; runs that differ in their seed alone share a line
@@ -364,6 +366,37 @@ pub struct Eval {
     /// Also write the answer to every image, with the probabilities of all classes, into this file, as CSV
     #[arg(long, value_name = "FILE", value_parser = path_parser())]
     pub answers: Option<PathBuf>,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Ablate {
+    #[command(flatten)]
+    pub run: Run,
+    /// Folder that holds the data sets; without it the run's own
+    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
+    pub data_dir: Option<PathBuf>,
+    /// Images to classify: train, those that the network was trained on; validation, those held out to choose the epoch; or test
+    #[arg(long, default_value = Half::Test.name(), value_parser = half())]
+    pub split: Half,
+    /// Data set of the images, as in eval; without it the run's own
+    #[arg(long)]
+    pub dataset: Option<Source>,
+    /// Images to classify, drawn at random; without it all, and 1000 for ct, fm and adjoint
+    #[arg(long, value_name = "N")]
+    pub images: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub classify: Classify,
+    /// Seed of the chains' noise; the other noise has the five seeds after it
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Also draw accuracy by block, into this path with .png and .svg added
+    #[arg(long, value_name = "PATH", value_parser = path_parser())]
+    pub figure: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
     /// Print the result as one JSON object

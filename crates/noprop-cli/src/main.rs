@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed or answered in part, 2 bad usage or bad input. An error is one line on stderr: what, where and what
 //! to do.
 
+mod ablate;
 mod args;
 mod class_table;
 mod compare;
@@ -69,6 +70,7 @@ fn compute(command: &Command) -> Option<Compute> {
         Command::Train(args) => Some(args.compute),
         Command::Eval(args) => Some(args.compute),
         Command::Predict(args) => Some(args.compute),
+        Command::Ablate(args) => Some(args.compute),
         Command::Plot(args) => Some(args.compute),
         Command::Merge(args) => Some(args.compute),
         Command::Serve(args) => Some(args.compute),
@@ -103,6 +105,7 @@ fn run(args: &Args, job: &Job) -> Result<()> {
         Command::Train(args) => train::run(args, job.ranks()),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Ablate(args) => ablate::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Merge(args) => merge::run(args),

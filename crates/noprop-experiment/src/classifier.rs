@@ -103,7 +103,8 @@ impl Classifier {
         Ok(self)
     }
 
-    pub(crate) fn parts(&self) -> (&Network, &dyn Method) {
+    /// The network and the method.
+    pub fn model(&self) -> (&Network, &dyn Method) {
         (&self.network, &*self.method)
     }
 

@@ -13,9 +13,11 @@
 //! | `stepwise.rs`, `watch/` | a training in memory, step by step; a training as a page shows it |
 //! | `trained.rs`, `classifier.rs`, `pictures.rs`, `ink.rs`, `walk.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
 //! | `record.rs`, `history.rs`, `spread.rs`, `info.rs`, `compare.rs`, `figures/` | the records of runs |
+//! | `ablate.rs` | a chain without some of its blocks, or in another order |
 //! | `reproduce/` | the tables and figures of the paper |
 //! | `device.rs`, `progress.rs`, `error.rs`, `shell.rs` | what the calls share |
 
+mod ablate;
 mod answers;
 mod choices;
 mod classes;
@@ -78,6 +80,7 @@ pub use noprop_train::{
     StepReport,
 };
 
+pub use ablate::{Ablation, AblationRequest, Changed, ablate};
 pub use answers::AnswersFile;
 pub use choices::{Normalize, Order, Precision};
 pub use classifier::{Answer, Classifier};

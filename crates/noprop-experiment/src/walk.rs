@@ -161,7 +161,7 @@ impl Classifier {
     pub fn facts(&self) -> Result<ModelFacts> {
         let setup = &self.experiment().setup;
         let (channels, height, width) = self.shape();
-        let (network, method) = self.parts();
+        let (network, method) = self.model();
         let features = |_: usize| network.class_embeddings().clone();
         let chain = method.chain(network, &features, &setup.sampler())?;
         let steps = chain.steps();
@@ -198,7 +198,7 @@ impl Classifier {
         let shades: Vec<u8> = shades.iter().map(|shade| (255.0 * shade).round() as u8).collect();
         let (channels, height, width) = self.shape();
         let sampler = sampling.of(&self.experiment().setup)?;
-        let (network, method) = self.parts();
+        let (network, method) = self.model();
         let encoded = Encoded::new(network, &self.seen(&pixels)?)?;
         let features = |_: usize| network.class_embeddings().clone();
         let every = method.chain(network, &features, &sampler)?.steps().div_ceil(MOST_STEPS);
@@ -255,7 +255,7 @@ impl Classifier {
     }
 
     fn step(&self, made: &Made<'_>) -> Result<Step, MethodError> {
-        let (network, method) = self.parts();
+        let (network, method) = self.model();
         let Made { chain, step, z, result } = made;
         let ChainStep { z: next_z, guess, update } = result;
         let (time, next) = chain.times(*step);

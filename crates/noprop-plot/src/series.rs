@@ -20,7 +20,8 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
-/// The axes of a [`SeriesFigure`], in x a training time in seconds or a number of steps, in y a share of answers, 0..=1.
+/// The axes of a [`SeriesFigure`], in x a training time in seconds, a number of steps or the number of a part of the chain, in y a share of
+/// answers, 0..=1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeriesAxes {
     /// Right answers over cumulative training time.
@@ -31,6 +32,10 @@ pub enum SeriesAxes {
     /// Right answers against the number of steps in which a solver integrates time. The axis of steps is logarithmic, because
     /// from 2 to 4 they double as from 500 to 1000.
     AccuracyOverSteps,
+    /// Right answers by the number of a block.
+    AccuracyByBlock,
+    /// Right answers by the number of a tenth of the time.
+    AccuracyByTenth,
 }
 
 /// Several series, each in a look of its own.
@@ -67,6 +72,8 @@ impl SeriesFigure {
         let (places, values) = (points().map(|point| point.0), points().map(|point| point.1));
         let accuracies = Axis::shares("images classified correctly", values.clone());
         let time = Axis::from_zero("training time in seconds", places.clone());
+        let longest = shown.iter().map(|series| series.points.len()).max().unwrap_or(0);
+        let parts = |name| Axis::whole(name, 1, longest);
         match self.axes {
             SeriesAxes::AccuracyOverTime => Some((time, accuracies?)),
             SeriesAxes::ErrorOverTime => {
@@ -77,6 +84,8 @@ impl SeriesFigure {
                 let steps = places.filter(|steps| *steps > 0.0).chain([1.0, 10.0]);
                 Some((Axis::log("steps of the solver", steps, Unit::Plain)?, accuracies?))
             }
+            SeriesAxes::AccuracyByBlock => Some((parts("block"), accuracies?)),
+            SeriesAxes::AccuracyByTenth => Some((parts("tenth of the time"), accuracies?)),
         }
     }
 }

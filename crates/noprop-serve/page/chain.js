@@ -1,6 +1,6 @@
 // The chain as columns: what each block was given, what it guesses, and how often it is right.
 
-import { calm, el, percent } from "./dom.js";
+import { button, calm, el, percent } from "./dom.js";
 
 const SLACK = 5; // Pixels that a press may move before it is a drag.
 
@@ -10,6 +10,7 @@ export class Chain {
   #columns = []; // { column, node, head, toggle, given, guess }, in the usual order.
   #answer = null;
   #classes = [];
+  #at = null;
   #labels = []; // The names of the classes, for each kind of rows.
 
   /** `act` has `choose(number)`, `toggle(number)` and `move(number, place)`. */
@@ -33,15 +34,16 @@ export class Chain {
     const share = columns.some(({ accuracy }) => accuracy !== null);
     this.#root.classList.toggle("measured", share);
     this.#root.classList.toggle("wide-names", classes.some((label) => names[label].length > 8));
-    this.#answer = { node: el("div", { class: "column answer" }), guess: cells(classes, "bar") };
+    this.#answer = { node: el("div", { class: "column answer" }), guess: cells(classes, "amount") };
     this.#answer.node.append(
       el("div", { class: "grip" }), el("div", { class: "head" }, "Answer"),
-      rows("given", classes.map(() => el("div"))), rows("guess", this.#answer.guess), el("div", { class: "share" }), el("div", { class: "foot" }),
+      rows("given", classes.map(() => el("div"))), rows("guess", this.#answer.guess),
+      el("div", { class: "share" }), el("div", { class: "foot" }),
     );
     this.#root.replaceChildren(
       el("div", { class: "column legend", "aria-hidden": "true" },
-        el("div", { class: "grip" }), el("div", { class: "head" }, "Block"), labels("z: distance to"), labels("û: guess"),
-        el("div", { class: "share" }, "Right"), el("div", { class: "foot" }, "Takes part")),
+        el("div", { class: "grip" }), el("div", { class: "head" }, columns[0].unit), labels("z: distance to"), labels("û: guess"),
+        el("div", { class: "share" }, "Accuracy"), el("div", { class: "foot" }, "Takes part")),
       ...this.#columns.map(({ node }) => node),
       this.#answer.node,
     );
@@ -50,15 +52,14 @@ export class Chain {
   #column(column) {
     const { number, title, name } = column;
     const given = cells(this.#classes, "dot");
-    const guess = cells(this.#classes, "bar");
-    const head = el("button", { type: "button", class: "head", click: () => this.#act.choose(number) }, title);
-    const toggle = el("button", {
-      type: "button", role: "switch", class: "switch", "aria-label": `${name} takes part`, click: () => this.#act.toggle(number),
-    });
+    const guess = cells(this.#classes, "amount");
+    const head = button(title, () => this.#act.choose(number), { class: "head" });
+    const toggle = button("", () => this.#act.toggle(number), { role: "switch", class: "switch", "aria-label": `${name} takes part` });
+    const share = column.accuracy === null ? "" : percent(column.accuracy);
     const grip = el("div", { class: "grip", title: "Drag to move", "aria-hidden": "true" }, "⠿");
     const node = el("div", { class: "column", click: (event) => event.target.closest("button, .grip") || this.#act.choose(number) },
       grip, head, rows("given", given), rows("guess", guess),
-      el("div", { class: "share", title: `${name}: accuracy inside the chain` }, column.accuracy === null ? "" : percent(column.accuracy)),
+      el("div", { class: "share", title: `${name}: accuracy inside the chain` }, share),
       el("div", { class: "foot" }, toggle));
     const made = { column, node, head, toggle, given, guess };
     head.onkeydown = (event) => this.#key(event, made);
@@ -83,8 +84,19 @@ export class Chain {
       fill(made.guess, this.#classes, step?.guess, likeliest(step?.guess));
       head.setAttribute("aria-label", described(column, step, walk.names));
     }
-    const readout = at === 0 ? null : at === walk.steps.length ? walk.probabilities : walk.steps[at - 1].answer;
-    fill(this.#answer.guess, this.#classes, readout, likeliest(readout));
+    const answer = readout(walk, at);
+    fill(this.#answer.guess, this.#classes, answer, likeliest(answer));
+    this.#follow(at);
+  }
+
+  /** Keeps the column that works in sight, where there is no room for all. */
+  #follow(at) {
+    if (at === this.#at) return;
+    this.#at = at;
+    const node = this.#root.querySelector(".current");
+    if (!node || this.#root.scrollWidth <= this.#root.clientWidth) return;
+    const left = node.offsetLeft - (this.#root.clientWidth - node.offsetWidth) / 2;
+    this.#root.scrollTo({ left, behavior: calm() ? "auto" : "smooth" });
   }
 
   /** Puts the columns into an order, and moves them there smoothly. */
@@ -159,6 +171,11 @@ export function stepOf({ first, last }, { steps }, at) {
   return found;
 }
 
+/** The probabilities that are read out of z after `at` steps, or null of noise. */
+export function readout({ steps, probabilities }, at) {
+  return at === steps.length ? probabilities : at === 0 ? null : steps[at - 1].answer;
+}
+
 export const likeliest = (values) => (values ? values.indexOf(Math.max(...values)) : -1);
 const nearest = (values) => (values ? values.indexOf(Math.min(...values)) : -1);
 
@@ -172,7 +189,8 @@ function fill(cells, classes, values, top) {
     cell.style.setProperty("--v", value ?? 0);
     cell.classList.toggle("none", value === undefined);
     cell.classList.toggle("top", label === top);
-    cell.lastChild.textContent = label === top && value !== undefined && cell.firstChild.className === "bar" ? Math.round(100 * value) : "";
+    const told = label === top && value !== undefined && cell.firstChild.className === "amount";
+    cell.lastChild.textContent = told ? Math.round(100 * value) : "";
   });
 }
 

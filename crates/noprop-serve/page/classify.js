@@ -1,19 +1,21 @@
 // The view Classify: a picture, the chain that answers it, and what happens if the chain is changed.
 
-import { Chain, likeliest, stepOf } from "./chain.js";
-import { drawChart } from "./chart.js";
-import { byId, calm, el, fillSelect, newest, percent } from "./dom.js";
+import { Chain, likeliest, readout, stepOf } from "./chain.js";
+import { drawChart, inPercent } from "./chart.js";
+import { button, byId, calm, fillSelect, newest, percent } from "./dom.js";
 import { Picture } from "./picture.js";
 import { Player } from "./player.js";
 import { classesShown, columnsOf, offFrom, orderFrom, routeOf } from "./route.js";
 import { showUpdate } from "./update.js";
 
 const USUAL = { sampler: "mean", runs: 1, seed: 0, classes: 10 };
-const METHODS = { mean: "Mean, without noise", stochastic: "Stochastic" };
+const SAMPLERS = { mean: "Mean", stochastic: "Stochastic" };
 
 /** Makes the view. */
 export function create({ engine, say, keep, attempt }) {
-  const state = { ...USUAL, model: null, solver: null, steps: null, order: [], off: new Set(), at: null, chosen: null };
+  const state = {
+    ...USUAL, model: null, solver: null, steps: null, order: [], off: new Set(), at: null, chosen: null, component: 0,
+  };
   let model = null;
   let columns = [];
   let walk = null; // The walk that is shown.
@@ -32,21 +34,25 @@ export function create({ engine, say, keep, attempt }) {
 
   async function show(values) {
     const models = await engine.models();
+    if (!models.length) throw new Error("There is no trained model yet: train one in the view Train.");
     const known = (id) => models.some((model) => model.id === id);
     const wanted = values.get("model");
     if (wanted && !known(wanted)) say(`There is no model ${wanted} here. This is ${models[0].title}.`);
     state.model = known(wanted) ? wanted : models[0].id;
-    fillSelect(byId("model"), models.map(({ id, title, accuracy }) => [id, accuracy === null ? title : `${title}, ${percent(accuracy)}`]), state.model);
+    const told = ({ title, accuracy }) => (accuracy === null ? title : `${title}, ${percent(accuracy)}`);
+    fillSelect(byId("model"), models.map((model) => [model.id, told(model)]), state.model);
     state.sampler = values.get("sampler") ?? USUAL.sampler;
-    state.runs = whole1(values.get("runs"), 64) ?? USUAL.runs;
+    state.runs = wholeNumber(values.get("runs"), 64) ?? USUAL.runs;
     state.seed = Number(values.get("seed")) || 0;
     state.solver = values.get("solver");
-    state.steps = whole1(values.get("steps"), 1000);
+    state.steps = wholeNumber(values.get("steps"), 1000);
     state.at = values.has("at") ? Number(values.get("at")) || 0 : null;
-    state.chosen = whole1(values.get("column"), 12);
-    state.classes = whole1(values.get("classes"), 1000) ?? USUAL.classes;
+    state.chosen = wholeNumber(values.get("column"), 12);
+    state.component = (wholeNumber(values.get("number"), 16) ?? 1) - 1;
+    state.classes = wholeNumber(values.get("classes"), 1000) ?? USUAL.classes;
     picture.read(values);
     await load(values.get("order"), values.get("off"));
+    byId("classify").inert = false;
     const greet = first && values.size === 0;
     first = false;
     if (greet && !calm()) state.at = 0;
@@ -56,17 +62,21 @@ export function create({ engine, say, keep, attempt }) {
 
   /** Loads the model of the state. */
   async function load(order, off) {
-    model = await engine.model(state.model);
+    const found = await engine.model(state.model);
+    if (found.id !== state.model) return; // Another was chosen meanwhile.
+    model = found;
     if (!model.samplers.includes(state.sampler)) state.sampler = model.samplers[0];
     if (!model.solvers.includes(state.solver)) state.solver = null;
     if (!model.solvers.length) state.steps = null;
     picture.fit(model);
     divide(order, off);
-    fillSelect(byId("sampler"), model.samplers.map((name) => [name, METHODS[name] ?? name]), state.sampler);
-    fillSelect(byId("solver"), model.solvers.map((name) => [name, name]), state.solver ?? model.settings.solver ?? model.solvers[0]);
+    fillSelect(byId("sampler"), model.samplers.map((name) => [name, SAMPLERS[name] ?? name]), state.sampler);
+    const solver = state.solver ?? model.settings.solver ?? model.solvers[0];
+    fillSelect(byId("solver"), model.solvers.map((name) => [name, name]), solver);
     for (const label of document.querySelectorAll("#classify .continuous")) label.hidden = !model.solvers.length;
     const number = model.classes.length;
-    fillSelect(byId("classes"), [10, 20, 50, number].filter((most, i) => most < number || i === 3).map((most) => [most, most === number ? "all" : `${most} likeliest`]), state.classes);
+    const fewer = [10, 20, 50].filter((most) => most < number).map((most) => [most, `${most} likeliest`]);
+    fillSelect(byId("classes"), [...fewer, [number, "all"]], state.classes);
     byId("classes-tool").hidden = number <= 12;
     byId("facts").textContent = [
       model.dataset, model.method_title, model.blocks > 1 ? `${model.blocks} blocks` : "one block for all times",
@@ -109,7 +119,7 @@ export function create({ engine, say, keep, attempt }) {
     byId("new-noise").onclick = () => change({ seed: state.seed + 1 });
     byId("whole-chain").onclick = () => {
       divide();
-      ask();
+      rearranged();
     };
     byId("classes").onchange = () => {
       state.classes = Number(byId("classes").value);
@@ -118,9 +128,9 @@ export function create({ engine, say, keep, attempt }) {
     addEventListener("resize", () => walk && render());
   }
 
-  function change(values) {
+  function change(values, then = ask) {
     Object.assign(state, values);
-    ask();
+    then();
   }
 
   function choose(number) {
@@ -131,10 +141,10 @@ export function create({ engine, say, keep, attempt }) {
 
   function toggle(number) {
     if (!state.off.delete(number)) {
-      if (state.off.size + 1 === columns.length) return say("One column has to take part: take another one in first.");
+      if (state.off.size + 1 === columns.length) return say("One column has to take part: take another one in first.", "answer");
       state.off.add(number);
     }
-    ask();
+    rearranged();
   }
 
   function move(number, place) {
@@ -142,10 +152,16 @@ export function create({ engine, say, keep, attempt }) {
     const order = state.order.filter((other) => other !== number);
     order.splice(place, 0, number);
     state.order = order;
+    rearranged();
+  }
+
+  /** Shows the changed chain at once, and its answer when it is there. */
+  function rearranged() {
+    render();
     ask();
   }
 
-  /** Asks for the answer to the state as it is now. While drawing, questions between the newest and the running one are dropped. */
+  /** Asks for the answer to the state as it is now. Questions between the newest and the running one are dropped. */
   const asking = newest(async (_, stale) => {
     const image = picture.image;
     const route = routeOf(columns, state.order, state.off);
@@ -171,7 +187,7 @@ export function create({ engine, say, keep, attempt }) {
         whole = { key, walk: await engine.classify(asked.model, image, { ...options, route: null }) };
         render();
       }
-    });
+    }, "answer");
   });
 
   const ask = () => {
@@ -191,8 +207,10 @@ export function create({ engine, say, keep, attempt }) {
     const moved = state.order.some((number, i) => number !== i + 1);
     return {
       model: state.model, ...picture.values, sampler: unusual("sampler"), runs: unusual("runs"), seed: unusual("seed"),
-      solver: state.solver, steps: state.steps, order: moved ? state.order.join(",") : null, off: [...state.off].sort((a, b) => a - b).join(","),
-      at: state.at, column: state.chosen, classes: unusual("classes"),
+      solver: state.solver, steps: state.steps,
+      order: moved ? state.order.join(",") : null, off: [...state.off].sort((a, b) => a - b).join(","),
+      at: state.at, column: state.chosen, number: state.chosen && state.component ? state.component + 1 : null,
+      classes: unusual("classes"),
     };
   }
 
@@ -203,8 +221,12 @@ export function create({ engine, say, keep, attempt }) {
     byId("solver-steps").value = stepsAsked();
     byId("chain").classList.toggle("empty", !walk);
     byId("whole-chain").hidden = !routeOf(columns, state.order, state.off);
+    for (const part of [byId("chain"), byId("chain-help"), document.querySelector(".player")]) {
+      part.hidden = walk?.steps.length === 0;
+    }
     const blank = walk ?? { steps: [], probabilities: null, names: model.classes, truth: null };
-    const classes = classesShown(walk?.probabilities ?? model.classes.map(() => 0), Math.max(state.classes, model.classes.length <= 12 ? 12 : 0), blank.truth);
+    const likelihood = walk?.probabilities ?? model.classes.map(() => 0);
+    const classes = classesShown(likelihood, byId("classes-tool").hidden ? Infinity : state.classes, blank.truth);
     const made = JSON.stringify([state.model, columns, classes]);
     if (made !== built) {
       built = made;
@@ -219,7 +241,7 @@ export function create({ engine, say, keep, attempt }) {
 
   function verdict(at) {
     const end = walk && at === walk.steps.length;
-    const shown = !walk || at === 0 ? null : end ? walk.probabilities : walk.steps[at - 1].answer;
+    const shown = walk && readout(walk, at);
     const label = likeliest(shown);
     const name = label < 0 ? "?" : model.classes[label];
     const answer = byId("answer");
@@ -229,11 +251,11 @@ export function create({ engine, say, keep, attempt }) {
     answer.classList.toggle("wrong", truth !== null && label >= 0 && label !== truth);
     byId("answer-text").textContent = !walk ? "Draw a digit, or choose a test image."
       : label < 0 ? "Only noise so far. Each block turns it a little more into an answer."
-      : `${percent(shown[label])} sure${end ? "" : " so far"}${truth === null ? "" : label === truth ? ", and right" : `; it is ${model.classes[truth]}`}.`;
+      : `Probability ${percent(shown[label])}${end ? "" : " so far"}. ${judged(label, truth)}`;
     byId("answer-more").textContent = !walk ? "" : more();
     speak(label < 0 ? "" : `${name}, ${byId("answer-text").textContent}`);
     const last = at && walk?.steps[at - 1];
-    player.describe(!walk ? "" : at === 0 ? "before the first block" : `${where(last)}`);
+    player.describe(!walk?.steps.length ? "" : at === 0 ? "before the first block" : `${where(last)}`);
 
     function more() {
       const parts = [];
@@ -242,7 +264,7 @@ export function create({ engine, say, keep, attempt }) {
         parts.push(`The whole chain answers ${model.classes[best]}, ${percent(whole.walk.probabilities[best])}.`);
       }
       if (state.runs > 1) parts.push(`The answer is the mean of ${state.runs} runs; the chain shows the first.`);
-      parts.push(`${walk.milliseconds.toFixed(walk.milliseconds < 10 ? 1 : 0)} ms`);
+      parts.push(`Answered in ${walk.milliseconds.toFixed(walk.milliseconds < 10 ? 1 : 0)} ms.`);
       return parts.join(" ");
     }
   }
@@ -253,7 +275,11 @@ export function create({ engine, say, keep, attempt }) {
     speaking = setTimeout(() => (byId("spoken").textContent = words), 700);
   }
 
-  const where = ({ step, next }) => (model.solvers.length ? `step ${step} of ${stepsAsked()}, t = ${next.toFixed(2)}` : `after block ${step} of ${model.steps}`);
+  const judged = (label, truth) =>
+    truth === null ? "" : label === truth ? "Right." : `Wrong: it is ${model.classes[truth]}.`;
+
+  const where = ({ step, next }) =>
+    model.solvers.length ? `step ${step} of ${stepsAsked()}, t = ${next.toFixed(2)}` : `after block ${step} of ${model.steps}`;
 
   /** The guesses of a long chain, as lines along its steps. */
   function paths(classes, at) {
@@ -262,32 +288,33 @@ export function create({ engine, say, keep, attempt }) {
     if (!long) return;
     const top = likeliest(walk.probabilities);
     const taken = routeOf(columns, state.order, state.off)?.length ?? stepsAsked();
+    const shown = walk.steps[0].guess ? "guess" : "answer";
     const apart = taken / walk.steps.length; // A long walk comes thinned.
     drawChart(byId("paths"), {
-      title: "Guess at each step: the answer in colour, the other classes in grey",
-      across: "step", height: 120, range: [0, 1], reach: [0, taken], cursor: at * apart, format: (share) => percent(share, 0),
+      title: `${shown === "guess" ? "Guess" : "Answer"} at each step: the final answer in colour, the other classes in grey`,
+      across: "step", height: 120, range: [0, 1], reach: [0, taken], cursor: at * apart, format: inPercent,
       lines: classes.filter((label) => label !== top).concat(top).map((label) => ({
-        name: model.classes[label], share: label === top ? 1 : 0, strong: label === top,
-        points: walk.steps.map(({ guess }, i) => [(i + 1) * apart, guess?.[label]]),
+        name: model.classes[label], share: label === top ? 1 : null, strong: label === top,
+        points: walk.steps.map((step, i) => [(i + 1) * apart, step[shown][label]]),
       })),
     });
   }
 
   function update(shown, at) {
     const column = columns[state.chosen - 1];
-    byId("update").hidden = !column || !walk;
-    byId("chain-help").hidden = Boolean(column);
-    if (!column || !walk) return;
+    byId("update").hidden = !column || !shown.steps.length;
+    byId("chain-help").hidden ||= Boolean(column);
+    if (byId("update").hidden) return;
     const { step } = state.off.has(column.number) ? { step: null } : stepOf(column, shown, at);
     const place = state.order.indexOf(column.number);
-    const button = (text, work, disabled = false) => el("button", { type: "button", disabled, click: work }, text);
     showUpdate(byId("update"), {
       title: step && column.first !== column.last ? `${column.name}, step ${step.step}` : column.name,
-      step, names: model.classes,
+      step, names: model.classes, component: state.component,
+      pick: (component) => change({ component }, render),
       oneHot: model.settings.embedding === "onehot" && step?.z.length === model.classes.length,
       buttons: [
-        button("Move back", () => move(column.number, place - 1), place === 0),
-        button("Move on", () => move(column.number, place + 1), place === columns.length - 1),
+        button("Move back", () => move(column.number, place - 1), { disabled: place === 0 }),
+        button("Move on", () => move(column.number, place + 1), { disabled: place === columns.length - 1 }),
         button(state.off.has(column.number) ? "Take in" : "Take out", () => toggle(column.number)),
         button("Close", () => choose(column.number)),
       ],
@@ -295,11 +322,13 @@ export function create({ engine, say, keep, attempt }) {
   }
 
   wire();
+  byId("classify").inert = true; // Until there is a model.
+  byId("answer-text").textContent = "The model is loading.";
   return { show, hide: () => player.pause() };
 }
 
 /** A whole number from 1 to `most`, or null. */
-function whole1(text, most) {
+function wholeNumber(text, most) {
   const number = Number(text);
   return Number.isInteger(number) && number >= 1 && number <= most ? number : null;
 }

@@ -8,6 +8,19 @@ export function el(tag, properties = {}, ...children) {
   return filled(document.createElement(tag), properties, children);
 }
 
+/** A button that does `click`. */
+export const button = (text, click, properties = {}) => el("button", { type: "button", click, ...properties }, text);
+
+/** A table of rows of cells, in a frame that scrolls. A cell is an element or the contents of one. */
+export function grid(name, head, rows) {
+  const cell = (kind) => (contents) => (contents instanceof HTMLTableCellElement ? contents : el(kind, {}, contents));
+  const line = (cells, kind) => el("tr", {}, cells.map(cell(kind)));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name },
+    el("table", { class: "plain" },
+      head && el("thead", {}, line(head, "th")),
+      el("tbody", {}, rows.map((cells) => line(cells, "td")))));
+}
+
 /** A new element of SVG. */
 export function svg(tag, properties = {}, ...children) {
   return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), properties, children);
@@ -16,6 +29,7 @@ export function svg(tag, properties = {}, ...children) {
 function filled(node, properties, children) {
   for (const [name, value] of Object.entries(properties)) {
     if (typeof value === "function") node.addEventListener(name, value);
+    else if (name.startsWith("aria-")) node.setAttribute(name, value);
     else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
   node.append(...children.flat().filter((child) => child !== null && child !== undefined));
@@ -28,11 +42,11 @@ export function fillSelect(select, options, value = select.value) {
   if (options.some(([key]) => String(key) === String(value))) select.value = value;
 }
 
-/** A share in percent, such as 99.3 %. */
+/** A share in percent, such as 99.3 %, with spaces that do not break. */
 export function percent(share, digits = 1) {
   if (share === null || share === undefined || Number.isNaN(share)) return "–";
   const text = (100 * share).toFixed(digits);
-  return share < 1 && Number(text) === 100 ? `> ${(100 - 10 ** -digits).toFixed(digits)} %` : `${text} %`;
+  return share < 1 && Number(text) === 100 ? `>\u00a0${(100 - 10 ** -digits).toFixed(digits)}\u00a0%` : `${text}\u00a0%`;
 }
 
 /** A number with about three digits. */
@@ -69,11 +83,14 @@ export function newest(work) {
     waiting = { question };
     if (busy) return;
     busy = true;
-    while (waiting) {
-      const { question: next } = waiting;
-      waiting = null;
-      await work(next, () => waiting !== null);
+    try {
+      while (waiting) {
+        const { question: next } = waiting;
+        waiting = null;
+        await work(next, () => waiting !== null);
+      }
+    } finally {
+      busy = false;
     }
-    busy = false;
   };
 }

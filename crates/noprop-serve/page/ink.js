@@ -58,7 +58,9 @@ export class Ink {
     pixels.strokeStyle = "#fff";
     this.paint(pixels, SENT);
     const { data } = pixels.getImageData(0, 0, SENT, SENT);
-    return { drawing: Uint8Array.from({ length: SENT * SENT }, (_, i) => data[4 * i]), side: SENT };
+    const drawing = new Uint8Array(SENT * SENT);
+    for (let i = 0; i < drawing.length; i++) drawing[i] = data[4 * i];
+    return { drawing, side: SENT };
   }
 
   /** The strokes as text, or null if they are too long for an address. */

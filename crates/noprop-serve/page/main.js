@@ -13,6 +13,7 @@ const VIEWS = {
 const opened = new Map(); // The views that were shown, by name.
 let engine = null;
 let shown = null;
+let said = ""; // The kind of the error that is shown.
 
 /** Starts the page. */
 export async function start() {
@@ -36,10 +37,13 @@ function forgetToken() {
   history.replaceState(null, "", location.pathname + (query.size ? `?${query}` : "") + location.hash);
 }
 
-/** Shows an error, a sentence, or with `null` nothing. It stays until it is closed or the next action succeeds. */
-function say(error) {
+/** Shows an error, a sentence, or with `null` nothing. It stays until it is closed or something of its `kind` succeeds. */
+function say(error, kind = "page") {
+  said = kind;
   byId("message").hidden = !error;
-  byId("message").firstChild.textContent = error ? String(error.message ?? error) : "";
+  const text = error ? String(error.message ?? error) : "";
+  const end = /[.!?]$|^$/.test(text) ? "" : ".";
+  byId("message").firstChild.textContent = text.charAt(0).toUpperCase() + text.slice(1) + end;
 }
 
 async function show() {
@@ -53,7 +57,7 @@ async function show() {
   document.title = `${name[0].toUpperCase()}${name.slice(1)} · noprop`;
   byId("waiting").hidden = true;
   try {
-    if (!opened.has(name)) opened.set(name, (await VIEWS[name]()).create(context(name)));
+    if (!opened.has(name)) opened.set(name, (await loaded(name)).create(context(name)));
     const next = opened.get(name);
     if (shown !== next) shown?.hide();
     shown = next;
@@ -62,6 +66,10 @@ async function show() {
     say(error);
   }
 }
+
+const loaded = (name) => VIEWS[name]().catch((error) => {
+  throw new Error(`This view could not be loaded: ${error.message}`);
+});
 
 const viewOf = (link) => link.hash.slice(1).split("?")[0];
 
@@ -78,14 +86,13 @@ function context(name) {
       if (!byId(name).hidden) replace(hash);
     },
     go: (view, values) => go(written(view, values)),
-    /** Runs `work` and shows its error. The returned promise is of its result, or of undefined. */
-    async attempt(work) {
+    /** Runs `work` and shows its error. Success takes an earlier error of the same kind away. */
+    async attempt(work, kind = "action") {
       try {
-        const result = await work();
-        say(null);
-        return result;
+        await work();
+        if (said === kind) say(null);
       } catch (error) {
-        say(error);
+        say(error, kind);
       }
     },
   };

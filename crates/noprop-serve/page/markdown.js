@@ -1,7 +1,7 @@
 // A small part of Markdown as elements: headings, paragraphs, lists, tables, code, bold and italic words.
 // Text becomes text: HTML in it is shown, not read, and links are their words and address.
 
-import { el } from "./dom.js";
+import { el, grid } from "./dom.js";
 
 const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|\[([^\]]+)\]\(([^)\s]+)\)/g;
 
@@ -28,7 +28,8 @@ export function fromMarkdown(text) {
     } else if (line.startsWith("|")) {
       made.push(table(take((line) => line.startsWith("|"))));
     } else if (/^[-*] /.test(line)) {
-      made.push(el("ul", {}, take((line) => /^([-*] | {2,}\S)/.test(line)).join("\n").split(/\n(?=[-*] )/).map((item) => el("li", {}, inline(item.slice(2))))));
+      const items = take((line) => /^([-*] | {2,}\S)/.test(line)).join("\n").split(/\n(?=[-*] )/);
+      made.push(el("ul", {}, items.map((item) => el("li", {}, inline(item.slice(2))))));
     } else if (line.trim() === "") {
       at++;
     } else {
@@ -41,11 +42,11 @@ export function fromMarkdown(text) {
 }
 
 function table(lines) {
-  const rows = lines.map((line) => line.replace(/^\||\|\s*$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|")));
+  const cells = (line) => line.replace(/^\||\|\s*$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
+  const rows = lines.map(cells);
   const ruled = rows.length > 1 && rows[1].every((cell) => /^:?-+:?$/.test(cell));
-  const head = ruled && rows[0].some(Boolean) ? el("thead", {}, el("tr", {}, rows[0].map((cell) => el("th", { scope: "col" }, inline(cell))))) : null;
-  const body = rows.slice(ruled ? 2 : 0).map((cells) => el("tr", {}, cells.map((cell) => el("td", {}, inline(cell)))));
-  return el("div", { class: "scroll", tabindex: "0" }, el("table", { class: "plain" }, head, el("tbody", {}, body)));
+  const head = ruled && rows[0].some(Boolean) ? rows[0].map(inline) : null;
+  return grid("Table of the card", head, rows.slice(ruled ? 2 : 0).map((row) => row.map(inline)));
 }
 
 function inline(text) {

@@ -1,9 +1,11 @@
 // The picture to classify: a drawing, a test image or a file.
 
-import { byId, el } from "./dom.js";
+import { button, byId, el, percent } from "./dom.js";
 import { Ink, SIDE } from "./ink.js";
 import { paintPixels, textColour } from "./pixels.js";
 
+/** The drawing of a first visit where there are no test images. */
+const FIRST = "LCgxIjgaQBhMGlUeWSNcK1wyVjpRP0ZDPkb_P0NGRFBGWEpcTmFVYl9eaFhsUHBIckJyOG4uaSpm_w";
 const MOST_BYTES = 16 << 20; // Of a file. An engine may take less.
 
 export class Picture {
@@ -66,7 +68,7 @@ export class Picture {
     this.#input = null;
     if (!model.drawing && this.#kind === "ink") this.#kind = "sample";
     if (model.samples > 0) this.#index = Math.min(this.#index, model.samples - 1);
-    else if (this.#kind === "sample" && model.drawing) this.#kind = "ink";
+    else if (this.#kind === "sample" && model.drawing) [this.#kind, this.#ink.text] = ["ink", FIRST];
     byId("pen-tools").hidden = !model.drawing;
     byId("sample-tools").hidden = model.samples === 0;
     byId("sample").max = model.samples - 1;
@@ -90,14 +92,16 @@ export class Picture {
   }
 
   /** Shows what the network saw. */
-  seen({ input, opposite, class: answer }) {
+  seen({ input, opposite, class: answer, label, probabilities }) {
     this.#input = input;
     const { channels, height, width } = input;
     const canvas = byId("seen");
     [canvas.width, canvas.height] = [width, height];
     paintPixels(canvas, input);
     canvas.setAttribute("aria-label", `What the network sees, ${height} by ${width} pixels, answered with ${answer}`);
-    byId("seen-text").textContent = `What the network sees: ${height} × ${width} pixels${channels === 3 ? " in colour" : ""}`;
+    byId("seen-text").replaceChildren(
+      `The network sees ${height} × ${width} pixels${channels === 3 ? " in colour" : ""}, and answers `,
+      el("strong", {}, answer), ` with ${percent(probabilities[label])}.`);
     const notice = byId("opposite");
     notice.hidden = !opposite;
     notice.replaceChildren(opposite ?? "");
@@ -106,7 +110,7 @@ export class Picture {
         byId("invert").checked = !byId("invert").checked;
         this.#touch();
       };
-      notice.append(" ", el("button", { type: "button", click: invert }, "Invert it"));
+      notice.append(" ", button("Invert it", invert));
     }
     this.#paint();
   }
@@ -120,8 +124,8 @@ export class Picture {
     } else if (this.#input) {
       paintPixels(this.#pad, this.#input, this.#model?.drawing ? textColour(this.#pad) : null);
     }
-    const what = { ink: `A drawing of ${this.#ink.strokes.length} strokes`, sample: `Test image ${this.#index}`, file: "Your picture" };
-    this.#pad.setAttribute("aria-label", what[this.#kind]);
+    const drawing = `A drawing of ${this.#ink.strokes.length} strokes`;
+    this.#pad.setAttribute("aria-label", { ink: drawing, sample: `Test image ${this.#index}`, file: "Your picture" }[this.#kind]);
     byId("sample").value = this.#kind === "sample" ? this.#index : "";
     byId("pen").value = this.#ink.pen;
     byId("undo").disabled = byId("clear").disabled = this.#kind !== "ink" || this.#ink.empty;
@@ -167,7 +171,7 @@ export class Picture {
       event.preventDefault();
       pointer = event.pointerId;
       pad.setPointerCapture(pointer);
-      if (this.#kind !== "ink") this.#ink.strokes = [];
+      if (this.#kind !== "ink" || this.#ink.text === FIRST) this.#ink.strokes = [];
       this.#kind = "ink";
       byId("opposite").hidden = true;
       this.#ink.begin(...at(event));

@@ -1,6 +1,6 @@
 // Bytes of an image on a canvas.
 
-/** Paints `image` (planes of bytes) on `canvas`, each pixel as large as fits. With `ink`, grey levels are amounts of that colour. */
+/** Paints an image (planes of bytes), each pixel as large as fits. With `ink`, grey levels are amounts of that colour. */
 export function paintPixels(canvas, { channels, height, width, pixels }, ink) {
   const plane = height * width;
   const small = new OffscreenCanvas(width, height);

@@ -15,11 +15,11 @@ export function columnsOf(model, steps) {
 function words(model, steps, first, last) {
   if (model.solvers.length === 0) {
     return first === last
-      ? { title: String(first), name: `Block ${first}` }
-      : { title: `${first}–${last}`, name: `Blocks ${first} to ${last}` };
+      ? { unit: "Block", title: String(first), name: `Block ${first}` }
+      : { unit: "Blocks", title: `${first}–${last}`, name: `Blocks ${first}–${last}` };
   }
   const time = (step) => Number((steps === model.steps ? model.times[step] : step / steps).toFixed(2));
-  return { title: `${time(first - 1)}–${time(last)}`, name: `Time ${time(first - 1)} to ${time(last)}` };
+  return { unit: "Time", title: `${time(first - 1)}–${time(last)}`, name: `Time ${time(first - 1)}–${time(last)}` };
 }
 
 /** The accuracy of the last block of a column, where it differs from column to column. */

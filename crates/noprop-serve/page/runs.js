@@ -1,7 +1,7 @@
 // The view Runs: all runs in a table, one of them open, some side by side.
 
-import { drawChart } from "./chart.js";
-import { byId, count, duration, el, percent, short } from "./dom.js";
+import { drawChart, inPercent } from "./chart.js";
+import { button, byId, count, duration, el, grid, percent } from "./dom.js";
 import { download } from "./download.js";
 import { fromMarkdown } from "./markdown.js";
 
@@ -12,8 +12,9 @@ const COLUMNS = [
 ];
 const COMPARED = [
   ["name", "Run"], ["method", "Method"], ["dataset", "Data"], ["encoder", "Encoder"], ["embedding", "Embeddings"],
-  ["steps", "Steps", String], ["epochs", "Epochs", String], ["n", "Seeds", String], ["accuracy", "Test", (share) => percent(share, 2)],
-  ["spread", "Deviation", (share) => percent(share, 2)], ["parameters", "Parameters", count], ["seconds", "Time", duration],
+  ["steps", "Steps", String], ["epochs", "Epochs", String], ["n", "Seeds", String],
+  ["accuracy", "Test", (share) => percent(share, 2)], ["spread", "Deviation", (share) => percent(share, 2)],
+  ["parameters", "Parameters", count], ["seconds", "Time", duration],
 ];
 const MOST = 12; // Runs in one comparison.
 
@@ -71,7 +72,10 @@ export function create({ engine, say, keep, attempt, go }) {
       el("thead", {}, el("tr", {}, el("td"), COLUMNS.map(heading))),
       el("tbody", {}, shown.map(row)),
     );
-    if (!shown.length) byId("table").append(el("tbody", {}, el("tr", {}, el("td", { colspan: COLUMNS.length + 1 }, runs.length ? "No run has these words." : "There are no runs yet: train one."))));
+    if (!shown.length) {
+      const words = runs.length ? "No run has these words." : "There are no runs yet: train one.";
+      byId("table").append(el("tbody", {}, el("tr", {}, el("td", { colspan: COLUMNS.length + 1 }, words))));
+    }
     if (focus) byId(focus)?.focus();
     byId("compare").disabled = state.chosen.size < 2;
     byId("compare").textContent = state.chosen.size ? `Compare ${state.chosen.size}` : "Compare";
@@ -91,8 +95,9 @@ export function create({ engine, say, keep, attempt, go }) {
       Object.assign(state, sorted ? { down: !state.down } : { sort: key, down: Boolean(format) && key !== "seed" });
       table();
     };
-    return el("th", { scope: "col", class: format ? "number" : "", "aria-sort": sorted ? (state.down ? "descending" : "ascending") : "none" },
-      el("button", { type: "button", id: `sort-${key}`, click: sort }, name, sorted ? (state.down ? " ↓" : " ↑") : ""));
+    const way = !sorted ? "none" : state.down ? "descending" : "ascending";
+    return el("th", { scope: "col", class: format ? "number" : "", "aria-sort": way },
+      button(name + { none: "", descending: " ↓", ascending: " ↑" }[way], sort, { id: `sort-${key}` }));
   }
 
   function row(run) {
@@ -111,10 +116,11 @@ export function create({ engine, say, keep, attempt, go }) {
     };
     return el("tr", { class: state.run === run.id ? "open" : "" }, el("td", {}, box),
       COLUMNS.map(([key, , format]) => {
-        if (key === "name") return el("td", {}, el("button", { type: "button", id: `open-${run.id}`, "aria-expanded": state.run === run.id, click: pressed }, run.name));
-        const value = run[key] ?? null;
-        const text = value === null ? "–" : format ? format(value) : value;
-        return el("td", { class: `${format ? "number" : ""}${key === "state" ? ` state-${run.state}` : ""}`, title: key === "state" ? run.error : null }, text);
+        if (key === "name") {
+          return el("td", {}, button(run.name, pressed, { id: `open-${run.id}`, "aria-expanded": state.run === run.id }));
+        }
+        if (key === "state") return el("td", { class: `state-${run.state}`, title: run.error }, run.state);
+        return valueCell(run[key], format);
       }));
   }
 
@@ -129,22 +135,21 @@ export function create({ engine, say, keep, attempt, go }) {
     const id = state.run;
     const run = await engine.run(id);
     if (state.run !== id) return;
-    const button = (text, click) => el("button", { type: "button", click }, text);
+    const settings = Object.entries(run.settings).map(([key, value]) =>
+      [el("th", { scope: "row" }, key), typeof value === "object" ? JSON.stringify(value) : String(value)]);
     const losses = el("figure");
     const validation = el("figure");
     section.replaceChildren(
       el("h2", {}, known?.name ?? run.id),
       el("div", { class: "bar" },
-        known && known.state !== "running" ? button("Classify with it", () => go("classify", { model: id })) : null,
+        known?.usable ?? known?.state !== "running" ? button("Classify with it", () => go("classify", { model: id })) : null,
         known?.state === "saved" ? button("Resume", () => attempt(async () => (await engine.resume(id), go("train", {})))) : null,
         button("Train with its settings", () => go("train", asForm(run.settings))),
         button("Download weights", () => attempt(async () => download(await engine.weights(id), `${id}.safetensors`)))),
       run.epochs.length ? el("div", { class: "charts" }, losses, validation) : "",
-      el("div", { class: "figures" }, await Promise.all(run.figures.map(async (name) =>
-        el("figure", {}, el("img", { src: await engine.figure(id, name), alt: `Figure ${name} of the run`, loading: "lazy" }), el("figcaption", {}, name))))),
+      el("div", { class: "figures" }, await Promise.all(run.figures.map((name) => figure(id, name)))),
       run.card ? el("article", { class: "card" }, fromMarkdown(run.card)) : "",
-      el("details", {}, el("summary", {}, "All settings"), el("div", { class: "scroll", tabindex: "0" },
-        el("table", { class: "plain" }, el("tbody", {}, Object.entries(run.settings).map(([key, value]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, typeof value === "object" ? JSON.stringify(value) : String(value)))))))),
+      el("details", {}, el("summary", {}, "All settings"), grid("All settings", null, settings)),
     );
     if (!run.epochs.length) return;
     const parts = [...new Set(run.epochs.flatMap(({ losses }) => losses.map(({ part }) => part)))];
@@ -156,9 +161,14 @@ export function create({ engine, say, keep, attempt, go }) {
       })),
     });
     drawChart(validation, {
-      title: "Accuracy on held-out images", across: "epoch", format: (share) => percent(share, 1),
+      title: "Accuracy on held-out images", across: "epoch", format: inPercent,
       lines: [{ name: "validation", share: 1, strong: true, points: run.epochs.map(({ epoch, validation }) => [epoch, validation]) }],
     });
+  }
+
+  async function figure(id, name) {
+    const image = el("img", { src: await engine.figure(id, name), alt: `Figure ${name} of the run`, loading: "lazy" });
+    return el("figure", {}, image, el("figcaption", {}, name));
   }
 
   async function compare() {
@@ -166,9 +176,9 @@ export function create({ engine, say, keep, attempt, go }) {
     section.hidden = !state.compared || state.chosen.size < 2;
     if (section.hidden) return;
     const ids = [...state.chosen];
-    const lines = await engine.compare(ids);
+    const { lines, unfinished } = await engine.compare(ids);
     const details = await Promise.all(ids.map((id) => engine.run(id).catch(() => null)));
-    const figure = el("figure");
+    const chart = el("figure");
     const columns = COMPARED.filter(([key]) => lines.some((line) => line[key] !== null && line[key] !== undefined));
     const close = () => {
       state.compared = false;
@@ -176,26 +186,29 @@ export function create({ engine, say, keep, attempt, go }) {
       keep(values());
     };
     section.replaceChildren(
-      el("div", { class: "bar" }, el("h2", { class: "grow" }, "Comparison"), el("button", { type: "button", click: close }, "Close")),
-      el("p", { class: "quiet" }, "Runs that differ in their seed alone share a line."),
-      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the comparison" },
-        el("table", { class: "plain" },
-          el("thead", {}, el("tr", {}, columns.map(([, name, format]) => el("th", { scope: "col", class: format ? "number" : "" }, name)))),
-          el("tbody", {}, lines.map((line) => el("tr", {}, columns.map(([key, , format]) => {
-            const value = line[key] ?? null;
-            return el("td", { class: format ? "number" : "" }, value === null ? "–" : format ? format(value) : value);
-          })))))),
-      figure,
+      el("div", { class: "bar" }, el("h2", { class: "grow" }, "Comparison"), button("Close", close)),
+      el("p", { class: "quiet" }, "Runs that differ in their seed alone share a line.",
+        unfinished.length ? ` Not finished, and therefore without a line: ${unfinished.join(", ")}.` : ""),
+      grid("Table of the comparison",
+        columns.map(([, name, format]) => el("th", { scope: "col", class: format ? "number" : "" }, name)),
+        lines.map((line) => columns.map(([key, , format]) => valueCell(line[key], format)))),
+      chart,
     );
     const known = details.filter(Boolean);
-    drawChart(figure, {
-      title: "Accuracy on held-out images", across: "epoch", legend: true, format: (share) => percent(share, 1),
+    drawChart(chart, {
+      title: "Accuracy on held-out images", across: "epoch", legend: true, format: inPercent,
       lines: known.map(({ id, epochs }, i) => ({
         name: runs.find((run) => run.id === id)?.name ?? id, share: known.length < 2 ? 1 : i / (known.length - 1), strong: true,
         points: epochs.map(({ epoch, validation }) => [epoch, validation]),
       })),
     });
   }
+}
+
+/** A cell with a value, which may be missing. */
+function valueCell(value, format) {
+  const text = value === null || value === undefined ? "–" : format ? format(value) : value;
+  return el("td", { class: format ? "number" : "" }, text);
 }
 
 /** The settings of a run that the form of Train has, by its names. */

@@ -1,6 +1,7 @@
 // The engine behind `noprop serve`: JSON over HTTP, and events while a training runs.
 
 const LOST = "The server does not answer. Is noprop serve still running?";
+const PATIENCE = 5000; // Milliseconds that a connection may be away.
 
 async function ask(path, options) {
   let answer;
@@ -30,6 +31,11 @@ function packed(image) {
 export class ServerEngine {
   kind = "server";
 
+  /** `datasets` are the names of the data that a training may use. */
+  constructor(datasets) {
+    this.datasets = datasets;
+  }
+
   models = () => ask("models");
   model = (id) => ask(model(id));
   sample = (id, index) => ask(`${model(id)}/samples/${index}`);
@@ -53,11 +59,17 @@ export class ServerEngine {
   resume = (id) => post("training/resume", { run: id });
   pause = (block, paused) => post("training/pause", { block, paused });
 
-  /** Calls `callback` with the training while it runs, and `lost` with a sentence when the server is away. */
+  /** Calls `callback` with the training while it runs, and `lost` with a sentence if the server stays away. */
   async onTraining(callback, lost) {
     const events = new EventSource("api/training/events");
+    let timer = 0;
+    const back = () => (timer = clearTimeout(timer));
+    events.onopen = back;
     events.onmessage = (message) => callback(JSON.parse(message.data));
-    events.onerror = () => lost(LOST);
-    return () => events.close();
+    events.onerror = () => (timer ||= setTimeout(lost, PATIENCE, LOST)); // The browser connects again by itself.
+    return () => {
+      events.close();
+      back();
+    };
   }
 }

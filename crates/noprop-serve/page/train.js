@@ -1,29 +1,30 @@
 // The view Train: start a training, and look at it while it runs.
 
-import { drawChart, swatch } from "./chart.js";
-import { byId, count, duration, el, percent, short } from "./dom.js";
+import { drawChart, inPercent, swatch } from "./chart.js";
+import { button, byId, count, duration, el, percent, short } from "./dom.js";
 import { download } from "./download.js";
 
-const DATA = ["mnist-sample", "mnist", "fashion-mnist", "cifar10", "cifar100"];
 const FIELDS = ["dataset", "method", "encoder", "embedding", "steps", "epochs", "lr", "batch_size", "seed"];
-const USUAL = { dataset: "mnist-sample", method: "dt", encoder: "shared", embedding: "onehot" };
+const USUAL = { method: "dt", encoder: "shared", embedding: "onehot" };
 const STATES = {
-  none: "No training", running: "Training", stopping: "Stopping after this step", stopped: "Stopped", finished: "Finished", failed: "Failed",
+  none: "No training", running: "Training", stopping: "Stopping after this step", stopped: "Stopped",
+  finished: "Finished", failed: "Failed",
 };
 const MOST_POINTS = 150; // In a line: more than a pixel each for no gain.
 
 /** Makes the view. */
 export function create({ engine, say, keep, attempt, go }) {
   const form = byId("settings");
+  const usual = { ...USUAL, dataset: engine.datasets[0] ?? "mnist-sample" };
   let training = { state: "none", history: [], losses: [], paused: [], blocks: 0 };
   let close = null;
-  let rows = []; // The lines of blocks: { item, value, button }.
+  let rows = []; // The lines of blocks: { item, value, pause }.
 
-  byId("datasets").append(...DATA.map((value) => el("option", { value })));
+  byId("datasets").append(...engine.datasets.map((value) => el("option", { value })));
   form.elements.dataset.readOnly = engine.kind === "wasm";
   byId("train-help").textContent = engine.kind === "wasm"
     ? "The 5,000 digits that come with the page. The training lives in this visit: when the page is closed, it is gone."
-    : "Data may also be folder: and a path. Closing the page does not stop a training.";
+    : "Settings that are left open have usual values. Closing the page does not stop a training.";
   form.oninput = () => {
     relate();
     keep(values());
@@ -43,8 +44,8 @@ export function create({ engine, say, keep, attempt, go }) {
   return { show, hide };
 
   async function show(given) {
-    for (const name of FIELDS) form.elements[name].value = given.get(name) ?? USUAL[name] ?? "";
-    if (engine.kind === "wasm") form.elements.dataset.value = USUAL.dataset;
+    for (const name of FIELDS) form.elements[name].value = given.get(name) ?? usual[name] ?? "";
+    if (engine.kind === "wasm") form.elements.dataset.value = usual.dataset;
     relate();
     hide();
     close = await engine.onTraining((told) => {
@@ -62,13 +63,15 @@ export function create({ engine, say, keep, attempt, go }) {
 
   /** What is set, for the address. */
   function values() {
-    return Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value]).filter(([name, value]) => value !== (USUAL[name] ?? "")));
+    const given = FIELDS.map((name) => [name, form.elements[name].value]);
+    return Object.fromEntries(given.filter(([name, value]) => value !== (usual[name] ?? "")));
   }
 
   /** What is set, for the engine. An empty field leaves the choice to the program. */
   function settings() {
     const given = FIELDS.map((name) => [name, form.elements[name]]).filter(([, field]) => field.value !== "" && !field.disabled);
-    return Object.fromEntries(given.map(([name, field]) => [name, field.type === "number" ? field.valueAsNumber : field.value.trim()]));
+    const value = (field) => (field.type === "number" ? field.valueAsNumber : field.value.trim());
+    return Object.fromEntries(given.map(([name, field]) => [name, value(field)]));
   }
 
   /** Fits the words of the form to the method. */
@@ -83,10 +86,12 @@ export function create({ engine, say, keep, attempt, go }) {
     const steps = epochs * per;
     byId("training-title").textContent = run ? `${STATES[state]}: ${run}` : STATES[state];
     byId("training-text").textContent = error
-      ?? (state === "none" ? "Choose settings and press Train. The curves of all blocks appear here." : "");
+      ?? (state === "none" ? "Choose settings and press Train. The curves of all blocks appear here."
+        : (training.remarks ?? []).join(" "));
     byId("training-text").hidden = !byId("training-text").textContent;
     byId("progress").hidden = state === "none";
     byId("progress").value = steps ? done / steps : 0;
+    byId("train").classList.toggle("active", active);
     byId("begin").disabled = active;
     byId("stop").disabled = state !== "running";
     byId("stop").hidden = !active;
@@ -101,7 +106,8 @@ export function create({ engine, say, keep, attempt, go }) {
   }
 
   function facts(active, steps) {
-    const { state, done, epochs, steps_per_epoch: per, images_per_second: speed, seconds_left: left, test_accuracy: test, history } = training;
+    const { state, done, epochs, steps_per_epoch: per, images_per_second: speed, seconds_left: left, history } = training;
+    const test = training.test_accuracy;
     if (state === "none") return [];
     const validation = history.findLast((epoch) => epoch.validation !== null)?.validation;
     return [
@@ -125,7 +131,7 @@ export function create({ engine, say, keep, attempt, go }) {
       })),
     });
     drawChart(byId("validation-chart"), {
-      title: "Accuracy on held-out images", across: "epoch", format: (share) => percent(share, 1),
+      title: "Accuracy on held-out images", across: "epoch", format: inPercent,
       lines: [{ name: "validation", share: 1, strong: true, points: history.map(({ epoch, validation }) => [epoch, validation]) }],
     });
   }
@@ -137,25 +143,25 @@ export function create({ engine, say, keep, attempt, go }) {
   /** A line for each block, with its loss and, where blocks are independent, a button that pauses it. */
   function blocks(active) {
     const { blocks, paused, pausable, losses } = training;
-    byId("blocks-help").textContent = pausable
+    byId("blocks-help").textContent = blocks < 2 ? "One block learns all times." : pausable
       ? "No gradient crosses from one block to another: pause one, and the others go on as before."
-      : "These blocks share parameters, so that none of them can pause alone.";
+      : "These blocks cannot pause one by one.";
     if (rows.length !== blocks) {
       rows = Array.from({ length: blocks }, (_, i) => {
         const value = el("span");
-        const button = el("button", { type: "button", click: () => attempt(() => engine.pause(i + 1, !training.paused.includes(i + 1))) });
-        return { item: el("li", {}, swatch(place(i)), value, button), value, button };
+        const pause = button("", () => attempt(() => engine.pause(i + 1, !training.paused.includes(i + 1))));
+        return { item: el("li", {}, swatch(place(i)), value, pause), value, pause };
       });
       byId("blocks").replaceChildren(...rows.map(({ item }) => item));
     }
     const last = losses.at(-1)?.[1] ?? [];
-    rows.forEach(({ item, value, button }, i) => {
+    rows.forEach(({ item, value, pause }, i) => {
       const resting = paused.includes(i + 1);
       item.className = resting ? "paused" : "";
       value.textContent = `Block ${i + 1}: ${resting ? "paused" : short(last[i])}`;
-      button.hidden = !pausable || !active;
-      button.textContent = resting ? "Go on" : "Pause";
-      button.setAttribute("aria-label", `${button.textContent}: block ${i + 1}`);
+      pause.hidden = !pausable || !active;
+      pause.textContent = resting ? "Go on" : "Pause";
+      pause.setAttribute("aria-label", `${pause.textContent}: block ${i + 1}`);
     });
   }
 }

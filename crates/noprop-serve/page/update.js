@@ -1,12 +1,13 @@
 // The update of one block, with its numbers: z_t = a û + b z + √c ε.
 
-import { el, short, signed } from "./dom.js";
+import { button, el, short, signed } from "./dom.js";
 
-let chosen = 0; // The component of the vectors that is worked out.
+const name = (letter, index) => el("span", {}, el("i", {}, letter), index === undefined ? null : el("sub", {}, index));
 
-const name = (letter, index) => el("span", { class: "symbol" }, el("i", {}, letter), index === undefined ? null : el("sub", {}, index));
-
-/** Shows how `step` moves z. `buttons` follow the title. Focus and scroll stay where they were. */
+/**
+ * Shows how `step` moves z, and works out the number `component`; `pick` chooses another. `buttons` follow the title.
+ * Focus and scroll stay where they were.
+ */
 export function showUpdate(root, contents) {
   const pressed = [...root.querySelectorAll("button")].indexOf(document.activeElement);
   const left = root.querySelector(".scroll")?.scrollLeft ?? 0;
@@ -15,17 +16,19 @@ export function showUpdate(root, contents) {
   if (left) root.querySelector(".scroll")?.scrollTo(left, 0);
 }
 
-function draw(root, { title, step, names, oneHot, buttons }) {
+function draw(root, { title, step, names, oneHot, component, pick, buttons }) {
   root.replaceChildren(el("div", { class: "bar" }, el("h2", {}, title), ...buttons));
   if (!step) return root.append(el("p", {}, "It takes no part: z passes unchanged."));
-  chosen = Math.min(chosen, step.z.length - 1);
+  const chosen = Math.min(component, step.z.length - 1);
   const terms = termsOf(step);
-  const sum = terms.map(({ factor, symbol }, i) => [i && factor >= 0 ? " + " : " ", factor < 0 ? "− " : "", short(Math.abs(factor)), " ", symbol.cloneNode(true)]);
+  const sum = terms.map(({ factor, symbol }, i) => {
+    const sign = factor < 0 ? " − " : i ? " + " : " ";
+    return [sign, factor === 1 ? "" : `${short(Math.abs(factor))} `, symbol.cloneNode(true)];
+  });
   root.append(
-    el("p", { class: "formula" }, formula(step)),
-    el("p", { class: "formula numbers" }, name("z", "t"), " = ", ...sum.flat()),
-    table(step, terms, names, oneHot, () => showUpdate(root, { title, step, names, oneHot, buttons })),
-    worked(step, terms),
+    el("p", { class: "formula" }, el("span", {}, formula(step)), el("span", {}, name("z", "t"), " = ", ...sum.flat())),
+    table(step, terms, oneHot ? names : step.z.map((_, i) => i + 1), chosen, pick),
+    worked(step, terms, chosen),
     el("p", { class: "quiet" }, remark(step)),
   );
 }
@@ -56,26 +59,24 @@ function formula({ coefficients }) {
 
 const remark = ({ coefficients, noise, clean }) =>
   !coefficients ? "The solver follows the velocity v from noise towards an embedding for Δt."
-  : noise ? "û is the mean of the class embeddings, each weighted with its guessed probability. The noise ε is drawn anew in each step."
-  : clean ? "û is the mean of the class embeddings, each weighted with its guessed probability. This chain takes the mean: it adds no noise."
-  : "";
+  : !clean ? ""
+  : `û is the mean of the class embeddings, each weighted with its guessed probability. ${
+    noise ? "The noise ε is drawn anew in each step." : "This chain takes the mean: it adds no noise."}`;
 
-function table(step, terms, names, oneHot, redraw) {
+function table(step, terms, heads, chosen, pick) {
   const columns = step.z.map((_, i) => i);
   const largest = Math.max(1e-9, ...[...terms.map(({ values }) => values), step.next_z].flat().map(Math.abs));
-  const pick = (i) => () => {
-    chosen = i;
-    redraw();
-  };
   const line = (symbol, what, values, last) =>
     el("tr", { class: last ? "sum" : "" },
       el("th", { scope: "row" }, symbol, " ", el("span", { class: "quiet" }, what)),
       columns.map((i) => el("td", { class: i === chosen ? "chosen" : "" }, lever(values[i] / largest), signed(values[i]))));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Numbers of the update" },
     el("table", { class: "vectors" },
-      el("thead", {}, el("tr", {}, el("td", {}, oneHot ? "class" : "number"),
-        columns.map((i) => el("th", { scope: "col" }, el("button", { type: "button", "aria-pressed": i === chosen, click: pick(i) }, oneHot ? names[i] : i + 1))))),
-      el("tbody", {}, terms.map(({ symbol, what, values }) => line(symbol, what, values)), line(name("z", "t"), "after", step.next_z, true))));
+      el("thead", {}, el("tr", {}, el("td", {}, heads[0] === 1 ? "number" : "class"),
+        columns.map((i) => el("th", { scope: "col" }, button(heads[i], () => pick(i), { "aria-pressed": i === chosen }))))),
+      el("tbody", {},
+        terms.map(({ symbol, what, values }) => line(symbol, what, values)),
+        line(name("z", "t"), "after", step.next_z, true))));
 }
 
 /** A bar to the right for a positive share, to the left for a negative one. */
@@ -86,7 +87,9 @@ function lever(share) {
   return bar;
 }
 
-function worked(step, terms) {
-  const parts = terms.map(({ factor, values }, i) => `${i ? " + " : ""}${short(factor)} × ${values[chosen] < 0 ? `(${signed(values[chosen])})` : signed(values[chosen])}`);
-  return el("p", { class: "formula numbers worked" }, `${parts.join("")} = `, el("strong", {}, signed(step.next_z[chosen])));
+function worked(step, terms, chosen) {
+  const number = (value) => (value < 0 ? `(${signed(value)})` : signed(value));
+  const parts = terms.map(({ factor, values }, i) =>
+    `${i ? " + " : ""}${factor === 1 ? "" : `${short(factor)} × `}${number(values[chosen])}`);
+  return el("p", { class: "formula worked" }, `${parts.join("")} = `, el("strong", {}, signed(step.next_z[chosen])));
 }

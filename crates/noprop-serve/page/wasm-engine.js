@@ -17,7 +17,8 @@ class Colleague {
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      const error = new Error(`WebAssembly could not start in this browser: ${event.message ?? "worker.js is missing"}.`);
+      const reason = event.message ?? "worker.js cannot be read";
+      const error = new Error(`The part of the page that computes could not start: ${reason}.`);
       for (const { fail } of this.#open.values()) fail(error);
       this.#open.clear();
     };
@@ -40,6 +41,7 @@ const NONE = {
 
 export class WasmEngine {
   kind = "wasm";
+  datasets = ["mnist-sample"];
   #answers = new Colleague();
   #trainer = null;
   #listeners = new Set();
@@ -48,7 +50,7 @@ export class WasmEngine {
   async models() {
     const facts = await this.#answers.ask("facts", "pretrained");
     const first = { ...facts, id: "pretrained", accuracy: facts.test_accuracy, pretrained: true };
-    const own = this.#visit.filter(({ training }) => training.done > 0).map(({ id, training }) => ({
+    const own = this.#visit.filter(({ training }) => training.history.length > 0).map(({ id, training }) => ({
       id, title: id, method: training.method, dataset: training.settings.dataset,
       accuracy: training.test_accuracy, pretrained: false,
     }));
@@ -56,27 +58,27 @@ export class WasmEngine {
   }
 
   async model(id) {
-    await this.#opened(id);
+    await this.#open(id, "anew");
     return { ...(await this.#answers.ask("facts", id)), id };
   }
 
   async sample(id, index) {
-    await this.#opened(id);
+    await this.#open(id);
     return this.#answers.ask("sample", id, index);
   }
 
   async classify(id, image, options) {
-    await this.#opened(id);
+    await this.#open(id);
     const kind = image.drawing ? "drawing" : image.picture ? "picture" : "sample";
     const words = { ...options, side: image.side, invert: image.invert, index: image.sample };
     return this.#answers.ask("classify", id, kind, image.drawing ?? image.picture ?? new Uint8Array(), words);
   }
 
-  /** Gives the weights of a training to the worker that answers, once for each state of them. */
-  async #opened(id) {
+  /** Gives the weights of a training to the worker that answers; newer weights only where they are asked for `anew`. */
+  async #open(id, anew) {
     if (id === "pretrained") return;
     const run = this.#of(id);
-    if (run.opened === run.training.done) return;
+    if (run.opened === run.training.done || (run.opened >= 0 && !anew)) return;
     const bytes = await this.#trainer.ask("weights", id);
     await this.#answers.ask("open", id, bytes);
     run.opened = run.training.done;
@@ -110,7 +112,7 @@ export class WasmEngine {
 
   async compare(ids) {
     const { runs } = await this.runs();
-    return runs.filter(({ id }) => ids.includes(id)).map((run) => ({ ...run, n: 1, spread: null }));
+    return { lines: runs.filter(({ id }) => ids.includes(id)).map((run) => ({ ...run, n: 1 })), unfinished: [] };
   }
 
   async weights(id) {

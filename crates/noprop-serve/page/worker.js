@@ -1,16 +1,20 @@
 // What a worker does: it keeps open models and answers for them, or it trains. The page has one worker for each.
 
-import init, { Model, Training } from "./noprop_web.js";
-
-const SLICE = 150; // Milliseconds of training between two looks at the messages.
+const SLICE = 200; // Milliseconds of training between two looks at the messages.
+const REST = 200; // Milliseconds until the next look where all blocks are paused.
 
 const models = new Map();
 const trainings = new Map();
 let active = null;
 
+let Model, Training;
+
 const ready = (async () => {
-  await init();
+  const web = await import("./noprop_web.js");
+  await web.default();
+  ({ Model, Training } = web);
 })();
+ready.catch(() => {}); // Who asks gets the error.
 
 async function model(id) {
   if (!models.has(id) && id === "pretrained") {
@@ -28,6 +32,7 @@ function report() {
 /** Trains a slice, and again after the messages that came meanwhile. */
 function advance(training) {
   if (training !== active || training.state !== "running") return;
+  const before = training.last.done;
   try {
     training.last = JSON.parse(training.engine.step(SLICE));
     training.state = training.last.state;
@@ -36,7 +41,7 @@ function advance(training) {
     training.last = { ...training.last, error: message(error) };
   }
   report();
-  setTimeout(advance, 0, training);
+  setTimeout(advance, training.last.done === before ? REST : 0, training);
 }
 
 const calls = {
@@ -74,7 +79,9 @@ const message = (error) => String(error?.message ?? error);
 
 onmessage = async ({ data: { id, call, given } }) => {
   try {
-    await ready;
+    await ready.catch((error) => {
+      throw new Error(`WebAssembly could not start in this browser: ${message(error)}`);
+    });
     postMessage({ id, result: await calls[call](...given) });
   } catch (error) {
     postMessage({ id, error: message(error) });

@@ -11,7 +11,7 @@
 //! | `models.rs`, `answers.rs` | models that classify |
 //! | `runs.rs`, `epoch.rs`, `stamp.rs`, `weights.rs` | runs and their files |
 //! | `request.rs`, `trainer.rs`, `training.rs`, `curve.rs`, `events.rs` | the training, and the pages that watch it |
-//! | `error.rs` | errors and refusals |
+//! | `error.rs`, `locked.rs` | errors and refusals; locks |
 
 mod access;
 mod answers;
@@ -20,6 +20,7 @@ mod epoch;
 mod error;
 mod events;
 mod headers;
+mod locked;
 mod models;
 mod page;
 mod reply;

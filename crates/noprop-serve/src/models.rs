@@ -1,13 +1,14 @@
 //! The models that classify: the runs with weights. The last few that were used stay open.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use noprop_experiment::candle_core::Device;
 use serde::Serialize;
 
 use crate::answers::Model;
 use crate::error::Refusal;
+use crate::locked::locked;
 use crate::runs::{Runs, Standing};
 use crate::stamp::Stamp;
 
@@ -82,9 +83,4 @@ impl Models {
         open.push(kept);
         Ok(model)
     }
-}
-
-/// Locks a mutex. A classification that panicked has changed nothing.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -22,7 +22,7 @@ use crate::access::guard;
 use crate::answers::Sent;
 use crate::epoch::Epoch;
 use crate::error::Refusal;
-use crate::models::locked;
+use crate::locked::locked;
 use crate::reply::{BodyFault, answer, receive};
 use crate::request::new_run;
 use crate::site::Site;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use noprop_experiment::{Experiment, Info, Silent, compare};
 use noprop_train::{Event, MetricsLog, RunDirectory};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::epoch::Epoch;
 use crate::error::Refusal;
+use crate::locked::locked;
 use crate::stamp::Stamp;
 
 /// The id of a run that was named by its path.
@@ -117,7 +118,7 @@ impl Runs {
     /// A summary of every run.
     pub fn all(&self) -> Vec<Summary> {
         let listed = self.listed();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.known);
         known.retain(|path, _| listed.iter().any(|(_, there)| there == path));
         let summaries = listed.into_iter().map(|(id, path)| {
             let stamp = Stamp::of(&[

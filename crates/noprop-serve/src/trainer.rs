@@ -18,7 +18,7 @@ use noprop_experiment::{
 use tokio::sync::{oneshot, watch};
 
 use crate::error::Refusal;
-use crate::models::locked;
+use crate::locked::locked;
 use crate::training::{Pause, State, Training};
 
 /// The time between two messages to a page.

@@ -96,7 +96,7 @@ pub fn evaluate_keeping(
     split: &Split,
     sampler: &Sampler,
 ) -> Result<Evaluation, TrainError> {
-    let answers = by_chunk(split, |images, rows| {
+    let answers = in_chunks(split, |images, rows| {
         let answer = classify(network, method, images, rows, sampler)?;
         let by_block = answer.per_block.iter().map(top).collect::<Result<Vec<_>, _>>()?;
         let probabilities = match keep {
@@ -149,7 +149,7 @@ pub fn accuracies(
     split: &Split,
     samplers: &[Sampler],
 ) -> Result<Vec<f64>, TrainError> {
-    let answers: Vec<Vec<Vec<u32>>> = by_chunk(split, |images, rows| {
+    let answers: Vec<Vec<Vec<u32>>> = in_chunks(split, |images, rows| {
         let encoded = Encoded::new(network, images)?;
         let answer = |sampler| classify_encoded(network, method, &encoded, rows, sampler);
         samplers.iter().map(|sampler| top(&answer(sampler)?.probabilities)).collect()
@@ -164,9 +164,12 @@ pub fn accuracies(
     Ok(predictions.iter().map(|labels| share(labels, &truth)).collect())
 }
 
-/// Calls `answer` with a few images of `split` at a time and their ids, on all threads. Returns the answers in the order of the
-/// images.
-fn by_chunk<T: Send>(
+/// Calls `answer` with a few images of `split` at a time, [n, C, H, W], and their ids, on all threads. Returns the answers in the
+/// order of the images.
+///
+/// # Errors
+/// Those of `answer`, and candle's.
+pub fn in_chunks<T: Send>(
     split: &Split,
     answer: impl Fn(&Tensor, &[u32]) -> Result<T, TrainError> + Sync,
 ) -> Result<Vec<T>, TrainError> {

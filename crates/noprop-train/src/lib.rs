@@ -85,7 +85,7 @@ pub use class_weights::ClassWeights;
 pub use config::{OptimizerKind, TrainConfig};
 pub use engine::{Engine, OneRank, Ranks, Traffic};
 pub use error::{Checkpoint, RanksError, StateError, TrainError, UnitError};
-pub use evaluate::{Evaluation, Keep, accuracies, evaluate, evaluate_keeping};
+pub use evaluate::{Evaluation, Keep, accuracies, evaluate, evaluate_keeping, in_chunks};
 pub use fit::{fit, fit_units};
 pub use learning_rate::{Decay, Position};
 pub use loss::{Loss, LossSums, StepReport};

@@ -63,7 +63,7 @@ async fn what_a_form_can_send_is_refused() {
 /// A server that others can reach answers only those who were given its address.
 #[tokio::test]
 async fn a_server_for_others_wants_its_token() {
-    let home = Home::reached_as(Some("127.0.0.1"));
+    let home = Home::reached_as("127.0.0.1");
     let address = home.server.address();
     let token = address.split_once("token=").unwrap().1.to_owned();
     assert_eq!(token.len(), 32);

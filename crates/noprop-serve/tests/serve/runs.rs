@@ -70,6 +70,22 @@ async fn every_run_is_listed_with_its_state() {
     );
 }
 
+/// A run that was named is the one to begin with, and is not listed twice.
+#[tokio::test]
+async fn a_named_run_comes_first_and_once() {
+    let home = Home::with(|options| {
+        copy(&options.runs.join(RUN), &options.runs.join("a"));
+        options.run = Some(options.runs.join(RUN));
+    });
+    let list = home.get("/api/runs").await.fine();
+    let expected = [("run", "finished"), ("a", "finished")];
+    assert_eq!(states(&list), expected.map(|(id, state)| (id.to_owned(), state.to_owned())));
+    assert_eq!(list["runs"][0]["name"], RUN);
+    assert_eq!(home.get("/api/models").await.fine()[0]["id"], "run");
+    home.classify("run", "image=sample&index=0", Body::empty()).await.fine();
+    home.get(&format!("/api/runs/{RUN}")).await.refusal(404);
+}
+
 /// A view without its curves, figures, card or weights shows half of a run.
 #[tokio::test]
 async fn a_run_is_shown_whole() {
@@ -152,6 +168,16 @@ async fn test_images_are_classified() {
         right += u32::from(walk["label"] == sample["label"]);
     }
     assert!(right >= 12, "{right} of 20");
+    let route = async |route: &str| {
+        home.classify(RUN, &format!("image=sample&index=0&route={route}"), Body::empty()).await
+    };
+    for (asked, steps) in [("2,1", vec![2, 1]), ("2", vec![2]), ("", vec![])] {
+        let walk = route(asked).await.fine();
+        let made: Vec<&Value> =
+            walk["steps"].as_array().unwrap().iter().map(|step| &step["step"]).collect();
+        assert_eq!(made, steps, "{asked}");
+    }
+    route("3").await.refusal(400);
     home.get(&format!("/api/models/{RUN}/samples/1000")).await.refusal(404);
     home.get(&format!("/api/models/{RUN}/samples/x")).await.refusal(400);
 }

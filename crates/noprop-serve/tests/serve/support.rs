@@ -80,23 +80,29 @@ impl Answer {
 impl Home {
     /// A server for this machine alone.
     pub fn new() -> Self {
-        Self::reached_as(None)
+        Self::with(|_| {})
     }
 
     /// A server that others reach by the name `host`.
-    pub fn reached_as(host: Option<&str>) -> Self {
+    pub fn reached_as(host: &str) -> Self {
+        Self::with(|options| options.host = Some(host.into()))
+    }
+
+    /// A server with other options than the usual ones.
+    pub fn with(change: impl FnOnce(&mut Options)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy(&TRAINED.path().join(RUN), &dir.path().join("runs").join(RUN));
-        let server = Server::bind(Options {
+        let mut options = Options {
             runs: dir.path().join("runs"),
             run: None,
             data_dir: dir.path().join("data"),
             folders: Vec::new(),
-            host: host.map(str::to_owned),
+            host: None,
             port: 0,
             device: Device::Cpu,
-        });
-        let server = server.unwrap();
+        };
+        change(&mut options);
+        let server = Server::bind(options).unwrap();
         let address = server.address();
         let port = address.rsplit(':').next().unwrap();
         let port = port.split('/').next().unwrap().parse().unwrap();

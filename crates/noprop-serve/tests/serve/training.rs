@@ -131,6 +131,28 @@ async fn settings_that_cannot_be_are_refused() {
     assert_eq!(fs::read_dir(home.runs()).unwrap().count(), 1);
 }
 
+/// A folder of pictures that the server was started with may be trained on, and no other: this one is known, and found to be empty.
+#[tokio::test]
+async fn a_folder_that_was_given_is_opened_and_no_other() {
+    let home = Home::with(|options| {
+        let given = options.runs.with_file_name("given");
+        fs::create_dir(&given).unwrap();
+        options.folders = vec![given];
+    });
+    let asked = async |name: &str| {
+        let folder = home.dir.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let settings = json!({ "dataset": format!("folder:{}", folder.display()) });
+        home.post("/api/training", settings).await.refusal(400)
+    };
+    assert!(asked("other").await.contains("not one of those"));
+    assert!(asked("given/../other").await.contains("not one of those"));
+    let sentence = asked("given").await;
+    assert!(!sentence.contains("not one of those"), "{sentence}");
+    let engine = home.get("/engine.json").await.fine();
+    assert!(engine["datasets"][1].as_str().unwrap().ends_with("given"), "{engine}");
+}
+
 /// Pages that close, and pages that never read what they are sent, delay neither the training nor the end of the server.
 #[test]
 fn pages_that_close_or_never_read_stop_nothing() {
