@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -52,14 +52,9 @@ async fn checks(
 
     // A test image, as a person chooses it by an address.
     browser.goto(&format!("http://{site}/#classify?sample=0")).await?;
-    let shown =
-        wait(browser, "an answer", "return document.getElementById('answer').textContent").await?;
-    let answer = here.classify("sample", &[], r#"{"index": 0}"#)?;
-    ensure!(
-        shown.contains(&answer.walk.class),
-        "the page answers {shown}, the program {}",
-        answer.walk.class
-    );
+    let answer = here.classify("sample", &[], r#"{"index": 0}"#)?.walk;
+    let shown = "return document.getElementById('answer').textContent";
+    wait(browser, "the program's answer", shown, |text| text == answer.class).await?;
 
     // The module itself, on some images.
     let there = browser.execute_async(CLASSIFY, vec![json!(IMAGES)]).await?;
@@ -80,13 +75,12 @@ async fn checks(
 
     // A training: its curves grow, and its weights open.
     browser.goto(&format!("http://{site}/#train?epochs=2")).await?;
-    browser.wait().for_element(Locator::Css("#begin")).await?.click().await?;
-    let points = "return document.querySelector('#loss-chart [data-points]')?.dataset.points ?? 0";
-    let _ = points;
-    let epoch = "return document.querySelectorAll('#validation-chart path, #validation-chart circle, #validation-chart polyline').length || ''";
-    wait(browser, "a curve of the held-out images", epoch).await?;
-    let ended = "return document.getElementById('training-title').textContent.startsWith('Finished') ? 'yes' : ''";
-    wait(browser, "the end of the training", ended).await?;
+    browser.wait().for_element(Locator::Id("begin")).await?.click().await?;
+    let more = |than: usize| move |text: &str| text.parse::<usize>().is_ok_and(|it| it > than);
+    let first = wait(browser, "the curves of the blocks", POINTS, more(0)).await?.parse()?;
+    wait(browser, "longer curves", POINTS, more(first)).await?;
+    let title = "return document.getElementById('training-title').textContent";
+    wait(browser, "the end of the training", title, |text| text.starts_with("Finished")).await?;
     browser.find(Locator::Id("download")).await?.click().await?;
     let file = wait_for_file(downloads).await?;
     let trained = Answers::open(&fs::read(&file)?).context("the weights of the page")?;
@@ -116,36 +110,45 @@ const [images, done] = arguments;
 })().then(done, (error) => done({ error: String(error) }));
 "#;
 
-/// Waits until a script returns a text that is not empty.
-async fn wait(browser: &Client, what: &str, script: &str) -> Result<String> {
+/// The number of points of a block's curve, as a text; 0 without a curve.
+const POINTS: &str = r##"
+const line = document.querySelector("#loss-chart polyline");
+return line ? String(line.getAttribute("points").split(" ").length) : "0";
+"##;
+
+/// Waits until the page shows something: until a text that `script` returns is `wanted`.
+async fn wait(
+    browser: &Client,
+    what: &str,
+    script: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<String> {
+    let refused =
+        "const it = document.getElementById('message'); return it.hidden ? '' : it.textContent";
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
-        let found = browser.execute(script, Vec::new()).await?;
-        match found {
-            Value::String(text) if !text.is_empty() => return Ok(text),
-            Value::Number(number) if number.as_u64() != Some(0) => return Ok(number.to_string()),
-            _ => tokio::time::sleep(Duration::from_millis(100)).await,
+        if let Value::String(text) = browser.execute(script, Vec::new()).await?
+            && wanted(&text)
+        {
+            return Ok(text);
         }
-        let refused =
-            "const it = document.getElementById('message'); return it.hidden ? '' : it.textContent";
         if let Value::String(refused) = browser.execute(refused, Vec::new()).await?
             && !refused.is_empty()
         {
             bail!("the page shows an error instead of {what}: {refused}");
         }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     bail!("the page does not show {what} within {PATIENCE:?}")
 }
 
 /// Waits for a whole file in the folder of downloads.
-async fn wait_for_file(folder: &Path) -> Result<std::path::PathBuf> {
+async fn wait_for_file(folder: &Path) -> Result<PathBuf> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
         // A file that is not whole has another ending.
-        let whole = |path: &std::path::PathBuf| {
-            path.extension().is_some_and(|ending| ending == "safetensors")
-        };
+        let whole = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "safetensors");
         if let Some(file) = files.into_iter().find(whole) {
             return Ok(file);
         }
