@@ -17,6 +17,7 @@
 //! | `reproduce/` | the tables and figures of the paper |
 //! | `device.rs`, `progress.rs`, `error.rs`, `shell.rs` | what the calls share |
 
+#[cfg(feature = "figures")]
 mod ablate;
 mod answers;
 mod choices;
@@ -80,6 +81,7 @@ pub use noprop_train::{
     StepReport,
 };
 
+#[cfg(feature = "figures")]
 pub use ablate::{Ablation, AblationRequest, Changed, ablate};
 pub use answers::AnswersFile;
 pub use choices::{Normalize, Order, Precision};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use axum::body::Bytes;
-use noprop_data::{Presence, Split};
+use noprop_data::{DatasetName, Presence, Split};
 use noprop_experiment::candle_core::Device;
 use noprop_experiment::{Classifier, Image, ModelFacts, Polarity, Sampling, Source};
 use noprop_method::Route;
@@ -56,6 +56,17 @@ impl Model {
         let card = fs::read_to_string(run.join("README.md")).ok();
         let test = test_images(&classifier.experiment().setup.dataset, data_dir);
         Self::new(classifier, Kept { title, card, tested }, test)
+    }
+
+    /// Opens the model that is part of the program. Its images are those of MNIST, or where that is not there, of the bundled sample of it.
+    pub fn pretrained(data_dir: &Path, device: &Device) -> Result<Self, Refusal> {
+        let weights = noprop_pretrained::MNIST;
+        let classifier = Classifier::of_weights("the pretrained model", weights, device)?;
+        let title = "Pretrained on MNIST".into();
+        let kept = Kept { title, card: Some(noprop_pretrained::CARD.into()), tested: None };
+        let images = |name| test_images(&Source::Known(name), data_dir);
+        let test = images(DatasetName::Mnist).or_else(|| images(DatasetName::MnistSample));
+        Self::new(classifier, kept, test)
     }
 
     fn new(classifier: Classifier, kept: Kept, test: Option<Split>) -> Result<Self, Refusal> {

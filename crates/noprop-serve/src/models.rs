@@ -1,4 +1,4 @@
-//! The models that classify: the runs with weights. The last few that were used stay open.
+//! The models that classify: the one that is part of the program, and the runs with weights. The last few that were used stay open.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -9,11 +9,14 @@ use serde::Serialize;
 use crate::answers::Model;
 use crate::error::Refusal;
 use crate::locked::locked;
-use crate::runs::{Runs, Standing};
+use crate::runs::{NAMED, Runs, Standing, Summary};
 use crate::stamp::Stamp;
 
 /// Models that stay open: each holds its weights and its test images.
 const MOST_OPEN: usize = 4;
+
+/// The id of the model that is part of the program.
+const PRETRAINED: &str = "pretrained";
 
 /// The models, and those that are open.
 pub(crate) struct Models {
@@ -25,7 +28,8 @@ pub(crate) struct Models {
 
 struct Open {
     id: String,
-    path: PathBuf,
+    /// The run; none for the model that is part of the program.
+    run: Option<PathBuf>,
     stamp: Stamp,
     /// One classification at a time.
     model: Arc<Mutex<Model>>,
@@ -42,6 +46,19 @@ pub(crate) struct Listed {
     pretrained: bool,
 }
 
+impl Listed {
+    fn pretrained() -> Self {
+        Self {
+            id: PRETRAINED.into(),
+            title: "Pretrained on MNIST".into(),
+            method: Some("dt".into()),
+            dataset: Some("mnist".into()),
+            accuracy: None,
+            pretrained: true,
+        }
+    }
+}
+
 impl Models {
     pub fn new(device: Device, data_dir: PathBuf) -> Self {
         Self { device, data_dir, open: Mutex::default() }
@@ -51,7 +68,7 @@ impl Models {
     pub fn all(&self, runs: &Runs) -> Vec<Listed> {
         let usable =
             runs.all().into_iter().filter(|run| run.usable && run.state != Standing::Damaged);
-        let of = |run: crate::runs::Summary| Listed {
+        let of = |run: Summary| Listed {
             id: run.id,
             title: run.name,
             method: run.method,
@@ -59,15 +76,26 @@ impl Models {
             accuracy: run.accuracy,
             pretrained: false,
         };
-        usable.map(of).collect()
+        let mut models: Vec<Listed> =
+            usable.map(of).filter(|model| model.id != PRETRAINED).collect();
+        if !noprop_pretrained::MNIST.is_empty() {
+            let place = usize::from(models.first().is_some_and(|model| model.id == NAMED));
+            models.insert(place, Listed::pretrained());
+        }
+        models
     }
 
     /// The model `id`, opened if it is not open yet, or if its files have changed.
     pub fn get(&self, runs: &Runs, id: &str) -> Result<Arc<Mutex<Model>>, Refusal> {
-        let path = runs.find(id)?;
-        let stamp = Stamp::of(&[path.join("config.toml"), path.join("model.safetensors")]);
+        let run = match id {
+            PRETRAINED => None,
+            id => Some(runs.find(id)?),
+        };
+        let files = ["config.toml", "model.safetensors"];
+        let files = run.iter().flat_map(|run| files.map(|file| run.join(file)));
+        let stamp = Stamp::of(&files.collect::<Vec<_>>());
         let mut open = locked(&self.open);
-        let is_it = |open: &Open| open.id == id && open.path == path && open.stamp == stamp;
+        let is_it = |open: &Open| open.id == id && open.run == run && open.stamp == stamp;
         let kept = match open.iter().position(is_it) {
             Some(place) => open.remove(place),
             None => {
@@ -75,8 +103,11 @@ impl Models {
                 open.retain(|open| open.id != id);
                 let excess = (open.len() + 1).saturating_sub(MOST_OPEN);
                 open.drain(..excess);
-                let model = Model::of_run(&path, &self.data_dir, &self.device)?;
-                Open { id: id.into(), path, stamp, model: Arc::new(Mutex::new(model)) }
+                let model = match &run {
+                    Some(run) => Model::of_run(run, &self.data_dir, &self.device)?,
+                    None => Model::pretrained(&self.data_dir, &self.device)?,
+                };
+                Open { id: id.into(), run, stamp, model: Arc::new(Mutex::new(model)) }
             }
         };
         let model = Arc::clone(&kept.model);

@@ -1,23 +1,23 @@
 //! The runs under a folder, each known by the name of its own folder. A request names a run that was listed, and never a path.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use noprop_experiment::watch::Epoch;
 use noprop_experiment::{Experiment, Info, Silent, compare};
 use noprop_train::{Event, MetricsLog, RunDirectory};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::epoch::Epoch;
 use crate::error::Refusal;
 use crate::locked::locked;
 use crate::stamp::Stamp;
 
 /// The id of a run that was named by its path.
-const NAMED: &str = "run";
+pub(crate) const NAMED: &str = "run";
 /// The most runs that are listed, and the most that are compared.
 const MOST_RUNS: usize = 10_000;
 const MOST_COMPARED: usize = 100;
@@ -275,7 +275,7 @@ impl Summary {
     }
 }
 
-/// The names of the figures of a run.
+/// The names of the figures of a run, each in its best form.
 fn figures(run: &Path) -> Vec<String> {
     let entries = fs::read_dir(run.join("figures")).into_iter().flatten().flatten();
     let names = entries.filter(|entry| entry.path().is_file());
@@ -283,6 +283,13 @@ fn figures(run: &Path) -> Vec<String> {
     let is_figure = |name: &String| name.ends_with(".png") || name.ends_with(".svg");
     let mut names: Vec<String> = names.filter(is_figure).take(MOST_FIGURES).collect();
     names.sort();
+    // A figure is there in two forms, and sharp in one.
+    let sharp: HashSet<String> =
+        names.iter().filter(|name| name.ends_with(".svg")).cloned().collect();
+    let is_twin = |name: &String| {
+        name.strip_suffix(".png").is_some_and(|stem| sharp.contains(&format!("{stem}.svg")))
+    };
+    names.retain(|name| !is_twin(name));
     names
 }
 

@@ -2,20 +2,16 @@
 
 use std::time::Duration;
 
-use noprop_experiment::watch::{Pause, State, Watched};
+use noprop_experiment::watch::{Pause, State, Training, settings};
 use noprop_experiment::{DatasetName, Settings, Source, Stepwise};
-use serde_json::{Map, Value};
 use web_time::Instant;
 
 use crate::error::{Error, Result};
 
-/// Settings that a page does not give: they name files, or follow from data.
-const FORBIDDEN: [&str; 3] = ["init", "images", "format"];
-
 /// A training on the bundled sample that advances by slices of time.
 pub struct Sliced {
     training: Stepwise,
-    watched: Watched,
+    watched: Training,
     /// The end of the last slice.
     since: Instant,
 }
@@ -24,13 +20,13 @@ pub struct Sliced {
 const REST: Duration = Duration::from_secs(2);
 
 impl Sliced {
-    /// Begins a training. `settings` are JSON with settings as `config.toml` has them; `batch_size` is `batch-size`.
+    /// Begins a training. `asked` is a JSON object with settings as `config.toml` has them; `batch_size` is `batch-size`.
     ///
     /// # Errors
     /// If the settings cannot be used.
-    pub fn start(settings: &str) -> Result<Self> {
-        let training = Stepwise::new(read(settings)?)?;
-        let mut watched = Watched::of(None, &training.experiment().setup, Vec::new());
+    pub fn start(asked: &str) -> Result<Self> {
+        let training = Stepwise::new(of_sample(asked)?)?;
+        let mut watched = Training::of(None, &training.experiment().setup, Vec::new());
         training.remarks().iter().for_each(|remark| watched.remark(remark));
         watched.begin(training.length());
         Ok(Self { training, watched, since: Instant::now() })
@@ -62,7 +58,7 @@ impl Sliced {
     }
 
     /// The training as a page shows it.
-    pub fn watched(&self) -> &Watched {
+    pub fn watched(&self) -> &Training {
         &self.watched
     }
 
@@ -84,15 +80,8 @@ impl Sliced {
 }
 
 /// Reads settings. The data are the bundled sample.
-fn read(settings: &str) -> Result<Settings> {
-    let given: Map<String, Value> = serde_json::from_str(settings)?;
-    let given: Map<String, Value> =
-        given.into_iter().map(|(key, value)| (key.replace('_', "-"), value)).collect();
-    if let Some(key) = FORBIDDEN.iter().find(|key| given.contains_key(**key)) {
-        return Err(Error::Refused(format!("{key} cannot be set here")));
-    }
-    let settings: Settings = serde_json::from_value(Value::Object(given))
-        .map_err(|error| Error::Refused(format!("the settings cannot be used: {error}")))?;
+fn of_sample(json: &str) -> Result<Settings> {
+    let settings = settings(json.as_bytes())?;
     let sample = Source::Known(DatasetName::MnistSample);
     match settings.dataset {
         Some(other) if other != sample => Err(Error::Refused(format!(

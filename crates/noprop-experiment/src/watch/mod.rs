@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | `curve.rs` | the losses of steps, as few points |
 //! | `epoch.rs` | the outcome of an epoch |
+//! | `settings.rs` | the settings that a page gives |
 
 mod curve;
 mod epoch;
+mod settings;
 
 use noprop_method::{Losses, Part, Time};
 use noprop_train::{EpochReport, StepReport};
@@ -16,6 +18,7 @@ use web_time::Instant;
 
 pub use curve::{Curve, Point};
 pub use epoch::{Epoch, PartLoss};
+pub use settings::settings;
 
 use crate::progress::{Length, Remark};
 use crate::settings::Setup;
@@ -53,7 +56,7 @@ pub enum Pause {
 
 /// A training: its settings, and how far it is.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Watched {
+pub struct Training {
     /// Its state.
     pub state: State,
     /// The id of its run.
@@ -98,7 +101,7 @@ impl Clock {
     }
 }
 
-impl Watched {
+impl Training {
     /// A training with the settings `setup` that writes the run `run`, if it writes one, after the epochs `history`.
     pub fn of(run: Option<&str>, setup: &Setup, history: Vec<Epoch>) -> Self {
         let blocks = match setup.method.time {
