@@ -13,15 +13,6 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "web";
 /// Random numbers of the browser, and vectors of 128 bits, which every browser has had since 2023.
 const FLAGS: &str = r#"--cfg getrandom_backend="wasm_js" -C target-feature=+simd128"#;
-/// What rustc's code for the target uses beside vectors.
-const FEATURES: [&str; 6] = [
-    "--enable-simd",
-    "--enable-bulk-memory",
-    "--enable-nontrapping-float-to-int",
-    "--enable-sign-ext",
-    "--enable-reference-types",
-    "--enable-multivalue",
-];
 /// Debian's compiler, for a machine without rustup's target.
 const DEBIAN: [&str; 2] = ["/usr/bin/rustc", "/usr/bin/cargo"];
 
@@ -42,7 +33,6 @@ pub fn run(dir: &Path, model: &Path) -> Result<()> {
     bindgen.input_path(&module).web(true)?.typescript(false).omit_default_module_path(false);
     bindgen.remove_name_section(true).remove_producers_section(true);
     bindgen.generate(dir).context("wasm-bindgen")?;
-    optimise(&dir.join("noprop_web_bg.wasm"))?;
 
     let page = root.join("crates/noprop-serve/page");
     for file in fs::read_dir(&page).with_context(|| page.display().to_string())? {
@@ -105,17 +95,4 @@ fn compiler(root: &Path) -> Result<Compiler> {
     bail!(
         "there is no compiler for {TARGET}: run `rustup target add {TARGET}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src`"
     )
-}
-
-/// Makes the module smaller and faster, where wasm-opt (package binaryen) is installed.
-fn optimise(module: &Path) -> Result<()> {
-    let mut command = Command::new("wasm-opt");
-    command.args(FEATURES).arg("-O3").arg(module).arg("-o").arg(module);
-    match command.status() {
-        Ok(status) => ensure!(status.success(), "failed: {command:?}"),
-        Err(_) => {
-            report("wasm-opt is not installed (package binaryen): the module stays a little larger")
-        }
-    }
-    Ok(())
 }
