@@ -445,14 +445,14 @@ pub struct Status {
 }
 
 #[derive(clap::Args)]
-#[command(override_usage = "noprop predict [OPTIONS] <RUN> <PICTURE>...
+#[command(override_usage = "noprop predict [OPTIONS] [RUN] <PICTURE>...
        noprop predict [OPTIONS] --run <DIR> <PICTURE>...")]
 pub struct Predict {
     /// Run directory of the trained network, instead of the first PATH
     #[arg(long, value_name = "DIR", value_parser = path_parser())]
     pub run: Option<PathBuf>,
     /// Run directory of the trained network, unless --run names it; then PNG or JPEG pictures of any size, grey or colour,
-    /// and folders of such pictures
+    /// and folders of such pictures. Without a run the pretrained network for MNIST's digits answers
     #[arg(required = true, value_name = "PATH", value_parser = path_parser())]
     pub paths: Vec<PathBuf>,
     /// Invert the pictures, for dark ink on light paper where the network learned light ink on dark

@@ -10,7 +10,7 @@ use noprop_train::RunDirectory;
 
 use crate::args::{Form, Predict};
 use crate::display::{Display, Verbosity};
-use crate::output::{Failed, answer};
+use crate::output::{Failed, answer, note};
 
 /// Classes whose probabilities are in the readable answer; JSON has all.
 const CLASSES_SHOWN: usize = 3;
@@ -18,8 +18,14 @@ const CLASSES_SHOWN: usize = 3;
 pub fn run(args: &Predict) -> Result<()> {
     let (run, paths) = run_and_pictures(args)?;
     let device = args.compute.device.open()?;
-    let classifier =
-        Classifier::open(run, &device)?.sampling(&args.classify.sampling(args.seed))?;
+    let classifier = match run {
+        Some(run) => Classifier::open(run, &device)?,
+        None => {
+            note!("no run is named, so the pretrained network for MNIST's digits answers");
+            Classifier::of_weights("the pretrained network", noprop_pretrained::MNIST, &device)?
+        }
+    };
+    let classifier = classifier.sampling(&args.classify.sampling(args.seed))?;
     let names = classifier.class_names();
     let polarity = if args.invert { Polarity::Inverted } else { Polarity::AsIs };
     let pictures = Pictures::named_by(paths)?;
@@ -37,30 +43,31 @@ pub fn run(args: &Predict) -> Result<()> {
     Ok(())
 }
 
-/// Returns the run, and the paths of pictures and of folders of pictures.
-fn run_and_pictures(args: &Predict) -> Result<(&Path, &[PathBuf])> {
+/// Returns the run, if one is named, and the paths of pictures and of folders of pictures.
+fn run_and_pictures(args: &Predict) -> Result<(Option<&Path>, &[PathBuf])> {
     let paths = args.paths.as_slice();
-    let (run, pictures) = match (&args.run, paths.split_first()) {
-        (Some(run), _) => {
-            let second = paths.iter().find(|path| RunDirectory::open(path).is_ok());
-            if let Some(second) = second {
-                bail!("{} is a run, and --run names one already", shown_path(second));
-            }
-            (run.as_path(), paths)
+    let is_run = |path: &PathBuf| RunDirectory::open(path).is_ok();
+    if let Some(run) = &args.run {
+        if let Some(second) = paths.iter().find(|path| is_run(path)) {
+            bail!("{} is a run, and --run names one already", shown_path(second));
         }
-        (None, Some((run, pictures))) => {
+        return Ok((Some(run), paths));
+    }
+    match paths.split_first() {
+        Some((run, pictures)) if is_run(run) => {
             ensure!(
-                !run.is_file(),
-                "{} is not a run: name the run before the pictures, as in noprop predict RUN PICTURE",
+                !pictures.is_empty(),
+                "name at least one picture after the run {}",
                 shown_path(run)
             );
-            (run.as_path(), pictures)
+            Ok((Some(run), pictures))
         }
-        // clap requires at least one path.
-        (None, None) => (Path::new(""), paths),
-    };
-    ensure!(!pictures.is_empty(), "name at least one picture after the run {}", shown_path(run));
-    Ok((run, pictures))
+        Some((first, _)) if !first.exists() => bail!(
+            "{} is neither a run nor a picture: there is nothing of that name",
+            shown_path(first)
+        ),
+        _ => Ok((None, paths)),
+    }
 }
 
 fn json(path: &Path, answer: &Answer) -> serde_json::Value {

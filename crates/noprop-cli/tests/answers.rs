@@ -260,10 +260,10 @@ fn a_run_is_named_once() {
     assert_eq!(answer, said(root, &["predict", "--run", "r", "a.png"]));
     assert_eq!(answer, said(root, &["predict", "a.png", "--run", "r"]));
     for (args, words) in [
-        (&["predict"][..], "<RUN> <PICTURE>..."),
-        (&["predict", "--run", "r"], "<RUN> <PICTURE>..."),
+        (&["predict"][..], "[RUN] <PICTURE>..."),
+        (&["predict", "--run", "r"], "[RUN] <PICTURE>..."),
         (&["predict", "r"], "name at least one picture after the run r"),
-        (&["predict", "a.png", "a.png"], "a.png is not a run: name the run before the pictures"),
+        (&["predict", "q", "a.png"], "q is neither a run nor a picture"),
         (&["predict", "--run", "r", "r", "a.png"], "r is a run, and --run names one already"),
         (&["predict", "r", "~/a.png"], "the shell does not replace ~ inside quotes"),
         (&["info", "~/r"], "the shell does not replace ~ inside quotes"),
@@ -272,6 +272,25 @@ fn a_run_is_named_once() {
         let stderr = refused(root, args);
         assert!(stderr.contains(words), "{args:?} should say {words}: {stderr}");
     }
+}
+
+/// Without a run the pretrained network answers, and the command says so: a digit that it does not know would be answered all the same.
+#[test]
+fn without_a_run_the_pretrained_network_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    // A vertical stroke.
+    let stroke = image::GrayImage::from_fn(28, 28, |x, y| {
+        image::Luma([if (13..15).contains(&x) && (5..23).contains(&y) { 255 } else { 0 }])
+    });
+    stroke.save(root.join("one.png")).unwrap();
+    let output = noprop(root, &["predict", "one.png", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, "no run is named, so the pretrained network for MNIST's digits answers\n");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["class"], "1", "{answer}");
+    assert_eq!(answer["per_block"].as_array().unwrap().len(), 10);
 }
 
 /// The answer to a picture must not depend on the other pictures in its folder, to the last bit: with these settings and this many

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{D, Device, Tensor};
 use noprop_data::picture::{self, Polarity};
-use noprop_data::{DataError, Normalization};
+use noprop_data::{DataError, DatasetName, Normalization};
 use noprop_kernels::threads::{Workers, side_by_side};
 use noprop_method::{Method, Sampler, classify};
 use noprop_models::Network;
@@ -18,6 +18,7 @@ use crate::ink::Opposites;
 use crate::kept::DataRecord;
 use crate::pictures::{Origin, Pictures};
 use crate::progress::{Progress, Remark};
+use crate::source::Source;
 use crate::trained::{Trained, build};
 
 /// Pictures that are held in memory at a time.
@@ -73,7 +74,12 @@ impl Classifier {
         let experiment = experiment
             .with_context(|| format!("{} does not carry the settings of a run", name.display()))?;
         let (network, method) = build(&experiment, weights.tensors, name, device)?;
-        Self::new(experiment, network, method, None, device)
+        // A weights file does not carry the ground; these data sets are light ink on black.
+        let ground = match experiment.setup.dataset {
+            Source::Known(DatasetName::Mnist | DatasetName::MnistSample) => Some(0),
+            _ => None,
+        };
+        Self::new(experiment, network, method, ground, device)
     }
 
     fn new(
