@@ -21,16 +21,18 @@ const MOST_STEPS: usize = 10_000;
 pub struct Answers {
     classifier: Classifier,
     facts: ModelFacts,
+    pretrained: bool,
     test: Option<Split>,
 }
 
-/// The facts that a page shows of a model. Weights carry their settings, but not the accuracy that was measured with them.
+/// The facts that a page shows of a model. Weights carry their settings, but not the accuracy that was measured with them: that of the
+/// pretrained network alone is known.
 #[derive(Debug, Serialize)]
 pub struct Facts<'a> {
     title: &'a str,
     #[serde(flatten)]
     facts: &'a ModelFacts,
-    block_accuracy: Option<Vec<f64>>,
+    block_accuracy: Option<&'a [f64]>,
     test_accuracy: Option<f64>,
     /// The number of test images.
     samples: usize,
@@ -89,18 +91,19 @@ impl Answers {
             Source::Known(_) | Source::Folder(_) => None,
         };
         let facts = classifier.facts()?;
-        Ok(Self { classifier, facts, test })
+        Ok(Self { classifier, facts, pretrained: is_pretrained(bytes), test })
     }
 
     /// The facts of the model.
     pub fn facts(&self) -> Facts<'_> {
+        let known = self.pretrained;
         Facts {
-            title: self.facts.method_title,
+            title: if known { "Pretrained on MNIST" } else { self.facts.method_title },
             facts: &self.facts,
-            block_accuracy: None,
-            test_accuracy: None,
+            block_accuracy: known.then_some(&noprop_pretrained::BLOCK_ACCURACY),
+            test_accuracy: known.then_some(noprop_pretrained::TEST_ACCURACY),
             samples: self.test.as_ref().map_or(0, Split::len),
-            card: None,
+            card: known.then_some(noprop_pretrained::CARD),
         }
     }
 
@@ -149,6 +152,23 @@ impl Answers {
         let none = || Error::Refused("there are no test images of this model's data".into());
         self.test.as_ref().ok_or_else(none)
     }
+}
+
+/// Returns whether `bytes` are the pretrained network. A few bytes are compared, so that the module need not hold all of them.
+fn is_pretrained(bytes: &[u8]) -> bool {
+    const LENGTH: usize = noprop_pretrained::MNIST.len();
+    const PROBES: usize = 64;
+    const PROBED: [u8; PROBES] = {
+        let mut probed = [0; PROBES];
+        let mut probe = 0;
+        while probe < PROBES {
+            probed[probe] = noprop_pretrained::MNIST[probe * (LENGTH / PROBES)];
+            probe += 1;
+        }
+        probed
+    };
+    let probes = bytes.iter().step_by(LENGTH / PROBES);
+    bytes.len() == LENGTH && probes.zip(&PROBED).all(|(a, b)| a == b)
 }
 
 impl Asked {
