@@ -41,7 +41,8 @@ impl Sliced {
         if began - self.since > REST {
             self.watched.rested();
         }
-        while self.watched.state == State::Running && began.elapsed() < slice {
+        let mut goes_on = !slice.is_zero();
+        while goes_on && self.watched.state == State::Running {
             let done = self.training.step(self.watched.paused())?;
             self.watched.step(&done.reports);
             if let Some(epoch) = done.epoch {
@@ -51,6 +52,7 @@ impl Sliced {
                 self.watched.test_accuracy = Some(self.training.test()?.accuracy());
                 self.watched.end(State::Finished);
             }
+            goes_on = began.elapsed() < slice;
         }
         self.watched.measure();
         self.since = Instant::now();

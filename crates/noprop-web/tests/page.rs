@@ -1,5 +1,4 @@
 //! The calls of a page, without a browser.
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::time::Duration;
 
