@@ -280,10 +280,12 @@ fn without_a_run_the_pretrained_network_answers() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
     // A vertical stroke.
-    let stroke = image::GrayImage::from_fn(28, 28, |x, y| {
-        image::Luma([if (13..15).contains(&x) && (5..23).contains(&y) { 255 } else { 0 }])
+    let inked = |x, y| (13..15).contains(&x) && (5..23).contains(&y);
+    let rows = (0..28).flat_map(|y| {
+        std::iter::once(0).chain((0..28).map(move |x| if inked(x, y) { 255 } else { 0 }))
     });
-    stroke.save(root.join("one.png")).unwrap();
+    let rows: Vec<u8> = rows.collect();
+    fs::write(root.join("one.png"), png::file((28, 28), Pixel::Grey8(0), &rows)).unwrap();
     let output = noprop(root, &["predict", "one.png", "--json"]);
     assert!(output.status.success(), "{output:?}");
     let stderr = String::from_utf8(output.stderr).unwrap();

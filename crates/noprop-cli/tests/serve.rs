@@ -40,7 +40,7 @@ impl Serving {
         let mut line = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().trim_end_matches('/').rsplit(':').next().unwrap();
-        let port = port.parse().unwrap_or_else(|_| panic!("{line}"));
+        let port = port.parse().map_err(|_| line.clone()).unwrap();
         Self { child, port }
     }
 
@@ -60,7 +60,7 @@ impl Serving {
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-        serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}"))
+        serde_json::from_str(body).unwrap()
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Ablation {
     pub without: Vec<f64>,
     /// Parts 1 to k alone, for each k.
     pub first: Vec<f64>,
-    /// Each part alone, from noise.
+    /// Each part alone, from noise: the answer that the part itself gives. The embedding after it would still be mostly noise.
     pub alone: Vec<f64>,
     /// All parts in reverse order.
     pub reversed: f64,
@@ -104,11 +104,13 @@ pub fn ablate(
     let routes = chain.routes();
     let answers: Vec<Answers> = in_chunks(&images, |images, rows| {
         let encoded = Encoded::new(network, images)?;
-        let answer = |route: &[usize], sampler: &Sampler| -> Result<Vec<u32>, MethodError> {
+        let classify = |route: &[usize], sampler: &Sampler| {
             let route = Route::Steps(route);
             let see = &mut |_, _: Made<'_>| Ok(());
-            let answer = classify_along(network, method, &encoded, rows, sampler, route, see)?;
-            Ok(top(&answer.probabilities)?)
+            classify_along(network, method, &encoded, rows, sampler, route, see)
+        };
+        let answer = |route: &Vec<usize>, sampler: &Sampler| -> Result<Vec<u32>, MethodError> {
+            Ok(top(&classify(route, sampler)?.probabilities)?)
         };
         let mut after: Vec<Vec<u32>> = Vec::new();
         let mut see = |run: u32, made: Made<'_>| -> Result<(), MethodError> {
@@ -125,18 +127,21 @@ pub fn ablate(
             answer(&chain.all(), &Sampler { seed, ..sampler })
         });
         let other_noise = others.collect::<Result<_, _>>()?;
+        let alone = chain.parts.iter().map(|part| -> Result<Vec<u32>, MethodError> {
+            let answer = classify(part, &sampler)?;
+            Ok(top(answer.per_block.first().unwrap_or(&answer.probabilities))?)
+        });
+        let alone = alone.collect::<Result<_, _>>()?;
         let routes = routes.iter().map(|route| answer(route, &sampler));
         let routes = routes.collect::<Result<_, _>>()?;
-        Ok(Answers { whole: top(&whole.probabilities)?, after, other_noise, routes })
+        Ok(Answers { whole: top(&whole.probabilities)?, after, other_noise, alone, routes })
     })?;
 
     let truth = images.labels.to_vec1::<u32>()?;
     let together = Answers::join(answers);
     let right = |labels: &Vec<u32>| share(labels.iter().zip(&truth).map(|(a, b)| a == b));
     let by_route: Vec<f64> = together.routes.iter().map(right).collect();
-    let parts = chain.parts.len();
-    let (without, rest) = by_route.split_at(parts);
-    let (alone, rest) = rest.split_at(parts);
+    let (without, rest) = by_route.split_at(chain.parts.len());
     let (reversed, shuffled) = rest.split_at(1);
     let undecided = (0..truth.len()).map(|image| {
         together.other_noise.iter().any(|labels| labels[image] != together.whole[image])
@@ -148,7 +153,7 @@ pub fn ablate(
         whole: right(&together.whole),
         without: without.to_vec(),
         first: together.after.iter().map(right).collect(),
-        alone: alone.to_vec(),
+        alone: together.alone.iter().map(right).collect(),
         reversed: reversed[0],
         shuffled: shuffled.to_vec(),
         other_noise: together.other_noise.iter().map(right).collect(),
@@ -218,19 +223,18 @@ impl Parts {
         self.parts.concat()
     }
 
-    /// Without each part, each part alone, all reversed, and all in random orders.
+    /// Without each part, all reversed, and all in random orders.
     fn routes(&self) -> Vec<Vec<usize>> {
         let count = self.parts.len();
         let in_order = |order: &mut dyn Iterator<Item = usize>| -> Vec<usize> {
             order.flat_map(|part| self.parts[part].iter().copied()).collect()
         };
         let without = (0..count).map(|left| in_order(&mut (0..count).filter(|part| *part != left)));
-        let alone = self.parts.iter().cloned();
         let reversed = std::iter::once(in_order(&mut (0..count).rev()));
         let shuffled = (0..DRAWS as u64).map(|seed| {
             in_order(&mut picked(seed, count, count).iter().map(|&part| part as usize))
         });
-        without.chain(alone).chain(reversed).chain(shuffled).collect()
+        without.chain(reversed).chain(shuffled).collect()
     }
 }
 
@@ -241,6 +245,8 @@ struct Answers {
     /// After each part of the whole chain.
     after: Vec<Vec<u32>>,
     other_noise: Vec<Vec<u32>>,
+    /// By each part alone.
+    alone: Vec<Vec<u32>>,
     /// Of each route.
     routes: Vec<Vec<u32>>,
 }
@@ -253,6 +259,7 @@ impl Answers {
             for (to, from) in [
                 (&mut joined.after, more.after),
                 (&mut joined.other_noise, more.other_noise),
+                (&mut joined.alone, more.alone),
                 (&mut joined.routes, more.routes),
             ] {
                 to.resize_with(from.len(), Vec::new);
@@ -295,12 +302,11 @@ mod tests {
         let parts = vec![vec![1, 2], vec![3], vec![4, 5]];
         let chain = Parts { name: "block", ends: vec![2, 3, 5], parts };
         let routes = chain.routes();
-        assert_eq!(routes.len(), 3 + 3 + 1 + DRAWS);
+        assert_eq!(routes.len(), 3 + 1 + DRAWS);
         assert_eq!(routes[0], [3, 4, 5]);
         assert_eq!(routes[1], [1, 2, 4, 5]);
-        assert_eq!(routes[4], [3]);
-        assert_eq!(routes[6], [4, 5, 3, 1, 2]);
-        for shuffled in &routes[7..] {
+        assert_eq!(routes[3], [4, 5, 3, 1, 2]);
+        for shuffled in &routes[4..] {
             let mut sorted = shuffled.clone();
             sorted.sort_unstable();
             assert_eq!(sorted, chain.all());

@@ -63,7 +63,9 @@ impl Model {
         let weights = noprop_pretrained::MNIST;
         let classifier = Classifier::of_weights("the pretrained model", weights, device)?;
         let title = "Pretrained on MNIST".into();
-        let kept = Kept { title, card: Some(noprop_pretrained::CARD.into()), tested: None };
+        let tested =
+            Some((noprop_pretrained::TEST_ACCURACY, noprop_pretrained::BLOCK_ACCURACY.into()));
+        let kept = Kept { title, card: Some(noprop_pretrained::CARD.into()), tested };
         let images = |name| test_images(&Source::Known(name), data_dir);
         let test = images(DatasetName::Mnist).or_else(|| images(DatasetName::MnistSample));
         Self::new(classifier, kept, test)

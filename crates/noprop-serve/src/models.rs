@@ -53,7 +53,7 @@ impl Listed {
             title: "Pretrained on MNIST".into(),
             method: Some("dt".into()),
             dataset: Some("mnist".into()),
-            accuracy: None,
+            accuracy: Some(noprop_pretrained::TEST_ACCURACY),
             pretrained: true,
         }
     }
@@ -78,10 +78,8 @@ impl Models {
         };
         let mut models: Vec<Listed> =
             usable.map(of).filter(|model| model.id != PRETRAINED).collect();
-        if !noprop_pretrained::MNIST.is_empty() {
-            let place = usize::from(models.first().is_some_and(|model| model.id == NAMED));
-            models.insert(place, Listed::pretrained());
-        }
+        let place = usize::from(models.first().is_some_and(|model| model.id == NAMED));
+        models.insert(place, Listed::pretrained());
         models
     }
 

@@ -397,7 +397,7 @@ mod tests {
     fn a_run_is_written_while_its_lock_or_that_of_a_unit_is_held() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
-        let first = RunDirectory::create(&path, Existing::Refuse, "").unwrap();
+        let first = RunDirectory::create(&path, Existing::Refuse, "", &[]).unwrap();
         let run = RunDirectory::open(&path).unwrap();
         assert!(run.is_being_written());
         drop(first);

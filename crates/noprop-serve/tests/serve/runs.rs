@@ -89,7 +89,6 @@ async fn a_named_run_comes_first_and_once() {
 
 /// Without a run of one's own, the page must have something to show.
 #[tokio::test]
-#[ignore = "noprop-pretrained has no weights yet"]
 async fn the_pretrained_model_answers() {
     let home = Home::new();
     let models = home.get("/api/models").await.fine();

@@ -36,7 +36,7 @@ static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
         existing: Existing::Refuse,
     };
     let ending = train(&new, Means::on(&Device::Cpu), &mut Silent).unwrap();
-    let Ending::Finished(finished) = ending else { panic!("the training did not finish") };
+    let Ending::Finished(finished) = ending else { unreachable!("nobody stops it") };
     finished.draw().unwrap();
     dir
 });
@@ -59,7 +59,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+        serde_json::from_slice(&self.body).map_err(|_| format!("{self:?}")).unwrap()
     }
 
     /// The sentence of a refusal, which has the status `expected`.

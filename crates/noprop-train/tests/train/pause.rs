@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use noprop_method::{Denoiser, EncoderKind, MethodKind, Part};
+use noprop_method::{EncoderKind, MethodKind, Part};
 use noprop_train::{Control, EpochReport, Event, MetricsLog, Observer, Order, Outcome, StepReport};
 
 use crate::case::{BLOCKS, Case, LEARNED, ONEHOT, case};
