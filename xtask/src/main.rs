@@ -11,6 +11,7 @@ mod mpi;
 mod same_bytes;
 mod sanitize;
 mod slurm;
+mod web;
 mod workspace;
 
 use std::io::Write;
@@ -53,6 +54,10 @@ enum Chore {
     CheckCuda,
     /// Run `train --distributed mpi` under mpirun on this machine, and end a rank by a panic and a kill (Linux, Open MPI)
     TestMpi,
+    /// Build the page that computes in a browser into a folder that any static host can serve
+    Web(web::Options),
+    /// Build that page and use it in Chromium, with ChromeDriver
+    TestWeb(web::Model),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +73,8 @@ fn main() -> ExitCode {
         Chore::TestSlurm => slurm::run(),
         Chore::CheckCuda => check_cuda::run(),
         Chore::TestMpi => mpi::run(),
+        Chore::Web(options) => web::run(&options),
+        Chore::TestWeb(model) => web::test(&model),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use noprop_data::DataError;
 use noprop_method::{MethodError, ParameterError};
 use noprop_models::ModelError;
-use noprop_plot::PlotError;
 use noprop_train::{TrainError, WeightsError};
 
 use crate::device::DeviceError;
@@ -146,8 +145,9 @@ pub enum Error {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A figure could not be drawn.
+    #[cfg(feature = "figures")]
     #[error(transparent)]
-    Plot(#[from] PlotError),
+    Plot(#[from] noprop_plot::PlotError),
     /// candle refused.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -81,6 +81,7 @@ impl EvalImages {
     }
 
     /// The test images of the run, which must be those that it was started with.
+    #[cfg(feature = "figures")]
     pub(crate) fn unchanged(
         trained: &Trained,
         moved: &Moved,

@@ -122,6 +122,7 @@ impl Experiment {
     }
 
     /// The settings without what follows from the seed: alike in runs that differ in their seed alone.
+    #[cfg(feature = "figures")]
     pub(crate) fn without_seed(&self) -> Self {
         let mut experiment = self.clone();
         experiment.setup.seed = 0;

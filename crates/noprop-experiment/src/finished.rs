@@ -1,16 +1,14 @@
 //! The end of a training: the test, its record and the model card.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
-use noprop_data::{Notice, Split};
+use noprop_data::Notice;
 use noprop_train::{
     Evaluation, Event, FitReport, Hardware, MetricsLog, PeakMemory, Progress, RunDirectory,
     evaluate,
 };
 
 use crate::error::Result;
-use crate::figures;
 use crate::history::History;
 use crate::model_card;
 use crate::task::Task;
@@ -31,7 +29,8 @@ pub struct Finished {
     pub test: Evaluation,
     /// The most memory that training used, if this process trained.
     pub peak: PeakMemory,
-    images: Split,
+    #[cfg(feature = "figures")]
+    images: noprop_data::Split,
 }
 
 impl Finished {
@@ -79,14 +78,23 @@ impl Finished {
             warnings: &told.collect::<Vec<_>>(),
         })?;
         run.write("README.md", card.as_bytes())?;
-        Ok(Self { trained, fit, training, test, peak, images: task.test.clone() })
+        Ok(Self {
+            trained,
+            fit,
+            training,
+            test,
+            peak,
+            #[cfg(feature = "figures")]
+            images: task.test.clone(),
+        })
     }
 
     /// Draws the figures of the run into its folder `figures`, and returns their paths.
     ///
     /// # Errors
     /// If one cannot be drawn or written. The training is done and saved nevertheless.
-    pub fn draw(&self) -> Result<Vec<PathBuf>> {
-        figures::draw(&self.trained, &self.images, &self.test)
+    #[cfg(feature = "figures")]
+    pub fn draw(&self) -> Result<Vec<std::path::PathBuf>> {
+        crate::figures::draw(&self.trained, &self.images, &self.test)
     }
 }

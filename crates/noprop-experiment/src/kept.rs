@@ -140,8 +140,12 @@ pub(crate) fn files(data: &Dataset, place: &Place) -> Result<Vec<(String, Vec<u8
         Source::Known(_) => &place.data_dir,
         Source::Folder(path) => path,
     };
-    let folder = std::path::absolute(folder)
-        .with_context(|| format!("cannot find the absolute path of {}", folder.display()))?;
+    let folder = match std::path::absolute(folder) {
+        // A browser has no folders.
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => folder.clone(),
+        absolute => absolute
+            .with_context(|| format!("cannot find the absolute path of {}", folder.display()))?,
+    };
     // If its name is not text the folder is not found again, and must be named.
     let folder = PathBuf::from(folder.to_string_lossy().into_owned());
     let record = DataRecord { folder, ground: ground(data)? };

@@ -10,23 +10,27 @@
 //! | `kept.rs`, `part.rs`, `classes.rs`, `eval_images.rs` | the data of a run, and how it knows them again |
 //! | `task.rs`, `init.rs`, `memory.rs` | settings and data, known to go together |
 //! | `train.rs`, `units.rs`, `finished.rs`, `model_card.rs` | a training, and its end |
+//! | `stepwise.rs`, `watch/` | a training in memory, step by step; a training as a page shows it |
 //! | `trained.rs`, `classifier.rs`, `pictures.rs`, `ink.rs`, `walk.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
 //! | `record.rs`, `history.rs`, `spread.rs`, `info.rs`, `compare.rs`, `figures/` | the records of runs |
 //! | `ablate.rs` | a chain without some of its blocks, or in another order |
 //! | `reproduce/` | the tables and figures of the paper |
 //! | `device.rs`, `progress.rs`, `error.rs`, `shell.rs` | what the calls share |
 
+#[cfg(feature = "figures")]
 mod ablate;
 mod answers;
 mod choices;
 mod classes;
 mod classifier;
+#[cfg(feature = "figures")]
 mod compare;
 mod device;
 mod error;
 mod eval_images;
 mod evaluate;
 mod experiment;
+#[cfg(feature = "figures")]
 mod figures;
 mod finished;
 mod fitting;
@@ -46,18 +50,23 @@ mod part;
 mod pictures;
 mod preset;
 mod progress;
+#[cfg(feature = "figures")]
 mod record;
+#[cfg(feature = "figures")]
 pub mod reproduce;
 mod settings;
 mod setup;
 pub mod shell;
 mod source;
+#[cfg(feature = "figures")]
 mod spread;
+mod stepwise;
 mod task;
 mod train;
 mod trained;
 mod units;
 mod walk;
+pub mod watch;
 
 // The types that stand in settings and calls: a program needs no other crate of the workspace for them.
 pub use candle_core;
@@ -72,16 +81,19 @@ pub use noprop_train::{
     StepReport,
 };
 
+#[cfg(feature = "figures")]
 pub use ablate::{Ablation, AblationRequest, Changed, ablate};
 pub use answers::AnswersFile;
 pub use choices::{Normalize, Order, Precision};
 pub use classifier::{Answer, Classifier};
+#[cfg(feature = "figures")]
 pub use compare::{Comparison, Line, Standing, Unfinished, compare};
 pub use device::{DeviceError, DeviceName};
 pub use error::{Error, Result};
 pub use eval_images::Asked;
 pub use evaluate::{Evaluated, Sampling, evaluate};
 pub use experiment::Experiment;
+#[cfg(feature = "figures")]
 pub use figures::plot;
 pub use finished::Finished;
 pub use images::{Images, Measured};
@@ -95,6 +107,7 @@ pub use preset::Preset;
 pub use progress::{Length, Progress, Remark};
 pub use settings::{Init, Settings, Setup};
 pub use source::Source;
+pub use stepwise::{Stepped, Stepwise};
 pub use train::{Ending, Means, NewRun, resume, train};
 pub use trained::Trained;
 pub use units::{Blocks, Status, TrainedUnits, merge, resume_units, status, train_units};

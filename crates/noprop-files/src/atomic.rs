@@ -1,6 +1,6 @@
 //! Files that are either the old ones or the new ones, whole.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -23,10 +23,11 @@ impl Unfinished {
         builder.prefix(UNFINISHED);
         #[cfg(unix)]
         {
+            use std::fs::Permissions;
             use std::os::unix::fs::PermissionsExt;
             // tempfile makes files that only their owner can read. A finished file is an ordinary one: the process's umask
             // decides.
-            builder.permissions(fs::Permissions::from_mode(0o666));
+            builder.permissions(Permissions::from_mode(0o666));
         }
         Ok(Self(builder.tempfile_in(folder)?))
     }
@@ -117,6 +118,8 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A full disk must not cost the file that was there, or leave half of the new one.

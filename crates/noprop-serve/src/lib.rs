@@ -9,14 +9,12 @@
 //! | `access.rs` | who may ask |
 //! | `page.rs` | the files of the page, which are part of the program |
 //! | `models.rs`, `answers.rs` | models that classify |
-//! | `runs.rs`, `epoch.rs`, `stamp.rs`, `weights.rs` | runs and their files |
-//! | `request.rs`, `trainer.rs`, `training.rs`, `curve.rs`, `events.rs` | the training, and the pages that watch it |
+//! | `runs.rs`, `stamp.rs`, `weights.rs` | runs and their files |
+//! | `request.rs`, `trainer.rs`, `events.rs` | the training, and the pages that watch it |
 //! | `error.rs`, `locked.rs` | errors and refusals; locks |
 
 mod access;
 mod answers;
-mod curve;
-mod epoch;
 mod error;
 mod events;
 mod headers;
@@ -31,7 +29,6 @@ mod server;
 mod site;
 mod stamp;
 mod trainer;
-mod training;
 mod weights;
 
 pub use error::ServeError;

@@ -3,14 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use noprop_data::{DatasetName, Presence};
-use noprop_experiment::{Existing, Layers, NewRun, Preset, Settings, Source};
-use serde_json::{Map, Value};
+use noprop_experiment::watch::{Training, settings};
+use noprop_experiment::{Existing, Layers, NewRun, Preset, Source};
 
 use crate::error::Refusal;
-use crate::training::Training;
-
-/// Settings that a page does not give: they name files, or follow from data.
-const FORBIDDEN: [&str; 3] = ["init", "images", "format"];
 
 /// The data that trainings may use.
 pub(crate) struct Data {
@@ -63,25 +59,12 @@ pub(crate) fn new_run(
     let layers = Layers { settings, ..Layers::default() };
     let setup = layers.resolve(Preset::suiting(&dataset))?.setup;
     let (id, out) = free(runs, &format!("{}-{}", dataset.name(), setup.method));
-    let training = Training::of(&id, &setup, Vec::new());
+    let training = Training::of(Some(&id), &setup, Vec::new());
     let data_dir = Some(data.dir.clone());
     Ok((
         Box::new(NewRun { layers, data_dir, out: Some(out), existing: Existing::Refuse }),
         training,
     ))
-}
-
-/// Reads settings as `config.toml` has them; `batch_size` is `batch-size`.
-fn settings(json: &[u8]) -> Result<Settings, Refusal> {
-    let given: Map<String, Value> = serde_json::from_slice(json)
-        .map_err(|error| Refusal::bad(format!("the settings cannot be read: {error}")))?;
-    let given: Map<String, Value> =
-        given.into_iter().map(|(key, value)| (key.replace('_', "-"), value)).collect();
-    if let Some(key) = FORBIDDEN.iter().find(|key| given.contains_key(**key)) {
-        return Err(Refusal::bad(format!("{key} cannot be set here")));
-    }
-    serde_json::from_value(Value::Object(given))
-        .map_err(|error| Refusal::bad(format!("the settings cannot be used: {error}")))
 }
 
 /// The first name `STEM-NUMBER` in `folder` that nothing has yet.

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use noprop_experiment::watch::{Epoch, Pause, Training};
 use noprop_experiment::{Experiment, Moved, Polarity, Sampling};
 use noprop_train::MetricsLog;
 use serde::Deserialize;
@@ -20,14 +21,12 @@ use serde_json::json;
 
 use crate::access::guard;
 use crate::answers::Sent;
-use crate::epoch::Epoch;
 use crate::error::Refusal;
 use crate::locked::locked;
 use crate::reply::{BodyFault, answer, receive};
 use crate::request::new_run;
 use crate::site::Site;
 use crate::trainer::Job;
-use crate::training::{Pause, Training};
 use crate::{events, headers, page, weights};
 
 /// The most bytes of a picture or a drawing, and of JSON.
@@ -263,7 +262,7 @@ async fn resume(State(site): Of, body: Body) -> Answered {
         let experiment = Experiment::read(&path.join("config.toml"))?;
         // A run that was stopped before its first step has no log.
         let events = MetricsLog::read(&path.join("metrics.jsonl")).unwrap_or_default();
-        Ok((Training::of(&run, &experiment.setup, Epoch::of_log(&events)), path))
+        Ok((Training::of(Some(&run), &experiment.setup, Epoch::of_log(&events)), path))
     };
     let (planned, path) = Arc::clone(&site).compute(place, open).await?;
     begin(&site, Job::Resume(path, Moved::default()), planned).await

@@ -6,12 +6,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use noprop_experiment::watch::Epoch;
 use noprop_experiment::{Experiment, Info, Silent, compare};
 use noprop_train::{Event, MetricsLog, RunDirectory};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::epoch::Epoch;
 use crate::error::Refusal;
 use crate::locked::locked;
 use crate::stamp::Stamp;

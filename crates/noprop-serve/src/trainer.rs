@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use noprop_experiment::candle_core::Device;
+use noprop_experiment::watch::{Pause, State, Training};
 use noprop_experiment::{
     Control, Ending, EpochReport, Error, Length, Means, Moved, NewRun, Observer, Progress, Remark,
     StepReport, resume, train,
@@ -19,7 +20,6 @@ use tokio::sync::{oneshot, watch};
 
 use crate::error::Refusal;
 use crate::locked::locked;
-use crate::training::{Pause, State, Training};
 
 /// The time between two messages to a page.
 pub(crate) const EVERY: Duration = Duration::from_millis(200);

@@ -88,7 +88,7 @@ pub use error::{Checkpoint, RanksError, StateError, TrainError, UnitError};
 pub use evaluate::{Evaluation, Keep, accuracies, evaluate, evaluate_keeping, in_chunks};
 pub use fit::{fit, fit_units};
 pub use learning_rate::{Decay, Position};
-pub use loss::{Loss, StepReport};
+pub use loss::{Loss, LossSums, StepReport};
 pub use merge::{Merged, Merging, merge_units};
 pub use metrics::{Event, MetricsLog};
 #[cfg(feature = "mpi")]
@@ -101,7 +101,7 @@ pub use trainer::Trainer;
 pub use unit::{Order, ReadoutTraining, Tie, Unit};
 pub use weights::{
     StoredWeights, WeightsError, load_weights, read_weights, save_weights, weights_of,
-    write_weights,
+    weights_to_bytes, write_weights,
 };
 
 pub use candle_core;

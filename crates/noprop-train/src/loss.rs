@@ -117,7 +117,7 @@ fn finite(losses: &[Loss], epoch: u32, step: u32) -> Result<(), TrainError> {
 
 /// The sums of losses and errors over the steps of an epoch, and the number of steps, by part.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LossSums(BTreeMap<Part, (f64, f64, u32)>);
+pub struct LossSums(BTreeMap<Part, (f64, f64, u32)>);
 
 impl LossSums {
     /// Adds the losses of one step.

@@ -23,7 +23,8 @@ impl Best {
 
     /// Returns the better of this epoch and an earlier one. If they are equal, it is the later: it was trained longer, at a
     /// lower rate.
-    pub(crate) fn or_better(self, earlier: Option<Self>) -> Self {
+    #[must_use]
+    pub fn or_better(self, earlier: Option<Self>) -> Self {
         earlier.filter(|earlier| earlier.correct > self.correct).unwrap_or(self)
     }
 }

@@ -1,7 +1,6 @@
 //! The hardware of a run and the memory it used, as far as the system reports them.
 
 use std::fmt;
-use std::path::Path;
 use std::time::SystemTime;
 
 use candle_core::{Device, DeviceLocation};
@@ -104,11 +103,20 @@ fn proc_bytes(file: &str, key: &str) -> Option<u64> {
 
 /// Returns the memory, in bytes, that this process can still allocate before the system kills it; `None` if the system does not
 /// report it (Linux does). It is the smaller of the machine's free memory and the rest of the limit of the control group at
-/// `/sys/fs/cgroup`, which is that of the container.
+/// `/sys/fs/cgroup`, which is that of the container. In WebAssembly it is the rest of the four gigabytes that have addresses.
 pub fn free_memory_bytes() -> Option<u64> {
+    #[cfg(target_arch = "wasm32")]
+    return Some((1 << 32) - (core::arch::wasm32::memory_size::<0>() as u64) * (1 << 16));
+    #[cfg(not(target_arch = "wasm32"))]
+    free_of_system()
+}
+
+/// Returns the free memory that the system reports.
+#[cfg(not(target_arch = "wasm32"))]
+fn free_of_system() -> Option<u64> {
     let free = proc_bytes("/proc/meminfo", "MemAvailable:")?;
     let number = |file: &str| -> Option<u64> {
-        std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok()?.trim().parse().ok()
+        std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse().ok()
     };
     // The control group counts cached files as used, but the system can drop them.
     let files = || {

@@ -143,6 +143,19 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         state.steps(model, &all, count, &[])
     }
 
+    /// As [`Self::step`], but the blocks `paused`, which count from 1, make no turn: their parameters and moments stay as they are, and
+    /// they have no loss. Parameters that blocks share learn from the others. A method with one loss for the whole chain has no turns of
+    /// blocks, and takes no notice.
+    ///
+    /// # Errors
+    /// As for [`Self::step`].
+    pub fn step_without(&mut self, paused: &[usize]) -> Result<Vec<StepReport>, TrainError> {
+        let all: Vec<usize> = (0..self.state.units.len()).collect();
+        let (model, state) = self.parts();
+        state.forget_stack();
+        Ok(state.steps(model, &all, 1, paused)?.swap_remove(0))
+    }
+
     /// Makes the next step of unit number `unit`, an index into [`Self::units`]. The step depends only on the unit, its
     /// position and the data, not on the other units.
     ///

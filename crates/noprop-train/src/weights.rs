@@ -5,7 +5,7 @@
 //! the bytes are there.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
@@ -179,23 +179,40 @@ pub fn write_weights(
     tensors: &[(String, Tensor)],
     metadata: &str,
 ) -> Result<(), WeightsError> {
-    let writing = |source| WeightsError::Write { path: path.into(), source };
+    write_atomically(path, |file| encode(tensors, metadata, file))
+        .map_err(|source| WeightsError::Write { path: path.into(), source })
+}
+
+/// As [`write_weights`], but returns the bytes of the file. Errors call it `name`.
+///
+/// # Errors
+/// [`WeightsError::Write`] for tensors that are not f32.
+pub fn weights_to_bytes(
+    name: &Path,
+    tensors: &[(String, Tensor)],
+    metadata: &str,
+) -> Result<Vec<u8>, WeightsError> {
+    let mut bytes = Vec::new();
+    encode(tensors, metadata, &mut bytes)
+        .map_err(|source| WeightsError::Write { path: name.into(), source })?;
+    Ok(bytes)
+}
+
+/// Writes the header and the tensors, in the order of their names. Tensors are written one by one, so the copies take no more memory
+/// than the largest tensor.
+fn encode(tensors: &[(String, Tensor)], metadata: &str, to: &mut dyn Write) -> io::Result<()> {
     let mut order: Vec<&(String, Tensor)> = tensors.iter().collect();
     order.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let header = header(&order, metadata).map_err(|error| writing(io::Error::other(error)))?;
-    write_atomically(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        // Tensors are written one by one, so the copies take no more memory than the largest tensor.
-        for (_, tensor) in order {
-            let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
-            let bytes: Vec<u8> =
-                values.map_err(io::Error::other)?.into_iter().flat_map(f32::to_le_bytes).collect();
-            file.write_all(&bytes)?;
-        }
-        Ok(())
-    })
-    .map_err(writing)
+    let header = header(&order, metadata).map_err(io::Error::other)?;
+    to.write_all(&(header.len() as u64).to_le_bytes())?;
+    to.write_all(&header)?;
+    for (_, tensor) in order {
+        let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
+        let bytes: Vec<u8> =
+            values.map_err(io::Error::other)?.into_iter().flat_map(f32::to_le_bytes).collect();
+        to.write_all(&bytes)?;
+    }
+    Ok(())
 }
 
 /// Returns the JSON before the tensors, padded with spaces so that the tensors start at a multiple of eight bytes.
@@ -246,10 +263,7 @@ mod tests {
     use super::*;
 
     fn encode(tensors: &[(String, Tensor)], metadata: &str) -> Vec<u8> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("model.safetensors");
-        write_weights(&path, tensors, metadata).unwrap();
-        std::fs::read(path).unwrap()
+        weights_to_bytes(Path::new("model.safetensors"), tensors, metadata).unwrap()
     }
 
     /// The safetensors crate itself writes the same bytes.

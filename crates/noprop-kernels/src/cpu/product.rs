@@ -160,7 +160,7 @@ impl<F: Copy> Panel<'_, F> {
                 self.tile::<A, 8, VECTORS>(s, row, row_start, c);
                 row += 8;
             }
-        } else {
+        } else if A::REGISTERS >= 16 {
             while rows - row >= 6 {
                 self.tile::<A, 6, VECTORS>(s, row, row_start, c);
                 row += 6;

@@ -5,21 +5,25 @@ use serde::Serialize;
 
 /// The outcome of an epoch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Epoch {
+pub struct Epoch {
     /// Counted from 1.
     pub epoch: u32,
     /// The accuracy on held-out images, 0..=1.
     pub validation: Option<f64>,
+    /// The mean errors of the parts.
     pub losses: Vec<PartLoss>,
     /// Training time without validation.
     pub seconds: f64,
+    /// Training images a second.
     pub images_per_second: f64,
 }
 
 /// The mean error of a part in an epoch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct PartLoss {
+pub struct PartLoss {
+    /// The part, such as `block.1`.
     pub part: String,
+    /// Its mean error.
     pub error: f64,
 }
 

@@ -1,15 +1,27 @@
-//! A training as pages are told of it.
+//! A training as a page shows it.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `curve.rs` | the losses of steps, as few points |
+//! | `epoch.rs` | the outcome of an epoch |
+//! | `settings.rs` | the settings that a page gives |
 
-use std::time::Instant;
+mod curve;
+mod epoch;
+mod settings;
 
-use noprop_experiment::{Length, Remark, Setup};
 use noprop_method::{Losses, Part, Time};
 use noprop_train::{EpochReport, StepReport};
 use serde::Serialize;
 use serde_json::{Value, json};
+use web_time::Instant;
 
-use crate::curve::{Curve, Point};
-use crate::epoch::Epoch;
+pub use curve::{Curve, Point};
+pub use epoch::{Epoch, PartLoss};
+pub use settings::settings;
+
+use crate::progress::{Length, Remark};
+use crate::settings::Setup;
 
 /// Remarks that are kept.
 const MOST_REMARKS: usize = 20;
@@ -17,29 +29,35 @@ const MOST_REMARKS: usize = 20;
 /// The state of a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum State {
+pub enum State {
     /// There was none yet.
     #[default]
     None,
+    /// It computes.
     Running,
     /// It was asked to stop, and saves.
     Stopping,
     /// It can go on.
     Stopped,
+    /// All steps are done, and it is tested.
     Finished,
+    /// It cannot go on.
     Failed,
 }
 
 /// What a block is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pause {
+pub enum Pause {
+    /// To make no steps.
     Hold,
+    /// To make steps again.
     GoOn,
 }
 
 /// A training: its settings, and how far it is.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(crate) struct Training {
+pub struct Training {
+    /// Its state.
     pub state: State,
     /// The id of its run.
     pub run: Option<String>,
@@ -55,8 +73,10 @@ pub(crate) struct Training {
     /// Blocks that make no steps, counted from 1.
     paused: Vec<usize>,
     pausable: bool,
+    /// The reason why it failed.
     pub error: Option<String>,
     remarks: Vec<String>,
+    /// The accuracy on the test images, 0..=1.
     pub test_accuracy: Option<f64>,
     history: Vec<Epoch>,
     losses: Curve,
@@ -75,9 +95,15 @@ struct Clock {
     images: u64,
 }
 
+impl Clock {
+    fn now() -> Self {
+        Self { began: Instant::now(), steps: 0, images: 0 }
+    }
+}
+
 impl Training {
-    /// A training with the settings `setup` that writes the run `run`, after the epochs `history`.
-    pub fn of(run: &str, setup: &Setup, history: Vec<Epoch>) -> Self {
+    /// A training with the settings `setup` that writes the run `run`, if it writes one, after the epochs `history`.
+    pub fn of(run: Option<&str>, setup: &Setup, history: Vec<Epoch>) -> Self {
         let blocks = match setup.method.time {
             Time::Discrete => setup.steps,
             Time::Continuous => setup.intervals,
@@ -88,7 +114,7 @@ impl Training {
             method.is_some_and(|method| matches!(method.losses(), Losses::Blockwise(_)));
         Self {
             state: State::Running,
-            run: Some(run.into()),
+            run: run.map(Into::into),
             settings: json!(setup),
             method: Some(setup.method.name.into()),
             blocks,
@@ -110,7 +136,7 @@ impl Training {
         self.epochs = length.epochs;
         self.steps_per_epoch = length.steps_per_epoch;
         self.done = length.done;
-        self.clock = Some(Clock { began: Instant::now(), steps: 0, images: 0 });
+        self.clock = Some(Clock::now());
         let point = |epoch: &Epoch| {
             let blocks = epoch.losses.iter().filter(|loss| loss.part.starts_with("block."));
             let mut errors: Vec<_> = blocks.map(|loss| Some(loss.error as f32)).collect();
@@ -121,6 +147,11 @@ impl Training {
         };
         let points = self.history.iter().map(point).collect();
         self.losses.begin(self.lines, points);
+    }
+
+    /// Its steps go on after a rest, which does not count as time of training.
+    pub fn rested(&mut self) {
+        self.clock = self.clock.map(|_| Clock::now());
     }
 
     /// A step of all units is done.

@@ -7,7 +7,7 @@ const MOST: usize = 600;
 
 /// Means of the losses of so many steps that the points stay few: when they are too many, each two become one.
 #[derive(Debug, Clone)]
-pub(crate) struct Curve {
+pub struct Curve {
     /// Steps that a point stands for.
     stride: u64,
     points: Vec<Point>,
@@ -18,7 +18,7 @@ pub(crate) struct Curve {
 
 /// The step at the end of a point's steps, and the mean loss of each block; none where a block made no step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Point(pub u64, pub Vec<Option<f32>>);
+pub struct Point(pub u64, pub Vec<Option<f32>>);
 
 impl Default for Curve {
     fn default() -> Self {

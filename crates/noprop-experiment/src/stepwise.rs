@@ -1,0 +1,232 @@
+//! A training in memory, whose steps its caller makes: for a page in a browser, which has no files and must not wait for long.
+
+use std::path::Path;
+
+use candle_core::Device;
+use noprop_data::Split;
+use noprop_kernels::threads::Workers;
+use noprop_method::{Denoiser, Method, Seed};
+use noprop_models::Network;
+use noprop_train::{
+    Best, EpochReport, Evaluation, LossSums, Observer, StepReport, Trainer, Validation, weights_of,
+    weights_to_bytes,
+};
+use web_time::Instant;
+
+use crate::error::{Error, Result, ensure};
+use crate::experiment::Experiment;
+use crate::layers::Layers;
+use crate::memory;
+use crate::progress::{Length, Progress, Remark};
+use crate::settings::Settings;
+use crate::task::Task;
+
+/// A training in memory. Nothing of it is written: [`Self::weights`] returns what a run would keep.
+pub struct Stepwise {
+    experiment: Experiment,
+    /// The settings, as weights carry them.
+    metadata: String,
+    trainer: Trainer<Network, Box<dyn Method>>,
+    /// The steps that are made.
+    done: u64,
+    validation: Split,
+    test: Split,
+    epoch: SoFar,
+    best: Option<(Best, Vec<u8>)>,
+    remarks: Vec<Remark>,
+}
+
+/// An epoch that is not over.
+#[derive(Default)]
+struct SoFar {
+    sums: LossSums,
+    /// Images that a unit saw.
+    images: usize,
+    seconds: f64,
+}
+
+/// The outcome of a step.
+pub struct Stepped {
+    /// The reports of the units.
+    pub reports: Vec<StepReport>,
+    /// The outcome of the epoch, if the step was its last.
+    pub epoch: Option<EpochReport>,
+}
+
+impl Stepwise {
+    /// Begins a training with `settings` over the preset of their data set. Without a data set it is the bundled sample.
+    ///
+    /// # Errors
+    /// If the settings and the data do not go together, or if the training needs more memory than is free.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let mut remarks = Remarks::default();
+        let layers = Layers { settings, ..Layers::default() };
+        let task = Task::new(&layers, None, &Device::Cpu, &mut remarks)?;
+        memory::check(&task.experiment, &task.device, Workers::Auto, &mut remarks)?;
+        if let Some(short) = remarks.0.iter().find(|it| matches!(it, Remark::Memory { .. })) {
+            return Err(Error::Refused(short.to_string()));
+        }
+        task.introduce(&mut remarks);
+        let network = task.network(&mut remarks)?;
+        task.warn_of_a_label_in_the_noise(&network, &mut remarks)?;
+        let Task { experiment, train, validation, test, method, .. } = task;
+        let (config, seed) = (experiment.setup.train(), Seed(experiment.setup.seed));
+        let trainer = Trainer::new(network, method, &train, config, seed)?;
+        Ok(Self {
+            metadata: experiment.to_json()?,
+            experiment,
+            trainer,
+            done: 0,
+            validation,
+            test,
+            epoch: SoFar::default(),
+            best: None,
+            remarks: remarks.0,
+        })
+    }
+
+    /// The settings, and the images that the network is built for.
+    pub fn experiment(&self) -> &Experiment {
+        &self.experiment
+    }
+
+    /// What must be known of the settings and the data.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
+    }
+
+    /// The length, and the steps that are made.
+    pub fn length(&self) -> Length {
+        let (epochs, done) = (self.experiment.setup.epochs, self.done);
+        Length { epochs, steps_per_epoch: self.trainer.steps_per_epoch(), done }
+    }
+
+    /// Returns whether all steps are made.
+    pub fn is_done(&self) -> bool {
+        let Length { epochs, steps_per_epoch, done } = self.length();
+        done >= u64::from(epochs) * u64::from(steps_per_epoch)
+    }
+
+    /// Makes the next step. The blocks `paused`, which count from 1, make no turn in it. The last step of an epoch is followed by the
+    /// classification of the held-out images, which takes the time of some steps.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if all steps are made; [`Error::Train`] if a loss is NaN or infinite.
+    pub fn step(&mut self, paused: &[usize]) -> Result<Stepped> {
+        ensure!(!self.is_done(), "all steps of this training are made");
+        let began = Instant::now();
+        let reports = self.trainer.step_without(paused)?;
+        self.done += 1;
+        self.epoch.seconds += began.elapsed().as_secs_f64();
+        self.epoch.images += reports.first().map_or(0, |report| report.images);
+        reports.iter().for_each(|report| self.epoch.sums.add(report));
+        let ends = self.done.is_multiple_of(self.trainer.steps_per_epoch().into());
+        let epoch = if ends { Some(self.end_epoch()?) } else { None };
+        Ok(Stepped { reports, epoch })
+    }
+
+    /// Validates, and keeps the weights if they are the best so far.
+    fn end_epoch(&mut self) -> Result<EpochReport> {
+        let SoFar { sums, images, seconds } = std::mem::take(&mut self.epoch);
+        let sampler = self.experiment.setup.validation_sampler()?;
+        let found = self.trainer.evaluate(&self.validation, &sampler)?;
+        let epoch = self.done / u64::from(self.trainer.steps_per_epoch());
+        let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
+        let this = Best { epoch, correct: found.correct, total: found.total };
+        let best = this.or_better(self.best.as_ref().map(|(best, _)| *best));
+        if best == this {
+            self.best = Some((best, self.present_weights()?));
+        }
+        let (accuracy, per_block) = (found.accuracy(), found.per_block);
+        Ok(EpochReport {
+            epoch,
+            losses: sums.means(),
+            validation: Some(Validation { accuracy, per_block, best }),
+            images_per_second: images as f64 / seconds.max(f64::MIN_POSITIVE),
+            seconds,
+        })
+    }
+
+    /// The bytes of `model.safetensors`, as a run keeps it: the weights of the best epoch so far, with their settings. Before the end
+    /// of the first epoch they are the present ones.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn weights(&self) -> Result<Vec<u8>> {
+        match &self.best {
+            Some((_, weights)) => Ok(weights.clone()),
+            None => self.present_weights(),
+        }
+    }
+
+    fn present_weights(&self) -> Result<Vec<u8>> {
+        let tensors = self.trainer.network().parameters().tensors();
+        Ok(weights_to_bytes(Path::new(NAME), &tensors, &self.metadata)?)
+    }
+
+    /// Classifies the test images with the weights of the best epoch. Call it once, at the end: no step may follow.
+    ///
+    /// # Errors
+    /// If network and images do not match.
+    pub fn test(&mut self) -> Result<Evaluation> {
+        if let Some((_, weights)) = &self.best {
+            let best = weights_of(Path::new(NAME), weights)?.tensors;
+            self.trainer.network().parameters().set(best)?;
+        }
+        Ok(self.trainer.evaluate(&self.test, &self.experiment.setup.sampler())?)
+    }
+}
+
+/// The name of the weights in errors.
+const NAME: &str = "model.safetensors";
+
+/// Keeps remarks.
+#[derive(Default)]
+struct Remarks(Vec<Remark>);
+
+impl Observer for Remarks {}
+
+impl Progress for Remarks {
+    fn remark(&mut self, remark: Remark) {
+        self.0.push(remark);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use noprop_data::DatasetName;
+    use noprop_train::Existing;
+
+    use super::*;
+    use crate::source::Source;
+    use crate::train::{Means, NewRun, train};
+
+    fn settings() -> Settings {
+        Settings {
+            dataset: Some(Source::Known(DatasetName::MnistSample)),
+            steps: Some(2),
+            epochs: Some(2),
+            ..Settings::default()
+        }
+    }
+
+    /// Steps that a page makes must be those of a run: the same weights, byte for byte, and the same accuracy.
+    #[test]
+    fn a_training_in_memory_has_the_weights_of_a_run() {
+        let mut training = Stepwise::new(settings()).unwrap();
+        let mut epochs = 0;
+        while !training.is_done() {
+            epochs += u32::from(training.step(&[]).unwrap().epoch.is_some());
+        }
+        assert_eq!(epochs, 2);
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let layers = Layers { settings: settings(), ..Layers::default() };
+        let new =
+            NewRun { layers, data_dir: None, out: Some(out.clone()), existing: Existing::Refuse };
+        let ending = train(&new, Means::on(&Device::Cpu), &mut Remarks::default()).unwrap();
+        let crate::train::Ending::Finished(run) = ending else { panic!("it was not stopped") };
+        assert!(training.weights().unwrap() == std::fs::read(out.join(NAME)).unwrap());
+        assert_eq!(training.test().unwrap(), run.test);
+    }
+}
