@@ -87,6 +87,7 @@ pub fn ablate(
     progress: &mut dyn Progress,
 ) -> Result<Ablation> {
     let trained = Trained::open(run, device)?;
+    let sampler = request.sampling.of(&trained.experiment.setup)?;
     let found = EvalImages::open(&trained, &request.asked, progress)?;
     let images = trained.experiment.seen(&found.part.images)?.to_device(device)?;
     let usual = trained.method.partition().map(|_| FEW_IMAGES);
@@ -97,7 +98,6 @@ pub fn ablate(
         _ => images,
     };
     ensure!(!images.is_empty(), "there are no images to classify");
-    let sampler = request.sampling.of(&trained.experiment.setup)?;
     let (network, method): (&dyn Denoiser, &dyn Method) = (&trained.network, &*trained.method);
     let chain = Parts::of(network, method, &sampler)?;
 

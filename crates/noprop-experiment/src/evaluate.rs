@@ -97,9 +97,9 @@ pub fn evaluate(
     progress: &mut dyn Progress,
 ) -> Result<Evaluated> {
     let trained = Trained::open(run, device)?;
+    let sampler = sampling.of(&trained.experiment.setup)?;
     let found = EvalImages::open(&trained, asked, progress)?;
     let images = trained.experiment.seen(&found.part.images)?.to_device(device)?;
-    let sampler = sampling.of(&trained.experiment.setup)?;
     let class_names = trained.experiment.images.class_names;
     let keep = if class_names.len() > FEW_CLASSES { Keep::Probabilities } else { keep };
     let evaluation = evaluate_keeping(keep, &trained.network, &*trained.method, &images, &sampler)?;

@@ -1,4 +1,5 @@
-//! The page in Chromium: it classifies as the program does, trains, and hands out weights that the program can open.
+//! The page that computes in the browser, in Chromium: it classifies as the program does, trains, and hands out weights that the program
+//! can open.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,7 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use noprop_web::Answers;
 use serde_json::{Value, json};
 
-use super::{build, site};
+use super::{build, served, site};
 use crate::workspace::{self, report};
 
 /// Test images that are classified in the browser and here, one of each class: every hundredth, because they are sorted by class.
@@ -34,7 +35,11 @@ pub fn test(model: &Path) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let browser = driver.browser(&folder).await?;
-        let done = checks(&browser, address, &weights, &folder.join("downloads")).await;
+        let alone = checks(&browser, address, &weights, &folder.join("downloads")).await;
+        let done = match alone {
+            Ok(()) => served::checks(&browser, &folder).await,
+            wrong => wrong,
+        };
         browser.close().await?;
         done
     })?;
@@ -114,13 +119,13 @@ const [images, done] = arguments;
 "#;
 
 /// The number of points of a block's curve, as a text; 0 without a curve.
-const POINTS: &str = r##"
+pub const POINTS: &str = r##"
 const line = document.querySelector("#loss-chart polyline");
 return line ? String(line.getAttribute("points").split(" ").length) : "0";
 "##;
 
 /// Waits until the page shows something: until a text that `script` returns is `wanted`.
-async fn wait(
+pub async fn wait(
     browser: &Client,
     what: &str,
     script: &str,

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `build.rs` | the folder: the page, the module and the trained model |
 //! | `site.rs` | a static host for the folder |
-//! | `browser.rs` | the page in Chromium |
+//! | `browser.rs` | the page that computes in the browser, in Chromium |
+//! | `served.rs` | the page of `noprop serve`, in Chromium |
 //!
 //! Their packages are behind the features `web` and `test-web`, which the chores turn on by a second call of cargo.
 
@@ -12,6 +13,8 @@
 mod browser;
 #[cfg(feature = "web")]
 mod build;
+#[cfg(feature = "test-web")]
+mod served;
 #[cfg(feature = "test-web")]
 mod site;
 
