@@ -15,3 +15,7 @@ pub const TEST_ACCURACY: f64 = 0.9934;
 /// The same of each block inside the chain, block 1 first.
 pub const BLOCK_ACCURACY: [f64; 10] =
     [0.9935, 0.9933, 0.9932, 0.9935, 0.9935, 0.9933, 0.9933, 0.9937, 0.9934, 0.9934];
+
+/// A sentence for a page that shows the bundled sample's images beside this network.
+pub const SAMPLE_REMARK: &str =
+    "The images here are of the bundled sample, and the network learned from most of them.";

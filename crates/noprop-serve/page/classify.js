@@ -81,7 +81,7 @@ export function create({ engine, say, keep, attempt }) {
     byId("facts").textContent = [
       model.dataset, model.method_title, model.blocks > 1 ? `${model.blocks} blocks` : "one block for all times",
       model.test_accuracy === null ? null : `${percent(model.test_accuracy, 2)} of its test images right`,
-    ].filter(Boolean).join(" · ");
+    ].filter(Boolean).join(" · ") + (model.remark ? `. ${model.remark}` : "");
   }
 
   const stepsAsked = () => state.steps ?? model.steps;

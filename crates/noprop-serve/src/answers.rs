@@ -41,6 +41,8 @@ struct Kept {
     card: Option<String>,
     /// Accuracy on the test images, and of each block.
     tested: Option<(f64, Vec<f64>)>,
+    /// A sentence on its test images.
+    remark: Option<&'static str>,
 }
 
 impl Model {
@@ -55,7 +57,7 @@ impl Model {
         let title = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let card = fs::read_to_string(run.join("README.md")).ok();
         let test = test_images(&classifier.experiment().setup.dataset, data_dir);
-        Self::new(classifier, Kept { title, card, tested }, test)
+        Self::new(classifier, Kept { title, card, tested, remark: None }, test)
     }
 
     /// Opens the model that is part of the program. Its images are those of MNIST, or where that is not there, of the bundled sample of it.
@@ -65,10 +67,14 @@ impl Model {
         let title = "Pretrained on MNIST".into();
         let tested =
             Some((noprop_pretrained::TEST_ACCURACY, noprop_pretrained::BLOCK_ACCURACY.into()));
-        let kept = Kept { title, card: Some(noprop_pretrained::CARD.into()), tested };
+        let card = Some(noprop_pretrained::CARD.into());
+        let kept = Kept { title, card, tested, remark: None };
         let images = |name| test_images(&Source::Known(name), data_dir);
-        let test = images(DatasetName::Mnist).or_else(|| images(DatasetName::MnistSample));
-        Self::new(classifier, kept, test)
+        if let Some(test) = images(DatasetName::Mnist) {
+            return Self::new(classifier, kept, Some(test));
+        }
+        let kept = Kept { remark: Some(noprop_pretrained::SAMPLE_REMARK), ..kept };
+        Self::new(classifier, kept, images(DatasetName::MnistSample))
     }
 
     fn new(classifier: Classifier, kept: Kept, test: Option<Split>) -> Result<Self, Refusal> {
@@ -77,11 +83,12 @@ impl Model {
 
     /// The facts that are shown of the model, which is known as `id`.
     pub fn facts(&self, id: &str) -> Value {
-        let Kept { title, card, tested } = &self.kept;
+        let Kept { title, card, tested, remark } = &self.kept;
         let mut facts = json!(self.facts);
         facts["id"] = json!(id);
         facts["title"] = json!(title);
         facts["card"] = json!(card);
+        facts["remark"] = json!(remark);
         facts["test_accuracy"] = json!(tested.as_ref().map(|(accuracy, _)| accuracy));
         facts["block_accuracy"] = json!(tested.as_ref().map(|(_, per_block)| per_block));
         facts["samples"] = json!(self.test.as_ref().map_or(0, Split::len));

@@ -37,6 +37,8 @@ pub struct Facts<'a> {
     /// The number of test images.
     samples: usize,
     card: Option<&'a str>,
+    /// A sentence on the test images.
+    remark: Option<&'a str>,
 }
 
 /// A test image.
@@ -104,6 +106,7 @@ impl Answers {
             test_accuracy: known.then_some(noprop_pretrained::TEST_ACCURACY),
             samples: self.test.as_ref().map_or(0, Split::len),
             card: known.then_some(noprop_pretrained::CARD),
+            remark: known.then_some(noprop_pretrained::SAMPLE_REMARK),
         }
     }
 
