@@ -90,7 +90,7 @@ impl Stepwise {
         &self.experiment
     }
 
-    /// What must be known of the settings and the data.
+    /// The facts of the settings and the data that must be known.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
     }

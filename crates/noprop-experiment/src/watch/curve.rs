@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 /// The most points of a curve.
 const MOST: usize = 600;
 
-/// Means of the losses of so many steps that the points stay few: when they are too many, each two become one.
+/// Mean losses over groups of steps. When there are too many points, each two become one.
 #[derive(Debug, Clone)]
 pub struct Curve {
     /// Steps that a point stands for.

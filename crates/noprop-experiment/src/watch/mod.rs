@@ -45,7 +45,7 @@ pub enum State {
     Failed,
 }
 
-/// What a block is asked to do.
+/// The task of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
     /// To make no steps.
