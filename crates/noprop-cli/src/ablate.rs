@@ -18,15 +18,16 @@ pub fn run(args: &Ablate) -> Result<()> {
     };
     let mut display = Display::new(Verbosity::Normal);
     let found = ablate(args.run.as_ref(), &request, &device, &mut display)?;
-    // Before the table: a reader of it that goes away does not cost the figure.
-    if let Some(stem) = &args.figure {
-        let [png, svg] = found.draw(stem)?;
+    let drawn = args.figure.as_deref().map(|stem| found.draw(stem));
+    match Form::of(args.json) {
+        Form::Json => answer!("{}", serde_json::to_string(&found)?)?,
+        Form::Words => answer!("{}", words(&found))?,
+    }
+    // The numbers are printed even if the figure could not be written.
+    if let Some([png, svg]) = drawn.transpose()? {
         note!("{}, {}", png.display(), svg.display());
     }
-    match Form::of(args.json) {
-        Form::Json => answer!("{}", serde_json::to_string(&found)?),
-        Form::Words => answer!("{}", words(&found)),
-    }
+    Ok(())
 }
 
 fn words(found: &Ablation) -> String {

@@ -1,21 +1,19 @@
 //! The command line.
 
+mod train;
+
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use noprop_experiment::reproduce::Target;
 use noprop_experiment::{
-    Augmentation, BadPictures, Blocks, ClassWeights, DatasetName, DeviceName, Embedding,
-    EmbeddingStart, EncoderKind, Existing, Half, Layers, LossWeight, MethodKind, Moved, Normalize,
-    Order, Precision, Preset, Readout, SamplerKind, Sampling, ScheduleKind, Settings, Solver,
-    Source,
+    BadPictures, DatasetName, DeviceName, Half, Moved, SamplerKind, Sampling, Solver, Source,
 };
 use noprop_fetch::Mirror;
 
-use crate::values::{
-    Time, half, methods, normalizations, orders, path_parser, precisions, targets, threads,
-};
+pub use self::train::Train;
+use crate::values::{Time, half, path_parser, targets, threads};
 
 /// Train image classifiers without back-propagation across their blocks (NoProp).
 #[derive(Parser)]
@@ -103,209 +101,6 @@ impl AsRef<Path> for Run {
     fn as_ref(&self) -> &Path {
         // clap requires one of the two.
         self.plain.as_deref().or(self.flag.as_deref()).unwrap_or(Path::new(""))
-    }
-}
-
-#[derive(clap::Args)]
-pub struct Train {
-    /// Images to train on: mnist, fashion-mnist, cifar10, cifar100, mnist-sample, or folder:PATH for your own pictures in
-    /// PATH/train/CLASS and PATH/test/CLASS (and PATH/val/CLASS to choose the epoch), or in PATH/CLASS with --split; without it
-    /// MNIST if it is there, else the bundled sample. Beside --resume: where the run's own data are now
-    #[arg(long)]
-    pub dataset: Option<Source>,
-    /// Side in pixels that the pictures of a folder are scaled to; without it they must be of one size
-    #[arg(long, value_name = "PIXELS", conflicts_with = "resume")]
-    pub image_size: Option<usize>,
-    /// Share of the pictures in PATH/CLASS to test on, for a folder without train and test; the same pictures whatever the seed
-    #[arg(long, value_name = "FRACTION", conflicts_with = "resume")]
-    pub split: Option<f64>,
-    /// Leave out files of a folder that are not pictures, and name them, instead of refusing the folder
-    #[arg(long)]
-    pub skip_bad: bool,
-    /// Normalisation of every image; without it none
-    #[arg(long, conflicts_with = "resume", value_parser = normalizations())]
-    pub normalize: Option<Normalize>,
-    /// Weights of the training images: uniform, or balanced, which gives every class the same total weight; without it uniform
-    #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
-    pub class_weights: Option<ClassWeights>,
-    /// Random changes of training images: none, flip, shift:N or flip+shift:N; flip mirrors half of them,
-    /// shift moves each by up to N pixels each way, and the pixels that come in are black
-    #[arg(long, conflicts_with = "resume")]
-    pub augment: Option<Augmentation>,
-    /// Folder that holds the data sets, one folder each; without it data, or beside --resume the run's own
-    #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]
-    pub data_dir: Option<PathBuf>,
-    /// Run directory to write; without it the next free folder under runs
-    #[arg(long, value_name = "DIR", conflicts_with = "resume", value_parser = path_parser())]
-    pub out: Option<PathBuf>,
-    /// Replace the run in --out; a folder that is not a run is never replaced
-    #[arg(long, requires = "out", conflicts_with = "resume")]
-    pub force: bool,
-    /// Continue a stopped or killed run; its own settings hold. With --epochs N a finished run is trained further, to N epochs in
-    /// all: the learning rate then goes on as in a training of N epochs, so with a cosine it rises again before it falls to 0
-    #[arg(long, value_name = "RUN", value_parser = path_parser())]
-    pub resume: Option<PathBuf>,
-    /// Start from the weights of another run, whose settings of network and method hold unless flags, --config or --preset set
-    /// them. Data and classes may be others: parameters that depend on the number of classes begin anew where that number differs
-    #[arg(long, value_name = "RUN", conflicts_with = "resume", value_parser = path_parser())]
-    pub init: Option<PathBuf>,
-    /// Time after which the state is saved within an epoch too, such as 90s, 30m or 2h: a kill costs no more than that, and --resume
-    /// goes on from there. A GPU saves only after epochs
-    #[arg(long, value_name = "TIME", default_value = "3m")]
-    pub save_every: Time,
-    /// Train these blocks alone, such as 3-5,8 or readout, for other processes to train the rest into the same --out; then
-    /// `noprop merge`. Resumes blocks that are already partly trained
-    #[arg(long, value_name = "LIST")]
-    pub blocks: Option<Blocks>,
-    /// Train as one of the processes that mpirun started, each with its share of the blocks; needs --out or --resume, and a
-    /// noprop that was built with the feature mpi. The result does not depend on their number
-    #[arg(long, value_enum, conflicts_with = "blocks")]
-    pub distributed: Option<Distributed>,
-    /// Blocks in training at a time, with the threads split among them; without it as many as keep all threads busy. The result
-    /// does not depend on it. A GPU trains all blocks of dt in one call; with 1 it trains one after the other, in less memory and
-    /// with other rounding
-    #[arg(long, value_name = "N")]
-    pub block_workers: Option<NonZeroUsize>,
-    /// Named settings to start from: mnist, mnist-sample, paper-mnist, or a row of the paper's Table 1: paper-DATA-METHOD with
-    /// one-hot embeddings, or paper-DATA-METHOD-EMBEDDING. DATA is mnist, cifar10 or cifar100, METHOD is dt, ct, fm, backprop or
-    /// adjoint, and EMBEDDING is learned20 or prototype, which adjoint does not have
-    #[arg(long, conflicts_with = "resume")]
-    pub preset: Option<Preset>,
-    /// Settings from a file such as a run's config.toml; they beat the preset, and flags beat them
-    #[arg(long, value_name = "FILE", conflicts_with = "resume", value_parser = path_parser())]
-    pub config: Option<PathBuf>,
-    /// Variant of NoProp
-    #[arg(long, conflicts_with = "resume", value_parser = methods())]
-    pub method: Option<MethodKind>,
-    /// Image encoder: shared (one for all blocks), per-block (one each, as in the paper) or frozen (random, untrained)
-    #[arg(long, conflicts_with = "resume")]
-    pub encoder: Option<EncoderKind>,
-    /// T, the number of blocks; for ct and fm the solver's steps when it classifies, for adjoint also in training
-    #[arg(long, conflicts_with = "resume")]
-    pub steps: Option<usize>,
-    /// Solver that integrates time in ct, fm and adjoint: posterior (ct alone), euler or heun
-    #[arg(long, conflicts_with = "resume")]
-    pub solver: Option<Solver>,
-    /// Steps of the solver when held-out images choose the epoch, if fewer than --steps are enough for that
-    #[arg(long, value_name = "STEPS", conflicts_with = "resume")]
-    pub validation_steps: Option<usize>,
-    /// Blocks of ct and fm that share time between them, each owning an interval of it with an equal part of the loss; without
-    /// it one, as in the paper
-    #[arg(long, value_name = "B", conflicts_with = "resume")]
-    pub intervals: Option<usize>,
-    /// Deviation of z_t from the straight path of fm (Eq. 10); without it 0, since the paper gives no value
-    #[arg(long, value_name = "SIGMA", conflicts_with = "resume")]
-    pub path_noise: Option<f64>,
-    /// Blocks of dt that learn from a mini-batch: batch (all of them) or paper (Algorithm 1: every epoch has a pass over the images for
-    /// each block, and the readout and trained embeddings learn in each)
-    #[arg(long, conflicts_with = "resume", value_parser = orders())]
-    pub order: Option<Order>,
-    /// Noise schedule: cosine, linear or notebook
-    #[arg(long, conflicts_with = "resume")]
-    pub schedule: Option<ScheduleKind>,
-    /// Weight of each block's error: snr, the paper's; uniform; or clipped:NUMBER, the paper's but never more than NUMBER
-    #[arg(long, conflicts_with = "resume")]
-    pub loss_weight: Option<LossWeight>,
-    /// Weight of the denoising term, for --loss-weight snr and clipped:NUMBER
-    #[arg(long, conflicts_with = "resume")]
-    pub eta: Option<f64>,
-    /// Class embeddings: onehot, learned:D for a matrix with D columns that is trained, or prototype for one whose rows are images
-    #[arg(long, conflicts_with = "resume")]
-    pub embedding: Option<Embedding>,
-    /// Start of trained class embeddings: orthogonal, random, or prototype, the most typical image of each class. Without it
-    /// prototype for --embedding prototype, and else orthogonal, or random where there are more classes than numbers
-    #[arg(long, conflicts_with = "resume")]
-    pub embedding_start: Option<EmbeddingStart>,
-    /// Step from the last embedding to a class: softmax, a trained layer (Eq. 14); posterior:SIGMA, the nearest embedding to where
-    /// that layer points (Eqs. 15-16; posterior is posterior:0.5, a value of ours); or bayes, Bayes' rule over the class embeddings, with nothing to train
-    #[arg(long, conflicts_with = "resume")]
-    pub readout: Option<Readout>,
-    /// Length of every one-hot class embedding, and of orthogonal and random starts; without it 1, but for fm a tenth of their dimension
-    /// where that is more, and for --embedding prototype that of the class's prototype
-    #[arg(long, value_name = "LENGTH", conflicts_with = "resume")]
-    pub embedding_scale: Option<f64>,
-    /// Share of activations that training drops in the image branch
-    #[arg(long, conflicts_with = "resume")]
-    pub dropout: Option<f64>,
-    /// Rings of zeros around the input of each convolution of the image branch: 0, as in the paper, or 1, which loses no border
-    #[arg(long, value_name = "RINGS", conflicts_with = "resume")]
-    pub padding: Option<usize>,
-    /// Training images held out to choose the epoch
-    #[arg(long, conflicts_with = "resume")]
-    pub validation: Option<usize>,
-    /// Passes over the training images
-    #[arg(long)]
-    pub epochs: Option<u32>,
-    /// Images a step
-    #[arg(long, conflicts_with = "resume")]
-    pub batch_size: Option<usize>,
-    /// Peak learning rate
-    #[arg(long, conflicts_with = "resume")]
-    pub lr: Option<f64>,
-    /// Seed of everything random, 0 to 2^63 - 1
-    #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
-    pub seed: Option<u64>,
-    /// Precision of the factors of products; without it f32
-    #[arg(long, conflicts_with = "resume", value_parser = precisions())]
-    pub precision: Option<Precision>,
-    #[command(flatten)]
-    pub compute: Compute,
-    /// Print nothing until the end, except warnings
-    #[arg(long)]
-    pub quiet: bool,
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl Train {
-    /// The layers of the settings of a new training.
-    pub fn layers(&self) -> Layers {
-        let settings = Settings {
-            dataset: self.dataset.clone(),
-            image_size: self.image_size,
-            split: self.split,
-            skip_bad: self.skip_bad.then_some(true),
-            normalize: self.normalize,
-            validation: self.validation,
-            method: self.method,
-            steps: self.steps,
-            solver: self.solver,
-            validation_steps: self.validation_steps,
-            intervals: self.intervals,
-            schedule: self.schedule,
-            eta: self.eta,
-            path_noise: self.path_noise,
-            loss_weight: self.loss_weight,
-            encoder: self.encoder,
-            dropout: self.dropout,
-            padding: self.padding,
-            embedding: self.embedding,
-            embedding_start: self.embedding_start,
-            readout: self.readout,
-            embedding_scale: self.embedding_scale,
-            epochs: self.epochs,
-            batch_size: self.batch_size,
-            lr: self.lr,
-            order: self.order,
-            augment: self.augment,
-            class_weights: self.class_weights,
-            seed: self.seed,
-            precision: self.precision,
-            ..Settings::default()
-        };
-        let (preset, config, init) = (self.preset, self.config.clone(), self.init.clone());
-        Layers { preset, config, init, settings }
-    }
-
-    /// The place of the data of the run in --resume.
-    pub fn moved(&self) -> Moved {
-        moved(&self.dataset, &self.data_dir, self.skip_bad)
-    }
-
-    /// The treatment of a run that is there.
-    pub fn existing(&self) -> Existing {
-        if self.force { Existing::Replace } else { Existing::Refuse }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Hints that name commands and flags. The errors of the libraries name neither: they serve other programs too.
 
+use std::io::ErrorKind;
+
 use noprop_data::Remedy;
 use noprop_experiment::shell::quoted;
 use noprop_experiment::{DeviceError, DeviceName, Error};
@@ -27,8 +29,14 @@ pub fn with_hint(error: &anyhow::Error, said: String) -> String {
             "the GPU's memory is full: lower --batch-size or --steps, or use --encoder shared ({said})"
         );
     }
-    if let Some(ServeError::Listen { .. }) = error.downcast_ref() {
-        return format!("{said}; choose another --port, or end the program that has it");
+    if let Some(ServeError::Listen { source, .. }) = error.downcast_ref() {
+        return match source.kind() {
+            ErrorKind::AddrInUse => {
+                format!("{said}; choose another --port, or end the program that has it")
+            }
+            ErrorKind::PermissionDenied => format!("{said}; choose a --port above 1023"),
+            _ => format!("{said}; is --host a name of this machine?"),
+        };
     }
     if let Some(hint) = error.downcast_ref().and_then(of_device) {
         return format!("{said}: {hint}");

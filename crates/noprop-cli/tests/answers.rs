@@ -412,6 +412,10 @@ fn an_ablation_agrees_with_eval() {
     let table = said(root, &["ablate", "r", "--figure", "what"]);
     assert_eq!(table.lines().count(), 2 + 2 + 3, "{table}");
     assert!(root.join("what.png").is_file() && root.join("what.svg").is_file());
+    // A figure that cannot be written must not cost the numbers.
+    let output = noprop(root, &["ablate", "r", "--figure", "absent/what"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), table);
+    assert_eq!(output.status.code(), Some(2));
     assert!(refused(root, &["ablate", "r", "--images", "0"]).contains("--images"));
     assert!(refused(root, &["ablate", "r", "--solver", "heun"]).contains("--solver"));
 }

@@ -126,6 +126,21 @@ fn a_port_that_is_taken_is_one_line() {
     assert!(error.contains("--port") && error.lines().count() == 1, "{error}");
 }
 
+/// A server that cannot start says why: it must not wait for requests that it cannot answer.
+#[test]
+fn a_place_that_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    for (flags, words) in [
+        ("--runs file", "error: file is not a folder, so runs cannot be in it\n"),
+        ("--run absent", "error: absent is not a run directory: there is nothing of that name\n"),
+    ] {
+        let output = noprop(dir.path(), &format!("serve --port 0 {flags}")).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), words);
+    }
+}
+
 /// A person who ends the server must not lose the training that it carries out.
 #[test]
 #[cfg(unix)]

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::path::PathBuf;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -23,6 +24,9 @@ pub enum ServeError {
         /// The reason that the operating system gives.
         source: io::Error,
     },
+    /// The folder of runs is a file.
+    #[error("{0} is not a folder, so runs cannot be in it")]
+    NotAFolder(PathBuf),
     /// The operating system gave no random bytes for the token.
     #[error("a token could not be made: {0}")]
     Token(getrandom::Error),

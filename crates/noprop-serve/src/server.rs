@@ -66,6 +66,9 @@ impl Server {
     /// [`ServeError::Listen`] if that cannot be, such as where another program listens already; [`ServeError::Token`].
     pub fn bind(options: Options) -> Result<Self, ServeError> {
         let Options { runs, run, data_dir, folders, host, port, device } = options;
+        if runs.exists() && !runs.is_dir() {
+            return Err(ServeError::NotAFolder(runs));
+        }
         let name = host.as_deref().unwrap_or("127.0.0.1");
         let listening = |source| ServeError::Listen { address: format!("{name}:{port}"), source };
         let plain = name.trim_matches(['[', ']']);

@@ -27,6 +27,12 @@ pub fn run(dir: &Path, model: &Path) -> Result<()> {
         model.display()
     );
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let is_empty = fs::read_dir(dir).with_context(|| dir.display().to_string())?.next().is_none();
+    ensure!(
+        is_empty || dir.join("engine.json").is_file(),
+        "{} holds other files, which the page could replace: name an empty folder, or one that has the page",
+        dir.display()
+    );
 
     let module = compile(root)?;
     let mut bindgen = Bindgen::new();

@@ -132,6 +132,20 @@ impl<F: Float> WithSimd for Task<'_, F, F> {
     }
 }
 
+/// Products one after another. The instructions are chosen once for all of them, and the compiler sees what their sizes have in common.
+pub(crate) struct Tasks<I>(pub I);
+
+impl<'a, F: Float + 'a, I: Iterator<Item = Task<'a, F, F>>> WithSimd for Tasks<I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        for task in self.0 {
+            task.run(Plain::on(s));
+        }
+    }
+}
+
 /// Some columns of the product.
 struct Panel<'a, F> {
     a: Left<'a, F>,

@@ -3,7 +3,7 @@
 use pulp::Arch;
 
 use super::point_step;
-use crate::cpu::product::{Left, Right, Start, Task, Walk};
+use crate::cpu::product::{Left, Right, Start, Task, Tasks, Walk};
 use crate::cpu::simd::Float;
 
 /// The sizes of the products. Transformed tiles are `[points][tiles][inner]`, rows of `stride`; weights are
@@ -29,16 +29,14 @@ impl Products {
             .chunks_exact(point_step(self.tiles, self.stride))
             .zip(weights.chunks_exact(self.inner * self.outer))
             .zip(products.chunks_exact_mut(point_step(self.tiles, self.outer)));
-        for ((tiles, weights), c) in per_point {
-            arch.dispatch(Task {
-                rows: self.tiles,
-                row_step: self.stride,
-                a: Left { data: tiles, walk: Walk::straight(self.inner, 1) },
-                b: Right { data: weights, stride: self.outer, width: self.outer },
-                c,
-                start: Start::Zero,
-            });
-        }
+        arch.dispatch(Tasks(per_point.map(|((tiles, weights), c)| Task {
+            rows: self.tiles,
+            row_step: self.stride,
+            a: Left { data: tiles, walk: Walk::straight(self.inner, 1) },
+            b: Right { data: weights, stride: self.outer, width: self.outer },
+            c,
+            start: Start::Zero,
+        })));
     }
 
     /// `dU[p] (+)= V[p]ᵀ dM[p]` at every point: tiles, transposed, times the gradient of the products.
@@ -54,15 +52,13 @@ impl Products {
             .chunks_exact(point_step(self.tiles, self.stride))
             .zip(products.chunks_exact(point_step(self.tiles, self.outer)))
             .zip(weights.chunks_exact_mut(self.inner * self.outer));
-        for ((tiles, products), c) in per_point {
-            arch.dispatch(Task {
-                rows: self.inner,
-                row_step: 1,
-                a: Left { data: tiles, walk: Walk::straight(self.tiles, self.stride) },
-                b: Right { data: products, stride: self.outer, width: self.outer },
-                c,
-                start,
-            });
-        }
+        arch.dispatch(Tasks(per_point.map(|((tiles, products), c)| Task {
+            rows: self.inner,
+            row_step: 1,
+            a: Left { data: tiles, walk: Walk::straight(self.tiles, self.stride) },
+            b: Right { data: products, stride: self.outer, width: self.outer },
+            c,
+            start,
+        })));
     }
 }
