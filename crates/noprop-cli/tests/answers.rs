@@ -396,7 +396,7 @@ fn an_ablation_agrees_with_eval() {
     draw(root, &["dark", "light", "none"]);
     train(root, &["--out", "r"]);
     train(root, &["--method", "fm", "--out", "fm"]);
-    let cases = [("r", &[][..], "block", 2), ("fm", &["--steps", "20"], "tenth of the time", 10)];
+    let cases = [("r", &[][..], "block", 2), ("fm", &["--steps", "20"], "part of the time", 10)];
     for (run, flags, part, parts) in cases {
         let json = |command| -> Value {
             let words = [&[command, run, "--json"][..], flags].concat();
@@ -416,6 +416,7 @@ fn an_ablation_agrees_with_eval() {
     let output = noprop(root, &["ablate", "r", "--figure", "absent/what"]);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), table);
     assert_eq!(output.status.code(), Some(2));
+    assert!(refused(root, &["ablate", "r", "--runs", "2"]).contains("--runs must be 1"));
     assert!(refused(root, &["ablate", "r", "--images", "0"]).contains("--images"));
     assert!(refused(root, &["ablate", "r", "--solver", "heun"]).contains("--solver"));
 }

@@ -1,6 +1,6 @@
 //! Ablation: the accuracy of a trained chain without one of its blocks, with the first of them alone, in another order, from other noise.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use candle_core::{D, Device, Tensor};
@@ -12,13 +12,13 @@ use noprop_plot::{Series, SeriesAxes, SeriesFigure, save};
 use noprop_train::in_chunks;
 use serde::Serialize;
 
-use crate::error::{Result, ensure};
+use crate::error::{Error, Result, ensure};
 use crate::eval_images::{Asked, EvalImages};
 use crate::evaluate::Sampling;
 use crate::progress::Progress;
 use crate::trained::Trained;
 
-/// The parts of the time where a chain has a single block.
+/// The most parts of the time where a chain has a single block.
 const TENTHS: usize = 10;
 /// Random orders, and other starting noises.
 const DRAWS: usize = 5;
@@ -43,7 +43,7 @@ pub struct Ablation {
     pub data: String,
     /// The number of images.
     pub images: usize,
-    /// `block`, or `tenth of the time` where the chain has a single block.
+    /// `block`, or `part of the time` where the chain has a single block: a tenth, if the chain has ten steps or more.
     pub part: &'static str,
     /// The chain as it was trained.
     pub whole: f64,
@@ -88,6 +88,10 @@ pub fn ablate(
 ) -> Result<Ablation> {
     let trained = Trained::open(run, device)?;
     let sampler = request.sampling.of(&trained.experiment.setup)?;
+    if sampler.runs != NonZeroU32::MIN {
+        // The answers along the chain are those of one chain, and would stand beside means of several.
+        return Err(Error::setting("runs", "must be 1: an ablation follows one chain"));
+    }
     let found = EvalImages::open(&trained, &request.asked, progress)?;
     let images = trained.experiment.seen(&found.part.images)?.to_device(device)?;
     let usual = trained.method.partition().map(|_| FEW_IMAGES);
@@ -175,7 +179,7 @@ impl Ablation {
         let whole = vec![self.whole; self.without.len()];
         let axes = match self.part {
             "block" => SeriesAxes::AccuracyByBlock,
-            _ => SeriesAxes::AccuracyByTenth,
+            _ => SeriesAxes::AccuracyByTime,
         };
         let series = vec![
             line("whole chain", &whole),
@@ -198,15 +202,18 @@ struct Parts {
 }
 
 impl Parts {
-    /// The blocks of a chain, or the tenths of its time if it has a single block.
+    /// The blocks of a chain, or the parts of its time if it has a single block.
     fn of(network: &dyn Denoiser, method: &dyn Method, sampler: &Sampler) -> Result<Self> {
         let features = |_: usize| network.class_embeddings().clone();
         let chain = method.chain(network, &features, sampler)?;
         let steps = chain.steps();
-        let (name, part_of): (_, &dyn Fn(usize) -> usize) = match method.blocks() {
-            1 => ("tenth of the time", &|step| (step - 1) * TENTHS / steps),
-            _ => ("block", &|step| chain.block(step)),
-        };
+        let (name, part_of): (_, &dyn Fn(usize) -> usize) =
+            match (method.partition(), method.blocks()) {
+                (Some(_), 1) => {
+                    ("part of the time", &|step| (step - 1) * TENTHS.min(steps) / steps)
+                }
+                _ => ("block", &|step| chain.block(step)),
+            };
         let mut parts: Vec<(usize, Vec<usize>)> = Vec::new();
         for step in 1..=steps {
             match parts.last_mut() {

@@ -46,12 +46,12 @@ impl Info {
         let parameters = trained.network.parameters();
         let parts =
             parameters.parts().into_iter().map(|part| (part, parameters.count(part))).collect();
-        let tested = trained.events()?.into_iter().rev().find_map(|event| match event {
-            Event::Test { accuracy, training_accuracy, best_epoch, seconds, .. } => {
+        let tested = match Event::final_test(&trained.events()?) {
+            Some(&Event::Test { accuracy, training_accuracy, best_epoch, seconds, .. }) => {
                 Some(Tested { accuracy, training_accuracy, best_epoch, seconds })
             }
             _ => None,
-        });
+        };
         let run = trained.run.path().into();
         Ok(Self { run, experiment: trained.experiment, parts, tested })
     }

@@ -108,7 +108,7 @@ pub use progress::{Length, Progress, Remark};
 pub use settings::{Init, Settings, Setup};
 pub use source::Source;
 pub use stepwise::{Stepped, Stepwise};
-pub use train::{Ending, Means, NewRun, resume, train};
+pub use train::{Ending, Means, NewRun, free_run, resume, train};
 pub use trained::Trained;
 pub use units::{Blocks, Status, TrainedUnits, merge, resume_units, status, train_units};
 pub use walk::{Coefficients, Image, Input, ModelFacts, Shape, Step, Walk};

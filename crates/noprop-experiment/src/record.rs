@@ -57,6 +57,8 @@ impl Record {
             match event {
                 Event::Start { epoch, hardware, .. } => began = Some((*epoch, hardware)),
                 Event::Epoch { seconds, total_seconds, validation_accuracy, .. } => {
+                    // The training went on after its end.
+                    tested = None;
                     training_seconds += seconds;
                     course.push(Mark {
                         seconds: *total_seconds,

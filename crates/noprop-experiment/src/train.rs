@@ -21,6 +21,7 @@ use crate::kept::Moved;
 use crate::layers::Layers;
 use crate::memory;
 use crate::progress::{Length, Progress, Remark};
+use crate::settings::Setup;
 use crate::shell::quoted;
 use crate::source::Source;
 use crate::task::Task;
@@ -109,7 +110,8 @@ pub fn train(new: &NewRun, means: Means<'_>, progress: &mut dyn Progress) -> Res
     memory::check(&task.experiment, means.device, means.workers(), progress)?;
     let network = task.network(progress)?;
     let config = task.experiment.to_toml()?;
-    let out = new.out.clone().unwrap_or_else(|| next_run(&task.experiment));
+    let out =
+        new.out.clone().unwrap_or_else(|| free_run(Path::new("runs"), &task.experiment.setup));
     let create = || create(&out, new.existing, &task, &config);
     let run = match means.ranks.is_single() {
         true => create()?,
@@ -325,11 +327,9 @@ fn keep(task: &Task, run: &RunDirectory) -> Result<()> {
     Ok(run.write("config.toml", task.experiment.to_toml()?.as_bytes())?)
 }
 
-/// The first free folder `runs/DATASET-METHOD-NUMBER`.
-fn next_run(experiment: &Experiment) -> PathBuf {
-    let setup = &experiment.setup;
-    let path = |number: u32| {
-        Path::new("runs").join(format!("{}-{}-{number}", setup.dataset.name(), setup.method))
-    };
-    (1..).map(path).find(|path| !path.exists()).unwrap_or_else(|| path(0))
+/// Returns the first free path `folder/DATASET-METHOD-NUMBER` for a run with the settings `setup`.
+pub fn free_run(folder: &Path, setup: &Setup) -> PathBuf {
+    let path =
+        |number: u32| folder.join(format!("{}-{}-{number}", setup.dataset.name(), setup.method));
+    (1..).map(path).find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| path(0))
 }

@@ -167,8 +167,11 @@ impl Classifier {
         let steps = chain.steps();
         let times = (1..=steps).map(|step| chain.times(step).0).chain([1.0]).collect();
         let levels = method.noise_levels(network, steps)?;
-        let mut samplers = vec![SamplerKind::Mean];
-        samplers.extend(setup.method.samplers.iter().filter(|kind| **kind != SamplerKind::Mean));
+        // A method without noise between its steps has one sampler, by whatever name.
+        let samplers = match setup.method.samplers {
+            [_] => &[SamplerKind::Mean][..],
+            _ => &[SamplerKind::Mean, SamplerKind::Stochastic],
+        };
         Ok(ModelFacts {
             method: setup.method.name,
             method_title: setup.method.title,
@@ -201,11 +204,18 @@ impl Classifier {
         let (network, method) = self.model();
         let encoded = Encoded::new(network, &self.seen(&pixels)?)?;
         let features = |_: usize| network.class_embeddings().clone();
-        let every = method.chain(network, &features, &sampler)?.steps().div_ceil(MOST_STEPS);
-        let mut steps: Vec<Step> = Vec::new();
+        let length = match route {
+            Route::Whole => method.chain(network, &features, &sampler)?.steps(),
+            Route::Steps(steps) => steps.len(),
+        };
+        let every = length.div_ceil(MOST_STEPS).max(1);
+        let (mut steps, mut seen) = (Vec::new(), 0_usize);
         let mut see = |run: u32, made: Made<'_>| -> Result<(), MethodError> {
-            if run == 0 && (made.step - 1).is_multiple_of(every) && steps.len() < MOST_STEPS {
-                steps.push(self.step(&made)?);
+            if run == 0 {
+                if seen.is_multiple_of(every) {
+                    steps.push(self.step(&made)?);
+                }
+                seen += 1;
             }
             Ok(())
         };

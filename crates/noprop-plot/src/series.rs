@@ -34,8 +34,8 @@ pub enum SeriesAxes {
     AccuracyOverSteps,
     /// Right answers by the number of a block.
     AccuracyByBlock,
-    /// Right answers by the number of a tenth of the time.
-    AccuracyByTenth,
+    /// Right answers by the number of a part of the time.
+    AccuracyByTime,
 }
 
 /// Several series, each in a look of its own.
@@ -85,7 +85,7 @@ impl SeriesFigure {
                 Some((Axis::log("steps of the solver", steps, Unit::Plain)?, accuracies?))
             }
             SeriesAxes::AccuracyByBlock => Some((parts("block"), accuracies?)),
-            SeriesAxes::AccuracyByTenth => Some((parts("tenth of the time"), accuracies?)),
+            SeriesAxes::AccuracyByTime => Some((parts("part of the time"), accuracies?)),
         }
     }
 }

@@ -93,7 +93,9 @@ export class WasmEngine {
   async runs() {
     const runs = this.#visit.map(({ id, training }) => ({
       id, name: id, dataset: training.settings.dataset, method: training.method, accuracy: training.test_accuracy,
-      validation: training.history.at(-1)?.validation ?? null, epochs: training.history.length,
+      // The weights are those of the best epoch.
+      validation: training.history.length ? Math.max(...training.history.map((epoch) => epoch.validation ?? 0)) : null,
+      epochs: training.epochs,
       seconds: training.history.reduce((sum, epoch) => sum + epoch.seconds, 0), seed: training.settings.seed ?? 0,
       encoder: training.settings.encoder ?? null, error: training.error,
       state: { running: "running", stopping: "running", finished: "finished", failed: "damaged" }[training.state] ?? "saved",
@@ -120,7 +122,7 @@ export class WasmEngine {
   }
 
   async train(settings) {
-    if (this.#visit.some(({ training }) => training.state === "running")) throw new Error("A training is under way already.");
+    this.#refuseSecond();
     this.#trainer ??= new Colleague();
     const run = `training-${this.#visit.length + 1}`;
     this.#trainer.onReport = (training) => this.#keep({ ...training, run: training.run ?? run });
@@ -128,6 +130,10 @@ export class WasmEngine {
     this.#visit.unshift({ id: run, training: { ...training, run }, opened: -1 });
     this.#keep({ ...training, run });
     return { run };
+  }
+
+  #refuseSecond() {
+    if (this.#visit.some(({ training }) => training.state === "running")) throw new Error("A training is under way already.");
   }
 
   #keep(training) {
@@ -138,7 +144,15 @@ export class WasmEngine {
 
   training = async () => this.#visit[0]?.training ?? NONE;
   stop = () => this.#trainer.ask("stop");
-  resume = (id) => this.#trainer.ask("resume", this.#of(id).id);
+
+  async resume(id) {
+    this.#refuseSecond();
+    const run = this.#of(id);
+    // The training that goes on is the one that the view Train shows.
+    this.#visit = [run, ...this.#visit.filter((other) => other !== run)];
+    return this.#trainer.ask("resume", run.id);
+  }
+
   pause = (block, paused) => this.#trainer.ask("pause", block, paused);
 
   async onTraining(callback) {

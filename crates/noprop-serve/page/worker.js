@@ -1,7 +1,6 @@
 // What a worker does: it keeps open models and answers for them, or it trains. The page has one worker for each.
 
 const SLICE = 200; // Milliseconds of training between two looks at the messages.
-const REST = 200; // Milliseconds until the next look where all blocks are paused.
 
 const models = new Map();
 const trainings = new Map();
@@ -32,7 +31,6 @@ function report() {
 /** Trains a slice, and again after the messages that came meanwhile. */
 function advance(training) {
   if (training !== active || training.state !== "running") return;
-  const before = training.last.done;
   try {
     training.last = JSON.parse(training.engine.step(SLICE));
     training.state = training.last.state;
@@ -41,7 +39,7 @@ function advance(training) {
     training.last = { ...training.last, error: message(error) };
   }
   report();
-  setTimeout(advance, training.last.done === before ? REST : 0, training);
+  setTimeout(advance, 0, training);
 }
 
 const calls = {

@@ -1,4 +1,4 @@
-//! Who may ask: checks of the host, the origin, the content type and the token of every request.
+//! Checks of every request: the host, the origin, the content type and the token.
 //!
 //! A page of another site that is open in the same browser can send requests to this server. It cannot read the answers, but it could
 //! start a training. Its requests have another origin, and a form has a content type that no request of our page has. A name that its
@@ -102,6 +102,11 @@ impl Access {
         };
         let origins = headers.get_all(header::ORIGIN);
         if !origins.iter().all(|origin| origin.to_str().is_ok_and(same)) {
+            return forbidden("pages of other sites have no access");
+        }
+        // A page of another site can ask for an image or a script without an origin; browsers say so in this header.
+        let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+        if uri.path().starts_with("/api/") && matches!(site, Some("cross-site" | "same-site")) {
             return forbidden("pages of other sites have no access");
         }
         if request.method() == Method::POST {

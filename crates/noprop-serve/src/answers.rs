@@ -50,10 +50,10 @@ impl Model {
     pub fn of_run(run: &Path, data_dir: &Path, device: &Device) -> Result<Self, Refusal> {
         let classifier = Classifier::open(run, device)?;
         let events = MetricsLog::read(&run.join("metrics.jsonl")).unwrap_or_default();
-        let tested = events.into_iter().rev().find_map(|event| match event {
-            Event::Test { accuracy, per_block, .. } => Some((accuracy, per_block)),
+        let tested = match Event::final_test(&events) {
+            Some(Event::Test { accuracy, per_block, .. }) => Some((*accuracy, per_block.clone())),
             _ => None,
-        });
+        };
         let title = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let card = fs::read_to_string(run.join("README.md")).ok();
         let test = test_images(&classifier.experiment().setup.dataset, data_dir);

@@ -9,14 +9,11 @@ use serde::Serialize;
 use crate::answers::Model;
 use crate::error::Refusal;
 use crate::locked::locked;
-use crate::runs::{NAMED, Runs, Standing, Summary};
+use crate::runs::{NAMED, PRETRAINED, Runs, Standing, Summary};
 use crate::stamp::Stamp;
 
 /// Models that stay open: each holds its weights and its test images.
 const MOST_OPEN: usize = 4;
-
-/// The id of the model that is part of the program.
-const PRETRAINED: &str = "pretrained";
 
 /// The models, and those that are open.
 pub(crate) struct Models {
@@ -76,8 +73,7 @@ impl Models {
             accuracy: run.accuracy,
             pretrained: false,
         };
-        let mut models: Vec<Listed> =
-            usable.map(of).filter(|model| model.id != PRETRAINED).collect();
+        let mut models: Vec<Listed> = usable.map(of).collect();
         let place = usize::from(models.first().is_some_and(|model| model.id == NAMED));
         models.insert(place, Listed::pretrained());
         models
@@ -89,27 +85,38 @@ impl Models {
             PRETRAINED => None,
             id => Some(runs.find(id)?),
         };
-        let files = ["config.toml", "model.safetensors"];
+        // The card is written at the end of a training, with the test.
+        let files = ["config.toml", "model.safetensors", "README.md"];
         let files = run.iter().flat_map(|run| files.map(|file| run.join(file)));
         let stamp = Stamp::of(&files.collect::<Vec<_>>());
-        let mut open = locked(&self.open);
         let is_it = |open: &Open| open.id == id && open.run == run && open.stamp == stamp;
-        let kept = match open.iter().position(is_it) {
-            Some(place) => open.remove(place),
-            None => {
-                // One that has changed makes place first.
-                open.retain(|open| open.id != id);
-                let excess = (open.len() + 1).saturating_sub(MOST_OPEN);
-                open.drain(..excess);
-                let model = match &run {
-                    Some(run) => Model::of_run(run, &self.data_dir, &self.device)?,
-                    None => Model::pretrained(&self.data_dir, &self.device)?,
-                };
-                Open { id: id.into(), run, stamp, model: Arc::new(Mutex::new(model)) }
+        {
+            let mut open = locked(&self.open);
+            if let Some(place) = open.iter().position(is_it) {
+                let kept = open.remove(place);
+                let model = Arc::clone(&kept.model);
+                open.push(kept);
+                return Ok(model);
             }
+            // One that has changed makes place before its successor is read.
+            make_place(&mut open, id);
+        }
+        // Without the lock: requests for models that are open need not wait for this one.
+        let model = match &run {
+            Some(run) => Model::of_run(run, &self.data_dir, &self.device)?,
+            None => Model::pretrained(&self.data_dir, &self.device)?,
         };
-        let model = Arc::clone(&kept.model);
-        open.push(kept);
+        let model = Arc::new(Mutex::new(model));
+        let mut open = locked(&self.open);
+        make_place(&mut open, id);
+        open.push(Open { id: id.into(), run, stamp, model: Arc::clone(&model) });
         Ok(model)
     }
+}
+
+/// Closes an earlier model `id`, and the models that were not used for the longest time, so that there is a place for another.
+fn make_place(open: &mut Vec<Open>, id: &str) {
+    open.retain(|open| open.id != id);
+    let excess = (open.len() + 1).saturating_sub(MOST_OPEN);
+    open.drain(..excess);
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use noprop_data::{DatasetName, Presence};
 use noprop_experiment::watch::{Training, settings};
-use noprop_experiment::{Existing, Layers, NewRun, Preset, Source};
+use noprop_experiment::{Existing, Layers, NewRun, Preset, Source, free_run};
 
 use crate::error::Refusal;
 
@@ -58,22 +58,12 @@ pub(crate) fn new_run(
     data.check(&dataset)?;
     let layers = Layers { settings, ..Layers::default() };
     let setup = layers.resolve(Preset::suiting(&dataset))?.setup;
-    let (id, out) = free(runs, &format!("{}-{}", dataset.name(), setup.method));
+    let out = free_run(runs, &setup);
+    let id = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let training = Training::of(Some(&id), &setup, Vec::new());
     let data_dir = Some(data.dir.clone());
     Ok((
         Box::new(NewRun { layers, data_dir, out: Some(out), existing: Existing::Refuse }),
         training,
     ))
-}
-
-/// The first name `STEM-NUMBER` in `folder` that nothing has yet.
-fn free(folder: &Path, stem: &str) -> (String, PathBuf) {
-    let named = |number: u32| {
-        let name = format!("{stem}-{number}");
-        let path = folder.join(&name);
-        (name, path)
-    };
-    let free = (1..).map(named).find(|(_, path)| path.symlink_metadata().is_err());
-    free.unwrap_or_else(|| named(0))
 }

@@ -18,6 +18,8 @@ use crate::stamp::Stamp;
 
 /// The id of a run that was named by its path.
 pub(crate) const NAMED: &str = "run";
+/// The id of the pretrained model.
+pub(crate) const PRETRAINED: &str = "pretrained";
 /// The most runs that are listed, and the most that are compared.
 const MOST_RUNS: usize = 10_000;
 const MOST_COMPARED: usize = 100;
@@ -93,10 +95,10 @@ impl Runs {
         // A folder that cannot be read has no runs.
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten().take(MOST_RUNS);
         let mut found: Vec<(String, PathBuf)> = entries
-            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-            .filter(|(name, path)| {
+            .filter_map(|entry| Some((id_of(entry.file_name().into_string().ok()?), entry.path())))
+            .filter(|(_, path)| {
                 // The named run is listed once.
-                let again = || named.is_some() && (name == NAMED || whole(path) == named);
+                let again = || named.is_some() && whole(path) == named;
                 RunDirectory::open(path).is_ok() && !again()
             })
             .collect();
@@ -142,7 +144,6 @@ impl Runs {
 
     /// A summary of the run `id`.
     pub fn summary(&self, id: &str) -> Result<Summary, Refusal> {
-        self.find(id)?;
         self.all().into_iter().find(|summary| summary.id == id).ok_or_else(|| {
             Refusal::missing("there is no such run here; it may have been moved or deleted")
         })
@@ -150,8 +151,8 @@ impl Runs {
 
     /// Everything about the run `id` that is shown, its weights and figures apart.
     pub fn view(&self, id: &str) -> Result<Value, Refusal> {
-        let path = self.find(id)?;
         let summary = self.summary(id)?;
+        let path = self.find(id)?;
         let experiment = Experiment::read(&path.join("config.toml")).ok();
         let events = MetricsLog::read(&path.join("metrics.jsonl")).unwrap_or_default();
         let info = if summary.usable { Info::of(&path).ok() } else { None };
@@ -252,26 +253,32 @@ impl Summary {
 
     fn read(&mut self, events: &[Event]) {
         let mut accuracies = HashMap::new();
-        let (mut tested, mut best) = (None, None);
+        let mut best = None;
         for event in events {
-            match event {
-                Event::Epoch { epoch, validation_accuracy, best_epoch, total_seconds, .. } => {
-                    accuracies.insert(*epoch, *validation_accuracy);
-                    best = Some(*best_epoch);
-                    self.seconds = Some(*total_seconds);
-                    // It went on after its end.
-                    tested = None;
-                }
-                Event::Test { accuracy, .. } => tested = Some(*accuracy),
-                _ => {}
+            if let Event::Epoch { epoch, validation_accuracy, best_epoch, total_seconds, .. } =
+                event
+            {
+                accuracies.insert(*epoch, *validation_accuracy);
+                best = Some(*best_epoch);
+                self.seconds = Some(*total_seconds);
             }
         }
         self.epochs_done = accuracies.len();
         self.validation = best.and_then(|best| accuracies.get(&best).copied());
-        self.accuracy = tested;
-        if tested.is_some() && self.state != Standing::Damaged {
+        if let Some(Event::Test { accuracy, .. }) = Event::final_test(events) {
+            self.accuracy = Some(*accuracy);
+        }
+        if self.accuracy.is_some() && self.state != Standing::Damaged {
             self.state = Standing::Finished;
         }
+    }
+}
+
+/// The id of the run in the folder `name`. No folder has a slash in its name, so none is taken for the named run or the pretrained model.
+fn id_of(name: String) -> String {
+    match name.as_str() {
+        NAMED | PRETRAINED => format!("./{name}"),
+        _ => name,
     }
 }
 

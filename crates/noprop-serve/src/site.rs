@@ -91,14 +91,16 @@ impl Site {
         })?;
         let messages = self.message.subscribe();
         self.speaks.call_once(|| {
-            tokio::spawn(Arc::clone(self).speak());
+            // From here on no change is missed.
+            let changes = self.trainer.changes();
+            tokio::spawn(Arc::clone(self).speak(changes));
         });
         Ok((messages, place))
     }
 
     /// Stops the training, waits until it is saved, and ends the streams.
     pub async fn end(&self) {
-        self.trainer.stop();
+        self.trainer.close();
         self.trainer.idle().await;
         // Pages hear of it before their streams end.
         tokio::time::sleep(EVERY).await;
@@ -112,8 +114,7 @@ impl Site {
     }
 
     /// Writes a message whenever the training has changed, one for all pages.
-    async fn speak(self: Arc<Self>) {
-        let mut changes = self.trainer.changes();
+    async fn speak(self: Arc<Self>, mut changes: watch::Receiver<u64>) {
         while changes.changed().await.is_ok() {
             if self.message.receiver_count() > 0 {
                 self.message.send_replace(event(&self.trainer.message()));

@@ -39,6 +39,8 @@ pub(crate) struct Trainer {
 struct Shared {
     training: Mutex<Training>,
     stop: AtomicBool,
+    /// Whether no training may begin any more. It is read and set under the lock of `training`.
+    closed: AtomicBool,
     /// Counts the changes that pages should see. A page that is slow sees the last one.
     changes: watch::Sender<u64>,
 }
@@ -51,6 +53,7 @@ impl Trainer {
         let shared = Shared {
             training: Mutex::default(),
             stop: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             changes: watch::Sender::new(0),
         };
         Self { device, shared: Arc::new(shared) }
@@ -59,9 +62,12 @@ impl Trainer {
     /// Starts a training, which is shown as `planned`.
     ///
     /// # Errors
-    /// 409 if there is one already.
+    /// 409 if there is one already, 503 if the server ends.
     pub fn start(&self, job: Job, planned: Training) -> Result<Begun, Refusal> {
         let mut training = locked(&self.shared.training);
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends"));
+        }
         if training.is_under_way() {
             let sentence = "a training is under way, and there is one at a time: stop it first";
             return Err(Refusal::new(StatusCode::CONFLICT, sentence));
@@ -96,7 +102,15 @@ impl Trainer {
         true
     }
 
-    /// Pauses a block from the next step on, or lets it go on.
+    /// Lets no training begin any more, and stops the one that is under way.
+    pub fn close(&self) {
+        let training = locked(&self.shared.training);
+        self.shared.closed.store(true, Ordering::SeqCst);
+        drop(training);
+        self.stop();
+    }
+
+    /// Pauses a block, or lets it go on: at the next step, on a GPU at the next epoch.
     ///
     /// # Errors
     /// 409 if no training is under way, 400 if it has no such block to pause.

@@ -1,4 +1,4 @@
-//! Thirty digits as people draw them with a mouse: off centre, small, large, thick, thin and slanted.
+//! The pretrained network: thirty digits as people draw them with a mouse, off centre, small, large, thick, thin and slanted; its walks.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -53,4 +53,18 @@ fn drawn_digits_are_read() {
     });
     let wrong: Vec<String> = wrong.collect();
     assert!(wrong.len() <= 3, "{wrong:?}");
+}
+
+/// Of a long way a page gets steps at equal distances, and all of a short one, wherever its steps stand in the chain.
+#[test]
+fn a_walk_is_thinned_evenly() {
+    let digits = Classifier::of_weights("x", noprop_pretrained::MNIST, &Device::Cpu).unwrap();
+    let steps = |route: &[usize]| -> Vec<usize> {
+        let image = Image::Drawing { ink: &[255], side: 1 };
+        let walk = digits.walk(image, &Sampling::default(), Route::Steps(route)).unwrap();
+        walk.steps.iter().map(|step| step.step).collect()
+    };
+    assert_eq!(steps(&[10, 2]), [10, 2]);
+    let long: Vec<usize> = (0..1000).map(|index| index % 10 + 1).collect();
+    assert_eq!(steps(&long), (0..200).map(|index| 5 * index % 10 + 1).collect::<Vec<_>>());
 }

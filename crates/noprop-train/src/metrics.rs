@@ -100,6 +100,14 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Returns the test of the weights that a run has now: its last event of this kind, unless the training went on after it.
+    pub fn final_test(events: &[Self]) -> Option<&Self> {
+        let ends = |event: &&Self| matches!(event, Self::Test { .. } | Self::Epoch { .. });
+        events.iter().rev().find(ends).filter(|event| matches!(event, Self::Test { .. }))
+    }
+}
+
 /// The log of one run.
 #[derive(Debug)]
 pub struct MetricsLog {

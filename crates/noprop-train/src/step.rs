@@ -146,9 +146,17 @@ impl Step<'_> {
     ) -> Result<Vec<DeviceLosses>, TrainError> {
         let (network, unit) = (self.model.network, state.unit);
         let (shared, own) = state.split();
+        let is_paused =
+            |part: &&mut PartState| matches!(part.part, Part::Block(t) if self.paused.contains(&t));
+        let turns = own.iter_mut().filter(|part| unit.has_turn(part.part, pass));
+        let (missed, turns): (Vec<_>, Vec<_>) = turns.partition(is_paused);
+        missed.into_iter().for_each(|part| part.missed += 1);
+        // If no block learns, the encoder does not see the images: its running statistics would move.
+        let is_seen =
+            self.paused.is_empty() || turns.iter().any(|part| matches!(part.part, Part::Block(_)));
 
         // Images → features, if the blocks share an encoder. `leaf` is a copy cut from the encoder's graph.
-        let encoded = match shared.iter().any(|part| part.part == Part::Encoder) {
+        let encoded = match is_seen && shared.iter().any(|part| part.part == Part::Encoder) {
             true => Some(self.features(Part::Encoder, draws)?),
             false => None,
         };
@@ -183,11 +191,6 @@ impl Step<'_> {
             })
         };
         let sum = SharedSum::new(shared, leaf.as_deref());
-        let is_paused =
-            |part: &&mut PartState| matches!(part.part, Part::Block(t) if self.paused.contains(&t));
-        let turns = own.iter_mut().filter(|part| unit.has_turn(part.part, pass));
-        let (missed, turns): (Vec<_>, Vec<_>) = turns.partition(is_paused);
-        missed.into_iter().for_each(|part| part.missed += 1);
         let mut sum = self.engine.turns(unit, turns, &turn, sum)?;
 
         // Gradients at the features → gradients of the encoder. With g = dL/df held constant, the gradient of Σ f·g is the
@@ -198,8 +201,8 @@ impl Step<'_> {
         }
         // One update of the shared parts.
         for (part, gradients) in shared.iter_mut().zip(sum.direct) {
-            // Where all blocks that reach it are paused, nothing is learned.
-            if !self.paused.is_empty() && gradients.iter().all(Option::is_none) {
+            // Where the blocks that train it are paused it learns nothing. The readout's loss alone reaches only a part of a schedule.
+            if !self.paused.is_empty() && gradients.iter().any(Option::is_none) {
                 part.missed += 1;
             } else {
                 part.update_with(gradients, lr)?;

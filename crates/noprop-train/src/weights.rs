@@ -1,7 +1,7 @@
 //! `model.safetensors`: written atomically, and checked when it is read.
 //!
 //! Weights may come from untrusted sources. The file is read only up to a bound, the safetensors crate checks its header, every
-//! tensor must be f32 and finite, and tensors that the network does not have are refused. No size in the file is trusted before
+//! tensor must be f32 or f16 and finite, and tensors that the network does not have are refused. No size in the file is trusted before
 //! the bytes are there.
 
 use std::collections::{BTreeMap, HashMap};
@@ -92,19 +92,38 @@ pub struct StoredWeights {
     pub metadata: Option<String>,
 }
 
+/// The element types that are read.
+#[derive(Clone, Copy, PartialEq)]
+enum Types {
+    /// f32, and f16, which becomes f32.
+    Any,
+    /// f32 alone.
+    Exact,
+}
+
 /// Reads weights onto the CPU, tensor by tensor. Half precision becomes f32.
 ///
 /// # Errors
-/// [`WeightsError`], which names the file and the fault. The memory in use never exceeds the real size of the file by more than
+/// [`WeightsError`], which names the file and the fault. The memory in use never exceeds the size of the tensors in f32 by more than
 /// that of one tensor.
 pub fn read_weights(path: &Path) -> Result<StoredWeights, WeightsError> {
+    read(path, Types::Any)
+}
+
+/// As [`read_weights`], for the state of a training: half precision is refused, because a training that goes on from rounded values would
+/// not give the same bytes.
+pub(crate) fn read_state(path: &Path) -> Result<StoredWeights, WeightsError> {
+    read(path, Types::Exact)
+}
+
+fn read(path: &Path, types: Types) -> Result<StoredWeights, WeightsError> {
     let reading = |source| WeightsError::Read { path: path.into(), source };
     let file = std::fs::File::open(path).map_err(reading)?;
     let length = file.metadata().map_err(reading)?.len();
     if length > MAX_BYTES {
         return Err(WeightsError::TooLarge(path.into()));
     }
-    decode(path, BufReader::new(file), length)
+    decode(path, BufReader::new(file), length, types)
 }
 
 /// As [`read_weights`], for the bytes of a file. Errors call it `name`.
@@ -112,11 +131,16 @@ pub fn read_weights(path: &Path) -> Result<StoredWeights, WeightsError> {
 /// # Errors
 /// As for [`read_weights`].
 pub fn weights_of(name: &Path, bytes: &[u8]) -> Result<StoredWeights, WeightsError> {
-    decode(name, bytes, bytes.len() as u64)
+    decode(name, bytes, bytes.len() as u64, Types::Any)
 }
 
 /// Reads a file of `length` bytes. The length limits every size in the header.
-fn decode(path: &Path, mut file: impl Read, length: u64) -> Result<StoredWeights, WeightsError> {
+fn decode(
+    path: &Path,
+    mut file: impl Read,
+    length: u64,
+    types: Types,
+) -> Result<StoredWeights, WeightsError> {
     let malformed = |reason: String| WeightsError::Malformed { path: path.into(), reason };
     let short = |_| malformed("it ends too early".into());
     let mut word = [0; 8];
@@ -144,7 +168,7 @@ fn decode(path: &Path, mut file: impl Read, length: u64) -> Result<StoredWeights
             Dtype::F32 => {
                 |bytes| bytes.as_chunks().0.iter().map(|&le| f32::from_le_bytes(le)).collect()
             }
-            Dtype::F16 => |bytes| {
+            Dtype::F16 if types == Types::Any => |bytes| {
                 let halves = bytes.as_chunks().0.iter();
                 halves.map(|&le| half::f16::from_le_bytes(le).to_f32()).collect()
             },
@@ -283,7 +307,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<StoredWeights, WeightsError> {
-        decode(Path::new("model.safetensors"), bytes, bytes.len() as u64)
+        weights_of(Path::new("model.safetensors"), bytes)
     }
 
     #[test]
@@ -303,6 +327,19 @@ mod tests {
         let view = TensorView::new(Dtype::I64, vec![1], &ints).unwrap();
         let bytes = safetensors::serialize([("a", view)], None).unwrap();
         assert!(matches!(read(&bytes), Err(WeightsError::WrongType { .. })));
+    }
+
+    /// Half precision is read where weights classify, and refused where a training would go on from rounded values.
+    #[test]
+    fn half_precision_is_for_classification_alone() {
+        let halves: Vec<u8> =
+            [0.5f32, -2.0].map(half::f16::from_f32).map(|h| h.to_le_bytes()).concat();
+        let view = TensorView::new(Dtype::F16, vec![2], &halves).unwrap();
+        let bytes = safetensors::serialize([("a", view)], None).unwrap();
+        assert_eq!(read(&bytes).unwrap().tensors["a"].to_vec1::<f32>().unwrap(), [0.5, -2.0]);
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(matches!(read_state(&path), Err(WeightsError::WrongType { .. })));
     }
 
     /// A header with sizes larger than the file must be refused.

@@ -1,5 +1,6 @@
 //! An epoch of a training, as pages are told of it: of a log, or of a training that runs here.
 
+use noprop_method::Part;
 use noprop_train::{EpochReport, Event, Loss};
 use serde::Serialize;
 
@@ -21,8 +22,8 @@ pub struct Epoch {
 /// The mean error of a part in an epoch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PartLoss {
-    /// The part, such as `block.1`.
-    pub part: String,
+    /// The part; `block.1` in JSON.
+    pub part: Part,
     /// Its mean error.
     pub error: f64,
 }
@@ -59,6 +60,6 @@ impl From<&EpochReport> for Epoch {
 }
 
 fn of_parts(losses: &[Loss]) -> Vec<PartLoss> {
-    let of = |loss: &Loss| PartLoss { part: loss.part.to_string(), error: loss.error };
+    let of = |loss: &Loss| PartLoss { part: loss.part, error: loss.error };
     losses.iter().map(of).collect()
 }

@@ -80,11 +80,38 @@ pub struct Training {
     pub test_accuracy: Option<f64>,
     history: Vec<Epoch>,
     losses: Curve,
-    /// The losses of a step: one for each block, or one for the whole chain.
     #[serde(skip)]
-    lines: usize,
+    lines: Lines,
     #[serde(skip)]
     clock: Option<Clock>,
+}
+
+/// The curves of losses.
+#[derive(Debug, Clone, Copy, Default)]
+enum Lines {
+    /// One for each block.
+    Blocks(usize),
+    /// One for the whole chain, which has a single loss.
+    #[default]
+    Chain,
+}
+
+impl Lines {
+    fn count(self) -> usize {
+        match self {
+            Self::Blocks(blocks) => blocks,
+            Self::Chain => 1,
+        }
+    }
+
+    /// The number of the curve, from 0, that the loss of `part` belongs to; `None` for a part without a curve.
+    fn of(self, part: Part) -> Option<usize> {
+        match (self, part) {
+            (Self::Blocks(_), Part::Block(block)) => block.checked_sub(1),
+            (Self::Blocks(_), _) => None,
+            (Self::Chain, _) => Some(0),
+        }
+    }
 }
 
 /// The work of a training since it began or went on.
@@ -120,7 +147,7 @@ impl Training {
             blocks,
             epochs: setup.epochs,
             pausable: blockwise && blocks > 1,
-            lines: if blockwise { blocks } else { 1 },
+            lines: if blockwise { Lines::Blocks(blocks) } else { Lines::Chain },
             history,
             ..Self::default()
         }
@@ -138,15 +165,17 @@ impl Training {
         self.done = length.done;
         self.clock = Some(Clock::now());
         let point = |epoch: &Epoch| {
-            let blocks = epoch.losses.iter().filter(|loss| loss.part.starts_with("block."));
-            let mut errors: Vec<_> = blocks.map(|loss| Some(loss.error as f32)).collect();
-            if errors.is_empty() {
-                errors = epoch.losses.iter().map(|loss| Some(loss.error as f32)).collect();
+            let mut errors = vec![None; self.lines.count()];
+            for loss in &epoch.losses {
+                let line = self.lines.of(loss.part).and_then(|line| errors.get_mut(line));
+                if let Some(error) = line {
+                    *error = Some(loss.error as f32);
+                }
             }
             Point(u64::from(epoch.epoch) * u64::from(length.steps_per_epoch), errors)
         };
         let points = self.history.iter().map(point).collect();
-        self.losses.begin(self.lines, points);
+        self.losses.begin(self.lines.count(), points);
     }
 
     /// Its steps go on after a rest, which does not count as time of training.
@@ -157,15 +186,8 @@ impl Training {
     /// A step of all units is done.
     pub fn step(&mut self, reports: &[StepReport]) {
         self.done += 1;
-        let of_blocks = reports.iter().flat_map(|report| &report.losses);
-        let has_blocks = of_blocks.clone().any(|loss| matches!(loss.part, Part::Block(_)));
-        let place = |part: Part| match part {
-            Part::Block(block) => Some(block.saturating_sub(1)),
-            // A baseline has one loss, that of the whole chain.
-            _ if !has_blocks => Some(0),
-            _ => None,
-        };
-        let losses = of_blocks.filter_map(|loss| Some((place(loss.part)?, loss.error)));
+        let losses = reports.iter().flat_map(|report| &report.losses);
+        let losses = losses.filter_map(|loss| Some((self.lines.of(loss.part)?, loss.error)));
         self.losses.push(self.done, losses);
         if let Some(clock) = &mut self.clock {
             clock.steps += 1;
@@ -227,5 +249,58 @@ impl Training {
         self.state = state;
         self.seconds_left = None;
         self.clock = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use noprop_method::MethodKind;
+    use noprop_train::Loss;
+
+    use super::*;
+    use crate::{Layers, Preset, Settings};
+
+    fn losses(parts: &[(Part, f64)]) -> Vec<Loss> {
+        parts.iter().map(|&(part, error)| Loss { part, loss: error, error }).collect()
+    }
+
+    fn training(method: MethodKind, history: Vec<Epoch>) -> Training {
+        let settings = Settings { method: Some(method), steps: Some(3), ..Settings::default() };
+        let layers = Layers { settings, ..Layers::default() };
+        let setup = layers.resolve(Preset::MnistSample).unwrap().setup;
+        let mut training = Training::of(None, &setup, history);
+        training.begin(Length { epochs: 9, steps_per_epoch: 1, done: 0 });
+        training
+    }
+
+    fn points(training: &Training) -> Value {
+        serde_json::to_value(training).unwrap()["losses"].clone()
+    }
+
+    /// A block that is paused has no loss in a step or an epoch: those of the others and of the readout must not be drawn as its own.
+    #[test]
+    fn every_loss_is_drawn_as_that_of_its_part() {
+        let step = |parts: &[(Part, f64)]| {
+            let losses = losses(parts);
+            [StepReport { epoch: 1, step: 1, lr: 0.1, images: 1, losses }]
+        };
+        let part_losses =
+            losses(&[(Part::Block(1), 1.0), (Part::Block(3), 3.0), (Part::Readout, 9.0)]);
+        let epoch = Epoch {
+            epoch: 1,
+            validation: None,
+            losses: part_losses.iter().map(|l| PartLoss { part: l.part, error: l.error }).collect(),
+            seconds: 1.0,
+            images_per_second: 1.0,
+        };
+        let mut dt = training(MethodKind::DT, vec![epoch]);
+        dt.step(&step(&[(Part::Readout, 9.0)]));
+        dt.step(&step(&[(Part::Block(2), 2.0), (Part::Readout, 9.0)]));
+        let expected =
+            json!([[1, [1.0, null, 3.0]], [1, [null, null, null]], [2, [null, 2.0, null]],]);
+        assert_eq!(points(&dt), expected);
+        let mut backprop = training(MethodKind::BACKPROP, Vec::new());
+        backprop.step(&step(&[(Part::Readout, 4.0)]));
+        assert_eq!(points(&backprop), json!([[1, [4.0]]]));
     }
 }

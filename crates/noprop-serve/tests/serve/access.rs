@@ -1,4 +1,4 @@
-//! Who may ask.
+//! Requests that are let in, and those that are not.
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -32,6 +32,11 @@ async fn other_hosts_and_pages_of_other_sites_have_no_access() {
         with("GET", "origin", origin).await.refusal(403);
         with("POST", "origin", origin).await.refusal(403);
     }
+    // An image or a script of another page has no origin.
+    for site in ["cross-site", "same-site"] {
+        with("GET", "sec-fetch-site", site).await.refusal(403);
+    }
+    with("GET", "sec-fetch-site", "same-origin").await.fine();
     let address = format!("http://evil.example:{port}/api/runs");
     let absolute = home.request("GET", &address).body(Body::empty()).unwrap();
     home.send(absolute).await.refusal(403);

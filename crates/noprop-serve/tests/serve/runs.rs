@@ -87,6 +87,39 @@ async fn a_named_run_comes_first_and_once() {
     home.get(&format!("/api/runs/{RUN}")).await.refusal(404);
 }
 
+/// A folder may have any name: it must not be taken for the pretrained model or for the run that was named.
+#[tokio::test]
+async fn a_folder_has_an_id_of_its_own() {
+    let home = Home::with(|options| {
+        for name in ["pretrained", "run"] {
+            copy(&options.runs.join(RUN), &options.runs.join(name));
+        }
+        options.run = Some(options.runs.join(RUN));
+    });
+    let list = home.get("/api/runs").await.fine();
+    let ids: Vec<_> = states(&list).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, ["run", "./pretrained", "./run"]);
+    let named = home.get("/api/runs/.%2Fpretrained").await.fine();
+    assert_eq!(named["name"], "pretrained");
+    let facts = home.get("/api/models/.%2Fpretrained").await.fine();
+    assert_eq!(facts["dataset"], "mnist-sample", "the pretrained model is of mnist");
+}
+
+/// The test of a run that goes on after its end is one of other weights.
+#[tokio::test]
+async fn a_run_that_went_on_has_no_test() {
+    let home = Home::new();
+    let tested = home.get(&format!("/api/models/{RUN}")).await.fine();
+    assert!(tested["test_accuracy"].is_number() && tested["card"].is_string());
+    let log = home.runs().join(RUN).join("metrics.jsonl");
+    let text = fs::read_to_string(&log).unwrap();
+    let epoch = text.lines().find(|line| line.contains("validation_accuracy")).unwrap();
+    fs::write(&log, format!("{text}{epoch}\n")).unwrap();
+    fs::remove_file(home.runs().join(RUN).join("README.md")).unwrap();
+    let facts = home.get(&format!("/api/models/{RUN}")).await.fine();
+    assert!(facts["test_accuracy"].is_null() && facts["card"].is_null(), "{facts}");
+}
+
 /// Without a run of one's own, the page must have something to show.
 #[tokio::test]
 async fn the_pretrained_model_answers() {

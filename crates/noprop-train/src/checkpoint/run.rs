@@ -23,9 +23,10 @@ use crate::report::{Best, EpochReport, FitReport, Outcome, Validation};
 use crate::resources::unix_time;
 use crate::step::Model;
 use crate::unit_state::UnitState;
+use crate::weights::read_state;
 use crate::{
-    Event, Hardware, MetricsLog, RunDirectory, TrainError, Trainer, evaluate, load_weights,
-    read_weights, save_weights, write_atomically, write_weights,
+    Event, Hardware, MetricsLog, RunDirectory, TrainError, Trainer, WeightsError, evaluate,
+    save_weights, write_atomically, write_weights,
 };
 
 const FORMAT: u32 = 1;
@@ -176,14 +177,18 @@ impl Progress {
         let steps = state.plan.steps_per_epoch();
         let position = u64::from(self.epoch) * u64::from(steps) + u64::from(self.step);
         if let Some(untrained) = untrained(network, &state.units) {
-            load_weights(&folder.join(UNTRAINED), &untrained)?;
+            let file = folder.join(UNTRAINED);
+            untrained.set(read_state(&file)?.tensors).map_err(|error| WeightsError::Mismatch {
+                path: file,
+                reason: error.to_string(),
+            })?;
         }
         for unit in &mut state.units {
             let file = folder.join(format!("{}.safetensors", unit.unit));
             for part in &mut unit.parts {
                 part.missed = self.missed.get(&part.part).copied().unwrap_or(0);
             }
-            restore_unit(&file, read_weights(&file)?.tensors, network, unit, position, steps)?;
+            restore_unit(&file, read_state(&file)?.tensors, network, unit, position, steps)?;
         }
         state.forget_stack();
         Ok(())

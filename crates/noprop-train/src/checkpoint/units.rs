@@ -21,9 +21,8 @@ use crate::report::EpochReport;
 use crate::run_dir::{lock_file, remove};
 use crate::step::Model;
 use crate::unit_state::UnitState;
-use crate::{
-    Existing, Hardware, RunDirectory, TrainError, Unit, WeightsError, read_weights, write_weights,
-};
+use crate::weights::read_state;
+use crate::{Existing, Hardware, RunDirectory, TrainError, Unit, WeightsError, write_weights};
 
 type Tensors = BTreeMap<String, Tensor>;
 
@@ -262,7 +261,7 @@ fn read<N: DeserializeOwned>(file: &Path, config: &str) -> Result<(N, Tensors), 
     let path = || PathBuf::from(file);
     let malformed =
         |error: serde_json::Error| UnitError::Malformed { path: path(), reason: error.to_string() };
-    let stored = read_weights(file)?;
+    let stored = read_state(file)?;
     let text = stored.metadata.as_deref().unwrap_or_default();
     let origin: Origin = serde_json::from_str(text).map_err(malformed)?;
     if origin.version != VERSION {
