@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use noprop_data::{
     BadPictures, Dataset, DatasetName, Duplicates, FolderOptions, Half, Listing, Split,
     TestPictures, open_half,
 };
+use noprop_train::Silent;
 
 use crate::classes::{absent_classes, by_name};
 use crate::error::{Error, Result, bail, ensure};
@@ -23,6 +25,15 @@ pub struct Asked {
     pub half: Half,
     /// Their data set, where it is not the run's own, or the place of the run's own now.
     pub place: Moved,
+}
+
+/// The test images of `run` as they are in their files, with the labels of its classes.
+///
+/// # Errors
+/// If there is no run, if its data are not there, or if they are not those that it was started with.
+pub fn test_images(run: impl AsRef<Path>, place: &Moved) -> Result<Split> {
+    let trained = Trained::open(run, &Device::Cpu)?;
+    Ok(EvalImages::unchanged(&trained, place, &mut Silent)?.part.images)
 }
 
 /// The treatment of images that are not those that the run was started with.
@@ -81,7 +92,6 @@ impl EvalImages {
     }
 
     /// The test images of the run, which must be those that it was started with.
-    #[cfg(feature = "figures")]
     pub(crate) fn unchanged(
         trained: &Trained,
         moved: &Moved,

@@ -90,7 +90,7 @@ pub use classifier::{Answer, Classifier};
 pub use compare::{Comparison, Line, Standing, Unfinished, compare};
 pub use device::{DeviceError, DeviceName};
 pub use error::{Error, Result};
-pub use eval_images::Asked;
+pub use eval_images::{Asked, test_images};
 pub use evaluate::{Evaluated, Sampling, evaluate};
 pub use experiment::Experiment;
 #[cfg(feature = "figures")]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::body::Bytes;
 use noprop_data::{DatasetName, Presence, Split};
 use noprop_experiment::candle_core::Device;
-use noprop_experiment::{Classifier, Image, ModelFacts, Polarity, Sampling, Source};
+use noprop_experiment::{Classifier, Image, ModelFacts, Moved, Polarity, Sampling, Source};
 use noprop_method::Route;
 use noprop_train::{Event, MetricsLog};
 use serde_json::{Value, json};
@@ -42,11 +42,11 @@ struct Kept {
     /// Accuracy on the test images, and of each block.
     tested: Option<(f64, Vec<f64>)>,
     /// A sentence on its test images.
-    remark: Option<&'static str>,
+    remark: Option<String>,
 }
 
 impl Model {
-    /// Opens a run. Its test images are looked for in `data_dir`.
+    /// Opens a run. Its test images are looked for in `data_dir`, and then where they were in its training.
     pub fn of_run(run: &Path, data_dir: &Path, device: &Device) -> Result<Self, Refusal> {
         let classifier = Classifier::open(run, device)?;
         let events = MetricsLog::read(&run.join("metrics.jsonl")).unwrap_or_default();
@@ -56,8 +56,17 @@ impl Model {
         };
         let title = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let card = fs::read_to_string(run.join("README.md")).ok();
-        let test = test_images(&classifier.experiment().setup.dataset, data_dir);
-        Self::new(classifier, Kept { title, card, tested, remark: None }, test)
+        // Data sets that are here now, and else where the run had its data.
+        let place = match &classifier.experiment().setup.dataset {
+            Source::Known(name) if is_there(*name, data_dir) => Some(data_dir.to_path_buf()),
+            _ => None,
+        };
+        let place = Moved { data_dir: place, ..Moved::default() };
+        let (test, remark) = match noprop_experiment::test_images(run, &place) {
+            Ok(test) => (Some(test), None),
+            Err(error) => (None, Some(format!("There are no test images to show: {error}"))),
+        };
+        Self::new(classifier, Kept { title, card, tested, remark }, test)
     }
 
     /// Opens the model that is part of the program. Its images are those of MNIST, or where that is not there, of the bundled sample of it.
@@ -69,11 +78,13 @@ impl Model {
             Some((noprop_pretrained::TEST_ACCURACY, noprop_pretrained::BLOCK_ACCURACY.into()));
         let card = Some(noprop_pretrained::CARD.into());
         let kept = Kept { title, card, tested, remark: None };
-        let images = |name| test_images(&Source::Known(name), data_dir);
-        if let Some(test) = images(DatasetName::Mnist) {
+        let images = |name| noprop_data::load(name, data_dir).ok().map(|data| data.test);
+        if is_there(DatasetName::Mnist, data_dir)
+            && let Some(test) = images(DatasetName::Mnist)
+        {
             return Self::new(classifier, kept, Some(test));
         }
-        let kept = Kept { remark: Some(noprop_pretrained::SAMPLE_REMARK), ..kept };
+        let kept = Kept { remark: Some(noprop_pretrained::SAMPLE_REMARK.into()), ..kept };
         Self::new(classifier, kept, images(DatasetName::MnistSample))
     }
 
@@ -131,13 +142,7 @@ impl Model {
     }
 }
 
-/// The test images of a known data set, if its files are there.
-fn test_images(source: &Source, data_dir: &Path) -> Option<Split> {
-    let Source::Known(name) = source else { return None };
-    match name.presence(data_dir) {
-        Presence::Incomplete { .. } => None,
-        Presence::Bundled | Presence::Complete { .. } => {
-            noprop_data::load(*name, data_dir).ok().map(|data| data.test)
-        }
-    }
+/// Whether the files of a data set are in `data_dir`.
+fn is_there(name: DatasetName, data_dir: &Path) -> bool {
+    matches!(name.presence(data_dir), Presence::Bundled | Presence::Complete { .. })
 }

@@ -34,12 +34,15 @@ pub fn test(model: &Path) -> Result<()> {
     let driver = Driver::start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let browser = driver.browser(&folder).await?;
-        let alone = checks(&browser, address, &weights, &folder.join("downloads")).await;
-        let done = match alone {
-            Ok(()) => served::checks(&browser, &folder).await,
-            wrong => wrong,
+        let browser = driver.browser(&folder, Window::Wide).await?;
+        let phone = driver.browser(&folder, Window::Phone).await?;
+        let downloads = folder.join("downloads");
+        let done = async {
+            checks(&browser, address, &weights, &downloads).await?;
+            served::checks(&browser, &phone, &folder).await
         };
+        let done = done.await;
+        phone.close().await?;
         browser.close().await?;
         done
     })?;
@@ -165,6 +168,15 @@ async fn wait_for_file(folder: &Path) -> Result<PathBuf> {
     bail!("nothing was downloaded within {PATIENCE:?}")
 }
 
+/// The kind of a window of Chromium.
+#[derive(Debug, PartialEq)]
+enum Window {
+    /// As on a laptop.
+    Wide,
+    /// 320 pixels wide, as on a phone, and as on a laptop at a zoom of 400 %.
+    Phone,
+}
+
 /// ChromeDriver, until it is dropped.
 struct Driver {
     process: Child,
@@ -195,15 +207,21 @@ impl Driver {
     }
 
     /// A window of Chromium that keeps its files in `folder`.
-    async fn browser(&self, folder: &Path) -> Result<Client> {
-        let profile = format!("--user-data-dir={}", folder.join("profile").display());
-        let options = json!({
+    async fn browser(&self, folder: &Path, window: Window) -> Result<Client> {
+        let profile = folder.join(format!("{window:?}"));
+        let profile = format!("--user-data-dir={}", profile.display());
+        let mut options = json!({
             "args": [
                 "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync", profile,
             ],
             "prefs": { "download.default_directory": folder.join("downloads") },
         });
+        if window == Window::Phone {
+            // Without touch, because the tests draw with a mouse.
+            let metrics = json!({ "width": 320, "height": 640, "pixelRatio": 2.0, "touch": false });
+            options["mobileEmulation"] = json!({ "deviceMetrics": metrics });
+        }
         let capabilities = serde_json::Map::from_iter([("goog:chromeOptions".to_owned(), options)]);
         let driver = format!("http://127.0.0.1:{}", self.port);
         let mut builder = ClientBuilder::new(HttpConnector::new());

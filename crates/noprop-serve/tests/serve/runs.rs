@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 
 use axum::body::Body;
+use image::{GrayImage, Luma};
 use noprop_data::Dataset;
+use noprop_experiment::{Settings, Source};
 use serde_json::{Value, json};
 
-use crate::support::{Home, RUN, copy};
+use crate::support::{Home, RUN, copy, train_run};
 
 fn states(list: &Value) -> Vec<(String, String)> {
     let text = |run: &Value, key: &str| run[key].as_str().unwrap().to_owned();
@@ -118,6 +120,36 @@ async fn a_run_that_went_on_has_no_test() {
     fs::remove_file(home.runs().join(RUN).join("README.md")).unwrap();
     let facts = home.get(&format!("/api/models/{RUN}")).await.fine();
     assert!(facts["test_accuracy"].is_null() && facts["card"].is_null(), "{facts}");
+}
+
+/// A run on a folder of pictures has their test images, until the folder is another.
+#[tokio::test]
+async fn a_folder_of_pictures_has_test_images() {
+    let home = Home::new();
+    let pictures = home.dir.path().join("pictures");
+    for (half, number) in [("train", 8), ("test", 3)] {
+        for (class, shade) in [("dark", 0_u8), ("light", 200)] {
+            let folder = pictures.join(half).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            for i in 0..number {
+                let picture = GrayImage::from_pixel(28, 28, Luma([shade + i]));
+                picture.save(folder.join(format!("{i}.png"))).unwrap();
+            }
+        }
+    }
+    let settings = Settings { validation: Some(4), batch_size: Some(2), ..Settings::default() };
+    train_run(Source::Folder(pictures.clone()), settings, &home.runs().join("pictures"));
+    let facts = home.get("/api/models/pictures").await.fine();
+    assert_eq!((&facts["samples"], &facts["remark"]), (&json!(6), &Value::Null));
+    let last = home.get("/api/models/pictures/samples/5").await.fine();
+    assert_eq!((&last["label"], &last["pixels"][0]), (&json!(1), &json!(202)));
+    home.classify("pictures", "image=sample&index=5", Body::empty()).await.fine();
+
+    let home = Home::with(|options| copy(&home.runs(), &options.runs));
+    fs::remove_file(pictures.join("test/light/2.png")).unwrap();
+    let facts = home.get("/api/models/pictures").await.fine();
+    assert_eq!(facts["samples"], 0);
+    assert!(facts["remark"].as_str().unwrap().starts_with("There are no test images"), "{facts}");
 }
 
 /// Without a run of one's own, the page must have something to show.

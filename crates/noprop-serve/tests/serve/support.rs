@@ -23,23 +23,23 @@ pub const RUN: &str = "first";
 /// A trained run, made once.
 static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
-    let settings = Settings {
-        dataset: Some(Source::Known(DatasetName::MnistSample)),
-        steps: Some(2),
-        epochs: Some(1),
-        ..Settings::default()
-    };
+    train_run(Source::Known(DatasetName::MnistSample), Settings::default(), &dir.path().join(RUN));
+    dir
+});
+
+/// Trains two blocks for an epoch, and draws the figures.
+pub fn train_run(data: Source, settings: Settings, out: &Path) {
+    let settings = Settings { dataset: Some(data), steps: Some(2), epochs: Some(1), ..settings };
     let new = NewRun {
         layers: Layers { settings, ..Layers::default() },
         data_dir: None,
-        out: Some(dir.path().join(RUN)),
+        out: Some(out.into()),
         existing: Existing::Refuse,
     };
     let ending = train(&new, Means::on(&Device::Cpu), &mut Silent).unwrap();
     let Ending::Finished(finished) = ending else { unreachable!("nobody stops it") };
     finished.draw().unwrap();
-    dir
-});
+}
 
 /// A folder of runs, and a server that shows it.
 pub struct Home {
