@@ -85,8 +85,9 @@ async fn classify(browser: &Client, page: &str, drawings: &[Drawing]) -> Result<
     wait(browser, "the block that was taken out", off, |text| text == "1").await?;
 
     // The same by keyboard: a step back, and the first block one place on.
+    let before = text(browser, place).await?;
     press(browser, "#at", &[Key::Left]).await?;
-    wait(browser, "one step less", place, |text| text.contains("8 of")).await?;
+    wait(browser, "one step less", place, |text| text != before).await?;
     press(browser, "#chain .column:nth-child(2) .head", &[Key::Shift, Key::Right]).await?;
     let moved = |address: &str| address.contains("order=2,1,3");
     wait(browser, "the order that the keys chose", ADDRESS, moved).await?;
