@@ -5,6 +5,7 @@
 mod activation;
 mod backend;
 mod batch_norm;
+mod channel_norm;
 mod conv;
 mod cpu;
 mod device;
@@ -29,6 +30,7 @@ pub use backend::{Backend, Precision};
 pub use batch_norm::{BatchNorm, BatchNormMode, BatchNormOutput};
 /// The tensors in this crate's signatures.
 pub use candle_core;
+pub use channel_norm::ChannelNorm;
 pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
 #[cfg(feature = "cuda")]
 pub use device::cuda_device;
@@ -37,3 +39,4 @@ pub use dropout::Dropout;
 pub use error::{KernelError, Result};
 pub use linear::Linear;
 pub use loss::{Targets, cross_entropy, denoise_loss};
+pub use pool::global_max_pool;

@@ -80,7 +80,7 @@ fn apply_in<F: Float>(
         let dbeta = gradient(dbeta, (blocks, features))?;
         Ok([gradient(dy, (blocks, rows, features))?, dgamma, dbeta])
     })?;
-    Ok(BatchNormOutput { y, mean, var })
+    Ok(BatchNormOutput { y, mean, var, values: rows })
 }
 
 /// `1 / √(var + eps)`.

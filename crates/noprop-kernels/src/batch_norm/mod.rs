@@ -43,15 +43,39 @@ pub enum BatchNormMode<'a> {
     },
 }
 
-/// The result of [`BatchNorm::forward`].
+/// The result of [`BatchNorm::forward`], or of [`ChannelNorm::forward`](crate::ChannelNorm::forward) with C channels for F features.
 #[derive(Clone, Debug)]
 pub struct BatchNormOutput {
-    /// The normalised batch, `[T, N, F]`.
+    /// The normalised batch, `[T, N, F]` or `[T, N, C, OH, OW]`.
     pub y: Tensor,
     /// The mean that was used, `[T, F]`: the batch's in training. Carries no gradient.
     pub mean: Tensor,
-    /// The variance that was used, `[T, F]`: the batch's (divided by N, not N - 1) in training. Carries no gradient.
+    /// The variance that was used, `[T, F]`: the batch's in training, divided by the number of values. Carries no gradient.
     pub var: Tensor,
+    /// The number of values behind each statistic.
+    pub(crate) values: usize,
+}
+
+impl BatchNormMode<'_> {
+    /// Refuses γ, β and running statistics unless they are `[T, F]`, in the element type of `x`.
+    pub(crate) fn check(
+        self,
+        op: &'static str,
+        x: &Tensor,
+        parameters: [&Tensor; 2],
+        shape: [usize; 2],
+    ) -> Result<()> {
+        let [gamma, beta] = parameters;
+        let statistics = match self {
+            BatchNormMode::Train => vec![],
+            BatchNormMode::Eval { mean, var } => vec![("mean", mean), ("var", var)],
+        };
+        for (name, tensor) in [("gamma", gamma), ("beta", beta)].into_iter().chain(statistics) {
+            shape::exactly(op, name, tensor, &shape)?;
+            shape::same_dtype(op, name, tensor, x)?;
+        }
+        Ok(())
+    }
 }
 
 impl BatchNorm {
@@ -72,21 +96,14 @@ impl BatchNorm {
         mode: BatchNormMode<'_>,
     ) -> Result<BatchNormOutput> {
         let [blocks, _, features] = shape::dims(OP, "y", y, "[T, N, F]")?;
-        let statistics = match mode {
-            BatchNormMode::Train => vec![],
-            BatchNormMode::Eval { mean, var } => vec![("mean", mean), ("var", var)],
-        };
-        for (name, tensor) in [("gamma", gamma), ("beta", beta)].into_iter().chain(statistics) {
-            shape::exactly(OP, name, tensor, &[blocks, features])?;
-            shape::same_dtype(OP, name, tensor, y)?;
-        }
+        mode.check(OP, y, [gamma, beta], [blocks, features])?;
         match self.backend.choose(OP, y)? {
             Chosen::Fused => Ok(fused::apply(*self, y, gamma, beta, mode)?),
             #[cfg(any(test, feature = "cuda"))]
             Chosen::Gpu if matches!(mode, BatchNormMode::Train) => {
                 let (eps, act) = (self.eps, self.act);
                 let [y, mean, var] = crate::gpu::batch_norm::train(y, gamma, beta, eps, act)?;
-                Ok(BatchNormOutput { y, mean, var })
+                Ok(BatchNormOutput { values: y.dim(1)?, y, mean, var })
             }
             _ => self.reference(y, gamma, beta, mode),
         }
@@ -112,6 +129,7 @@ impl BatchNorm {
         let normal = y.broadcast_sub(&mean)?.broadcast_div(&(&var + self.eps)?.sqrt()?)?;
         let out = normal.broadcast_mul(&gamma.unsqueeze(1)?)?.broadcast_add(&beta.unsqueeze(1)?)?;
         Ok(BatchNormOutput {
+            values: y.dim(1)?,
             y: self.act.reference(out)?,
             mean: mean.squeeze(1)?.detach(),
             var: var.squeeze(1)?.detach(),
@@ -121,14 +139,14 @@ impl BatchNorm {
 
 impl BatchNormOutput {
     /// Moves running statistics, `[T, F]` each (or `[F]` for one block), towards those of this batch, in place:
-    /// θ ← (1 − momentum) θ + momentum · batch's. The running variance is the unbiased one, as in PyTorch. A batch of one row
-    /// has none and gives its own.
+    /// θ ← (1 − momentum) θ + momentum · batch's. The running variance is the unbiased one, as in PyTorch. A single value
+    /// has none and gives its own, 0.
     ///
     /// # Errors
     /// candle's, for other shapes.
     pub fn update(&self, mean: &Var, var: &Var, momentum: f64) -> Result<()> {
-        let rows = self.y.dim(1)? as f64;
-        let unbiased = if rows > 1.0 { rows / (rows - 1.0) } else { 1.0 };
+        let values = self.values as f64;
+        let unbiased = if values > 1.0 { values / (values - 1.0) } else { 1.0 };
         let batch = [self.mean.reshape(mean.shape())?, self.var.reshape(var.shape())?];
         #[cfg(feature = "cuda")]
         if mean.device().is_cuda() && mean.dtype() == candle_core::DType::F32 {

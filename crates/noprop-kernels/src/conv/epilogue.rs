@@ -8,6 +8,7 @@ use super::geometry::Geometry;
 use super::layer::Pool;
 use crate::activation::Activation;
 use crate::cpu::simd::Float;
+use crate::pool::{larger, replaces};
 
 /// Turns the raw result of one image into its finished result, both channels last in whole vectors.
 ///
@@ -93,18 +94,6 @@ fn best_of_four<F: Float>(a: &[F], b: &[F], c: &[F], d: &[F], best: &mut [F], pl
         best[i] = larger(top, bottom);
         place[i] = if replaces(top, bottom) { in_bottom } else { in_top };
     }
-}
-
-/// Returns `true` if `next` takes the place of `best`: when it is larger, or not a number, which must not get lost.
-#[inline(always)]
-#[expect(clippy::eq_op, reason = "only a not-a-number is unequal to itself")]
-fn replaces<F: Float>(best: F, next: F) -> bool {
-    (next > best) | (next != next)
-}
-
-#[inline(always)]
-fn larger<F: Float>(best: F, next: F) -> F {
-    if replaces(best, next) { next } else { best }
 }
 
 /// Turns the gradient of one image's finished result (channels last, already stopped where the result is zero) into that of

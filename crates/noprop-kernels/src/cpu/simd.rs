@@ -39,6 +39,8 @@ pub(crate) trait Float: WithDType + Pooled + Turned {
     fn mul_add<S: Simd>(s: S, a: Self::Reg<S>, b: Self::Reg<S>, c: Self::Reg<S>) -> Self::Reg<S>;
     /// The constant `v` in this type.
     fn constant(v: f64) -> Self;
+    /// The value in f64.
+    fn wide(self) -> f64;
     /// Square root.
     fn root(self) -> Self;
     /// Exponential: `libm`'s, because the last bit of the system's differs from machine to machine.
@@ -110,6 +112,11 @@ macro_rules! float {
             #[inline(always)]
             fn constant(v: f64) -> Self {
                 v as $float
+            }
+
+            #[inline(always)]
+            fn wide(self) -> f64 {
+                f64::from(self)
             }
 
             #[inline(always)]

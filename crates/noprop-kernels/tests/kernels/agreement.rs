@@ -1,14 +1,14 @@
 //! The fused ops beside their references: values and every gradient, over the sizes and layouts that occur.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, Linear, Padding, Pool,
-    Precision, Targets, cross_entropy, denoise_loss,
+    Activation, Backend, BatchNorm, BatchNormMode, ChannelNorm, Conv3x3, Dropout, Linear, Padding,
+    Pool, Precision, Targets, cross_entropy, denoise_loss, global_max_pool,
 };
 
 use crate::support::{
-    assert_close, distance, labels, tensors, value_and_gradients, values, weights,
+    assert_close, distance, flat, labels, tensors, value_and_gradients, values, weights,
 };
 
 const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-10)];
@@ -196,6 +196,115 @@ fn batch_normalisation_over_sizes() {
                 assert!(distance(&evaluated, &reference.y) < tolerance);
             }
         }
+    }
+}
+
+/// Protects the normalisation of images in training and evaluation, with each end of the layer, over planes of whole and of ragged vectors and
+/// several strips of channels.
+#[test]
+fn channel_normalisation_over_sizes() {
+    for (blocks, images, channels, height, width) in
+        [(1, 5, 3, 32, 32), (2, 3, 37, 7, 7), (3, 2, 130, 4, 5), (1, 4, 20, 3, 3), (1, 1, 2, 2, 2)]
+    {
+        for pool in [Pool::None, Pool::Max2] {
+            for act in [Activation::None, Activation::Relu] {
+                let side = if pool == Pool::Max2 { 2 } else { 1 };
+                let shapes = [
+                    vec![blocks, images, channels, height, width],
+                    vec![blocks, channels],
+                    vec![blocks, channels],
+                    vec![blocks, images, channels, height / side, width / side],
+                ];
+                let layer = |backend| ChannelNorm { act, pool, backend, ..ChannelNorm::default() };
+                let name = format!("{shapes:?} {act:?}");
+                agree(&name, &shapes, &|a, backend| {
+                    let mode = BatchNormMode::Train;
+                    Ok(layer(backend).forward(&a[0], &a[1], &a[2], Some(&a[3]), mode)?.y)
+                });
+                agree(&name, &shapes[..3], &|a, backend| {
+                    let mode = BatchNormMode::Train;
+                    Ok(layer(backend).forward(&a[0], &a[1], &a[2], None, mode)?.y)
+                });
+                let running = |dtype| {
+                    let [mean, var] = [9, 10].map(|seed| values(seed, &shapes[1], dtype));
+                    (mean, (var.sqr().unwrap() + 0.1).unwrap())
+                };
+                agree(&format!("{name} eval"), &shapes, &|a, backend| {
+                    let (mean, var) = running(a[0].dtype());
+                    let mode = BatchNormMode::Eval { mean: &mean, var: &var };
+                    Ok(layer(backend).forward(&a[0], &a[1], &a[2], Some(&a[3]), mode)?.y)
+                });
+                for (dtype, tolerance) in PRECISIONS {
+                    let a = tensors(3, &shapes, dtype);
+                    let on = |backend, mode| {
+                        layer(backend).forward(&a[0], &a[1], &a[2], Some(&a[3]), mode).unwrap()
+                    };
+                    let reference = on(Backend::Reference, BatchNormMode::Train);
+                    let fused = on(Backend::Auto, BatchNormMode::Train);
+                    assert!(distance(&fused.mean, &reference.mean) < tolerance);
+                    assert!(distance(&fused.var, &reference.var) < tolerance);
+                    let (mean, var) = running(dtype);
+                    let mode = BatchNormMode::Eval { mean: &mean, var: &var };
+                    assert!(
+                        distance(&on(Backend::Auto, mode).y, &on(Backend::Reference, mode).y)
+                            < tolerance
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Protects the variance of many values far from zero. A difference of squares, or sums in f32 alone, would be far off.
+#[test]
+fn the_variance_of_a_large_batch_is_accurate() {
+    let x = (values(1, &[1, 300, 2, 32, 32], DType::F64) + 1000.0)
+        .unwrap()
+        .to_dtype(DType::F32)
+        .unwrap();
+    let affine = values(2, &[1, 2], DType::F32);
+    let out =
+        ChannelNorm::default().forward(&x, &affine, &affine, None, BatchNormMode::Train).unwrap();
+    let exact = ChannelNorm { backend: Backend::Reference, ..ChannelNorm::default() };
+    let [x, affine] = [x, affine].map(|t| t.to_dtype(DType::F64).unwrap());
+    let exact = exact.forward(&x, &affine, &affine, None, BatchNormMode::Train).unwrap();
+    for (found, exact) in flat(&out.mean).iter().zip(flat(&exact.mean)) {
+        assert!((found / exact - 1.0).abs() < 1e-7, "mean {found}, not {exact}");
+    }
+    for (found, exact) in flat(&out.var).iter().zip(flat(&exact.var)) {
+        assert!((found / exact - 1.0).abs() < 1e-6, "variance {found}, not {exact}");
+    }
+}
+
+/// Protects the running variance of images: it is the unbiased one of a channel's N · H · W values, also where the result is pooled.
+#[test]
+fn running_statistics_count_every_pixel() {
+    let x = values(1, &[2, 3, 4, 5, 6], DType::F64);
+    let affine = values(2, &[2, 4], DType::F64);
+    for backend in [Backend::Auto, Backend::Reference] {
+        let layer = ChannelNorm { pool: Pool::Max2, backend, ..ChannelNorm::default() };
+        let out = layer.forward(&x, &affine, &affine, None, BatchNormMode::Train).unwrap();
+        let [mean, var] = [0.0, 1.0].map(|start| {
+            let start = affine.zeros_like().unwrap() + start;
+            Var::from_tensor(&start.unwrap()).unwrap()
+        });
+        out.update(&mean, &var, 0.25).unwrap();
+        let unbiased = (&out.var * (0.25 * 90.0 / 89.0) + 0.75).unwrap();
+        assert!(distance(&mean, &(&out.mean * 0.25).unwrap()) < 1e-12);
+        assert!(distance(&var, &unbiased) < 1e-12);
+    }
+}
+
+/// Protects global pooling, odd and even sides, in a single plane and in many, and where values are equal.
+#[test]
+fn global_pooling_over_sizes() {
+    for shape in [[1, 5, 3, 4, 4], [2, 3, 17, 7, 5], [1, 1, 1, 1, 1], [2, 2, 2, 3, 3]] {
+        let shapes = [shape.to_vec()];
+        agree(&format!("{shape:?}"), &shapes, &|a, backend| global_max_pool(&a[0], backend));
+        agree(&format!("{shape:?} equal"), &shapes, &|a, backend| {
+            let equal = (a[0].zeros_like()? * &a[0])?;
+            global_max_pool(&equal, backend)
+        });
     }
 }
 

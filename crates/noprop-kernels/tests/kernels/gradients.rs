@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Padding,
-    Pool, Targets, cross_entropy, denoise_loss,
+    Activation, Backend, BatchNorm, BatchNormMode, ChannelNorm, Conv3x3, Dropout, KernelError,
+    Linear, Padding, Pool, Targets, cross_entropy, denoise_loss, global_max_pool,
 };
 
 use crate::support::{check_central_differences, labels, tensors, values, weights};
@@ -79,6 +79,40 @@ fn batch_normalisation() {
             let eval = run(0.1, BatchNormMode::Eval { mean: &mean, var: &var });
             check_central_differences(&format!("{backend:?} {act:?} eval"), eval, &arguments);
         }
+    }
+}
+
+/// Protects the gradients of the normalisation of images and of global pooling: through the batch's statistics, also from values that no window
+/// uses (odd sides), to one maximum of a window alone, and to the residual.
+#[test]
+fn channel_normalisation_and_global_pooling() {
+    let [mean, var] = [10, 11].map(|seed| values(seed, &[2, 3], DType::F64));
+    let var = var.sqr().unwrap();
+    for backend in BACKENDS {
+        for act in [Activation::None, Activation::Relu] {
+            for (pool, result) in [(Pool::None, [5, 7]), (Pool::Max2, [2, 3])] {
+                let shapes = [
+                    vec![2, 4, 3, 5, 7],
+                    vec![2, 3],
+                    vec![2, 3],
+                    [&[2, 4, 3], &result[..]].concat(),
+                ];
+                let arguments = tensors(1, &shapes, DType::F64);
+                let running = BatchNormMode::Eval { mean: &mean, var: &var };
+                for (eps, mode) in [(1e-5, BatchNormMode::Train), (0.1, running)] {
+                    let layer = ChannelNorm { eps, act, pool, backend };
+                    let run = |a: &[Tensor]| {
+                        Ok::<_, KernelError>(layer.forward(&a[0], &a[1], &a[2], a.get(3), mode)?.y)
+                    };
+                    let name = format!("{layer:?} {mode:?}");
+                    check_central_differences(&name, run, &arguments);
+                    check_central_differences(&name, run, &arguments[..3]);
+                }
+            }
+        }
+        let pool = |a: &[Tensor]| global_max_pool(&a[0], backend);
+        let x = [values(1, &[2, 3, 4, 3, 5], DType::F64)];
+        check_central_differences(&format!("global pool {backend:?}"), pool, &x);
     }
 }
 

@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Pool,
-    Precision, conv3x3_stack, denoise_loss,
+    Activation, Backend, BatchNorm, BatchNormMode, ChannelNorm, Conv3x3, Dropout, KernelError,
+    Linear, Pool, Precision, conv3x3_stack, denoise_loss, global_max_pool,
 };
 use rayon::ThreadPoolBuilder;
 
@@ -81,10 +81,20 @@ fn one_two_and_three_threads_give_the_same_bits() {
         let arguments: Vec<_> = shapes.iter().map(|s| values(4, s, DType::F32)).collect();
         bits(value_and_gradients(head, &arguments))
     };
+    let images = || {
+        let norm = |a: &[Tensor]| {
+            let layer =
+                ChannelNorm { act: Activation::Relu, pool: Pool::Max2, ..ChannelNorm::default() };
+            let y = layer.forward(&a[0], &a[1], &a[2], Some(&a[3]), BatchNormMode::Train)?.y;
+            global_max_pool(&y, Backend::Auto)
+        };
+        let shapes: [&[usize]; 4] = [&[2, 33, 70, 9, 8], &[2, 70], &[2, 70], &[2, 33, 70, 4, 4]];
+        bits(value_and_gradients(norm, &tensors(6, &shapes, DType::F32)))
+    };
     let run = |threads| {
         on_threads(threads, || {
             let conv = bits(run_branch(&branch(1, 2, 0), &branch_arguments(2, 70)));
-            (conv, head(Precision::F32), head(Precision::Bf16))
+            (conv, head(Precision::F32), head(Precision::Bf16), images())
         })
     };
     let one = run(1);
@@ -174,6 +184,19 @@ fn not_a_number_reaches_the_result() {
             arguments[which] = (&arguments[which] * f64::NAN).unwrap();
             let layer = Conv3x3 { pool: Pool::Max2, backend, ..Conv3x3::default() };
             let y = layer.forward(&arguments[0], &arguments[1], &arguments[2]).unwrap();
+            assert!(flat(&y).iter().all(|v| v.is_nan()), "{backend:?} argument {which}");
+        }
+        for which in 0..3 {
+            let mut a = tensors(5, &[&[1, 2, 3, 4, 4][..], &[1, 3], &[1, 3]], DType::F32);
+            a[which] = (&a[which] * f64::NAN).unwrap();
+            let layer = ChannelNorm {
+                act: Activation::Relu,
+                pool: Pool::Max2,
+                backend,
+                ..ChannelNorm::default()
+            };
+            let y = layer.forward(&a[0], &a[1], &a[2], None, BatchNormMode::Train).unwrap().y;
+            let y = global_max_pool(&y, backend).unwrap();
             assert!(flat(&y).iter().all(|v| v.is_nan()), "{backend:?} argument {which}");
         }
     }

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use noprop_kernels::{
-    Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Pool, Precision,
-    Targets, conv3x3_stack, cross_entropy, denoise_loss,
+    Backend, BatchNorm, BatchNormMode, ChannelNorm, Conv3x3, Dropout, KernelError, Linear, Pool,
+    Precision, Targets, conv3x3_stack, cross_entropy, denoise_loss, global_max_pool,
 };
 
 use crate::support::{labels, values};
@@ -68,6 +68,31 @@ fn dense_and_norm_name_the_misfit() {
     assert_eq!(blamed(result), "mean");
 }
 
+/// Protects the errors of the normalisation of images and of global pooling.
+#[test]
+fn channel_norm_and_pool_name_the_misfit() {
+    for backend in [Backend::Auto, Backend::Reference] {
+        let layer = ChannelNorm { pool: Pool::Max2, backend, ..ChannelNorm::default() };
+        let (x, p) = (v(&[2, 3, 4, 5, 5]), v(&[2, 4]));
+        let run = |x: &Tensor, gamma: &Tensor, beta: &Tensor, residual: &Tensor| {
+            layer.forward(x, gamma, beta, Some(residual), BatchNormMode::Train)
+        };
+        let residual = v(&[2, 3, 4, 2, 2]);
+        assert!(run(&x, &p, &p, &residual).is_ok());
+        assert_eq!(blamed(run(&v(&[2, 3, 4, 5]), &p, &p, &residual)), "x");
+        assert_eq!(blamed(run(&v(&[2, 3, 4, 5, 1]), &p, &p, &residual)), "x");
+        assert_eq!(blamed(run(&x, &v(&[4]), &p, &residual)), "gamma");
+        assert_eq!(blamed(run(&x, &p, &v(&[2, 5]), &residual)), "beta");
+        assert_eq!(blamed(run(&x, &p, &p, &x)), "residual");
+        let double = residual.to_dtype(DType::F64).unwrap();
+        assert_eq!(blamed(run(&x, &p, &p, &double)), "residual");
+        let mode = BatchNormMode::Eval { mean: &p, var: &v(&[1, 4]) };
+        assert_eq!(blamed(layer.forward(&x, &p, &p, None, mode)), "var");
+        assert_eq!(blamed(global_max_pool(&v(&[2, 3, 4, 5]), backend)), "x");
+        assert_eq!(blamed(global_max_pool(&v(&[2, 3, 4, 0, 5]), backend)), "x");
+    }
+}
+
 /// Protects the memory after the embeddings against labels out of range.
 #[test]
 fn labels_out_of_range_are_named() {
@@ -117,4 +142,11 @@ fn no_images_no_results() {
     assert_eq!(y.dims(), [2, 0, 5, 3, 3]);
     let y = Linear::default().forward(&v(&[1, 0, 4]), &v(&[2, 5, 4]), &v(&[2, 5])).unwrap();
     assert_eq!(y.dims(), [2, 0, 5]);
+    let p = v(&[2, 4]);
+    let y = ChannelNorm::default()
+        .forward(&v(&[2, 0, 4, 8, 8]), &p, &p, None, BatchNormMode::Train)
+        .unwrap()
+        .y;
+    assert_eq!(y.dims(), [2, 0, 4, 8, 8]);
+    assert_eq!(global_max_pool(&y, Backend::Auto).unwrap().dims(), [2, 0, 4]);
 }
