@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use noprop_method::{Denoiser, Time};
+use noprop_models::Backbone;
 use noprop_plot::{Series, SeriesAxes, SeriesFigure, save};
 use noprop_train::RunDirectory;
 use serde::Serialize;
@@ -234,7 +235,9 @@ impl Group {
             dataset: config.dataset.name(),
             images: config.treatment(),
             embedding: config.embedding.to_string(),
-            encoder: blocks.then(|| config.encoder.to_string()),
+            encoder: blocks.then(|| config.encoder_words()).or_else(|| {
+                (config.network != Backbone::Paper).then(|| config.network.to_string())
+            }),
             steps: config.steps,
             intervals: config.intervals,
             epochs: config.epochs,

@@ -150,6 +150,7 @@ impl Experiment {
         let shape = ImageShape { channels, height, width };
         let mut config = NetworkConfig::new(shape, images.class_names.len(), needs)?
             .encoder(setup.encoder)
+            .backbone(setup.network)
             .embedding(setup.embedding)
             .precision(setup.precision.into())
             .embedding_scale(setup.embedding_scale.unwrap_or(1.0))?

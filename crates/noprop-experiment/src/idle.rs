@@ -1,7 +1,7 @@
 //! Settings that a training has no use for. Ignored in silence they would make a result that was not asked for.
 
 use noprop_method::{EncoderKind, LossWeight, MethodKind, Setting, Time};
-use noprop_models::EmbeddingStart;
+use noprop_models::{Backbone, Embedding, EmbeddingStart};
 
 use crate::error::{Error, Result};
 use crate::settings::{Settings, Setup};
@@ -15,6 +15,9 @@ pub(crate) fn refuse_idle(setup: &Setup, given: &Settings) -> Result<()> {
     let method = setup.method;
     let with = |setting: Setting| MethodKind::names(|method| method.has(setting));
     let weighted = setup.loss_weight != LossWeight::Uniform;
+    // The columns of prototypes are the paper's image branch, whatever the network is.
+    let has_convolutions =
+        setup.network == Backbone::Paper || setup.embedding == Embedding::Prototype;
     let idle = [
         (
             "schedule",
@@ -40,6 +43,17 @@ pub(crate) fn refuse_idle(setup: &Setup, given: &Settings) -> Result<()> {
             "dropout",
             given.dropout.is_some() && setup.encoder == EncoderKind::Frozen,
             "is not for a frozen encoder, which is never trained".into(),
+        ),
+        (
+            "dropout",
+            given.dropout.is_some_and(|rate| rate > 0.0) && !has_convolutions,
+            "is for the network paper: the others drop nothing".into(),
+        ),
+        (
+            "padding",
+            given.padding.is_some() && !has_convolutions,
+            "is for the network paper: the convolutions of a resnet keep the size of the image"
+                .into(),
         ),
         (
             "embedding-scale",

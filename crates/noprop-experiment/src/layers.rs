@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use noprop_method::{EmbeddingLength, EncoderKind, LossWeight};
+use noprop_models::Backbone;
 use noprop_train::RunDirectory;
 
 use crate::error::Result;
@@ -80,6 +81,10 @@ impl Layers {
             Some(EncoderKind::Shared) | None => LossWeight::Uniform,
             Some(EncoderKind::PerBlock | EncoderKind::Frozen) => LossWeight::Snr,
         });
+        if all.network.is_some_and(|network| network != Backbone::Paper) {
+            // Presets have the paper's dropout, between its convolutions.
+            all.dropout = asked.dropout.or(Some(0.0));
+        }
         all.embedding_start =
             all.embedding_start.or(all.embedding.unwrap_or_default().usual_start());
         all.init = init.or(all.init);

@@ -75,7 +75,7 @@ pub use noprop_data::{Augmentation, BadPictures, DatasetName, Half};
 pub use noprop_method::{
     EncoderKind, LossWeight, Readout, Route, SamplerKind, ScheduleKind, Solver,
 };
-pub use noprop_models::{Embedding, EmbeddingStart};
+pub use noprop_models::{Backbone, Embedding, EmbeddingStart};
 pub use noprop_train::{
     ClassWeights, Control, Decay, EpochReport, Existing, Keep, Observer, OptimizerKind, Silent,
     StepReport,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use noprop_method::{EncoderKind, LossWeight, Setting, Time};
+use noprop_models::Backbone;
 use noprop_train::{Decay, Evaluation, FitReport, Hardware};
 
 use crate::error::Result;
@@ -138,6 +139,7 @@ fn in_the_paper(setup: &Setup) -> String {
     let constant = setup.lr_decay == Decay::Constant && setup.warmup_steps == 0;
     let differs = [
         (blocks && setup.encoder != EncoderKind::PerBlock, "an image encoder for each block"),
+        (setup.network != Backbone::Paper, "the convolutions of Fig. 6"),
         (chain, "the sampler `stochastic`"),
         (weighted && setup.loss_weight != LossWeight::Snr, "the loss weight `snr`"),
         (!constant, "a constant learning rate"),
@@ -187,8 +189,13 @@ fn method(setup: &Setup) -> String {
     let (method, steps) = (setup.method, setup.steps);
     let mut words = method.title.to_owned();
     match method.time {
-        Time::Discrete => words += &format!(", T = {steps}, encoder {}", setup.encoder),
-        Time::Continuous => words += &format!(", {steps} steps"),
+        Time::Discrete => words += &format!(", T = {steps}, encoder {}", setup.encoder_words()),
+        Time::Continuous => {
+            words += &format!(", {steps} steps");
+            if setup.network != Backbone::Paper {
+                words += &format!(", network {}", setup.network);
+            }
+        }
     }
     if method.has(Setting::Schedule) {
         words += &format!(", schedule {}", setup.schedule);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use noprop_data::Augmentation;
 use noprop_method::{EncoderKind, LossWeight, MethodKind, Readout, ScheduleKind, Solver};
-use noprop_models::{Embedding, EmbeddingStart};
+use noprop_models::{Backbone, Embedding, EmbeddingStart};
 use noprop_train::{ClassWeights, Decay, OptimizerKind};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -152,7 +152,9 @@ settings! {
     loss_weight: LossWeight, chosen(LossWeight::Uniform);
     /// The image encoder.
     encoder: EncoderKind, given;
-    /// The share of activations that training drops in an image branch.
+    /// The layers of an image encoder.
+    network: Backbone, usual(Backbone::Paper);
+    /// The share of activations that training drops in the convolutions of the paper's image branch.
     dropout: f64, given;
     /// Rings of zeros around the input of each convolution of an image branch.
     padding: usize, usual(0);

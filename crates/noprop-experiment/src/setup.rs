@@ -5,7 +5,7 @@ use noprop_method::{
     Integration, LossWeight, Method, MethodKind, MethodSettings, ParameterBuilder, Readout,
     Sampler, SamplerKind, ScheduleKind, Seed, Setting, Solver, Time,
 };
-use noprop_models::{Embedding, EmbeddingStart};
+use noprop_models::{Backbone, Embedding, EmbeddingStart};
 use noprop_train::{ClassWeights, TrainConfig};
 
 use crate::choices::{Normalize, Order};
@@ -159,6 +159,14 @@ impl Setup {
             .map(|steps| self.integration(None, Some(steps)))
             .transpose()?;
         Ok(Sampler { integration, ..self.sampler() })
+    }
+
+    /// The image encoder in words: its kind, and its layers if they are not the paper's.
+    pub fn encoder_words(&self) -> String {
+        match self.network {
+            Backbone::Paper => self.encoder.to_string(),
+            network => format!("{} {network}", self.encoder),
+        }
     }
 
     /// The differences from pixels of 0 to 1 as they are in the files, from images that all count alike, and from the paper's

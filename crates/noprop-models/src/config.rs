@@ -1,13 +1,15 @@
 //! The settings of a network.
 
 use noprop_method::{
-    EmbeddingForm, EncoderKind, Needs, ParameterBuilder, Part, ReadoutLayer, ReadoutStart,
+    EmbeddingForm, EncoderKind, Needs, ParameterBuilder, ParameterError, Part, ReadoutLayer,
+    ReadoutStart,
 };
 
+use crate::backbone::ImageEncoder;
 use crate::image_branch::{ImageInput, ImageShape};
 use crate::label_branch::LabelInput;
 use crate::layers::{Backend, Padding, Place, Precision};
-use crate::{Embedding, EmbeddingStart, ModelError};
+use crate::{Backbone, Embedding, EmbeddingStart, ModelError};
 
 /// Sizes beyond these are a mistake or an attack, not an image classifier.
 const MAX_CHANNELS: usize = 16;
@@ -21,6 +23,7 @@ pub struct NetworkConfig {
     pub(crate) classes: usize,
     pub(crate) needs: Needs,
     pub(crate) encoder: EncoderKind,
+    pub(crate) backbone: Backbone,
     pub(crate) dropout: f64,
     pub(crate) padding: Padding,
     pub(crate) embedding: Embedding,
@@ -54,6 +57,7 @@ impl NetworkConfig {
             classes,
             needs,
             encoder: EncoderKind::default(),
+            backbone: Backbone::default(),
             dropout: 0.2,
             padding: Padding::Valid,
             embedding: Embedding::default(),
@@ -68,6 +72,13 @@ impl NetworkConfig {
     #[must_use]
     pub fn encoder(mut self, encoder: EncoderKind) -> Self {
         self.encoder = encoder;
+        self
+    }
+
+    /// The layers of an image encoder.
+    #[must_use]
+    pub fn backbone(mut self, backbone: Backbone) -> Self {
+        self.backbone = backbone;
         self
     }
 
@@ -107,6 +118,14 @@ impl NetworkConfig {
         Place::new(builder, part).precision(self.precision).backend(self.backend)
     }
 
+    /// The image encoder of a part, with its parameters at `place`.
+    pub(crate) fn image_encoder(
+        &self,
+        place: &Place<'_>,
+    ) -> Result<Box<dyn ImageEncoder>, ParameterError> {
+        self.backbone.build(&place.at("image"), self.image_input(), self.needs.norm)
+    }
+
     pub(crate) fn image_input(&self) -> ImageInput {
         ImageInput { shape: self.image, padding: self.padding, dropout: self.dropout }
     }
@@ -120,6 +139,7 @@ impl NetworkConfig {
 
     /// Refuses settings that do not go together.
     pub(crate) fn check(&self) -> Result<(), ModelError> {
+        self.backbone.check(self.image_input())?;
         let (pixels, d) = (self.image.pixels(), self.dimension());
         let (name, expected, value) = match (self.embedding_start, self.embedding) {
             (Some(start), embedding) if !embedding.is_trained() => {

@@ -34,8 +34,8 @@ pub struct Place<'a> {
     part: Part,
     kind: ParameterKind,
     prefix: String,
-    precision: Precision,
-    backend: Backend,
+    pub(crate) precision: Precision,
+    pub(crate) backend: Backend,
 }
 
 impl<'a> Place<'a> {
@@ -83,7 +83,7 @@ impl<'a> Place<'a> {
         Self { prefix, ..self.clone() }
     }
 
-    fn parameter(
+    pub(crate) fn parameter(
         &self,
         name: &str,
         shape: &[usize],
@@ -99,7 +99,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn buffer(
+    pub(crate) fn buffer(
         &self,
         name: &str,
         shape: &[usize],
@@ -276,7 +276,7 @@ impl Linear {
 }
 
 /// The share of the batch's statistics in the new running ones.
-const MOMENTUM: f64 = 0.1;
+pub(crate) const MOMENTUM: f64 = 0.1;
 
 /// Batch norm over the rows, then an activation.
 pub struct BatchNorm {

@@ -6,8 +6,8 @@ use noprop_method::{
     Part, Pass, ReadoutStart, ScheduleSource, StackedBlocks, TimeInput,
 };
 
+use crate::backbone::ImageEncoder;
 use crate::head::Head;
-use crate::image_branch::ImageBranch;
 use crate::layers::{Linear, Passes, Place};
 use crate::stacked::Stacked;
 use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig};
@@ -18,7 +18,7 @@ use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig};
 /// `readout.weight`.
 pub struct Network {
     /// One for a shared or frozen encoder, otherwise one for each block.
-    image_branches: Vec<ImageBranch>,
+    image_branches: Vec<Box<dyn ImageEncoder>>,
     heads: Vec<Head>,
     readout: Option<Linear>,
     schedule: Option<LearnedSchedule>,
@@ -47,9 +47,7 @@ impl Network {
     ) -> std::result::Result<Self, ModelError> {
         config.check()?;
         let place = |part| config.place(&source, part);
-        let image_branch = |place: Place<'_>| {
-            ImageBranch::new(&place.at("image"), config.image_input(), config.needs.norm)
-        };
+        let image_branch = |place: Place<'_>| config.image_encoder(&place);
         let class_embeddings = class_embeddings(config, &source)?;
         let first_embeddings = match config.embedding {
             Embedding::Onehot | Embedding::Learned { .. } => None,

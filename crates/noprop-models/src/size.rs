@@ -4,15 +4,12 @@ use candle_core::Device;
 use noprop_method::{Denoiser, EncoderKind, Needs, ParameterBuilder, Seed};
 
 use crate::image_branch::ImageInput;
-use crate::{Embedding, EmbeddingStart, ImageShape, ModelError, Network, NetworkConfig};
+use crate::{Backbone, Embedding, EmbeddingStart, ImageShape, ModelError, Network, NetworkConfig};
 
 /// Bytes of an f32.
 const NUMBER: u64 = 4;
 /// A parameter and Adam's two moments of it.
 const COPIES: u64 = 3;
-/// Values that an image branch keeps for its backward pass, for each pixel of an image: the outputs of the three convolutions and
-/// the copies between them.
-const KEPT_A_PIXEL: u64 = 120;
 /// Values that the layers behind an image branch keep, for each image.
 const KEPT_BY_HEAD: u64 = 8_000;
 
@@ -26,7 +23,7 @@ impl NetworkConfig {
     /// [`ModelError`] for settings that do not go together.
     pub fn count_parameters(&self) -> Result<u64, ModelError> {
         self.check()?;
-        let side = *ImageShape::SIDES.start();
+        let side = self.backbone.side(*ImageShape::SIDES.start());
         let image = ImageShape { channels: self.image.channels, height: side, width: side };
         let counted = |blocks| {
             // Orthogonal rows would take long to make.
@@ -40,8 +37,13 @@ impl NetworkConfig {
         let (one, two) = (counted(1)?, counted(2)?);
         let blocks = self.needs.blocks as u64;
         let small = one + (blocks - 1) * (two - one);
-        let grown = self.flat(self.image) - self.flat(image);
-        let mut count = small + self.image_branches() * grown * crate::image_branch::WIDTH as u64;
+        let encoders = if self.encoder == EncoderKind::PerBlock { blocks } else { 1 };
+        let labels = if self.embedding == Embedding::Prototype { blocks } else { 0 };
+        let grown = |backbone: Backbone| {
+            let of = |shape| backbone.growing(ImageInput { shape, ..self.image_input() });
+            of(self.image) - of(image)
+        };
+        let mut count = small + encoders * grown(self.backbone) + labels * grown(Backbone::Paper);
         if self.embedding == Embedding::Prototype {
             // The matrix, its start and a trained readout have a column a pixel.
             let pixels = (self.image.pixels() - image.pixels()) as u64;
@@ -61,7 +63,6 @@ impl NetworkConfig {
 
     /// The bytes, roughly, that a step with `batch` images keeps for its backward passes while `at_once` blocks are trained at a time.
     pub fn step_bytes(&self, batch: usize, at_once: usize) -> u64 {
-        let pixels = (self.image.height * self.image.width) as u64;
         let at_once = at_once.min(self.needs.blocks) as u64;
         let encoders = match self.encoder {
             EncoderKind::PerBlock => at_once,
@@ -69,18 +70,9 @@ impl NetworkConfig {
             EncoderKind::Frozen => 0,
         };
         let labels = if self.embedding == Embedding::Prototype { at_once } else { 0 };
-        let branches = encoders + labels;
-        batch as u64 * NUMBER * (branches * pixels * KEPT_A_PIXEL + at_once * KEPT_BY_HEAD)
-    }
-
-    fn image_branches(&self) -> u64 {
-        let blocks = self.needs.blocks as u64;
-        let encoders = if self.encoder == EncoderKind::PerBlock { blocks } else { 1 };
-        encoders + if self.embedding == Embedding::Prototype { blocks } else { 0 }
-    }
-
-    fn flat(&self, shape: ImageShape) -> u64 {
-        ImageInput { shape, ..self.image_input() }.flat() as u64
+        let kept = |backbone: Backbone| backbone.kept(self.image_input());
+        let branches = encoders * kept(self.backbone) + labels * kept(Backbone::Paper);
+        batch as u64 * NUMBER * (branches + at_once * KEPT_BY_HEAD)
     }
 }
 
@@ -101,12 +93,17 @@ mod tests {
                 let config =
                     NetworkConfig::new(image, 4, Needs::discrete_time(3, Readout::Softmax))
                         .unwrap();
-                let config = config.encoder(encoder).embedding(embedding);
-                let source = ParameterBuilder::seeded(Seed(0), &Device::Cpu);
-                let network = Network::new(&config, source).unwrap();
-                let built: usize = network.parameters().iter().map(|p| p.var.elem_count()).sum();
-                let counted = config.count_parameters().unwrap();
-                assert_eq!(counted, built as u64, "{encoder} {embedding}");
+                for backbone in ["paper", "mlp:24,2", "resnet:4", "vit:32,2,10"] {
+                    let backbone = backbone.parse().unwrap();
+                    let config =
+                        config.clone().encoder(encoder).embedding(embedding).backbone(backbone);
+                    let source = ParameterBuilder::seeded(Seed(0), &Device::Cpu);
+                    let network = Network::new(&config, source).unwrap();
+                    let built: usize =
+                        network.parameters().iter().map(|p| p.var.elem_count()).sum();
+                    let counted = config.count_parameters().unwrap();
+                    assert_eq!(counted, built as u64, "{encoder} {embedding} {backbone}");
+                }
             }
         }
     }

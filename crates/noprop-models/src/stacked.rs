@@ -7,13 +7,13 @@ use noprop_method::{
 };
 
 use crate::NetworkConfig;
+use crate::backbone::ImageEncoder;
 use crate::head::Head;
-use crate::image_branch::ImageBranch;
 use crate::layers::Passes;
 
 pub(crate) struct Stacked {
     /// `None` where blocks share one.
-    image_branch: Option<ImageBranch>,
+    image_branch: Option<Box<dyn ImageEncoder>>,
     head: Head,
     parameters: Vec<StackedParameter>,
 }
@@ -28,9 +28,7 @@ impl Stacked {
         let builder = ParameterBuilder::stacking(parameters, config.needs.blocks, &device);
         let place = config.place(&builder, Part::Block(1));
         let image_branch = match config.encoder {
-            EncoderKind::PerBlock => {
-                Some(ImageBranch::new(&place.at("image"), config.image_input(), config.needs.norm)?)
-            }
+            EncoderKind::PerBlock => Some(config.image_encoder(&place)?),
             EncoderKind::Shared | EncoderKind::Frozen => None,
         };
         let head = Head::new(&place, config.label_input(), config.classes, &config.needs)?;

@@ -232,7 +232,7 @@ impl Summary {
                 summary.method = Some(setup.method.name.into());
                 summary.epochs = Some(setup.epochs);
                 summary.seed = Some(setup.seed);
-                summary.encoder = Some(setup.encoder.to_string());
+                summary.encoder = Some(setup.encoder_words());
             }
             Err(error) => summary.damaged(error),
         }

@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use noprop_experiment::{
-    Augmentation, Blocks, ClassWeights, Embedding, EmbeddingStart, EncoderKind, Existing, Layers,
-    LossWeight, MethodKind, Moved, Normalize, Order, Precision, Preset, Readout, ScheduleKind,
-    Settings, Solver, Source,
+    Augmentation, Backbone, Blocks, ClassWeights, Embedding, EmbeddingStart, EncoderKind, Existing,
+    Layers, LossWeight, MethodKind, Moved, Normalize, Order, Precision, Preset, Readout,
+    ScheduleKind, Settings, Solver, Source,
 };
 
 use super::{Compute, Distributed, moved};
@@ -130,10 +130,14 @@ pub struct Train {
     /// where that is more, and for --embedding prototype that of the class's prototype
     #[arg(long, value_name = "LENGTH", conflicts_with = "resume")]
     pub embedding_scale: Option<f64>,
-    /// Share of activations that training drops in the image branch
+    /// Layers of an image encoder: paper, three convolutions; mlp:W,D, dense layers; resnet:W, a residual network of eight convolutions
+    /// with W to 8W channels; or vit:W,D,P, a vision transformer of D layers on patches of P pixels
+    #[arg(long, conflicts_with = "resume")]
+    pub network: Option<Backbone>,
+    /// Share of activations that training drops in the convolutions of --network paper
     #[arg(long, conflicts_with = "resume")]
     pub dropout: Option<f64>,
-    /// Rings of zeros around the input of each convolution of the image branch: 0, as in the paper, or 1, which loses no border
+    /// Rings of zeros around the input of each convolution of --network paper: 0, as in the paper, or 1, which loses no border
     #[arg(long, value_name = "RINGS", conflicts_with = "resume")]
     pub padding: Option<usize>,
     /// Training images held out to choose the epoch
@@ -184,6 +188,7 @@ impl Train {
             path_noise: self.path_noise,
             loss_weight: self.loss_weight,
             encoder: self.encoder,
+            network: self.network,
             dropout: self.dropout,
             padding: self.padding,
             embedding: self.embedding,

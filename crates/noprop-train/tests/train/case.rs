@@ -6,7 +6,7 @@ use noprop_method::{
     EncoderKind, LossWeight, Method, MethodKind, MethodSettings, ParameterBuilder, Readout,
     ScheduleKind, Seed, Solver, Time,
 };
-use noprop_models::{Embedding, ImageShape, Network, NetworkConfig};
+use noprop_models::{Backbone, Embedding, ImageShape, Network, NetworkConfig};
 use noprop_train::{Order, TrainConfig, Trainer};
 
 use crate::support::{CPU, few_images};
@@ -21,6 +21,7 @@ pub const BLOCKS: usize = 3;
 pub struct Case {
     pub kind: MethodKind,
     pub encoder: EncoderKind,
+    pub backbone: Backbone,
     pub embedding: Embedding,
     /// The number of blocks that share continuous time.
     pub intervals: usize,
@@ -33,7 +34,15 @@ pub const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
 pub const ONEHOT: Embedding = Embedding::Onehot;
 
 pub const fn case(kind: MethodKind, encoder: EncoderKind, embedding: Embedding) -> Case {
-    Case { kind, encoder, embedding, intervals: 1, readout: Readout::Softmax, order: Order::Batch }
+    Case {
+        kind,
+        encoder,
+        backbone: Backbone::Paper,
+        embedding,
+        intervals: 1,
+        readout: Readout::Softmax,
+        order: Order::Batch,
+    }
 }
 
 impl Case {
@@ -45,7 +54,7 @@ impl Case {
     pub fn network_on(self, device: &Device) -> Network {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
         let config = NetworkConfig::new(image, 10, self.objective().needs()).unwrap();
-        let config = config.encoder(self.encoder).embedding(self.embedding);
+        let config = config.encoder(self.encoder).backbone(self.backbone).embedding(self.embedding);
         let network = Network::new(&config, ParameterBuilder::seeded(Seed(1), device)).unwrap();
         if network.first_embeddings().is_some() {
             let starts = few_images().to_device(device).unwrap().range(0..10).unwrap();

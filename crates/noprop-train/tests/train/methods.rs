@@ -8,7 +8,7 @@ use noprop_method::{
     Denoiser, EncoderKind, Losses, Method, MethodKind, ParameterKind, Part, Pass, Readout, Sampler,
     SamplerKind, Seed, Targets,
 };
-use noprop_models::{Embedding, Network};
+use noprop_models::{Backbone, Embedding, Network};
 use noprop_train::{ClassWeights, Loss, Order, Outcome, Progress, TrainConfig, evaluate};
 
 use crate::case::{BLOCKS, Case, LEARNED, ONEHOT, case};
@@ -32,7 +32,15 @@ const fn in_turn(case: Case) -> Case {
     Case { order: Order::Paper, ..case }
 }
 
-const CASES: [Case; 34] = {
+const fn with(backbone: Backbone, case: Case) -> Case {
+    Case { backbone, ..case }
+}
+
+const MLP: Backbone = Backbone::Mlp { width: 32, depth: 2 };
+const RESNET: Backbone = Backbone::Resnet { width: 4 };
+const VIT: Backbone = Backbone::Vit { width: 32, depth: 1, patch: 7 };
+
+const CASES: [Case; 43] = {
     use Embedding::{Onehot, Prototype};
     use EncoderKind::{Frozen, PerBlock, Shared};
     const DT: MethodKind = MethodKind::DT;
@@ -73,6 +81,15 @@ const CASES: [Case; 34] = {
         case(MethodKind::BACKPROP, Shared, Prototype),
         case(MethodKind::ADJOINT, PerBlock, Onehot),
         case(MethodKind::ADJOINT, Shared, LEARNED),
+        with(MLP, case(DT, PerBlock, Onehot)),
+        with(RESNET, case(DT, PerBlock, Onehot)),
+        with(RESNET, case(DT, Shared, Prototype)),
+        with(VIT, case(DT, Shared, LEARNED)),
+        with(VIT, in_two(case(CT, PerBlock, Onehot))),
+        with(RESNET, case(FM, Shared, LEARNED)),
+        with(MLP, case(FM, PerBlock, Onehot)),
+        with(RESNET, case(MethodKind::BACKPROP, Shared, Onehot)),
+        with(VIT, case(MethodKind::ADJOINT, Shared, Onehot)),
     ]
 };
 
