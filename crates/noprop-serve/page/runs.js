@@ -213,6 +213,6 @@ function valueCell(value, format) {
 
 /** The settings of a run that the form of Train has, by its names. */
 function asForm(settings) {
-  const names = ["dataset", "method", "encoder", "embedding", "steps", "epochs", "lr", "batch-size", "seed"];
+  const names = ["dataset", "method", "encoder", "network", "embedding", "steps", "epochs", "lr", "batch-size", "seed"];
   return Object.fromEntries(names.filter((name) => name in settings).map((name) => [name.replace("-", "_"), settings[name]]));
 }

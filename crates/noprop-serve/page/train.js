@@ -4,8 +4,8 @@ import { drawChart, inPercent, swatch } from "./chart.js";
 import { button, byId, count, duration, el, percent, short } from "./dom.js";
 import { download } from "./download.js";
 
-const FIELDS = ["dataset", "method", "encoder", "embedding", "steps", "epochs", "lr", "batch_size", "seed"];
-const USUAL = { method: "dt", encoder: "shared", embedding: "onehot" };
+const FIELDS = ["dataset", "method", "encoder", "network", "embedding", "steps", "epochs", "lr", "batch_size", "seed"];
+const USUAL = { method: "dt", encoder: "shared", network: "paper", embedding: "onehot" };
 const STATES = {
   none: "No training", running: "Training", stopping: "Stopping after this step", stopped: "Stopped",
   finished: "Finished", failed: "Failed",
