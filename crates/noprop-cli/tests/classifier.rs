@@ -13,7 +13,7 @@ use std::process::Command;
 use candle_core::Device;
 use noprop_data::picture::Polarity;
 use noprop_data::{Dataset, Split};
-use noprop_experiment::{Answer, Classifier};
+use noprop_experiment::{Answer, Classifier, Image, Route, Sampling};
 use png::Pixel;
 use serde_json::Value;
 
@@ -56,11 +56,16 @@ fn a_normalised_run_of_each_method_answers_as_the_program_does() {
     let test = Dataset::mnist_sample().unwrap().test;
     write_first_image(&test, &root.join("first.png"));
     let images = test.range(0..2).unwrap();
-    for (method, steps) in [("dt", 2), ("ct", 3), ("fm", 3)] {
+    for (method, steps, flags) in [
+        ("dt", 2, "--steps 2"),
+        ("ct", 3, "--steps 3"),
+        ("fm", 3, "--steps 3"),
+        ("classifier", 0, "--encoder shared"),
+    ] {
         said(
             root,
             &format!(
-                "train --dataset mnist-sample --method {method} --steps {steps} --epochs 1 --normalize channel --quiet --out {method}"
+                "train --dataset mnist-sample --method {method} {flags} --epochs 1 --normalize channel --quiet --out {method}"
             ),
         );
         let predicted = said(root, &format!("predict --json {method} first.png"));
@@ -84,6 +89,13 @@ fn a_normalised_run_of_each_method_answers_as_the_program_does() {
         assert_eq!(predicted["per_block"], serde_json::json!(per_block), "{method}");
         assert_eq!(numbers(&predicted["probabilities"]), *probabilities, "{method}");
         assert_close(probabilities, &of_eval, method);
+
+        // A page shows as many columns as the chain has steps: none of a plain classifier.
+        let facts = classifier.facts().unwrap();
+        assert_eq!((facts.steps, facts.times.len()), (steps, steps + 1), "{method}");
+        let walk = classifier.walk(Image::Sample(&test, 0), &Sampling::default(), Route::Whole);
+        let walk = walk.unwrap();
+        assert_eq!((walk.label, walk.steps.len()), (*label, steps), "{method}");
 
         let all = classifier.classify(&images).unwrap();
         assert_eq!(all.len(), 2, "{method}");

@@ -82,6 +82,7 @@ fn every_method_trains_and_evaluates() {
         ("fm", ["--steps", "3"], ["--steps", "2"], ["--solver", "posterior"]),
         ("adjoint", ["--steps", "3"], ["--solver", "heun"], ["--solver", "posterior"]),
         ("backprop", ["--steps", "2"], ["--runs", "2"], ["--solver", "euler"]),
+        ("classifier", ["--encoder", "shared"], ["--runs", "2"], ["--steps", "2"]),
         ("dt", ["--embedding", "learned:4"], ["--sampler", "stochastic"], ["--steps", "2"]),
     ] {
         let train = ["train", "--method", method, "--epochs", "1", "--json", "--quiet"];
@@ -120,15 +121,25 @@ fn every_method_trains_and_evaluates() {
     assert_eq!(few.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&few.stderr).contains("at least 2"), "{few:?}");
     assert!(dir.path().join("fm2/figures/accuracy-by-block.png").is_file());
-    // A block of the baseline has no answer of its own, and no figure may claim one.
-    let baseline = noprop(dir.path(), &["eval", "--json", "--run", "backprop"]);
-    let baseline: serde_json::Value = serde_json::from_slice(&baseline.stdout).unwrap();
-    assert_eq!(baseline["per_block"].as_array().unwrap().len(), 0);
-    assert!(!dir.path().join("backprop/figures/accuracy-by-block.png").exists());
-    let compared = noprop(dir.path(), &["compare", "ct", "fm", "dt", "--json", "--figure", "c"]);
+    // A block of a baseline has no answer of its own, and no figure may claim one.
+    for baseline in ["backprop", "classifier"] {
+        let answer = noprop(dir.path(), &["eval", "--json", "--run", baseline]);
+        let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+        assert_eq!(answer["per_block"].as_array().unwrap().len(), 0, "{baseline}");
+        assert!(!dir.path().join(baseline).join("figures/accuracy-by-block.png").exists());
+        // One epoch of the sample is enough to learn most digits.
+        let least = if baseline == "classifier" { 0.85 } else { 0.0 };
+        assert!(answer["accuracy"].as_f64().unwrap() > least, "{baseline}: {answer}");
+    }
+    let chainless = noprop(dir.path(), &["ablate", "classifier"]);
+    assert_eq!(chainless.status.code(), Some(2), "{chainless:?}");
+    assert!(String::from_utf8_lossy(&chainless.stderr).contains("classifier has no chain"));
+    let runs = ["compare", "ct", "fm", "dt", "classifier", "--json", "--figure", "c"];
+    let compared = noprop(dir.path(), &runs);
     let lines: serde_json::Value = serde_json::from_slice(&compared.stdout).unwrap();
     let methods: Vec<_> = lines.as_array().unwrap().iter().map(|l| l["method"].clone()).collect();
-    assert_eq!(methods, ["ct", "fm", "dt"]);
+    assert_eq!(methods, ["ct", "fm", "dt", "classifier"]);
+    assert_eq!((&lines[0]["steps"], &lines[3]["steps"]), (&3.into(), &serde_json::Value::Null));
     assert!(dir.path().join("c.png").is_file());
     // Weights of one method given to another.
     std::fs::copy(dir.path().join("ct/model.safetensors"), dir.path().join("fm/model.safetensors"))
@@ -213,7 +224,7 @@ fn precision_is_kept_with_the_run() {
 fn bad_input_is_one_line_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("typo.toml"), "epoch = 3").unwrap();
-    let cases: [&[&str]; 31] = [
+    let cases: [&[&str]; 32] = [
         &["train", "--embedding", "prototypes"],
         &["train", "--precision", "fp8"],
         &["train", "--embedding-start", "random"],
@@ -221,6 +232,7 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
         &["train", "--method", "fm", "--readout", "posterior"],
         &["train", "--method", "backprop", "--readout", "posterior"],
         &["train", "--method", "adjoint", "--embedding", "prototype"],
+        &["train", "--method", "classifier", "--preset", "paper-mnist-dt-learned20"],
         &["train", "--dataset", "folder:nowhere"],
         &["train", "--method", "fm", "--steps", "0"],
         &["train", "--method", "ct", "--loss-weight", "clipped:0"],

@@ -104,6 +104,11 @@ pub fn ablate(
     ensure!(!images.is_empty(), "there are no images to classify");
     let (network, method): (&dyn Denoiser, &dyn Method) = (&trained.network, &*trained.method);
     let chain = Parts::of(network, method, &sampler)?;
+    ensure!(
+        !chain.parts.is_empty(),
+        "the method {} has no chain, so there is no block to leave out",
+        trained.experiment.setup.method
+    );
 
     let routes = chain.routes();
     let answers: Vec<Answers> = in_chunks(&images, |images, rows| {

@@ -185,8 +185,8 @@ pub struct Line {
     pub embedding: String,
     /// The image encoder, where there are several blocks.
     pub encoder: Option<String>,
-    /// T in discrete time, else the solver's steps.
-    pub steps: usize,
+    /// T in discrete time, the solver's steps in continuous time; `None` if the method has no chain.
+    pub steps: Option<usize>,
     /// Blocks that share time between them, where it is continuous.
     pub intervals: usize,
     /// Epochs of training.
@@ -228,7 +228,7 @@ impl Group {
         // A group has at least one run.
         let config = &self.runs[0].experiment.setup;
         let accuracies: Vec<f64> = self.runs.iter().map(|run| run.record.accuracy).collect();
-        let blocks = config.method.time == Time::Discrete || config.intervals > 1;
+        let blocks = config.method.time != Time::Continuous || config.intervals > 1;
         Line {
             runs: self.runs.iter().map(|run| run.directory.path().into()).collect(),
             method: config.method.name.into(),
@@ -238,7 +238,7 @@ impl Group {
             encoder: blocks.then(|| config.encoder_words()).or_else(|| {
                 (config.network != Backbone::Paper).then(|| config.network.to_string())
             }),
-            steps: config.steps,
+            steps: (config.method.time != Time::None).then_some(config.steps),
             intervals: config.intervals,
             epochs: config.epochs,
             accuracy: self.mean(|run| run.record.accuracy),
@@ -300,7 +300,7 @@ fn table(lines: &[Line]) -> String {
             shown(&data(line)),
             line.embedding,
             line.encoder.as_deref().unwrap_or("own"),
-            line.steps,
+            line.steps.map_or_else(|| "none".to_owned(), |steps| steps.to_string()),
             line.epochs,
             100.0 * line.accuracy,
             line.n,

@@ -70,7 +70,7 @@ impl Experiment {
             setup.format
         );
         ensure!(
-            setup.format != FIRST_FORMAT || setup.method.time == Time::Discrete,
+            setup.format != FIRST_FORMAT || setup.method.time != Time::Continuous,
             "{run} has format {FIRST_FORMAT}: its image branch lacks the last ReLU of the paper's Fig. 6. Train it again from the settings in {}",
             path.display()
         );

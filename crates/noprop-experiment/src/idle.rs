@@ -14,6 +14,13 @@ use crate::source::Source;
 pub(crate) fn refuse_idle(setup: &Setup, given: &Settings) -> Result<()> {
     let method = setup.method;
     let with = |setting: Setting| MethodKind::names(|method| method.has(setting));
+    let chainless = method.time == Time::None;
+    let of_chains = || {
+        format!(
+            "is for {}: the others have no chain",
+            MethodKind::names(|method| method.time != Time::None)
+        )
+    };
     let weighted = setup.loss_weight != LossWeight::Uniform;
     // The columns of prototypes are the paper's image branch, whatever the network is.
     let has_convolutions =
@@ -34,9 +41,12 @@ pub(crate) fn refuse_idle(setup: &Setup, given: &Settings) -> Result<()> {
             given.eta.is_some() && !(weighted && method.has(Setting::Eta)),
             format!("is for {} with the loss weight snr or clipped:NUMBER", with(Setting::Eta)),
         ),
+        ("steps", given.steps.is_some() && chainless, of_chains()),
+        ("embedding", given.embedding.is_some() && chainless, of_chains()),
+        ("embedding-scale", given.embedding_scale.is_some() && chainless, of_chains()),
         (
             "solver",
-            given.solver.is_some() && method.time == Time::Discrete,
+            given.solver.is_some() && method.time != Time::Continuous,
             format!("is for {}", MethodKind::names(|method| method.time == Time::Continuous)),
         ),
         (

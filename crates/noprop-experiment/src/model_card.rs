@@ -196,6 +196,7 @@ fn method(setup: &Setup) -> String {
                 words += &format!(", network {}", setup.network);
             }
         }
+        Time::None => words += &format!(", encoder {}", setup.encoder_words()),
     }
     if method.has(Setting::Schedule) {
         words += &format!(", schedule {}", setup.schedule);

@@ -181,7 +181,7 @@ mod tests {
     fn baselines_have_one_learning_rate() {
         let scale = |&method| resolved(Preset::Mnist, with(method)).readout_lr_scale;
         let scales: Vec<f64> = MethodKind::ALL.iter().map(scale).collect();
-        assert_eq!(scales, [10.0, 10.0, 10.0, 1.0, 1.0]);
+        assert_eq!(scales, [10.0, 10.0, 10.0, 1.0, 1.0, 1.0]);
     }
 
     /// The steps of noprop-train's test of the adjoint gradient.

@@ -10,6 +10,11 @@ pub trait Chain {
     /// Returns S, the number of steps.
     fn steps(&self) -> usize;
 
+    /// Returns z before the first step, [N, …]; `None` if the chain starts from noise, z_0 ~ N(0, I).
+    fn start(&self) -> Option<&Tensor> {
+        None
+    }
+
     /// Returns the block that makes step `step`. In discrete time it is the block of that number.
     fn block(&self, step: usize) -> usize {
         step

@@ -42,7 +42,8 @@ impl Encoded {
     }
 }
 
-/// Classifies `images` [N, C, H, W]: starts from z_0 ~ N(0, I), refines it with the blocks, and reads out the class.
+/// Classifies `images` [N, C, H, W]: starts from z_0 ~ N(0, I) unless the chain has another start, refines it with the blocks, and
+/// reads out the class.
 ///
 /// `rows` holds one id for each image. An image's noise depends on its id and not on its position in the batch. Labels are not
 /// an argument, so no label can leak. Each image branch runs once, for any number of steps and runs.
@@ -92,7 +93,10 @@ pub fn classify_along(
     let chain = method.chain(network, &features, sampler)?;
 
     let mut classify = |run: u32| -> Result<Classification, MethodError> {
-        let z = random::normal_rows(sampler.seed.sampler_start(run), rows, width, device)?;
+        let z = match chain.start() {
+            Some(start) => start.clone(),
+            None => random::normal_rows(sampler.seed.sampler_start(run), rows, width, device)?,
+        };
         let noise = Noise { sampler, run, rows };
         let path = walk(&*chain, route, z, noise, &mut |made| see(run, made))?;
         Ok(Classification {

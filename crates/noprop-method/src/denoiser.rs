@@ -91,7 +91,8 @@ pub trait Denoiser: Send + Sync {
     /// candle's, for tensors of the wrong shape.
     fn logits(&self, input: BlockInput<'_>) -> Result<Tensor>;
 
-    /// Returns the class logits [N, classes] of the readout θ_out for the last embedding z_T [N, d].
+    /// Returns the class logits [N, classes] of the readout θ_out for the last embedding z_T [N, d], or for the features [N, F]
+    /// of images if the method has no chain.
     ///
     /// # Errors
     /// candle's, for tensors of the wrong shape.

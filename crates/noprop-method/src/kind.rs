@@ -21,7 +21,8 @@ pub struct MethodKind(&'static MethodFacts);
 
 impl MethodKind {
     /// All methods. A new method needs one more file, and one more name here.
-    pub const ALL: &'static [Self] = &[Self::DT, Self::CT, Self::FM, Self::BACKPROP, Self::ADJOINT];
+    pub const ALL: &'static [Self] =
+        &[Self::DT, Self::CT, Self::FM, Self::BACKPROP, Self::ADJOINT, Self::CLASSIFIER];
 
     /// Returns the method with these facts.
     pub(crate) const fn new(facts: &'static MethodFacts) -> Self {
@@ -89,7 +90,7 @@ pub struct MethodFacts {
     pub time: Time,
     /// The settings that the method has, among those that not all methods have.
     pub settings: &'static [Setting],
-    /// The solvers that the method accepts, the usual one first; empty in discrete time.
+    /// The solvers that the method accepts, the usual one first; empty unless time is continuous.
     pub solvers: &'static [Solver],
     /// The samplers that give different results. There are several if noise enters the chain after its start.
     pub samplers: &'static [SamplerKind],
@@ -108,6 +109,8 @@ pub enum Time {
     Discrete,
     /// Continuous time 0..=1, in steps of a solver.
     Continuous,
+    /// No time: there is no chain, so there are neither steps nor class embeddings.
+    None,
 }
 
 /// A setting that not all methods have.
@@ -228,7 +231,7 @@ mod tests {
             let method = kind.build(&SETTINGS).unwrap();
             assert_eq!(method.needs().blocks, method.blocks(), "{kind}");
             assert_eq!(method.partition().is_some(), kind.time == Time::Continuous, "{kind}");
-            assert_eq!(kind.solvers.is_empty(), kind.time == Time::Discrete, "{kind}");
+            assert_eq!(kind.solvers.is_empty(), kind.time != Time::Continuous, "{kind}");
             let divided = kind.build(&MethodSettings { intervals: 2, ..SETTINGS }).unwrap();
             assert_eq!(divided.blocks() == 2, kind.has(Setting::Intervals), "{kind}");
         }

@@ -17,6 +17,7 @@
 //! | [`Partition`] | the intervals of time that blocks own: one block owns all times unless several are set |
 //! | [`Backprop`] | the baseline: the same blocks trained end to end (Eqs. 17-19) |
 //! | [`Adjoint`] | the baseline in continuous time: a neural ODE trained by the adjoint method |
+//! | [`PlainClassifier`] | the baseline without a chain: the image branch and a linear layer |
 //! | [`Integration`] | solvers and steps in continuous time |
 //! | [`Readout`] | the step from the last embedding to a class (Eqs. 14-16) |
 //! | [`LossWeight`] | the weight of each block's error |
@@ -47,6 +48,7 @@ mod parameter_builder;
 mod parameters;
 mod part;
 mod partition;
+mod plain_classifier;
 mod pointer;
 mod prior;
 mod readout;
@@ -84,6 +86,7 @@ pub use parameters::{
 };
 pub use part::Part;
 pub use partition::Partition;
+pub use plain_classifier::PlainClassifier;
 pub use readout::Readout;
 pub use sampler::{Noise, Sampler, SamplerKind};
 pub use seed::{Draws, Seed};

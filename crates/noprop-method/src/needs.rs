@@ -14,7 +14,7 @@ pub struct Needs {
     pub time: TimeInput,
     /// The normalisation of the outputs of dense layers.
     pub norm: Norm,
-    /// The layer from the last embedding to class logits.
+    /// The layer that gives the class logits at the end.
     pub readout: ReadoutLayer,
     /// The source of the noise schedule.
     pub schedule: ScheduleSource,
@@ -42,7 +42,7 @@ pub enum Norm {
     None,
 }
 
-/// The linear layer from z_T to class logits.
+/// The linear layer to class logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadoutLayer {
     /// No layer: the class is found from the class embeddings.
@@ -52,6 +52,9 @@ pub enum ReadoutLayer {
     Anchor,
     /// A layer with these initial weights.
     Linear(ReadoutStart),
+    /// A layer that reads the features of the image instead of z_T, with random initial weights. It takes the place of
+    /// everything behind the image branch: a block has no other layers, and there are no class embeddings to train.
+    OfFeatures,
 }
 
 /// The readout's weights before training.
@@ -147,6 +150,15 @@ impl Needs {
             readout: ReadoutLayer::Linear(ReadoutStart::Random),
             embeddings: EmbeddingForm::Vectors,
             ..Self::flow_matching(1)
+        }
+    }
+
+    /// Returns the needs of [`PlainClassifier`](crate::PlainClassifier): the image branch of Fig. 6, left, and a linear layer.
+    pub fn plain_classifier() -> Self {
+        Self {
+            readout: ReadoutLayer::OfFeatures,
+            embeddings: EmbeddingForm::Vectors,
+            ..Self::discrete_time(1, Readout::Softmax)
         }
     }
 

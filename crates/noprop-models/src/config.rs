@@ -6,7 +6,7 @@ use noprop_method::{
 };
 
 use crate::backbone::ImageEncoder;
-use crate::image_branch::{ImageInput, ImageShape};
+use crate::image_branch::{ImageInput, ImageShape, WIDTH};
 use crate::label_branch::LabelInput;
 use crate::layers::{Backend, Padding, Place, Precision};
 use crate::{Backbone, Embedding, EmbeddingStart, ModelError};
@@ -158,6 +158,10 @@ impl NetworkConfig {
                     "onehot or learned:D: this method's embeddings are vectors, not images";
                 ("embedding", expected.into(), self.embedding.to_string())
             }
+            (_, embedding) if !self.has_heads() && embedding != Embedding::Onehot => {
+                let expected = "left out: this method has no class embeddings";
+                ("embedding", expected.into(), embedding.to_string())
+            }
             _ => return Ok(()),
         };
         Err(ModelError::OutOfRange { name, expected, value })
@@ -174,7 +178,18 @@ impl NetworkConfig {
             ReadoutLayer::None => None,
             ReadoutLayer::Anchor => self.embedding.is_trained().then_some(ReadoutStart::Zeros),
             ReadoutLayer::Linear(start) => Some(start),
+            ReadoutLayer::OfFeatures => Some(ReadoutStart::Random),
         }
+    }
+
+    /// The number of values that the readout reads.
+    pub(crate) fn readout_inputs(&self) -> usize {
+        if self.has_heads() { self.dimension() } else { WIDTH }
+    }
+
+    /// Whether blocks have layers behind their image branch.
+    pub(crate) fn has_heads(&self) -> bool {
+        self.needs.readout != ReadoutLayer::OfFeatures
     }
 
     /// The precision to which the factors of products are rounded.

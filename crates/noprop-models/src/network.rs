@@ -19,6 +19,7 @@ use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig};
 pub struct Network {
     /// One for a shared or frozen encoder, otherwise one for each block.
     image_branches: Vec<Box<dyn ImageEncoder>>,
+    /// One for each block, or none if the readout reads the features of the image.
     heads: Vec<Head>,
     readout: Option<Linear>,
     schedule: Option<LearnedSchedule>,
@@ -71,7 +72,9 @@ impl Network {
             if config.encoder == EncoderKind::PerBlock {
                 image_branches.push(image_branch(place.clone())?);
             }
-            heads.push(Head::new(&place, config.label_input(), config.classes, &config.needs)?);
+            if config.has_heads() {
+                heads.push(Head::new(&place, config.label_input(), config.classes, &config.needs)?);
+            }
         }
         let mix = match config.needs.mixing {
             Mixing::Method => Vec::new(),
@@ -151,20 +154,21 @@ fn class_embeddings(
     Ok(source.trainable(Part::Embedding, "weight", shape, init)?)
 }
 
-/// The layer from z_T to class logits, if the method needs one.
+/// The layer from z_T, or from the features of the image, to class logits, if the method needs one.
 fn readout(
     config: &NetworkConfig,
     source: &ParameterBuilder,
     class_embeddings: &Tensor,
 ) -> std::result::Result<Option<Linear>, ModelError> {
     let Some(start) = config.readout() else { return Ok(None) };
+    let inputs = config.readout_inputs();
     let init = match start {
         ReadoutStart::Zeros => Init::Constant(0.0),
         // Along embeddings the bias is random, and so are the rows while the embeddings are not known.
-        ReadoutStart::Random | ReadoutStart::AlongEmbeddings => Init::FanIn(config.dimension()),
+        ReadoutStart::Random | ReadoutStart::AlongEmbeddings => Init::FanIn(inputs),
     };
     let place = config.place(source, Part::Readout);
-    let readout = Linear::starting_from(&place, config.dimension(), config.classes, init)?;
+    let readout = Linear::starting_from(&place, inputs, config.classes, init)?;
     let known = config.start() != Some(EmbeddingStart::Prototype);
     if start == ReadoutStart::AlongEmbeddings && known && source.is_fresh() {
         readout.set_weight(&(class_embeddings.detach() / config.embedding_scale)?.unsqueeze(0)?)?;
@@ -174,7 +178,7 @@ fn readout(
 
 impl Denoiser for Network {
     fn blocks(&self) -> usize {
-        self.heads.len()
+        self.config.needs.blocks
     }
 
     fn parameters(&self) -> &Parameters {
@@ -206,8 +210,8 @@ impl Denoiser for Network {
 
     fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
         let Some(head) = self.heads.get(input.block.wrapping_sub(1)) else {
-            let blocks = self.heads.len();
-            candle_core::bail!("block {} of a network with blocks 1 to {blocks}", input.block)
+            let (block, heads) = (input.block, self.heads.len());
+            candle_core::bail!("this network has {heads} blocks with logits, and no block {block}")
         };
         let (features, z) = (input.features.unsqueeze(0)?, input.z.unsqueeze(0)?);
         head.forward(&features, &z, Some(input.time), Passes::from(&input.pass))?.squeeze(0)
@@ -230,11 +234,11 @@ impl Denoiser for Network {
 
     fn stacked(&self) -> Result<Option<Box<dyn StackedBlocks>>> {
         match (self.config.needs.time, self.config.needs.mixing) {
-            (TimeInput::None, Mixing::Method) => {
+            (TimeInput::None, Mixing::Method) if self.config.has_heads() => {
                 Ok(Some(Box::new(Stacked::new(&self.config, &self.parameters)?)))
             }
-            // A stacked block is given no time, and blocks that are mixed are trained end to end, one after another.
-            (TimeInput::Embedded, _) | (_, Mixing::Trained) => Ok(None),
+            // A stacked block is given no time, and blocks without a loss of their own are trained end to end, one after another.
+            _ => Ok(None),
         }
     }
 }
@@ -242,10 +246,41 @@ impl Denoiser for Network {
 #[cfg(test)]
 mod tests {
     use candle_core::{D, Device};
-    use noprop_method::{Needs, Seed};
+    use noprop_method::{Needs, Readout, Seed};
 
     use super::*;
     use crate::ImageShape;
+
+    /// The plain classifier has the image branch of discrete time and a linear layer. A head that nothing reads would be counted as its
+    /// parameters, and would get no gradient.
+    #[test]
+    fn a_plain_classifier_is_an_image_branch_and_a_linear_layer() {
+        let image = ImageShape { channels: 3, height: 32, width: 32 };
+        let build = |needs, encoder| {
+            let config = NetworkConfig::new(image, 7, needs).unwrap().encoder(encoder);
+            Network::new(&config, ParameterBuilder::seeded(Seed(1), &Device::Cpu)).unwrap()
+        };
+        let chain = build(Needs::discrete_time(1, Readout::Softmax), EncoderKind::Shared);
+        for (encoder, branch) in
+            [(EncoderKind::Shared, Part::Encoder), (EncoderKind::PerBlock, Part::Block(1))]
+        {
+            let parameters = build(Needs::plain_classifier(), encoder).parameters;
+            assert_eq!(parameters.parts(), [branch, Part::Readout]);
+            assert_eq!(parameters.count(branch), chain.parameters.count(Part::Encoder));
+            assert_eq!(parameters.count(Part::Readout), 256 * 7 + 7);
+        }
+    }
+
+    /// Class embeddings that nothing reads would get no gradient.
+    #[test]
+    fn a_plain_classifier_has_no_embeddings() {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        for embedding in [Embedding::Learned { dimension: 20 }, Embedding::Prototype] {
+            let config = NetworkConfig::new(image, 10, Needs::plain_classifier()).unwrap();
+            let source = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+            assert!(Network::new(&config.embedding(embedding), source).is_err(), "{embedding}");
+        }
+    }
 
     /// A class that is the readout's answer to no embedding is learned late or never.
     #[test]

@@ -105,6 +105,12 @@ mod tests {
                     assert_eq!(counted, built as u64, "{encoder} {embedding} {backbone}");
                 }
             }
+            let plain = NetworkConfig::new(image, 4, Needs::plain_classifier()).unwrap();
+            let plain = plain.encoder(encoder);
+            let source = ParameterBuilder::seeded(Seed(0), &Device::Cpu);
+            let network = Network::new(&plain, source).unwrap();
+            let built: usize = network.parameters().iter().map(|p| p.var.elem_count()).sum();
+            assert_eq!(plain.count_parameters().unwrap(), built as u64, "{encoder}, plain");
         }
     }
 

@@ -42,7 +42,7 @@ export class Chain {
     );
     this.#root.replaceChildren(
       el("div", { class: "column legend", "aria-hidden": "true" },
-        el("div", { class: "grip" }), el("div", { class: "head" }, columns[0].unit), labels("z: distance to"), labels("û: guess"),
+        el("div", { class: "grip" }), el("div", { class: "head" }, columns[0]?.unit ?? ""), labels("z: distance to"), labels("û: guess"),
         el("div", { class: "share" }, "Accuracy"), el("div", { class: "foot" }, "Takes part")),
       ...this.#columns.map(({ node }) => node),
       this.#answer.node,

@@ -79,7 +79,7 @@ export function create({ engine, say, keep, attempt }) {
     fillSelect(byId("classes"), [...fewer, [number, "all"]], state.classes);
     byId("classes-tool").hidden = number <= 12;
     byId("facts").textContent = [
-      model.dataset, model.method_title, model.blocks > 1 ? `${model.blocks} blocks` : "one block for all times",
+      model.dataset, model.method_title, chainOf(model),
       model.test_accuracy === null ? null : `${percent(model.test_accuracy, 2)} of its test images right`,
     ].filter(Boolean).join(" · ") + (model.remark ? `. ${model.remark}` : "");
   }
@@ -220,9 +220,10 @@ export function create({ engine, say, keep, attempt }) {
     byId("seed").value = state.seed;
     byId("solver-steps").value = stepsAsked();
     byId("chain").classList.toggle("empty", !walk);
+    byId("new-noise").hidden = !columns.length;
     byId("whole-chain").hidden = !routeOf(columns, state.order, state.off);
     for (const part of [byId("chain"), byId("chain-help"), document.querySelector(".player")]) {
-      part.hidden = walk?.steps.length === 0;
+      part.hidden = !columns.length || walk?.steps.length === 0;
     }
     const blank = walk ?? { steps: [], probabilities: null, names: model.classes, truth: null };
     const likelihood = walk?.probabilities ?? model.classes.map(() => 0);
@@ -325,6 +326,12 @@ export function create({ engine, say, keep, attempt }) {
   byId("classify").inert = true; // Until there is a model.
   byId("answer-text").textContent = "The model is loading.";
   return { show, hide: () => player.pause() };
+}
+
+/** The blocks of a model in words, or null of a model without a chain. */
+function chainOf({ steps, blocks }) {
+  if (steps === 0) return null;
+  return blocks > 1 ? `${blocks} blocks` : "one block for all times";
 }
 
 /** A whole number from 1 to `most`, or null. */

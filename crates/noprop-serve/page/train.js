@@ -76,8 +76,11 @@ export function create({ engine, say, keep, attempt, go }) {
 
   /** Fits the words of the form to the method. */
   function relate() {
-    byId("steps-name").textContent = form.elements.method.value === "dt" ? "Blocks T" : "Steps of the solver";
-    form.elements.encoder.disabled = form.elements.method.value !== "dt";
+    const method = form.elements.method.value;
+    const plain = method === "classifier"; // It has no chain.
+    byId("steps-name").textContent = method === "dt" || plain ? "Blocks T" : "Steps of the solver";
+    form.elements.encoder.disabled = method !== "dt";
+    for (const name of ["steps", "embedding"]) form.elements[name].disabled = plain;
   }
 
   function draw() {
@@ -142,8 +145,9 @@ export function create({ engine, say, keep, attempt, go }) {
 
   /** A line for each block, with its loss and, where blocks are independent, a button that pauses it. */
   function blocks(active) {
-    const { blocks, paused, pausable, losses } = training;
-    byId("blocks-help").textContent = blocks < 2 ? "One block learns all times." : pausable
+    const { method, blocks, paused, pausable, losses } = training;
+    byId("blocks-help").textContent = method === "classifier" ? "One network, with one loss."
+      : blocks < 2 ? "One block learns all times." : pausable
       ? "No gradient crosses from one block to another: pause one, and the others go on as before."
       : "These blocks cannot pause one by one.";
     if (rows.length !== blocks) {

@@ -134,6 +134,7 @@ impl Training {
         let blocks = match setup.method.time {
             Time::Discrete => setup.steps,
             Time::Continuous => setup.intervals,
+            Time::None => 1,
         };
         // A setup that has no method is refused when the training begins.
         let method = setup.build_method().ok();

@@ -40,7 +40,7 @@ const MLP: Backbone = Backbone::Mlp { width: 32, depth: 2 };
 const RESNET: Backbone = Backbone::Resnet { width: 4 };
 const VIT: Backbone = Backbone::Vit { width: 32, depth: 1, patch: 7 };
 
-const CASES: [Case; 43] = {
+const CASES: [Case; 45] = {
     use Embedding::{Onehot, Prototype};
     use EncoderKind::{Frozen, PerBlock, Shared};
     const DT: MethodKind = MethodKind::DT;
@@ -90,6 +90,8 @@ const CASES: [Case; 43] = {
         with(MLP, case(FM, PerBlock, Onehot)),
         with(RESNET, case(MethodKind::BACKPROP, Shared, Onehot)),
         with(VIT, case(MethodKind::ADJOINT, Shared, Onehot)),
+        case(MethodKind::CLASSIFIER, PerBlock, Onehot),
+        case(MethodKind::CLASSIFIER, Shared, Onehot),
     ]
 };
 
