@@ -285,11 +285,11 @@ fn running_statistics_count_every_pixel() {
         let layer = ChannelNorm { pool: Pool::Max2, backend, ..ChannelNorm::default() };
         let out = layer.forward(&x, &affine, &affine, None, BatchNormMode::Train).unwrap();
         let [mean, var] = [0.0, 1.0].map(|start| {
-            let start = affine.zeros_like().unwrap() + start;
+            let start = affine.zeros_like().and_then(|zeros| zeros + start);
             Var::from_tensor(&start.unwrap()).unwrap()
         });
         out.update(&mean, &var, 0.25).unwrap();
-        let unbiased = (&out.var * (0.25 * 90.0 / 89.0) + 0.75).unwrap();
+        let unbiased = out.var.affine(0.25 * 90.0 / 89.0, 0.75).unwrap();
         assert!(distance(&mean, &(&out.mean * 0.25).unwrap()) < 1e-12);
         assert!(distance(&var, &unbiased) < 1e-12);
     }
