@@ -1,13 +1,21 @@
-//! Random changes of training images: flips and shifts, as another picture of the same thing might have them.
+//! Random changes of training images: turns, flips, moves and holes, as another picture of the same thing might have them.
 //!
 //! This crate changes pixels. The caller draws the change of each image, so that the randomness of a run stays in one place.
 
+mod host;
+mod sources;
+
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
-use candle_core::{DType, Device, Tensor, WithDType};
+pub(crate) use host::changed;
+pub(crate) use sources::Sources;
 
 use crate::error::DataError;
+
+/// The largest angle of a rotation in degrees: half a turn either way reaches every angle.
+const MAX_DEGREES: usize = 180;
 
 /// The images in which left and right change places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,26 +27,41 @@ pub enum Flip {
     Random,
 }
 
-/// The changes that training images are given. The default is none, as in the paper.
+/// The changes that training images are given, in the order in which they are made. The default is none, as in the paper.
 ///
-/// Its text is `none`, `flip`, `shift:N` or `flip+shift:N`.
+/// Its text is `none`, or some of `rotate:D`, `flip`, `shift:N` or `crop:N`, and `cutout:S`, joined by `+`. All numbers are whole; a
+/// change with the number 0 is not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Augmentation {
+    /// Images are rotated about their middle by up to this number of degrees, to either side. Pixels are bilinear, and those that come in
+    /// are black.
+    pub rotate: usize,
     /// Left and right change places.
     pub flip: Flip,
     /// Images move by up to this number of pixels up or down, and left or right. The pixels that come in are black.
     pub shift: usize,
+    /// As `shift`, but the pixels that come in mirror the image at its border. An image is shifted or cropped, not both.
+    pub crop: usize,
+    /// The side in pixels of a black square whose middle is any pixel. The part of it outside the image has no effect (cutout, DeVries
+    /// and Taylor 2017).
+    pub cutout: usize,
 }
 
-/// The change of one image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The change of one image. Its parts are made in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Change {
-    /// The flip, which comes before the move.
+    /// The rotation about the middle of the image, in degrees; clockwise, and negative for the other way.
+    pub turned: f32,
+    /// The flip.
     pub flipped: Flipped,
     /// The number of pixels that the image moves down; negative for up.
     pub down: isize,
     /// The number of pixels that the image moves to the right; negative for left.
     pub right: isize,
+    /// The pixels that come in where the image moves away from a border.
+    pub border: Border,
+    /// The pixels that become black.
+    pub hole: Option<Hole>,
 }
 
 /// The flip of one image.
@@ -51,55 +74,145 @@ pub enum Flipped {
     Yes,
 }
 
+/// The pixels that come in at a border.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Border {
+    /// Black ones.
+    #[default]
+    Black,
+    /// Those that lie as far inside the image as they lie outside; the border itself is not repeated.
+    Mirrored,
+}
+
+/// A square of pixels. It may lie outside the image in part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole {
+    /// The first row; negative above the image.
+    pub top: isize,
+    /// The first column; negative on the left of the image.
+    pub left: isize,
+    /// The number of rows and columns.
+    pub side: usize,
+}
+
 impl Augmentation {
     /// No change.
-    pub const NONE: Self = Self { flip: Flip::Never, shift: 0 };
+    pub const NONE: Self = Self { rotate: 0, flip: Flip::Never, shift: 0, crop: 0, cutout: 0 };
+
+    /// The number of draws for the change of an image.
+    pub const DRAWS: usize = 6;
 
     /// Returns true if no image is changed.
     pub fn is_none(self) -> bool {
         self == Self::NONE
     }
 
-    /// Checks that a shift leaves a part of every image in sight.
+    /// Checks that the changes leave a part of every image in sight.
     ///
     /// # Errors
-    /// [`DataError::Augment`] if a shift is half of `height` or `width`, or more.
+    /// [`DataError::Augment`] if a move is half of `height` or `width`, or more; if a cutout has the size of an image, or a rotation is
+    /// more than half a turn; if images are both shifted and cropped.
     pub fn check(self, height: usize, width: usize) -> Result<(), DataError> {
-        let most = height.min(width).saturating_sub(1) / 2;
-        if self.shift > most {
-            let value = self.to_string();
-            let expected =
-                format!("a shift of at most {most} pixels for images of {height} x {width}");
-            return Err(DataError::Augment { value, expected });
+        let side = height.min(width);
+        let (move_by, hole) = (side.saturating_sub(1) / 2, side.saturating_sub(1));
+        let images = format!("for images of {height} x {width}");
+        let faults = [
+            (self.rotate > MAX_DEGREES, format!("a rotation of at most {MAX_DEGREES} degrees")),
+            (self.shift > move_by, format!("a shift of at most {move_by} pixels {images}")),
+            (self.crop > move_by, format!("a crop of at most {move_by} pixels {images}")),
+            (self.shift > 0 && self.crop > 0, "a shift or a crop, not both".into()),
+            (self.cutout > hole, format!("a cutout of at most {hole} pixels {images}")),
+        ];
+        match faults.into_iter().find(|(is_fault, _)| *is_fault) {
+            Some((_, expected)) => Err(DataError::Augment { value: self.to_string(), expected }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// The change for three `draws`, each uniform in 0..1: for the flip, for the pixels down and for the pixels to the right.
-    pub fn change(self, draws: [f32; 3]) -> Change {
-        let [flip, down, right] = draws;
-        let shift = self.shift.min(i16::MAX as usize) as isize;
-        let places = (2 * shift + 1) as f32;
-        let moved = |draw: f32| ((draw * places) as isize).min(2 * shift) - shift;
+    /// The change of an image of `height` and `width` for `draws`, each uniform in 0..1: for the flip, the pixels down, the pixels to
+    /// the right, the rotation, and the row and the column of the middle of the hole.
+    pub fn change(self, draws: [f32; Self::DRAWS], height: usize, width: usize) -> Change {
+        let [flip, down, right, turn, row, column] = draws;
+        let most = self.shift.max(self.crop).min(i16::MAX as usize) as isize;
+        let places = (2 * most + 1) as f32;
+        let moved = |draw: f32| ((draw * places) as isize).min(2 * most) - most;
+        let first = |draw: f32, size: usize| {
+            let middle = ((draw * size as f32) as usize).min(size.saturating_sub(1));
+            middle as isize - (self.cutout / 2) as isize
+        };
+        let hole = Hole { top: first(row, height), left: first(column, width), side: self.cutout };
         Change {
+            turned: (2.0 * turn - 1.0) * self.rotate as f32,
             flipped: match self.flip {
                 Flip::Random if flip < 0.5 => Flipped::Yes,
                 Flip::Random | Flip::Never => Flipped::No,
             },
             down: moved(down),
             right: moved(right),
+            border: if self.crop > 0 { Border::Mirrored } else { Border::Black },
+            hole: (self.cutout > 0).then_some(hole),
         }
+    }
+}
+
+impl Change {
+    /// The row that row `y` of the moved image comes from; `None` if it is black.
+    fn source_row(&self, y: usize, height: usize) -> Option<usize> {
+        self.border.source(y, self.down, height)
+    }
+
+    /// The column that column `x` of the flipped and moved image comes from; `None` if it is black.
+    fn source_column(&self, x: usize, width: usize) -> Option<usize> {
+        let x = self.border.source(x, self.right, width)?;
+        Some(match self.flipped {
+            Flipped::No => x,
+            Flipped::Yes => width - 1 - x,
+        })
+    }
+}
+
+impl Border {
+    /// The place, of `size` places, from which something moved by `by` to `to`; `None` for black.
+    fn source(self, to: usize, by: isize, size: usize) -> Option<usize> {
+        let from = (to as isize).saturating_sub(by);
+        let inside = usize::try_from(from).ok().filter(|&from| from < size);
+        match self {
+            Self::Mirrored if inside.is_none() => {
+                // Between two mirrors the image repeats after twice the way from one border to the other.
+                let last = size.saturating_sub(1);
+                let place = from.unsigned_abs() % (2 * last).max(1);
+                Some(place.min(2 * last - place))
+            }
+            Self::Mirrored | Self::Black => inside,
+        }
+    }
+}
+
+impl Hole {
+    /// The rows and the columns of the hole in an image of `height` and `width`.
+    fn clipped(self, height: usize, width: usize) -> (Range<usize>, Range<usize>) {
+        let clip = |first: isize, size: usize| {
+            let end = first.saturating_add_unsigned(self.side);
+            let place = |place: isize| usize::try_from(place).unwrap_or(0).min(size);
+            place(first)..place(end)
+        };
+        (clip(self.top, height), clip(self.left, width))
     }
 }
 
 impl fmt::Display for Augmentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.flip, self.shift) {
-            (Flip::Never, 0) => f.write_str("none"),
-            (Flip::Random, 0) => f.write_str("flip"),
-            (Flip::Never, shift) => write!(f, "shift:{shift}"),
-            (Flip::Random, shift) => write!(f, "flip+shift:{shift}"),
-        }
+        let with = |name: &str, number: usize| (number > 0).then(|| format!("{name}:{number}"));
+        let changes = [
+            with("rotate", self.rotate),
+            (self.flip == Flip::Random).then(|| "flip".to_owned()),
+            with("shift", self.shift),
+            with("crop", self.crop),
+            with("cutout", self.cutout),
+        ];
+        let changes: Vec<String> = changes.into_iter().flatten().collect();
+        f.write_str(if changes.is_empty() { "none" } else { "" })?;
+        f.write_str(&changes.join("+"))
     }
 }
 
@@ -107,207 +220,136 @@ impl FromStr for Augmentation {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        let mut parsed = Self::default();
+        let wrong = || {
+            DataError::Augment {
+            value: text.into(),
+            expected: "none, or some of rotate:D, flip, shift:N or crop:N, and cutout:S, joined by +, with whole numbers of at least 1"
+                .into(),
+        }
+        };
+        let mut parsed = Self::NONE;
         if text == "none" {
             return Ok(parsed);
         }
         for change in text.split('+') {
-            let shift = change.strip_prefix("shift:").and_then(|shift| shift.parse().ok());
-            match (change, shift) {
-                ("flip", _) if parsed.flip == Flip::Never => parsed.flip = Flip::Random,
-                (_, Some(shift)) if shift > 0 && parsed.shift == 0 => parsed.shift = shift,
-                _ => {
-                    let expected = "none, flip, shift:N or flip+shift:N with N at least 1".into();
-                    return Err(DataError::Augment { value: text.into(), expected });
-                }
+            if change == "flip" && parsed.flip == Flip::Never {
+                parsed.flip = Flip::Random;
+                continue;
+            }
+            let (name, number) = change.split_once(':').ok_or_else(wrong)?;
+            let setting = match name {
+                "rotate" => &mut parsed.rotate,
+                "shift" => &mut parsed.shift,
+                "crop" => &mut parsed.crop,
+                "cutout" => &mut parsed.cutout,
+                _ => return Err(wrong()),
+            };
+            match number.parse() {
+                Ok(number) if number > 0 && *setting == 0 => *setting = number,
+                _ => return Err(wrong()),
             }
         }
         Ok(parsed)
     }
 }
 
-/// Applies one change to each of `images`, `[n, C, H, W]`, u8 or f32, on the host.
-pub(crate) fn changed(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
-    match images.dtype() {
-        DType::U8 => apply::<u8>(images, changes),
-        _ => apply::<f32>(images, changes),
-    }
-}
-
-/// The places that the pixels of changed images come from, for images that never leave a GPU.
-#[derive(Debug, Clone)]
-pub(crate) struct Sources {
-    /// The largest move of any image in either direction.
-    reach: usize,
-    /// `[N, 3]`: the row and the column that the upper left pixel comes from, in an image with a frame of `reach` pixels, and
-    /// the step from column to column, 1 or for a flipped image -1.
-    sources: Tensor,
-}
-
-impl Sources {
-    /// Places `changes` of images that are `width` pixels wide on `device`.
-    pub fn new(changes: &[Change], width: usize, device: &Device) -> Result<Self, DataError> {
-        let moves = changes.iter().flat_map(|change| [change.down, change.right]);
-        let reach = moves.map(isize::unsigned_abs).max().unwrap_or(0);
-        let source = |change: &Change| {
-            let (first, step) = match change.flipped {
-                Flipped::No => (-change.right, 1.0),
-                Flipped::Yes => (change.right + width as isize - 1, -1.0),
-            };
-            [reach as f32 - change.down as f32, reach as f32 + first as f32, step]
-        };
-        let sources: Vec<f32> = changes.iter().flat_map(source).collect();
-        Ok(Self { reach, sources: Tensor::from_vec(sources, (changes.len(), 3), device)? })
-    }
-
-    /// Applies the changes from number `first` on to `images`, `[n, C, H, W]`, u8 or f32.
-    pub fn apply(&self, images: &Tensor, first: usize) -> Result<Tensor, DataError> {
-        let (n, channels, height, width) = images.dims4()?;
-        let device = images.device();
-        let sources = self.sources.narrow(0, first, n)?.reshape((n, 3, 1, 1))?;
-        let number = |index| sources.narrow(1, index, 1);
-        let along = |count: usize| Tensor::arange(0f32, count as f32, device);
-        let rows = number(0)?.broadcast_add(&along(height)?.reshape((1, 1, height, 1))?)?;
-        let columns = along(width)?.reshape((1, 1, 1, width))?;
-        let columns = number(1)?.broadcast_add(&number(2)?.broadcast_mul(&columns)?)?;
-        let index = |of: Tensor, width: usize| {
-            of.to_dtype(DType::U32)?.broadcast_as((n, channels, height, width))?.contiguous()
-        };
-        let (reach, framed) = (self.reach, width + 2 * self.reach);
-        let images = images.pad_with_zeros(2, reach, reach)?.pad_with_zeros(3, reach, reach)?;
-        let moved = images.contiguous()?.gather(&index(rows, framed)?, 2)?;
-        Ok(moved.gather(&index(columns, width)?, 3)?)
-    }
-}
-
-fn apply<T: WithDType + Default>(images: &Tensor, changes: &[Change]) -> Result<Tensor, DataError> {
-    let (n, channels, height, width) = images.dims4()?;
-    let pixels = images.flatten_all()?.to_vec1::<T>()?;
-    let mut moved = vec![T::default(); pixels.len()];
-    let planes = pixels.chunks_exact(height * width).zip(moved.chunks_exact_mut(height * width));
-    // All channels of an image change alike.
-    let changes = changes.iter().flat_map(|change| std::iter::repeat_n(change, channels));
-    for ((from, to), change) in planes.zip(changes) {
-        for (y, row) in to.chunks_exact_mut(width).enumerate() {
-            let Some(source) = y.checked_add_signed(-change.down).filter(|&y| y < height) else {
-                continue;
-            };
-            let source = &from[source * width..][..width];
-            for (x, pixel) in row.iter_mut().enumerate() {
-                let x = x.checked_add_signed(-change.right).filter(|&x| x < width);
-                *pixel = match (x, change.flipped) {
-                    (None, _) => continue,
-                    (Some(x), Flipped::No) => source[x],
-                    (Some(x), Flipped::Yes) => source[width - 1 - x],
-                };
-            }
-        }
-    }
-    Ok(Tensor::from_vec(moved, (n, channels, height, width), images.device())?)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::fixtures::values;
 
     /// The text is in the settings of a run, which must be read again.
     #[test]
     fn is_written_as_it_is_read() {
-        for text in ["none", "flip", "shift:3", "flip+shift:12"] {
+        for text in [
+            "none",
+            "flip",
+            "shift:3",
+            "flip+shift:12",
+            "cutout:4",
+            "rotate:9+flip+crop:2+cutout:8",
+        ] {
             assert_eq!(text.parse::<Augmentation>().unwrap().to_string(), text);
         }
-        assert_eq!("shift:2+flip".parse::<Augmentation>().unwrap().to_string(), "flip+shift:2");
-        for text in ["", "flop", "shift", "shift:", "shift:0", "shift:-1", "flip+flip", "flip+"] {
+        let other_order = "cutout:3+shift:2+flip+rotate:5".parse::<Augmentation>().unwrap();
+        assert_eq!(other_order.to_string(), "rotate:5+flip+shift:2+cutout:3");
+        for text in [
+            "",
+            "flop",
+            "shift",
+            "shift:",
+            "shift:0",
+            "shift:-1",
+            "flip+flip",
+            "flip+",
+            "rotate:1.5",
+            "crop:2+crop:2",
+            "flip:1",
+            "none+flip",
+            "cutout:99999999999999999999999",
+        ] {
             let error = text.parse::<Augmentation>().unwrap_err().to_string();
-            assert!(error.contains("flip+shift:N"), "{error}");
+            assert!(error.contains("flip, shift:N or crop:N"), "{error}");
         }
     }
 
-    /// The pixels of two channels by hand: first a flip, then one down and two to the left.
-    #[test]
-    fn pixels_move_and_black_comes_in() {
-        let first = [1u8, 2, 3, 4, 5, 6, 7, 8];
-        let pixels: Vec<u8> = first.iter().copied().chain(first.map(|p| 10 * p)).collect();
-        let images = Tensor::from_vec(pixels, (1, 2, 2, 4), &Device::Cpu).unwrap();
-        let moved = |change: Change| {
-            let values = changed(&images, &[change]).unwrap().flatten_all().unwrap();
-            let values = values.to_vec1::<u8>().unwrap();
-            assert_eq!(values[8..], values[..8].iter().map(|p| 10 * p).collect::<Vec<_>>());
-            values[..8].to_vec()
-        };
-        assert_eq!(moved(Change::default()), first);
-        let flipped = Change { flipped: Flipped::Yes, ..Change::default() };
-        assert_eq!(moved(flipped), [4, 3, 2, 1, 8, 7, 6, 5]);
-        let up = Change { down: -1, right: 1, ..Change::default() };
-        assert_eq!(moved(up), [0, 5, 6, 7, 0, 0, 0, 0]);
-        assert_eq!(moved(Change { down: 1, right: -2, ..flipped }), [0, 0, 0, 0, 2, 1, 0, 0]);
-        let gone = Change { down: 9, right: -9, ..Change::default() };
-        assert_eq!(moved(gone), [0; 8]);
-    }
-
-    /// A change must not reach another image of the batch, and floats must move as bytes do.
-    #[test]
-    fn every_image_has_its_own_change() {
-        let images = Tensor::arange(0f32, 4.0, &Device::Cpu).unwrap();
-        let images = images.reshape((2, 1, 1, 2)).unwrap();
-        let flipped = Change { flipped: Flipped::Yes, ..Change::default() };
-        let changes = [flipped, Change { right: 1, ..Change::default() }];
-        assert_eq!(values(&changed(&images, &changes).unwrap()), [1.0, 0.0, 0.0, 2.0]);
-    }
-
-    /// On a GPU images are changed by other operations, which must give the same pixels.
-    #[test]
-    fn placed_changes_are_the_same_changes() {
-        let shape = (30, 2, 4, 5);
-        let images = Tensor::arange(0u32, 30 * 2 * 4 * 5, &Device::Cpu).unwrap();
-        let images = images.reshape(shape).unwrap();
-        for dtype in [DType::U8, DType::F32] {
-            let images = images.to_dtype(dtype).unwrap();
-            let changes: Vec<Change> = (0..40)
-                .map(|i| Change {
-                    flipped: if i % 3 == 0 { Flipped::Yes } else { Flipped::No },
-                    down: i % 7 - 3,
-                    right: i % 5 - 2,
-                })
-                .collect();
-            let placed = Sources::new(&changes, 5, &Device::Cpu).unwrap();
-            let found = placed.apply(&images, 10).unwrap();
-            let expected = changed(&images, &changes[10..]).unwrap();
-            assert_eq!(values(&found), values(&expected));
-        }
-        let unmoved = Sources::new(&[Change::default()], 5, &Device::Cpu).unwrap();
-        let one = images.narrow(0, 3, 1).unwrap();
-        let same = unmoved.apply(&one, 0).unwrap();
-        assert_eq!(values(&same)[0], 120.0);
-    }
-
-    /// Every place must be reached, both ends included, and none beyond.
+    /// Every place must be reached, both ends included, and none beyond. What is not asked for must not happen.
     #[test]
     fn draws_cover_all_changes_evenly() {
-        let both: Augmentation = "flip+shift:2".parse().unwrap();
-        let mut counts = std::collections::BTreeMap::new();
+        let all: Augmentation = "rotate:10+flip+shift:2+cutout:3".parse().unwrap();
+        let (mut downs, mut tops) = (BTreeMap::new(), BTreeMap::new());
         for step in 0..1000 {
             let draw = step as f32 / 1000.0;
-            let change = both.change([draw, draw, 0.999_999_94]);
-            assert_eq!(change.right, 2);
+            let change = all.change([draw, draw, 0.999_999_94, draw, draw, 0.999_999_94], 5, 7);
+            assert_eq!((change.right, change.border), (2, Border::Black));
             assert_eq!(change.flipped == Flipped::Yes, draw < 0.5);
-            *counts.entry(change.down).or_insert(0) += 1;
+            assert!((change.turned - (20.0 * draw - 10.0)).abs() < 1e-5);
+            let Hole { top, left, side } = change.hole.unwrap();
+            assert_eq!((left, side), (6 - 1, 3));
+            *downs.entry(change.down).or_insert(0) += 1;
+            *tops.entry(top).or_insert(0) += 1;
         }
-        assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [-2, -1, 0, 1, 2]);
-        assert!(counts.values().all(|count| (199..=201).contains(count)), "{counts:?}");
-        assert_eq!(Augmentation::default().change([0.0, 0.9, 0.1]), Change::default());
+        assert_eq!(downs.keys().copied().collect::<Vec<_>>(), [-2, -1, 0, 1, 2]);
+        // The middle of the hole is in each of five rows.
+        assert_eq!(tops.keys().copied().collect::<Vec<_>>(), [-1, 0, 1, 2, 3]);
+        for count in downs.values().chain(tops.values()) {
+            assert!((199..=201).contains(count), "{downs:?} {tops:?}");
+        }
+        let crop = "crop:2".parse::<Augmentation>().unwrap().change([0.0; 6], 5, 5);
+        let moved = Change { down: -2, right: -2, border: Border::Mirrored, ..Change::default() };
+        assert_eq!(crop, moved);
+        let none = Augmentation::NONE.change([0.0, 0.9, 0.1, 0.4, 0.5, 0.6], 5, 5);
+        assert_eq!(none, Change::default());
     }
 
-    /// An image that is moved out of itself is black, under the label of what it was.
+    /// A place outside must be that of a mirror at the border, however far it is.
     #[test]
-    fn a_shift_out_of_sight_is_refused() {
-        let shift = |n| Augmentation { shift: n, ..Augmentation::default() };
-        assert!(shift(7).check(16, 28).is_ok());
-        let error = shift(8).check(16, 28).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "augment must be a shift of at most 7 pixels for images of 16 x 28, got shift:8"
-        );
+    fn borders_mirror_without_repeating_themselves() {
+        let sources = |by| (0..4).map(move |to| Border::Mirrored.source(to, by, 4).unwrap());
+        for (by, expected) in
+            [(0, [0, 1, 2, 3]), (2, [2, 1, 0, 1]), (-2, [2, 3, 2, 1]), (7, [1, 0, 1, 2])]
+        {
+            assert_eq!(sources(by).collect::<Vec<_>>(), expected, "{by}");
+        }
+        assert_eq!(Border::Mirrored.source(0, isize::MIN, 1), Some(0));
+        assert_eq!(Border::Black.source(0, isize::MIN, 1), None);
+    }
+
+    /// An image that is moved out of itself or covered is black, under the label of what it was.
+    #[test]
+    fn a_change_out_of_sight_is_refused() {
+        let check = |text: &str| text.parse::<Augmentation>().unwrap().check(16, 28);
+        assert!(check("rotate:180+flip+crop:7+cutout:15").is_ok() && check("shift:7").is_ok());
+        for (text, expected) in [
+            ("shift:8", "a shift of at most 7 pixels for images of 16 x 28"),
+            ("crop:8", "a crop of at most 7 pixels for images of 16 x 28"),
+            ("cutout:16", "a cutout of at most 15 pixels for images of 16 x 28"),
+            ("rotate:181", "a rotation of at most 180 degrees"),
+            ("shift:2+crop:2", "a shift or a crop, not both"),
+        ] {
+            let error = check(text).unwrap_err().to_string();
+            assert_eq!(error, format!("augment must be {expected}, got {text}"));
+        }
     }
 }

@@ -26,7 +26,7 @@ mod prototype;
 mod split;
 mod test_share;
 
-pub use augmentation::{Augmentation, Change, Flip, Flipped};
+pub use augmentation::{Augmentation, Border, Change, Flip, Flipped, Hole};
 pub use candle_core;
 pub use dataset::{Dataset, load};
 pub use duplicates::Duplicates;

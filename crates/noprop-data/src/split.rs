@@ -251,11 +251,14 @@ impl Split {
     /// As [`Self::place`], with one of the `changes` for each image, which [`Self::placed_batch`] applies.
     ///
     /// # Errors
-    /// As [`Self::changed_batch`]. On Metal, for which candle has no gather of bytes, [`Self::placed_batch`] fails with candle's.
+    /// As [`Self::changed_batch`], and [`DataError::Mismatch`] for a rotation, which only [`Self::changed_batch`] makes. On Metal, for which candle has no gather of bytes, [`Self::placed_batch`] fails with candle's.
     pub fn place_changed(&self, chosen: &[u32], changes: &[Change]) -> Result<Placed, DataError> {
         check_changes(chosen, changes)?;
-        let (.., width) = self.image_shape()?;
-        let changes = Sources::new(changes, width, self.pixels.device())?;
+        if changes.iter().any(|change| change.turned != 0.0) {
+            return Err(DataError::Mismatch("placed images cannot be rotated".into()));
+        }
+        let (_, height, width) = self.image_shape()?;
+        let changes = Sources::new(changes, (height, width), self.pixels.device())?;
         Ok(Placed { changes: Some(changes), ..self.place(chosen)? })
     }
 
@@ -336,7 +339,7 @@ fn check_values(
 }
 
 /// Converts pixels to f32 in 0..=1.
-fn fractions(pixels: Tensor) -> Result<Tensor, DataError> {
+pub(crate) fn fractions(pixels: Tensor) -> Result<Tensor, DataError> {
     Ok(match pixels.dtype() {
         // The operations of candle-datasets, so that its users get the same bits.
         DType::U8 => (pixels.to_dtype(DType::F32)? / 255.)?,

@@ -98,6 +98,8 @@ impl Batches {
             (Device::Cpu, _) => None,
             // candle has no gather of bytes for Metal.
             (Device::Metal(_), false) => None,
+            // A rotation mixes pixels, so it is more than a gather. Each batch is changed on the host.
+            (_, false) if self.augment.rotate > 0 => None,
             (_, true) => Some(self.images.place(&rows)?),
             (_, false) => Some(self.images.place_changed(&rows, &self.changes(epoch, &rows)?)?),
         };
@@ -128,11 +130,13 @@ impl Batches {
 
     /// Returns the augmentation of each of the images `rows` in `epoch`.
     fn changes(&self, epoch: u32, rows: &[u32]) -> Result<Vec<Change>, TrainError> {
+        let (_, height, width) = self.images.image_shape()?;
         let change = |&image: &u32| {
             let key = self.seed.augmentation(epoch, image);
-            let draws = uniform(key, 3, &Device::Cpu).map_err(candle_core::Error::from)?;
-            let draws = draws.to_vec1::<f32>()?;
-            Ok(self.augment.change([draws[0], draws[1], draws[2]]))
+            let draws = uniform(key, Augmentation::DRAWS, &Device::Cpu);
+            let draws = draws.map_err(candle_core::Error::from)?.to_vec1::<f32>()?;
+            let draws = std::array::from_fn(|draw| draws[draw]);
+            Ok(self.augment.change(draws, height, width))
         };
         rows.iter().map(change).collect()
     }
@@ -166,7 +170,7 @@ mod tests {
         let split = Split::new(images, labels, 24).unwrap();
         // Each image has a label of its own, which identifies it.
         let epoch = |seed, epoch, batch_size: usize| {
-            let augment = "flip+shift:1".parse().unwrap();
+            let augment = "rotate:20+flip+crop:1+cutout:1".parse().unwrap();
             let config = TrainConfig { batch_size, augment, ..TrainConfig::default() };
             let mut batches = Batches::new(split.clone(), None, None, &config, Seed(seed));
             let mut seen = BTreeMap::new();

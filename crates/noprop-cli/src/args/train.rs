@@ -34,9 +34,10 @@ pub struct Train {
     /// Weights of the training images: uniform, or balanced, which gives every class the same total weight; without it uniform
     #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
     pub class_weights: Option<ClassWeights>,
-    /// Random changes of training images: none, flip, shift:N or flip+shift:N; flip mirrors half of them,
-    /// shift moves each by up to N pixels each way, and the pixels that come in are black
-    #[arg(long, conflicts_with = "resume")]
+    /// Random changes of training images: none, or some of these, joined by +: rotate:D turns each by up to D degrees either way,
+    /// flip mirrors half of them, shift:N moves each by up to N pixels each way, and black comes in, crop:N moves each likewise, and
+    /// the mirror image comes in, and cutout:S makes a square of S pixels a side black. They are made in this order
+    #[arg(long, value_name = "CHANGES", conflicts_with = "resume")]
     pub augment: Option<Augmentation>,
     /// Folder that holds the data sets, one folder each; without it data, or beside --resume the run's own
     #[arg(long, env = "NOPROP_DATA_DIR", value_name = "DIR", value_parser = path_parser())]

@@ -79,7 +79,7 @@ fn a_run_repeats_from_its_config_alone() {
         "--padding",
         "1",
         "--augment",
-        "flip+shift:2",
+        "rotate:5+flip+crop:2+cutout:4",
         "--split",
         "0.25",
         "--validation",
@@ -267,7 +267,7 @@ fn bad_settings_of_images_are_one_line() {
     two_classes(&dir.path().join("small"), 8);
     let folder = ["train", "--dataset", "folder:p"];
     let sample = ["train", "--dataset", "mnist-sample"];
-    let cases: [(&[&str], &[&str], &str); 15] = [
+    let cases: [(&[&str], &[&str], &str); 16] = [
         (&folder, &["--image-size", "0"], "image-size must be between 16 and 1024 pixels, got 0"),
         (&folder, &["--image-size", "8"], "image-size must be between 16 and 1024 pixels, got 8"),
         (&sample, &["--image-size", "28"], "--image-size is for folder:PATH"),
@@ -282,7 +282,8 @@ fn bad_settings_of_images_are_one_line() {
         (&sample, &["--split", "0.5"], "--split is for folder:PATH"),
         (&sample, &["--normalize", "image"], "[possible values: none, channel]"),
         (&sample, &["--padding", "2"], "padding must be 0 or 1, got 2"),
-        (&sample, &["--augment", "rotate"], "augment must be none, flip, shift:N or flip+shift:N"),
+        (&sample, &["--augment", "rotate"], "augment must be none, or some of rotate:D, flip"),
+        (&sample, &["--augment", "crop:2+shift:2"], "augment must be a shift or a crop, not both"),
         (&sample, &["--augment", "shift:14"], "a shift of at most 13 pixels for images of 28 x 28"),
         (
             &sample,

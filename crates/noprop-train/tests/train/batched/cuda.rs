@@ -4,7 +4,7 @@
 #![expect(clippy::print_stderr, reason = "reports skipped tests")]
 
 use candle_core::{Device, Tensor};
-use noprop_data::{Change, Flipped};
+use noprop_data::{Border, Change, Flipped, Hole};
 use noprop_kernels::peak_device_memory;
 use noprop_method::{EncoderKind, MethodKind};
 use noprop_train::{Engine, Outcome, Workers};
@@ -68,6 +68,9 @@ fn images_are_changed_as_on_the_cpu() {
         flipped: if i % 3 == 0 { Flipped::Yes } else { Flipped::No },
         down: i % 7 - 3,
         right: i % 5 - 2,
+        border: if i % 2 == 0 { Border::Black } else { Border::Mirrored },
+        hole: (i % 4 > 0).then_some(Hole { top: i - 2, left: 20 - i, side: 9 }),
+        ..Change::default()
     };
     let changes: Vec<Change> = (0..24).map(change).collect();
     let there = images(&gpu);
