@@ -58,7 +58,7 @@ mod tests {
         let hardware =
             Hardware { processor: "p".into(), threads: 2, system: "s".into(), gpu: None };
         let (version, unix_time) = (String::new(), 0);
-        Event::Start { version, hardware, epoch: 0, step: 0, epochs, unix_time }
+        Event::Start { version, hardware, epoch: 0, step: 0, epochs, ema: None, unix_time }
     }
 
     fn epoch(epoch: u32) -> Event {

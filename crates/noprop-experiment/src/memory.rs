@@ -29,9 +29,10 @@ pub(crate) fn check(
         Workers::Auto => threads,
         Workers::Exactly(number) => number.get().min(threads),
     };
-    // Beside a parameter and its two moments, its gradient. Measured peaks of images of 64 to 256 pixels a side lie between 0.9 and
-    // 1.25 of the sum.
-    let needed = weights / 3 * 4 + config.step_bytes(experiment.setup.batch_size, at_once);
+    // Beside a parameter and its two moments, its gradient, and its average if there is one. Measured peaks of images of 64 to 256
+    // pixels a side, without averages, lie between 0.9 and 1.25 of the sum.
+    let arrays = if experiment.setup.ema.is_some() { 5 } else { 4 };
+    let needed = weights / 3 * arrays + config.step_bytes(experiment.setup.batch_size, at_once);
     if needed > free {
         progress.remark(Remark::Memory { needed, free });
     }

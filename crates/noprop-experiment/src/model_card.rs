@@ -47,6 +47,11 @@ pub(crate) fn text(card: &Card<'_>) -> Result<String> {
             init.sha256
         )
     });
+    let averaged = setup.ema.map_or_else(String::new, |rate| {
+        format!(
+            "| averaged | the weights that are kept: exponential moving average, rate {rate} |\n"
+        )
+    });
     let paused = match history.paused.is_empty() {
         true => String::new(),
         false => {
@@ -65,7 +70,7 @@ pub(crate) fn text(card: &Card<'_>) -> Result<String> {
          {beside}\
          | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
          | training accuracy | {trained:.2} % of the {seen} images trained on |\n\
-         {init}{treated}{paused}{blocks}\
+         {init}{averaged}{treated}{paused}{blocks}\
          | training time | {seconds:.1} s, validation included |\n\
          | hardware | {hardware} |\n\
          | data | {dataset}, SHA-256 {hash} |\n\

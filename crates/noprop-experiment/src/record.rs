@@ -102,6 +102,7 @@ mod tests {
             epoch,
             step: 0,
             epochs: None,
+            ema: None,
             unix_time: 0,
         };
         let epoch = |epoch| Event::Epoch {

@@ -190,6 +190,8 @@ settings! {
     augment: Augmentation, text(Augmentation::NONE);
     /// The weights of the training images.
     class_weights: ClassWeights, usual(ClassWeights::default());
+    /// The rate of the exponential moving average of the weights, which is then validated and kept; without it they are not averaged.
+    ema: f64, open;
     /// The seed of everything random.
     seed: u64, given;
     /// The precision of the factors of products.

@@ -37,6 +37,7 @@ impl Setup {
             order: self.order.into(),
             augment: self.augment,
             class_weights: self.class_weights,
+            ema: self.ema,
         }
     }
 

@@ -8,8 +8,8 @@ use noprop_kernels::threads::Workers;
 use noprop_method::{Denoiser, Method, Seed};
 use noprop_models::Network;
 use noprop_train::{
-    Best, EpochReport, Evaluation, LossSums, Observer, StepReport, Trainer, Validation, weights_of,
-    weights_to_bytes,
+    Best, EpochReport, Evaluation, LossSums, Observer, StepReport, Trainer, Validation,
+    WeightsError, evaluate, weights_of, weights_to_bytes,
 };
 use web_time::Instant;
 
@@ -129,14 +129,18 @@ impl Stepwise {
     fn end_epoch(&mut self) -> Result<EpochReport> {
         let SoFar { sums, images, seconds } = std::mem::take(&mut self.epoch);
         let sampler = self.experiment.setup.validation_sampler()?;
-        let found = self.trainer.evaluate(&self.validation, &sampler)?;
         let epoch = self.done / u64::from(self.trainer.steps_per_epoch());
         let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
-        let this = Best { epoch, correct: found.correct, total: found.total };
-        let best = this.or_better(self.best.as_ref().map(|(best, _)| *best));
-        if best == this {
-            self.best = Some((best, self.present_weights()?));
-        }
+        let Self { trainer, validation, best: kept, metadata, .. } = self;
+        let (found, best) = trainer.averaged(|network, method| {
+            let found = evaluate(network, method, validation, &sampler)?;
+            let this = Best { epoch, correct: found.correct, total: found.total };
+            let best = this.or_better(kept.as_ref().map(|(best, _)| *best));
+            if best == this {
+                *kept = Some((best, weights(network, metadata)?));
+            }
+            Ok((found, best))
+        })?;
         let (accuracy, per_block) = (found.accuracy(), found.per_block);
         Ok(EpochReport {
             epoch,
@@ -155,13 +159,8 @@ impl Stepwise {
     pub fn weights(&self) -> Result<Vec<u8>> {
         match &self.best {
             Some((_, weights)) => Ok(weights.clone()),
-            None => self.present_weights(),
+            None => Ok(weights(self.trainer.network(), &self.metadata)?),
         }
-    }
-
-    fn present_weights(&self) -> Result<Vec<u8>> {
-        let tensors = self.trainer.network().parameters().tensors();
-        Ok(weights_to_bytes(Path::new(NAME), &tensors, &self.metadata)?)
     }
 
     /// Classifies the test images with the weights of the best epoch. Call it once, at the end: no step may follow.
@@ -175,6 +174,10 @@ impl Stepwise {
         }
         Ok(self.trainer.evaluate(&self.test, &self.experiment.setup.sampler())?)
     }
+}
+
+fn weights(network: &Network, metadata: &str) -> std::result::Result<Vec<u8>, WeightsError> {
+    weights_to_bytes(Path::new(NAME), &network.parameters().tensors(), metadata)
 }
 
 /// The name of the weights in errors.
@@ -213,7 +216,12 @@ mod tests {
     /// Steps that a page makes must be those of a run: the same weights, byte for byte, and the same accuracy.
     #[test]
     fn a_training_in_memory_has_the_weights_of_a_run() {
-        let mut training = Stepwise::new(settings()).unwrap();
+        in_memory_and_in_a_run(settings());
+        in_memory_and_in_a_run(Settings { ema: Some(0.9), ..settings() });
+    }
+
+    fn in_memory_and_in_a_run(settings: Settings) {
+        let mut training = Stepwise::new(settings.clone()).unwrap();
         let mut epochs = 0;
         while !training.is_done() {
             epochs += u32::from(training.step(&[]).unwrap().epoch.is_some());
@@ -221,7 +229,7 @@ mod tests {
         assert_eq!(epochs, 2);
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("run");
-        let layers = Layers { settings: settings(), ..Layers::default() };
+        let layers = Layers { settings, ..Layers::default() };
         let new =
             NewRun { layers, data_dir: None, out: Some(out.clone()), existing: Existing::Refuse };
         let ending = train(&new, Means::on(&Device::Cpu), &mut Remarks::default()).unwrap();

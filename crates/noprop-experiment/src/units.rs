@@ -212,6 +212,7 @@ pub fn merge(
         config: &identity,
         epochs: setup.epochs,
         order: setup.order.into(),
+        ema: setup.ema,
         images_per_epoch: visited.min(task.train.len()),
     };
     let merged = merge_units(&run, &merging)?;

@@ -43,6 +43,9 @@ pub struct TrainConfig {
     pub augment: Augmentation,
     /// The weight of each class's images in the losses.
     pub class_weights: ClassWeights,
+    /// The rate of the exponential moving average of the weights, in 0..1, see [`Averages`](noprop_kernels::optim::Averages). A run then
+    /// validates and keeps the averages, and goes on to train the weights themselves. `None` averages nothing.
+    pub ema: Option<f64>,
 }
 
 impl Default for TrainConfig {
@@ -61,6 +64,7 @@ impl Default for TrainConfig {
             order: Order::default(),
             augment: Augmentation::default(),
             class_weights: ClassWeights::default(),
+            ema: None,
         }
     }
 }
@@ -98,6 +102,9 @@ impl TrainConfig {
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             let value = self.weight_decay.to_string();
             return out_of_range("weight-decay", "0 or a positive number", value);
+        }
+        if let Some(rate) = self.ema.filter(|rate| !(0.0..1.0).contains(rate)) {
+            return out_of_range("ema", "at least 0 and below 1", rate.to_string());
         }
         Ok(())
     }
@@ -168,6 +175,8 @@ mod tests {
             TrainConfig { lr: 0.0, ..fine },
             TrainConfig { weight_decay: -1.0, ..fine },
             TrainConfig { readout_lr_scale: 0.0, ..fine },
+            TrainConfig { ema: Some(1.0), ..fine },
+            TrainConfig { ema: Some(f64::NAN), ..fine },
         ] {
             assert!(broken.validate(1000).is_err(), "{broken:?}");
         }

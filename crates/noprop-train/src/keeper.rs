@@ -38,7 +38,7 @@ pub(crate) trait Keeper {
     fn end_epoch(
         &mut self,
         model: Model<'_>,
-        state: &State,
+        state: &mut State,
         turn: &NextTurn,
     ) -> Result<Option<EpochReport>, TrainError>;
 
@@ -87,7 +87,7 @@ impl Keeper for Unkept {
     fn end_epoch(
         &mut self,
         _: Model<'_>,
-        state: &State,
+        state: &mut State,
         turn: &NextTurn,
     ) -> Result<Option<EpochReport>, TrainError> {
         let Self { sums, images, seconds } = std::mem::take(self);

@@ -30,6 +30,8 @@ pub struct Merging<'a> {
     pub epochs: u32,
     /// The order in which blocks learned from mini-batches.
     pub order: Order,
+    /// The rate of the averages that the units wrote, as in [`TrainConfig::ema`](crate::TrainConfig::ema).
+    pub ema: Option<f64>,
     /// The number of training images that an epoch visits.
     pub images_per_epoch: usize,
 }
@@ -86,6 +88,7 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
         epoch: 0,
         step: 0,
         epochs: Some(merging.epochs),
+        ema: merging.ema,
         unix_time: unix_time(),
     }];
     let (mut best, mut trained, mut processors) = (None::<Best>, 0.0, BTreeSet::new());

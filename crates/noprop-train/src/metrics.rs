@@ -28,6 +28,9 @@ pub enum Event {
         /// The number of epochs of the whole training. The first versions did not record it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         epochs: Option<u32>,
+        /// The rate of the averages of the weights, if these and not the weights themselves were validated and kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ema: Option<f64>,
         /// Seconds since 1970-01-01 UTC.
         unix_time: u64,
     },

@@ -13,7 +13,7 @@ use crate::learning_rate::Position;
 use crate::loss::{Loss, StepReport};
 use crate::report::{Control, EpochReport, Observer};
 use crate::step::{Inputs, Model, Plan};
-use crate::unit_state::UnitState;
+use crate::unit_state::{UnitState, averaged};
 use crate::{Engine, Evaluation, TrainConfig, TrainError, Unit, evaluate};
 
 /// Trains the units of a network. The crate's documentation explains units.
@@ -197,7 +197,21 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         }
     }
 
-    /// Classifies every image of `split`, and counts the correct predictions.
+    /// Calls `see` with the network and the method while the network has the weights that a run validates and keeps: the averages, if
+    /// [`TrainConfig::ema`] asks for them, and otherwise the weights in training. [`Self::network`] and [`Self::into_network`] always
+    /// return the latter.
+    ///
+    /// # Errors
+    /// Those of `see`, and candle's.
+    pub fn averaged<T>(
+        &mut self,
+        see: impl FnOnce(&N, &M) -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
+        let Self { network, method, state } = self;
+        averaged(&mut state.units, || see(network, method))
+    }
+
+    /// Classifies every image of `split` with the weights in training, and counts the correct predictions.
     ///
     /// # Errors
     /// As for [`evaluate()`].

@@ -1,8 +1,8 @@
-//! The state of a unit in training: its parts, their optimizers, and the number of steps it has made.
+//! The state of a unit in training: its parts, their optimizers and averages, and the number of steps it has made.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
-use noprop_kernels::optim::{Adam, AdamConfig, Rule};
+use noprop_kernels::optim::{Adam, AdamConfig, Averages, Rule};
 use noprop_method::{Denoiser, Parameter, Part};
 
 use crate::{OptimizerKind, TrainConfig, TrainError, Unit};
@@ -62,12 +62,30 @@ impl UnitState {
     }
 }
 
+/// Calls `see` while the parameters of `units` have the values that a run validates and keeps: their averages, if the settings average
+/// them.
+pub(crate) fn averaged<T>(
+    units: &mut [UnitState],
+    see: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
+    let exchange = |units: &mut [UnitState]| {
+        let parts = units.iter_mut().flat_map(|unit| &mut unit.parts);
+        parts.filter_map(|part| part.averages.as_mut()).try_for_each(Averages::exchange)
+    };
+    exchange(units)?;
+    let seen = see();
+    exchange(units)?;
+    seen
+}
+
 /// A part of a network with its own optimizer. A part is updated as soon as its gradients are computed. They need not be kept
 /// until all blocks are done, so memory does not grow with the number of blocks.
 pub(crate) struct PartState {
     pub part: Part,
     pub adam: Adam,
     pub trained: Vec<Parameter>,
+    /// The averages of all parameters of the part, buffers included; `None` if the settings average nothing.
+    pub averages: Option<Averages>,
     /// The steps that the part has not made because it was paused.
     pub missed: u64,
     /// The part's learning rate as a multiple of the training's learning rate.
@@ -77,16 +95,19 @@ pub(crate) struct PartState {
 impl PartState {
     fn new(part: Part, network: &dyn Denoiser, config: &TrainConfig) -> Result<Self, TrainError> {
         let trained: Vec<Parameter> = network.parameters().trainable(&[part]).cloned().collect();
-        let vars: Vec<(String, Var)> = trained
-            .iter()
-            .map(|parameter| (parameter.name.clone(), parameter.var.clone()))
-            .collect();
+        let named = |parameter: &Parameter| (parameter.name.clone(), parameter.var.clone());
+        let vars: Vec<(String, Var)> = trained.iter().map(named).collect();
         let lr_scale = match part {
             Part::Readout => config.readout_lr_scale,
             Part::Encoder | Part::Embedding | Part::Schedule | Part::Block(_) => 1.0,
         };
         let adam = Adam::new(vars, adam_config(config))?;
-        Ok(Self { part, adam, trained, missed: 0, lr_scale })
+        let all = network.parameters().of_parts(&[part]);
+        let averages = match config.ema {
+            Some(rate) => Some(Averages::new(all.iter().map(named).collect(), rate)?),
+            None => None,
+        };
+        Ok(Self { part, adam, trained, averages, missed: 0, lr_scale })
     }
 
     /// Makes one optimizer step with the gradients of one backward pass. `lr` is the training's learning rate.
@@ -108,7 +129,11 @@ impl PartState {
                 gradient.ok_or_else(|| TrainError::MissingGradient(parameter.name.clone()))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(self.adam.step_with(&gradients, lr * self.lr_scale)?)
+        self.adam.step_with(&gradients, lr * self.lr_scale)?;
+        match &mut self.averages {
+            Some(averages) => Ok(averages.update(self.adam.steps())?),
+            None => Ok(()),
+        }
     }
 
     /// Returns the gradients of the part's parameters from a backward pass, in the order of the parameters.

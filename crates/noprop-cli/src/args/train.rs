@@ -153,6 +153,10 @@ pub struct Train {
     /// Peak learning rate
     #[arg(long, conflicts_with = "resume")]
     pub lr: Option<f64>,
+    /// Average the weights over the steps, with this rate of the exponential moving average, such as 0.99: at least 0 and below 1.
+    /// The averages are then validated and kept, and the weights themselves are trained on; without it nothing is averaged
+    #[arg(long, value_name = "RATE", conflicts_with = "resume")]
+    pub ema: Option<f64>,
     /// Seed of everything random, 0 to 2^63 - 1
     #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
@@ -202,6 +206,7 @@ impl Train {
             order: self.order,
             augment: self.augment,
             class_weights: self.class_weights,
+            ema: self.ema,
             seed: self.seed,
             precision: self.precision,
             ..Settings::default()

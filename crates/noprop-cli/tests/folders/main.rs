@@ -52,7 +52,8 @@ fn two_classes(root: &Path, side: u32) {
     }
 }
 
-const KEYS: [&str; 6] = ["image-size", "skip-bad", "normalize", "padding", "augment", "split"];
+const KEYS: [&str; 7] =
+    ["image-size", "skip-bad", "normalize", "padding", "augment", "split", "ema"];
 
 /// The value of a flag must stand in config.toml, or the run could not be repeated, evaluated or resumed from it; a setting without a
 /// flag must not, or older runs could not be resumed.
@@ -80,6 +81,8 @@ fn a_run_repeats_from_its_config_alone() {
         "1",
         "--augment",
         "rotate:5+flip+crop:2+cutout:4",
+        "--ema",
+        "0.9",
         "--split",
         "0.25",
         "--validation",
@@ -119,7 +122,10 @@ fn a_run_repeats_from_its_config_alone() {
     assert!(noprop(root, &other).status.success());
     let lines = json(&noprop(root, &["compare", "a", "c", "--json"]));
     assert_eq!(lines[0]["n"], 2, "{lines}");
-    assert_eq!(lines[0]["images"], "normalised by channel, changed by flip+shift:2, padding 1");
+    assert_eq!(
+        lines[0]["images"],
+        "normalised by channel, changed by rotate:5+flip+crop:2+cutout:4, padding 1"
+    );
 
     // A picture is normalised with the run's numbers: with others the answer is another.
     let predict = ["predict", "--run", "a", "--json", "pictures/light/5.png"];
@@ -267,7 +273,7 @@ fn bad_settings_of_images_are_one_line() {
     two_classes(&dir.path().join("small"), 8);
     let folder = ["train", "--dataset", "folder:p"];
     let sample = ["train", "--dataset", "mnist-sample"];
-    let cases: [(&[&str], &[&str], &str); 16] = [
+    let cases: [(&[&str], &[&str], &str); 17] = [
         (&folder, &["--image-size", "0"], "image-size must be between 16 and 1024 pixels, got 0"),
         (&folder, &["--image-size", "8"], "image-size must be between 16 and 1024 pixels, got 8"),
         (&sample, &["--image-size", "28"], "--image-size is for folder:PATH"),
@@ -290,6 +296,7 @@ fn bad_settings_of_images_are_one_line() {
             &["--augment", "flip", "--encoder", "frozen"],
             "augment must be none where the encoder is frozen",
         ),
+        (&sample, &["--ema", "1"], "ema must be at least 0 and below 1, got 1"),
         (&folder, &["--validation", "0"], "validation must be between 1 and 7, got 0"),
         (&folder, &["--validation", "8"], "validation must be between 1 and 7, got 8"),
     ];

@@ -1,15 +1,17 @@
-//! Adam and AdamW, in place, with moments that can be saved and restored.
+//! Adam and AdamW, and moving averages of what they train: in place, with a state that can be saved and restored.
 //!
 //! candle-nn's own AdamW hides its moments, so no run could be resumed exactly. It silently skips a variable without a
 //! gradient, so a part that is left out of the loss would go unnoticed. And it makes some fifteen temporary tensors for each
 //! variable.
 
+mod averages;
 pub(crate) mod coefficients;
 mod update;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Shape, Tensor, Var};
 
+pub use averages::Averages;
 use coefficients::Coefficients;
 
 /// The form of weight decay.
@@ -50,7 +52,7 @@ pub enum OptimError {
     /// A constant is out of its range.
     #[error("optimizer setting {name} is {value}, expected {expected}")]
     Config {
-        /// The field of [`AdamConfig`], or `lr`.
+        /// The field of [`AdamConfig`], or `lr`, or the `rate` of [`Averages`].
         name: &'static str,
         /// Its value.
         value: f64,
@@ -77,10 +79,10 @@ pub enum OptimError {
         /// The number of gradients.
         got: usize,
     },
-    /// A gradient or moment has another shape or element type than its variable.
+    /// A gradient, moment or average has another shape or element type than its variable.
     #[error("{what} of {name} is {got}, expected {expected}")]
     Mismatch {
-        /// `gradient`, `first moment` or `second moment`.
+        /// `gradient`, `first moment`, `second moment` or `average`.
         what: &'static str,
         /// The variable.
         name: String,
@@ -167,11 +169,7 @@ impl Adam {
     /// [`OptimError::Config`] when a constant is out of range, [`OptimError::DuplicateName`] when two variables have one name.
     pub fn new(vars: Vec<(String, Var)>, config: AdamConfig) -> Result<Self, OptimError> {
         config.check()?;
-        let mut names: Vec<&str> = vars.iter().map(|(name, _)| name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(OptimError::DuplicateName { name: pair[0].to_owned() });
-        }
+        one_of_each(&vars)?;
         let slots = vars.into_iter().map(|(name, var)| {
             let (m, v) = (var.zeros_like()?, var.zeros_like()?);
             Ok(Slot { name, var, m, v })
@@ -221,7 +219,7 @@ impl Adam {
     ) -> Result<(), OptimError> {
         not_negative("lr", lr)?;
         for (slot, grad) in self.slots.iter().zip(grads.clone()) {
-            grad.map_or(Ok(()), |grad| slot.check("gradient", grad))?;
+            grad.map_or(Ok(()), |grad| fits("gradient", &slot.name, &slot.var, grad))?;
         }
         self.steps += 1;
         let coefficients = Coefficients::new(&self.config, self.steps, lr);
@@ -273,7 +271,7 @@ impl Adam {
             let moment = moment.ok_or_else(|| refused(&slot.name, "is missing"))?;
             // Copies, because steps write in place and the caller's tensors must not change.
             let copy = |what, tensor: &Tensor| {
-                slot.check(what, tensor)?;
+                fits(what, &slot.name, &slot.var, tensor)?;
                 let tensor = tensor.to_device(slot.var.device())?.force_contiguous()?;
                 Ok::<_, OptimError>(tensor.copy()?.detach())
             };
@@ -288,19 +286,28 @@ impl Adam {
     }
 }
 
-impl Slot {
-    fn check(&self, what: &'static str, tensor: &Tensor) -> Result<(), OptimError> {
-        let describe = |shape: &Shape, dtype| format!("{shape:?} {dtype:?}");
-        if tensor.shape() == self.var.shape() && tensor.dtype() == self.var.dtype() {
-            Ok(())
-        } else {
-            Err(OptimError::Mismatch {
-                what,
-                name: self.name.clone(),
-                expected: describe(self.var.shape(), self.var.dtype()),
-                got: describe(tensor.shape(), tensor.dtype()),
-            })
-        }
+/// Checks that no two variables have one name.
+fn one_of_each(vars: &[(String, Var)]) -> Result<(), OptimError> {
+    let mut names: Vec<&str> = vars.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(OptimError::DuplicateName { name: pair[0].to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Checks that `tensor`, which is the `what` of the variable `name`, has the variable's shape and type.
+fn fits(what: &'static str, name: &str, var: &Var, tensor: &Tensor) -> Result<(), OptimError> {
+    let describe = |shape: &Shape, dtype| format!("{shape:?} {dtype:?}");
+    if tensor.shape() == var.shape() && tensor.dtype() == var.dtype() {
+        Ok(())
+    } else {
+        Err(OptimError::Mismatch {
+            what,
+            name: name.to_owned(),
+            expected: describe(var.shape(), var.dtype()),
+            got: describe(tensor.shape(), tensor.dtype()),
+        })
     }
 }
 

@@ -1,8 +1,10 @@
-//! Adam and AdamW beside candle-nn's AdamW and PyTorch's definition; resumed and misused.
+//! Adam and AdamW beside candle-nn's AdamW and PyTorch's definition, and averages worked out by hand; resumed and misused.
+
+use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Optimizer, ParamsAdamW};
-use noprop_kernels::optim::{Adam, AdamConfig, Moments, OptimError, Rule};
+use noprop_kernels::optim::{Adam, AdamConfig, Averages, Moments, OptimError, Rule};
 
 use crate::support::{distance, flat, values};
 
@@ -151,4 +153,91 @@ fn misuse_is_refused_by_name() {
         adam.restore(1, vec![stranger]),
         Err(OptimError::StateNames { problem: "is not a variable here", .. })
     ));
+}
+
+/// Protects the average's definition, with numbers worked out by hand, in place and by candle's ops. Its shares of the new value are
+/// 9/11, 9/12 and 9/13 while the rate is above 2/11, 3/12 and 4/13, and 1 - rate after that.
+#[test]
+fn averages_are_those_that_are_worked_out_by_hand() {
+    for (rate, expected) in [(0.99, [9.0, 12.0, 21.0]), (0.25, [9.0, 12.0, 21.75])] {
+        for dtype in [DType::F32, DType::F64, DType::F16] {
+            // Two chunks of work, and a rest.
+            let of = |value: f64| Tensor::full(value as f32, 40_000, &Device::Cpu).unwrap();
+            let of = |value| of(value).to_dtype(dtype).unwrap();
+            let x = Var::from_tensor(&of(0.0)).unwrap();
+            let mut averages = Averages::new(vec![("x".to_owned(), x.clone())], rate).unwrap();
+            for ((step, value), expected) in (1..).zip([11.0, 13.0, 25.0]).zip(expected) {
+                x.set(&of(value)).unwrap();
+                averages.update(step).unwrap();
+                let (_, average) = averages.iter().next().unwrap();
+                let found = flat(average);
+                assert!(found.iter().all(|found| (found - expected).abs() < 2e-2), "{dtype:?}");
+                if dtype == DType::F64 {
+                    assert!((found[39_999] - expected).abs() < 1e-12);
+                }
+                assert_eq!(flat(&x)[0], value);
+            }
+        }
+    }
+}
+
+/// Protects the weights in training: they must be back, to the bit, after the averages were looked at; and the average of values that
+/// stand still is their value.
+#[test]
+fn averages_give_their_place_back() {
+    let (a, b) = (var(11, &[30, 7], DType::F32), var(12, &[9], DType::F32));
+    let mut averages = Averages::new(named(&a, &b), 0.9).unwrap();
+    let first = (flat(&a), flat(&b));
+    for step in 1..5 {
+        averages.update(step).unwrap();
+    }
+    averages.exchange().unwrap();
+    assert_eq!((flat(&a), flat(&b)), first);
+    averages.exchange().unwrap();
+    a.set(&values(13, &[30, 7], DType::F32)).unwrap();
+    averages.update(5).unwrap();
+    let last = flat(&a);
+    averages.exchange().unwrap();
+    assert_ne!(flat(&a), last);
+    assert_ne!(flat(&a), first.0);
+    averages.exchange().unwrap();
+    assert_eq!(flat(&a), last);
+}
+
+/// Protects resumption: averages that were saved continue to the same bits, and those of other variables are refused.
+#[test]
+fn restored_averages_continue_to_the_same_bits() {
+    let run = |pause: Option<u64>| {
+        let (a, b) = (var(14, &[40, 30], DType::F32), var(15, &[9], DType::F32));
+        let mut averages = Averages::new(named(&a, &b), 0.3).unwrap();
+        for step in 1..9 {
+            a.set(&(a.as_tensor() * 1.1).unwrap()).unwrap();
+            averages.update(step).unwrap();
+            if pause == Some(step) {
+                let saved: BTreeMap<String, Tensor> =
+                    averages.iter().map(|(name, average)| (name.into(), average.clone())).collect();
+                averages = Averages::new(named(&a, &b), 0.3).unwrap();
+                averages.restore(saved).unwrap();
+            }
+        }
+        averages.iter().map(|(_, average)| flat(average)).collect::<Vec<_>>()
+    };
+    assert_eq!(run(None), run(Some(4)));
+
+    let x = var(9, &[3], DType::F32);
+    let one = || vec![("x".to_owned(), x.clone())];
+    for rate in [1.0, -0.1, f64::NAN] {
+        let refused = Averages::new(one(), rate);
+        assert!(matches!(refused, Err(OptimError::Config { name: "rate", .. })));
+    }
+    let mut averages = Averages::new(one(), 0.0).unwrap();
+    let state = |names: &[&str], length| {
+        let of = |name: &&str| ((*name).to_owned(), values(1, &[length], DType::F32));
+        names.iter().map(of).collect::<BTreeMap<_, _>>()
+    };
+    let refused = averages.restore(state(&["x", "y"], 3));
+    assert!(matches!(refused, Err(OptimError::StateNames { name, .. }) if name == "y"));
+    assert!(matches!(averages.restore(state(&[], 3)), Err(OptimError::StateNames { .. })));
+    let refused = averages.restore(state(&["x"], 4));
+    assert!(matches!(refused, Err(OptimError::Mismatch { what: "average", .. })));
 }

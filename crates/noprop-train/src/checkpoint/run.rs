@@ -22,7 +22,7 @@ use crate::loss::{LossSums, StepReport};
 use crate::report::{Best, EpochReport, FitReport, Outcome, Validation};
 use crate::resources::unix_time;
 use crate::step::Model;
-use crate::unit_state::UnitState;
+use crate::unit_state::{UnitState, averaged};
 use crate::weights::read_state;
 use crate::{
     Event, Hardware, MetricsLog, RunDirectory, TrainError, Trainer, WeightsError, evaluate,
@@ -291,6 +291,7 @@ impl<'a> Kept<'a> {
             epoch,
             step,
             epochs: Some(state.plan.config.epochs),
+            ema: state.plan.config.ema,
             unix_time: unix_time(),
         })?;
         Ok(kept)
@@ -351,11 +352,11 @@ impl Keeper for Kept<'_> {
         self.progress.epoch_seconds += seconds;
     }
 
-    /// Validates on rank 0, and keeps the weights if they are the best so far.
+    /// Validates on rank 0, and keeps the weights if they are the best so far. If the weights are averaged, these are the averages.
     fn end_epoch(
         &mut self,
         model: Model<'_>,
-        _: &State,
+        state: &mut State,
         _: &NextTurn,
     ) -> Result<Option<EpochReport>, TrainError> {
         if self.log.is_none() {
@@ -364,13 +365,16 @@ impl Keeper for Kept<'_> {
         }
         let started = Instant::now();
         let Fitting { run, validation, sampler, metadata, .. } = self.fitting;
-        let found = evaluate(model.network, model.method, validation, sampler)?;
         let epoch = self.progress.epoch + 1;
-        let this = Best { epoch, correct: found.correct, total: found.total };
-        let best = this.or_better(self.progress.best);
-        if best == this {
-            write_weights(&run.model(), &model.network.parameters().tensors(), metadata)?;
-        }
+        let (found, best) = averaged(&mut state.units, || {
+            let found = evaluate(model.network, model.method, validation, sampler)?;
+            let this = Best { epoch, correct: found.correct, total: found.total };
+            let best = this.or_better(self.progress.best);
+            if best == this {
+                write_weights(&run.model(), &model.network.parameters().tensors(), metadata)?;
+            }
+            Ok((found, best))
+        })?;
         let seconds = self.progress.epoch_seconds;
         let validation =
             Validation { accuracy: found.accuracy(), per_block: found.per_block, best };

@@ -20,7 +20,7 @@ use crate::loss::{Loss, LossSums, StepReport};
 use crate::report::EpochReport;
 use crate::run_dir::{lock_file, remove};
 use crate::step::Model;
-use crate::unit_state::UnitState;
+use crate::unit_state::{UnitState, averaged};
 use crate::weights::read_state;
 use crate::{Existing, Hardware, RunDirectory, TrainError, Unit, WeightsError, write_weights};
 
@@ -189,12 +189,12 @@ impl Keeper for UnitFolders<'_> {
         }
     }
 
-    /// Writes the units' weights. Their state is saved afterwards: a unit that is killed in between writes the same weights
-    /// again.
+    /// Writes the units' weights, or their averages, for a merge to validate and keep. Their state is saved afterwards: a unit
+    /// that is killed in between writes the same weights again.
     fn end_epoch(
         &mut self,
         model: Model<'_>,
-        state: &State,
+        state: &mut State,
         turn: &NextTurn,
     ) -> Result<Option<EpochReport>, TrainError> {
         let epoch = turn.position / u64::from(state.plan.steps_per_epoch());
@@ -210,7 +210,9 @@ impl Keeper for UnitFolders<'_> {
             };
             let owned = model.network.parameters().of_parts(&state.units[unit].unit.parts());
             let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
-            write(&epoch_file(&folder.path, epoch), &owned.tensors(), &notes)?;
+            averaged(&mut state.units[unit..=unit], || {
+                write(&epoch_file(&folder.path, epoch), &owned.tensors(), &notes)
+            })?;
         }
         Ok(None)
     }

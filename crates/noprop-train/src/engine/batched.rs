@@ -1,10 +1,12 @@
 //! All blocks of a network in one call per step, for devices where a kernel launch costs more than its work.
 //!
-//! The blocks' parameters and moments are stacked before the first step and written back after the last step of a call, so
-//! between two calls the network's own parameters are always current. Losses stay on the device until the call ends.
+//! The blocks' parameters, moments and averages are stacked before the first step and written back after the last step of a
+//! call, so between two calls the network's own parameters are always current. Losses stay on the device until the call ends.
 
-use candle_core::Tensor;
-use noprop_kernels::optim::{Adam, Moments};
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+use noprop_kernels::optim::{Adam, Averages, Moments};
 use noprop_method::{
     Losses, ParameterKind, Part, StackedBlocks, StackedLosses, StackedParameter, row_of,
 };
@@ -15,10 +17,11 @@ use crate::step::{Model, Plan, Step};
 use crate::unit_state::{PartState, UnitState, adam_config};
 use crate::{Order, TrainError};
 
-/// The blocks stacked into one copy [T, …], with an optimizer for the copy.
+/// The blocks stacked into one copy [T, …], with an optimizer and averages for the copy.
 pub(crate) struct Stack {
     blocks: Box<dyn StackedBlocks>,
     adam: Adam,
+    averages: Option<Averages>,
 }
 
 impl Stack {
@@ -40,8 +43,8 @@ impl Stack {
         }
         let Some(blocks) = model.network.stacked()? else { return Ok(None) };
         let trained: Vec<&StackedParameter> = trained(blocks.as_ref()).collect();
-        let named = |parameter: &&StackedParameter| (name(parameter), parameter.var.clone());
-        let mut adam = Adam::new(trained.iter().map(named).collect(), adam_config(&plan.config))?;
+        let vars = trained.iter().map(|parameter| named(parameter)).collect();
+        let mut adam = Adam::new(vars, adam_config(&plan.config))?;
         let mut moments = Vec::with_capacity(trained.len());
         for parameter in trained {
             let name = name(parameter);
@@ -55,7 +58,11 @@ impl Stack {
             moments.push(Moments { name, first, second });
         }
         adam.restore(units.first().map_or(0, |unit| unit.position), moments)?;
-        Ok(Some(Self { blocks, adam }))
+        let averages = match plan.config.ema {
+            Some(rate) => Some(stacked_averages(blocks.as_ref(), rate, units)?),
+            None => None,
+        };
+        Ok(Some(Self { blocks, adam, averages }))
     }
 
     /// Makes the next `count` steps of all units.
@@ -128,6 +135,9 @@ impl Stack {
         }
         let gradients = total.backward()?;
         self.adam.step(&gradients, lr)?;
+        if let Some(averages) = &mut self.averages {
+            averages.update(self.adam.steps())?;
+        }
         for state in &mut others {
             state.update(&gradients, lr)?;
         }
@@ -135,7 +145,7 @@ impl Stack {
         Ok(DeviceLosses::new(parts, Tensor::cat(&values, 0)?))
     }
 
-    /// Writes the stacked parameters and moments back to the blocks.
+    /// Writes the stacked parameters, moments and averages back to the blocks.
     fn write_back(&self, units: &mut [UnitState]) -> Result<(), TrainError> {
         for parameter in self.blocks.parameters() {
             parameter.write_back()?;
@@ -145,14 +155,24 @@ impl Stack {
             Part::Block(t) => Some((t, state)),
             _ => None,
         }) {
+            let row = block - 1;
+            let name_of = |parameter: &StackedParameter| {
+                parameter.rows.get(row).map(|row| row.name.clone()).unwrap_or_default()
+            };
             let moments = trained(self.blocks.as_ref()).zip(self.adam.moments());
             let own = moments.map(|(parameter, (_, first, second))| {
-                let row = block - 1;
-                let name = parameter.rows.get(row).map(|row| row.name.clone()).unwrap_or_default();
-                Ok(Moments { name, first: row_of(first, row)?, second: row_of(second, row)? })
+                let (first, second) = (row_of(first, row)?, row_of(second, row)?);
+                Ok(Moments { name: name_of(parameter), first, second })
             });
             let own = own.collect::<Result<Vec<_>, TrainError>>()?;
             state.adam.restore(self.adam.steps(), own)?;
+            if let (Some(own), Some(stacked)) = (&mut state.averages, &self.averages) {
+                let rows = self.blocks.parameters().iter().zip(stacked.iter());
+                let rows = rows.map(|(parameter, (_, average))| {
+                    Ok((name_of(parameter), row_of(average, row)?))
+                });
+                own.restore(rows.collect::<Result<_, TrainError>>()?)?;
+            }
         }
         Ok(())
     }
@@ -174,6 +194,28 @@ fn trained(blocks: &dyn StackedBlocks) -> impl Iterator<Item = &StackedParameter
 /// Returns the name of block 1's parameter, which represents that parameter of all blocks.
 fn name(parameter: &StackedParameter) -> String {
     parameter.rows.first().map(|row| row.name.clone()).unwrap_or_default()
+}
+
+fn named(parameter: &StackedParameter) -> (String, Var) {
+    (name(parameter), parameter.var.clone())
+}
+
+/// Returns the averages of all stacked parameters, buffers included, as those of the blocks are now.
+fn stacked_averages(
+    blocks: &dyn StackedBlocks,
+    rate: f64,
+    units: &[UnitState],
+) -> Result<Averages, TrainError> {
+    let parts = units.iter().flat_map(|unit| &unit.parts);
+    let of_blocks = parts.filter_map(|part| part.averages.as_ref()).flat_map(Averages::iter);
+    let of_blocks: BTreeMap<&str, &Tensor> = of_blocks.collect();
+    let mut averages = Averages::new(blocks.parameters().iter().map(named).collect(), rate)?;
+    let stacked = blocks.parameters().iter().map(|parameter| {
+        let rows = parameter.rows.iter().filter_map(|row| of_blocks.get(row.name.as_str()));
+        Ok((name(parameter), Tensor::cat(&rows.collect::<Vec<_>>(), 0)?))
+    });
+    averages.restore(stacked.collect::<Result<_, TrainError>>()?)?;
+    Ok(averages)
 }
 
 fn moments_of(units: &[UnitState], name: &str) -> Option<(Tensor, Tensor)> {

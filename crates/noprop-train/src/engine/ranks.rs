@@ -4,6 +4,7 @@
 //! contributions of all losses to the shared parameters are all-gathered, and every rank adds them in block order. If the
 //! exchange itself made the sum (an all-reduce), its bits would depend on the number of ranks.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use candle_core::Tensor;
@@ -167,8 +168,8 @@ fn received<'m>(
     Ok(reports)
 }
 
-/// Sends the weights, buffers and moments of all parts to rank 0, which validates and saves. Shared parts are not sent: all
-/// ranks hold them.
+/// Sends the weights, buffers, moments and averages of all parts to rank 0, which validates and saves. Shared parts are not
+/// sent: all ranks hold them.
 ///
 /// Tensors are sent one by one: a network may be larger than the limit of one exchange, and rank 0 need not hold it twice.
 ///
@@ -245,6 +246,17 @@ fn collect_part(
     }
     if !moments.is_empty() {
         state.adam.restore(position, moments)?;
+    }
+    if let Some(averages) = &mut state.averages {
+        let mut received = BTreeMap::new();
+        for (name, average) in averages.iter() {
+            if let Some(average) = fetch(average)? {
+                received.insert(name.to_owned(), average);
+            }
+        }
+        if !received.is_empty() {
+            averages.restore(received)?;
+        }
     }
     Ok(())
 }

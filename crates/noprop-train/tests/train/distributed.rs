@@ -17,9 +17,9 @@ use noprop_train::{
     RunDirectory, Silent, Traffic, TrainConfig, Workers,
 };
 
-/// Settings in which every rank computes the class weights itself.
+/// Settings in which every rank computes the class weights itself, and rank 0 needs the averages of the others.
 const CONFIG: TrainConfig =
-    TrainConfig { class_weights: ClassWeights::Balanced, ..support::CONFIG };
+    TrainConfig { class_weights: ClassWeights::Balanced, ema: Some(0.9), ..support::CONFIG };
 
 /// A rank on a thread, with a channel from each rank to each rank.
 struct Thread {

@@ -195,7 +195,14 @@ fn stopped_and_resumed_gives_the_same_bytes() {
         |encoder| (case(MethodKind::DT, encoder, ONEHOT), TrainConfig { augment, ..CONFIG }, 2, 2);
     // With batches of two images an epoch is long enough for blocks to make three steps in a call.
     let frozen = case(MethodKind::DT, EncoderKind::Frozen, ONEHOT);
+    let averaged = |kind, embedding| {
+        let config = TrainConfig { ema: Some(0.9), ..CONFIG };
+        (case(kind, EncoderKind::PerBlock, embedding), config, 2, 2)
+    };
     let others = [
+        averaged(MethodKind::DT, ONEHOT),
+        averaged(MethodKind::CT, LEARNED),
+        averaged(MethodKind::BACKPROP, ONEHOT),
         augmented(EncoderKind::PerBlock),
         augmented(EncoderKind::Shared),
         (frozen, TrainConfig { batch_size: 2, ..CONFIG }, 2, 3),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use noprop_method::{EncoderKind, MethodKind, Part};
-use noprop_train::{Control, EpochReport, Event, MetricsLog, Observer, Order, Outcome, StepReport};
+use noprop_train::{
+    Control, EpochReport, Event, MetricsLog, Observer, Order, Outcome, StepReport, TrainConfig,
+};
 
 use crate::case::{BLOCKS, Case, LEARNED, ONEHOT, case};
 use crate::support::{CONFIG, bits, few_images, go_on_saving, model, new_run};
@@ -105,7 +107,8 @@ fn a_pause_is_recorded_and_survives_a_resume() {
     for case in [SHARED, JOINT] {
         let dir = tempfile::tempdir().unwrap();
         let train = |run: &_, observer: &mut Pausing| {
-            let mut trainer = case.trainer(&few_images(), CONFIG);
+            let config = TrainConfig { ema: Some(0.9), ..CONFIG };
+            let mut trainer = case.trainer(&few_images(), config);
             go_on_saving(&mut trainer, run, &few_images(), Duration::MAX, observer).unwrap()
         };
         let whole = new_run(&dir.path().join("whole"));

@@ -14,6 +14,8 @@ use noprop_train::{
 
 const EPOCHS: u32 = 2;
 const NEVER: u32 = u32::MAX;
+/// The weights are averaged, so that the averages are saved too.
+const EMA: Option<f64> = Some(0.9);
 
 /// A training on [`few_images`].
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +43,7 @@ impl Training {
     /// Returns a trainer at the beginning of training.
     fn trainer(self) -> CaseTrainer {
         let batch_size = self.batch_size;
-        let config = TrainConfig { epochs: EPOCHS, batch_size, ..TrainConfig::default() };
+        let config = TrainConfig { epochs: EPOCHS, batch_size, ema: EMA, ..TrainConfig::default() };
         self.case().trainer(&few_images(), config)
     }
 
@@ -166,6 +168,7 @@ fn units_killed_within_an_epoch_go_on_to_the_same_bytes() {
             config: "{}",
             epochs: EPOCHS,
             order: Order::Batch,
+            ema: EMA,
             images_per_epoch: 24,
         };
         merge_units(&run, &merging).unwrap();

@@ -33,6 +33,7 @@ pub const CONFIG: TrainConfig = TrainConfig {
     order: Order::Batch,
     augment: Augmentation::NONE,
     class_weights: ClassWeights::Uniform,
+    ema: None,
 };
 
 /// Returns the bits of all parameters by name.
