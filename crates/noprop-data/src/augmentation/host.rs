@@ -19,11 +19,11 @@ pub(crate) fn changed(images: &Tensor, changes: &[Change]) -> Result<Tensor, Dat
 }
 
 /// The planes of `images`, each with the change of its image: all channels of an image change alike.
-fn with_changes<'a, P>(
+fn with_changes<P>(
     planes: impl Iterator<Item = P>,
-    changes: &'a [Change],
+    changes: &[Change],
     channels: usize,
-) -> impl Iterator<Item = (P, &'a Change)> {
+) -> impl Iterator<Item = (P, &Change)> {
     planes.zip(changes.iter().flat_map(move |change| std::iter::repeat_n(change, channels)))
 }
 
