@@ -47,8 +47,8 @@ fn apply_in<F: Float>(
     residual: Option<&Tensor>,
     mode: BatchNormMode<'_>,
 ) -> Result<BatchNormOutput> {
-    let planes = Planes { sizes, act: layer.act, pool: layer.pool };
-    let norm = Norm { planes, eps: layer.eps, source: Source::of(mode) };
+    let planes = Planes { sizes, pool: layer.pool };
+    let norm = Norm { layer, planes, source: Source::of(mode) };
     // One tensor, because a candle op takes three arguments at most.
     let packed = Tensor::stack(&parameters, 0)?;
     let arguments: Vec<&Tensor> = [x, &packed].into_iter().chain(residual).collect();
@@ -106,8 +106,8 @@ impl Source {
 /// The layer. Parameters are γ and β, statistics mean and variance, each `[2, T, C]`.
 #[derive(Clone, Copy)]
 struct Norm {
+    layer: ChannelNorm,
     planes: Planes,
-    eps: f64,
     source: Source,
 }
 
@@ -137,6 +137,26 @@ impl Norm {
             .collect()
     }
 
+    /// Calls `run` for every strip. It writes the strip's part of a tensor with planes of `plane` elements. Returns what it returned, in
+    /// order of the channels, and the tensor.
+    fn over_strips<F: Float>(
+        &self,
+        plane: usize,
+        run: impl Fn(Strip, &Columns<'_, F>) -> Vec<[F; 2]> + Sync,
+    ) -> (Vec<[F; 2]>, Vec<F>) {
+        let Sizes { blocks, images, channels, .. } = self.planes.sizes;
+        let mut found = Vec::new();
+        let fill = |columns: &Columns<'_, F>| {
+            let strips = self.strips().into_par_iter().with_min_len(grain());
+            let parts: Vec<_> = strips.map(|strip| run(strip, columns)).collect();
+            found = parts.concat();
+        };
+        // SAFETY: the strips cover the tensor, and `run` writes the whole of each.
+        #[expect(unsafe_code, reason = "memory that is not zeroed before it is written")]
+        let tensor = unsafe { Columns::filled(blocks * images, channels * plane, fill) };
+        (found, tensor)
+    }
+
     /// The place of channel number `index` of `strip` among the parameters.
     fn at(&self, strip: Strip, index: usize) -> usize {
         strip.block * self.planes.sizes.channels + strip.first + index
@@ -154,10 +174,8 @@ impl Norm {
         &tensor[start..][..strip.count * plane]
     }
 
-    fn channel<F: Float>(&self, parameters: &[F], at: usize, mean: F, var: F) -> Channel<F> {
-        let (gamma, beta) = (parameters[at], parameters[self.second() + at]);
-        let inverse = F::one() / (var + F::constant(self.eps)).root();
-        Channel { mean, inverse, gamma, beta }
+    fn channel<F: Float>(&self, parameters: &[F], at: usize, statistics: [F; 2]) -> Channel<F> {
+        Channel::new(&self.layer, statistics, [parameters[at], parameters[self.second() + at]])
     }
 
     /// The result, and the statistics of the batch unless they are `given`.
@@ -170,14 +188,12 @@ impl Norm {
     ) -> (Vec<F>, Vec<F>) {
         let planes = &self.planes;
         let (sizes, plane, result) = (planes.sizes, planes.plane(), planes.result());
-        let mut out = vec![F::default(); sizes.result().iter().product()];
         let mut statistics = vec![F::default(); 2 * self.second()];
-        if out.is_empty() {
-            return (out, statistics);
+        if x.is_empty() {
+            return (Vec::new(), statistics);
         }
         let arch = instruction_set::current();
-        let columns = Columns::new(&mut out, sizes.channels * result);
-        let run = |strip: Strip| {
+        let run = |strip: Strip, out: &Columns<'_, F>| {
             let mut done = Scratch::any(strip.count * result);
             let found: Vec<[F; 2]> = match given {
                 Some(given) => (0..strip.count)
@@ -188,10 +204,10 @@ impl Norm {
             };
             let channels: Vec<Channel<F>> = (0..strip.count)
                 .zip(&found)
-                .map(|(index, [mean, var])| {
-                    self.channel(parameters, self.at(strip, index), *mean, *var)
-                })
+                .map(|(index, found)| self.channel(parameters, self.at(strip, index), *found))
                 .collect();
+            let mut room = Scratch::any(planes.room());
+            let room = &mut *room;
             for image in 0..sizes.images {
                 let x = self.part(x, plane, strip, image);
                 let residual = residual.map(|all| self.part(all, result, strip, image));
@@ -205,7 +221,7 @@ impl Norm {
                             .zip(x.chunks_exact(plane))
                             .zip(done.chunks_exact_mut(result))
                         {
-                            planes.forward(channel, x, y);
+                            planes.forward(*channel, x, y, room);
                         }
                         if let Some(residual) = residual {
                             for (y, residual) in done.iter_mut().zip(residual) {
@@ -217,14 +233,13 @@ impl Norm {
                 // SAFETY: strips do not overlap, and one task has this one.
                 #[expect(unsafe_code, reason = "tasks write to columns of their own")]
                 unsafe {
-                    columns.write(strip.block * sizes.images + image, strip.first * result, done);
+                    out.write(strip.block * sizes.images + image, strip.first * result, done);
                 }
             }
             found
         };
-        let strips = self.strips().into_par_iter().with_min_len(grain());
-        let found: Vec<Vec<[F; 2]>> = strips.map(run).collect();
-        for (at, [mean, var]) in found.into_iter().flatten().enumerate() {
+        let (found, out) = self.over_strips(result, run);
+        for (at, [mean, var]) in found.into_iter().enumerate() {
             statistics[at] = mean;
             statistics[self.second() + at] = var;
         }
@@ -243,7 +258,12 @@ impl Norm {
                 || {
                     for image in 0..self.planes.sizes.images {
                         let x = &self.part(x, plane, strip, image)[index * plane..][..plane];
-                        sums.add(x, x, |x, _| [x - about, (x - about) * (x - about)]);
+                        sums.add(
+                            x,
+                            x,
+                            #[inline(always)]
+                            |x, _| [x - about, (x - about) * (x - about)],
+                        );
                     }
                 },
             );
@@ -268,21 +288,19 @@ impl Norm {
     ) -> (Vec<F>, Vec<F>) {
         let planes = &self.planes;
         let (sizes, plane, result) = (planes.sizes, planes.plane(), planes.result());
-        let mut dx = vec![F::default(); x.len()];
         let mut dparameters = vec![F::default(); parameters.len()];
-        if dx.is_empty() {
-            return (dx, dparameters);
+        if x.is_empty() {
+            return (Vec::new(), dparameters);
         }
         let arch = instruction_set::current();
-        let columns = Columns::new(&mut dx, sizes.channels * plane);
-        let run = |strip: Strip| {
+        let run = |strip: Strip, dx: &Columns<'_, F>| {
             let mut done = Scratch::any(strip.count * plane);
             let (found, backs): (Vec<[F; 2]>, Vec<Back<F>>) = (0..strip.count)
                 .map(|index| {
                     let at = self.at(strip, index);
-                    let (mean, var) = (statistics[at], statistics[self.second() + at]);
-                    let channel = self.channel(parameters, at, mean, var);
-                    let sums = self.parameter_sums(arch, &channel, x, gradient, strip, index);
+                    let statistics = [statistics[at], statistics[self.second() + at]];
+                    let channel = self.channel(parameters, at, statistics);
+                    let sums = self.parameter_sums(arch, channel, x, gradient, strip, index);
                     let [beta_share, gamma_share] = match self.source {
                         Source::Batch => sums.map(|sum| F::constant(sum / sizes.values() as f64)),
                         Source::Given => [F::default(); 2],
@@ -290,6 +308,8 @@ impl Norm {
                     (sums.map(F::constant), Back { channel, beta_share, gamma_share })
                 })
                 .unzip();
+            let mut room = Scratch::any(planes.room());
+            let room = &mut *room;
             for image in 0..sizes.images {
                 let x = self.part(x, plane, strip, image);
                 let gradient = self.part(gradient, result, strip, image);
@@ -304,21 +324,20 @@ impl Norm {
                             .zip(gradient.chunks_exact(result))
                             .zip(done.chunks_exact_mut(plane))
                         {
-                            planes.backward(back, x, gradient, dx);
+                            planes.backward(*back, x, gradient, dx, room);
                         }
                     },
                 );
                 // SAFETY: strips do not overlap, and one task has this one.
                 #[expect(unsafe_code, reason = "tasks write to columns of their own")]
                 unsafe {
-                    columns.write(strip.block * sizes.images + image, strip.first * plane, done);
+                    dx.write(strip.block * sizes.images + image, strip.first * plane, done);
                 }
             }
             found
         };
-        let strips = self.strips().into_par_iter().with_min_len(grain());
-        let found: Vec<Vec<[F; 2]>> = strips.map(run).collect();
-        for (at, [dbeta, dgamma]) in found.into_iter().flatten().enumerate() {
+        let (found, dx) = self.over_strips(plane, run);
+        for (at, [dbeta, dgamma]) in found.into_iter().enumerate() {
             dparameters[at] = dgamma;
             dparameters[self.second() + at] = dbeta;
         }
@@ -329,7 +348,7 @@ impl Norm {
     fn parameter_sums<F: Float>(
         &self,
         arch: Arch,
-        channel: &Channel<F>,
+        channel: Channel<F>,
         x: &[F],
         gradient: &[F],
         strip: Strip,
@@ -338,11 +357,8 @@ impl Norm {
         let planes = &self.planes;
         let (plane, result) = (planes.plane(), planes.result());
         let mut sums = Sums::default();
-        let mut winners = match planes.pool {
-            Pool::None => Scratch::any(0),
-            Pool::Max2 => Scratch::any(result),
-        };
-        let winners = &mut *winners;
+        let mut room = Scratch::any(planes.room());
+        let room = &mut *room;
         vectorised(
             arch,
             #[inline(always)]
@@ -354,14 +370,19 @@ impl Norm {
                     let x = match planes.pool {
                         Pool::None => x,
                         Pool::Max2 => {
-                            planes.winners(channel, x, winners);
-                            &*winners
+                            planes.winners(channel, x, room);
+                            &room[..result]
                         }
                     };
-                    sums.add(x, gradient, |x, gradient| {
-                        let g = planes.stopped(channel, x, gradient);
-                        [g, g * channel.normal(x)]
-                    });
+                    sums.add(
+                        x,
+                        gradient,
+                        #[inline(always)]
+                        |x, gradient| {
+                            let g = channel.stopped(x, gradient);
+                            [g, g * channel.normal(x)]
+                        },
+                    );
                 }
             },
         );

@@ -1,6 +1,6 @@
 //! One channel of one image: sums over it, and the passes forward and backward.
 
-use super::Sizes;
+use super::{ChannelNorm, Sizes};
 use crate::activation::Activation;
 use crate::conv::Pool;
 use crate::cpu::simd::{Float, MOST_LANES};
@@ -11,7 +11,7 @@ use crate::pool::{larger, replaces};
 pub(super) struct Sums([[f64; MOST_LANES]; 2]);
 
 impl Sums {
-    /// Adds both `terms` of every pair of elements of `a` and `b`. Terms are added in their own type, few enough to a lane that the sum has
+    /// Adds both `terms` of every pair of elements of `a` and `b`. Terms are added in their own type, few enough in a lane that the sum keeps
     /// the precision of a term; the rest is in f64.
     #[inline(always)]
     pub(super) fn add<F: Float>(&mut self, a: &[F], b: &[F], terms: impl Fn(F, F) -> [F; 2]) {
@@ -45,27 +45,63 @@ impl Sums {
     }
 }
 
-/// A channel's normalisation.
+/// A channel's normalisation and activation. The passes take it by value, so that the compiler sees that no result changes it.
 #[derive(Clone, Copy)]
 pub(super) struct Channel<F> {
-    pub mean: F,
+    mean: F,
     /// `1 / √(var + eps)`.
-    pub inverse: F,
-    pub gamma: F,
-    pub beta: F,
+    inverse: F,
+    /// `γ / √(var + eps)`.
+    scale: F,
+    beta: F,
+    /// The value up to which the activation gives 0; a not-a-number, to which nothing compares, for the identity.
+    floor: F,
 }
 
 impl<F: Float> Channel<F> {
+    pub(super) fn new(layer: &ChannelNorm, [mean, var]: [F; 2], [gamma, beta]: [F; 2]) -> Self {
+        let inverse = F::one() / (var + F::constant(layer.eps)).root();
+        let floor = match layer.act {
+            Activation::None => F::constant(f64::NAN),
+            Activation::Relu => F::default(),
+        };
+        Self { mean, inverse, scale: gamma * inverse, beta, floor }
+    }
+
     /// `x̂ = (x - mean) / √(var + eps)`.
     #[inline(always)]
-    pub(super) fn normal(&self, x: F) -> F {
+    pub(super) fn normal(self, x: F) -> F {
         (x - self.mean) * self.inverse
     }
 
     /// `γ x̂ + β`. Both passes use this function, so they find the same maxima and zeros.
     #[inline(always)]
-    pub(super) fn value(&self, x: F) -> F {
-        (x - self.mean) * (self.gamma * self.inverse) + self.beta
+    fn value(self, x: F) -> F {
+        (x - self.mean) * self.scale + self.beta
+    }
+
+    /// The activation of a [`Channel::value`].
+    #[inline(always)]
+    fn activated(self, value: F) -> F {
+        if value <= self.floor { F::default() } else { value }
+    }
+
+    /// The gradient before the activation, from the `gradient` after it, at a value of `x`.
+    #[inline(always)]
+    pub(super) fn stopped(self, x: F, gradient: F) -> F {
+        if self.value(x) <= self.floor { F::default() } else { gradient }
+    }
+
+    /// Returns `true` if `next` takes the place of `best` in a window.
+    #[inline(always)]
+    fn replaces(self, best: F, next: F) -> bool {
+        replaces(self.value(best), self.value(next))
+    }
+
+    /// The one of two neighbours with the larger value.
+    #[inline(always)]
+    fn better(self, best: F, next: F) -> F {
+        if self.replaces(best, next) { next } else { best }
     }
 }
 
@@ -82,9 +118,9 @@ pub(super) struct Back<F> {
 
 impl<F: Float> Back<F> {
     #[inline(always)]
-    fn gradient(&self, x: F, g: F) -> F {
+    fn gradient(self, x: F, g: F) -> F {
         let through = self.beta_share + self.channel.normal(x) * self.gamma_share;
-        self.channel.gamma * self.channel.inverse * (g - through)
+        self.channel.scale * (g - through)
     }
 }
 
@@ -92,7 +128,6 @@ impl<F: Float> Back<F> {
 #[derive(Clone, Copy)]
 pub(super) struct Planes {
     pub sizes: Sizes,
-    pub act: Activation,
     pub pool: Pool,
 }
 
@@ -107,101 +142,170 @@ impl Planes {
         self.sizes.out_height * self.sizes.out_width
     }
 
-    /// The plane `x` normalised, activated and pooled.
-    #[inline(always)]
-    pub(super) fn forward<F: Float>(&self, channel: &Channel<F>, x: &[F], y: &mut [F]) {
+    /// The elements of the room that the passes need: one for each pair of neighbours in the rows of windows.
+    pub(super) fn room(&self) -> usize {
         match self.pool {
-            Pool::None => {
-                for (y, x) in y.iter_mut().zip(x) {
-                    *y = self.act.apply(channel.value(*x));
-                }
-            }
-            Pool::Max2 => self.windows(x, y, |[a, b], [c, d]| {
-                let top = larger(channel.value(a), channel.value(b));
-                let bottom = larger(channel.value(c), channel.value(d));
-                self.act.apply(larger(top, bottom))
-            }),
+            Pool::None => 0,
+            Pool::Max2 => 2 * self.result(),
         }
     }
 
-    /// The value of `x` at the maximum of each window.
+    /// The plane `x` normalised, activated and pooled.
     #[inline(always)]
-    pub(super) fn winners<F: Float>(&self, channel: &Channel<F>, x: &[F], winners: &mut [F]) {
-        self.windows(x, winners, |[a, b], [c, d]| {
-            Place::of(channel, [a, b], [c, d]).pick(a, b, c, d)
-        });
+    pub(super) fn forward<F: Float>(
+        &self,
+        channel: Channel<F>,
+        x: &[F],
+        y: &mut [F],
+        room: &mut [F],
+    ) {
+        match self.pool {
+            Pool::None => {
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = channel.activated(channel.value(*x));
+                }
+            }
+            Pool::Max2 => {
+                self.pairs(
+                    x,
+                    room,
+                    #[inline(always)]
+                    |a, b| larger(channel.value(a), channel.value(b)),
+                );
+                self.rows(
+                    room,
+                    #[inline(always)]
+                    |row, top, bottom| {
+                        let y = &mut y[row..][..top.len()];
+                        for ((y, top), bottom) in y.iter_mut().zip(top).zip(bottom) {
+                            *y = channel.activated(larger(*top, *bottom));
+                        }
+                    },
+                );
+            }
+        }
     }
 
-    /// The gradient before the activation, from the `gradient` after it, at a value of `x`.
+    /// The value of `x` at the maximum of each window, among equals at the first in reading order, at the start of `room`.
     #[inline(always)]
-    pub(super) fn stopped<F: Float>(&self, channel: &Channel<F>, x: F, gradient: F) -> F {
-        self.act.back(channel.value(x), gradient)
-    }
-
-    /// Calls `f` with the upper and the lower pair of each window, and writes its result to `y`.
-    #[inline(always)]
-    fn windows<F: Float>(&self, x: &[F], y: &mut [F], f: impl Fn([F; 2], [F; 2]) -> F) {
-        let (width, out_width) = (self.sizes.width, self.sizes.out_width);
-        for (lines, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(out_width)) {
-            let (top, bottom) = lines.split_at(width);
-            let (top, bottom) = (top.as_chunks::<2>().0, bottom.as_chunks::<2>().0);
-            for ((y, top), bottom) in y.iter_mut().zip(top).zip(bottom) {
-                *y = f(*top, *bottom);
+    pub(super) fn winners<F: Float>(&self, channel: Channel<F>, x: &[F], room: &mut [F]) {
+        self.pairs(
+            x,
+            room,
+            #[inline(always)]
+            |a, b| channel.better(a, b),
+        );
+        let width = self.sizes.out_width;
+        for row in 0..self.sizes.out_height {
+            // Each row of results takes the place of pairs that are done.
+            let (before, pairs) = room.split_at_mut(2 * row * width);
+            let (top, bottom) = pairs[..2 * width].split_at_mut(width);
+            if row == 0 {
+                for (top, bottom) in top.iter_mut().zip(bottom) {
+                    *top = channel.better(*top, *bottom);
+                }
+            } else {
+                let best = &mut before[row * width..][..width];
+                for ((best, top), bottom) in best.iter_mut().zip(top).zip(bottom) {
+                    *best = channel.better(*top, *bottom);
+                }
             }
         }
     }
 
     /// The gradient of the plane `x`, from the `gradient` of its result.
     #[inline(always)]
-    pub(super) fn backward<F: Float>(&self, back: &Back<F>, x: &[F], gradient: &[F], dx: &mut [F]) {
-        let channel = &back.channel;
+    pub(super) fn backward<F: Float>(
+        &self,
+        back: Back<F>,
+        x: &[F],
+        gradient: &[F],
+        dx: &mut [F],
+        room: &mut [F],
+    ) {
+        let channel = back.channel;
         match self.pool {
             Pool::None => {
                 for ((dx, x), gradient) in dx.iter_mut().zip(x).zip(gradient) {
-                    *dx = back.gradient(*x, self.stopped(channel, *x, *gradient));
+                    *dx = back.gradient(*x, channel.stopped(*x, *gradient));
                 }
             }
             Pool::Max2 => {
-                let (width, out_width) = (self.sizes.width, self.sizes.out_width);
-                let used = self.sizes.out_height * 2 * width;
-                let (dx, dx_rest) = dx.split_at_mut(used);
-                let (x, x_rest) = x.split_at(used);
-                // A row that is in no window.
-                back.outside(x_rest, dx_rest);
-                for ((dx, x), gradient) in dx
-                    .chunks_exact_mut(2 * width)
-                    .zip(x.chunks_exact(2 * width))
-                    .zip(gradient.chunks_exact(out_width))
-                {
-                    self.backward_line(back, x, gradient, dx);
+                self.pairs(
+                    x,
+                    room,
+                    #[inline(always)]
+                    |a, b| channel.better(a, b),
+                );
+                // Each pair's gradient takes the place of its better value.
+                let width = self.sizes.out_width;
+                let rows = room.chunks_exact_mut(2 * width).zip(gradient.chunks_exact(width));
+                for (pairs, gradient) in rows {
+                    let (top, bottom) = pairs.split_at_mut(width);
+                    for ((top, bottom), gradient) in top.iter_mut().zip(bottom).zip(gradient) {
+                        let below = channel.replaces(*top, *bottom);
+                        let best = if below { *bottom } else { *top };
+                        let g = channel.stopped(best, *gradient);
+                        *top = if below { F::default() } else { g };
+                        *bottom = if below { g } else { F::default() };
+                    }
                 }
+                self.pairs_back(back, x, room, dx);
             }
         }
     }
 
-    /// One row of windows of [`Planes::backward`].
+    /// The lengths of the lines that are cut into pairs: rows of pixels, or all rows of windows at once if no pixel is left over in a row.
+    fn line(&self) -> [usize; 2] {
+        let Sizes { width, out_height, out_width, .. } = self.sizes;
+        match width % 2 {
+            0 => [2 * out_height * width, 2 * out_height * out_width],
+            _ => [width, out_width],
+        }
+    }
+
+    /// Writes `f` of each pair of neighbours in the rows of windows to `to`.
     #[inline(always)]
-    fn backward_line<F: Float>(&self, back: &Back<F>, x: &[F], gradient: &[F], dx: &mut [F]) {
-        let channel = &back.channel;
-        let (top, bottom) = x.split_at(self.sizes.width);
-        let (dx_top, dx_bottom) = dx.split_at_mut(self.sizes.width);
-        let ((top, top_rest), (bottom, bottom_rest)) = (top.as_chunks::<2>(), bottom.as_chunks());
-        let (dx_top, dx_top_rest) = dx_top.as_chunks_mut::<2>();
-        let (dx_bottom, dx_bottom_rest) = dx_bottom.as_chunks_mut::<2>();
-        back.outside(top_rest, dx_top_rest);
-        back.outside(bottom_rest, dx_bottom_rest);
-        let pairs = top.iter().zip(bottom).zip(gradient);
-        for ((dx_top, dx_bottom), ((top, bottom), gradient)) in
-            dx_top.iter_mut().zip(dx_bottom).zip(pairs)
+    fn pairs<F: Float>(&self, x: &[F], to: &mut [F], f: impl Fn(F, F) -> F) {
+        let [pixels, pairs] = self.line();
+        for (x, to) in x.chunks_exact(pixels).zip(to.chunks_exact_mut(pairs)) {
+            for (to, [a, b]) in to.iter_mut().zip(x.as_chunks::<2>().0) {
+                *to = f(*a, *b);
+            }
+        }
+    }
+
+    /// The gradient of the plane `x`, from that of each pair of neighbours in the rows of windows.
+    #[inline(always)]
+    fn pairs_back<F: Float>(&self, back: Back<F>, x: &[F], gradient: &[F], dx: &mut [F]) {
+        let channel = back.channel;
+        let [pixels, pairs] = self.line();
+        let mut used = 0;
+        for ((x, gradient), dx) in x
+            .chunks_exact(pixels)
+            .zip(gradient.chunks_exact(pairs))
+            .zip(dx.chunks_exact_mut(pixels))
         {
-            let ([a, b], [c, d]) = (*top, *bottom);
-            let place = Place::of(channel, *top, *bottom);
-            let g = self.stopped(channel, place.pick(a, b, c, d), *gradient);
-            let zero = F::default();
-            dx_top[0] = back.gradient(a, place.pick(g, zero, zero, zero));
-            dx_top[1] = back.gradient(b, place.pick(zero, g, zero, zero));
-            dx_bottom[0] = back.gradient(c, place.pick(zero, zero, g, zero));
-            dx_bottom[1] = back.gradient(d, place.pick(zero, zero, zero, g));
+            used += pixels;
+            let (x, x_rest) = x.as_chunks::<2>();
+            let (dx, dx_rest) = dx.as_chunks_mut::<2>();
+            for ((dx, [a, b]), gradient) in dx.iter_mut().zip(x).zip(gradient) {
+                let right = channel.replaces(*a, *b);
+                dx[0] = back.gradient(*a, if right { F::default() } else { *gradient });
+                dx[1] = back.gradient(*b, if right { *gradient } else { F::default() });
+            }
+            back.outside(x_rest, dx_rest);
+        }
+        back.outside(&x[used..], &mut dx[used..]);
+    }
+
+    /// Calls `f` with the place of each row of results among the results, and with the upper and the lower row of its pairs.
+    #[inline(always)]
+    fn rows<F: Float>(&self, pairs: &[F], mut f: impl FnMut(usize, &[F], &[F])) {
+        let width = self.sizes.out_width;
+        for (row, pairs) in pairs.chunks_exact(2 * width).enumerate() {
+            let (top, bottom) = pairs.split_at(width);
+            f(row * width, top, bottom);
         }
     }
 }
@@ -209,40 +313,9 @@ impl Planes {
 impl<F: Float> Back<F> {
     /// The gradient of values that are in no window: they count in mean and variance alone.
     #[inline(always)]
-    fn outside(&self, x: &[F], dx: &mut [F]) {
+    fn outside(self, x: &[F], dx: &mut [F]) {
         for (dx, x) in dx.iter_mut().zip(x) {
             *dx = self.gradient(*x, F::default());
         }
-    }
-}
-
-/// The place of the maximum in a window; among equals the first in reading order.
-#[derive(Clone, Copy)]
-struct Place {
-    /// In the second of the two upper values rather than in the first.
-    right_above: bool,
-    /// The same for the lower ones.
-    right_below: bool,
-    /// Among the lower ones.
-    below: bool,
-}
-
-impl Place {
-    #[inline(always)]
-    fn of<F: Float>(channel: &Channel<F>, top: [F; 2], bottom: [F; 2]) -> Self {
-        let ([a, b], [c, d]) = (top.map(|x| channel.value(x)), bottom.map(|x| channel.value(x)));
-        Self {
-            right_above: replaces(a, b),
-            right_below: replaces(c, d),
-            below: replaces(larger(a, b), larger(c, d)),
-        }
-    }
-
-    /// The value that stands at this place.
-    #[inline(always)]
-    fn pick<F: Copy>(self, a: F, b: F, c: F, d: F) -> F {
-        let above = if self.right_above { b } else { a };
-        let below = if self.right_below { d } else { c };
-        if self.below { below } else { above }
     }
 }

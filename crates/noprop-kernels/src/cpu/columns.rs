@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-/// A row-major matrix whose columns are divided among tasks. Slices can only be split by rows, so this is the one place where
+/// A row-major matrix whose elements are divided among tasks. Slices can only be split by rows, so this is the one place where
 /// tasks write between each other's elements.
 pub(crate) struct Columns<'a, F> {
     data: *mut F,
@@ -26,6 +26,19 @@ impl<'a, F: Copy> Columns<'a, F> {
         }
     }
 
+    /// A matrix of `rows` rows of `stride` elements that `fill` writes: zeros that are overwritten anyway would cost a pass over the memory.
+    ///
+    /// # Safety
+    /// When `fill` returns, it must have written every element.
+    #[expect(unsafe_code, reason = "memory that is not zeroed before it is written")]
+    pub(crate) unsafe fn filled(rows: usize, stride: usize, fill: impl FnOnce(&Self)) -> Vec<F> {
+        let mut matrix = Vec::with_capacity(rows * stride);
+        fill(&Self { data: matrix.as_mut_ptr(), rows, stride, borrowed: PhantomData });
+        // SAFETY: that many elements were allocated, and all of them were written.
+        unsafe { matrix.set_len(rows * stride) };
+        matrix
+    }
+
     /// Copies `from` into row `row` from column `column` on. Panics when it does not fit in the row.
     ///
     /// # Safety
@@ -33,7 +46,7 @@ impl<'a, F: Copy> Columns<'a, F> {
     #[expect(unsafe_code, reason = "tasks on several threads write to disjoint columns")]
     pub(crate) unsafe fn write(&self, row: usize, column: usize, from: &[F]) {
         assert!(row < self.rows && column + from.len() <= self.stride);
-        // SAFETY: the elements lie in the borrowed slice, as was just checked, and no other thread writes to them.
+        // SAFETY: the elements lie in the matrix, as was just checked, and no other thread writes to them.
         unsafe {
             let to = self.data.add(row * self.stride + column);
             std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
