@@ -15,11 +15,20 @@ use crate::dropout::{MaskStream, padded};
 /// Tiles that go through a product together: enough rows to reuse the weights, few enough to stay in the cache.
 const TILES_AT_ONCE: usize = 36;
 
+/// The same for weights that no core's cache holds. They come from further away for each product, so they must serve more rows.
+const TILES_AT_ONCE_WIDE: usize = 64;
+
+/// Elements of prepared weights that a core's cache holds beside the tiles.
+const WIDE: usize = 512 * 1024;
+
 /// Images that go through a product together.
 pub(super) fn images_at_once(g: &Geometry) -> usize {
+    let kt: usize =
+        std::env::var("KT").ok().and_then(|v| v.parse().ok()).unwrap_or(TILES_AT_ONCE_WIDE);
+    let tiles = if g.prepared() > WIDE { kt } else { TILES_AT_ONCE };
     match g.algorithm {
         Algorithm::Direct => 1,
-        Algorithm::Winograd2 | Algorithm::Winograd4 => (TILES_AT_ONCE / g.tiles()).max(1),
+        Algorithm::Winograd2 | Algorithm::Winograd4 => (tiles / g.tiles()).max(1),
     }
 }
 
@@ -136,11 +145,9 @@ impl<F: Float> End<'_, F> {
                 vectorised(
                     arch,
                     #[inline(always)]
-                    || {
-                        finish(g, raw, bias, mask, winners.as_deref_mut(), done);
-                        channels_first(done, g.c_out, g.positions(), to);
-                    },
+                    || finish(g, raw, bias, mask, winners.as_deref_mut(), done),
                 );
+                channels_first(arch, done, g.c_out, g.positions(), to);
             }
         }
     }

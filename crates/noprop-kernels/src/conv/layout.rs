@@ -4,7 +4,9 @@ use pulp::Arch;
 
 use super::geometry::Geometry;
 use crate::cpu::instruction_set::vectorised;
+use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, whole_vectors};
+use crate::cpu::turn::turn;
 
 /// The images that a layer reads.
 #[derive(Clone, Copy)]
@@ -38,6 +40,17 @@ pub(super) fn into_padded<F: Float>(
     image: Source<'_, F>,
     padded: &mut [F],
 ) {
+    let (whole, positions) = (g.c_in_whole, g.height * g.width);
+    let mut turned;
+    let image = match image {
+        // A few channels are not worth turning, and channels that are no whole vectors would not fit.
+        Source::ChannelsFirst(image) if g.in_stride == whole => {
+            turned = Scratch::any(positions * whole);
+            turn(arch, image, positions, whole, &mut turned);
+            Source::ChannelsLast(&*turned)
+        }
+        image => image,
+    };
     vectorised(
         arch,
         #[inline(always)]
@@ -47,7 +60,7 @@ pub(super) fn into_padded<F: Float>(
             let start = |row: usize| ((row + g.pad) * g.in_width + g.pad) * stride;
             match image {
                 Source::ChannelsFirst(image) => {
-                    for (channel, plane) in image.chunks_exact(g.height * g.width).enumerate() {
+                    for (channel, plane) in image.chunks_exact(positions).enumerate() {
                         for (row, line) in plane.chunks_exact(g.width).take(rows).enumerate() {
                             let to = &mut padded[start(row)..][..columns * stride];
                             for (spot, value) in to.chunks_exact_mut(stride).zip(line) {
@@ -57,7 +70,6 @@ pub(super) fn into_padded<F: Float>(
                     }
                 }
                 Source::ChannelsLast(image) => {
-                    let whole = g.c_in_whole;
                     for (row, line) in image.chunks_exact(g.width * whole).take(rows).enumerate() {
                         let to = &mut padded[start(row)..][..columns * stride];
                         if stride == whole {
@@ -110,49 +122,43 @@ pub(super) fn out_of_padded<F: Float>(
     arch: Arch,
     g: &Geometry,
     padded: &[F],
-    mut image: Target<'_, F>,
+    image: Target<'_, F>,
 ) {
+    let positions = g.height * g.width;
+    match image {
+        Target::ChannelsLast(image) => lines_out_of_padded(arch, g, padded, image),
+        Target::ChannelsFirst(image) => {
+            let mut last = Scratch::any(positions * g.c_in_whole);
+            lines_out_of_padded(arch, g, padded, &mut last);
+            channels_first(arch, &last, g.c_in, positions, image);
+        }
+    }
+}
+
+/// [`out_of_padded`] for an image that lies channels last.
+fn lines_out_of_padded<F: Float>(arch: Arch, g: &Geometry, padded: &[F], image: &mut [F]) {
+    let (rows, columns) = g.seen();
+    let whole = g.c_in_whole;
     vectorised(
         arch,
         #[inline(always)]
         || {
-            let (rows, columns) = g.seen();
-            let whole = g.c_in_whole;
-            let line = |row: usize| {
-                &padded[((row + g.pad) * g.in_width + g.pad) * whole..][..columns * whole]
-            };
-            match &mut image {
-                Target::ChannelsFirst(image) => {
-                    if (rows, columns) != (g.height, g.width) {
-                        image.fill(F::default());
-                    }
-                    for (channel, plane) in image.chunks_exact_mut(g.height * g.width).enumerate() {
-                        for (row, to) in plane.chunks_exact_mut(g.width).take(rows).enumerate() {
-                            for (value, spot) in to.iter_mut().zip(line(row).chunks_exact(whole)) {
-                                *value = spot[channel];
-                            }
-                        }
-                    }
+            for (row, to) in image.chunks_exact_mut(g.width * whole).enumerate() {
+                let seen = if row < rows { columns * whole } else { 0 };
+                let (seen, unseen) = to.split_at_mut(seen);
+                let start = ((row + g.pad) * g.in_width + g.pad) * whole;
+                if !seen.is_empty() {
+                    seen.copy_from_slice(&padded[start..][..seen.len()]);
                 }
-                Target::ChannelsLast(image) => {
-                    for (row, to) in image.chunks_exact_mut(g.width * whole).enumerate() {
-                        if row < rows {
-                            let (seen, unseen) = to.split_at_mut(columns * whole);
-                            seen.copy_from_slice(line(row));
-                            unseen.fill(F::default());
-                        } else {
-                            to.fill(F::default());
-                        }
-                    }
-                }
+                unseen.fill(F::default());
             }
         },
     );
 }
 
 /// `[positions][channels in whole vectors]` to `[channels, positions]`.
-#[inline(always)]
 pub(super) fn channels_first<F: Float>(
+    arch: Arch,
     last: &[F],
     channels: usize,
     positions: usize,
@@ -160,29 +166,29 @@ pub(super) fn channels_first<F: Float>(
 ) {
     let whole = whole_vectors(channels);
     let last = &last[..positions * whole];
-    for (channel, plane) in first.chunks_exact_mut(positions).enumerate() {
-        for (value, spot) in plane.iter_mut().zip(last.chunks_exact(whole)) {
-            *value = spot[channel];
-        }
+    if whole == channels {
+        return turn(arch, last, whole, positions, first);
     }
+    vectorised(
+        arch,
+        #[inline(always)]
+        || {
+            for (channel, plane) in first.chunks_exact_mut(positions).enumerate() {
+                for (value, spot) in plane.iter_mut().zip(last.chunks_exact(whole)) {
+                    *value = spot[channel];
+                }
+            }
+        },
+    );
 }
 
 /// `[channels, positions]` to `[positions][channels in whole vectors]`; the surplus channels are zero.
-#[inline(always)]
 pub(super) fn channels_last<F: Float>(
+    arch: Arch,
     first: &[F],
     channels: usize,
     positions: usize,
     last: &mut [F],
 ) {
-    let whole = whole_vectors(channels);
-    let last = &mut last[..positions * whole];
-    if whole != channels {
-        last.fill(F::default());
-    }
-    for (channel, plane) in first.chunks_exact(positions).enumerate() {
-        for (value, spot) in plane.iter().zip(last.chunks_exact_mut(whole)) {
-            spot[channel] = *value;
-        }
-    }
+    turn(arch, first, positions, whole_vectors(channels), last);
 }

@@ -6,10 +6,17 @@ use super::geometry::{Algorithm, Geometry};
 use super::winograd::{self, Kernels};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
+use crate::cpu::turn::turn;
 
 /// One block's weights, prepared for the forward pass.
 pub(super) fn for_forward<F: Float>(arch: Arch, g: &Geometry, weights: &[F]) -> Scratch<F> {
-    prepared(arch, g, weights, [g.c_in, g.c_out_whole], |tap, co, ci| [tap, ci, co])
+    let [inner, outer] = [g.c_in, g.c_out_whole];
+    if g.algorithm == Algorithm::Direct {
+        return prepared(g, weights, [inner, outer], |tap, co, ci| [tap, ci, co]);
+    }
+    let mut kernels = Scratch::any(9 * inner * outer);
+    turn(arch, weights, 9 * inner, outer, &mut kernels);
+    to_points(arch, g, &kernels, [inner, outer])
 }
 
 /// One block's weights, prepared for the backward pass from the result's gradient to the image's.
@@ -17,18 +24,19 @@ pub(super) fn for_backward<F: Float>(arch: Arch, g: &Geometry, weights: &[F]) ->
     match g.algorithm {
         Algorithm::Direct => {
             let sizes = [g.c_out_whole, g.c_in_whole];
-            prepared(arch, g, weights, sizes, |tap, co, ci| [8 - tap, co, ci])
+            prepared(g, weights, sizes, |tap, co, ci| [8 - tap, co, ci])
         }
         Algorithm::Winograd2 | Algorithm::Winograd4 => {
-            prepared(arch, g, weights, [g.c_out, g.c_in_whole], |tap, co, ci| [tap, co, ci])
+            let sizes = [g.c_out, g.c_in_whole];
+            let kernels = prepared(g, weights, sizes, |tap, co, ci| [tap, co, ci]);
+            to_points(arch, g, &kernels, sizes)
         }
     }
 }
 
-/// Weights `[Co, Ci, 3, 3]` as the algorithm needs them: `[9][inner][outer]`, or `[points][inner][outer]`. `place` returns the tap,
-/// the inner and the outer channel for a tap, an output and an input channel.
+/// Weights `[Co, Ci, 3, 3]` by tap, inner and outer channel: `[9][inner][outer]`, or `[inner][9][outer]` for [`to_points`]. `place` returns
+/// the three for a tap, an output and an input channel.
 fn prepared<F: Float>(
-    arch: Arch,
     g: &Geometry,
     weights: &[F],
     [inner, outer]: [usize; 2],
@@ -47,12 +55,19 @@ fn prepared<F: Float>(
             }
         }
     }
-    if g.algorithm == Algorithm::Direct {
-        return kernels;
-    }
+    kernels
+}
+
+/// Weights `[inner][9][outer]` at the points of Winograd's algorithm, `[points][inner][outer]`.
+fn to_points<F: Float>(
+    arch: Arch,
+    g: &Geometry,
+    kernels: &[F],
+    [inner, outer]: [usize; 2],
+) -> Scratch<F> {
     let mut points = Scratch::any(g.algorithm.points() * inner * outer);
     let sizes = Kernels { tile: g.algorithm.tile(), inner, outer };
-    winograd::weights_to_points(arch, sizes, &kernels, &mut points);
+    winograd::weights_to_points(arch, sizes, kernels, &mut points);
     points
 }
 
@@ -69,6 +84,9 @@ pub(super) fn gradient<F: Float>(arch: Arch, g: &Geometry, gathered: &[F], gradi
         }
     };
     let kernels = kernels.as_deref().unwrap_or(gathered);
+    if outer == g.c_out {
+        return turn(arch, kernels, outer, 9 * inner, gradient);
+    }
     for (co, gradient) in gradient.chunks_exact_mut(9 * inner).enumerate() {
         for (v, spot) in gradient.iter_mut().zip(kernels.chunks_exact(outer)) {
             *v = spot[co];

@@ -20,10 +20,7 @@ use crate::dropout::padded;
 use crate::threads::grain;
 
 /// Images that share one sum of the parameters' gradient.
-const GROUP: usize = 32;
-
-/// Images of a group that pass back through all layers together.
-const TOGETHER: usize = 8;
+pub(super) const GROUP: usize = 32;
 
 /// The inputs of the backward pass.
 pub(super) struct Inputs<'a, F: Float> {
@@ -149,8 +146,9 @@ fn over_blocks<F: Float>(stack: &Stack, mut dx: Vec<F>) -> Vec<F> {
 impl<F: Float> Group<'_, F> {
     fn run(self, arch: Arch, stack: &Stack, inputs: &Inputs<'_, F>, ready: &[Ready<'_, F>]) {
         let Self { block, first, count, sum, dx } = self;
-        for start in (0..count).step_by(TOGETHER) {
-            let images = TOGETHER.min(count - start);
+        let together = stack.together();
+        for start in (0..count).step_by(together) {
+            let images = together.min(count - start);
             let dx = match dx.len() {
                 0 => &mut [],
                 _ => &mut dx[start * stack.image()..][..images * stack.image()],
@@ -180,7 +178,11 @@ impl<F: Float> Few<'_, F> {
         let at = self.block * stack.images + self.first;
         let mut end = sums.len();
         // The result and its gradient come channels first; between layers everything is channels last.
-        let last = self.turned(self.inputs.result);
+        let last = match stack.layers.last().map(|layer| layer.g.act) {
+            Some(Activation::Relu) => self.turned(self.inputs.result),
+            // Only ReLU asks for it.
+            _ => Scratch::any(0),
+        };
         let mut gradient = self.turned(self.inputs.gradient);
         for (index, (layer, op)) in stack.layers.iter().zip(self.ready).enumerate().rev() {
             let g = &layer.g;
@@ -254,18 +256,10 @@ impl<F: Float> Few<'_, F> {
         let mut turned = Scratch::any(self.count * positions * whole);
         let start = (self.block * stack.images + self.first) * stack.result();
         let from = &tensor[start..][..self.count * stack.result()];
-        vectorised(
-            arch,
-            #[inline(always)]
-            || {
-                for (from, to) in from
-                    .chunks_exact(stack.result())
-                    .zip(turned.chunks_exact_mut(positions * whole))
-                {
-                    channels_last(from, channels, positions, to);
-                }
-            },
-        );
+        let images = from.chunks_exact(stack.result());
+        for (from, to) in images.zip(turned.chunks_exact_mut(positions * whole)) {
+            channels_last(arch, from, channels, positions, to);
+        }
         turned
     }
 }

@@ -12,9 +12,6 @@ use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
 use crate::threads::grain;
 
-/// Images that pass through all layers together.
-const TOGETHER: usize = 8;
-
 /// Some images of one block.
 struct Task<'a, F> {
     block: usize,
@@ -53,14 +50,15 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
     });
     let mut between_left: Vec<&mut [F]> = kept.results.iter_mut().map(|r| &mut **r).collect();
     let mut winners_left: Vec<&mut [u8]> = kept.winners.iter_mut().map(|w| &mut **w).collect();
+    let together = stack.together();
     let mut tasks = Vec::new();
     let block_results = result.chunks_exact_mut(stack.images * stack.result());
     for (block, results) in block_results.enumerate() {
-        for (index, result) in results.chunks_mut(TOGETHER * stack.result()).enumerate() {
+        for (index, result) in results.chunks_mut(together * stack.result()).enumerate() {
             let count = result.len() / stack.result();
             tasks.push(Task {
                 block,
-                first: index * TOGETHER,
+                first: index * together,
                 count,
                 result,
                 between: cut(&mut between_left, &between, count),

@@ -11,6 +11,7 @@ use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::direct;
+use super::forward::images_at_once;
 use super::geometry::{Algorithm, Geometry};
 use super::layer::{Conv3x3, OP, Pool, Sizes};
 use super::layout::Source;
@@ -205,6 +206,16 @@ impl Stack {
             layers.map(|(index, layer)| f(block, index, layer, parameters)).collect()
         };
         (0..self.blocks).into_par_iter().with_min_len(grain()).map(block).collect()
+    }
+
+    /// Images that pass through all layers together, forward or, within a group, backward: few, so that the values between layers stay in
+    /// the cache, unless there is one layer whose products take more.
+    fn together(&self) -> usize {
+        const FEW: usize = 8;
+        match self.layers.as_slice() {
+            [layer] => images_at_once(&layer.g).clamp(FEW, backward::GROUP),
+            _ => FEW,
+        }
     }
 
     /// The elements of an image in the tensor.
