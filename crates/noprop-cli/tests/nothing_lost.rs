@@ -91,8 +91,7 @@ fn flags_that_change_nothing_are_refused() {
     for (flags, words) in [
         (["--method", "ct", "--schedule", "linear"], "--schedule is for the method dt"),
         (["--method", "backprop", "--loss-weight", "snr"], "--loss-weight is for the methods"),
-        (["--method", "classifier", "--steps", "3"], "--steps is for the methods dt, ct, fm,"),
-        (["--method", "classifier", "--embedding", "onehot"], "--embedding is for the methods"),
+        (["--method", "classifier", "--seed", "1"], "--steps is for the methods dt, ct, fm,"),
         (["--encoder", "shared", "--eta", "2"], "--eta is for the methods dt and ct with"),
         (["--encoder", "frozen", "--dropout", "0.5"], "--dropout is not for a frozen encoder"),
         (["--embedding", "prototype", "--embedding-scale", "2"], "--embedding-scale is not for"),
