@@ -220,11 +220,41 @@ fn precision_is_kept_with_the_run() {
     assert!(usual != rounded);
 }
 
+/// Blocks learn by cross-entropy too; the setting is kept with the run and repeated from there, and units that are trained apart
+/// have it. The usual loss is left out, so that runs from before there was a choice can be resumed.
+#[test]
+fn blocks_learn_by_cross_entropy() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let bytes = |run: &str| std::fs::read(root.join(run).join("model.safetensors")).unwrap();
+    let config = |run: &str| std::fs::read_to_string(root.join(run).join("config.toml")).unwrap();
+    let done = |args: &[&str]| {
+        let output = noprop(root, args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        output.stdout
+    };
+    let sample = ["--dataset", "mnist-sample", "--encoder", "per-block"];
+    let entropy = ["--block-loss", "cross-entropy"];
+    let answer = done(&[&TINY[..], &["run"], &sample, &entropy].concat());
+    let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    assert!(answer["test_accuracy"].as_f64().unwrap() > 0.8, "{answer}");
+    assert!(config("run").contains("block-loss = \"cross-entropy\""));
+    let again = ["train", "--config", "run/config.toml", "--quiet", "--out"];
+    done(&[&again[..], &["whole"]].concat());
+    done(&[&again[..], &["parts", "--blocks", "1-2,readout"]].concat());
+    done(&["merge", "parts"]);
+    assert!(bytes("run") == bytes("whole") && bytes("run") == bytes("parts"));
+    done(&[&TINY[..], &["squared"], &sample, &["--block-loss", "squared"]].concat());
+    assert!(!config("squared").contains("block-loss") && bytes("squared") != bytes("run"));
+    let compared = done(&["compare", "run", "squared"]);
+    assert!(String::from_utf8_lossy(&compared).contains("| dt, cross-entropy |"));
+}
+
 #[test]
 fn bad_input_is_one_line_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("typo.toml"), "epoch = 3").unwrap();
-    let cases: [&[&str]; 32] = [
+    let cases: [&[&str]; 34] = [
         &["train", "--embedding", "prototypes"],
         &["train", "--precision", "fp8"],
         &["train", "--embedding-start", "random"],
@@ -233,6 +263,8 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
         &["train", "--method", "backprop", "--readout", "posterior"],
         &["train", "--method", "adjoint", "--embedding", "prototype"],
         &["train", "--method", "classifier", "--preset", "paper-mnist-dt-learned20"],
+        &["train", "--method", "fm", "--block-loss", "cross-entropy"],
+        &["train", "--block-loss", "absolute"],
         &["train", "--dataset", "folder:nowhere"],
         &["train", "--method", "fm", "--steps", "0"],
         &["train", "--method", "ct", "--loss-weight", "clipped:0"],

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use noprop_method::{Denoiser, Time};
+use noprop_method::{BlockLossKind, Denoiser, Time};
 use noprop_models::Backbone;
 use noprop_plot::{Series, SeriesAxes, SeriesFigure, save};
 use noprop_train::RunDirectory;
@@ -189,6 +189,8 @@ pub struct Line {
     pub steps: Option<usize>,
     /// Blocks that share time between them, where it is continuous.
     pub intervals: usize,
+    /// The loss function of a block.
+    pub block_loss: BlockLossKind,
     /// Epochs of training.
     pub epochs: u32,
     /// Test accuracy, 0..=1: the mean over seeds.
@@ -240,6 +242,7 @@ impl Group {
             }),
             steps: (config.method.time != Time::None).then_some(config.steps),
             intervals: config.intervals,
+            block_loss: config.block_loss,
             epochs: config.epochs,
             accuracy: self.mean(|run| run.record.accuracy),
             spread: Spread::of(&accuracies).and_then(|spread| spread.deviation),
@@ -275,12 +278,16 @@ fn data(line: &Line) -> String {
     }
 }
 
-/// The method, and its blocks where more than one share time.
+/// The method, its blocks where more than one share time, and their loss function if it is not the paper's.
 fn method(line: &Line) -> String {
-    match line.intervals {
-        1 => line.method.clone(),
-        intervals => format!("{}, {intervals} intervals", line.method),
+    let mut words = line.method.clone();
+    if line.intervals != 1 {
+        words += &format!(", {} intervals", line.intervals);
     }
+    if line.block_loss != BlockLossKind::Squared {
+        words += &format!(", {}", line.block_loss);
+    }
+    words
 }
 
 /// The lines as a Markdown table.

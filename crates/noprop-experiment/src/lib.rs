@@ -73,7 +73,7 @@ pub use candle_core;
 pub use noprop_data::picture::Polarity;
 pub use noprop_data::{Augmentation, BadPictures, DatasetName, Half};
 pub use noprop_method::{
-    EncoderKind, LossWeight, Readout, Route, SamplerKind, ScheduleKind, Solver,
+    BlockLossKind, EncoderKind, LossWeight, Readout, Route, SamplerKind, ScheduleKind, Solver,
 };
 pub use noprop_models::{Backbone, Embedding, EmbeddingStart};
 pub use noprop_train::{

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use noprop_method::{EncoderKind, LossWeight, Setting, Time};
+use noprop_method::{BlockLossKind, EncoderKind, LossWeight, Setting, Time};
 use noprop_models::Backbone;
 use noprop_train::{Decay, Evaluation, FitReport, Hardware};
 
@@ -135,8 +135,11 @@ fn standard_error(test: &Evaluation) -> String {
     }
 }
 
-/// A row with the settings that differ from the paper's.
+/// A row with the settings that differ from the paper's; nothing for a method that the paper does not have.
 fn in_the_paper(setup: &Setup) -> String {
+    if setup.method.time == Time::None {
+        return String::new();
+    }
     let blocks = setup.method.time == Time::Discrete;
     // Noise enters the chain after its start, so the samplers differ.
     let chain = setup.method.samplers.len() > 1;
@@ -147,6 +150,7 @@ fn in_the_paper(setup: &Setup) -> String {
         (setup.network != Backbone::Paper, "the convolutions of Fig. 6"),
         (chain, "the sampler `stochastic`"),
         (weighted && setup.loss_weight != LossWeight::Snr, "the loss weight `snr`"),
+        (setup.block_loss != BlockLossKind::Squared, "the block loss `squared`"),
         (!constant, "a constant learning rate"),
         (setup.validation > 0, "no held-out images"),
     ];
@@ -205,6 +209,9 @@ fn method(setup: &Setup) -> String {
     }
     if method.has(Setting::Schedule) {
         words += &format!(", schedule {}", setup.schedule);
+    }
+    if setup.block_loss != BlockLossKind::Squared {
+        words += &format!(", block loss {}", setup.block_loss);
     }
     if setup.intervals > 1 {
         words += &format!(", {} blocks with an interval of time each", setup.intervals);

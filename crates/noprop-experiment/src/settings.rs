@@ -4,7 +4,9 @@ use std::io::Read;
 use std::path::Path;
 
 use noprop_data::Augmentation;
-use noprop_method::{EncoderKind, LossWeight, MethodKind, Readout, ScheduleKind, Solver};
+use noprop_method::{
+    BlockLossKind, EncoderKind, LossWeight, MethodKind, Readout, ScheduleKind, Solver,
+};
 use noprop_models::{Backbone, Embedding, EmbeddingStart};
 use noprop_train::{ClassWeights, Decay, OptimizerKind};
 use serde::ser::{SerializeMap, Serializer};
@@ -150,6 +152,8 @@ settings! {
     path_noise: f64, usual(0.0);
     /// The weight of each block's error. A new training without it has what suits its encoder.
     loss_weight: LossWeight, chosen(LossWeight::Uniform);
+    /// The loss function of a block.
+    block_loss: BlockLossKind, usual(BlockLossKind::Squared);
     /// The image encoder.
     encoder: EncoderKind, given;
     /// The layers of an image encoder.

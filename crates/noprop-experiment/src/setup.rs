@@ -2,8 +2,8 @@
 
 use candle_core::Device;
 use noprop_method::{
-    Integration, LossWeight, Method, MethodKind, MethodSettings, ParameterBuilder, Readout,
-    Sampler, SamplerKind, ScheduleKind, Seed, Setting, Solver, Time,
+    BlockLossKind, Integration, LossWeight, Method, MethodKind, MethodSettings, ParameterBuilder,
+    Readout, Sampler, SamplerKind, ScheduleKind, Seed, Setting, Solver, Time,
 };
 use noprop_models::{Backbone, Embedding, EmbeddingStart};
 use noprop_train::{ClassWeights, TrainConfig};
@@ -80,6 +80,15 @@ impl Setup {
                 format!("is for {}", with(Setting::Intervals)),
             ),
             (
+                "block-loss",
+                self.block_loss != BlockLossKind::Squared && unless(Setting::BlockLoss),
+                format!(
+                    "{} is for {}, whose blocks guess class probabilities",
+                    self.block_loss,
+                    with(Setting::BlockLoss)
+                ),
+            ),
+            (
                 "readout",
                 self.readout != Readout::Softmax && unless(Setting::Readout),
                 format!("{} is for {}", self.readout, with(Setting::Readout)),
@@ -95,6 +104,7 @@ impl Setup {
             schedule: self.schedule,
             eta: self.eta,
             loss_weight: self.loss_weight,
+            block_loss: self.block_loss,
             readout: self.readout,
             path_noise: self.path_noise,
             seed: Seed(self.seed),

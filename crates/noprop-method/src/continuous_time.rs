@@ -4,27 +4,30 @@ use candle_core::{D, Device, Tensor};
 use noprop_kernels::{Backend, cross_entropy, random};
 use noprop_schedule::Schedule;
 
+use crate::block_loss::cross_entropies;
 use crate::noising::scaled_rows;
 use crate::prior::{kl_loss, mean_kl};
 use crate::readout::softmax;
 use crate::sampler::posterior_step;
 use crate::{
-    BlockInput, BlockLoss, Blockwise, Chain, ChainStep, Denoiser, Draws, EmbeddingLength,
-    Integration, LearnedSchedule, LossWeight, Losses, Method, MethodError, MethodFacts, MethodKind,
-    Needs, Noise, NoiseLevels, OdeSolver, ParameterBuilder, Part, Partition, Pass, Readout,
-    ReadoutLoss, Sampler, SamplerKind, ScheduleAt, Setting, Solver, Targets, Time,
-    clean_embeddings,
+    BlockInput, BlockLoss, BlockLossKind, Blockwise, Chain, ChainStep, Denoiser, Draws,
+    EmbeddingLength, Integration, LearnedSchedule, LossWeight, Losses, Method, MethodError,
+    MethodFacts, MethodKind, Needs, Noise, NoiseLevels, OdeSolver, ParameterBuilder, Part,
+    Partition, Pass, Readout, ReadoutLoss, Sampler, SamplerKind, ScheduleAt, Setting, Solver,
+    Targets, Time, clean_embeddings,
 };
 
 /// The continuous-time objective.
 ///
 /// For each image of a batch a time t ~ U(0, 1) and z_t ~ q(z_t | y) are drawn. The block's loss is ½ η SNR'(t) ‖û(z_t, x, t) −
 /// u_y‖² (Eq. 9). With several blocks, each draws its times in its own interval and its loss is multiplied by the interval's
-/// length, so the sum over blocks is the expectation of a single block.
+/// length, so the sum over blocks is the expectation of a single block. [`BlockLossKind`] can replace the squared distance by
+/// cross-entropy.
 #[derive(Debug, Clone)]
 pub struct ContinuousTime {
     eta: f64,
     loss_weight: LossWeight,
+    block_loss: BlockLossKind,
     integration: Integration,
     partition: Partition,
     readout: Readout,
@@ -47,6 +50,7 @@ impl ContinuousTime {
         Ok(Self {
             eta,
             loss_weight,
+            block_loss: BlockLossKind::default(),
             integration,
             partition: Partition::whole(),
             readout: Readout::default(),
@@ -75,6 +79,13 @@ impl ContinuousTime {
         &self.partition
     }
 
+    /// Sets the loss function of the blocks.
+    #[must_use]
+    pub fn block_loss_kind(mut self, kind: BlockLossKind) -> Self {
+        self.block_loss = kind;
+        self
+    }
+
     /// Sets the step from the last embedding to class probabilities.
     #[must_use]
     pub fn readout(mut self, readout: Readout) -> Self {
@@ -91,7 +102,7 @@ impl ContinuousTime {
         })?)
     }
 
-    /// Returns the factor of each image's squared error, `[N]`.
+    /// Returns the factor of each image's error, `[N]`.
     fn weights(&self, snr_rate: &Tensor) -> Result<Tensor, MethodError> {
         let paper = (snr_rate * (0.5 * self.eta))?;
         Ok(match self.loss_weight {
@@ -278,11 +289,13 @@ impl Blockwise for ContinuousTime {
         })?;
         let guess = softmax(&logits)?.matmul(embeddings)?;
         let errors = (guess - clean)?.sqr()?.sum(D::Minus1)?;
-        let loss = targets.weigh((self.weights(&at.snr_rate()?)? * &errors)?)?.mean_all()?;
-        Ok(BlockLoss {
-            loss: (loss * self.partition.share(block))?,
-            error: errors.mean_all()?.detach(),
-        })
+        let error = errors.mean_all()?.detach();
+        let errors = match self.block_loss {
+            BlockLossKind::Squared => errors,
+            BlockLossKind::CrossEntropy => cross_entropies(&logits, targets.labels)?,
+        };
+        let loss = targets.weigh((self.weights(&at.snr_rate()?)? * errors)?)?.mean_all()?;
+        Ok(BlockLoss { loss: (loss * self.partition.share(block))?, error })
     }
 
     fn readout_loss(&self) -> Option<&dyn ReadoutLoss> {
@@ -318,7 +331,13 @@ impl MethodKind {
         title: "NoProp-CT",
         summary: "Continuous time: one block for all noise levels, and a noise schedule that is learned",
         time: Time::Continuous,
-        settings: &[Setting::Eta, Setting::LossWeight, Setting::Intervals, Setting::Readout],
+        settings: &[
+            Setting::Eta,
+            Setting::LossWeight,
+            Setting::BlockLoss,
+            Setting::Intervals,
+            Setting::Readout,
+        ],
         solvers: &[Solver::Posterior, Solver::EULER, Solver::HEUN],
         samplers: &[SamplerKind::Stochastic, SamplerKind::Mean],
         embedding_length: EmbeddingLength::One,
@@ -332,6 +351,7 @@ impl MethodKind {
                 settings.intervals,
                 &LearnedSchedule::new(&start).map_err(candle_core::Error::from)?,
             )?;
+            let divided = divided.block_loss_kind(settings.block_loss);
             Ok(Box::new(divided.readout(settings.readout)))
         },
     });

@@ -8,10 +8,10 @@ use crate::prior::{kl_loss, mean_kl};
 use crate::readout::softmax;
 use crate::sampler::posterior_step;
 use crate::{
-    BlockInput, BlockLoss, Blockwise, Chain, ChainStep, Denoiser, Draws, EmbeddingLength,
-    LossWeight, Losses, Method, MethodError, MethodFacts, MethodKind, Needs, Noise, NoiseLevels,
-    Part, Pass, Readout, ReadoutLoss, Sampler, SamplerKind, Setting, StackedBlocks, StackedLosses,
-    Targets, Time, clean_embeddings, noised,
+    BlockInput, BlockLoss, BlockLossKind, Blockwise, Chain, ChainStep, Denoiser, Draws,
+    EmbeddingLength, LossWeight, Losses, Method, MethodError, MethodFacts, MethodKind, Needs,
+    Noise, NoiseLevels, Part, Pass, Readout, ReadoutLoss, Sampler, SamplerKind, Setting,
+    StackedBlocks, StackedLosses, Targets, Time, clean_embeddings, noised,
 };
 
 /// The discrete-time objective.
@@ -19,11 +19,13 @@ use crate::{
 /// In training, block t gets z_{t-1} ~ q(z_{t-1} | y), and its loss is ½ η (SNR(t) − SNR(t−1)) ‖û_t(z_{t-1}, x) − u_y‖². At
 /// inference it leads from z_{t-1} to z_t (Eq. 3). Eq. 8 has the factor T/2 under an expectation over t, so the factor in the
 /// sum over the T blocks is 1/T of it. Training and inference read level and weight from one [`Schedule`], with the same t.
+/// [`BlockLossKind`] can replace the squared distance by cross-entropy.
 #[derive(Debug, Clone)]
 pub struct DiscreteTime {
     schedule: Schedule,
     eta: f64,
     loss_weight: LossWeight,
+    block_loss: BlockLossKind,
     readout: Readout,
 }
 
@@ -34,7 +36,15 @@ impl DiscreteTime {
     /// [`MethodError::OutOfRange`] unless η is positive and finite.
     pub fn new(schedule: Schedule, eta: f64, loss_weight: LossWeight) -> Result<Self, MethodError> {
         MethodError::positive("eta", eta)?;
-        Ok(Self { schedule, eta, loss_weight, readout: Readout::default() })
+        let (block_loss, readout) = (BlockLossKind::default(), Readout::default());
+        Ok(Self { schedule, eta, loss_weight, block_loss, readout })
+    }
+
+    /// Sets the loss function of the blocks.
+    #[must_use]
+    pub fn block_loss_kind(mut self, kind: BlockLossKind) -> Self {
+        self.block_loss = kind;
+        self
     }
 
     /// Sets the step from the last embedding to class probabilities.
@@ -49,7 +59,7 @@ impl DiscreteTime {
         &self.schedule
     }
 
-    /// Returns the factor of block `t`'s mean squared error in the sum over blocks, 1 ≤ t ≤ T. It is always positive.
+    /// Returns the factor of block `t`'s mean error in the sum over blocks, 1 ≤ t ≤ T. It is always positive.
     ///
     /// # Panics
     /// If `t` is not in 1..=T.
@@ -76,6 +86,28 @@ impl DiscreteTime {
     /// Returns τ of level `t` for every row of `z`: the time that is passed to a block with a time input.
     fn time(&self, t: usize, z: &Tensor) -> candle_core::Result<Tensor> {
         Tensor::full((t as f64 / self.schedule.steps() as f64) as f32, z.dim(0)?, z.device())
+    }
+
+    /// Returns the mean error of every block, `[T]`, with the images' weights, for differentiation, and the mean ‖û − u_y‖²
+    /// without them. `logits` is [T, N, classes].
+    fn errors(
+        &self,
+        logits: &Tensor,
+        embeddings: &Tensor,
+        targets: Targets<'_>,
+    ) -> Result<(Tensor, Tensor), MethodError> {
+        let loss = match self.block_loss {
+            BlockLossKind::Squared => denoise_loss(logits, embeddings, targets, Backend::Auto)?,
+            BlockLossKind::CrossEntropy => cross_entropy(logits, targets, Backend::Auto)?,
+        };
+        let distance = match (self.block_loss, targets.weights) {
+            (BlockLossKind::Squared, None) => loss.detach(),
+            _ => {
+                let (logits, embeddings) = (logits.detach(), embeddings.detach());
+                denoise_loss(&logits, &embeddings, targets.labels, Backend::Auto)?
+            }
+        };
+        Ok((loss, distance))
     }
 
     fn check(&self, network: &dyn Denoiser) -> Result<(), MethodError> {
@@ -116,26 +148,9 @@ impl StackedLosses for Stacked<'_> {
             .broadcast_mul(&self.signal)?
             .broadcast_add(&epsilon.broadcast_mul(&self.noise)?)?;
         let logits = blocks.logits(features, &z, &dropout)?;
-        let (loss, error) = distances(&logits, embeddings, targets)?;
+        let (loss, error) = self.objective.errors(&logits, embeddings, targets)?;
         Ok(BlockLoss { loss: (loss * &self.weights)?, error })
     }
-}
-
-/// Returns the mean ‖û − u_y‖² of every block, `[T]`, twice: with the images' weights, for differentiation, and without them.
-fn distances(
-    logits: &Tensor,
-    embeddings: &Tensor,
-    targets: Targets<'_>,
-) -> Result<(Tensor, Tensor), MethodError> {
-    let loss = denoise_loss(logits, embeddings, targets, Backend::Auto)?;
-    let error = match targets.weights {
-        None => loss.detach(),
-        Some(_) => {
-            let (logits, embeddings) = (logits.detach(), embeddings.detach());
-            denoise_loss(&logits, &embeddings, targets.labels, Backend::Auto)?
-        }
-    };
-    Ok((loss, error))
 }
 
 impl Method for DiscreteTime {
@@ -223,7 +238,7 @@ impl Blockwise for DiscreteTime {
             time: &self.time(level, &z)?,
             pass: Pass::Train(draws.dropout(Part::Block(block))),
         })?;
-        let (loss, error) = distances(&logits.unsqueeze(0)?, embeddings, targets)?;
+        let (loss, error) = self.errors(&logits.unsqueeze(0)?, embeddings, targets)?;
         Ok(BlockLoss { loss: (loss.squeeze(0)? * self.weight(block))?, error: error.squeeze(0)? })
     }
 
@@ -284,6 +299,7 @@ impl MethodKind {
             Setting::Schedule,
             Setting::Eta,
             Setting::LossWeight,
+            Setting::BlockLoss,
             Setting::Readout,
             Setting::Order,
         ],
@@ -294,6 +310,7 @@ impl MethodKind {
         build: |settings| {
             let schedule = Schedule::new(settings.schedule, settings.steps)?;
             let method = DiscreteTime::new(schedule, settings.eta, settings.loss_weight)?;
+            let method = method.block_loss_kind(settings.block_loss);
             Ok(Box::new(method.readout(settings.readout)))
         },
     });

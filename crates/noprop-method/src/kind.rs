@@ -9,7 +9,9 @@ use noprop_schedule::ScheduleKind;
 use serde::{Deserialize, Serialize};
 
 use crate::names::text_form;
-use crate::{Integration, LossWeight, Method, MethodError, Readout, SamplerKind, Seed, Solver};
+use crate::{
+    BlockLossKind, Integration, LossWeight, Method, MethodError, Readout, SamplerKind, Seed, Solver,
+};
 
 /// The most blocks of a chain, and the most steps of a solver. The limit protects against settings from untrusted files.
 const MAX_STEPS: usize = 1000;
@@ -122,6 +124,8 @@ pub enum Setting {
     Eta,
     /// The weight of each block's error.
     LossWeight,
+    /// The loss function of a block.
+    BlockLoss,
     /// The number of blocks that share continuous time.
     Intervals,
     /// The rule from the last embedding to a class.
@@ -157,6 +161,8 @@ pub struct MethodSettings {
     pub eta: f64,
     /// The weight of each block's error.
     pub loss_weight: LossWeight,
+    /// The loss function of a block.
+    pub block_loss: BlockLossKind,
     /// The rule from the last embedding to a class.
     pub readout: Readout,
     /// σ of the path (Eq. 10).
@@ -218,6 +224,7 @@ mod tests {
         schedule: ScheduleKind::Cosine,
         eta: 1.0,
         loss_weight: LossWeight::Uniform,
+        block_loss: BlockLossKind::Squared,
         readout: Readout::Softmax,
         path_noise: 0.0,
         seed: Seed(1),

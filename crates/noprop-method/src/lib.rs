@@ -20,6 +20,7 @@
 //! | [`PlainClassifier`] | the baseline without a chain: the image branch and a linear layer |
 //! | [`Integration`] | solvers and steps in continuous time |
 //! | [`Readout`] | the step from the last embedding to a class (Eqs. 14-16) |
+//! | [`BlockLossKind`] | the loss function of a block |
 //! | [`LossWeight`] | the weight of each block's error |
 //! | [`Targets`] | the labels of a batch, and the weight of each image |
 //! | [`Chain`], [`walk`], [`Route`] | the steps that classify, one by one, and in another order |
@@ -28,6 +29,7 @@
 
 mod adjoint;
 mod backprop;
+mod block_loss;
 mod chain;
 mod classify;
 mod continuous_time;
@@ -60,6 +62,7 @@ mod toy;
 
 pub use adjoint::Adjoint;
 pub use backprop::Backprop;
+pub use block_loss::BlockLossKind;
 pub use chain::{Chain, ChainStep, Made, Route, Trajectory, Update, walk};
 pub use classify::{Classification, Encoded, classify, classify_along, classify_encoded};
 pub use continuous_time::ContinuousTime;

@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use noprop_experiment::{
-    Augmentation, Backbone, Blocks, ClassWeights, Embedding, EmbeddingStart, EncoderKind, Existing,
-    Layers, LossWeight, MethodKind, Moved, Normalize, Order, Precision, Preset, Readout,
-    ScheduleKind, Settings, Solver, Source,
+    Augmentation, Backbone, BlockLossKind, Blocks, ClassWeights, Embedding, EmbeddingStart,
+    EncoderKind, Existing, Layers, LossWeight, MethodKind, Moved, Normalize, Order, Precision,
+    Preset, Readout, ScheduleKind, Settings, Solver, Source,
 };
 
 use super::{Compute, Distributed, moved};
@@ -113,6 +113,10 @@ pub struct Train {
     /// Weight of each block's error: snr, the paper's; uniform; or clipped:NUMBER, the paper's but never more than NUMBER
     #[arg(long, conflicts_with = "resume")]
     pub loss_weight: Option<LossWeight>,
+    /// Loss function of the blocks of dt and ct: squared, the paper's distance to the clean embedding, or cross-entropy of the block's
+    /// class probabilities, with the same weights; without it squared
+    #[arg(long, value_name = "LOSS", conflicts_with = "resume")]
+    pub block_loss: Option<BlockLossKind>,
     /// Weight of the denoising term, for --loss-weight snr and clipped:NUMBER
     #[arg(long, conflicts_with = "resume")]
     pub eta: Option<f64>,
@@ -192,6 +196,7 @@ impl Train {
             eta: self.eta,
             path_noise: self.path_noise,
             loss_weight: self.loss_weight,
+            block_loss: self.block_loss,
             encoder: self.encoder,
             network: self.network,
             dropout: self.dropout,

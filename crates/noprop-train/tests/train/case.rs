@@ -3,8 +3,8 @@
 use candle_core::Device;
 use noprop_data::Split;
 use noprop_method::{
-    EncoderKind, LossWeight, Method, MethodKind, MethodSettings, ParameterBuilder, Readout,
-    ScheduleKind, Seed, Solver, Time,
+    BlockLossKind, EncoderKind, LossWeight, Method, MethodKind, MethodSettings, ParameterBuilder,
+    Readout, ScheduleKind, Seed, Solver, Time,
 };
 use noprop_models::{Backbone, Embedding, ImageShape, Network, NetworkConfig};
 use noprop_train::{Order, TrainConfig, Trainer};
@@ -27,6 +27,7 @@ pub struct Case {
     pub intervals: usize,
     pub readout: Readout,
     pub order: Order,
+    pub block_loss: BlockLossKind,
 }
 
 pub const LEARNED: Embedding = Embedding::Learned { dimension: 6 };
@@ -42,7 +43,13 @@ pub const fn case(kind: MethodKind, encoder: EncoderKind, embedding: Embedding) 
         intervals: 1,
         readout: Readout::Softmax,
         order: Order::Batch,
+        block_loss: BlockLossKind::Squared,
     }
+}
+
+/// Returns the case with cross-entropy as the loss function of a block.
+pub const fn by_cross_entropy(case: Case) -> Case {
+    Case { block_loss: BlockLossKind::CrossEntropy, ..case }
 }
 
 impl Case {
@@ -77,6 +84,7 @@ impl Case {
             schedule: ScheduleKind::Cosine,
             eta: 0.1,
             loss_weight: LossWeight::Uniform,
+            block_loss: self.block_loss,
             readout: self.readout,
             path_noise: 0.0,
             seed: Seed(1),

@@ -11,7 +11,7 @@ use noprop_method::{
 use noprop_models::{Backbone, Embedding, Network};
 use noprop_train::{ClassWeights, Loss, Order, Outcome, Progress, TrainConfig, evaluate};
 
-use crate::case::{BLOCKS, Case, LEARNED, ONEHOT, case};
+use crate::case::{BLOCKS, Case, LEARNED, ONEHOT, by_cross_entropy, case};
 use crate::support::{self, CPU, bits, blockwise, few_images, go_on, model, new_run};
 
 const CONFIG: TrainConfig = TrainConfig { warmup_steps: 2, ..support::CONFIG };
@@ -40,7 +40,7 @@ const MLP: Backbone = Backbone::Mlp { width: 32, depth: 2 };
 const RESNET: Backbone = Backbone::Resnet { width: 4 };
 const VIT: Backbone = Backbone::Vit { width: 32, depth: 1, patch: 7 };
 
-const CASES: [Case; 45] = {
+const CASES: [Case; 49] = {
     use Embedding::{Onehot, Prototype};
     use EncoderKind::{Frozen, PerBlock, Shared};
     const DT: MethodKind = MethodKind::DT;
@@ -73,6 +73,10 @@ const CASES: [Case; 45] = {
         by_posterior(case(DT, Shared, LEARNED)),
         by_bayes_rule(case(DT, Shared, LEARNED)),
         by_bayes_rule(case(DT, PerBlock, Onehot)),
+        by_cross_entropy(case(DT, PerBlock, Onehot)),
+        by_cross_entropy(case(DT, Shared, LEARNED)),
+        by_cross_entropy(case(CT, PerBlock, Onehot)),
+        by_cross_entropy(in_two(case(CT, Shared, LEARNED))),
         in_turn(case(DT, PerBlock, Onehot)),
         in_turn(case(DT, Shared, LEARNED)),
         in_turn(case(DT, PerBlock, Prototype)),

@@ -5,7 +5,7 @@ use noprop_models::{Backbone, Embedding, Network};
 use noprop_train::{ClassWeights, Engine, Outcome, TrainConfig, TrainError, Workers};
 
 use super::support::{CONFIG, STEPS_PER_EPOCH, assert_close, losses_by_part, take_part, trainer};
-use crate::case::{Case, LEARNED, ONEHOT, case};
+use crate::case::{Case, LEARNED, ONEHOT, by_cross_entropy, case};
 use crate::support::{CPU, model, new_run};
 
 const THREADS: Engine = Engine::Threads(Workers::Auto);
@@ -83,6 +83,15 @@ fn classes_are_balanced_alike_in_either_form() {
     let found = losses(Engine::Batched, ClassWeights::Balanced);
     assert_ne!(expected, losses(THREADS, ClassWeights::Uniform));
     assert_close("balanced", &found, &expected, LOSS_TOLERANCE);
+}
+
+/// Cross-entropy takes the place of the distance in both forms.
+#[test]
+fn cross_entropy_is_the_same_in_either_form() {
+    let case = by_cross_entropy(case(MethodKind::DT, EncoderKind::Shared, ONEHOT));
+    let losses = |case, engine| losses_by_part(&mut trainer(case, &CPU, CONFIG).engine(engine), 5);
+    let expected = losses(case, THREADS);
+    assert_close("cross-entropy", &losses(case, Engine::Batched), &expected, LOSS_TOLERANCE);
 }
 
 /// Methods without a batched form make the same steps, to the bit. Only the losses are read later.
