@@ -3,23 +3,20 @@
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::{Result, Tensor};
 use noprop_method::{Norm, ParameterError};
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
-use crate::image_branch::{ImageBranch, ImageInput, WIDTH};
-use crate::layers::{Passes, Place};
+use crate::image_branch::{ImageBranch, ImageEncoder, ImageInput, WIDTH};
+use crate::layers::Place;
 use crate::mlp::Mlp;
 use crate::resnet::Resnet;
-use crate::vit::Vit;
+use crate::vit::{HEAD, Vit};
 
 /// Larger networks are a mistake or an attack, on the machines that this program is for.
 const MAX_MLP: (usize, usize) = (2048, 8);
 const MAX_RESNET: usize = 128;
 const MAX_VIT: (usize, usize) = (512, 16);
-/// The width of a head of attention.
-pub(crate) const HEAD: usize = 32;
 
 /// The layers from an image to its 256 features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,25 +49,6 @@ pub enum Backbone {
     },
 }
 
-/// A built image encoder.
-pub(crate) trait ImageEncoder: Send + Sync {
-    /// [T or 1, N, C, H, W] → [T, N, 256].
-    fn forward(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor>;
-
-    /// Sets the running statistics of every layer to those of `images` [1, N, C, H, W], for an encoder that is never trained.
-    fn calibrate(&self, images: &Tensor) -> Result<()>;
-}
-
-impl ImageEncoder for ImageBranch {
-    fn forward(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
-        Self::forward(self, images, passes)
-    }
-
-    fn calibrate(&self, images: &Tensor) -> Result<()> {
-        Self::calibrate(self, images)
-    }
-}
-
 impl Backbone {
     /// The encoder with its parameters at `place`. `norm` is that of its last layer.
     pub(crate) fn build(
@@ -78,7 +56,7 @@ impl Backbone {
         place: &Place<'_>,
         input: ImageInput,
         norm: Norm,
-    ) -> std::result::Result<Box<dyn ImageEncoder>, ParameterError> {
+    ) -> Result<Box<dyn ImageEncoder>, ParameterError> {
         let shape = input.shape;
         Ok(match self {
             Self::Paper => Box::new(ImageBranch::new(place, input, norm)?),
@@ -91,7 +69,7 @@ impl Backbone {
     }
 
     /// Refuses images that it cannot take.
-    pub(crate) fn check(self, input: ImageInput) -> std::result::Result<(), ModelError> {
+    pub(crate) fn check(self, input: ImageInput) -> Result<(), ModelError> {
         let Self::Vit { patch, .. } = self else { return Ok(()) };
         let (height, width) = (input.shape.height, input.shape.width);
         if height.is_multiple_of(patch) && width.is_multiple_of(patch) {
@@ -155,7 +133,7 @@ impl fmt::Display for Backbone {
 impl FromStr for Backbone {
     type Err = ModelError;
 
-    fn from_str(text: &str) -> std::result::Result<Self, ModelError> {
+    fn from_str(text: &str) -> Result<Self, ModelError> {
         let (name, numbers) = text.split_once(':').unwrap_or((text, ""));
         let numbers: Vec<usize> =
             numbers.split(',').map(|number| number.parse().unwrap_or_default()).collect();
@@ -189,7 +167,7 @@ impl FromStr for Backbone {
 impl TryFrom<String> for Backbone {
     type Error = ModelError;
 
-    fn try_from(text: String) -> std::result::Result<Self, ModelError> {
+    fn try_from(text: String) -> Result<Self, ModelError> {
         text.parse()
     }
 }
@@ -202,11 +180,12 @@ impl From<Backbone> for String {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::{DType, Device, Tensor};
     use noprop_method::{ParameterBuilder, Part, Seed};
 
     use super::*;
     use crate::ImageShape;
+    use crate::layers::Passes;
 
     const ALL: [Backbone; 4] = [
         Backbone::Paper,

@@ -5,8 +5,7 @@ use noprop_method::{
     ReadoutStart,
 };
 
-use crate::backbone::ImageEncoder;
-use crate::image_branch::{ImageInput, ImageShape, WIDTH};
+use crate::image_branch::{ImageEncoder, ImageInput, ImageShape, WIDTH};
 use crate::label_branch::LabelInput;
 use crate::layers::{Backend, Padding, Place, Precision};
 use crate::{Backbone, Embedding, EmbeddingStart, ModelError};

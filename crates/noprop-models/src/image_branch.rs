@@ -61,6 +61,21 @@ impl ImageInput {
     }
 }
 
+/// A built image encoder.
+pub trait ImageEncoder: Send + Sync {
+    /// [T or 1, N, C, H, W] → [T, N, 256].
+    ///
+    /// # Errors
+    /// candle's, for images of the wrong shape.
+    fn forward(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor>;
+
+    /// Sets the running statistics of every layer to those of `images` [1, N, C, H, W], for an encoder that is never trained.
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
+    fn calibrate(&self, images: &Tensor) -> Result<()>;
+}
+
 /// conv 3×3 → 32, ReLU, max pool 2, dropout; conv 3×3 → 64, ReLU, dropout; conv 3×3 → 128, ReLU, max pool 2 (floor),
 /// dropout; flatten; linear → 256; batch norm (Fig. 6, left) or ReLU (right).
 pub struct ImageBranch {
@@ -94,25 +109,19 @@ impl ImageBranch {
         })
     }
 
-    /// [T or 1, N, C, H, W] → [T, N, 256].
-    ///
-    /// # Errors
-    /// candle's, for images of the wrong shape.
-    pub fn forward(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
-        self.dense.forward(&self.flat(images, passes)?, passes)
-    }
-
-    /// Sets the running statistics to those of `images` [1, N, C, H, W], for a branch that is never trained.
-    ///
-    /// # Errors
-    /// As for [`Self::forward`].
-    pub fn calibrate(&self, images: &Tensor) -> Result<()> {
-        self.dense.calibrate(&self.flat(images, Passes::Eval)?)
-    }
-
     /// [T or 1, N, C, H, W] → the values that the convolutions leave of each image, [T, N, flat].
     fn flat(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
         Conv::forward_all(&self.convs, images, passes)?.flatten_from(2)
+    }
+}
+
+impl ImageEncoder for ImageBranch {
+    fn forward(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
+        self.dense.forward(&self.flat(images, passes)?, passes)
+    }
+
+    fn calibrate(&self, images: &Tensor) -> Result<()> {
+        self.dense.calibrate(&self.flat(images, Passes::Eval)?)
     }
 }
 

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use noprop_kernels::Activation;
 use noprop_method::{Norm, ParameterError, StreamKey};
 
-use crate::image_branch::{ImageBranch, ImageInput, ImageShape, WIDTH};
+use crate::image_branch::{ImageBranch, ImageEncoder, ImageInput, ImageShape, WIDTH};
 use crate::layers::{Dense, Passes, Place};
 
 /// The form of a label embedding.

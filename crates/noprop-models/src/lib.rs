@@ -9,7 +9,7 @@
 //! | [`Network`] | T blocks, the encoder they share or own, and the readout |
 //! | [`Embedding`], [`EmbeddingStart`] | class embeddings, and their values before training |
 //! | [`Backbone`] | the image encoders: the paper's, `mlp.rs`, `resnet.rs` and `vit.rs` |
-//! | [`ImageBranch`], [`LabelBranch`] | an image, or a noised label embedding → 256 features |
+//! | [`ImageEncoder`], [`ImageBranch`], [`LabelBranch`] | an image, or a noised label embedding → 256 features |
 //! | [`layers`] | convolution, linear and batch norm with named, seeded parameters; a max pooling with the right gradient |
 //! | `head.rs` | image features, label embedding and time → class logits |
 //! | `size.rs` | the memory of a training, estimated before it begins |
@@ -35,7 +35,7 @@ pub use backbone::Backbone;
 pub use config::NetworkConfig;
 pub use embedding::{Embedding, EmbeddingStart};
 pub use error::ModelError;
-pub use image_branch::{ImageBranch, ImageInput, ImageShape};
+pub use image_branch::{ImageBranch, ImageEncoder, ImageInput, ImageShape};
 pub use label_branch::{LabelBranch, LabelInput};
 pub use network::Network;
 

@@ -4,8 +4,7 @@ use candle_core::{Result, Tensor};
 use noprop_kernels::Activation;
 use noprop_method::{Norm, ParameterError};
 
-use crate::backbone::ImageEncoder;
-use crate::image_branch::{ImageShape, WIDTH};
+use crate::image_branch::{ImageEncoder, ImageShape, WIDTH};
 use crate::layers::{Dense, Passes, Place};
 
 /// D times linear → W with batch norm and ReLU, or ReLU alone; linear → 256 as at the end of Fig. 6's image branch.

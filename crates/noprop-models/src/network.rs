@@ -6,8 +6,8 @@ use noprop_method::{
     Part, Pass, ReadoutStart, ScheduleSource, StackedBlocks, TimeInput,
 };
 
-use crate::backbone::ImageEncoder;
 use crate::head::Head;
+use crate::image_branch::ImageEncoder;
 use crate::layers::{Linear, Passes, Place};
 use crate::stacked::Stacked;
 use crate::{Embedding, EmbeddingStart, ModelError, NetworkConfig};

@@ -4,9 +4,8 @@ use candle_core::{Result, Tensor};
 use noprop_kernels::{Backend, Pool, global_max_pool};
 use noprop_method::{Norm, ParameterError};
 
-use crate::backbone::ImageEncoder;
 use crate::conv_norm::ConvNorm;
-use crate::image_branch::WIDTH;
+use crate::image_branch::{ImageEncoder, WIDTH};
 use crate::layers::{Activation, Dense, Passes, Place};
 
 /// conv → W; conv → 2W, pool, residual pair; conv → 4W, pool; conv → 8W, pool, residual pair; the greatest value of each channel;

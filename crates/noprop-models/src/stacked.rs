@@ -7,8 +7,8 @@ use noprop_method::{
 };
 
 use crate::NetworkConfig;
-use crate::backbone::ImageEncoder;
 use crate::head::Head;
+use crate::image_branch::ImageEncoder;
 use crate::layers::Passes;
 
 pub(crate) struct Stacked {

@@ -4,10 +4,11 @@ use candle_core::{D, Result, Tensor};
 use noprop_kernels::Activation;
 use noprop_method::{Init, Norm, ParameterError};
 
-use crate::backbone::{HEAD, ImageEncoder};
-use crate::image_branch::{ImageShape, WIDTH};
+use crate::image_branch::{ImageEncoder, ImageShape, WIDTH};
 use crate::layers::{Dense, Linear, Passes, Place};
 
+/// The width of a head of attention.
+pub(crate) const HEAD: usize = 32;
 /// The width of a layer's inner linear layer, as a multiple of W.
 const INNER: usize = 4;
 /// The number that a layer norm adds to the variance, as in PyTorch.
