@@ -5,7 +5,7 @@
 //! images are added in order, so the result does not depend on the number of threads.
 
 use candle_core::{DType, Device, Result, Tensor};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::plane::{Back, Channel, Planes, Sums};
@@ -174,6 +174,18 @@ impl Norm {
         &tensor[start..][..strip.count * plane]
     }
 
+    /// Channel number `index` of such a part.
+    fn one<'a, F>(
+        &self,
+        tensor: &'a [F],
+        plane: usize,
+        strip: Strip,
+        image: usize,
+        index: usize,
+    ) -> &'a [F] {
+        &self.part(tensor, plane, strip, image)[index * plane..][..plane]
+    }
+
     fn channel<F: Float>(&self, parameters: &[F], at: usize, statistics: [F; 2]) -> Channel<F> {
         Channel::new(&self.layer, statistics, [parameters[at], parameters[self.second() + at]])
     }
@@ -248,26 +260,10 @@ impl Norm {
 
     /// Mean and variance of one channel of the batch.
     fn moments<F: Float>(&self, arch: Arch, x: &[F], strip: Strip, index: usize) -> [F; 2] {
-        let plane = self.planes.plane();
         let values = self.planes.sizes.values() as f64;
         let sums = |about: F| {
-            let mut sums = Sums::default();
-            vectorised(
-                arch,
-                #[inline(always)]
-                || {
-                    for image in 0..self.planes.sizes.images {
-                        let x = &self.part(x, plane, strip, image)[index * plane..][..plane];
-                        sums.add(
-                            x,
-                            x,
-                            #[inline(always)]
-                            |x, _| [x - about, (x - about) * (x - about)],
-                        );
-                    }
-                },
-            );
-            sums.totals().map(|sum| sum / values)
+            let sums = arch.dispatch(Moments { norm: self, x, strip, index, about });
+            sums.map(|sum| sum / values)
         };
         let [about, _] = sums(F::default());
         let about = F::constant(about);
@@ -300,7 +296,9 @@ impl Norm {
                     let at = self.at(strip, index);
                     let statistics = [statistics[at], statistics[self.second() + at]];
                     let channel = self.channel(parameters, at, statistics);
-                    let sums = self.parameter_sums(arch, channel, x, gradient, strip, index);
+                    let norm = self;
+                    let sums = ParameterSums { norm, channel, x, gradient, strip, index };
+                    let sums = arch.dispatch(sums);
                     let [beta_share, gamma_share] = match self.source {
                         Source::Batch => sums.map(|sum| F::constant(sum / sizes.values() as f64)),
                         Source::Given => [F::default(); 2],
@@ -343,49 +341,77 @@ impl Norm {
         }
         (dx, dparameters)
     }
+}
 
-    /// One channel's dβ and dγ: the sums of g and of `g x̂`.
-    fn parameter_sums<F: Float>(
-        &self,
-        arch: Arch,
-        channel: Channel<F>,
-        x: &[F],
-        gradient: &[F],
-        strip: Strip,
-        index: usize,
-    ) -> [f64; 2] {
-        let planes = &self.planes;
+/// The sums of `x - about` and of its square, over one channel.
+struct Moments<'a, F> {
+    norm: &'a Norm,
+    x: &'a [F],
+    strip: Strip,
+    index: usize,
+    about: F,
+}
+
+impl<F: Float> WithSimd for Moments<'_, F> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) -> [f64; 2] {
+        let Self { norm, x, strip, index, about } = self;
+        let mut sums = Sums::new();
+        let about_all = F::splat(s, about);
+        for image in 0..norm.planes.sizes.images {
+            let x = norm.one(x, norm.planes.plane(), strip, image, index);
+            sums.add(
+                s,
+                [x, x],
+                [about; 2],
+                #[inline(always)]
+                |x, _| {
+                    let off = F::minus(s, x, about_all);
+                    [off, F::times(s, off, off)]
+                },
+            );
+        }
+        sums.totals()
+    }
+}
+
+/// One channel's dβ and dγ: the sums of g and of `g x̂`.
+struct ParameterSums<'a, F> {
+    norm: &'a Norm,
+    channel: Channel<F>,
+    x: &'a [F],
+    gradient: &'a [F],
+    strip: Strip,
+    index: usize,
+}
+
+impl<F: Float> WithSimd for ParameterSums<'_, F> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) -> [f64; 2] {
+        let Self { norm, channel, x, gradient, strip, index } = self;
+        let planes = &norm.planes;
         let (plane, result) = (planes.plane(), planes.result());
-        let mut sums = Sums::default();
-        let mut room = Scratch::any(planes.room());
-        let room = &mut *room;
-        vectorised(
-            arch,
-            #[inline(always)]
-            || {
-                for image in 0..planes.sizes.images {
-                    let x = &self.part(x, plane, strip, image)[index * plane..][..plane];
-                    let gradient = self.part(gradient, result, strip, image);
-                    let gradient = &gradient[index * result..][..result];
-                    let x = match planes.pool {
-                        Pool::None => x,
-                        Pool::Max2 => {
-                            planes.winners(channel, x, room);
-                            &room[..result]
-                        }
-                    };
-                    sums.add(
-                        x,
-                        gradient,
-                        #[inline(always)]
-                        |x, gradient| {
-                            let g = channel.stopped(x, gradient);
-                            [g, g * channel.normal(x)]
-                        },
-                    );
+        let mut sums = Sums::new();
+        let (mut room, mut stopped) = (Scratch::any(planes.room()), Scratch::any(result));
+        for image in 0..planes.sizes.images {
+            let x = norm.one(x, plane, strip, image, index);
+            let gradient = norm.one(gradient, result, strip, image, index);
+            let x = match planes.pool {
+                Pool::None => x,
+                Pool::Max2 => {
+                    planes.winners(channel, x, &mut room);
+                    &room[..result]
                 }
-            },
-        );
+            };
+            for ((g, x), gradient) in stopped.iter_mut().zip(x).zip(gradient) {
+                *g = channel.stopped(*x, *gradient);
+            }
+            channel.add_gradients(s, &mut sums, x, &stopped);
+        }
         sums.totals()
     }
 }

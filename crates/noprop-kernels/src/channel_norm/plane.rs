@@ -1,5 +1,7 @@
 //! One channel of one image: sums over it, and the passes forward and backward.
 
+use pulp::Simd;
+
 use super::{ChannelNorm, Sizes};
 use crate::activation::Activation;
 use crate::conv::Pool;
@@ -7,41 +9,73 @@ use crate::cpu::simd::{Float, MOST_LANES};
 use crate::pool::{larger, replaces};
 
 /// Two sums in f64, each in lanes that are added at the end.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Sums([[f64; MOST_LANES]; 2]);
+#[derive(Clone, Copy)]
+pub(super) struct Sums<F> {
+    wide: [[f64; MOST_LANES]; 2],
+    /// Terms that are not in `wide` yet.
+    lanes: [[F; MOST_LANES]; 2],
+    /// The number of terms in `lanes`.
+    pending: usize,
+}
 
-impl Sums {
-    /// Adds both `terms` of every pair of elements of `a` and `b`. Terms are added in their own type, few enough in a lane that the sum keeps
-    /// the precision of a term; the rest is in f64.
+impl<F: Float> Sums<F> {
+    /// Terms that are added in their own type: few enough in a lane that the sum keeps the precision of a term.
+    const PENDING: usize = 64 * MOST_LANES;
+
+    pub(super) fn new() -> Self {
+        Self { wide: [[0.0; MOST_LANES]; 2], lanes: [[F::default(); MOST_LANES]; 2], pending: 0 }
+    }
+
+    /// Adds both `terms` of every pair of elements of `a` and `b`. Those of `none` must be 0.
     #[inline(always)]
-    pub(super) fn add<F: Float>(&mut self, a: &[F], b: &[F], terms: impl Fn(F, F) -> [F; 2]) {
-        const PIECE: usize = 64 * MOST_LANES;
-        for (a, b) in a.chunks(PIECE).zip(b.chunks(PIECE)) {
-            let mut lanes = [[F::default(); MOST_LANES]; 2];
-            let (a, a_rest) = a.as_chunks::<MOST_LANES>();
-            let (b, b_rest) = b.as_chunks::<MOST_LANES>();
-            for (a, b) in a.iter().zip(b) {
-                for i in 0..MOST_LANES {
-                    let [first, second] = terms(a[i], b[i]);
-                    lanes[0][i] += first;
-                    lanes[1][i] += second;
-                }
+    pub(super) fn add<S: Simd>(
+        &mut self,
+        s: S,
+        [a, b]: [&[F]; 2],
+        none: [F; 2],
+        terms: impl Fn(F::Reg<S>, F::Reg<S>) -> [F::Reg<S>; 2],
+    ) {
+        let lanes = F::lanes::<S>();
+        for (a, b) in a.chunks(Self::PENDING).zip(b.chunks(Self::PENDING)) {
+            if self.pending + a.len() > Self::PENDING {
+                self.widen();
             }
-            for (i, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
-                let [first, second] = terms(*a, *b);
-                lanes[0][i] += first;
-                lanes[1][i] += second;
+            self.pending += a.len();
+            let mut sums = [F::load(s, &self.lanes[0]), F::load(s, &self.lanes[1])];
+            let mut add = |a: &[F], b: &[F]| {
+                let [first, second] = terms(F::load(s, a), F::load(s, b));
+                sums = [F::plus(s, sums[0], first), F::plus(s, sums[1], second)];
+            };
+            let (a, b) = (a.chunks_exact(lanes), b.chunks_exact(lanes));
+            let (a_rest, b_rest) = (a.remainder(), b.remainder());
+            a.zip(b).for_each(|(a, b)| add(a, b));
+            if !a_rest.is_empty() {
+                let mut last = none.map(|none| [none; MOST_LANES]);
+                last[0][..a_rest.len()].copy_from_slice(a_rest);
+                last[1][..b_rest.len()].copy_from_slice(b_rest);
+                add(&last[0], &last[1]);
             }
-            for (sums, lanes) in self.0.iter_mut().zip(lanes) {
-                for i in 0..MOST_LANES {
-                    sums[i] += lanes[i].wide();
-                }
+            for (lanes, sums) in self.lanes.iter_mut().zip(sums) {
+                F::store(s, lanes, sums);
             }
         }
     }
 
-    pub(super) fn totals(self) -> [f64; 2] {
-        self.0.map(|lanes| lanes.iter().sum())
+    /// Adds the lanes to the sums in f64.
+    #[inline(always)]
+    fn widen(&mut self) {
+        for (wide, lanes) in self.wide.iter_mut().zip(&self.lanes) {
+            for (wide, lane) in wide.iter_mut().zip(lanes) {
+                *wide += lane.wide();
+            }
+        }
+        self.lanes = [[F::default(); MOST_LANES]; 2];
+        self.pending = 0;
+    }
+
+    pub(super) fn totals(mut self) -> [f64; 2] {
+        self.widen();
+        self.wide.map(|lanes| lanes.iter().sum())
     }
 }
 
@@ -68,9 +102,22 @@ impl<F: Float> Channel<F> {
         Self { mean, inverse, scale: gamma * inverse, beta, floor }
     }
 
+    /// Adds g and `g x̂` of values of `x` to `sums`, where g is the gradient before the activation.
+    #[inline(always)]
+    pub(super) fn add_gradients<S: Simd>(self, s: S, sums: &mut Sums<F>, x: &[F], g: &[F]) {
+        let (mean, inverse) = (F::splat(s, self.mean), F::splat(s, self.inverse));
+        sums.add(
+            s,
+            [x, g],
+            [F::default(); 2],
+            #[inline(always)]
+            |x, g| [g, F::times(s, g, F::times(s, F::minus(s, x, mean), inverse))],
+        );
+    }
+
     /// `x̂ = (x - mean) / √(var + eps)`.
     #[inline(always)]
-    pub(super) fn normal(self, x: F) -> F {
+    fn normal(self, x: F) -> F {
         (x - self.mean) * self.inverse
     }
 

@@ -47,7 +47,7 @@ pub(super) fn into_padded<F: Float>(
         Source::ChannelsFirst(image) if g.in_stride == whole => {
             turned = Scratch::any(positions * whole);
             turn(arch, image, positions, whole, &mut turned);
-            Source::ChannelsLast(&*turned)
+            Source::ChannelsLast(&turned)
         }
         image => image,
     };
