@@ -5,11 +5,13 @@
 //! | `side.rs` | a process that answers requests: our worker, or a peer |
 //! | `torch.rs` | the PyTorch peer, installed on first use |
 //! | `measure.rs` | the measurements |
+//! | `layers.rs` | single layers |
 //! | `row.rs` | one result: samples, ratio, target |
 //! | `report.rs` | `docs/benchmarks.md`, the JSON beside it, the figure |
 //!
 //! Times are taken only after both sides gave the same logits for the same images and weights.
 
+mod layers;
 mod measure;
 mod report;
 mod row;
@@ -17,6 +19,7 @@ mod side;
 mod torch;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
@@ -28,7 +31,7 @@ use row::Row;
 /// The measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
-    /// Every fused op alone (cargo bench of noprop-kernels); prints the times and writes no file
+    /// Every fused op alone (cargo bench of noprop-kernels), then the layers of a residual network against PyTorch; prints the times and writes no file
     Ops,
     /// One training step of a paper block
     Step,
@@ -99,7 +102,7 @@ pub fn run(options: &Options) -> Result<()> {
     let root = if built_in.is_dir() { built_in } else { Path::new(".") };
     ensure!(options.threads > 0 && options.rounds > 0, "--threads and --rounds must be at least 1");
     if options.what == What::Ops {
-        return ops(root, options.threads);
+        return ops(root, options);
     }
     let built = match &options.built {
         Some(folder) => {
@@ -162,20 +165,35 @@ fn build(root: &Path, device: Device) -> Result<Built> {
         }
         workspace::run(&mut build)?;
     }
+    Ok(Built { program: program(root, "noprop"), worker: program(root, "examples/bench_worker") })
+}
+
+fn ops(root: &Path, options: &Options) -> Result<()> {
+    let threads = options.threads;
+    let mut bench = workspace::cargo(root, "bench --profile dev -p noprop-kernels --bench ops");
+    bench.env("RAYON_NUM_THREADS", threads.to_string()).env("CANDLE_NUM_THREADS", "1");
+    workspace::run(&mut bench)?;
+    workspace::run(&mut workspace::cargo(
+        root,
+        "build --quiet -p noprop-kernels --example layers",
+    ))?;
+    let ours = Command::new(program(root, "examples/layers"));
+    let torch = match options.against.contains(&Against::Torch) {
+        true => torch::find(root, options.python.as_deref()).map(|torch| torch.layers()),
+        false => Err(anyhow::anyhow!("not asked for")),
+    };
+    if let Err(error) = &torch {
+        report(&format!("left out: PyTorch's layers ({error:#})"));
+    }
+    layers::run(ours, torch.ok(), threads, options.rounds)
+}
+
+/// A program that cargo has built.
+fn program(root: &Path, name: &str) -> PathBuf {
     let target = workspace::target(root);
     let folder = match std::env::var_os("CARGO_BUILD_TARGET") {
         Some(triple) => target.join(triple).join("debug"),
         None => target.join("debug"),
     };
-    let suffix = std::env::consts::EXE_SUFFIX;
-    Ok(Built {
-        program: folder.join(format!("noprop{suffix}")),
-        worker: folder.join(format!("examples/bench_worker{suffix}")),
-    })
-}
-
-fn ops(root: &Path, threads: usize) -> Result<()> {
-    let mut bench = workspace::cargo(root, "bench --profile dev -p noprop-kernels --bench ops");
-    bench.env("RAYON_NUM_THREADS", threads.to_string()).env("CANDLE_NUM_THREADS", "1");
-    workspace::run(&mut bench)
+    folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }

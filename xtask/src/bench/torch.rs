@@ -21,6 +21,13 @@ impl Torch {
         command.arg(&self.script);
         command
     }
+
+    /// The same for single layers.
+    pub fn layers(&self) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg(self.script.with_file_name("torch_layers.py"));
+        command
+    }
 }
 
 /// The peer in `python`, or in an environment that is created for it unless it is there already.

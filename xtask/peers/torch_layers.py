@@ -1,0 +1,72 @@
+"""PyTorch's side of the single layers in `cargo xtask bench ops`; the requests are those of the example `layers` of noprop-kernels.
+
+Each layer runs eager, with the usual memory layout and with channels_last, and the faster of the two counts.
+
+    python torch_layers.py 2        # threads
+"""
+
+import json
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+BATCH = 128
+
+
+def layer_of(words):
+    """The shape of a batch, the module and the layer as a function of the batch."""
+    if words[0] == "conv":
+        c_in, c_out, side = map(int, words[1:4])
+        module = nn.Conv2d(c_in, c_out, 3, padding=1)
+        return (BATCH, c_in, side, side), module, module
+    channels, side = int(words[1]), int(words[2])
+    shape = (BATCH, channels, side, side)
+    if words[0] == "pool":
+        return shape, nn.Identity(), lambda x: F.adaptive_max_pool2d(x, 1)
+    module = nn.BatchNorm2d(channels)
+    ends = {
+        "plain": lambda x: F.relu(module(x)),
+        "pool": lambda x: F.max_pool2d(F.relu(module(x)), 2),
+        "residual": lambda x: F.relu(module(x)) + residual_of(x),
+    }
+    residuals = {}
+
+    def residual_of(x):
+        # Made once, in the layout of the batch.
+        return residuals.setdefault("residual", torch.randn_like(x.detach()))
+
+    return shape, module, ends[words[3]]
+
+
+def seconds(words, memory_format):
+    shape, module, layer = layer_of(words[:-1])
+    module.to(memory_format=memory_format)
+    x = torch.randn(shape).to(memory_format=memory_format)
+    backward = words[-1] == "backward"
+    x.requires_grad_(backward and shape[1] != 3)
+    for _ in range(2):
+        x.grad = None
+        module.zero_grad()
+        begun = time.perf_counter()
+        with torch.set_grad_enabled(backward):
+            y = layer(x)
+            if backward:
+                y.sum().backward()
+        taken = time.perf_counter() - begun
+    return taken
+
+
+def main():
+    torch.set_num_threads(int(sys.argv[1]))
+    torch.manual_seed(0)
+    for line in sys.stdin:
+        words = json.loads(line).split()
+        formats = (torch.contiguous_format, torch.channels_last)
+        best = min(seconds(words, memory_format) for memory_format in formats)
+        print(json.dumps({"seconds": [best]}), flush=True)
+
+
+main()
