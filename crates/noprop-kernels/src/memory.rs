@@ -26,6 +26,9 @@ pub fn keep_freed() -> Kept {
             (libc::M_MMAP_THRESHOLD, NEVER),
             // Free memory above this size at the end of the heap is returned.
             (libc::M_TRIM_THRESHOLD, NEVER),
+            // Other threads than the first have heaps of their own, of 64 MB at most, and an empty one is returned whole: with tensors of
+            // 30 MB that was every step's. One heap serves all threads.
+            (libc::M_ARENA_MAX, 1),
         ];
         if settings.into_iter().all(|(name, value)| set(name, value)) {
             return Kept::Yes;
