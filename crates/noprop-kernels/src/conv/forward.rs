@@ -23,9 +23,7 @@ const WIDE: usize = 512 * 1024;
 
 /// Images that go through a product together.
 pub(super) fn images_at_once(g: &Geometry) -> usize {
-    let kt: usize =
-        std::env::var("KT").ok().and_then(|v| v.parse().ok()).unwrap_or(TILES_AT_ONCE_WIDE);
-    let tiles = if g.prepared() > WIDE { kt } else { TILES_AT_ONCE };
+    let tiles = if g.prepared() > WIDE { TILES_AT_ONCE_WIDE } else { TILES_AT_ONCE };
     match g.algorithm {
         Algorithm::Direct => 1,
         Algorithm::Winograd2 | Algorithm::Winograd4 => (tiles / g.tiles()).max(1),
