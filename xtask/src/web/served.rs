@@ -54,7 +54,7 @@ async fn classify(browser: &Client, page: &str, drawings: &[Drawing]) -> Result<
     browser.goto(&format!("{page}#classify?sampler=mean")).await?;
     browser.wait().for_element(Locator::Css("#chain .column")).await?;
     browser.execute(WATCH, Vec::new()).await?;
-    let mut slowest = 0.0_f64;
+    let mut times = Vec::new();
     for drawing in DRAWN.iter().filter_map(|&index| drawings.get(index)) {
         click(browser, "#clear").await?;
         draw(browser, drawing).await?;
@@ -63,11 +63,11 @@ async fn classify(browser: &Client, page: &str, drawings: &[Drawing]) -> Result<
         let took =
             "return String(window.answered > window.inked ? window.answered - window.inked : '')";
         let took = wait(browser, "the time that the answer took", took, |took| !took.is_empty());
-        slowest = slowest.max(took.await?.parse()?);
+        times.push(took.await?.parse::<f64>()?.round());
     }
     report(&format!(
-        "{} drawings are read; from the end of a stroke to its answer on the page the slowest took {slowest:.0} ms",
-        DRAWN.len()
+        "{} drawings are read; from the last movement of the pen to its answer on the page it took {times:?} ms",
+        times.len()
     ));
     let answer = text(browser, ANSWER).await?;
 
@@ -154,7 +154,9 @@ async fn runs(browser: &Client, page: &str) -> Result<()> {
     let figures = "return String([...document.querySelectorAll('#run img')].filter((it) => it.complete && it.naturalWidth > 0).length)";
     browser.execute(SHOW_ALL, Vec::new()).await?;
     wait(browser, "its figures", figures, |shown| shown != "0").await?;
-    let address = text(browser, ADDRESS).await?;
+    let state = ["filter=finished", "run=", "chosen=", "compared=1"];
+    let holds = |address: &str| state.iter().all(|part| address.contains(part));
+    let address = wait(browser, "an address with the state", ADDRESS, holds).await?;
     reopen(browser, &address).await?;
     wait(browser, "the runs of the address", rows, |rows| rows == "2").await?;
     wait(browser, "the run of the address", opened, whole).await?;
