@@ -30,7 +30,7 @@ pub struct Asked {
 /// The test images of `run` as they are in their files, with the labels of its classes.
 ///
 /// # Errors
-/// If there is no run, if its data are not there, or if they are not those that it was started with.
+/// If there is no run, if its data cannot be found, or if they differ from those of its training.
 pub fn test_images(run: impl AsRef<Path>, place: &Moved) -> Result<Split> {
     let trained = Trained::open(run, &Device::Cpu)?;
     Ok(EvalImages::unchanged(&trained, place, &mut Silent)?.part.images)

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::settings::{Settings, Setup};
 use crate::source::Source;
 
-/// Refuses the first of the `given` settings that changes nothing beside the others.
+/// Refuses the first of the `given` settings that changes nothing beside the others. A config file may hold idle settings of another
+/// method; those of the network would be recorded as if they had been used, so they are refused wherever they stand.
 ///
 /// # Errors
 /// [`Error::Setting`].
@@ -56,12 +57,12 @@ pub(crate) fn refuse_idle(setup: &Setup, given: &Settings) -> Result<()> {
         ),
         (
             "dropout",
-            given.dropout.is_some_and(|rate| rate > 0.0) && !has_convolutions,
+            setup.dropout > 0.0 && !has_convolutions,
             "is for the network paper: the others drop nothing".into(),
         ),
         (
             "padding",
-            given.padding.is_some() && !has_convolutions,
+            (setup.padding > 0 || given.padding.is_some()) && !has_convolutions,
             "is for the network paper: the convolutions of a resnet keep the size of the image"
                 .into(),
         ),

@@ -74,6 +74,7 @@ impl Layers {
             file.forget_method();
         }
         let defaults = other.map(defaults_of).transpose()?.unwrap_or_default();
+        let written = given.dropout.or(file.dropout);
         let mut all = given.over(file).over(defaults).over(preset);
 
         // The SNR weights span 0.01 to 3,200: a shared encoder would be trained for the last block alone.
@@ -83,7 +84,7 @@ impl Layers {
         });
         if all.network.is_some_and(|network| network != Backbone::Paper) {
             // Presets have the paper's dropout, between its convolutions.
-            all.dropout = asked.dropout.or(Some(0.0));
+            all.dropout = written.or(Some(0.0));
         }
         all.embedding_start =
             all.embedding_start.or(all.embedding.unwrap_or_default().usual_start());

@@ -134,6 +134,17 @@ mod tests {
         Settings { method: Some(method), ..Settings::default() }
     }
 
+    /// The paper's dropout lies between its convolutions: another network must neither be refused for it nor record it.
+    #[test]
+    fn the_dropout_of_a_preset_gives_way_to_another_network() {
+        let network = Some("resnet:4".parse().unwrap());
+        let of = |settings| resolved(named("paper-mnist-dt"), settings).dropout;
+        assert!(of(Settings::default()) > 0.0);
+        assert_eq!(of(Settings { network, ..Settings::default() }), 0.0);
+        let given = Settings { network, dropout: Some(0.1), ..Settings::default() };
+        assert_eq!(of(given), 0.1, "refused later, because it was given");
+    }
+
     /// Every preset is found by its name and is a training that can begin.
     #[test]
     fn every_preset_is_a_valid_training() {

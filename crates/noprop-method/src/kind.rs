@@ -111,7 +111,7 @@ pub enum Time {
     Discrete,
     /// Continuous time 0..=1, in steps of a solver.
     Continuous,
-    /// No time: there is no chain, so there are neither steps nor class embeddings.
+    /// The method has no chain, so it has no steps and no class embeddings.
     None,
 }
 

@@ -186,7 +186,7 @@ impl NetworkConfig {
         if self.has_heads() { self.dimension() } else { WIDTH }
     }
 
-    /// Whether blocks have layers behind their image branch.
+    /// Returns whether blocks have layers after their image branch.
     pub(crate) fn has_heads(&self) -> bool {
         self.needs.readout != ReadoutLayer::OfFeatures
     }

@@ -271,9 +271,11 @@ fn bad_settings_of_images_are_one_line() {
     let dir = tempfile::tempdir().unwrap();
     two_classes(&dir.path().join("p"), 16);
     two_classes(&dir.path().join("small"), 8);
+    let idle = "network = \"resnet:4\"\ndropout = 0.2\n";
+    std::fs::write(dir.path().join("dropout.toml"), idle).unwrap();
     let folder = ["train", "--dataset", "folder:p"];
     let sample = ["train", "--dataset", "mnist-sample"];
-    let cases: [(&[&str], &[&str], &str); 17] = [
+    let cases: [(&[&str], &[&str], &str); 21] = [
         (&folder, &["--image-size", "0"], "image-size must be between 16 and 1024 pixels, got 0"),
         (&folder, &["--image-size", "8"], "image-size must be between 16 and 1024 pixels, got 8"),
         (&sample, &["--image-size", "28"], "--image-size is for folder:PATH"),
@@ -296,6 +298,15 @@ fn bad_settings_of_images_are_one_line() {
             &["--augment", "flip", "--encoder", "frozen"],
             "augment must be none where the encoder is frozen",
         ),
+        (&sample, &["--network", "resnet:0"], "network must be paper; mlp:W,D"),
+        (&sample, &["--network", "vit:32,1,5"], "patches that divide images of 28 × 28 pixels"),
+        (
+            &sample,
+            &["--network", "resnet:4", "--padding", "1"],
+            "--padding is for the network paper",
+        ),
+        // A dropout that nothing drops would stand in the record of the run.
+        (&sample, &["--config", "dropout.toml"], "--dropout is for the network paper"),
         (&sample, &["--ema", "1"], "ema must be at least 0 and below 1, got 1"),
         (&folder, &["--validation", "0"], "validation must be between 1 and 7, got 0"),
         (&folder, &["--validation", "8"], "validation must be between 1 and 7, got 8"),

@@ -43,7 +43,7 @@ pub(super) fn into_padded<F: Float>(
     let (whole, positions) = (g.c_in_whole, g.height * g.width);
     let mut turned;
     let image = match image {
-        // A few channels are not worth turning, and channels that are no whole vectors would not fit.
+        // For a few channels the turn costs more than it saves. Vectors need a whole number of channels each.
         Source::ChannelsFirst(image) if g.in_stride == whole => {
             turned = Scratch::any(positions * whole);
             turn(arch, image, positions, whole, &mut turned);
