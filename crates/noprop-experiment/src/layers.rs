@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use noprop_method::{EmbeddingLength, EncoderKind, LossWeight};
-use noprop_models::Backbone;
+use noprop_models::{Backbone, Embedding};
 use noprop_train::RunDirectory;
 
 use crate::error::Result;
@@ -74,6 +74,10 @@ impl Layers {
             file.forget_method();
         }
         let defaults = other.map(defaults_of).transpose()?.unwrap_or_default();
+        if given.network.is_some_and(|network| network != file.network.unwrap_or_default()) {
+            // They belong to the network that the file names.
+            (file.dropout, file.padding) = (None, None);
+        }
         let written = given.dropout.or(file.dropout);
         let mut all = given.over(file).over(defaults).over(preset);
 
@@ -82,8 +86,10 @@ impl Layers {
             Some(EncoderKind::Shared) | None => LossWeight::Uniform,
             Some(EncoderKind::PerBlock | EncoderKind::Frozen) => LossWeight::Snr,
         });
-        if all.network.is_some_and(|network| network != Backbone::Paper) {
-            // Presets have the paper's dropout, between its convolutions.
+        if all.network.is_some_and(|network| network != Backbone::Paper)
+            && all.embedding != Some(Embedding::Prototype)
+        {
+            // Presets have the paper's dropout, between its convolutions. The columns of prototypes have these too.
             all.dropout = written.or(Some(0.0));
         }
         all.embedding_start =

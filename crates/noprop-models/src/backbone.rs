@@ -17,6 +17,8 @@ use crate::vit::{HEAD, Vit};
 const MAX_MLP: (usize, usize) = (2048, 8);
 const MAX_RESNET: usize = 128;
 const MAX_VIT: (usize, usize) = (512, 16);
+/// Attention has a number for each pair of tokens.
+const MAX_TOKENS: usize = 4096;
 
 /// The layers from an image to its 256 features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -72,10 +74,13 @@ impl Backbone {
     pub(crate) fn check(self, input: ImageInput) -> Result<(), ModelError> {
         let Self::Vit { patch, .. } = self else { return Ok(()) };
         let (height, width) = (input.shape.height, input.shape.width);
-        if height.is_multiple_of(patch) && width.is_multiple_of(patch) {
+        let tokens = (height / patch) * (width / patch);
+        if height.is_multiple_of(patch) && width.is_multiple_of(patch) && tokens <= MAX_TOKENS {
             return Ok(());
         }
-        let expected = format!("vit with patches that divide images of {height} × {width} pixels");
+        let expected = format!(
+            "vit with patches that divide images of {height} × {width} pixels into at most {MAX_TOKENS}"
+        );
         Err(ModelError::out_of_range("network", expected, self))
     }
 
@@ -222,8 +227,7 @@ mod tests {
         }
     }
 
-    /// Blocks that are trained in one call have the values and the shapes of blocks one by one; an evaluation has no statistics of its
-    /// batch, so an image's features do not depend on the others.
+    /// An evaluation has no statistics of its batch, so an image's features do not depend on the others.
     #[test]
     fn features_have_the_shape_and_do_not_depend_on_other_images() {
         let device = Device::Cpu;

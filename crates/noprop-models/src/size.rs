@@ -71,8 +71,9 @@ impl NetworkConfig {
         };
         let labels = if self.embedding == Embedding::Prototype { at_once } else { 0 };
         let kept = |backbone: Backbone| backbone.kept(self.image_input());
-        let branches = encoders * kept(self.backbone) + labels * kept(Backbone::Paper);
-        batch as u64 * NUMBER * (branches + at_once * KEPT_BY_HEAD)
+        let encoders = encoders.saturating_mul(kept(self.backbone));
+        let branches = encoders.saturating_add(labels.saturating_mul(kept(Backbone::Paper)));
+        (branches.saturating_add(at_once * KEPT_BY_HEAD)).saturating_mul(batch as u64 * NUMBER)
     }
 }
 

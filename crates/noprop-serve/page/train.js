@@ -44,7 +44,7 @@ export function create({ engine, say, keep, attempt, go }) {
   return { show, hide };
 
   async function show(given) {
-    for (const name of FIELDS) form.elements[name].value = given.get(name) ?? usual[name] ?? "";
+    for (const name of FIELDS) set(form.elements[name], given.get(name) ?? usual[name] ?? "");
     if (engine.kind === "wasm") form.elements.dataset.value = usual.dataset;
     relate();
     hide();
@@ -54,6 +54,13 @@ export function create({ engine, say, keep, attempt, go }) {
     }, say);
     training = await engine.training();
     draw();
+  }
+
+  /** Gives a field a value. A list gets one that it does not offer, because another would be trained in its place. */
+  function set(field, value) {
+    const offered = !field.options || [...field.options].some((option) => option.value === value);
+    if (!offered) field.append(el("option", { value }, value));
+    field.value = value;
   }
 
   function hide() {
@@ -79,7 +86,7 @@ export function create({ engine, say, keep, attempt, go }) {
     const method = form.elements.method.value;
     const plain = method === "classifier"; // It has no chain.
     byId("steps-name").textContent = method === "dt" || plain ? "Blocks T" : "Steps of the solver";
-    form.elements.encoder.disabled = method !== "dt";
+    form.elements.encoder.disabled = method !== "dt" && !plain;
     for (const name of ["steps", "embedding"]) form.elements[name].disabled = plain;
   }
 

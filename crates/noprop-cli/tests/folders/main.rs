@@ -299,7 +299,11 @@ fn bad_settings_of_images_are_one_line() {
             "augment must be none where the encoder is frozen",
         ),
         (&sample, &["--network", "resnet:0"], "network must be paper; mlp:W,D"),
-        (&sample, &["--network", "vit:32,1,5"], "patches that divide images of 28 × 28 pixels"),
+        (
+            &sample,
+            &["--network", "vit:32,1,5"],
+            "patches that divide images of 28 × 28 pixels into at most 4096",
+        ),
         (
             &sample,
             &["--network", "resnet:4", "--padding", "1"],
