@@ -5,7 +5,7 @@
 //! echo '"conv 32 64 32 backward"' | cargo run -p noprop-kernels --example layers -- 2   # threads
 //! ```
 //!
-//! Layers are `conv CHANNELS CHANNELS SIDE`, `norm CHANNELS SIDE END` with `plain`, `pool` or `residual` for END, and `pool CHANNELS SIDE`;
+//! Layers are `resnet WIDTH SIDE`, all convolutions and norms of that network, `conv CHANNELS CHANNELS SIDE`, and `pool CHANNELS SIDE`;
 //! then `forward`, or `backward` for both passes. A batch is 128 images.
 
 use std::io::Write;
@@ -15,7 +15,8 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::{StreamKey, normal};
 use noprop_kernels::{
-    Activation, Backend, BatchNormMode, ChannelNorm, Conv3x3, Padding, Pool, global_max_pool,
+    Activation, After, Backend, BatchNormMode, Conv3x3, ConvNorm, ConvNormStack, Padding,
+    global_max_pool,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -51,16 +52,28 @@ fn answer(request: &str) -> Result<f64> {
                 layer.forward(x, &p[0], &p[1])
             })
         }
-        ["norm", _, _, end, passes] => {
-            let (channels, side) = (number(1)?, number(2)?);
-            let pool = if *end == "pool" { Pool::Max2 } else { Pool::None };
-            let layer = ChannelNorm { act: Activation::Relu, pool, ..ChannelNorm::default() };
-            let shape = [1, BATCH, channels, side, side];
-            let residual = if *end == "residual" { Some(draw(4, &shape)?) } else { None };
-            let parameters = [draw(2, &[1, channels])?, draw(3, &[1, channels])?];
-            time(passes, &shape, &parameters, |x, p| {
-                let mode = BatchNormMode::Train;
-                Ok(layer.forward(x, &p[0], &p[1], residual.as_ref(), mode)?.y)
+        ["resnet", _, _, passes] => {
+            let (width, side) = (number(1)?, number(2)?);
+            let layers = resnet(width);
+            let mut parameters = Vec::new();
+            for (index, (c_in, c_out, _)) in layers.iter().enumerate() {
+                parameters.push(draw(index as u64, &[1, *c_out, *c_in, 3, 3])?);
+                parameters.push(Tensor::ones((1, *c_out), DType::F32, &Device::Cpu)?);
+                parameters.push(Tensor::zeros((1, *c_out), DType::F32, &Device::Cpu)?);
+            }
+            time(passes, &[1, BATCH, 3, side, side], &parameters, |x, p| {
+                let layers: Vec<ConvNorm<'_>> = p
+                    .chunks_exact(3)
+                    .zip(&layers)
+                    .map(|(p, (.., after))| ConvNorm {
+                        w: &p[0],
+                        gamma: &p[1],
+                        beta: &p[2],
+                        mode: BatchNormMode::Train,
+                        after: *after,
+                    })
+                    .collect();
+                Ok(ConvNormStack::default().forward(x, &layers)?.y)
             })
         }
         ["pool", _, _, passes] => {
@@ -71,6 +84,19 @@ fn answer(request: &str) -> Result<f64> {
         }
         _ => Err(format!("no layer {request}").into()),
     }
+}
+
+/// The convolutions of `--network resnet:W`, on images of three channels: channels before and after, and what follows.
+fn resnet(width: usize) -> Vec<(usize, usize, After)> {
+    use After::{Max2, Nothing, Residual};
+    let after = [Nothing, Max2, Nothing, Residual, Max2, Max2, Nothing, Residual];
+    let channels = [1, 2, 2, 2, 4, 8, 8, 8].map(|factor| factor * width);
+    let before = std::iter::once(3).chain(channels);
+    before
+        .zip(channels)
+        .zip(after)
+        .map(|((before, channels), after)| (before, channels, after))
+        .collect()
 }
 
 fn draw(seed: u64, shape: &[usize]) -> Result<Tensor> {

@@ -5,7 +5,6 @@
 mod activation;
 mod backend;
 mod batch_norm;
-mod channel_norm;
 mod conv;
 mod cpu;
 mod device;
@@ -27,11 +26,12 @@ pub mod threads;
 
 pub use activation::Activation;
 pub use backend::{Backend, Precision};
-pub use batch_norm::{BatchNorm, BatchNormMode, BatchNormOutput};
+pub use batch_norm::{BatchNorm, BatchNormMode, BatchNormOutput, BatchStatistics};
 /// The tensors in this crate's signatures.
 pub use candle_core;
-pub use channel_norm::ChannelNorm;
-pub use conv::{Conv3x3, Padding, Pool, conv3x3_stack};
+pub use conv::{
+    After, Conv3x3, ConvNorm, ConvNormOutput, ConvNormStack, Padding, Pool, conv3x3_stack,
+};
 #[cfg(feature = "cuda")]
 pub use device::cuda_device;
 pub use device::{keeping_copies, peak_device_memory};

@@ -331,7 +331,7 @@ impl BatchNorm {
 
     fn by_batch(&self, x: &Tensor, momentum: f64) -> Result<Tensor> {
         let out = self.op.forward(x, &self.gamma, &self.beta, BatchNormMode::Train)?;
-        out.update(&self.mean, &self.var, momentum)?;
+        out.statistics.update(&self.mean, &self.var, momentum)?;
         Ok(out.y)
     }
 }

@@ -1,10 +1,10 @@
 //! `resnet:W`: a residual network of eight convolutions, in the shape of ResNet-9.
 
 use candle_core::{Result, Tensor};
-use noprop_kernels::{Backend, Pool, global_max_pool};
+use noprop_kernels::{After, ConvNormStack, global_max_pool};
 use noprop_method::{Norm, ParameterError};
 
-use crate::conv_norm::ConvNorm;
+use crate::conv_norm::{ConvNormLayer, Statistics};
 use crate::image_branch::{ImageEncoder, WIDTH};
 use crate::layers::{Activation, Dense, Passes, Place};
 
@@ -14,33 +14,23 @@ use crate::layers::{Activation, Dense, Passes, Place};
 /// A convolution is 3×3 with padding 1, followed by a batch norm over channels and ReLU. A pool is the greatest of 2×2 values. A residual
 /// pair is two convolutions whose result is added to what they were given.
 pub(crate) struct Resnet {
-    /// In the order of work. The number of channels of the input, the factors of W, and what stands behind are in [`SHAPE`].
-    convs: Vec<ConvNorm>,
+    /// In the order of work; see [`SHAPE`].
+    convs: Vec<ConvNormLayer>,
+    stack: ConvNormStack,
     dense: Dense,
-    backend: Backend,
 }
 
 /// A convolution: its name, the channels as a multiple of W, and what follows it.
-const SHAPE: [(&str, usize, Role); 8] = [
-    ("conv1", 1, Role::Plain),
-    ("conv2", 2, Role::Pooled),
-    ("pair1.conv1", 2, Role::First),
-    ("pair1.conv2", 2, Role::Second),
-    ("conv3", 4, Role::Pooled),
-    ("conv4", 8, Role::Pooled),
-    ("pair2.conv1", 8, Role::First),
-    ("pair2.conv2", 8, Role::Second),
+const SHAPE: [(&str, usize, After); 8] = [
+    ("conv1", 1, After::Nothing),
+    ("conv2", 2, After::Max2),
+    ("pair1.conv1", 2, After::Nothing),
+    ("pair1.conv2", 2, After::Residual),
+    ("conv3", 4, After::Max2),
+    ("conv4", 8, After::Max2),
+    ("pair2.conv1", 8, After::Nothing),
+    ("pair2.conv2", 8, After::Residual),
 ];
-
-#[derive(Clone, Copy, PartialEq)]
-enum Role {
-    Plain,
-    Pooled,
-    /// The first of a residual pair.
-    First,
-    /// The second, to whose result the input of the first is added.
-    Second,
-}
 
 impl Resnet {
     /// The network for images of `channels` channels, with its parameters at `place`.
@@ -50,48 +40,36 @@ impl Resnet {
         width: usize,
         norm: Norm,
     ) -> std::result::Result<Self, ParameterError> {
+        let (precision, backend) = (place.precision, place.backend);
         let mut convs = Vec::with_capacity(SHAPE.len());
         let mut inputs = channels;
-        for (name, factor, role) in SHAPE {
+        for (name, factor, after) in SHAPE {
             let outputs = factor * width;
-            let pool = if role == Role::Pooled { Pool::Max2 } else { Pool::None };
-            convs.push(ConvNorm::new(&place.at(name), (inputs, outputs), pool)?);
+            convs.push(ConvNormLayer::new(&place.at(name), (inputs, outputs), after)?);
             inputs = outputs;
         }
         let dense = Dense::new(place, "", (inputs, WIDTH), norm, Activation::None)?;
-        Ok(Self { convs, dense, backend: place.backend })
+        let stack = ConvNormStack { precision, backend, ..ConvNormStack::default() };
+        Ok(Self { convs, stack, dense })
     }
 
-    /// Passes `x` through the convolutions, each by `layer`, which is given what is added to its result.
-    fn through(
-        &self,
-        images: &Tensor,
-        layer: impl Fn(&ConvNorm, &Tensor, Option<&Tensor>) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        let mut x = images.clone();
-        let mut before = x.clone();
-        for (conv, (.., role)) in self.convs.iter().zip(SHAPE) {
-            let residual = match role {
-                Role::Second => Some(std::mem::replace(&mut before, x.clone())),
-                Role::First => {
-                    before = x.clone();
-                    None
-                }
-                Role::Plain | Role::Pooled => None,
-            };
-            x = layer(conv, &x, residual.as_ref())?;
+    /// Passes `images` through the convolutions.
+    fn through(&self, images: &Tensor, statistics: Statistics) -> Result<Tensor> {
+        let layers: Vec<_> = self.convs.iter().map(|conv| conv.layer(statistics)).collect();
+        let out = self.stack.forward(images, &layers)?;
+        for (conv, batch) in self.convs.iter().zip(&out.statistics) {
+            conv.follow(batch, statistics)?;
         }
-        Ok(global_max_pool(&x, self.backend)?)
+        Ok(global_max_pool(&out.y, self.stack.backend)?)
     }
 }
 
 impl ImageEncoder for Resnet {
     fn forward(&self, images: &Tensor, passes: Passes<'_>) -> Result<Tensor> {
-        let x = self.through(images, |conv, x, residual| conv.forward(x, residual, passes))?;
-        self.dense.forward(&x, passes)
+        self.dense.forward(&self.through(images, passes.into())?, passes)
     }
 
     fn calibrate(&self, images: &Tensor) -> Result<()> {
-        self.dense.calibrate(&self.through(images, ConvNorm::calibrate)?)
+        self.dense.calibrate(&self.through(images, Statistics::Batch { momentum: 1.0 })?)
     }
 }

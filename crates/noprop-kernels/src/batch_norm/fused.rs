@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{BatchNorm, BatchNormMode, BatchNormOutput, OP};
+use super::{BatchNorm, BatchNormMode, BatchNormOutput, BatchStatistics, OP};
 use crate::cpu::instruction_set::{self, vectorised};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
@@ -80,7 +80,7 @@ fn apply_in<F: Float>(
         let dbeta = gradient(dbeta, (blocks, features))?;
         Ok([gradient(dy, (blocks, rows, features))?, dgamma, dbeta])
     })?;
-    Ok(BatchNormOutput { y, mean, var, values: rows })
+    Ok(BatchNormOutput { y, statistics: BatchStatistics { mean, var, values: rows } })
 }
 
 /// `1 / √(var + eps)`.

@@ -43,11 +43,18 @@ pub enum BatchNormMode<'a> {
     },
 }
 
-/// The result of [`BatchNorm::forward`], or of [`ChannelNorm::forward`](crate::ChannelNorm::forward) with C channels for F features.
+/// The result of [`BatchNorm::forward`].
 #[derive(Clone, Debug)]
 pub struct BatchNormOutput {
-    /// The normalised batch, `[T, N, F]` or `[T, N, C, OH, OW]`.
+    /// The normalised batch, `[T, N, F]`.
     pub y: Tensor,
+    /// Mean and variance that were used.
+    pub statistics: BatchStatistics,
+}
+
+/// Mean and variance of a batch, or the running ones that took their place.
+#[derive(Clone, Debug)]
+pub struct BatchStatistics {
     /// The mean that was used, `[T, F]`: the batch's in training. Carries no gradient.
     pub mean: Tensor,
     /// The variance that was used, `[T, F]`: the batch's in training, divided by the number of values. Carries no gradient.
@@ -82,7 +89,7 @@ impl BatchNorm {
     /// Applies the layer of every block.
     ///
     /// `y` is `[T, N, F]`, `gamma` (γ) and `beta` (β) are `[T, F]`. In [`BatchNormMode::Train`] mean and variance are those of
-    /// the N rows, and [`BatchNormOutput::update`] moves running statistics towards them. Gradients flow to `y`, `gamma` and
+    /// the N rows, and [`BatchStatistics::update`] moves running statistics towards them. Gradients flow to `y`, `gamma` and
     /// `beta`.
     ///
     /// # Errors
@@ -103,7 +110,8 @@ impl BatchNorm {
             Chosen::Gpu if matches!(mode, BatchNormMode::Train) => {
                 let (eps, act) = (self.eps, self.act);
                 let [y, mean, var] = crate::gpu::batch_norm::train(y, gamma, beta, eps, act)?;
-                Ok(BatchNormOutput { values: y.dim(1)?, y, mean, var })
+                let statistics = BatchStatistics { values: y.dim(1)?, mean, var };
+                Ok(BatchNormOutput { y, statistics })
             }
             _ => self.reference(y, gamma, beta, mode),
         }
@@ -129,15 +137,17 @@ impl BatchNorm {
         let normal = y.broadcast_sub(&mean)?.broadcast_div(&(&var + self.eps)?.sqrt()?)?;
         let out = normal.broadcast_mul(&gamma.unsqueeze(1)?)?.broadcast_add(&beta.unsqueeze(1)?)?;
         Ok(BatchNormOutput {
-            values: y.dim(1)?,
+            statistics: BatchStatistics {
+                values: y.dim(1)?,
+                mean: mean.squeeze(1)?.detach(),
+                var: var.squeeze(1)?.detach(),
+            },
             y: self.act.reference(out)?,
-            mean: mean.squeeze(1)?.detach(),
-            var: var.squeeze(1)?.detach(),
         })
     }
 }
 
-impl BatchNormOutput {
+impl BatchStatistics {
     /// Moves running statistics, `[T, F]` each (or `[F]` for one block), towards those of this batch, in place:
     /// θ ← (1 − momentum) θ + momentum · batch's. The running variance is the unbiased one, as in PyTorch. A single value
     /// has none and gives its own, 0.

@@ -2,25 +2,44 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::geometry::Geometry;
+use super::geometry::{Algorithm, Geometry};
 use crate::cpu::arithmetic::Plain;
 use crate::cpu::product::{Left, Right, Start, Walk, product};
 use crate::cpu::simd::Float;
 
+/// The tables of the direct algorithm; empty for the others.
+#[derive(Default)]
+pub(super) struct Starts {
+    /// For [`forward`].
+    pub windows: Vec<usize>,
+    /// For [`weights`].
+    pub weights: Vec<usize>,
+    /// For [`image`].
+    pub image: Vec<usize>,
+}
+
+impl Starts {
+    pub(super) fn new(g: &Geometry) -> Self {
+        if g.algorithm != Algorithm::Direct {
+            return Self::default();
+        }
+        Self {
+            windows: window_starts(g.raw_height, g.raw_width, g.in_width, g.in_stride),
+            weights: weight_starts(g),
+            image: window_starts(g.in_height, g.in_width, g.raw_width + 4, g.c_out_whole),
+        }
+    }
+}
+
 /// The starts of each position's window: rows of `columns` positions in a buffer of `width` positions a row.
-pub(super) fn window_starts(
-    rows: usize,
-    columns: usize,
-    width: usize,
-    stride: usize,
-) -> Vec<usize> {
+fn window_starts(rows: usize, columns: usize, width: usize, stride: usize) -> Vec<usize> {
     (0..rows)
         .flat_map(|row| (0..columns).map(move |column| (row * width + column) * stride))
         .collect()
 }
 
 /// The place where each weight first meets the padded image: `[Ci][3][3]`.
-pub(super) fn weight_starts(g: &Geometry) -> Vec<usize> {
+fn weight_starts(g: &Geometry) -> Vec<usize> {
     (0..g.c_in)
         .flat_map(|channel| {
             (0..9).map(move |tap| (tap / 3 * g.in_width + tap % 3) * g.in_stride + channel)
@@ -61,7 +80,7 @@ fn dense<F>(data: &[F], width: usize) -> Right<'_, F> {
     Right { data, stride: width, width }
 }
 
-/// The padded image to the raw result, by weights `[9][Ci][Co]`. `starts` are those of [`window_starts`].
+/// The padded image to the raw result, by weights `[9][Ci][Co]`. `starts` are [`Starts::windows`].
 pub(super) fn forward<'a, F>(
     g: &Geometry,
     starts: &'a [usize],
@@ -76,7 +95,7 @@ pub(super) fn forward<'a, F>(
 }
 
 /// The padded image and the gradient of the raw result to the gradient of the weights, `[Ci][9][Co]`, which `start` begins or
-/// goes on with. `starts` are those of [`weight_starts`].
+/// goes on with. `starts` are [`Starts::weights`].
 pub(super) fn weights<'a, F>(
     g: &Geometry,
     starts: &'a [usize],
@@ -115,8 +134,8 @@ pub(super) fn into_ring<F: Float>(g: &Geometry, raw: &[F], ringed: &mut [F]) {
 }
 
 /// The gradient of the raw result in its ring of zeros to that of the padded image, `[in_height][in_width][Ci in whole
-/// vectors]`, by weights turned by half a circle, `[9][Co in whole vectors][Ci in whole vectors]`. `starts` are those of
-/// [`window_starts`] over the padded image.
+/// vectors]`, by weights turned by half a circle, `[9][Co in whole vectors][Ci in whole vectors]`. `starts` are
+/// [`Starts::image`].
 pub(super) fn image<'a, F>(
     g: &Geometry,
     starts: &'a [usize],

@@ -30,13 +30,70 @@ pub(super) fn images_at_once(g: &Geometry) -> usize {
     }
 }
 
-/// One block's layer, prepared for the forward pass.
-pub(super) struct Ready<'a, F: Float> {
+/// One block's convolution, prepared for the forward pass.
+pub(super) struct Convolution<'a, F: Float> {
     pub g: &'a Geometry,
-    /// From [`direct::window_starts`], for the direct algorithm.
+    /// [`direct::Starts::windows`].
     pub starts: &'a [usize],
     /// From [`super::weights::for_forward`].
     pub weights: Scratch<F>,
+}
+
+impl<F: Float> Convolution<'_, F> {
+    /// Computes the raw results of `count` images. For each, `image` puts it into its padded buffer, which holds zeros around it, and `end`
+    /// takes its raw result. The results go to `raws`, one after another, or all to the same place if that holds only one.
+    pub(super) fn run(
+        &self,
+        arch: Arch,
+        count: usize,
+        raws: &mut [F],
+        mut image: impl FnMut(usize, &mut [F]),
+        mut end: impl FnMut(usize, &[F]),
+    ) {
+        let g = self.g;
+        let mut padded = Scratch::zeros(g.padded_image());
+        let size = raws.len();
+        let place_of = |index: usize| index * g.raw() % size;
+        match g.algorithm {
+            Algorithm::Direct => {
+                for index in 0..count {
+                    image(index, &mut padded);
+                    let (starts, weights) = (self.starts, &self.weights);
+                    let raw = &mut raws[place_of(index)..][..g.raw()];
+                    arch.dispatch(direct::forward(g, starts, &padded, weights, raw));
+                    end(index, raw);
+                }
+            }
+            Algorithm::Winograd2 | Algorithm::Winograd4 => {
+                let at_once = images_at_once(g).min(count);
+                let (points, most) = (g.algorithm.points(), at_once * g.tiles());
+                let mut left = Scratch::any(points * winograd::point_step(most, g.c_in_whole));
+                let mut products = Scratch::any(points * winograd::point_step(most, g.c_out_whole));
+                for start in (0..count).step_by(at_once) {
+                    let images = at_once.min(count - start);
+                    let tiles = images * g.tiles();
+                    let place = |index| Place { tiles, first: index * g.tiles() };
+                    for index in 0..images {
+                        image(start + index, &mut padded);
+                        winograd::image_to_points(arch, g, place(index), &padded, &mut left);
+                    }
+                    let (inner, stride, outer) = (g.c_in, g.c_in_whole, g.c_out_whole);
+                    let sizes = Products { tiles, inner, stride, outer };
+                    sizes.forward(arch, &left, &self.weights, &mut products);
+                    for index in 0..images {
+                        let raw = &mut raws[place_of(start + index)..][..g.raw()];
+                        winograd::points_to_raw(arch, g, place(index), &products, raw);
+                        end(start + index, raw);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One block's layer, prepared for the forward pass.
+pub(super) struct Ready<'a, F: Float> {
+    pub convolution: Convolution<'a, F>,
     /// In whole vectors.
     pub bias: Scratch<F>,
     pub mask: Option<(MaskStream, F)>,
@@ -54,9 +111,7 @@ impl<F: Float> Ready<'_, F> {
         results: Target<'_, F>,
         winners: &mut [u8],
     ) {
-        let g = self.g;
-        let mut image = Scratch::zeros(g.padded_image());
-        let mut raw = Scratch::any(g.raw());
+        let g = self.convolution.g;
         let mut end = End {
             ready: self,
             arch,
@@ -66,38 +121,14 @@ impl<F: Float> Ready<'_, F> {
             winners,
             results,
         };
-        match g.algorithm {
-            Algorithm::Direct => {
-                for index in 0..count {
-                    into_padded(arch, g, source.image(g, index), &mut image);
-                    let (starts, weights) = (self.starts, &self.weights);
-                    arch.dispatch(direct::forward(g, starts, &image, weights, &mut raw));
-                    end.finish(index, &raw);
-                }
-            }
-            Algorithm::Winograd2 | Algorithm::Winograd4 => {
-                let at_once = images_at_once(g).min(count);
-                let (points, most) = (g.algorithm.points(), at_once * g.tiles());
-                let mut left = Scratch::any(points * winograd::point_step(most, g.c_in_whole));
-                let mut products = Scratch::any(points * winograd::point_step(most, g.c_out_whole));
-                for start in (0..count).step_by(at_once) {
-                    let images = at_once.min(count - start);
-                    let tiles = images * g.tiles();
-                    let place = |index| Place { tiles, first: index * g.tiles() };
-                    for index in 0..images {
-                        into_padded(arch, g, source.image(g, start + index), &mut image);
-                        winograd::image_to_points(arch, g, place(index), &image, &mut left);
-                    }
-                    let (inner, stride, outer) = (g.c_in, g.c_in_whole, g.c_out_whole);
-                    let sizes = Products { tiles, inner, stride, outer };
-                    sizes.forward(arch, &left, &self.weights, &mut products);
-                    for index in 0..images {
-                        winograd::points_to_raw(arch, g, place(index), &products, &mut raw);
-                        end.finish(start + index, &raw);
-                    }
-                }
-            }
-        }
+        let mut raw = Scratch::any(g.raw());
+        self.convolution.run(
+            arch,
+            count,
+            &mut raw,
+            |index, padded| into_padded(arch, g, source.image(g, index), padded),
+            |index, raw| end.finish(index, raw),
+        );
     }
 }
 
@@ -118,7 +149,7 @@ struct End<'a, F: Float> {
 impl<F: Float> End<'_, F> {
     /// Finishes image `index` from its raw result.
     fn finish(&mut self, index: usize, raw: &[F]) {
-        let (g, bias, arch) = (self.ready.g, &self.ready.bias, self.arch);
+        let (g, bias, arch) = (self.ready.convolution.g, &self.ready.bias, self.arch);
         let mask = self.ready.mask.map(|(stream, scale)| {
             let mask = &mut *self.mask;
             vectorised(

@@ -122,11 +122,23 @@ impl Conv3x3 {
         let images = shape::dims(OP, "x", x, "[T or 1, N, Ci, H, W]")?;
         shape::same_dtype(OP, "w", w, x)?;
         shape::same_dtype(OP, "b", b, x)?;
-        self.sizes(images, w, b)
+        self.sizes_with_bias(images, w, b)
+    }
+
+    /// [`Self::sizes`], with a bias to go with the weights.
+    pub(super) fn sizes_with_bias(
+        &self,
+        shape: [usize; 5],
+        w: &Tensor,
+        b: &Tensor,
+    ) -> Result<Sizes> {
+        let sizes = self.sizes(shape, w)?;
+        shape::exactly(OP, "b", b, &[sizes.blocks, sizes.c_out])?;
+        Ok(sizes)
     }
 
     /// The sizes of the layer for images `[T or 1, N, Ci, H, W]`.
-    pub(super) fn sizes(&self, shape: [usize; 5], w: &Tensor, b: &Tensor) -> Result<Sizes> {
+    pub(super) fn sizes(&self, shape: [usize; 5], w: &Tensor) -> Result<Sizes> {
         let [x_blocks, images, channels, height, width] = shape;
         let wrong_input = |expected: String| KernelError::Shape {
             op: OP,
@@ -143,7 +155,6 @@ impl Conv3x3 {
                 "[{blocks} or 1, N, {c_in}, H, W] to go with the weights"
             )));
         }
-        shape::exactly(OP, "b", b, &[blocks, c_out])?;
         if let Some(dropout) = &self.dropout {
             dropout.check(blocks)?;
         }

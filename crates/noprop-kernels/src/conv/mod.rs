@@ -7,6 +7,7 @@ mod forward;
 mod geometry;
 pub(crate) mod layer;
 mod layout;
+mod normed;
 mod reference;
 mod stack;
 mod weights;
@@ -20,6 +21,7 @@ use crate::shape;
 use layer::{OP, Sizes};
 
 pub use layer::{Conv3x3, Padding, Pool};
+pub use normed::{After, ConvNorm, ConvNormOutput, ConvNormStack};
 
 impl Conv3x3 {
     /// Applies the layer of every block.
@@ -95,7 +97,7 @@ pub fn conv3x3_stack(
     for (layer, (w, b)) in layers.iter().zip(parameters) {
         shape::same_dtype(OP, "w", w, x)?;
         shape::same_dtype(OP, "b", b, x)?;
-        let s = layer.sizes(images, w, b)?;
+        let s = layer.sizes_with_bias(images, w, b)?;
         images = [s.blocks, s.images, s.c_out, s.out_height, s.out_width];
         sizes.push(s);
         refs.push((w, b));

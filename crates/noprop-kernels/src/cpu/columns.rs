@@ -26,19 +26,6 @@ impl<'a, F: Copy> Columns<'a, F> {
         }
     }
 
-    /// A matrix of `rows` rows of `stride` elements that `fill` writes: zeros that are overwritten anyway would cost a pass over the memory.
-    ///
-    /// # Safety
-    /// When `fill` returns, it must have written every element.
-    #[expect(unsafe_code, reason = "memory that is not zeroed before it is written")]
-    pub(crate) unsafe fn filled(rows: usize, stride: usize, fill: impl FnOnce(&Self)) -> Vec<F> {
-        let mut matrix = Vec::with_capacity(rows * stride);
-        fill(&Self { data: matrix.as_mut_ptr(), rows, stride, borrowed: PhantomData });
-        // SAFETY: that many elements were allocated, and all of them were written.
-        unsafe { matrix.set_len(rows * stride) };
-        matrix
-    }
-
     /// Copies `from` into row `row` from column `column` on. Panics when it does not fit in the row.
     ///
     /// # Safety

@@ -143,7 +143,7 @@ impl ModuleT for BatchNorm {
             true => {
                 let out = op.forward(&rows, &weight, &bias, BatchNormMode::Train)?;
                 let (mean, var) = (&self.running_mean, &self.running_var);
-                out.update(mean, var, self.momentum)?;
+                out.statistics.update(mean, var, self.momentum)?;
                 out.y
             }
             false => {

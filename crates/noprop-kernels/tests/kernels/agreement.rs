@@ -3,12 +3,13 @@
 use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNorm, BatchNormMode, ChannelNorm, Conv3x3, Dropout, Linear, Padding,
-    Pool, Precision, Targets, cross_entropy, denoise_loss, global_max_pool,
+    Activation, After, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, Linear, Padding, Pool,
+    Precision, Targets, cross_entropy, denoise_loss, global_max_pool,
 };
 
 use crate::support::{
-    assert_close, distance, flat, labels, tensors, value_and_gradients, values, weights,
+    RESIDUAL, assert_close, distance, flat, labels, run_stack, running, stack_shapes, tensors,
+    value_and_gradients, values, weights,
 };
 
 const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-10)];
@@ -188,9 +189,10 @@ fn batch_normalisation_over_sizes() {
                 };
                 let reference = on(Backend::Reference, BatchNormMode::Train);
                 let fused = on(Backend::Auto, BatchNormMode::Train);
-                assert!(distance(&fused.mean, &reference.mean) < tolerance);
-                assert!(distance(&fused.var, &reference.var) < tolerance);
-                let given = BatchNormMode::Eval { mean: &reference.mean, var: &reference.var };
+                assert!(distance(&fused.statistics.mean, &reference.statistics.mean) < tolerance);
+                assert!(distance(&fused.statistics.var, &reference.statistics.var) < tolerance);
+                let used = &reference.statistics;
+                let given = BatchNormMode::Eval { mean: &used.mean, var: &used.var };
                 let evaluated = on(Backend::Auto, given).y;
                 assert!(distance(&evaluated, &on(Backend::Reference, given).y) < tolerance);
                 assert!(distance(&evaluated, &reference.y) < tolerance);
@@ -199,79 +201,58 @@ fn batch_normalisation_over_sizes() {
     }
 }
 
-/// Protects the normalisation of images in training and evaluation, with each end of the layer, over planes of whole and of ragged vectors and
-/// several strips of channels.
+/// Protects convolutions with batch norms, in training and evaluation, with each end of a layer, over images of whole and of ragged tiles and
+/// channels of whole and of ragged vectors, for blocks with images of their own and with shared ones.
 #[test]
-fn channel_normalisation_over_sizes() {
-    for (blocks, images, channels, height, width) in
-        [(1, 5, 3, 32, 32), (2, 3, 37, 7, 7), (3, 2, 130, 4, 5), (1, 4, 20, 3, 3), (1, 1, 2, 2, 2)]
-    {
-        for pool in [Pool::None, Pool::Max2] {
-            for act in [Activation::None, Activation::Relu] {
-                let side = if pool == Pool::Max2 { 2 } else { 1 };
-                let shapes = [
-                    vec![blocks, images, channels, height, width],
-                    vec![blocks, channels],
-                    vec![blocks, channels],
-                    vec![blocks, images, channels, height / side, width / side],
-                ];
-                let layer = |backend| ChannelNorm { act, pool, backend, ..ChannelNorm::default() };
-                let name = format!("{shapes:?} {act:?}");
-                agree(&name, &shapes, &|a, backend| {
-                    let mode = BatchNormMode::Train;
-                    Ok(layer(backend).forward(&a[0], &a[1], &a[2], Some(&a[3]), mode)?.y)
-                });
-                agree(&name, &shapes[..3], &|a, backend| {
-                    let mode = BatchNormMode::Train;
-                    Ok(layer(backend).forward(&a[0], &a[1], &a[2], None, mode)?.y)
-                });
-                let running = |dtype| {
-                    let [mean, var] = [9, 10].map(|seed| values(seed, &shapes[1], dtype));
-                    (mean, (var.sqr().unwrap() + 0.1).unwrap())
-                };
-                agree(&format!("{name} eval"), &shapes, &|a, backend| {
-                    let (mean, var) = running(a[0].dtype());
-                    let mode = BatchNormMode::Eval { mean: &mean, var: &var };
-                    Ok(layer(backend).forward(&a[0], &a[1], &a[2], Some(&a[3]), mode)?.y)
-                });
-                for (dtype, tolerance) in PRECISIONS {
-                    let a = tensors(3, &shapes, dtype);
-                    let on = |backend, mode| {
-                        layer(backend).forward(&a[0], &a[1], &a[2], Some(&a[3]), mode).unwrap()
-                    };
-                    let reference = on(Backend::Reference, BatchNormMode::Train);
-                    let fused = on(Backend::Auto, BatchNormMode::Train);
-                    assert!(distance(&fused.mean, &reference.mean) < tolerance);
-                    assert!(distance(&fused.var, &reference.var) < tolerance);
-                    let (mean, var) = running(dtype);
-                    let mode = BatchNormMode::Eval { mean: &mean, var: &var };
-                    assert!(
-                        distance(&on(Backend::Auto, mode).y, &on(Backend::Reference, mode).y)
-                            < tolerance
-                    );
-                }
+fn normed_convolutions_over_sizes() {
+    let wide = [(32, After::Nothing), (32, After::Max2), (48, After::Nothing)];
+    for (blocks, x, layers) in [
+        (1, [1, 5, 3, 12, 12], &RESIDUAL[..]),
+        (2, [1, 35, 9, 7, 9], &RESIDUAL[..]),
+        (3, [3, 2, 1, 28, 28], &RESIDUAL[..3]),
+        (1, [1, 3, 16, 14, 8], &wide[..]),
+        (1, [1, 9, 3, 2, 2], &RESIDUAL[..2]),
+        (2, [2, 1, 8, 1, 1], &RESIDUAL[..1]),
+    ] {
+        let shapes = stack_shapes(blocks, &x, layers);
+        let name = format!("{shapes:?}");
+        agree(&name, &shapes, &|a, backend| Ok(run_stack(layers, a, None, backend)?.y));
+        agree(&format!("{name} eval"), &shapes, &|a, backend| {
+            let running = running(blocks, layers, a[0].dtype());
+            Ok(run_stack(layers, a, Some(&running), backend)?.y)
+        });
+        for (dtype, tolerance) in PRECISIONS {
+            let a = tensors(3, &shapes, dtype);
+            let on = |backend| run_stack(layers, &a, None, backend).unwrap().statistics;
+            for (fused, reference) in on(Backend::Auto).iter().zip(on(Backend::Reference)) {
+                assert!(distance(&fused.mean, &reference.mean) < tolerance, "{name}");
+                assert!(distance(&fused.var, &reference.var) < tolerance, "{name}");
             }
+            let running = running(blocks, layers, dtype);
+            let on = |backend| run_stack(layers, &a, Some(&running), backend).unwrap().y;
+            assert!(distance(&on(Backend::Auto), &on(Backend::Reference)) < tolerance, "{name}");
         }
     }
 }
 
-/// Protects the variance of many values far from zero. A difference of squares, or sums in f32 alone, would be far off.
+/// Protects the variance of many values far from zero. A difference of squares would be far off.
 #[test]
 fn the_variance_of_a_large_batch_is_accurate() {
-    let x = (values(1, &[1, 300, 2, 32, 32], DType::F64) + 1000.0)
-        .unwrap()
-        .to_dtype(DType::F32)
-        .unwrap();
-    let affine = values(2, &[1, 2], DType::F32);
-    let out =
-        ChannelNorm::default().forward(&x, &affine, &affine, None, BatchNormMode::Train).unwrap();
-    let exact = ChannelNorm { backend: Backend::Reference, ..ChannelNorm::default() };
-    let [x, affine] = [x, affine].map(|t| t.to_dtype(DType::F64).unwrap());
-    let exact = exact.forward(&x, &affine, &affine, None, BatchNormMode::Train).unwrap();
-    for (found, exact) in flat(&out.mean).iter().zip(flat(&exact.mean)) {
+    let layer = [(2, After::Nothing)];
+    let shapes = stack_shapes(1, &[1, 300, 2, 32, 32], &layer);
+    let mut a = tensors(1, &shapes, DType::F64);
+    a[0] = (&a[0] + 1000.0).unwrap();
+    // The middle weights alone, so that no sum of rounded products hides the error of the variance.
+    let middle: Vec<f64> = (0..36).map(|i| f64::from(u8::from(i == 4 || i == 31))).collect();
+    a[1] = Tensor::from_vec(middle, shapes[1].as_slice(), &Device::Cpu).unwrap();
+    let single: Vec<_> = a.iter().map(|t| t.to_dtype(DType::F32).unwrap()).collect();
+    let rounded: Vec<_> = single.iter().map(|t| t.to_dtype(DType::F64).unwrap()).collect();
+    let found = run_stack(&layer, &single, None, Backend::Auto).unwrap().statistics;
+    let exact = run_stack(&layer, &rounded, None, Backend::Reference).unwrap().statistics;
+    for (found, exact) in flat(&found[0].mean).iter().zip(flat(&exact[0].mean)) {
         assert!((found / exact - 1.0).abs() < 1e-7, "mean {found}, not {exact}");
     }
-    for (found, exact) in flat(&out.var).iter().zip(flat(&exact.var)) {
+    for (found, exact) in flat(&found[0].var).iter().zip(flat(&exact[0].var)) {
         assert!((found / exact - 1.0).abs() < 1e-6, "variance {found}, not {exact}");
     }
 }
@@ -279,18 +260,17 @@ fn the_variance_of_a_large_batch_is_accurate() {
 /// Protects the running variance of images: it is the unbiased one of a channel's N · H · W values, also where the result is pooled.
 #[test]
 fn running_statistics_count_every_pixel() {
-    let x = values(1, &[2, 3, 4, 5, 6], DType::F64);
-    let affine = values(2, &[2, 4], DType::F64);
+    let layer = [(4, After::Max2)];
+    let a = tensors(1, &stack_shapes(2, &[1, 3, 4, 5, 6], &layer), DType::F64);
     for backend in [Backend::Auto, Backend::Reference] {
-        let layer = ChannelNorm { pool: Pool::Max2, backend, ..ChannelNorm::default() };
-        let out = layer.forward(&x, &affine, &affine, None, BatchNormMode::Train).unwrap();
+        let batch = run_stack(&layer, &a, None, backend).unwrap().statistics.remove(0);
         let [mean, var] = [0.0, 1.0].map(|start| {
-            let start = affine.zeros_like().and_then(|zeros| zeros + start);
+            let start = batch.mean.zeros_like().and_then(|zeros| zeros + start);
             Var::from_tensor(&start.unwrap()).unwrap()
         });
-        out.update(&mean, &var, 0.25).unwrap();
-        let unbiased = out.var.affine(0.25 * 90.0 / 89.0, 0.75).unwrap();
-        assert!(distance(&mean, &(&out.mean * 0.25).unwrap()) < 1e-12);
+        batch.update(&mean, &var, 0.25).unwrap();
+        let unbiased = batch.var.affine(0.25 * 90.0 / 89.0, 0.75).unwrap();
+        assert!(distance(&mean, &(&batch.mean * 0.25).unwrap()) < 1e-12);
         assert!(distance(&var, &unbiased) < 1e-12);
     }
 }

@@ -3,11 +3,14 @@
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNorm, BatchNormMode, ChannelNorm, Conv3x3, Dropout, KernelError,
-    Linear, Padding, Pool, Targets, cross_entropy, denoise_loss, global_max_pool,
+    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Padding,
+    Pool, Targets, cross_entropy, denoise_loss, global_max_pool,
 };
 
-use crate::support::{check_central_differences, labels, tensors, values, weights};
+use crate::support::{
+    RESIDUAL, check_central_differences, labels, run_stack, running, stack_shapes, tensors, values,
+    weights,
+};
 
 const BACKENDS: [Backend; 2] = [Backend::Reference, Backend::Auto];
 
@@ -82,32 +85,20 @@ fn batch_normalisation() {
     }
 }
 
-/// Protects the gradients of the normalisation of images and of global pooling: through the batch's statistics, also from values that no window
-/// uses (odd sides), to one maximum of a window alone, and to the residual.
+/// Protects the gradients of convolutions with batch norms and of global pooling: through the batch's statistics, also from values that no window
+/// uses (odd sides), to one maximum of a window alone, and around a residual pair.
 #[test]
-fn channel_normalisation_and_global_pooling() {
-    let [mean, var] = [10, 11].map(|seed| values(seed, &[2, 3], DType::F64));
-    let var = var.sqr().unwrap();
+fn normed_convolutions_and_global_pooling() {
     for backend in BACKENDS {
-        for act in [Activation::None, Activation::Relu] {
-            for (pool, result) in [(Pool::None, [5, 7]), (Pool::Max2, [2, 3])] {
-                let shapes = [
-                    vec![2, 4, 3, 5, 7],
-                    vec![2, 3],
-                    vec![2, 3],
-                    [&[2, 4, 3], &result[..]].concat(),
-                ];
-                let arguments = tensors(1, &shapes, DType::F64);
-                let running = BatchNormMode::Eval { mean: &mean, var: &var };
-                for (eps, mode) in [(1e-5, BatchNormMode::Train), (0.1, running)] {
-                    let layer = ChannelNorm { eps, act, pool, backend };
-                    let run = |a: &[Tensor]| {
-                        Ok::<_, KernelError>(layer.forward(&a[0], &a[1], &a[2], a.get(3), mode)?.y)
-                    };
-                    let name = format!("{layer:?} {mode:?}");
-                    check_central_differences(&name, run, &arguments);
-                    check_central_differences(&name, run, &arguments[..3]);
-                }
+        for (blocks, x) in [(1, [1, 3, 2, 9, 8]), (2, [1, 2, 9, 5, 6])] {
+            let arguments = tensors(1, &stack_shapes(blocks, &x, &RESIDUAL), DType::F64);
+            let running = running(blocks, &RESIDUAL, DType::F64);
+            for running in [None, Some(&running[..])] {
+                let run = |a: &[Tensor]| {
+                    Ok::<_, KernelError>(run_stack(&RESIDUAL, a, running, backend)?.y)
+                };
+                let mode = if running.is_some() { "eval" } else { "train" };
+                check_central_differences(&format!("{backend:?} {x:?} {mode}"), run, &arguments);
             }
         }
         let pool = |a: &[Tensor]| global_max_pool(&a[0], backend);

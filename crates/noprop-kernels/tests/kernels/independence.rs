@@ -1,15 +1,16 @@
 //! The independence of results from the number of threads, the grouping of blocks, and the other images of the batch.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, Var};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNorm, BatchNormMode, ChannelNorm, Conv3x3, Dropout, KernelError,
-    Linear, Pool, Precision, conv3x3_stack, denoise_loss, global_max_pool,
+    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Pool,
+    Precision, conv3x3_stack, denoise_loss, global_max_pool,
 };
 use rayon::ThreadPoolBuilder;
 
 use crate::support::{
-    Outcome, assert_close, distance, flat, labels, tensors, value_and_gradients, values,
+    Outcome, RESIDUAL, assert_close, distance, flat, labels, run_stack, stack_shapes, tensors,
+    value_and_gradients, values,
 };
 
 /// The Fig. 6 image branch with dropout for `blocks` blocks, numbered from `first`.
@@ -82,14 +83,11 @@ fn one_two_and_three_threads_give_the_same_bits() {
         bits(value_and_gradients(head, &arguments))
     };
     let images = || {
-        let norm = |a: &[Tensor]| {
-            let layer =
-                ChannelNorm { act: Activation::Relu, pool: Pool::Max2, ..ChannelNorm::default() };
-            let y = layer.forward(&a[0], &a[1], &a[2], Some(&a[3]), BatchNormMode::Train)?.y;
-            global_max_pool(&y, Backend::Auto)
+        let network = |a: &[Tensor]| {
+            global_max_pool(&run_stack(&RESIDUAL, a, None, Backend::Auto)?.y, Backend::Auto)
         };
-        let shapes: [&[usize]; 4] = [&[2, 33, 70, 9, 8], &[2, 70], &[2, 70], &[2, 33, 70, 4, 4]];
-        bits(value_and_gradients(norm, &tensors(6, &shapes, DType::F32)))
+        let shapes = stack_shapes(2, &[1, 70, 3, 9, 8], &RESIDUAL);
+        bits(value_and_gradients(network, &tensors(6, &shapes, DType::F32)))
     };
     let run = |threads| {
         on_threads(threads, || {
@@ -186,18 +184,40 @@ fn not_a_number_reaches_the_result() {
             let y = layer.forward(&arguments[0], &arguments[1], &arguments[2]).unwrap();
             assert!(flat(&y).iter().all(|v| v.is_nan()), "{backend:?} argument {which}");
         }
-        for which in 0..3 {
-            let mut a = tensors(5, &[&[1, 2, 3, 4, 4][..], &[1, 3], &[1, 3]], DType::F32);
+        for which in 0..4 {
+            let mut a = tensors(5, &stack_shapes(1, &[1, 2, 3, 8, 8], &RESIDUAL[..2]), DType::F32);
             a[which] = (&a[which] * f64::NAN).unwrap();
-            let layer = ChannelNorm {
-                act: Activation::Relu,
-                pool: Pool::Max2,
-                backend,
-                ..ChannelNorm::default()
-            };
-            let y = layer.forward(&a[0], &a[1], &a[2], None, BatchNormMode::Train).unwrap().y;
+            let y = run_stack(&RESIDUAL[..2], &a, None, backend).unwrap().y;
             let y = global_max_pool(&y, backend).unwrap();
             assert!(flat(&y).iter().all(|v| v.is_nan()), "{backend:?} argument {which}");
+        }
+    }
+}
+
+/// Protects the grouping of blocks in a stack with norms: values, statistics and the gradients of parameters have the same bits in one call and
+/// one by one.
+#[test]
+fn a_block_with_norms_is_the_same_alone() {
+    let arguments = tensors(8, &stack_shapes(3, &[1, 5, 3, 9, 8], &RESIDUAL), DType::F32);
+    let run = |a: &[Tensor]| Ok::<_, KernelError>(run_stack(&RESIDUAL, a, None, Backend::Auto)?.y);
+    let square = |a: &[Tensor]| run(a)?.sqr().map_err(KernelError::from);
+    let together = run(&arguments).unwrap();
+    let vars: Vec<Var> = arguments.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+    let tracked: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let store = square(&tracked).unwrap().sum_all().unwrap().backward().unwrap();
+    for block in 0..3 {
+        let alone: Vec<Tensor> = arguments
+            .iter()
+            .enumerate()
+            .map(|(i, t)| if i == 0 { t.clone() } else { t.narrow(0, block, 1).unwrap() })
+            .collect();
+        let part = |t: &Tensor| flat(&t.narrow(0, block, 1).unwrap());
+        assert_eq!(part(&together), flat(&run(&alone).unwrap()));
+        let own: Vec<Var> = alone.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+        let tracked: Vec<Tensor> = own.iter().map(|v| v.as_tensor().clone()).collect();
+        let found = square(&tracked).unwrap().sum_all().unwrap().backward().unwrap();
+        for (all, own) in vars.iter().zip(&own).skip(1) {
+            assert_eq!(part(store.get(all).unwrap()), flat(found.get(own).unwrap()));
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use candle_core::{DType, Device, Tensor};
 use noprop_kernels::{
-    Backend, BatchNorm, BatchNormMode, ChannelNorm, Conv3x3, Dropout, KernelError, Linear, Pool,
+    After, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Pool,
     Precision, Targets, conv3x3_stack, cross_entropy, denoise_loss, global_max_pool,
 };
 
-use crate::support::{labels, values};
+use crate::support::{RESIDUAL, labels, run_stack, running, stack_shapes, values};
 
 fn v(shape: &[usize]) -> Tensor {
     values(1, shape, DType::F32)
@@ -68,26 +68,37 @@ fn dense_and_norm_name_the_misfit() {
     assert_eq!(blamed(result), "mean");
 }
 
-/// Protects the errors of the normalisation of images and of global pooling.
+/// Protects the errors of convolutions with batch norms and of global pooling.
 #[test]
-fn channel_norm_and_pool_name_the_misfit() {
+fn normed_convolutions_and_pool_name_the_misfit() {
     for backend in [Backend::Auto, Backend::Reference] {
-        let layer = ChannelNorm { pool: Pool::Max2, backend, ..ChannelNorm::default() };
-        let (x, p) = (v(&[2, 3, 4, 5, 5]), v(&[2, 4]));
-        let run = |x: &Tensor, gamma: &Tensor, beta: &Tensor, residual: &Tensor| {
-            layer.forward(x, gamma, beta, Some(residual), BatchNormMode::Train)
+        let a: Vec<Tensor> =
+            stack_shapes(2, &[1, 3, 2, 9, 8], &RESIDUAL).iter().map(|shape| v(shape)).collect();
+        let run = |a: &[Tensor]| run_stack(&RESIDUAL, a, None, backend);
+        assert!(run(&a).is_ok());
+        let with = |which: usize, t: Tensor| {
+            let mut a = a.clone();
+            a[which] = t;
+            run(&a)
         };
-        let residual = v(&[2, 3, 4, 2, 2]);
-        assert!(run(&x, &p, &p, &residual).is_ok());
-        assert_eq!(blamed(run(&v(&[2, 3, 4, 5]), &p, &p, &residual)), "x");
-        assert_eq!(blamed(run(&v(&[2, 3, 4, 5, 1]), &p, &p, &residual)), "x");
-        assert_eq!(blamed(run(&x, &v(&[4]), &p, &residual)), "gamma");
-        assert_eq!(blamed(run(&x, &p, &v(&[2, 5]), &residual)), "beta");
-        assert_eq!(blamed(run(&x, &p, &p, &x)), "residual");
-        let double = residual.to_dtype(DType::F64).unwrap();
-        assert_eq!(blamed(run(&x, &p, &p, &double)), "residual");
-        let mode = BatchNormMode::Eval { mean: &p, var: &v(&[1, 4]) };
-        assert_eq!(blamed(layer.forward(&x, &p, &p, None, mode)), "var");
+        assert_eq!(blamed(with(0, v(&[3, 2, 9, 8]))), "x");
+        assert_eq!(blamed(with(0, v(&[1, 3, 3, 9, 8]))), "x");
+        assert_eq!(blamed(with(0, v(&[1, 3, 2, 9, 1]))), "x");
+        assert_eq!(blamed(with(1, v(&[2, 9, 2, 5, 5]))), "w");
+        assert_eq!(blamed(with(1, a[1].to_dtype(DType::F64).unwrap())), "w");
+        assert_eq!(blamed(with(2, v(&[9]))), "gamma");
+        assert_eq!(blamed(with(3, v(&[2, 8]))), "beta");
+        // The second of a pair must give as many channels as the first was given, and a pair takes two layers.
+        let pair = [(9, After::Nothing), (9, After::Nothing), (8, After::Residual)];
+        for layers in [&pair[..], &[(2, After::Nothing), (2, After::Residual)]] {
+            let a: Vec<Tensor> =
+                stack_shapes(1, &[1, 3, 2, 9, 8], layers).iter().map(|shape| v(shape)).collect();
+            assert_eq!(blamed(run_stack(layers, &a, None, backend)), "w");
+        }
+        assert!(run_stack(&[], &a[..1], None, backend).is_err());
+        let mut running = running(2, &RESIDUAL, DType::F32);
+        running[1][1] = v(&[2, 4]);
+        assert_eq!(blamed(run_stack(&RESIDUAL, &a, Some(&running), backend)), "var");
         assert_eq!(blamed(global_max_pool(&v(&[2, 3, 4, 5]), backend)), "x");
         assert_eq!(blamed(global_max_pool(&v(&[2, 3, 4, 0, 5]), backend)), "x");
     }
@@ -142,11 +153,9 @@ fn no_images_no_results() {
     assert_eq!(y.dims(), [2, 0, 5, 3, 3]);
     let y = Linear::default().forward(&v(&[1, 0, 4]), &v(&[2, 5, 4]), &v(&[2, 5])).unwrap();
     assert_eq!(y.dims(), [2, 0, 5]);
-    let p = v(&[2, 4]);
-    let y = ChannelNorm::default()
-        .forward(&v(&[2, 0, 4, 8, 8]), &p, &p, None, BatchNormMode::Train)
-        .unwrap()
-        .y;
-    assert_eq!(y.dims(), [2, 0, 4, 8, 8]);
-    assert_eq!(global_max_pool(&y, Backend::Auto).unwrap().dims(), [2, 0, 4]);
+    let a: Vec<Tensor> =
+        stack_shapes(2, &[1, 0, 3, 9, 8], &RESIDUAL).iter().map(|shape| v(shape)).collect();
+    let y = run_stack(&RESIDUAL, &a, None, Backend::Auto).unwrap().y;
+    assert_eq!(y.dims(), [2, 0, 8, 2, 2]);
+    assert_eq!(global_max_pool(&y, Backend::Auto).unwrap().dims(), [2, 0, 8]);
 }

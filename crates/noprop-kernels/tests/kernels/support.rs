@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::{StreamKey, uniform};
+use noprop_kernels::{After, Backend, BatchNormMode, ConvNorm, ConvNormOutput, ConvNormStack};
 
 /// Distinct values in (-1, 1), so that no two entries of a pooling window tie.
 pub fn values(seed: u64, shape: &[usize], dtype: DType) -> Tensor {
@@ -114,4 +115,60 @@ pub fn check_central_differences<E: Debug>(
             );
         }
     }
+}
+
+/// A residual network with every kind of layer: images of 9 and 8 pixels lose a row to the first maximum.
+pub const RESIDUAL: [(usize, After); 5] = [
+    (9, After::Nothing),
+    (17, After::Max2),
+    (17, After::Nothing),
+    (17, After::Residual),
+    (8, After::Max2),
+];
+
+/// The shapes of images and of the parameters of `layers`, each with its channels and what follows it.
+pub fn stack_shapes(blocks: usize, x: &[usize; 5], layers: &[(usize, After)]) -> Vec<Vec<usize>> {
+    let mut shapes = vec![x.to_vec()];
+    let mut channels = x[2];
+    for (c_out, _) in layers {
+        shapes.push(vec![blocks, *c_out, channels, 3, 3]);
+        shapes.extend([vec![blocks, *c_out], vec![blocks, *c_out]]);
+        channels = *c_out;
+    }
+    shapes
+}
+
+/// The layers on images and parameters of those shapes. With `running`, each layer uses those statistics.
+pub fn run_stack(
+    layers: &[(usize, After)],
+    arguments: &[Tensor],
+    running: Option<&[[Tensor; 2]]>,
+    backend: Backend,
+) -> noprop_kernels::Result<ConvNormOutput> {
+    let parameters = arguments[1..].chunks_exact(3);
+    let stack: Vec<ConvNorm<'_>> = layers
+        .iter()
+        .zip(parameters)
+        .enumerate()
+        .map(|(index, ((_, after), p))| ConvNorm {
+            w: &p[0],
+            gamma: &p[1],
+            beta: &p[2],
+            mode: match running {
+                None => BatchNormMode::Train,
+                Some(all) => BatchNormMode::Eval { mean: &all[index][0], var: &all[index][1] },
+            },
+            after: *after,
+        })
+        .collect();
+    ConvNormStack { backend, ..ConvNormStack::default() }.forward(&arguments[0], &stack)
+}
+
+/// Running statistics for `layers`: means in (-1, 1), variances from 0.1 to 1.1.
+pub fn running(blocks: usize, layers: &[(usize, After)], dtype: DType) -> Vec<[Tensor; 2]> {
+    let statistics = |(seed, (channels, _)): (u64, &(usize, After))| {
+        let [mean, var] = [seed, seed + 50].map(|seed| values(seed, &[blocks, *channels], dtype));
+        [mean, (var.sqr().unwrap() + 0.1).unwrap()]
+    };
+    (70..).zip(layers).map(statistics).collect()
 }

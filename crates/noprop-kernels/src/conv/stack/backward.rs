@@ -6,9 +6,10 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::super::backward::{Gathered, Images, Ready};
-use super::super::epilogue::{pass, stop};
-use super::super::layout::{Source, Target, channels_last};
+use super::super::backward::{Gathered, Ready};
+use super::super::epilogue::{pass, spread, stop};
+use super::super::geometry::Geometry;
+use super::super::layout::{Source, Target, channels_last, into_padded, out_of_padded};
 use super::super::weights;
 use super::{Kept, Layer, Stack, Wanted};
 use crate::activation::Activation;
@@ -95,7 +96,7 @@ pub(super) fn run<F: Float>(stack: &Stack, inputs: &Inputs<'_, F>, images: Wante
                 unpack(arch, stack, total, gradient);
             });
     }
-    Gradients { x: over_blocks(stack, dx), parameters }
+    Gradients { x: over_blocks(stack.blocks, stack.x_blocks, dx), parameters }
 }
 
 /// Turns one block's gathered gradients into those of its packed parameters.
@@ -119,7 +120,7 @@ fn unpack<F: Float>(arch: Arch, stack: &Stack, sum: &[F], gradient: &mut [F]) {
 }
 
 /// Adds the later shares to the first; for each element, share after share.
-fn add_in_order<F: Float>(total: &mut [F], others: &[F]) {
+pub(in crate::conv) fn add_in_order<F: Float>(total: &mut [F], others: &[F]) {
     const PIECE: usize = 16 * 1024;
     let size = total.len();
     total.par_chunks_mut(PIECE).with_min_len(grain()).enumerate().for_each(|(piece, total)| {
@@ -132,11 +133,15 @@ fn add_in_order<F: Float>(total: &mut [F], others: &[F]) {
 }
 
 /// The images' gradients, summed over blocks, in order, where they share one input.
-fn over_blocks<F: Float>(stack: &Stack, mut dx: Vec<F>) -> Vec<F> {
-    if stack.x_blocks == stack.blocks || dx.is_empty() {
+pub(in crate::conv) fn over_blocks<F: Float>(
+    blocks: usize,
+    x_blocks: usize,
+    mut dx: Vec<F>,
+) -> Vec<F> {
+    if x_blocks == blocks || dx.is_empty() {
         return dx;
     }
-    let one = dx.len() / stack.blocks;
+    let one = dx.len() / blocks;
     let (total, others) = dx.split_at_mut(one);
     add_in_order(total, others);
     dx.truncate(one);
@@ -208,21 +213,26 @@ impl<F: Float> Few<'_, F> {
             }
             let size = layer.winners();
             let winners = &self.inputs.kept.winners[index][at * size..][..self.count * size];
-            let count = self.count;
-            let gradients = &gradient;
-            let images = |source| Images { count, source, gradient: gradients, winners };
-            let gathered = Gathered { sum: gathered, start: begin };
-            if index == 0 {
-                let source = stack.source(self.inputs.x, self.block, self.first, self.count);
-                let to = (!dx.is_empty()).then_some(Target::ChannelsFirst(dx));
-                op.run(arch, images(source), gathered, to);
-                return;
-            }
             let each = g.c_in_whole * g.height * g.width;
-            let below = &self.inputs.kept.results[index - 1][at * each..][..self.count * each];
-            let mut next = Scratch::any(self.count * each);
-            let to = Some(Target::ChannelsLast(&mut next));
-            op.run(arch, images(Source::ChannelsLast(below)), gathered, to);
+            let mut next = Scratch::any(if index > 0 { self.count * each } else { 0 });
+            let (source, mut to) = if index > 0 {
+                let below = &self.inputs.kept.results[index - 1][at * each..][..self.count * each];
+                (Source::ChannelsLast(below), Target::ChannelsLast(&mut next))
+            } else {
+                let images = stack.source(self.inputs.x, self.block, self.first, self.count);
+                (images, Target::ChannelsFirst(&mut *dx))
+            };
+            op.run(
+                arch,
+                self.count,
+                Gathered { sum: gathered, start: begin },
+                |image, padded| into_padded(arch, g, source.image(g, image), padded),
+                |image, raw| spread_image(arch, g, image, (&gradient, winners), raw),
+                |image, padded| {
+                    let to = to.image(g.c_in, g.height * g.width, image);
+                    out_of_padded(arch, g, padded, to);
+                },
+            );
             gradient = next;
         }
     }
@@ -262,4 +272,25 @@ impl<F: Float> Few<'_, F> {
         }
         turned
     }
+}
+
+/// Writes the gradient of the raw result of image `index` to `raw`, from those of the results of all images and the winners in their windows
+/// (empty without pooling).
+fn spread_image<F: Float>(
+    arch: Arch,
+    g: &Geometry,
+    index: usize,
+    (gradients, winners): (&[F], &[u8]),
+    raw: &mut [F],
+) {
+    let gradient = &gradients[index * g.result()..][..g.result()];
+    let winners = match winners.is_empty() {
+        true => winners,
+        false => &winners[index * g.result()..][..g.result()],
+    };
+    vectorised(
+        arch,
+        #[inline(always)]
+        || spread(g, gradient, winners, raw),
+    );
 }

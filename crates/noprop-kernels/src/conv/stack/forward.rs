@@ -3,7 +3,7 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::super::forward::Ready;
+use super::super::forward::{Convolution, Ready};
 use super::super::layout::{Source, Target};
 use super::super::weights;
 use super::{Keep, Kept, Layer, Stack};
@@ -42,9 +42,11 @@ pub(super) fn run<F: Float>(stack: &Stack, x: &[F], parameters: &[F]) -> (Vec<F>
         kept.winners = winners.iter().map(|size| Scratch::any(all * size)).collect();
     }
     let ready = stack.for_layers(parameters, |block, _, layer, parameters| Ready {
-        g: &layer.g,
-        starts: &layer.starts.windows,
-        weights: weights::for_forward(arch, &layer.g, layer.weights(parameters)),
+        convolution: Convolution {
+            g: &layer.g,
+            starts: &layer.starts.windows,
+            weights: weights::for_forward(arch, &layer.g, layer.weights(parameters)),
+        },
         bias: layer.bias(parameters),
         mask: layer.dropout.as_ref().map(|dropout| (dropout.stream(block), layer.scale())),
     });

@@ -10,9 +10,9 @@ mod forward;
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
-use super::direct;
+use super::direct::Starts;
 use super::forward::images_at_once;
-use super::geometry::{Algorithm, Geometry};
+use super::geometry::Geometry;
 use super::layer::{Conv3x3, OP, Pool, Sizes};
 use super::layout::Source;
 use crate::cpu::scratch::{Pooled, Scratch};
@@ -21,6 +21,8 @@ use crate::cpu::storage::elements;
 use crate::dropout::Dropout;
 use crate::node::{self, node, on_cpu};
 use crate::threads::grain;
+
+pub(super) use backward::{add_in_order, over_blocks};
 
 /// Applies `layers`, whose sizes are `sizes`, one after another. The parameters are `w` and `b` of each layer in turn.
 pub(super) fn apply(
@@ -83,30 +85,10 @@ struct Layer {
     starts: Starts,
 }
 
-/// The tables of the direct algorithm.
-#[derive(Default)]
-struct Starts {
-    windows: Vec<usize>,
-    weights: Vec<usize>,
-    image: Vec<usize>,
-}
-
 impl Layer {
     fn new(layer: &Conv3x3, sizes: &Sizes, at: usize) -> Self {
         let g = Geometry::new(layer, sizes);
-        let starts = match g.algorithm {
-            Algorithm::Direct => Starts {
-                windows: direct::window_starts(g.raw_height, g.raw_width, g.in_width, g.in_stride),
-                weights: direct::weight_starts(&g),
-                image: direct::window_starts(
-                    g.in_height,
-                    g.in_width,
-                    g.raw_width + 4,
-                    g.c_out_whole,
-                ),
-            },
-            Algorithm::Winograd2 | Algorithm::Winograd4 => Starts::default(),
-        };
+        let starts = Starts::new(&g);
         Self { g, dropout: layer.dropout.clone(), at, starts }
     }
 
