@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from torch_network import Resnet
+
 BATCH = 128
 
 
@@ -23,22 +25,18 @@ def layer_of(words):
         module = nn.Conv2d(c_in, c_out, 3, padding=1)
         return (BATCH, c_in, side, side), module, module
     channels, side = int(words[1]), int(words[2])
+    if words[0] == "resnet":
+        module = convolutions(channels)
+        return (BATCH, 3, side, side), module, module
     shape = (BATCH, channels, side, side)
-    if words[0] == "pool":
-        return shape, nn.Identity(), lambda x: F.adaptive_max_pool2d(x, 1)
-    module = nn.BatchNorm2d(channels)
-    ends = {
-        "plain": lambda x: F.relu(module(x)),
-        "pool": lambda x: F.max_pool2d(F.relu(module(x)), 2),
-        "residual": lambda x: F.relu(module(x)) + residual_of(x),
-    }
-    residuals = {}
+    return shape, nn.Identity(), lambda x: F.adaptive_max_pool2d(x, 1)
 
-    def residual_of(x):
-        # Made once, in the layout of the batch.
-        return residuals.setdefault("residual", torch.randn_like(x.detach()))
 
-    return shape, module, ends[words[3]]
+def convolutions(width):
+    """Those of `--network resnet:W`, with batch norms, pools and residual pairs."""
+    network = Resnet(3, width)
+    layers = (network.conv1, network.conv2, network.pair1, network.conv3, network.conv4, network.pair2)
+    return nn.Sequential(*layers)
 
 
 def seconds(words, memory_format):

@@ -4,8 +4,9 @@ The same network, batch, optimizer and thread count as ours, in the style of a P
 sum of the block losses if blocks share an encoder, and the fused AdamW. Each line of input is a JSON request, and each line of
 output a JSON object in answer; the requests are those of `bench_worker.rs`.
 
-On a GPU there are three ways for blocks that share nothing: "eager" and "compiled" (torch.compile with CUDA graphs) run them one
-after another, "vmap" all at once.
+The ways of the CPU are "eager", "channels-last" (eager with that memory layout), "compiled" (torch.compile of every module) and
+"compiled-channels-last". On a GPU there are three ways for blocks that share nothing: "eager" and "compiled" (torch.compile with CUDA
+graphs) run them one after another, "vmap" all at once.
 
     python torch_peer.py 2        # threads
 """
@@ -24,6 +25,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.func import functional_call, grad_and_value, stack_module_state
 
+from torch_network import Head, image_branch
+
 BATCH = 128
 COMPARED = 128
 S = 0.008
@@ -33,57 +36,6 @@ def alpha_bar(t, steps):
     """The cosine schedule: the signal's share after block t."""
     tau = t / steps
     return math.cos(math.pi / 2 * ((1 - tau) + S) / (1 + S)) ** 2
-
-
-class ImageBranch(nn.Module):
-    def __init__(self, channels, side):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, 32, 3)
-        self.conv2 = nn.Conv2d(32, 64, 3)
-        self.conv3 = nn.Conv2d(64, 128, 3)
-        self.fc = nn.Linear(128 * (((side - 2) // 2 - 4) // 2) ** 2, 256)
-        self.norm = nn.BatchNorm1d(256)
-        self.dropout = nn.Dropout(0.2)
-
-    def forward(self, x):
-        x = self.dropout(F.max_pool2d(F.relu(self.conv1(x)), 2))
-        x = self.dropout(F.relu(self.conv2(x)))
-        x = self.dropout(F.max_pool2d(F.relu(self.conv3(x)), 2))
-        return self.norm(self.fc(x.flatten(1)))
-
-
-class LabelBranch(nn.Module):
-    def __init__(self, dimension):
-        super().__init__()
-        self.fc1, self.norm1 = nn.Linear(dimension, 256), nn.BatchNorm1d(256)
-        self.fc2, self.norm2 = nn.Linear(256, 256), nn.BatchNorm1d(256)
-        self.fc3, self.norm3 = nn.Linear(256, 256), nn.BatchNorm1d(256)
-
-    def forward(self, z):
-        h = F.relu(self.norm1(self.fc1(z)))
-        return h + self.norm3(self.fc3(F.relu(self.norm2(self.fc2(h)))))
-
-
-class Joint(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.fc1, self.norm1 = nn.Linear(512, 256), nn.BatchNorm1d(256)
-        self.fc2, self.norm2 = nn.Linear(256, 128), nn.BatchNorm1d(128)
-        self.fc3 = nn.Linear(128, classes)
-
-    def forward(self, x):
-        x = F.relu(self.norm1(self.fc1(x)))
-        return self.fc3(F.relu(self.norm2(self.fc2(x))))
-
-
-class Head(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.label = LabelBranch(classes)
-        self.joint = Joint(classes)
-
-    def forward(self, features, z):
-        return self.joint(torch.cat([features, self.label(z)], 1))
 
 
 def named(module, prefix, tensors):
@@ -115,7 +67,7 @@ class Block(nn.Module):
 def forget_statistics(module):
     """Removes running statistics, which vmap does not support."""
     for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm1d):
+        if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
             norm.track_running_stats = False
             norm.running_mean = norm.running_var = norm.num_batches_tracked = None
 
@@ -138,7 +90,8 @@ class Peer:
         channels, side = self.images.shape[1], self.images.shape[2]
         self.classes = 10
         encoders = self.steps if self.kind == "per-block" else 1
-        self.encoders = [ImageBranch(channels, side) for _ in range(encoders)]
+        network = setup.get("network") or "paper"
+        self.encoders = [image_branch(network, channels, side) for _ in range(encoders)]
         self.heads = [Head(self.classes) for _ in range(self.steps)]
         self.readout = nn.Linear(self.classes, self.classes)
         weights = load_file(folder / "weights.safetensors")
@@ -151,6 +104,11 @@ class Peer:
         del weights
         for module in [*self.encoders, *self.heads, self.readout]:
             module.to(self.device)
+        self.layout = torch.contiguous_format
+        if self.way.endswith("channels-last"):
+            self.layout = torch.channels_last
+            for encoder in self.encoders:
+                encoder.to(memory_format=self.layout)
         settings = dict(lr=1e-3, weight_decay=1e-3, fused=True)
         if self.kind == "per-block":
             units = [[e, h] for e, h in zip(self.encoders, self.heads)]
@@ -172,8 +130,12 @@ class Peer:
                 self.features = torch.cat(parts).clone()
 
     def prepare(self):
-        """Prepares the ways other than the eager one."""
-        if self.way == "compiled":
+        """Prepares the ways other than the eager ones."""
+        if self.device.type == "cpu":
+            if self.way.startswith("compiled"):
+                for module in [*self.encoders, *self.heads]:
+                    module.compile()
+        elif self.way == "compiled":
             blocks = [Block(e, h) for e, h in zip(self.encoders, self.heads)]
             self.compiled = [torch.compile(block, mode="reduce-overhead") for block in blocks]
         elif self.way == "vmap":
@@ -205,9 +167,8 @@ class Peer:
             parameter.grad = gradients[name]
         self.stacked_optimizer.step()
 
-    @staticmethod
-    def batch_of(images):
-        return images.float() / 255
+    def batch_of(self, images):
+        return (images.float() / 255).contiguous(memory_format=self.layout)
 
     def batch(self):
         count = len(self.labels)
@@ -230,7 +191,7 @@ class Peer:
 
     def step_block(self, t, inputs, labels):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            if self.way == "compiled":
+            if self.device.type != "cpu" and self.way == "compiled":
                 clean = F.one_hot(labels, self.classes).float()
                 share = alpha_bar(t, self.steps)
                 z = math.sqrt(share) * clean + math.sqrt(1 - share) * torch.randn_like(clean)

@@ -246,8 +246,11 @@ fn blocks_learn_by_cross_entropy() {
     assert!(bytes("run") == bytes("whole") && bytes("run") == bytes("parts"));
     done(&[&TINY[..], &["squared"], &sample, &["--block-loss", "squared"]].concat());
     assert!(!config("squared").contains("block-loss") && bytes("squared") != bytes("run"));
-    let compared = done(&["compare", "run", "squared"]);
-    assert!(String::from_utf8_lossy(&compared).contains("| dt, cross-entropy |"));
+    done(&[&TINY[..], &["averaged"], &sample, &["--ema", "0.9"]].concat());
+    let compared = done(&["compare", "run", "squared", "averaged"]);
+    let compared = String::from_utf8_lossy(&compared);
+    assert!(compared.contains("| dt, cross-entropy |"), "{compared}");
+    assert!(compared.contains("| dt, EMA 0.9 |"), "{compared}");
 }
 
 #[test]

@@ -183,7 +183,7 @@ pub struct Line {
     pub images: Option<String>,
     /// The class embeddings.
     pub embedding: String,
-    /// The image encoder, where there are several blocks.
+    /// The image encoder, where there are several blocks or it is not the paper's.
     pub encoder: Option<String>,
     /// T in discrete time, the solver's steps in continuous time; `None` if the method has no chain.
     pub steps: Option<usize>,
@@ -191,6 +191,8 @@ pub struct Line {
     pub intervals: usize,
     /// The loss function of a block.
     pub block_loss: BlockLossKind,
+    /// The rate of the weights' average over the steps, where the run has one.
+    pub ema: Option<f64>,
     /// Epochs of training.
     pub epochs: u32,
     /// Test accuracy, 0..=1: the mean over seeds.
@@ -243,6 +245,7 @@ impl Group {
             steps: (config.method.time != Time::None).then_some(config.steps),
             intervals: config.intervals,
             block_loss: config.block_loss,
+            ema: config.ema,
             epochs: config.epochs,
             accuracy: self.mean(|run| run.record.accuracy),
             spread: Spread::of(&accuracies).and_then(|spread| spread.deviation),
@@ -278,7 +281,7 @@ fn data(line: &Line) -> String {
     }
 }
 
-/// The method, its blocks where more than one share time, and their loss function if it is not the paper's.
+/// The method, its blocks where more than one share time, their loss function if it is not the paper's, and the average of the weights.
 fn method(line: &Line) -> String {
     let mut words = line.method.clone();
     if line.intervals != 1 {
@@ -286,6 +289,9 @@ fn method(line: &Line) -> String {
     }
     if line.block_loss != BlockLossKind::Squared {
         words += &format!(", {}", line.block_loss);
+    }
+    if let Some(rate) = line.ema {
+        words += &format!(", EMA {rate}");
     }
     words
 }

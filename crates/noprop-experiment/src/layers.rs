@@ -67,11 +67,13 @@ impl Layers {
         let method = given.method.or(file.method);
         // A preset that was made for the method has what the method needs.
         let other = method.filter(|method| preset.method != Some(*method));
-        if other.is_some() {
-            preset.forget_method();
+        if let Some(other) = other {
+            preset.forget_method(other);
         }
-        if file.method.is_some() && file.method != method {
-            file.forget_method();
+        if let (Some(method), Some(own)) = (method, file.method)
+            && own != method
+        {
+            file.forget_method(method);
         }
         let defaults = other.map(defaults_of).transpose()?.unwrap_or_default();
         if given.network.is_some_and(|network| network != file.network.unwrap_or_default()) {

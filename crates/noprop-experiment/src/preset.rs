@@ -115,6 +115,7 @@ impl FromStr for Preset {
 #[cfg(test)]
 mod tests {
     use noprop_method::Solver;
+    use noprop_models::Embedding;
     use noprop_train::{ClassWeights, OptimizerKind};
 
     use super::*;
@@ -143,6 +144,24 @@ mod tests {
         assert_eq!(of(Settings { network, ..Settings::default() }), 0.0);
         let given = Settings { network, dropout: Some(0.1), ..Settings::default() };
         assert_eq!(of(given), 0.1, "refused later, because it was given");
+    }
+
+    /// A classifier has no chain: what a preset or the file of another method says of one must neither be refused nor recorded.
+    #[test]
+    fn a_chain_gives_way_to_a_plain_classifier() {
+        let classifier: MethodKind = "classifier".parse().unwrap();
+        let of_preset = resolved(named("paper-mnist-dt-learned20"), with(classifier));
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.toml");
+        std::fs::write(&config, "method = \"fm\"\nsteps = 7\nembedding = \"learned:20\"\n")
+            .unwrap();
+        let layers =
+            Layers { config: Some(config), settings: with(classifier), ..Layers::default() };
+        let of_file = layers.resolve(Preset::Mnist).unwrap().setup;
+        for setup in [of_preset, of_file] {
+            assert_eq!((setup.method, setup.embedding), (classifier, Embedding::default()));
+            setup.build_method().unwrap();
+        }
     }
 
     /// Every preset is found by its name and is a training that can begin.

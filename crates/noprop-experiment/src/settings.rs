@@ -5,7 +5,7 @@ use std::path::Path;
 
 use noprop_data::Augmentation;
 use noprop_method::{
-    BlockLossKind, EncoderKind, LossWeight, MethodKind, Readout, ScheduleKind, Solver,
+    BlockLossKind, EncoderKind, LossWeight, MethodKind, Readout, ScheduleKind, Solver, Time,
 };
 use noprop_models::{Backbone, Embedding, EmbeddingStart};
 use noprop_train::{ClassWeights, Decay, OptimizerKind};
@@ -236,9 +236,9 @@ impl Settings {
         table.try_into().with_context(at)
     }
 
-    /// Leaves open what belongs to a method and has no meaning in others.
-    pub(crate) fn forget_method(&mut self) {
-        let open = Self {
+    /// Leaves open what belongs to a method and has no meaning in `other`.
+    pub(crate) fn forget_method(&mut self, other: MethodKind) {
+        *self = Self {
             solver: None,
             validation_steps: None,
             intervals: None,
@@ -246,7 +246,15 @@ impl Settings {
             path_noise: None,
             ..std::mem::take(self)
         };
-        *self = open;
+        if other.time == Time::None {
+            *self = Self {
+                steps: None,
+                embedding: None,
+                embedding_start: None,
+                embedding_scale: None,
+                ..std::mem::take(self)
+            };
+        }
     }
 }
 

@@ -52,6 +52,8 @@ enum Request {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Setup {
+    /// `paper`, unless said, or another image branch.
+    network: Option<String>,
     encoder: EncoderKind,
     blocks: usize,
     backend: Option<String>,
@@ -119,10 +121,12 @@ impl Worker {
             Some("bf16") => Precision::Bf16,
             Some(other) => return Err(format!("no precision {other}").into()),
         };
+        let network = setup.network.as_deref().unwrap_or("paper");
         let needs = Needs::discrete_time(setup.blocks, Readout::Softmax);
         let config =
             NetworkConfig::new(ImageShape { channels, height, width }, data.classes, needs)?
                 .encoder(setup.encoder)
+                .backbone(network.parse()?)
                 .precision(precision)
                 .backend(backend);
         let source = ParameterBuilder::seeded(Seed(0), &device);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use noprop_files::{DatasetName, Presence};
 use serde_json::{Value, json};
 
-use super::row::{Row, Target, Unit};
+use super::row::{Row, Target, Unit, median};
 use super::side::Side;
 use super::torch::Torch;
 use super::{Built, Device, Options};
@@ -42,6 +42,8 @@ pub struct Bench {
     folder: PathBuf,
     threads: usize,
     rounds: usize,
+    /// The image branch, as `--network` of `noprop train` names it.
+    network: String,
     /// A data directory that has MNIST.
     mnist: Option<PathBuf>,
     peers: Vec<Peer>,
@@ -72,9 +74,12 @@ struct Network {
     blocks: usize,
     device: Device,
     precision: &'static str,
-    /// The way in which a peer trains blocks that share nothing: `eager`, `compiled` or `vmap`.
+    /// The way in which PyTorch computes; see the beginning of `torch_peer.py`.
     way: &'static str,
 }
+
+/// PyTorch's ways on the CPU. The fastest is measured.
+const CPU_WAYS: [&str; 4] = ["eager", "channels-last", "compiled", "compiled-channels-last"];
 
 const PER_BLOCK: Network = Network {
     encoder: "per-block",
@@ -100,8 +105,25 @@ impl Bench {
             }
         };
         let Options { threads, rounds, .. } = *options;
+        let (network, machine) = (options.network.clone(), machine(threads));
         let date = time::OffsetDateTime::now_utc().date().to_string();
-        Ok(Self { built, folder, threads, rounds, mnist, peers, date, machine: machine(threads) })
+        Ok(Self { built, folder, threads, rounds, network, mnist, peers, date, machine })
+    }
+
+    /// `name`, with the network unless it is the paper's.
+    fn named(&self, name: &str) -> String {
+        match self.network.as_str() {
+            "paper" => name.into(),
+            network => format!("{name} {network}"),
+        }
+    }
+
+    /// The bounds of a training's ratio: those of the paper's network, or of another.
+    fn training_target(&self, [must, aim]: [f64; 2]) -> Target {
+        match self.network.as_str() {
+            "paper" => Target::Ratio { must, aim },
+            _ => Target::Ratio { must: 0.80, aim: 0.50 },
+        }
     }
 
     /// Processor, threads, system.
@@ -111,10 +133,16 @@ impl Bench {
 
     /// One training step of a paper block: image branch and head, forward, backward, update.
     pub fn step(&self) -> Result<Vec<Row>> {
-        let target = Target::Ratio { must: 0.60, aim: 0.35 };
-        let what = "one training step of a paper block, batch 128";
+        let target = self.training_target([0.30, 0.20]);
+        let (name, what) = (
+            self.named("step"),
+            match self.network.as_str() {
+                "paper" => "one training step of a paper block, batch 128".into(),
+                network => format!("one training step of a block with {network}, batch 128"),
+            },
+        );
         let (network, rounds) = (PER_BLOCK, self.rounds);
-        let versus = Versus { name: "step", what, network, rounds, target };
+        let versus = Versus { name: &name, what: &what, network, rounds, target };
         self.against_all(&versus, |side| side.seconds("step", STEPS))
     }
 
@@ -125,8 +153,10 @@ impl Bench {
             Some(_) => "eval of 10,000 images, T = 10, shared encoder",
             None => "eval of the sample's 1,000 test images, T = 10, shared encoder",
         };
+        let what = &self.named(what);
         let (network, rounds) = (SHARED, self.rounds);
-        let versus = Versus { name: "inference", what, network, rounds, target };
+        let name = self.named("inference");
+        let versus = Versus { name: &name, what, network, rounds, target };
         self.against_all(&versus, |side| side.seconds("eval", 1))
     }
 
@@ -136,24 +166,34 @@ impl Bench {
             return Ok(Vec::new());
         }
         let mut rows = Vec::new();
-        let target = Target::Ratio { must: 0.45, aim: 0.30 };
-        let what = "one epoch of MNIST (55,000 images), shared encoder, T = 10";
+        let target = self.training_target([0.33, 0.25]);
+        let what = self.named("one epoch of MNIST (55,000 images), shared encoder, T = 10");
         let work = |side: &mut Side| side.seconds("epoch", 1);
         let (network, rounds) = (SHARED, self.rounds.div_ceil(3));
-        let versus = Versus { name: "epoch", what, network, rounds, target };
-        for peer in self.torch() {
+        let name = self.named("epoch");
+        let versus = Versus { name: &name, what: &what, network, rounds, target };
+        for peer in self.peers.iter().filter(|peer| matches!(peer, Peer::Torch(_))) {
             rows.push(self.against(peer, &versus, work)?);
         }
         let mut ours = self.ours(FROZEN, None)?;
         let seconds = repeated(self.rounds, || work(&mut ours))?;
-        let what = "one epoch of MNIST, frozen encoder, features cached";
+        let what = self.named("one epoch of MNIST, frozen encoder, features cached");
         let target = Target::Ours { must: 3.0, aim: 1.5 };
-        rows.push(self.row("frozen epoch", what, Unit::Seconds, seconds, None, Some(target)));
+        let key = self.named("frozen epoch");
+        rows.push(self.row(&key, &what, Unit::Seconds, seconds, None, Some(target)));
         Ok(rows)
     }
 
-    fn torch(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.iter().filter(|peer| matches!(peer, Peer::Torch(_)))
+    fn torch(&self) -> impl Iterator<Item = &Torch> {
+        self.peers.iter().filter_map(|peer| match peer {
+            Peer::Torch(torch) => Some(torch),
+            Peer::Candle => None,
+        })
+    }
+
+    /// A process that has imported PyTorch.
+    fn torch_side(&self, torch: &Torch) -> Result<Side> {
+        Side::start("torch", torch.command(), self.threads)
     }
 
     /// An epoch of MNIST on a GPU, all ten per-block encoders, in each precision, against each way of the peer.
@@ -220,18 +260,33 @@ impl Bench {
         let rounds = self.rounds.div_ceil(3);
         let mut rows = Vec::new();
         let target = Target::Ratio { must: 0.35, aim: 0.20 };
-        for peer in self.torch() {
+        for torch in self.torch() {
             // Writes the data that the peer loads.
             drop(self.ours(PER_BLOCK, Some(&self.folder))?);
-            let mut b = Vec::new();
+            let (mut b, mut without) = (Vec::new(), Vec::new());
             let a = repeated(rounds, || {
                 let ours = self.peak(self.ours(PER_BLOCK, None)?)?;
-                b.push(self.peak(self.peer(PER_BLOCK, peer)?)?);
+                let mut side = self.torch_side(torch)?;
+                let imported = side.peak()?;
+                side.ask(&self.setup(PER_BLOCK, None, None, Some(&self.folder)))?;
+                let peak = self.peak(side)?;
+                b.push(peak);
+                without.push(peak - imported);
                 Ok(vec![ours])
             })?;
             let what = "peak resident memory, training the paper's network, all ten blocks";
-            let key = format!("memory against {}", peer.name());
-            rows.push(self.row(&key, what, Unit::Bytes, a, Some((peer, b)), Some(target)));
+            let key = "memory against torch";
+            rows.push(self.row(
+                key,
+                what,
+                Unit::Bytes,
+                a.clone(),
+                Some(("torch", b)),
+                Some(target),
+            ));
+            let what = format!("{what}, without what `import torch` takes");
+            let key = format!("{key} without the import");
+            rows.push(self.row(&key, &what, Unit::Bytes, a, Some(("torch", without)), None));
         }
         let growth = repeated(rounds, || {
             let (few, few_parameters) = self.peak_of_blocks(BLOCKS)?;
@@ -287,7 +342,13 @@ impl Bench {
         versus: &Versus<'_>,
         work: impl Fn(&mut Side) -> Result<Vec<f64>>,
     ) -> Result<Row> {
-        let (mut ours, mut theirs) = self.pair(versus.network, peer)?;
+        let mut network = versus.network;
+        let mut name = peer.name().to_owned();
+        if let (Peer::Torch(_), Device::Cpu) = (peer, network.device) {
+            network.way = self.fastest_way(network, peer)?;
+            name = format!("{name} {}", network.way);
+        }
+        let (mut ours, mut theirs) = self.pair(network, peer)?;
         work(&mut ours)?;
         work(&mut theirs)?;
         let mut b = Vec::new();
@@ -299,7 +360,32 @@ impl Bench {
         // The targets are set against PyTorch.
         let target = matches!(peer, Peer::Torch(_)).then_some(versus.target);
         let key = format!("{} against {}", versus.name, peer.name());
-        Ok(self.row(&key, versus.what, Unit::Seconds, a, Some((peer, b)), target))
+        Ok(self.row(&key, versus.what, Unit::Seconds, a, Some((&name, b)), target))
+    }
+
+    /// The way in which PyTorch trains a step fastest on the CPU.
+    fn fastest_way(&self, network: Network, peer: &Peer) -> Result<&'static str> {
+        // Writes the data and the weights that the peer loads.
+        drop(self.ours(network, Some(&self.folder))?);
+        let mut best: Option<(f64, &'static str)> = None;
+        for way in CPU_WAYS {
+            let trial = || {
+                let mut side = self.peer(Network { way, ..network }, peer)?;
+                side.seconds("step", STEPS)?;
+                Ok::<_, anyhow::Error>(median(&side.seconds("step", 2 * STEPS)?))
+            };
+            match trial() {
+                Ok(seconds) => {
+                    report(&format!("PyTorch {way}: {} a step", Unit::Seconds.show(seconds)));
+                    if best.is_none_or(|(least, _)| seconds < least) {
+                        best = Some((seconds, way));
+                    }
+                }
+                // A compiler may be missing.
+                Err(error) => report(&format!("left out: PyTorch {way}: {error:#}")),
+            }
+        }
+        Ok(best.context("PyTorch trains in no way")?.1)
     }
 
     /// Both sides with the same network and data, after a check that they compute the same.
@@ -333,8 +419,8 @@ impl Bench {
         match peer {
             Peer::Candle => self.worker("candle", network, Some("reference"), None),
             Peer::Torch(torch) => {
-                let mut side = Side::start("torch", torch.command(), self.threads)?;
-                side.ask(&setup(network, None, None, Some(&self.folder)))?;
+                let mut side = self.torch_side(torch)?;
+                side.ask(&self.setup(network, None, None, Some(&self.folder)))?;
                 Ok(side)
             }
         }
@@ -348,8 +434,28 @@ impl Bench {
         share: Option<&Path>,
     ) -> Result<Side> {
         let mut side = Side::start(name, Command::new(&self.built.worker), self.threads)?;
-        side.ask(&setup(network, backend, self.mnist.as_deref(), share))?;
+        side.ask(&self.setup(network, backend, self.mnist.as_deref(), share))?;
         Ok(side)
+    }
+
+    fn setup(
+        &self,
+        network: Network,
+        backend: Option<&str>,
+        data: Option<&Path>,
+        share: Option<&Path>,
+    ) -> Value {
+        json!({ "setup": {
+            "network": self.network,
+            "encoder": network.encoder,
+            "blocks": network.blocks,
+            "backend": backend,
+            "device": network.device,
+            "precision": network.precision,
+            "way": network.way,
+            "data": data,
+            "share": share,
+        }})
     }
 
     /// The peak memory of a process after a few steps of all blocks.
@@ -362,7 +468,7 @@ impl Bench {
     fn peak_of_blocks(&self, blocks: usize) -> Result<(f64, f64)> {
         let mut side = Side::start("our worker", Command::new(&self.built.worker), self.threads)?;
         let network = Network { blocks, ..SHARED };
-        let setup = setup(network, None, self.mnist.as_deref(), None);
+        let setup = self.setup(network, None, self.mnist.as_deref(), None);
         let parameters = side.part(&setup, "parameters")?;
         Ok((self.peak(side)?, parameters))
     }
@@ -385,7 +491,7 @@ impl Bench {
         what: &str,
         unit: Unit,
         ours: Vec<f64>,
-        peer: Option<(&Peer, Vec<f64>)>,
+        peer: Option<(&str, Vec<f64>)>,
         target: Option<Target>,
     ) -> Row {
         Row {
@@ -393,31 +499,13 @@ impl Bench {
             what: what.into(),
             unit,
             ours,
-            peer: peer.map(|(peer, samples)| (peer.name().into(), samples)),
+            peer: peer.map(|(name, samples)| (name.into(), samples)),
             target,
             note: None,
             date: self.date.clone(),
             machine: self.machine.clone(),
         }
     }
-}
-
-fn setup(
-    network: Network,
-    backend: Option<&str>,
-    data: Option<&Path>,
-    share: Option<&Path>,
-) -> Value {
-    json!({ "setup": {
-        "encoder": network.encoder,
-        "blocks": network.blocks,
-        "backend": backend,
-        "device": network.device,
-        "precision": network.precision,
-        "way": network.way,
-        "data": data,
-        "share": share,
-    }})
 }
 
 /// The samples of `rounds` rounds of `work`.

@@ -33,7 +33,7 @@ use row::Row;
 pub enum What {
     /// Every fused op alone (cargo bench of noprop-kernels), then the layers of a residual network against PyTorch; prints the times and writes no file
     Ops,
-    /// One training step of a paper block
+    /// One training step of a block
     Step,
     /// One epoch, with a shared and with a frozen encoder
     Epoch,
@@ -52,7 +52,7 @@ pub enum What {
 /// The peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Against {
-    /// PyTorch, installed from PyPI into target/peers on first use
+    /// PyTorch in its fastest way (eager, channels_last or compiled), installed from PyPI into target/peers on first use
     Torch,
     /// candle's own ops, in the same trainer
     Candle,
@@ -76,6 +76,9 @@ pub struct Options {
     /// Peers, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     against: Vec<Against>,
+    /// Image branch of steps, epochs and inference: paper, resnet:W, or another of `noprop train` if there is no peer
+    #[arg(long, value_name = "NETWORK", default_value = "paper")]
+    network: String,
     /// Device of both sides
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
