@@ -63,6 +63,46 @@ class Resnet(nn.Module):
         return self.norm(self.fc(F.adaptive_max_pool2d(x, 1).flatten(1)))
 
 
+class VitLayer(nn.Module):
+    HEAD = 32
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        n, length, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(n, length, 3, width // self.HEAD, self.HEAD)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, length, width)
+        x = x + self.out(mixed)
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x)), approximate="tanh"))
+
+
+class Vit(nn.Module):
+    """`--network vit:W,D,P`."""
+
+    def __init__(self, channels, side, width, depth, patch):
+        super().__init__()
+        self.patch, self.depth = patch, depth
+        self.tokens = nn.Linear(channels * patch * patch, width)
+        self.positions = nn.Parameter(torch.zeros(1, (side // patch) ** 2, width))
+        for i in range(1, depth + 1):
+            self.add_module(f"layer{i}", VitLayer(width))
+        self.layer_norm = nn.LayerNorm(width)
+        self.fc, self.norm = nn.Linear(width, 256), nn.BatchNorm1d(256)
+
+    def forward(self, x):
+        # [N, C · P · P, tokens], in the order of our patches.
+        patches = F.unfold(x, self.patch, stride=self.patch).transpose(1, 2)
+        x = self.tokens(patches) + self.positions
+        for i in range(1, self.depth + 1):
+            x = self.get_submodule(f"layer{i}")(x)
+        return self.norm(self.fc(self.layer_norm(x).mean(1)))
+
+
 def image_branch(network, channels, side):
     """The image branch of `--network`."""
     name, _, sizes = network.partition(":")
@@ -70,6 +110,8 @@ def image_branch(network, channels, side):
         return ImageBranch(channels, side)
     if name == "resnet":
         return Resnet(channels, int(sizes))
+    if name == "vit":
+        return Vit(channels, side, *map(int, sizes.split(",")))
     raise ValueError(f"no peer for the network {network}")
 
 

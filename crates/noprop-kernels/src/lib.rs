@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 
 mod activation;
+mod attention;
 mod backend;
 mod batch_norm;
 mod conv;
@@ -10,8 +11,10 @@ mod cpu;
 mod device;
 mod dropout;
 mod error;
+mod gelu;
 #[cfg(any(test, feature = "cuda"))]
 mod gpu;
+mod layer_norm;
 mod linear;
 mod loss;
 pub mod memory;
@@ -25,6 +28,7 @@ mod shape;
 pub mod threads;
 
 pub use activation::Activation;
+pub use attention::Attention;
 pub use backend::{Backend, Precision};
 pub use batch_norm::{BatchNorm, BatchNormMode, BatchNormOutput, BatchStatistics};
 /// The tensors in this crate's signatures.
@@ -37,6 +41,8 @@ pub use device::cuda_device;
 pub use device::{keeping_copies, peak_device_memory};
 pub use dropout::Dropout;
 pub use error::{KernelError, Result};
+pub use gelu::gelu;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use loss::{Targets, cross_entropy, denoise_loss};
 pub use pool::global_max_pool;

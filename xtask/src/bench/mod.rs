@@ -76,7 +76,7 @@ pub struct Options {
     /// Peers, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     against: Vec<Against>,
-    /// Image branch of steps, epochs and inference: paper, resnet:W, or another of `noprop train` if there is no peer
+    /// Image branch of steps, epochs and inference: paper, resnet:W or vit:W,D,P, or another of `noprop train` if there is no peer
     #[arg(long, value_name = "NETWORK", default_value = "paper")]
     network: String,
     /// Device of both sides

@@ -4,6 +4,7 @@
 pub(crate) mod arithmetic;
 pub(crate) mod bf16;
 pub(crate) mod columns;
+pub(crate) mod exponential;
 pub(crate) mod instruction_set;
 pub(crate) mod product;
 pub(crate) mod scratch;

@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, WithDType};
 use pulp::Simd;
 use pulp::bytemuck::Pod;
 
+use super::exponential::Exponential;
 use super::scratch::Pooled;
 use super::turn::Turned;
 
@@ -20,7 +21,7 @@ pub(crate) const fn whole_vectors(channels: usize) -> usize {
 }
 
 /// f32 or f64 in vectors. Every method is one instruction where the machine has it.
-pub(crate) trait Float: WithDType + Pooled + Turned {
+pub(crate) trait Float: WithDType + Pooled + Turned + Exponential {
     /// A vector.
     type Reg<S: Simd>: Pod;
 

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, After, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, Linear, Padding, Pool,
-    Precision, Targets, cross_entropy, denoise_loss, global_max_pool,
+    Activation, After, Attention, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, LayerNorm,
+    Linear, Padding, Pool, Precision, Targets, cross_entropy, denoise_loss, gelu, global_max_pool,
 };
 
 use crate::support::{
@@ -272,6 +272,28 @@ fn running_statistics_count_every_pixel() {
         let unbiased = batch.var.affine(0.25 * 90.0 / 89.0, 0.75).unwrap();
         assert!(distance(&mean, &(&batch.mean * 0.25).unwrap()) < 1e-12);
         assert!(distance(&var, &unbiased) < 1e-12);
+    }
+}
+
+/// Protects the ops of transformers, over whole and ragged vectors, several tasks, and rows of one token.
+#[test]
+fn transformer_ops_over_sizes() {
+    for (blocks, rows, features) in [(1, 300, 64), (2, 130, 37), (3, 1, 5), (1, 4, 16)] {
+        let shapes = [vec![blocks, rows, features], vec![blocks, features], vec![blocks, features]];
+        agree(&format!("layer norm {shapes:?}"), &shapes, &|a, backend| {
+            LayerNorm { backend, ..LayerNorm::default() }.forward(&a[0], &a[1], &a[2])
+        });
+        agree(&format!("gelu {shapes:?}"), &shapes[..1], &|a, backend| {
+            gelu(&(&a[0] * 6.0)?, backend)
+        });
+    }
+    for (blocks, images, tokens, heads, width) in
+        [(1, 3, 49, 2, 32), (2, 2, 16, 1, 16), (1, 1, 1, 3, 5), (1, 2, 7, 2, 20)]
+    {
+        let shapes = [vec![blocks, images, tokens, 3 * heads * width]];
+        agree(&format!("attention {shapes:?} {heads}"), &shapes, &|a, backend| {
+            Attention { heads, backend }.forward(&(&a[0] * 3.0)?)
+        });
     }
 }
 

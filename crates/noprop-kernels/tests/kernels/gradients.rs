@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Padding,
-    Pool, Targets, cross_entropy, denoise_loss, global_max_pool,
+    Activation, Attention, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError,
+    LayerNorm, Linear, Padding, Pool, Targets, cross_entropy, denoise_loss, gelu, global_max_pool,
 };
 
 use crate::support::{
@@ -104,6 +104,29 @@ fn normed_convolutions_and_global_pooling() {
         let pool = |a: &[Tensor]| global_max_pool(&a[0], backend);
         let x = [values(1, &[2, 3, 4, 3, 5], DType::F64)];
         check_central_differences(&format!("global pool {backend:?}"), pool, &x);
+    }
+}
+
+/// Protects the gradients of the ops of transformers: through a row's mean and variance, through the softmax to queries and keys, and GELU's
+/// slope on both sides.
+#[test]
+fn transformer_ops() {
+    for backend in BACKENDS {
+        let norm = |a: &[Tensor]| {
+            LayerNorm { backend, ..LayerNorm::default() }.forward(&a[0], &a[1], &a[2])
+        };
+        let arguments = tensors(1, &[&[2, 5, 19][..], &[2, 19], &[2, 19]], DType::F64);
+        check_central_differences(&format!("layer norm {backend:?}"), norm, &arguments);
+        let attention =
+            |a: &[Tensor]| Attention { heads: 2, backend }.forward(&a[0].affine(2.0, 0.0)?);
+        let qkv = [values(2, &[2, 2, 6, 18], DType::F64)];
+        check_central_differences(&format!("attention {backend:?}"), attention, &qkv);
+        let curve = |a: &[Tensor]| gelu(&a[0].affine(4.0, 0.0)?, backend);
+        check_central_differences(
+            &format!("gelu {backend:?}"),
+            curve,
+            &[values(3, &[40], DType::F64)],
+        );
     }
 }
 

@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor, Var};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
-    Activation, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Pool,
-    Precision, conv3x3_stack, denoise_loss, global_max_pool,
+    Activation, Attention, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError,
+    LayerNorm, Linear, Pool, Precision, conv3x3_stack, denoise_loss, gelu, global_max_pool,
 };
 use rayon::ThreadPoolBuilder;
 
@@ -89,10 +89,20 @@ fn one_two_and_three_threads_give_the_same_bits() {
         let shapes = stack_shapes(2, &[1, 70, 3, 9, 8], &RESIDUAL);
         bits(value_and_gradients(network, &tensors(6, &shapes, DType::F32)))
     };
+    let tokens = || {
+        let layer = |a: &[Tensor]| {
+            let x = LayerNorm::default().forward(&a[0], &a[1], &a[2])?;
+            let x = Attention { heads: 2, ..Attention::default() }
+                .forward(&x.reshape((2, 9, 33, 90))?)?;
+            gelu(&x, Backend::Auto)
+        };
+        let shapes: [&[usize]; 3] = [&[2, 297, 90], &[2, 90], &[2, 90]];
+        bits(value_and_gradients(layer, &tensors(9, &shapes, DType::F32)))
+    };
     let run = |threads| {
         on_threads(threads, || {
             let conv = bits(run_branch(&branch(1, 2, 0), &branch_arguments(2, 70)));
-            (conv, head(Precision::F32), head(Precision::Bf16), images())
+            (conv, head(Precision::F32), head(Precision::Bf16), images(), tokens())
         })
     };
     let one = run(1);
@@ -190,6 +200,16 @@ fn not_a_number_reaches_the_result() {
             let y = run_stack(&RESIDUAL[..2], &a, None, backend).unwrap().y;
             let y = global_max_pool(&y, backend).unwrap();
             assert!(flat(&y).iter().all(|v| v.is_nan()), "{backend:?} argument {which}");
+        }
+        let nan = (values(3, &[1, 4, 30], DType::F32) * f64::NAN).unwrap();
+        let one = values(4, &[1, 30], DType::F32);
+        let attention = Attention { heads: 2, backend };
+        for y in [
+            LayerNorm { backend, ..LayerNorm::default() }.forward(&nan, &one, &one).unwrap(),
+            attention.forward(&nan.unsqueeze(0).unwrap()).unwrap(),
+            gelu(&nan, backend).unwrap(),
+        ] {
+            assert!(flat(&y).iter().all(|v| v.is_nan()), "{backend:?}");
         }
     }
 }

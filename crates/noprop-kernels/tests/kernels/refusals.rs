@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use noprop_kernels::{
-    After, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, Linear, Pool,
-    Precision, Targets, conv3x3_stack, cross_entropy, denoise_loss, global_max_pool,
+    After, Attention, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, LayerNorm,
+    Linear, Pool, Precision, Targets, conv3x3_stack, cross_entropy, denoise_loss, global_max_pool,
 };
 
 use crate::support::{RESIDUAL, labels, run_stack, running, stack_shapes, values};
@@ -104,6 +104,23 @@ fn normed_convolutions_and_pool_name_the_misfit() {
     }
 }
 
+/// Protects the errors of the ops of transformers.
+#[test]
+fn transformer_ops_name_the_misfit() {
+    for backend in [Backend::Auto, Backend::Reference] {
+        let norm = LayerNorm { backend, ..LayerNorm::default() };
+        let (x, one) = (v(&[2, 3, 4]), v(&[2, 4]));
+        assert_eq!(blamed(norm.forward(&one, &one, &one)), "x");
+        assert_eq!(blamed(norm.forward(&x, &v(&[4]), &one)), "gamma");
+        assert_eq!(blamed(norm.forward(&x, &one, &v(&[2, 5]))), "beta");
+        for heads in [0, 3] {
+            let attention = Attention { heads, backend };
+            assert_eq!(blamed(attention.forward(&v(&[1, 2, 3, 12]))), "qkv");
+        }
+        assert_eq!(blamed(Attention { heads: 1, backend }.forward(&v(&[1, 2, 12]))), "qkv");
+    }
+}
+
 /// Protects the memory after the embeddings against labels out of range.
 #[test]
 fn labels_out_of_range_are_named() {
@@ -158,4 +175,7 @@ fn no_images_no_results() {
     let y = run_stack(&RESIDUAL, &a, None, Backend::Auto).unwrap().y;
     assert_eq!(y.dims(), [2, 0, 8, 2, 2]);
     assert_eq!(global_max_pool(&y, Backend::Auto).unwrap().dims(), [2, 0, 8]);
+    assert_eq!(Attention::default().forward(&v(&[2, 0, 3, 12])).unwrap().dims(), [2, 0, 3, 4]);
+    let p = v(&[2, 4]);
+    assert_eq!(LayerNorm::default().forward(&v(&[2, 0, 4]), &p, &p).unwrap().dims(), [2, 0, 4]);
 }
