@@ -234,7 +234,7 @@ fn softmax<F: Float>(row: &mut [F], count: usize) {
     row[count..].fill(F::default());
     let sum = lanes_total(row, row, |v, _| v);
     for v in row.iter_mut() {
-        *v = *v / sum;
+        *v /= sum;
     }
 }
 

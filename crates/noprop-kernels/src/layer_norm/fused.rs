@@ -62,7 +62,7 @@ fn total<F: Float>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> F {
     let mut half = MOST_LANES / 2;
     while half > 0 {
         for i in 0..half {
-            lanes[i] = lanes[i] + lanes[i + half];
+            lanes[i] += lanes[i + half];
         }
         half /= 2;
     }

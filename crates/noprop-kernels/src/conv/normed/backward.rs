@@ -10,7 +10,7 @@ use super::channels::{Channels, ParameterSums};
 use super::plan::{Kept, Plan, Span, Statistics, cut};
 use crate::conv::backward::{Gathered, Ready};
 use crate::conv::layout::{Source, Target, channels_last, into_padded, out_of_padded};
-use crate::conv::stack::{add_in_order, over_blocks};
+use crate::conv::stack::{Wanted, add_in_order, over_blocks};
 use crate::conv::weights;
 use crate::cpu::instruction_set::vectorised;
 use crate::cpu::product::Start;
@@ -32,13 +32,6 @@ pub(super) struct Inputs<'a, F: Float> {
     /// That of the result, in the layout of the tensor.
     pub gradient: &'a [F],
     pub kept: &'a Kept<F>,
-}
-
-/// `Wanted` if the gradient of the images is: not when they are data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Images {
-    Data,
-    Wanted,
 }
 
 /// The gradients of one call.
@@ -132,11 +125,11 @@ impl<F: Float> Norm<'_, F> {
     }
 }
 
-pub(super) fn run<F: Float>(plan: &Plan, inputs: &Inputs<'_, F>, images: Images) -> Gradients<F> {
+pub(super) fn run<F: Float>(plan: &Plan, inputs: &Inputs<'_, F>, images: Wanted) -> Gradients<F> {
     let arch = plan.arch;
     let mut dx = match images {
-        Images::Data => Vec::new(),
-        Images::Wanted => vec![F::default(); plan.all() * plan.image()],
+        Wanted::No => Vec::new(),
+        Wanted::Yes => vec![F::default(); plan.all() * plan.image()],
     };
     let mut parameters = vec![F::default(); inputs.parameters.len()];
     if plan.images == 0 {
@@ -147,7 +140,7 @@ pub(super) fn run<F: Float>(plan: &Plan, inputs: &Inputs<'_, F>, images: Images)
         g: &layer.g,
         weight_starts: &layer.starts.weights,
         image_starts: &layer.starts.image,
-        weights: (index > 0 || images == Images::Wanted)
+        weights: (index > 0 || images == Wanted::Yes)
             .then(|| weights::for_backward(arch, &layer.g, layer.weights(parameters))),
     });
     let norm = |index: usize| Norm {

@@ -7,18 +7,12 @@ use super::channels::{Channels, Moments};
 use super::plan::{Kept, Layer, Plan, Span, Statistics, cut};
 use crate::conv::forward::Convolution;
 use crate::conv::layout::{Source, channels_first, into_padded};
+use crate::conv::stack::Keep;
 use crate::conv::weights;
 use crate::cpu::instruction_set::vectorised;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
 use crate::threads::grain;
-
-/// The intermediate values that the forward pass leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    Nothing,
-    ForBackward,
-}
 
 /// What the forward pass leaves.
 pub(super) struct Done<F: Float> {

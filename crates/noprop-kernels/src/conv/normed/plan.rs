@@ -11,6 +11,7 @@ use crate::conv::direct::Starts;
 use crate::conv::forward::images_at_once;
 use crate::conv::geometry::Geometry;
 use crate::conv::layout::Source;
+use crate::conv::stack::{Keep, Wanted};
 use crate::cpu::instruction_set;
 use crate::cpu::scratch::{Pooled, Scratch};
 use crate::cpu::simd::Float;
@@ -117,11 +118,10 @@ fn apply_in<F: Float>(
     // All parameters of a block side by side: a candle op takes three arguments at most.
     let packed = Tensor::cat(&flat, 1)?.contiguous()?;
     let arguments = [x, &packed];
-    let wanted = x.track_op();
-    let tracked = wanted || packed.track_op();
+    let wanted = if x.track_op() { Wanted::Yes } else { Wanted::No };
+    let keep = if x.track_op() || packed.track_op() { Keep::ForBackward } else { Keep::Nothing };
     let (x, parameters) = (x.detach().contiguous()?, packed.detach());
     let given = layers.iter().map(|layer| given::<F>(layer.mode)).collect::<Result<Vec<_>>>()?;
-    let keep = if tracked { forward::Keep::ForBackward } else { forward::Keep::Nothing };
     let done = forward::run::<F>(&plan, &elements(&x)?, &elements(&parameters)?, &given, keep);
     let statistics = done
         .statistics
@@ -150,9 +150,11 @@ fn apply_in<F: Float>(
             gradient: &elements(&gradient)?,
             kept: &kept,
         };
-        let images = if wanted { backward::Images::Wanted } else { backward::Images::Data };
-        let found = backward::run(&plan, &inputs, images);
-        let dx = if wanted { node::gradient(found.x, x.shape())? } else { None };
+        let found = backward::run(&plan, &inputs, wanted);
+        let dx = match wanted {
+            Wanted::Yes => node::gradient(found.x, x.shape())?,
+            Wanted::No => None,
+        };
         Ok([dx, node::gradient(found.parameters, parameters.shape())?, None])
     })?;
     Ok(ConvNormOutput { y, statistics })

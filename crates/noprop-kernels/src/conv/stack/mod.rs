@@ -72,7 +72,7 @@ fn pack(sizes: &[Sizes], parameters: &[(&Tensor, &Tensor)]) -> Result<Tensor> {
 
 /// The intermediate values that the forward pass leaves for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keep {
+pub(super) enum Keep {
     Nothing,
     ForBackward,
 }
@@ -145,7 +145,7 @@ struct Stack {
 
 /// `Yes` if the gradient of the images is wanted: not when they are data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     No,
     Yes,
 }
