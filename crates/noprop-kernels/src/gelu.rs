@@ -42,17 +42,24 @@ const PIECE: usize = 16 * 1024;
 
 fn apply<F: Float>(x: &Tensor) -> CandleResult<Tensor> {
     let values = x.detach().contiguous()?;
-    let y = each::<F>(&elements(&values)?, None, |v, _| {
-        let (half, _) = halves(v);
-        v * half
-    });
+    let y = each::<F>(&elements(&values)?, None, value);
     node(OP, &[x], on_cpu(y, x.shape()), move |_, dy| {
-        let dx = each::<F>(&elements(&values)?, Some(&elements(&dy.contiguous()?)?), |v, g| {
-            let (half, slope) = halves(v);
-            g * (half + v * slope)
-        });
+        let dx = each::<F>(&elements(&values)?, Some(&elements(&dy.contiguous()?)?), back);
         Ok([gradient(dx, values.shape())?, None, None])
     })
+}
+
+#[inline(always)]
+fn value<F: Float>(v: F, _: F) -> F {
+    let (half, _) = halves(v);
+    v * half
+}
+
+/// The gradient at `v`, from that of the result.
+#[inline(always)]
+fn back<F: Float>(v: F, gradient: F) -> F {
+    let (half, slope) = halves(v);
+    gradient * (half + v * slope)
 }
 
 /// `½ (1 + tanh u)` and its slope, with u as in [`gelu`].
@@ -81,12 +88,20 @@ fn each<F: Float>(a: &[F], b: Option<&[F]>, f: impl Fn(F, F) -> F + Sync) -> Vec
             None => vectorised(
                 arch,
                 #[inline(always)]
-                || result.iter_mut().zip(a).for_each(|(y, v)| *y = f(*v, F::default())),
+                || {
+                    for (y, v) in result.iter_mut().zip(a) {
+                        *y = f(*v, F::default());
+                    }
+                },
             ),
             Some(b) => vectorised(
                 arch,
                 #[inline(always)]
-                || result.iter_mut().zip(a).zip(b).for_each(|((y, v), g)| *y = f(*v, *g)),
+                || {
+                    for ((y, v), g) in result.iter_mut().zip(a).zip(b) {
+                        *y = f(*v, *g);
+                    }
+                },
             ),
         }
     });

@@ -136,7 +136,11 @@ impl Images {
         vectorised(
             self.arch,
             #[inline(always)]
-            || shares.chunks_exact_mut(long).for_each(|row| softmax(row, tokens)),
+            || {
+                for row in shares.chunks_exact_mut(long) {
+                    softmax(row, tokens);
+                }
+            },
         );
     }
 
@@ -206,7 +210,9 @@ impl Images {
                     #[inline(always)]
                     || {
                         let rows = dscores.chunks_exact_mut(long).zip(shares.chunks_exact(long));
-                        rows.for_each(|(gradient, shares)| softmax_back(gradient, shares));
+                        for (gradient, shares) in rows {
+                            softmax_back(gradient, shares);
+                        }
                     },
                 );
                 self.product((&dshares, long), tokens, (&head.k, wide), &mut head.out);
