@@ -16,6 +16,7 @@ from torch import nn
 from torch_network import Resnet
 
 BATCH = 128
+HEAD = 32
 
 
 def layer_of(words):
@@ -28,8 +29,22 @@ def layer_of(words):
     if words[0] == "resnet":
         module = convolutions(channels)
         return (BATCH, 3, side, side), module, module
+    # For a transformer the two are the width and the tokens.
+    if words[0] == "layer_norm":
+        module = nn.LayerNorm(channels)
+        return (BATCH * side, channels), module, module
+    if words[0] == "gelu":
+        return (BATCH * side, channels), nn.Identity(), lambda x: F.gelu(x, approximate="tanh")
+    if words[0] == "attention":
+        return (BATCH, side, 3 * channels), nn.Identity(), attention
     shape = (BATCH, channels, side, side)
     return shape, nn.Identity(), lambda x: F.adaptive_max_pool2d(x, 1)
+
+
+def attention(qkv):
+    n, length, width = qkv.shape
+    q, k, v = qkv.view(n, length, 3, width // 3 // HEAD, HEAD).permute(2, 0, 3, 1, 4)
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, length, width // 3)
 
 
 def convolutions(width):
@@ -41,8 +56,10 @@ def convolutions(width):
 
 def seconds(words, memory_format):
     shape, module, layer = layer_of(words[:-1])
-    module.to(memory_format=memory_format)
-    x = torch.randn(shape).to(memory_format=memory_format)
+    x = torch.randn(shape)
+    if len(shape) == 4:
+        module.to(memory_format=memory_format)
+        x = x.to(memory_format=memory_format)
     backward = words[-1] == "backward"
     x.requires_grad_(backward and shape[1] != 3)
     for _ in range(2):

@@ -120,7 +120,7 @@ class Peer:
             torch.optim.AdamW([p for m in unit for p in m.parameters()], **settings) for unit in units
         ]
         self.readout_optimizer = torch.optim.AdamW(self.readout.parameters(), **settings)
-        self.order, self.at = None, 0
+        self.order, self.at, self.whole_epoch = None, 0, False
         self.prepare()
         self.features = None
         if self.kind == "frozen":
@@ -172,7 +172,9 @@ class Peer:
 
     def batch(self):
         count = len(self.labels)
-        if self.order is None or self.at >= count:
+        # Steps have whole batches: another size would be compiled anew, within the time that is measured.
+        needed = 1 if self.whole_epoch else BATCH
+        if self.order is None or self.at + needed > count:
             self.order, self.at = torch.randperm(count, device=self.device), 0
         rows = self.order[self.at:self.at + BATCH]
         self.at += BATCH
@@ -269,10 +271,12 @@ class Peer:
                 (self.readout(z).argmax(1) == labels).sum().item()
 
     def epoch(self):
+        self.order, self.whole_epoch = None, True
         for _ in range(math.ceil(len(self.labels) / BATCH)):
             self.step_all()
 
     def step(self):
+        self.whole_epoch = False
         if self.kind == "shared":
             self.step_all()
         else:

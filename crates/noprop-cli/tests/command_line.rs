@@ -265,7 +265,7 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
         &["train", "--method", "fm", "--readout", "posterior"],
         &["train", "--method", "backprop", "--readout", "posterior"],
         &["train", "--method", "adjoint", "--embedding", "prototype"],
-        &["train", "--method", "classifier", "--preset", "paper-mnist-dt-learned20"],
+        &["train", "--method", "classifier", "--embedding", "learned:20"],
         &["train", "--method", "fm", "--block-loss", "cross-entropy"],
         &["train", "--block-loss", "absolute"],
         &["train", "--dataset", "folder:nowhere"],

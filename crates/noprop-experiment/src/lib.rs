@@ -103,7 +103,7 @@ pub use kept::Moved;
 pub use layers::{Layers, Resolved};
 pub use paper::{PaperData, Row};
 pub use pictures::{Origin, Picture, Pictures};
-pub use preset::Preset;
+pub use preset::{Preset, ResnetData};
 pub use progress::{Length, Progress, Remark};
 pub use settings::{Init, Settings, Setup};
 pub use source::Source;

@@ -19,8 +19,43 @@ pub enum Preset {
     Mnist,
     /// The default for the bundled sample.
     MnistSample,
+    /// A residual network, with settings that suit a data set.
+    Resnet(ResnetData),
     /// A row of the paper's Table 1, with the settings of its Table 3.
     Paper(PaperData, Row),
+}
+
+/// A data set that has a preset for residual networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResnetData {
+    /// MNIST.
+    Mnist,
+    /// Fashion-MNIST.
+    FashionMnist,
+    /// CIFAR-10.
+    Cifar10,
+}
+
+impl ResnetData {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Mnist, Self::FashionMnist, Self::Cifar10];
+
+    /// The name of the data set.
+    pub fn name(self) -> DatasetName {
+        match self {
+            Self::Mnist => DatasetName::Mnist,
+            Self::FashionMnist => DatasetName::FashionMnist,
+            Self::Cifar10 => DatasetName::Cifar10,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Mnist => include_str!("../presets/resnet-mnist.toml"),
+            Self::FashionMnist => include_str!("../presets/resnet-fashion-mnist.toml"),
+            Self::Cifar10 => include_str!("../presets/resnet-cifar10.toml"),
+        }
+    }
 }
 
 /// The settings of Table 3 that all rows of a method share.
@@ -38,6 +73,7 @@ impl Preset {
         let of_data = |data| Row::ALL.map(|row| Self::Paper(data, row));
         [Self::Mnist, Self::MnistSample]
             .into_iter()
+            .chain(ResnetData::ALL.map(Self::Resnet))
             .chain(PaperData::ALL.into_iter().flat_map(of_data))
     }
 
@@ -45,7 +81,7 @@ impl Preset {
     pub fn suiting(data: &Source) -> Self {
         match data {
             Source::Known(DatasetName::MnistSample) => Self::MnistSample,
-            // Other data sets share its settings until they have a preset of their own.
+            // Presets of residual networks take much longer, so they are for those who name them.
             Source::Known(_) | Source::Folder(_) => Self::Mnist,
         }
     }
@@ -56,6 +92,7 @@ impl Preset {
         match self {
             Self::Mnist => read(include_str!("../presets/mnist.toml")),
             Self::MnistSample => read(include_str!("../presets/mnist-sample.toml")),
+            Self::Resnet(data) => read(data.text()),
             Self::Paper(data, row) => {
                 let of_method = TABLE_3.iter().find(|(method, _)| *method == row.method);
                 let of_method =
@@ -88,6 +125,7 @@ impl fmt::Display for Preset {
         match self {
             Self::Mnist => f.write_str("mnist"),
             Self::MnistSample => f.write_str("mnist-sample"),
+            Self::Resnet(data) => write!(f, "resnet-{}", data.name()),
             Self::Paper(data, row) => {
                 let name = row.name();
                 // The name leaves one-hot embeddings out.
@@ -105,8 +143,8 @@ impl FromStr for Preset {
         // The short name of the first row that the paper is known for.
         let name = if name == "paper-mnist" { "paper-mnist-dt" } else { name };
         Self::all().find(|preset| preset.to_string() == name).ok_or_else(|| {
-            "choose mnist, mnist-sample, paper-mnist, paper-DATA-METHOD or paper-DATA-METHOD-EMBEDDING: DATA is mnist, cifar10 or \
-             cifar100, METHOD is dt, ct, fm, backprop or adjoint, and EMBEDDING is learned20 or prototype, which adjoint does not have"
+            "choose mnist, mnist-sample, resnet-mnist, resnet-fashion-mnist, resnet-cifar10, paper-mnist, paper-DATA-METHOD or \
+             paper-DATA-METHOD-EMBEDDING: DATA is mnist, cifar10 or cifar100, METHOD is dt, ct, fm, backprop or adjoint, and EMBEDDING is learned20 or prototype, which adjoint does not have"
                 .into()
         })
     }
@@ -115,7 +153,7 @@ impl FromStr for Preset {
 #[cfg(test)]
 mod tests {
     use noprop_method::Solver;
-    use noprop_models::Embedding;
+    use noprop_models::{Backbone, Embedding};
     use noprop_train::{ClassWeights, OptimizerKind};
 
     use super::*;
@@ -167,7 +205,7 @@ mod tests {
     /// Every preset is found by its name and is a training that can begin.
     #[test]
     fn every_preset_is_a_valid_training() {
-        assert_eq!(Preset::all().count(), 2 + 3 * 13);
+        assert_eq!(Preset::all().count(), 2 + 3 + 3 * 13);
         assert_eq!("paper-mnist".parse::<Preset>(), "paper-mnist-dt".parse());
         for preset in Preset::all() {
             let name = preset.to_string();
@@ -178,6 +216,22 @@ mod tests {
         }
         for unknown in ["papr", "paper-mnist-dt-onehot", "paper-mnist-adjoint-prototype"] {
             assert!(unknown.parse::<Preset>().is_err(), "{unknown}");
+        }
+    }
+
+    /// A preset is for the data and the network of its name, and can begin with another network or other embeddings.
+    #[test]
+    fn residual_networks_have_presets() {
+        for data in ResnetData::ALL {
+            let preset = Preset::Resnet(data);
+            let config = resolved(preset, Settings::default());
+            assert_eq!(preset.to_string(), format!("resnet-{}", config.dataset));
+            assert!(config.network.to_string().starts_with("resnet:") && config.dropout == 0.0);
+            let paper = Settings { network: Some(Backbone::Paper), ..Settings::default() };
+            assert_eq!(resolved(preset, paper).dropout, 0.2);
+            let prototypes =
+                Settings { embedding: Some(Embedding::Prototype), ..Settings::default() };
+            resolved(preset, prototypes).build_method().unwrap();
         }
     }
 

@@ -236,7 +236,7 @@ impl Settings {
         table.try_into().with_context(at)
     }
 
-    /// Leaves open what belongs to a method and has no meaning in `other`.
+    /// Leaves open what was chosen for a method, and the class embeddings if `other` has no chain.
     pub(crate) fn forget_method(&mut self, other: MethodKind) {
         *self = Self {
             solver: None,
@@ -248,7 +248,6 @@ impl Settings {
         };
         if other.time == Time::None {
             *self = Self {
-                steps: None,
                 embedding: None,
                 embedding_start: None,
                 embedding_scale: None,

@@ -5,7 +5,8 @@
 //! echo '"conv 32 64 32 backward"' | cargo run -p noprop-kernels --example layers -- 2   # threads
 //! ```
 //!
-//! Layers are `resnet WIDTH SIDE`, all convolutions and norms of that network, `conv CHANNELS CHANNELS SIDE`, and `pool CHANNELS SIDE`;
+//! Layers are `resnet WIDTH SIDE`, all convolutions and norms of that network, `conv CHANNELS CHANNELS SIDE`, `pool CHANNELS SIDE`,
+//! and `layer_norm`, `attention` and `gelu`, each with WIDTH TOKENS;
 //! then `forward`, or `backward` for both passes. A batch is 128 images.
 
 use std::io::Write;
@@ -15,13 +16,15 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::{StreamKey, normal};
 use noprop_kernels::{
-    Activation, After, Backend, BatchNormMode, Conv3x3, ConvNorm, ConvNormStack, Padding,
-    global_max_pool,
+    Activation, After, Attention, Backend, BatchNormMode, Conv3x3, ConvNorm, ConvNormStack,
+    LayerNorm, Padding, gelu, global_max_pool,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const BATCH: usize = 128;
+/// The width of a head of attention.
+const HEAD: usize = 32;
 
 fn main() -> Result<()> {
     noprop_kernels::memory::keep_freed();
@@ -82,6 +85,22 @@ fn answer(request: &str) -> Result<f64> {
                 global_max_pool(x, Backend::Auto)
             })
         }
+        ["layer_norm", _, _, passes] => {
+            let (width, tokens) = (number(1)?, number(2)?);
+            let parameters = [draw(2, &[1, width])?, draw(3, &[1, width])?];
+            time(passes, &[1, BATCH * tokens, width], &parameters, |x, p| {
+                LayerNorm::default().forward(x, &p[0], &p[1])
+            })
+        }
+        ["attention", _, _, passes] => {
+            let (width, tokens) = (number(1)?, number(2)?);
+            let attention = Attention { heads: width / HEAD, ..Attention::default() };
+            time(passes, &[1, BATCH, tokens, 3 * width], &[], |x, _| attention.forward(x))
+        }
+        ["gelu", _, _, passes] => {
+            let (width, tokens) = (number(1)?, number(2)?);
+            time(passes, &[1, BATCH * tokens, width], &[], |x, _| gelu(x, Backend::Auto))
+        }
         _ => Err(format!("no layer {request}").into()),
     }
 }
@@ -107,14 +126,14 @@ fn draw(seed: u64, shape: &[usize]) -> Result<Tensor> {
 /// Images of three channels are data, which need no gradient.
 fn time(
     passes: &str,
-    shape: &[usize; 5],
+    shape: &[usize],
     parameters: &[Tensor],
     layer: impl Fn(&Tensor, &[Tensor]) -> noprop_kernels::Result<Tensor>,
 ) -> Result<f64> {
     let x = draw(1, shape)?;
     let var = |t: &Tensor| -> Result<Tensor> { Ok(Var::from_tensor(t)?.into_inner()) };
     let vars = parameters.iter().map(var).collect::<Result<Vec<_>>>()?;
-    let tracked = if shape[2] == 3 { x.clone() } else { var(&x)? };
+    let tracked = if shape.get(2) == Some(&3) { x.clone() } else { var(&x)? };
     let mut seconds = 0.0;
     for _ in 0..2 {
         let begun = Instant::now();

@@ -44,6 +44,12 @@ pub enum KernelError {
         /// The number of pairs.
         parameters: usize,
     },
+    /// A stack without layers.
+    #[error("{op}: at least one layer is needed")]
+    NoLayers {
+        /// The op that was called.
+        op: &'static str,
+    },
     /// A class index that is at or above the number of classes.
     #[error("{op}: label {label} at row {row} is out of range for {classes} classes")]
     LabelOutOfRange {

@@ -22,7 +22,7 @@ const CUBE: f64 = 0.044_715;
 /// `½ v (1 + tanh(√(2/π) (v + 0.044715 v³)))`, element by element.
 ///
 /// # Errors
-/// candle's.
+/// [`KernelError::FusedUnavailable`](crate::KernelError::FusedUnavailable); candle's.
 pub fn gelu(x: &Tensor, backend: Backend) -> Result<Tensor> {
     match (backend.choose(OP, x)?, x.dtype()) {
         (Chosen::Fused, DType::F32) => Ok(apply::<f32>(x)?),

@@ -112,13 +112,13 @@ impl Backbone {
             Self::Paper => 120 * pixels,
             // Products, norms and activations.
             Self::Mlp { width, depth } => input.shape.pixels() + 3 * width * depth,
-            // The output of a convolution and of its norm, at every size.
-            Self::Resnet { width } => 14 * width * pixels,
-            // Norms, queries, keys, values, attention, and the four times wider layer.
-            Self::Vit { width, depth, patch } => {
-                let tokens = pixels / (patch * patch);
-                depth * tokens * (24 * width + 3 * tokens * (width / HEAD))
+            // The results of the convolutions, what the next ones are given, and two gradients, at every size. Channels are in whole vectors.
+            Self::Resnet { width } => {
+                let channels = |factor: usize| (factor * width).next_multiple_of(16);
+                pixels * (3 * (channels(1) + channels(2)) + channels(4) / 2 + channels(8) / 4)
             }
+            // Norms, queries, keys, values, attention, and the four times wider layer.
+            Self::Vit { width, depth, patch } => depth * pixels / (patch * patch) * 24 * width,
         };
         kept as u64
     }

@@ -52,7 +52,7 @@ enum Request {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Setup {
-    /// `paper`, unless said, or another image branch.
+    /// The image branch; `paper` if left out.
     network: Option<String>,
     encoder: EncoderKind,
     blocks: usize,

@@ -9,8 +9,8 @@ use super::side::Side;
 use crate::workspace::report;
 
 /// The layers, in the words of the example `layers` of noprop-kernels: a ResNet-9 of width 32 on images of 32×32, its
-/// convolutions alone, and smaller sides.
-const LAYERS: [&str; 10] = [
+/// convolutions alone, smaller sides, and the ops of a transformer of width 64 on patches of 4×4 of 28×28 pixels.
+const LAYERS: [&str; 13] = [
     "resnet 32 32",
     "conv 3 32 32",
     "conv 32 64 32",
@@ -21,6 +21,9 @@ const LAYERS: [&str; 10] = [
     "conv 64 128 7",
     "conv 128 128 3",
     "pool 256 4",
+    "layer_norm 64 49",
+    "attention 64 49",
+    "gelu 256 49",
 ];
 
 /// Prints a line for each layer and direction: ours and the peer's in turn, and the ratio of the medians. Without a peer, ours alone.

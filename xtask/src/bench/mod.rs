@@ -31,7 +31,7 @@ use row::Row;
 /// The measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
-    /// Every fused op alone (cargo bench of noprop-kernels), then the layers of a residual network against PyTorch; prints the times and writes no file
+    /// Every fused op alone (cargo bench of noprop-kernels), then the layers of a residual network and of a transformer against PyTorch; prints the times and writes no file
     Ops,
     /// One training step of a block
     Step,
@@ -76,7 +76,7 @@ pub struct Options {
     /// Peers, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     against: Vec<Against>,
-    /// Image branch of steps, epochs and inference: paper, resnet:W or vit:W,D,P, or another of `noprop train` if there is no peer
+    /// Image branch of steps, epochs and inference, which alone are measured with another one than the paper's: paper, resnet:W or vit:W,D,P, or another of `noprop train` if there is no peer
     #[arg(long, value_name = "NETWORK", default_value = "paper")]
     network: String,
     /// Device of both sides

@@ -33,10 +33,10 @@ fn text(rows: &[Row], machine: &str) -> Result<String> {
     let mut text = format!(
         "# Benchmarks\n\n\
          `cargo xtask bench` writes this page. It measures noprop and a peer in turn (A B A B …), after both gave the same logits for the same\n\
-         weights and images. The exact versions of the peer are in [`requirements.txt`](../xtask/peers/requirements.txt), its network is in\n\
-         [`torch_peer.py`](../xtask/peers/torch_peer.py). Training and inference are compared\n\
-         with PyTorch's fastest way of training, of eager, channels_last, compiled (torch.compile), and compiled with channels_last; its name is\n\
-         beside the peer. A row without it is older, and eager. noprop {}, on {machine}.\n\n\
+         weights and images. The exact versions of the peer are in [`requirements.txt`](../xtask/peers/requirements.txt), its networks are in\n\
+         [`torch_network.py`](../xtask/peers/torch_network.py). Training and inference on the CPU are compared with PyTorch's fastest way of training,\n\
+         of eager, channels_last, compiled (torch.compile), and compiled with channels_last; its name is beside the peer. Times without it are older,\n\
+         and eager; memory is eager. noprop {}, on {machine}.\n\n\
          | column | meaning |\n\
          | --- | --- |\n\
          | measure | what was measured; MNIST means its 60,000 training images without 5,000 that are held out |\n\

@@ -73,9 +73,9 @@ pub struct Train {
     /// with other rounding
     #[arg(long, value_name = "N")]
     pub block_workers: Option<NonZeroUsize>,
-    /// Named settings to start from: mnist, mnist-sample, paper-mnist, or a row of the paper's Table 1: paper-DATA-METHOD with
-    /// one-hot embeddings, or paper-DATA-METHOD-EMBEDDING. DATA is mnist, cifar10 or cifar100, METHOD is dt, ct, fm, backprop or
-    /// adjoint, and EMBEDDING is learned20 or prototype, which adjoint does not have
+    /// Named settings to start from: mnist, mnist-sample, resnet-mnist, resnet-fashion-mnist, resnet-cifar10, paper-mnist, or a row
+    /// of the paper's Table 1: paper-DATA-METHOD with one-hot embeddings, or paper-DATA-METHOD-EMBEDDING. DATA is mnist, cifar10 or
+    /// cifar100, METHOD is dt, ct, fm, backprop or adjoint, and EMBEDDING is learned20 or prototype, which adjoint does not have
     #[arg(long, conflicts_with = "resume")]
     pub preset: Option<Preset>,
     /// Settings from a file such as a run's config.toml; they beat the preset, and flags beat them

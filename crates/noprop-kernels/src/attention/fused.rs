@@ -8,8 +8,9 @@ use super::{OP, Sizes};
 use crate::cpu::instruction_set::{self, vectorised};
 use crate::cpu::product::{Left, Right, Start, Task, Walk};
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Float, MOST_LANES, whole_vectors};
+use crate::cpu::simd::{Float, whole_vectors};
 use crate::cpu::storage::elements;
+use crate::cpu::total::total;
 use crate::cpu::turn::turn;
 use crate::node::{gradient, node, on_cpu};
 use crate::threads::grain;
@@ -149,7 +150,7 @@ impl Images {
         F::constant(1.0 / (self.sizes.width as f64).sqrt())
     }
 
-    /// Writes rows in whole vectors, times `scale`, to part `part` of head `index` of tokens of `token` elements.
+    /// Writes rows in whole vectors, times `scale`, to the places from `start` on in tokens of `token` elements.
     fn scatter<F: Float>(&self, rows: &[F], scale: F, start: usize, token: usize, to: &mut [F]) {
         let width = self.sizes.width;
         for (row, to) in rows.chunks_exact(self.wide()).zip(to.chunks_exact_mut(token)) {
@@ -238,7 +239,7 @@ fn softmax<F: Float>(row: &mut [F], count: usize) {
         *v = (*v - most).fast_exponential();
     }
     row[count..].fill(F::default());
-    let sum = lanes_total(row, row, |v, _| v);
+    let sum = total(row, row, |v, _| v);
     for v in row.iter_mut() {
         *v /= sum;
     }
@@ -247,20 +248,8 @@ fn softmax<F: Float>(row: &mut [F], count: usize) {
 /// From the gradient of a softmax's results to that of its arguments, in place.
 #[inline(always)]
 fn softmax_back<F: Float>(gradient: &mut [F], shares: &[F]) {
-    let mean = lanes_total(gradient, shares, |g, share| g * share);
+    let mean = total(gradient, shares, |g, share| g * share);
     for (g, share) in gradient.iter_mut().zip(shares) {
         *g = *share * (*g - mean);
     }
-}
-
-/// The sum of `term` over pairs of elements in whole vectors.
-#[inline(always)]
-fn lanes_total<F: Float>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> F {
-    let mut lanes = [F::default(); MOST_LANES];
-    for (a, b) in a.as_chunks::<MOST_LANES>().0.iter().zip(b.as_chunks::<MOST_LANES>().0) {
-        for i in 0..MOST_LANES {
-            lanes[i] += term(a[i], b[i]);
-        }
-    }
-    lanes.iter().fold(F::default(), |sum, lane| sum + *lane)
 }

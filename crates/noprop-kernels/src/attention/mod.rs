@@ -56,7 +56,8 @@ impl Attention {
     /// `[T, N, L, W]`. The fused kernel keeps nothing for the backward pass but its argument. Gradients flow to it.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] unless W is a multiple of the heads.
+    /// [`KernelError::Shape`] unless `qkv` has four dimensions and W is a multiple of the heads, of which there is at least one.
+    /// [`KernelError::FusedUnavailable`].
     pub fn forward(&self, qkv: &Tensor) -> Result<Tensor> {
         let sizes = self.sizes(qkv)?;
         match (self.backend.choose(OP, qkv)?, qkv.dtype()) {
@@ -68,11 +69,15 @@ impl Attention {
 
     fn sizes(&self, qkv: &Tensor) -> Result<Sizes> {
         let [blocks, images, tokens, three] = shape::dims(OP, "qkv", qkv, "[T, N, L, 3 W]")?;
-        if self.heads == 0 || three == 0 || three % (3 * self.heads) != 0 {
+        let fits = three > 0 && three % 3 == 0 && (three / 3).checked_rem(self.heads) == Some(0);
+        if !fits {
             return Err(KernelError::Shape {
                 op: OP,
                 argument: "qkv",
-                expected: format!("three times a multiple of {} heads at the end", self.heads),
+                expected: match self.heads {
+                    0 => "at least one head".into(),
+                    heads => format!("[T, N, L, 3 W] with W a multiple of {heads} heads"),
+                },
                 got: qkv.shape().clone(),
             });
         }

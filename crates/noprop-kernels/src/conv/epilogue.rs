@@ -134,7 +134,8 @@ pub(super) fn stop<F: Float>(gradient: &mut [F], result: &[F], scale: F, bias: &
     let whole = bias.len();
     for (gradient, result) in gradient.chunks_exact_mut(whole).zip(result.chunks_exact(whole)) {
         for ((v, y), sum) in gradient.iter_mut().zip(result).zip(bias.iter_mut()) {
-            *v = if *y > F::default() { *v * scale } else { F::default() };
+            let passed = *v * scale;
+            *v = if *y <= F::default() { F::default() } else { passed };
             *sum += *v;
         }
     }

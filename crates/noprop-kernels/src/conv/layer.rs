@@ -147,7 +147,7 @@ impl Conv3x3 {
             got: Shape::from(shape.to_vec()),
         };
         let [blocks, c_out, c_in, kh, kw] = shape::dims(OP, "w", w, "[T, Co, Ci, 3, 3]")?;
-        if (kh, kw) != (3, 3) {
+        if (kh, kw) != (3, 3) || blocks == 0 || c_out == 0 || c_in == 0 {
             return Err(shape::mismatch(OP, "w", w, "[T, Co, Ci, 3, 3]"));
         }
         if channels != c_in || (x_blocks != blocks && x_blocks != 1) {

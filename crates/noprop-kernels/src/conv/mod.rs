@@ -9,6 +9,7 @@ pub(crate) mod layer;
 mod layout;
 mod normed;
 mod reference;
+mod shared;
 mod stack;
 mod weights;
 mod winograd;

@@ -5,7 +5,8 @@
 
 /// Element types with such an exponential function.
 pub(crate) trait Exponential: Sized {
-    /// eˣ to within two units of the last place. Below the smallest normal number it is 0. Not-a-number is passed on.
+    /// eˣ to within three units of the last place. It is 0 below the smallest normal number, and infinite a third of a unit of x below the
+    /// largest number's logarithm. Not-a-number is passed on.
     fn fast_exponential(self) -> Self;
 }
 
@@ -25,12 +26,13 @@ macro_rules! exponential {
                 for coefficient in $series {
                     sum = sum * r + coefficient;
                 }
-                // The sign and the upper bits of `shifted` are shifted out, so this adds n to the exponent. For a not-a-number it adds 0.
+                // The sign and the upper bits of `shifted` are shifted out, so this adds n to the exponent.
                 let bits = sum.to_bits().wrapping_add(shifted.to_bits() << $mantissa);
                 let power = <$float>::from_bits(bits);
                 let [low, high] = $range;
                 let power = if self < low { 0.0 } else { power };
-                if self > high { <$float>::INFINITY } else { power }
+                // The sum is infinite above the range, and not a number for one.
+                if self <= high { power } else { self + <$float>::INFINITY }
             }
         }
     };
@@ -88,6 +90,11 @@ mod tests {
         assert_eq!((-1e4_f64).fast_exponential(), 0.0);
         assert_eq!(89_f32.fast_exponential(), f32::INFINITY);
         assert_eq!(f64::INFINITY.fast_exponential(), f64::INFINITY);
-        assert!(f32::NAN.fast_exponential().is_nan() && (-f64::NAN).fast_exponential().is_nan());
+        for bits in [0x7fc0_0000, 0x7fc0_0001, 0xffff_ffff] {
+            assert!(f32::from_bits(bits).fast_exponential().is_nan());
+        }
+        for bits in [0x7ff8_0000_0000_0000, 0x7ff8_0000_0000_0001, u64::MAX] {
+            assert!(f64::from_bits(bits).fast_exponential().is_nan());
+        }
     }
 }

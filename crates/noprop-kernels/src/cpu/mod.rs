@@ -10,4 +10,5 @@ pub(crate) mod product;
 pub(crate) mod scratch;
 pub(crate) mod simd;
 pub(crate) mod storage;
+pub(crate) mod total;
 pub(crate) mod turn;

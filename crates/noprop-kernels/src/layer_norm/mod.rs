@@ -45,7 +45,7 @@ impl LayerNorm {
     ///
     /// # Errors
     /// [`KernelError::Shape`](crate::KernelError::Shape) or [`KernelError::DType`](crate::KernelError::DType) when the
-    /// arguments do not fit together.
+    /// arguments do not fit together; [`KernelError::FusedUnavailable`](crate::KernelError::FusedUnavailable).
     pub fn forward(&self, x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
         let [blocks, _, features] = shape::dims(OP, "x", x, "[T, N, F]")?;
         for (name, tensor) in [("gamma", gamma), ("beta", beta)] {

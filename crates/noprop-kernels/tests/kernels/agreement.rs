@@ -8,8 +8,8 @@ use noprop_kernels::{
 };
 
 use crate::support::{
-    RESIDUAL, assert_close, distance, flat, labels, run_stack, running, stack_shapes, tensors,
-    value_and_gradients, values, weights,
+    PAIRS, RESIDUAL, assert_close, distance, flat, labels, run_stack, running, stack_shapes,
+    tensors, value_and_gradients, values, weights,
 };
 
 const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-10)];
@@ -213,6 +213,7 @@ fn normed_convolutions_over_sizes() {
         (1, [1, 3, 16, 14, 8], &wide[..]),
         (1, [1, 9, 3, 2, 2], &RESIDUAL[..2]),
         (2, [2, 1, 8, 1, 1], &RESIDUAL[..1]),
+        (2, [1, 3, 4, 6, 5], &PAIRS[..]),
     ] {
         let shapes = stack_shapes(blocks, &x, layers);
         let name = format!("{shapes:?}");

@@ -8,8 +8,8 @@ use noprop_kernels::{
 };
 
 use crate::support::{
-    RESIDUAL, check_central_differences, labels, run_stack, running, stack_shapes, tensors, values,
-    weights,
+    PAIRS, RESIDUAL, check_central_differences, labels, run_stack, running, stack_shapes, tensors,
+    values, weights,
 };
 
 const BACKENDS: [Backend; 2] = [Backend::Reference, Backend::Auto];
@@ -90,13 +90,16 @@ fn batch_normalisation() {
 #[test]
 fn normed_convolutions_and_global_pooling() {
     for backend in BACKENDS {
-        for (blocks, x) in [(1, [1, 3, 2, 9, 8]), (2, [1, 2, 9, 5, 6])] {
-            let arguments = tensors(1, &stack_shapes(blocks, &x, &RESIDUAL), DType::F64);
-            let running = running(blocks, &RESIDUAL, DType::F64);
+        for (blocks, x, layers) in [
+            (1, [1, 3, 2, 9, 8], &RESIDUAL[..]),
+            (2, [1, 2, 9, 5, 6], &RESIDUAL[..]),
+            (1, [1, 2, 3, 4, 5], &PAIRS[..]),
+        ] {
+            let arguments = tensors(1, &stack_shapes(blocks, &x, layers), DType::F64);
+            let running = running(blocks, layers, DType::F64);
             for running in [None, Some(&running[..])] {
-                let run = |a: &[Tensor]| {
-                    Ok::<_, KernelError>(run_stack(&RESIDUAL, a, running, backend)?.y)
-                };
+                let run =
+                    |a: &[Tensor]| Ok::<_, KernelError>(run_stack(layers, a, running, backend)?.y);
                 let mode = if running.is_some() { "eval" } else { "train" };
                 check_central_differences(&format!("{backend:?} {x:?} {mode}"), run, &arguments);
             }

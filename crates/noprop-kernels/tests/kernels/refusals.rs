@@ -95,7 +95,17 @@ fn normed_convolutions_and_pool_name_the_misfit() {
                 stack_shapes(1, &[1, 3, 2, 9, 8], layers).iter().map(|shape| v(shape)).collect();
             assert_eq!(blamed(run_stack(layers, &a, None, backend)), "w");
         }
-        assert!(run_stack(&[], &a[..1], None, backend).is_err());
+        let none = run_stack(&[], &a[..1], None, backend);
+        assert!(matches!(none, Err(KernelError::NoLayers { .. })), "{none:?}");
+        for shape in [[0, 4, 2, 3, 3], [1, 0, 2, 3, 3], [1, 4, 0, 3, 3]] {
+            let [blocks, c_out, c_in, ..] = shape;
+            let (x, w) = (v(&[1, 3, c_in, 8, 8]), v(&shape));
+            let p = v(&[blocks, c_out]);
+            let a = [x.clone(), w.clone(), p.clone(), p.clone()];
+            assert_eq!(blamed(run_stack(&[(c_out, After::Nothing)], &a, None, backend)), "w");
+            let layer = Conv3x3 { backend, ..Conv3x3::default() };
+            assert_eq!(blamed(layer.forward(&x, &w, &p)), "w");
+        }
         let mut running = running(2, &RESIDUAL, DType::F32);
         running[1][1] = v(&[2, 4]);
         assert_eq!(blamed(run_stack(&RESIDUAL, &a, Some(&running), backend)), "var");
@@ -113,7 +123,7 @@ fn transformer_ops_name_the_misfit() {
         assert_eq!(blamed(norm.forward(&one, &one, &one)), "x");
         assert_eq!(blamed(norm.forward(&x, &v(&[4]), &one)), "gamma");
         assert_eq!(blamed(norm.forward(&x, &one, &v(&[2, 5]))), "beta");
-        for heads in [0, 3] {
+        for heads in [0, 3, usize::MAX, usize::MAX / 3 + 1] {
             let attention = Attention { heads, backend };
             assert_eq!(blamed(attention.forward(&v(&[1, 2, 3, 12]))), "qkv");
         }

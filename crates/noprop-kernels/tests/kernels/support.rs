@@ -126,6 +126,10 @@ pub const RESIDUAL: [(usize, After); 5] = [
     (8, After::Max2),
 ];
 
+/// Two residual pairs that share a layer, at the end.
+pub const PAIRS: [(usize, After); 4] =
+    [(16, After::Nothing), (5, After::Nothing), (16, After::Residual), (5, After::Residual)];
+
 /// The shapes of images and of the parameters of `layers`, each with its channels and what follows it.
 pub fn stack_shapes(blocks: usize, x: &[usize; 5], layers: &[(usize, After)]) -> Vec<Vec<usize>> {
     let mut shapes = vec![x.to_vec()];

@@ -10,16 +10,13 @@ use super::channels::{Channels, ParameterSums};
 use super::plan::{Kept, Plan, Span, Statistics, cut};
 use crate::conv::backward::{Gathered, Ready};
 use crate::conv::layout::{Source, Target, channels_last, into_padded, out_of_padded};
-use crate::conv::stack::{Wanted, add_in_order, over_blocks};
+use crate::conv::shared::{GROUP, Wanted, add_in_order, over_blocks};
 use crate::conv::weights;
 use crate::cpu::instruction_set::vectorised;
 use crate::cpu::product::Start;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
 use crate::threads::grain;
-
-/// Images that share one sum of the weights' gradient.
-pub(super) const GROUP: usize = 32;
 
 /// The inputs of the backward pass.
 pub(super) struct Inputs<'a, F: Float> {
@@ -28,7 +25,7 @@ pub(super) struct Inputs<'a, F: Float> {
     /// Those that each layer used.
     pub statistics: &'a [Statistics<F>],
     /// For each layer, `true` if its statistics are constants.
-    pub given: &'a [bool],
+    pub constant: &'a [bool],
     /// That of the result, in the layout of the tensor.
     pub gradient: &'a [F],
     pub kept: &'a Kept<F>,
@@ -56,7 +53,7 @@ struct Gradient<F: Float> {
     /// Of all images, stopped where ReLU gave zero.
     stopped: Scratch<F>,
     /// As it was before, for the input of the pair that the layer ends; empty otherwise.
-    whole: Scratch<F>,
+    before_relu: Scratch<F>,
     /// The sums of g and `g x̂` over each image.
     sums: Scratch<F>,
 }
@@ -64,7 +61,7 @@ struct Gradient<F: Float> {
 /// The parts of a [`Gradient`] that belong to some images.
 struct Part<'a, F> {
     stopped: &'a mut [F],
-    whole: &'a mut [F],
+    before_relu: &'a mut [F],
     sums: &'a mut [F],
 }
 
@@ -75,7 +72,7 @@ impl<F: Float> Gradient<F> {
         let each = layer.plane.result();
         Self {
             stopped: Scratch::any(plan.all() * each),
-            whole: Scratch::any(if ends_pair { plan.all() * each } else { 0 }),
+            before_relu: Scratch::any(if ends_pair { plan.all() * each } else { 0 }),
             sums: Scratch::any(plan.all() * 2 * layer.plane.whole),
         }
     }
@@ -83,12 +80,12 @@ impl<F: Float> Gradient<F> {
     fn parts(&mut self, plan: &Plan, index: usize, spans: &[Span]) -> Vec<Part<'_, F>> {
         let layer = &plan.layers[index];
         let each = layer.plane.result();
-        let whole_each = if self.whole.is_empty() { 0 } else { each };
+        let before_each = if self.before_relu.is_empty() { 0 } else { each };
         cut(&mut self.stopped, spans, each)
             .into_iter()
-            .zip(cut(&mut self.whole, spans, whole_each))
+            .zip(cut(&mut self.before_relu, spans, before_each))
             .zip(cut(&mut self.sums, spans, 2 * layer.plane.whole))
-            .map(|((stopped, whole), sums)| Part { stopped, whole, sums })
+            .map(|((stopped, before_relu), sums)| Part { stopped, before_relu, sums })
             .collect()
     }
 }
@@ -102,8 +99,8 @@ impl<F: Float> Norm<'_, F> {
         let raw = one.of(self.plan, self.raw, plane.raw());
         let channels = &self.channels[span.block];
         let gradient = &mut part.stopped[index * each..][..each];
-        if !part.whole.is_empty() {
-            part.whole[index * each..][..each].copy_from_slice(gradient);
+        if !part.before_relu.is_empty() {
+            part.before_relu[index * each..][..each].copy_from_slice(gradient);
         }
         let mut winners = Scratch::any(if plane.side > 1 { each } else { 0 });
         vectorised(
@@ -156,16 +153,16 @@ pub(super) fn run<F: Float>(plan: &Plan, inputs: &Inputs<'_, F>, images: Wanted)
     let mut pair: Scratch<F> = Scratch::any(0);
     let mut gathered: Vec<Vec<Scratch<F>>> = Vec::new();
     for index in (0..plan.layers.len()).rev() {
-        let shares = shares(plan, inputs, index, &gradient.sums, &mut parameters);
+        let means = means(plan, inputs, index, &gradient.sums, &mut parameters);
         let below = index.checked_sub(1).map(norm);
         let to = match &below {
             Some(below) => To::Layer(below, Gradient::new(plan, index - 1)),
             None => To::Images(&mut dx),
         };
-        let step = Step { plan, inputs, index, norm: &above, shares, pair: &pair };
+        let step = Step { plan, inputs, index, norm: &above, means, pair: &pair };
         let (found, next) = step.run(&ready[index], &gradient.stopped, to);
         gathered.push(found);
-        pair = gradient.whole;
+        pair = gradient.before_relu;
         let (Some(below), Some(next)) = (below, next) else { break };
         above = below;
         gradient = next;
@@ -193,9 +190,9 @@ fn of_result<F: Float>(plan: &Plan, inputs: &Inputs<'_, F>, norm: &Norm<'_, F>) 
     gradient
 }
 
-/// Adds the images' sums of g and `g x̂` in order. They are dβ and dγ, which go to `parameters`. Returns each block's shares of a value in them: 0
-/// if the statistics are constants.
-fn shares<F: Float>(
+/// Adds the images' sums of g and `g x̂` in order: they are dβ and dγ, which go to `parameters`. Returns each block's dβ / M and dγ / M, where M is
+/// the number of values of a channel, or zeros if the statistics are constants.
+fn means<F: Float>(
     plan: &Plan,
     inputs: &Inputs<'_, F>,
     index: usize,
@@ -221,13 +218,13 @@ fn shares<F: Float>(
                 dgamma[channel] = F::constant(totals[whole + channel]);
             }
             [0, whole].map(|start| {
-                let mut share = Scratch::zeros(whole);
-                if !inputs.given[index] {
-                    for (share, total) in share.iter_mut().zip(&totals[start..][..whole]) {
-                        *share = F::constant(total / values);
+                let mut mean = Scratch::zeros(whole);
+                if !inputs.constant[index] {
+                    for (mean, total) in mean.iter_mut().zip(&totals[start..][..whole]) {
+                        *mean = F::constant(total / values);
                     }
                 }
-                share
+                mean
             })
         })
         .collect()
@@ -247,8 +244,8 @@ struct Step<'a, F: Float> {
     inputs: &'a Inputs<'a, F>,
     index: usize,
     norm: &'a Norm<'a, F>,
-    /// For each block.
-    shares: Vec<[Scratch<F>; 2]>,
+    /// For each block; see [`means`].
+    means: Vec<[Scratch<F>; 2]>,
     /// The gradient of the result of the pair that begins with this layer; empty if none does.
     pair: &'a [F],
 }
@@ -278,8 +275,10 @@ impl<F: Float> Step<'_, F> {
         let spans = plan.spans(GROUP);
         let groups = spans.len() / plan.blocks;
         let size = plan.layers[self.index].g.prepared();
-        let mut sums: Vec<Scratch<F>> =
-            (0..plan.blocks).map(|_| Scratch::any(groups * size)).collect();
+        // The first group's sum becomes the total; those of the others are given back at the end of the step.
+        let mut totals: Vec<Scratch<F>> = (0..plan.blocks).map(|_| Scratch::any(size)).collect();
+        let mut others: Vec<Scratch<F>> =
+            (0..plan.blocks).map(|_| Scratch::any((groups - 1) * size)).collect();
         let (below, destinations): (_, Vec<Destination<'_, F>>) = match &mut to {
             To::Layer(below, gradient) => {
                 let parts = gradient.parts(plan, below.index, &spans);
@@ -293,22 +292,23 @@ impl<F: Float> Step<'_, F> {
         };
         let tasks: Vec<Task<'_, F>> = spans
             .iter()
-            .zip(sums.iter_mut().flat_map(|sums| sums.chunks_exact_mut(size)))
+            .zip(totals.iter_mut().zip(&mut others).flat_map(|(total, others)| {
+                std::iter::once(&mut **total).chain(others.chunks_exact_mut(size))
+            }))
             .zip(destinations)
             .map(|((span, sum), to)| Task { span: *span, sum, to })
             .collect();
         tasks.into_par_iter().with_min_len(grain()).for_each(|task| {
             self.group(&ready[task.span.block], gradient, below, task);
         });
-        for sums in &mut sums {
-            let (total, others) = sums.split_at_mut(size);
+        for (total, others) in totals.iter_mut().zip(&others) {
             add_in_order(total, others);
         }
         let next = match to {
             To::Layer(_, gradient) => Some(gradient),
             To::Images(_) => None,
         };
-        (sums, next)
+        (totals, next)
     }
 
     fn group(
@@ -325,13 +325,13 @@ impl<F: Float> Step<'_, F> {
         let source = match below {
             None => plan.source(self.inputs.x, span),
             Some(_) => {
-                let given = &self.inputs.kept.given[index];
-                Source::ChannelsLast(span.of(plan, given, plan.given(index)))
+                let input = &self.inputs.kept.input[index];
+                Source::ChannelsLast(span.of(plan, input, plan.input(index)))
             }
         };
         let gradients = span.of(plan, gradient, plane.result());
         let raws = span.of(plan, self.norm.raw, plane.raw());
-        let (channels, shares) = (&self.norm.channels[span.block], &self.shares[span.block]);
+        let (channels, means) = (&self.norm.channels[span.block], &self.means[span.block]);
         let positions = g.height * g.width;
         ready.run(
             arch,
@@ -345,7 +345,7 @@ impl<F: Float> Step<'_, F> {
                 vectorised(
                     arch,
                     #[inline(always)]
-                    || channels.backward(plane, shares, raw, gradient, (dx, stride)),
+                    || channels.backward(plane, means, raw, gradient, (dx, stride)),
                 );
             },
             |image, padded| match &mut to {
@@ -355,7 +355,7 @@ impl<F: Float> Step<'_, F> {
                 }
                 Destination::Layer(part) => {
                     let Some(below) = below else { return };
-                    let each = plan.given(index);
+                    let each = plan.input(index);
                     let to = &mut part.stopped[image * each..][..each];
                     out_of_padded(arch, g, padded, Target::ChannelsLast(to));
                     if !self.pair.is_empty() {
@@ -385,6 +385,6 @@ fn unpack<F: Float>(plan: &Plan, gathered: &[Vec<Scratch<F>>], parameters: &mut 
     let tasks = tasks.into_par_iter().with_min_len(grain()).with_max_len(1);
     tasks.for_each(|(layer, gathered, parameters)| {
         let to = &mut parameters[..layer.g.weights()];
-        weights::gradient(plan.arch, &layer.g, &gathered[..layer.g.prepared()], to);
+        weights::gradient(plan.arch, &layer.g, gathered, to);
     });
 }

@@ -75,21 +75,21 @@ pub(super) struct Channels<F: Float> {
 
 /// The numbers that one vector of channels is normalised with.
 #[derive(Clone, Copy)]
-struct Norm<'a, F> {
+struct Affine<'a, F> {
     mean: &'a Lanes<F>,
     scale: &'a Lanes<F>,
     beta: &'a Lanes<F>,
 }
 
-impl<F: Float> Norm<'_, F> {
+impl<F: Float> Affine<'_, F> {
     /// `γ x̂ + β` of channel `i`. All passes use this function, so they find the same maxima and zeros.
     #[inline(always)]
     fn value(&self, i: usize, x: F) -> F {
         (x - self.mean[i]) * self.scale[i] + self.beta[i]
     }
 
-    /// The gradient before ReLU, from the `gradient` after it. It is an argument, because the compiler would load it under the condition
-    /// otherwise, and use no vectors.
+    /// The gradient before ReLU, from the `gradient` after it. The caller loads it: loaded inside the condition it would keep the compiler
+    /// from using vectors.
     #[inline(always)]
     fn stopped(&self, i: usize, x: F, gradient: F) -> F {
         if self.value(i, x) <= F::default() { F::default() } else { gradient }
@@ -133,9 +133,9 @@ impl<F: Float> Channels<F> {
     }
 
     #[inline(always)]
-    fn norms(&self) -> impl Iterator<Item = Norm<'_, F>> {
+    fn norms(&self) -> impl Iterator<Item = Affine<'_, F>> {
         let scaled = lanes(&self.scale).iter().zip(lanes(&self.beta));
-        let norm = |(mean, (scale, beta))| Norm { mean, scale, beta };
+        let norm = |(mean, (scale, beta))| Affine { mean, scale, beta };
         lanes(&self.mean).iter().zip(scaled).map(norm)
     }
 
@@ -196,19 +196,19 @@ impl<F: Float> Channels<F> {
     }
 
     /// Writes the gradient of the raw values to rows of `stride` elements, from the stopped `gradient` of the results:
-    /// `dx = γ (g - (dβ + x̂ dγ) / M) / √(var + eps)`, where g is the gradient of `γ x̂ + β`, and M the number of values. `shares` are
+    /// `dx = γ (g - (dβ + x̂ dγ) / M) / √(var + eps)`, where g is the gradient of `γ x̂ + β`, and M the number of values. `means` are
     /// `dβ / M` and `dγ / M`.
     #[inline(always)]
     pub(super) fn backward(
         &self,
         plane: &Plane,
-        shares: &[Scratch<F>; 2],
+        means: &[Scratch<F>; 2],
         raw: &[F],
         gradient: &[F],
         (dx, stride): (&mut [F], usize),
     ) {
         let whole = plane.whole;
-        let back = Back { channels: self, shares };
+        let back = Back { channels: self, means };
         let rows = raw.chunks_exact(plane.width * whole).zip(dx.chunks_exact_mut(stride));
         if plane.side == 1 {
             let rows = rows.zip(gradient.chunks_exact(plane.width * whole));
@@ -243,31 +243,31 @@ impl<F: Float> Channels<F> {
 #[derive(Clone, Copy)]
 struct Back<'a, F: Float> {
     channels: &'a Channels<F>,
-    shares: &'a [Scratch<F>; 2],
+    means: &'a [Scratch<F>; 2],
 }
 
 /// The numbers of one vector of channels.
 #[derive(Clone, Copy)]
-struct BackNorm<'a, F> {
-    norm: Norm<'a, F>,
+struct BackAffine<'a, F> {
+    norm: Affine<'a, F>,
     inverse: &'a Lanes<F>,
-    shares: [&'a Lanes<F>; 2],
+    means: [&'a Lanes<F>; 2],
 }
 
-impl<F: Float> BackNorm<'_, F> {
+impl<F: Float> BackAffine<'_, F> {
     #[inline(always)]
     fn gradient(&self, i: usize, x: F, g: F) -> F {
         let normal = (x - self.norm.mean[i]) * self.inverse[i];
-        self.norm.scale[i] * (g - (self.shares[0][i] + normal * self.shares[1][i]))
+        self.norm.scale[i] * (g - (self.means[0][i] + normal * self.means[1][i]))
     }
 }
 
 impl<F: Float> Back<'_, F> {
     #[inline(always)]
-    fn norms(&self) -> impl Iterator<Item = BackNorm<'_, F>> {
-        let shares = lanes(&self.shares[0]).iter().zip(lanes(&self.shares[1]));
-        let numbers = lanes(&self.channels.inverse).iter().zip(shares);
-        let norm = |(norm, (inverse, (a, b)))| BackNorm { norm, inverse, shares: [a, b] };
+    fn norms(&self) -> impl Iterator<Item = BackAffine<'_, F>> {
+        let means = lanes(&self.means[0]).iter().zip(lanes(&self.means[1]));
+        let numbers = lanes(&self.channels.inverse).iter().zip(means);
+        let norm = |(norm, (inverse, (a, b)))| BackAffine { norm, inverse, means: [a, b] };
         self.channels.norms().zip(numbers).map(norm)
     }
 

@@ -7,7 +7,7 @@ use super::channels::{Channels, Moments};
 use super::plan::{Kept, Layer, Plan, Span, Statistics, cut};
 use crate::conv::forward::Convolution;
 use crate::conv::layout::{Source, channels_first, into_padded};
-use crate::conv::stack::Keep;
+use crate::conv::shared::Keep;
 use crate::conv::weights;
 use crate::cpu::instruction_set::vectorised;
 use crate::cpu::scratch::Scratch;
@@ -23,7 +23,7 @@ pub(super) struct Done<F: Float> {
     pub kept: Kept<F>,
 }
 
-/// The end of a layer: from the raw results of its convolution to what the next layer is given.
+/// The end of a layer: from the raw results of its convolution to the input of the next layer.
 struct Finish<'a, F: Float> {
     plan: &'a Plan,
     layer: &'a Layer,
@@ -61,17 +61,17 @@ impl<F: Float> Finish<'_, F> {
 /// One task of a layer's convolution.
 struct Task<'a, F> {
     span: Span,
-    given: &'a mut [F],
+    input: &'a mut [F],
     raw: &'a mut [F],
     moments: &'a mut [F],
 }
 
-/// Passes images `x` through all layers. `given` holds the running statistics of each layer that uses them.
+/// Passes images `x` through all layers. `running` holds the running statistics of each layer that uses them.
 pub(super) fn run<F: Float>(
     plan: &Plan,
     x: &[F],
     parameters: &[F],
-    given: &[Option<Statistics<F>>],
+    running: &[Option<Statistics<F>>],
     keep: Keep,
 ) -> Done<F> {
     let arch = plan.arch;
@@ -80,24 +80,24 @@ pub(super) fn run<F: Float>(
         starts: &layer.starts.windows,
         weights: weights::for_forward(arch, &layer.g, layer.weights(parameters)),
     });
-    let mut kept = Kept { raw: Vec::new(), given: Vec::new() };
+    let mut kept = Kept { raw: Vec::new(), input: Vec::new() };
     let mut statistics: Vec<Statistics<F>> = Vec::new();
     for (index, layer) in plan.layers.iter().enumerate() {
         let finish = index.checked_sub(1).map(|before| {
             finish(plan, before, plan.channels(before, parameters, &statistics[before]), &kept)
         });
-        let (raw, given_to, moments) =
-            convolve(plan, index, x, finish, &convolutions[index], given);
+        let (raw, input, moments) =
+            convolve(plan, index, x, finish, &convolutions[index], running[index].is_none());
         kept.raw.push(raw);
-        kept.given.push(given_to);
-        statistics.push(match &given[index] {
-            Some(given) => given.clone(),
+        kept.input.push(input);
+        statistics.push(match &running[index] {
+            Some(running) => running.clone(),
             None => totals(plan, layer, &moments),
         });
         if keep == Keep::Nothing {
-            // The layer after the next may add what this one was given.
+            // The next layer may add this one's input. Its end is computed while the layer after it reads.
             forget(&mut kept.raw, index, 1);
-            forget(&mut kept.given, index, 2);
+            forget(&mut kept.input, index, 2);
         }
     }
     let last = plan.layers.len() - 1;
@@ -115,52 +115,51 @@ fn finish<'a, F: Float>(
     kept: &'a Kept<F>,
 ) -> Finish<'a, F> {
     let layer = &plan.layers[index];
-    let residual = (layer.after == After::Residual).then(|| &*kept.given[index - 1]);
+    let residual = (layer.after == After::Residual).then(|| &*kept.input[index - 1]);
     Finish { plan, layer, channels, raw: &kept.raw[index], residual }
 }
 
-/// Gives the buffer of the layer that lies `back` before layer `index` back.
+/// Returns the buffer of layer `index - back` to the pool.
 fn forget<F: Float>(buffers: &mut [Scratch<F>], index: usize, back: usize) {
     if let Some(buffer) = index.checked_sub(back).and_then(|index| buffers.get_mut(index)) {
         *buffer = Scratch::any(0);
     }
 }
 
-/// The convolution of layer `index`: its raw results, what it was given, and mean and variance of each image's channels unless the layer's are
-/// given.
+/// The convolution of layer `index`: its raw results, its input, and, if `measured`, mean and variance of each image's channels.
 fn convolve<F: Float>(
     plan: &Plan,
     index: usize,
     x: &[F],
     finish: Option<Finish<'_, F>>,
     convolutions: &[Convolution<'_, F>],
-    statistics: &[Option<Statistics<F>>],
+    measured: bool,
 ) -> (Scratch<F>, Scratch<F>, Scratch<F>) {
     let (arch, layer) = (plan.arch, &plan.layers[index]);
     let (g, plane) = (&layer.g, &layer.plane);
     let (size, whole) = (plane.raw(), plane.whole);
-    let each = plan.given(index);
-    let moments_each = if statistics[index].is_none() { 2 * whole } else { 0 };
+    let each = plan.input(index);
+    let moments_each = if measured { 2 * whole } else { 0 };
     let mut raw = Scratch::any(plan.all() * size);
-    let mut given = Scratch::any(plan.all() * each);
+    let mut input = Scratch::any(plan.all() * each);
     let mut moments = Scratch::any(plan.all() * moments_each);
     let spans = plan.spans(plan.together(index));
     let tasks: Vec<Task<'_, F>> = spans
         .iter()
-        .zip(cut(&mut given, &spans, each))
+        .zip(cut(&mut input, &spans, each))
         .zip(cut(&mut raw, &spans, size))
         .zip(cut(&mut moments, &spans, moments_each))
-        .map(|(((span, given), raw), moments)| Task { span: *span, given, raw, moments })
+        .map(|(((span, input), raw), moments)| Task { span: *span, input, raw, moments })
         .collect();
     tasks.into_par_iter().with_min_len(grain()).for_each(|task| {
-        let Task { span, given, raw, moments } = task;
+        let Task { span, input, raw, moments } = task;
         let source = plan.source(x, span);
         let read = |image: usize, padded: &mut [F]| match &finish {
             None => into_padded(arch, g, source.image(g, image), padded),
             Some(finish) => {
-                let given = &mut given[image * each..][..each];
-                finish.image(span, image, given);
-                into_padded(arch, g, Source::ChannelsLast(given), padded);
+                let input = &mut input[image * each..][..each];
+                finish.image(span, image, input);
+                into_padded(arch, g, Source::ChannelsLast(input), padded);
             }
         };
         let mut moments_of = |image: usize, raw: &[F]| {
@@ -185,7 +184,7 @@ fn convolve<F: Float>(
             });
         }
     });
-    (raw, given, moments)
+    (raw, input, moments)
 }
 
 /// Mean and variance of each block's channels from those of each image, added in order.

@@ -8,7 +8,7 @@ mod reference;
 
 use candle_core::Tensor;
 
-use super::layer::{Conv3x3, OP as CONV, Padding, Pool, Sizes};
+use super::layer::{Conv3x3, Padding, Pool, Sizes};
 use crate::activation::Activation;
 use crate::backend::{Backend, Chosen, Precision};
 use crate::batch_norm::{BatchNormMode, BatchStatistics};
@@ -25,7 +25,8 @@ pub enum After {
     Nothing,
     /// The maximum of each 2×2 window, windows two apart. An odd last row or column is left out.
     Max2,
-    /// The addition of what the layer before was given: the two layers are a residual pair.
+    /// The addition of what the layer before was given: the two layers are a residual pair. There must be a layer before the pair, and the pair's
+    /// result must have the shape of what is added.
     Residual,
 }
 
@@ -118,8 +119,8 @@ impl ConvNormStack {
     /// `x` is `[T, N, Ci, H, W]`, or `[1, N, Ci, H, W]` for one input of all blocks. Gradients flow to `x` and to every `w`, `gamma` and `beta`.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] or [`KernelError::DType`] when the arguments do not fit together, there is no layer, or an image is smaller
-    /// than a window.
+    /// [`KernelError::Shape`] or [`KernelError::DType`] when the arguments do not fit together, or an image is smaller than a window;
+    /// [`KernelError::NoLayers`]; [`KernelError::FusedUnavailable`].
     pub fn forward(&self, x: &Tensor, layers: &[ConvNorm<'_>]) -> Result<ConvNormOutput> {
         let sizes = self.sizes(x, layers)?;
         match self.backend.choose(OP, x)? {
@@ -142,27 +143,46 @@ impl ConvNormStack {
     fn sizes(&self, x: &Tensor, layers: &[ConvNorm<'_>]) -> Result<Vec<LayerSizes>> {
         let mut images = shape::dims(OP, "x", x, "[T or 1, N, Ci, H, W]")?;
         if layers.is_empty() {
-            return Err(KernelError::LayerCount { op: OP, layers: 0, parameters: 0 });
+            return Err(KernelError::NoLayers { op: OP });
         }
         let mut all: Vec<LayerSizes> = Vec::with_capacity(layers.len());
-        for layer in layers {
+        for (index, layer) in layers.iter().enumerate() {
+            let wrong = |argument, expected: String, got: &Tensor| {
+                let expected = format!("{expected} (layer {})", index + 1);
+                shape::mismatch(OP, argument, got, &expected)
+            };
             shape::same_dtype(OP, "w", layer.w, x)?;
+            let [blocks, channels] = [images[0], images[2]];
+            let dims = layer.w.dims();
+            let fits = dims.first() == Some(&blocks) && dims.get(2) == Some(&channels);
+            if index > 0 && !fits {
+                let expected = format!("[{blocks}, Co, {channels}, 3, 3]");
+                return Err(wrong("w", expected, layer.w));
+            }
             let conv = self.conv().sizes(images, layer.w)?;
             let statistics = [conv.blocks, conv.c_out];
             layer.mode.check(OP, x, [layer.gamma, layer.beta], statistics)?;
             let side = layer.after.pool().side();
             let [height, width] = [conv.height / side, conv.width / side];
             if height == 0 || width == 0 {
-                let expected = format!("images of at least {side}×{side} before the maximum");
-                return Err(shape::mismatch(CONV, "x", x, &expected));
+                return Err(wrong("x", "images that leave a window of 2×2 values".into(), x));
             }
             let out = [conv.c_out, height, width];
             if layer.after == After::Residual {
                 // What the layer before was given is the result of the one before that.
-                let added = all.len().checked_sub(2).and_then(|at| all.get(at)).map(|s| s.out);
-                if added != Some(out) {
-                    let expected = format!("as many channels as what is added, {added:?}");
-                    return Err(shape::mismatch(OP, "w", layer.w, &expected));
+                let Some(added) = all.len().checked_sub(2).and_then(|at| all.get(at)) else {
+                    return Err(wrong(
+                        "w",
+                        "a residual pair with a layer before it".into(),
+                        layer.w,
+                    ));
+                };
+                if added.out != out {
+                    let [channels, height, width] = added.out;
+                    let expected = format!(
+                        "a pair with the result {channels}×{height}×{width}, which is added"
+                    );
+                    return Err(wrong("w", expected, layer.w));
                 }
             }
             all.push(LayerSizes { conv, after: layer.after, out });

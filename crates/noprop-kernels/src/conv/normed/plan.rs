@@ -11,7 +11,7 @@ use crate::conv::direct::Starts;
 use crate::conv::forward::images_at_once;
 use crate::conv::geometry::Geometry;
 use crate::conv::layout::Source;
-use crate::conv::stack::{Keep, Wanted};
+use crate::conv::shared::{GROUP, Keep, Wanted};
 use crate::cpu::instruction_set;
 use crate::cpu::scratch::{Pooled, Scratch};
 use crate::cpu::simd::Float;
@@ -76,8 +76,8 @@ pub(super) type Statistics<F> = [Vec<F>; 2];
 pub(super) struct Kept<F: Pooled> {
     /// The results of the convolutions, `[blocks][images][height][width][Co in whole vectors]`.
     pub raw: Vec<Scratch<F>>,
-    /// What each layer but the first was given, in the same layout; empty for the first.
-    pub given: Vec<Scratch<F>>,
+    /// The input of each layer but the first, in the same layout; empty for the first.
+    pub input: Vec<Scratch<F>>,
 }
 
 /// Some images of one block.
@@ -121,8 +121,9 @@ fn apply_in<F: Float>(
     let wanted = if x.track_op() { Wanted::Yes } else { Wanted::No };
     let keep = if x.track_op() || packed.track_op() { Keep::ForBackward } else { Keep::Nothing };
     let (x, parameters) = (x.detach().contiguous()?, packed.detach());
-    let given = layers.iter().map(|layer| given::<F>(layer.mode)).collect::<Result<Vec<_>>>()?;
-    let done = forward::run::<F>(&plan, &elements(&x)?, &elements(&parameters)?, &given, keep);
+    let running =
+        layers.iter().map(|layer| running::<F>(layer.mode)).collect::<Result<Vec<_>>>()?;
+    let done = forward::run::<F>(&plan, &elements(&x)?, &elements(&parameters)?, &running, keep);
     let statistics = done
         .statistics
         .iter()
@@ -138,7 +139,7 @@ fn apply_in<F: Float>(
         .collect::<Result<Vec<_>>>()?;
     let [channels, height, width] = plan.shape;
     let value = on_cpu(done.y, (plan.blocks, plan.images, channels, height, width));
-    let is_given: Vec<bool> = given.iter().map(Option::is_some).collect();
+    let constant: Vec<bool> = running.iter().map(Option::is_some).collect();
     let (kept, used) = (done.kept, done.statistics);
     let y = node(OP, &arguments, value, move |_, gradient| {
         let gradient = gradient.contiguous()?;
@@ -146,7 +147,7 @@ fn apply_in<F: Float>(
             x: &elements(&x)?,
             parameters: &elements(&parameters)?,
             statistics: &used,
-            given: &is_given,
+            constant: &constant,
             gradient: &elements(&gradient)?,
             kept: &kept,
         };
@@ -161,7 +162,7 @@ fn apply_in<F: Float>(
 }
 
 /// The running statistics of `mode`, if it has any.
-fn given<F: Float>(mode: BatchNormMode<'_>) -> Result<Option<Statistics<F>>> {
+fn running<F: Float>(mode: BatchNormMode<'_>) -> Result<Option<Statistics<F>>> {
     let BatchNormMode::Eval { mean, var } = mode else { return Ok(None) };
     let numbers = |t: &Tensor| t.detach().flatten_all()?.to_vec1::<F>();
     Ok(Some([numbers(mean)?, numbers(var)?]))
@@ -216,8 +217,8 @@ impl Plan {
         self.shape.iter().product()
     }
 
-    /// The elements of what layer `index` is given, channels last; 0 for the first layer, which reads the tensor.
-    pub(super) fn given(&self, index: usize) -> usize {
+    /// The elements of an image in the input of layer `index`, channels last; 0 for the first layer, which reads the tensor.
+    pub(super) fn input(&self, index: usize) -> usize {
         if index == 0 { 0 } else { self.layers[index - 1].plane.result() }
     }
 
@@ -236,7 +237,7 @@ impl Plan {
     /// Images that go through the convolution of layer `index` in one task.
     pub(super) fn together(&self, index: usize) -> usize {
         const FEW: usize = 8;
-        images_at_once(&self.layers[index].g).clamp(FEW, backward::GROUP)
+        images_at_once(&self.layers[index].g).clamp(FEW, GROUP)
     }
 
     /// The images of all blocks, at most `together` at a time.

@@ -10,8 +10,9 @@ use super::super::backward::{Gathered, Ready};
 use super::super::epilogue::{pass, spread, stop};
 use super::super::geometry::Geometry;
 use super::super::layout::{Source, Target, channels_last, into_padded, out_of_padded};
+use super::super::shared::{GROUP, Wanted, add_in_order, over_blocks};
 use super::super::weights;
-use super::{Kept, Layer, Stack, Wanted};
+use super::{Kept, Layer, Stack};
 use crate::activation::Activation;
 use crate::cpu::instruction_set::{self, vectorised};
 use crate::cpu::product::Start;
@@ -19,9 +20,6 @@ use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, whole_vectors};
 use crate::dropout::padded;
 use crate::threads::grain;
-
-/// Images that share one sum of the parameters' gradient.
-pub(super) const GROUP: usize = 32;
 
 /// The inputs of the backward pass.
 pub(super) struct Inputs<'a, F: Float> {
@@ -117,35 +115,6 @@ fn unpack<F: Float>(arch: Arch, stack: &Stack, sum: &[F], gradient: &mut [F]) {
         to_bias.copy_from_slice(&bias[..layer.g.c_out]);
         weights::gradient(arch, &layer.g, gathered, to_weights);
     });
-}
-
-/// Adds the later shares to the first; for each element, share after share.
-pub(in crate::conv) fn add_in_order<F: Float>(total: &mut [F], others: &[F]) {
-    const PIECE: usize = 16 * 1024;
-    let size = total.len();
-    total.par_chunks_mut(PIECE).with_min_len(grain()).enumerate().for_each(|(piece, total)| {
-        for other in others.chunks_exact(size) {
-            for (sum, v) in total.iter_mut().zip(&other[piece * PIECE..]) {
-                *sum += *v;
-            }
-        }
-    });
-}
-
-/// The images' gradients, summed over blocks, in order, where they share one input.
-pub(in crate::conv) fn over_blocks<F: Float>(
-    blocks: usize,
-    x_blocks: usize,
-    mut dx: Vec<F>,
-) -> Vec<F> {
-    if x_blocks == blocks || dx.is_empty() {
-        return dx;
-    }
-    let one = dx.len() / blocks;
-    let (total, others) = dx.split_at_mut(one);
-    add_in_order(total, others);
-    dx.truncate(one);
-    dx
 }
 
 impl<F: Float> Group<'_, F> {

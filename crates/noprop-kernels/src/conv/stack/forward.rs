@@ -5,8 +5,9 @@ use rayon::prelude::*;
 
 use super::super::forward::{Convolution, Ready};
 use super::super::layout::{Source, Target};
+use super::super::shared::Keep;
 use super::super::weights;
-use super::{Keep, Kept, Layer, Stack};
+use super::{Kept, Layer, Stack};
 use crate::cpu::instruction_set;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;

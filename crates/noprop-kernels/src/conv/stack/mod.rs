@@ -15,14 +15,13 @@ use super::forward::images_at_once;
 use super::geometry::Geometry;
 use super::layer::{Conv3x3, OP, Pool, Sizes};
 use super::layout::Source;
+use super::shared::{GROUP, Keep, Wanted};
 use crate::cpu::scratch::{Pooled, Scratch};
 use crate::cpu::simd::Float;
 use crate::cpu::storage::elements;
 use crate::dropout::Dropout;
 use crate::node::{self, node, on_cpu};
 use crate::threads::grain;
-
-pub(super) use backward::{add_in_order, over_blocks};
 
 /// Applies `layers`, whose sizes are `sizes`, one after another. The parameters are `w` and `b` of each layer in turn.
 pub(super) fn apply(
@@ -68,13 +67,6 @@ fn pack(sizes: &[Sizes], parameters: &[(&Tensor, &Tensor)]) -> Result<Tensor> {
         flat.push((*b).clone());
     }
     Tensor::cat(&flat, 1)?.contiguous()
-}
-
-/// The intermediate values that the forward pass leaves for the backward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    Nothing,
-    ForBackward,
 }
 
 struct Layer {
@@ -143,13 +135,6 @@ struct Stack {
     keep: Keep,
 }
 
-/// `Yes` if the gradient of the images is wanted: not when they are data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    No,
-    Yes,
-}
-
 impl Stack {
     fn apply<F: Float>(self, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
         let wanted = if x.track_op() { Wanted::Yes } else { Wanted::No };
@@ -195,7 +180,7 @@ impl Stack {
     fn together(&self) -> usize {
         const FEW: usize = 8;
         match self.layers.as_slice() {
-            [layer] => images_at_once(&layer.g).clamp(FEW, backward::GROUP),
+            [layer] => images_at_once(&layer.g).clamp(FEW, GROUP),
             _ => FEW,
         }
     }
