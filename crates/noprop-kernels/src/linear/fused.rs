@@ -23,6 +23,10 @@ const PANEL: usize = 32;
 /// The rows of a task: the packed panel is used for all of them.
 const ROWS: usize = 128;
 
+/// The rows that are added to the gradient of the weights at once: their part of a panel stays in the cache. An even number, because two make a
+/// pair in bf16.
+const TERMS: usize = 256;
+
 /// The number of multiplications below which waking other threads costs more than it saves.
 const WORTH_SHARING: usize = 1 << 20;
 
@@ -184,24 +188,29 @@ impl Dense {
                 let columns = PANEL.min(s.inputs - column);
                 let in_panel = column + columns > wanted;
                 let width = whole_vectors(columns);
-                let mut packed = Scratch::any(by_row.max(by_output) * width);
+                let mut packed = Scratch::any(T::elements(TERMS).max(by_output) * width);
                 let mut weights = Scratch::any(s.outputs * width);
                 let mut sums = Scratch::any(s.rows * width);
                 let x_block = task / panels;
                 for index in 0..blocks_a_task {
                     let block = x_block * blocks_a_task + index;
                     let x = &x[x_block * s.rows * s.inputs..][..s.rows * s.inputs];
-                    let room = &mut packed[..by_row * width];
                     let gradient = &across[block * by_row * s.outputs..][..by_row * s.outputs];
-                    let task = Task {
-                        rows: s.outputs,
-                        row_step: 1,
-                        a: Left { data: gradient, walk: Walk::straight(by_row, s.outputs) },
-                        b: T::panel(x, s.inputs, column, columns, room),
-                        c: &mut weights,
-                        start: Start::Zero,
-                    };
-                    T::multiply(arch, task);
+                    for first in (0..s.rows).step_by(TERMS) {
+                        let terms = TERMS.min(s.rows - first);
+                        let count = T::elements(terms);
+                        let x = &x[first * s.inputs..][..terms * s.inputs];
+                        let gradient = &gradient[T::elements(first) * s.outputs..];
+                        let task = Task {
+                            rows: s.outputs,
+                            row_step: 1,
+                            a: Left { data: gradient, walk: Walk::straight(count, s.outputs) },
+                            b: T::panel(x, s.inputs, column, columns, &mut packed[..count * width]),
+                            c: &mut weights,
+                            start: if first == 0 { Start::Zero } else { Start::Kept },
+                        };
+                        T::multiply(arch, task);
+                    }
                     for (row, c) in weights.chunks_exact(width).enumerate() {
                         // SAFETY: no other task has this block's columns.
                         #[expect(unsafe_code, reason = "columns shared out among tasks")]

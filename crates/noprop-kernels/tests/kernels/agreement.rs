@@ -155,6 +155,7 @@ fn dense_over_sizes() {
         (1, 1, 1, 1, 1),
         (2, 2, 40, 10, 256),
         (1, 1, 300, 7, 3),
+        (1, 2, 517, 20, 40),
     ] {
         for act in [Activation::None, Activation::Relu] {
             let shapes = [
@@ -404,12 +405,13 @@ fn joined_inputs_are_their_concatenation() {
 }
 
 /// The sizes of dense layers with rounded products: odd sums, ragged panels, several blocks.
-const ROUNDED: [(usize, usize, usize, usize, usize); 5] = [
+const ROUNDED: [(usize, usize, usize, usize, usize); 6] = [
     (1, 1, 128, 256, 256),
     (1, 3, 17, 33, 65),
     (3, 3, 17, 256, 10),
     (1, 1, 1, 1, 1),
     (2, 2, 40, 7, 96),
+    (1, 2, 517, 20, 40),
 ];
 
 fn rounded_shapes(
