@@ -126,11 +126,6 @@ impl Bench {
         }
     }
 
-    /// Processor, threads, system.
-    pub fn machine(&self) -> &str {
-        &self.machine
-    }
-
     /// One training step of a paper block: image branch and head, forward, backward, update.
     pub fn step(&self) -> Result<Vec<Row>> {
         let target = self.training_target([0.30, 0.20]);

@@ -127,7 +127,7 @@ pub fn run(options: &Options) -> Result<()> {
     let all = options.what == What::All;
     let save = |rows: Vec<Row>| {
         rows.iter().for_each(|row| report(&row.line()));
-        report::write(root, rows, bench.machine())
+        report::write(root, rows)
     };
     if options.device == Device::Cuda {
         ensure!(

@@ -9,7 +9,7 @@ use noprop_plot::{RatioBar, RatioBars, save};
 use super::row::{Row, Target};
 
 /// Adds `rows` to the report. Older results that were not measured again stay, with their date and machine.
-pub fn write(root: &Path, rows: Vec<Row>, machine: &str) -> Result<()> {
+pub fn write(root: &Path, rows: Vec<Row>) -> Result<()> {
     let docs = root.join("docs");
     let json = docs.join("benchmarks.json");
     let mut all: Vec<Row> = match std::fs::read(&json) {
@@ -25,11 +25,13 @@ pub fn write(root: &Path, rows: Vec<Row>, machine: &str) -> Result<()> {
         }
     }
     std::fs::write(&json, serde_json::to_vec_pretty(&all)?)?;
-    std::fs::write(docs.join("benchmarks.md"), text(&all, machine)?)?;
+    std::fs::write(docs.join("benchmarks.md"), text(&all)?)?;
     figure(&all, &docs)
 }
 
-fn text(rows: &[Row], machine: &str) -> Result<String> {
+/// The page. Its machine is that of the first row; others name theirs, so a few measurements on another machine change their rows alone.
+fn text(rows: &[Row]) -> Result<String> {
+    let machine = rows.first().map_or("", |row| &row.machine);
     let mut text = format!(
         "# Benchmarks\n\n\
          `cargo xtask bench` writes this page. It measures noprop and a peer in turn (A B A B …), after both gave the same logits for the same\n\
@@ -107,6 +109,6 @@ mod tests {
         let json = std::fs::read(docs.join("benchmarks.json")).unwrap();
         let rows: Vec<Row> = serde_json::from_slice(&json).unwrap();
         let page = std::fs::read_to_string(docs.join("benchmarks.md")).unwrap();
-        assert_eq!(page, text(&rows, &rows[0].machine).unwrap());
+        assert_eq!(page, text(&rows).unwrap());
     }
 }
