@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `side.rs` | a process that answers requests: our worker, or a peer |
 //! | `torch.rs` | the PyTorch peer, installed on first use |
-//! | `measure.rs` | the measurements |
+//! | `measure.rs` | the measurements; `measure/versus.rs` takes both sides in turn |
 //! | `layers.rs` | single layers |
 //! | `row.rs` | one result: samples, ratio, target |
 //! | `report.rs` | `docs/benchmarks.md`, the JSON beside it, the figure |
@@ -76,7 +76,8 @@ pub struct Options {
     /// Peers, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     against: Vec<Against>,
-    /// Image branch of steps, epochs and inference, which alone are measured with another one than the paper's: paper, resnet:W or vit:W,D,P, or another of `noprop train` if there is no peer
+    /// Image branch. With another one than the paper's, only steps, epochs and inference are measured: paper, resnet:W or vit:W,D,P. Without a peer
+    /// it may be any of `noprop train`
     #[arg(long, value_name = "NETWORK", default_value = "paper")]
     network: String,
     /// Device of both sides

@@ -1,4 +1,4 @@
-//! What the two stacks of layers have in common, those without norms and those with.
+//! The parts that both stacks of layers use: the one without norms and the one with norms.
 
 use rayon::prelude::*;
 

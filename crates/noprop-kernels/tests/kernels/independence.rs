@@ -110,6 +110,12 @@ fn one_two_and_three_threads_give_the_same_bits() {
     assert_eq!(one, run(3));
 }
 
+/// Shared images, and the parameters of one block.
+fn of_block(arguments: &[Tensor], block: usize) -> Vec<Tensor> {
+    let parameters = arguments[1..].iter().map(|t| t.narrow(0, block, 1).unwrap());
+    std::iter::once(arguments[0].clone()).chain(parameters).collect()
+}
+
 /// Protects the grouping of blocks: values and parameters have the same bits in one call and one by one, and the gradient of
 /// shared images is the sum over the blocks.
 #[test]
@@ -118,11 +124,7 @@ fn three_blocks_at_once_are_three_blocks_one_by_one() {
     let (value, gradients) = run_branch(&branch(1, 3, 0), &arguments);
     let mut image_gradient: Option<Tensor> = None;
     for block in 0..3 {
-        let alone: Vec<Tensor> = arguments
-            .iter()
-            .enumerate()
-            .map(|(i, t)| if i == 0 { t.clone() } else { t.narrow(0, block, 1).unwrap() })
-            .collect();
+        let alone = of_block(&arguments, block);
         let f = |a: &[Tensor]| {
             let y = conv3x3_stack(&branch(block as u64 + 1, 1, 0), &a[0], &pairs(&a[1..])).unwrap();
             // Weighed like this block's part of the whole.
@@ -221,18 +223,19 @@ fn a_block_with_norms_is_the_same_alone() {
     let arguments = tensors(8, &stack_shapes(3, &[1, 5, 3, 9, 8], &RESIDUAL), DType::F32);
     let run = |a: &[Tensor]| Ok::<_, KernelError>(run_stack(&RESIDUAL, a, None, Backend::Auto)?.y);
     let square = |a: &[Tensor]| run(a)?.sqr().map_err(KernelError::from);
+    let statistics =
+        |a: &[Tensor]| run_stack(&RESIDUAL, a, None, Backend::Auto).unwrap().statistics;
     let together = run(&arguments).unwrap();
     let vars: Vec<Var> = arguments.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
     let tracked: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let store = square(&tracked).unwrap().sum_all().unwrap().backward().unwrap();
     for block in 0..3 {
-        let alone: Vec<Tensor> = arguments
-            .iter()
-            .enumerate()
-            .map(|(i, t)| if i == 0 { t.clone() } else { t.narrow(0, block, 1).unwrap() })
-            .collect();
+        let alone = of_block(&arguments, block);
         let part = |t: &Tensor| flat(&t.narrow(0, block, 1).unwrap());
         assert_eq!(part(&together), flat(&run(&alone).unwrap()));
+        for (all, own) in statistics(&arguments).iter().zip(statistics(&alone)) {
+            assert_eq!((part(&all.mean), part(&all.var)), (flat(&own.mean), flat(&own.var)));
+        }
         let own: Vec<Var> = alone.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
         let tracked: Vec<Tensor> = own.iter().map(|v| v.as_tensor().clone()).collect();
         let found = square(&tracked).unwrap().sum_all().unwrap().backward().unwrap();

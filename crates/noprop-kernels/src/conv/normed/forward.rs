@@ -14,7 +14,7 @@ use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Float;
 use crate::threads::grain;
 
-/// What the forward pass leaves.
+/// The results of the forward pass.
 pub(super) struct Done<F: Float> {
     /// `[T, N, Co, OH, OW]`.
     pub y: Vec<F>,

@@ -17,7 +17,7 @@ use crate::shape;
 
 const OP: &str = "conv_norm_stack";
 
-/// What follows the ReLU of a [`ConvNorm`].
+/// The step after the ReLU of a [`ConvNorm`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum After {
     /// Nothing.
@@ -39,8 +39,8 @@ impl After {
     }
 }
 
-/// One layer of a [`ConvNormStack`]: a 3×3 convolution with one ring of zeros and no bias, a batch norm over channels, ReLU, and what
-/// comes [`After`] them.
+/// One layer of a [`ConvNormStack`]: a 3×3 convolution with one ring of zeros and no bias, a batch norm over channels, ReLU, and the
+/// step [`After`] it.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvNorm<'a> {
     /// The weights of the convolution, `[T, Co, Ci, 3, 3]`.
@@ -51,7 +51,7 @@ pub struct ConvNorm<'a> {
     pub beta: &'a Tensor,
     /// The source of mean and variance; running statistics are `[T, Co]`.
     pub mode: BatchNormMode<'a>,
-    /// What follows the ReLU.
+    /// The step after the ReLU.
     pub after: After,
 }
 
