@@ -1,6 +1,8 @@
 //! Transposing a few rows into a panel of columns: the layout of the matrix product's right factor.
 
 use pulp::Arch;
+#[cfg(target_arch = "x86_64")]
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
 #[cfg(target_arch = "x86_64")]
 use super::instruction_set::vectorised;
@@ -11,17 +13,16 @@ const TILE: usize = 16;
 
 /// Element types with a fast way to turn a tile on some machines.
 pub(crate) trait Turned: Copy + Default {
-    /// Turns the whole tiles of `rows`, if the machine has instructions for it, and returns the number of rows and of columns
-    /// from the start that are done.
+    /// Turns `rows` tile by tile if the machine has instructions for it, and returns whether it has.
     fn turn_tiles(
         arch: Arch,
         rows: &[Self],
         length: usize,
         width: usize,
         turned: &mut [Self],
-    ) -> (usize, usize) {
+    ) -> bool {
         let _ = (arch, rows, length, width, turned);
-        (0, 0)
+        false
     }
 }
 
@@ -38,24 +39,25 @@ macro_rules! turned {
                     length: usize,
                     width: usize,
                     turned: &mut [Self],
-                ) -> (usize, usize) {
-                    let Arch::V4(v4) = arch else { return (0, 0) };
-                    let count = rows.len() / length / TILE * TILE;
-                    let whole = length / TILE * TILE;
+                ) -> bool {
+                    let Arch::V4(v4) = arch else { return false };
+                    let count = rows.len() / length;
+                    let (rows, turned) = (cast_slice(rows), cast_slice_mut(turned));
                     vectorised(
                         arch,
                         #[inline(always)]
                         || {
-                            for column in (0..whole).step_by(TILE) {
+                            for column in (0..length).step_by(TILE) {
                                 for row in (0..count).step_by(TILE) {
+                                    let size = (TILE.min(count - row), TILE.min(length - column));
                                     let from = &rows[row * length + column..];
                                     let to = &mut turned[column * width + row..];
-                                    x86::tile(v4, from, length, to, width);
+                                    x86::tile(v4, size, from, length, to, width);
                                 }
                             }
                         },
                     );
-                    (count, whole)
+                    true
                 }
             }
         )*
@@ -74,12 +76,11 @@ pub(crate) fn turn<F: Turned>(
     turned: &mut [F],
 ) {
     let count = rows.len() / length;
-    let (done_rows, done_columns) = F::turn_tiles(arch, rows, length, width, turned);
-    for (row, values) in rows.chunks_exact(length).enumerate() {
-        let first = if row < done_rows { done_columns } else { 0 };
-        let spots = turned.chunks_exact_mut(width).zip(values).skip(first);
-        for (spot, v) in spots {
-            spot[row] = *v;
+    if !F::turn_tiles(arch, rows, length, width, turned) {
+        for (row, values) in rows.chunks_exact(length).enumerate() {
+            for (spot, value) in turned.chunks_exact_mut(width).zip(values) {
+                spot[row] = *value;
+            }
         }
     }
     if count < width {
@@ -91,21 +92,28 @@ pub(crate) fn turn<F: Turned>(
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use pulp::bytemuck::Pod;
-    use pulp::cast;
     use pulp::x86::V4;
+    use pulp::{Simd, cast};
 
     use super::TILE;
 
-    /// Turns 16 rows of 16 elements of 32 bits that are `stride` apart into rows that are `to_stride` apart.
+    /// Turns up to 16 rows of up to 16 elements of 32 bits that are `stride` apart into rows that are `to_stride` apart.
     #[inline(always)]
-    pub(super) fn tile<E: Pod>(v4: V4, from: &[E], stride: usize, to: &mut [E], to_stride: usize) {
+    pub(super) fn tile(
+        v4: V4,
+        (count, length): (usize, usize),
+        from: &[u32],
+        stride: usize,
+        to: &mut [u32],
+        to_stride: usize,
+    ) {
         let s = v4.avx512f;
         let mut rows = [s._mm512_setzero_ps(); TILE];
-        for (row, values) in rows.iter_mut().zip(from.chunks(stride)) {
-            if let Some(values) = values.first_chunk::<TILE>() {
-                *row = cast(*values);
-            }
+        for (row, values) in rows.iter_mut().zip(from.chunks(stride)).take(count) {
+            *row = match values.first_chunk::<TILE>() {
+                Some(values) if length == TILE => cast(*values),
+                _ => cast(v4.partial_load_u32s(&values[..length])),
+            };
         }
         // Pairs of rows, element by element; then pairs of pairs: every quarter of a vector holds four rows' values of
         // one column.
@@ -133,9 +141,10 @@ mod x86 {
             columns[8 + j] = s._mm512_shuffle_f32x4::<0xdd>(even.0, even.1);
             columns[12 + j] = s._mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1);
         }
-        for (column, to) in columns.iter().zip(to.chunks_mut(to_stride)) {
-            if let Some(to) = to.first_chunk_mut::<TILE>() {
-                *to = cast(*column);
+        for (column, to) in columns.iter().zip(to.chunks_mut(to_stride)).take(length) {
+            match to.first_chunk_mut::<TILE>() {
+                Some(to) if count == TILE => *to = cast(*column),
+                _ => v4.partial_store_u32s(&mut to[..count], cast(*column)),
             }
         }
     }
@@ -149,9 +158,15 @@ mod tests {
     #[test]
     fn every_element_gets_to_its_place() {
         for arch in [Arch::new(), Arch::Scalar] {
-            for (count, length, width) in
-                [(32, 256, 32), (10, 128, 16), (16, 16, 16), (31, 37, 32), (17, 33, 32), (1, 1, 16)]
-            {
+            for (count, length, width) in [
+                (32, 256, 32),
+                (10, 128, 16),
+                (16, 16, 16),
+                (31, 37, 32),
+                (17, 33, 32),
+                (1, 1, 16),
+                (9, 128, 9),
+            ] {
                 let rows: Vec<f32> = (0..count * length).map(|i| i as f32).collect();
                 let mut turned = vec![-1.0; length * width];
                 turn(arch, &rows, length, width, &mut turned);
