@@ -11,6 +11,7 @@ export class Chain {
   #answer = null;
   #classes = [];
   #at = null;
+  #picture = null;
   #labels = []; // The names of the classes, for each kind of rows.
 
   /** `act` has `choose(number)`, `toggle(number)` and `move(number, place)`. */
@@ -67,8 +68,10 @@ export class Chain {
     return made;
   }
 
-  /** Shows a walk after `at` of its steps. */
+  /** Shows a walk after `at` of its steps. Values move to their places, but not from one picture to the next: a pen is followed at once. */
   show({ walk, at, order, off, chosen, truth }) {
+    this.#root.classList.toggle("at-once", walk.picture !== this.#picture);
+    this.#picture = walk.picture;
     this.#labels.forEach((name, i) => name.classList.toggle("truth", this.#classes[i % this.#classes.length] === truth));
     const furthest = Math.max(1e-9, ...walk.steps.flatMap(({ distances }) => distances));
     this.#arrange(order);
@@ -76,8 +79,8 @@ export class Chain {
       const { column, node, head, toggle } = made;
       const out = off.has(column.number);
       const { step, state } = out ? { step: null, state: "out" } : stepOf(column, walk, at);
-      node.className = `column ${state}`;
-      node.classList.toggle("chosen", chosen === column.number);
+      const looks = `column ${state}${chosen === column.number ? " chosen" : ""}`;
+      if (node.className !== looks) node.className = looks;
       head.setAttribute("aria-pressed", chosen === column.number);
       toggle.setAttribute("aria-checked", !out);
       fill(made.given, this.#classes, step?.distances.map((d) => d / furthest), nearest(step?.distances));
@@ -186,11 +189,15 @@ function fill(cells, classes, values, top) {
   cells.forEach((cell, row) => {
     const label = classes[row];
     const value = values?.[label];
-    cell.style.setProperty("--v", value ?? 0);
+    // Only what changes: the browser lays out what is set, and a pen asks for many answers a second.
+    const { style } = cell.firstChild;
+    const shown = (value ?? 0).toFixed(3);
+    if (style.getPropertyValue("--v") !== shown) style.setProperty("--v", shown);
     cell.classList.toggle("none", value === undefined);
     cell.classList.toggle("top", label === top);
     const told = label === top && value !== undefined && cell.firstChild.className === "amount";
-    cell.lastChild.textContent = told ? Math.round(100 * value) : "";
+    const text = told ? String(Math.round(100 * value)) : "";
+    if (cell.lastChild.textContent !== text) cell.lastChild.textContent = text;
   });
 }
 

@@ -167,7 +167,7 @@ export function create({ engine, say, keep, attempt }) {
     const route = routeOf(columns, state.order, state.off);
     const options = { sampler: state.sampler, runs: state.runs, seed: state.seed, steps: state.steps, solver: state.solver };
     const key = JSON.stringify([picture.version, state.model, options]);
-    const asked = { model: state.model, sample: picture.sample };
+    const asked = { model: state.model, sample: picture.sample, picture: picture.version };
     if (!image) {
       walk = null;
       return render();
@@ -178,7 +178,7 @@ export function create({ engine, say, keep, attempt }) {
         asked.sample === null ? null : labelOf(asked),
       ]);
       if (asked.model !== state.model) return;
-      walk = { ...found, names: model.classes, truth: label };
+      walk = { ...found, names: model.classes, truth: label, picture: asked.picture };
       if (!route) whole = { key, walk };
       picture.seen(walk);
       player.fit(walk.steps.length, state.at);

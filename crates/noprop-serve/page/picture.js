@@ -20,6 +20,7 @@ export class Picture {
   #changed;
   #say;
   #pad = byId("pad");
+  #colour = null; // Of the ink, read again where the page changes its own: reading it makes the browser lay out the page.
 
   /** `changed` is called after the person chose another picture, `say` with an error. */
   constructor(changed, say) {
@@ -37,8 +38,12 @@ export class Picture {
     byId("file").onchange = () => this.#open(byId("file").files[0]);
     byId("invert").onchange = () => this.#touch();
     this.#drop();
-    addEventListener("themechange", () => this.#paint());
-    matchMedia("(prefers-color-scheme: dark)").onchange = () => this.#paint();
+    const recolour = () => {
+      this.#colour = null;
+      this.#paint();
+    };
+    addEventListener("themechange", recolour);
+    matchMedia("(prefers-color-scheme: dark)").onchange = recolour;
   }
 
   /** Takes the picture that the address names. */
@@ -112,14 +117,15 @@ export class Picture {
       };
       notice.append(" ", button("Invert it", invert));
     }
-    this.#paint();
+    if (this.#kind !== "ink") this.#paint();
   }
 
   #paint() {
     const context = this.#pad.getContext("2d");
     context.clearRect(0, 0, this.#pad.width, this.#pad.height);
     if (this.#kind === "ink") {
-      context.strokeStyle = getComputedStyle(this.#pad).color;
+      this.#colour ??= getComputedStyle(this.#pad).color;
+      context.strokeStyle = this.#colour;
       this.#ink.paint(context, this.#pad.width);
     } else if (this.#input) {
       paintPixels(this.#pad, this.#input, this.#model?.drawing ? textColour(this.#pad) : null);
@@ -162,14 +168,15 @@ export class Picture {
   #pointer() {
     const pad = this.#pad;
     let pointer = null;
-    const at = ({ clientX, clientY }) => {
-      const { left, top, width, height } = pad.getBoundingClientRect();
-      return [((clientX - left) * SIDE) / width, ((clientY - top) * SIDE) / height];
-    };
+    let place = null; // Of the pad, where the stroke began.
+    const at = ({ clientX, clientY }) => [
+      ((clientX - place.left) * SIDE) / place.width, ((clientY - place.top) * SIDE) / place.height,
+    ];
     pad.onpointerdown = (event) => {
       if (!this.#model?.drawing || pointer !== null || event.button !== 0) return;
       event.preventDefault();
       pointer = event.pointerId;
+      place = pad.getBoundingClientRect();
       pad.setPointerCapture(pointer);
       if (this.#kind !== "ink" || this.#ink.text === FIRST) this.#ink.strokes = [];
       this.#kind = "ink";

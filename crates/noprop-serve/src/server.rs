@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use noprop_experiment::candle_core::Device;
 use tokio::sync::watch;
 
@@ -107,7 +108,10 @@ impl Server {
         let router = self.router();
         let Self { listener, site, stop } = self;
         let done = runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
+            // Without it the last part of a reply waits up to 40 ms, until the browser has acknowledged the part before. Where it cannot be set
+            // the replies are late and right.
+            let listener = tokio::net::TcpListener::from_std(listener)?
+                .tap_io(|stream| drop(stream.set_nodelay(true)));
             let mut asked = stop.subscribe();
             let ending = Arc::clone(&site);
             let end = async move {
