@@ -14,6 +14,7 @@ mod error;
 mod gelu;
 #[cfg(any(test, feature = "cuda"))]
 mod gpu;
+mod gradients;
 mod layer_norm;
 mod linear;
 mod loss;
@@ -42,6 +43,7 @@ pub use device::{keeping_copies, peak_device_memory};
 pub use dropout::Dropout;
 pub use error::{KernelError, Result};
 pub use gelu::gelu;
+pub use gradients::backward;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use loss::{Targets, cross_entropy, denoise_loss};

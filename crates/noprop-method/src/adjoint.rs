@@ -2,7 +2,7 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
-use noprop_kernels::{Backend, cross_entropy, random};
+use noprop_kernels::{Backend, backward, cross_entropy, random};
 
 use crate::{
     BlockInput, Chain, ChainStep, Denoiser, Differentiated, Draws, EmbeddingLength, EndToEnd,
@@ -80,7 +80,7 @@ impl Backward<'_> {
         let velocity = velocity(self.network, &self.features, &z, time, self.pass)?;
         // The gradient of Σ f·a with a held constant is aᵀ ∂f. The tensors that candle returns may hold on to their graph, so
         // every tensor that outlives this evaluation is detached.
-        let pass = (&velocity * (adjoint * share)?)?.sum_all()?.backward()?;
+        let pass = backward(&(&velocity * (adjoint * share)?)?.sum_all()?)?;
         add(self.network, &mut self.gradients, &pass)?;
         if let Some(more) = pass.get(&self.features) {
             self.at_features = Some(sum(self.at_features.as_ref(), more)?);
@@ -220,7 +220,7 @@ impl EndToEnd for Adjoint {
         let end = Var::from_tensor(&z)?;
         let logits = network.readout(&end)?.unsqueeze(0)?;
         let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
-        let gradients = loss.backward()?;
+        let gradients = backward(&loss)?;
         let mut adjoint = found(&gradients, &end)?;
 
         let mut way = Backward { network, features, pass, gradients, at_features: None };
@@ -228,7 +228,7 @@ impl EndToEnd for Adjoint {
             (z, adjoint) = way.step(solver, &z, &adjoint, (time, before))?;
         }
         if let Some(gradient) = &way.at_features {
-            let pass = (encoded * gradient)?.sum_all()?.backward()?;
+            let pass = backward(&(encoded * gradient)?.sum_all()?)?;
             add(network, &mut way.gradients, &pass)?;
         }
         Ok(Differentiated { loss: loss.detach(), gradients: way.gradients })

@@ -1,7 +1,7 @@
 //! The baseline: the same blocks trained end to end by back-propagation (Eqs. 17-19).
 
 use candle_core::Tensor;
-use noprop_kernels::{Backend, cross_entropy, random};
+use noprop_kernels::{Backend, backward, cross_entropy, random};
 
 use crate::readout::softmax;
 use crate::{
@@ -108,7 +108,7 @@ impl EndToEnd for Backprop {
         }
         let logits = network.readout(&z)?.unsqueeze(0)?;
         let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
-        Ok(Differentiated { gradients: loss.backward()?, loss: loss.detach() })
+        Ok(Differentiated { gradients: backward(&loss)?, loss: loss.detach() })
     }
 }
 

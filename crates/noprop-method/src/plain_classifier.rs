@@ -1,7 +1,7 @@
 //! The plain baseline: the image branch and a linear layer, trained by cross-entropy.
 
 use candle_core::Tensor;
-use noprop_kernels::{Backend, cross_entropy};
+use noprop_kernels::{Backend, backward, cross_entropy};
 
 use crate::{
     Chain, ChainStep, Denoiser, Differentiated, Draws, EmbeddingLength, EndToEnd, Losses, Method,
@@ -73,7 +73,7 @@ impl EndToEnd for PlainClassifier {
         check(network)?;
         let logits = network.readout(&features(1)?)?.unsqueeze(0)?;
         let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
-        Ok(Differentiated { gradients: loss.backward()?, loss: loss.detach() })
+        Ok(Differentiated { gradients: backward(&loss)?, loss: loss.detach() })
     }
 }
 

@@ -3,6 +3,7 @@
 //! A step does not depend on threads, ranks or devices: [`Turns`] carries out the turns of a unit's blocks.
 
 use candle_core::{Tensor, Var};
+use noprop_kernels::backward;
 use noprop_method::{
     BlockLoss, Blockwise, Denoiser, Draws, EndToEnd, Losses, Method, MethodError, Part, Pass, Seed,
 };
@@ -180,8 +181,8 @@ impl Step<'_> {
             };
             let losses = self.graded(part.part, &loss)?;
             let gradients = match unit.weight_of_turn(part.part) {
-                None => loss.loss.backward()?,
-                Some(weight) => (loss.loss * weight)?.backward()?,
+                None => backward(&loss.loss)?,
+                Some(weight) => backward(&(loss.loss * weight)?)?,
             };
             part.update(&gradients, lr)?;
             Ok(Contribution {
@@ -196,7 +197,7 @@ impl Step<'_> {
         // Gradients at the features → gradients of the encoder. With g = dL/df held constant, the gradient of Σ f·g is the
         // encoder's gradient of L.
         if let (Some(gradient), Some(encoded)) = (sum.at_features.take(), encoded) {
-            let gradients = (encoded * gradient.detach())?.sum_all()?.backward()?;
+            let gradients = backward(&(encoded * gradient.detach())?.sum_all()?)?;
             sum.add_direct(shared.iter().map(|part| part.gradients(&gradients)).collect())?;
         }
         // One update of the shared parts.

@@ -14,6 +14,7 @@ use crate::cpu::product::{Left, Right, Start, Task, Walk};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Float, whole_vectors};
 use crate::cpu::storage::elements;
+use crate::gradients::hand_over;
 use crate::node::{gradient, node, on_cpu};
 use crate::threads::grain;
 
@@ -70,6 +71,7 @@ impl Dense {
         let s = self.sizes;
         let wanted = if x.track_op() { s.inputs - x.dim(2)? } else { s.inputs };
         let arguments = [x, w, b];
+        let parameters = [w.clone(), b.clone()];
         let (x, w) = (whole.detach().contiguous()?, w.detach().contiguous()?);
         let b = b.detach().contiguous()?;
         let y = self.forward::<T>(&elements(&x)?, &elements(&w)?, &elements(&b)?);
@@ -85,7 +87,8 @@ impl Dense {
                 false => None,
             };
             let dw = gradient(dw, (s.blocks, s.outputs, s.inputs))?;
-            Ok([dx, dw, gradient(db, (s.blocks, s.outputs))?])
+            let db = gradient(db, (s.blocks, s.outputs))?;
+            Ok([dx, hand_over(&parameters[0], dw)?, hand_over(&parameters[1], db)?])
         })
     }
 

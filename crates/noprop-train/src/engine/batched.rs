@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
+use noprop_kernels::backward;
 use noprop_kernels::optim::{Adam, Averages, Moments};
 use noprop_method::{
     Losses, ParameterKind, Part, StackedBlocks, StackedLosses, StackedParameter, row_of,
@@ -133,7 +134,7 @@ impl Stack {
             errors.push(readout.detach().reshape(1)?);
             total = (total + readout)?;
         }
-        let gradients = total.backward()?;
+        let gradients = backward(&total)?;
         self.adam.step(&gradients, lr)?;
         if let Some(averages) = &mut self.averages {
             averages.update(self.adam.steps())?;
