@@ -11,6 +11,7 @@ mod mpi;
 mod same_bytes;
 mod sanitize;
 mod slurm;
+mod torture;
 mod web;
 mod workspace;
 
@@ -54,6 +55,8 @@ enum Chore {
     CheckCuda,
     /// Run `train --distributed mpi` under mpirun on this machine, and end a rank by a panic and a kill (Linux, Open MPI)
     TestMpi,
+    /// End short trainings in many ways and at any moment, resume them, and compare their weights byte for byte
+    Torture(torture::Options),
     /// Build the page that computes in a browser into a folder that any static host can serve
     Web(web::Options),
     /// Build that page and use it in Chromium, with ChromeDriver
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Chore::TestSlurm => slurm::run(),
         Chore::CheckCuda => check_cuda::run(),
         Chore::TestMpi => mpi::run(),
+        Chore::Torture(options) => torture::run(&options),
         Chore::Web(options) => web::run(&options),
         Chore::TestWeb(model) => web::test(&model),
     };

@@ -171,7 +171,7 @@ fn is_backtrace(line: &str) -> bool {
 /// 1 for a training that failed, 2 for what the user can mend.
 fn exit_code(error: &anyhow::Error) -> u8 {
     use noprop_experiment::Error;
-    use noprop_train::{TrainError, UnitError};
+    use noprop_train::{FileAction, TrainError, UnitError, WeightsError};
     if let Some(error) = error.downcast_ref::<noprop_fetch::FetchError>() {
         return if error.is_bad_input() { 2 } else { 1 };
     }
@@ -186,7 +186,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | TrainError::MissingGradient { .. }
             | TrainError::Tensor(_)
             | TrainError::Optimizer(_)
-            | TrainError::Ranks(_),
+            | TrainError::Ranks(_)
+            // A disk that is full or gone: the same command goes on when it is back.
+            | TrainError::File { action: FileAction::Write, .. }
+            | TrainError::Weights(WeightsError::Write { .. }),
         )) => 1,
         _ => 2,
     }

@@ -129,6 +129,20 @@ fn a_run_without_a_saved_state_starts_from_its_beginning() {
     assert!(weights(root, "r") == whole);
 }
 
+/// A disk that fails in the middle of a training is not a mistake in the command: a scheduler must try it again.
+#[test]
+fn a_failed_write_has_the_exit_code_of_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    done(&noprop(root, &train(&["--epochs", "1", "--quiet", "--out", "r"])));
+    let weights = root.join("r/model.safetensors");
+    fs::remove_file(&weights).unwrap();
+    fs::create_dir_all(weights.join("in-the-way")).unwrap();
+    let failed = noprop(root, &["train", "--resume", "r", "--epochs", "2", "--quiet"]);
+    assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
+    assert!(stderr(&failed).contains("cannot write weights"), "{}", stderr(&failed));
+}
+
 /// `--force` on the folder of a project that happens to have a `config.toml` would delete the project.
 #[test]
 fn only_a_run_is_replaced() {

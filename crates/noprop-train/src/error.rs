@@ -65,11 +65,11 @@ pub enum TrainError {
     /// Another process is writing the run in this directory.
     #[error("{0} is being written by another process")]
     RunLocked(PathBuf),
-    /// A file could not be read or written.
+    /// A file could not be read, created or written.
     #[error("cannot {action} {path}: {source}")]
     File {
-        /// `read` or `write`.
-        action: &'static str,
+        /// The action that failed.
+        action: FileAction,
         /// The file.
         path: PathBuf,
         /// The operating system's reason.
@@ -116,12 +116,38 @@ impl From<Tie> for TrainError {
 impl TrainError {
     pub(crate) fn reading(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { action: "read", path, source }
+        move |source| Self::File { action: FileAction::Read, path, source }
+    }
+
+    pub(crate) fn creating(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { action: FileAction::Create, path, source }
     }
 
     pub(crate) fn writing(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { action: "write", path, source }
+        move |source| Self::File { action: FileAction::Write, path, source }
+    }
+}
+
+/// An action on a file that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileAction {
+    /// Reading it.
+    Read,
+    /// Creating it at the beginning of a run, before anything was trained.
+    Create,
+    /// Writing it in a run that has begun. What was saved before is whole.
+    Write,
+}
+
+impl fmt::Display for FileAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Create => "create",
+            Self::Write => "write",
+        })
     }
 }
 

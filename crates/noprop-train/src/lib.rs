@@ -84,7 +84,7 @@ pub use class_scores::{ClassScore, ClassScores};
 pub use class_weights::ClassWeights;
 pub use config::{OptimizerKind, TrainConfig};
 pub use engine::{Engine, OneRank, Ranks, Traffic};
-pub use error::{Checkpoint, RanksError, StateError, TrainError, UnitError};
+pub use error::{Checkpoint, FileAction, RanksError, StateError, TrainError, UnitError};
 pub use evaluate::{Evaluation, Keep, accuracies, evaluate, evaluate_keeping, in_chunks};
 pub use fit::{fit, fit_units};
 pub use learning_rate::{Decay, Position};

@@ -69,7 +69,7 @@ impl RunDirectory {
         if !Self::is_free(path) && !replaced {
             return Err(exists());
         }
-        fs::create_dir_all(path).map_err(TrainError::writing(path))?;
+        fs::create_dir_all(path).map_err(TrainError::creating(path))?;
         let lock = lock(path)?;
         // Another process may have made a run while this one waited for the lock.
         if !Self::is_free(path) && !replaced {
@@ -77,9 +77,9 @@ impl RunDirectory {
         }
         let run = Self { path: path.into(), _lock: Some(lock) };
         run.clear()?;
-        run.write(CONFIG, config.as_bytes())?;
+        run.put(CONFIG, config.as_bytes(), TrainError::creating)?;
         for (name, content) in beside {
-            run.write(name, content)?;
+            run.put(name, content, TrainError::creating)?;
         }
         Ok(run)
     }
@@ -124,8 +124,10 @@ impl RunDirectory {
         if !file.is_file() && !Self::is_free(path) && !file.is_file() {
             return Err(TrainError::RunExists(path.into()));
         }
-        fs::create_dir_all(path).map_err(TrainError::writing(path))?;
-        write_once(&file, config.as_bytes())?;
+        fs::create_dir_all(path).map_err(TrainError::creating(path))?;
+        if !file.is_file() {
+            write_once(&file, config.as_bytes())?;
+        }
         let there = fs::read(&file).map_err(TrainError::reading(&file))?;
         if there != config.as_bytes() {
             return Err(TrainError::OtherSettings(path.into()));
@@ -169,13 +171,15 @@ impl RunDirectory {
         Ok(Self { path: path.into(), _lock: None })
     }
 
-    /// Opens an existing run and locks it for writing.
+    /// Opens an existing run and locks it for writing. Files that a killed process left unfinished are removed.
     ///
     /// # Errors
     /// As for [`Self::open`]; [`TrainError::RunLocked`] if another process writes it.
     pub fn open_to_write(path: &Path) -> Result<Self, TrainError> {
         let run = Self::open(path)?;
-        Ok(Self { _lock: Some(lock(path)?), ..run })
+        let run = Self { _lock: Some(lock(path)?), ..run };
+        remove_unfinished(path);
+        Ok(run)
     }
 
     /// Returns whether a process writes the run now, whole or some of its units.
@@ -235,8 +239,17 @@ impl RunDirectory {
     /// # Errors
     /// [`TrainError::File`]. The old file is then unchanged.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), TrainError> {
+        self.put(name, content, TrainError::writing)
+    }
+
+    fn put<F: FnOnce(io::Error) -> TrainError>(
+        &self,
+        name: &str,
+        content: &[u8],
+        failing: impl FnOnce(PathBuf) -> F,
+    ) -> Result<(), TrainError> {
         let path = self.path.join(name);
-        write_atomically(&path, |file| file.write_all(content)).map_err(TrainError::writing(path))
+        write_atomically(&path, |file| file.write_all(content)).map_err(failing(path))
     }
 }
 
@@ -248,13 +261,13 @@ fn lock(path: &Path) -> Result<File, TrainError> {
 /// Locks `file`, and creates it if it does not exist. Returns `None` if another process holds the lock for longer than about
 /// a second. A killed process holds it until the system has cleaned up, and a process that reads a status holds it for a moment.
 pub(crate) fn lock_file(file: &Path) -> Result<Option<File>, TrainError> {
-    let handle = File::create(file).map_err(TrainError::writing(file))?;
+    let handle = File::create(file).map_err(TrainError::creating(file))?;
     for tries in 1.. {
         match handle.try_lock() {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => sleep(LOCK_WAIT),
             Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(source)) => return Err(TrainError::writing(file)(source)),
+            Err(TryLockError::Error(source)) => return Err(TrainError::creating(file)(source)),
         }
     }
     Ok(Some(handle))
@@ -270,7 +283,7 @@ fn is_held(file: &Path) -> bool {
 fn write_once(file: &Path, content: &[u8]) -> Result<(), TrainError> {
     match write_new(file, |to| to.write_all(content)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(TrainError::writing(file)(error))
+            Err(TrainError::creating(file)(error))
         }
         _ => Ok(()),
     }
@@ -286,6 +299,19 @@ pub(crate) fn remove(
             Err(TrainError::writing(path)(error))
         }
         _ => Ok(()),
+    }
+}
+
+/// Removes the files that a killed process left unfinished in a folder whose lock this process holds. The folder of the units is left
+/// alone: each has a lock of its own. An error is ignored: the file only takes room.
+pub(crate) fn remove_unfinished(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder && entry.file_name() != UNITS {
+            remove_unfinished(&entry.path());
+        } else if !is_folder && entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -316,6 +342,23 @@ fn remove_entries(folder: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Trai
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A kill leaves the file that was being written. Later writers must remove it, and not that of a unit that another process trains.
+    #[test]
+    fn who_writes_a_run_removes_what_a_kill_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        drop(RunDirectory::create(&path, Existing::Refuse, "", &[]).unwrap());
+        let left = |folder: &str| path.join(folder).join(format!("{UNFINISHED}x"));
+        for folder in ["", "state/7", "figures", "units/block.1"] {
+            fs::create_dir_all(path.join(folder)).unwrap();
+            fs::write(left(folder), "half").unwrap();
+        }
+        let run = RunDirectory::open_to_write(&path).unwrap();
+        let there = ["", "state/7", "figures", "units/block.1"].map(|folder| left(folder).exists());
+        assert_eq!(there, [false, false, false, true]);
+        drop(run);
+    }
 
     /// A folder with a `config.toml` is not always a run, and a run may hold files that a training did not write.
     #[test]

@@ -18,7 +18,7 @@ use crate::error::{UnitError, VERSION};
 use crate::keeper::Keeper;
 use crate::loss::{Loss, LossSums, StepReport};
 use crate::report::EpochReport;
-use crate::run_dir::{lock_file, remove};
+use crate::run_dir::{lock_file, remove, remove_unfinished};
 use crate::step::Model;
 use crate::unit_state::{UnitState, averaged};
 use crate::weights::read_state;
@@ -84,14 +84,18 @@ struct UnitFolder {
 }
 
 impl UnitFolder {
-    /// Opens and locks the folder, and creates it if it does not exist. Only one process at a time can hold it.
+    /// Opens and locks the folder, and creates it if it does not exist. Only one process at a time can hold it. Files that a killed process
+    /// left unfinished are removed.
     pub fn open(run: &RunDirectory, unit: Unit) -> Result<Self, TrainError> {
         let path = path_of(run, unit);
         let epochs = path.join("epochs");
         fs::create_dir_all(&epochs).map_err(TrainError::writing(&epochs))?;
         let lock = path.join(".lock");
         match lock_file(&lock)? {
-            Some(lock) => Ok(Self { path, _lock: lock }),
+            Some(lock) => {
+                remove_unfinished(&path);
+                Ok(Self { path, _lock: lock })
+            }
             None => Err(UnitError::Locked { path, unit }.into()),
         }
     }

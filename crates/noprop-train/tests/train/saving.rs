@@ -8,7 +8,7 @@ use crate::killed::KilledAfter;
 use crate::support::{few_images, go_on, go_on_saving, model, new_run};
 use noprop_method::{EncoderKind, MethodKind, Sampler, SamplerKind};
 use noprop_train::{
-    Control, Event, Existing, Merging, MetricsLog, Observer, Order, Outcome, Progress,
+    Control, Event, Existing, FileAction, Merging, MetricsLog, Observer, Order, Outcome, Progress,
     RunDirectory, Silent, StepReport, TrainConfig, TrainError, UnitFitting, fit_units, merge_units,
 };
 
@@ -116,7 +116,7 @@ fn a_save_that_fails_leaves_the_state_before_it() {
         fs::write(&in_the_way, "").unwrap();
         let failed = SHARED.finish_saving(&run, &mut Silent).unwrap_err();
         let named = in_the_way.display().to_string();
-        assert!(matches!(&failed, TrainError::File { action: "write", .. }), "{failed}");
+        assert!(matches!(&failed, TrainError::File { action: FileAction::Write, .. }), "{failed}");
         assert!(failed.to_string().contains(&named), "{failed}");
         let progress = Progress::read(&run, "c").unwrap();
         assert_eq!((progress.epoch, progress.step), saved);

@@ -1,0 +1,82 @@
+//! `cargo xtask torture`: ends trainings at any moment, in many ways, and compares the weights that they reach in the end.
+//!
+//! What is promised, and what these trials found, stands in docs/reliability.md.
+
+mod kills;
+mod lab;
+mod places;
+mod signals;
+
+use std::num::NonZeroU32;
+
+use anyhow::{Result, ensure};
+
+use crate::workspace::report;
+use lab::{Lab, Plant};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Trials to make
+    #[arg(value_enum, default_value_t = Trials::All)]
+    trials: Trials,
+    /// Kills at random moments
+    #[arg(long, value_name = "N", default_value = "1000")]
+    times: NonZeroU32,
+    /// Seed of the random moments
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Make only the trials of trainings whose name contains this text
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Trials {
+    /// Kills at random moments, of every training
+    Kills,
+    /// A kill at every call that makes, names, syncs or removes a file (strace)
+    Calls,
+    /// Signals: stop, hang up, twice stop, pause and continue
+    Signals,
+    /// The place of a run: a full disk, a disk that turns read-only, a folder that is renamed, a second process, files from the future
+    Places,
+    /// Faults that are planted, each of which a trial must find
+    Planted,
+    /// All of these
+    All,
+}
+
+/// Makes the trials, and fails if one found a fault.
+pub fn run(options: &Options) -> Result<()> {
+    let Options { trials, times, seed, only } = options;
+    let lab = Lab::new(only)?;
+    let wanted = |kind| matches!(trials, Trials::All) || *trials == kind;
+    let mut faults = 0;
+    report(&format!("seed {seed}; runs are in {}", lab.folder.display()));
+    if wanted(Trials::Kills) {
+        faults += kills::at_random(&lab, times.get(), *seed, Plant::Nothing)?;
+    }
+    if wanted(Trials::Calls) {
+        faults += kills::at_every_call(&lab)?;
+    }
+    if wanted(Trials::Signals) {
+        faults += signals::all(&lab, *seed)?;
+    }
+    if wanted(Trials::Planted) {
+        for plant in [Plant::HalfAFile, Plant::AnotherSeed, Plant::LostFigure, Plant::OtherBit] {
+            let found = kills::at_random(&lab, 3, *seed, plant)?;
+            report(&format!(
+                "planted {plant:?}: {}",
+                if found > 0 { "found" } else { "NOT FOUND" }
+            ));
+            faults += u32::from(found == 0);
+        }
+    }
+    let folder = lab.folder.clone();
+    if wanted(Trials::Places) {
+        faults += places::all(lab)?;
+    }
+    ensure!(faults == 0, "{faults} trials failed; their runs are in {}", folder.display());
+    std::fs::remove_dir_all(folder)?;
+    Ok(())
+}
