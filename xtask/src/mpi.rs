@@ -27,6 +27,22 @@ pub fn mpirun() -> Command {
     mpirun
 }
 
+/// Returns the reason why a program cannot train over MPI here, if there is one.
+pub fn reason_against(program: &Path) -> Result<Option<String>> {
+    if Command::new("mpirun").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return Ok(Some("mpirun is not installed".into()));
+    }
+    // Zero epochs are refused, so nothing is trained. Without the feature the error names the feature.
+    let mut command = Command::new(program);
+    command.args(["train", "--quiet", "--epochs", "0", "--distributed", "mpi", "--out", "refused"]);
+    let refused = command.stdin(Stdio::null()).output()?;
+    if String::from_utf8_lossy(&refused.stderr).contains("feature mpi") {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        return Ok(Some(format!("{name} was built without the feature mpi")));
+    }
+    Ok(None)
+}
+
 /// The settings of every training here: few images, so that there are few steps.
 const SMALL: &str = "--dataset mnist-sample --batch-size 250 --validation 1000 --seed 3";
 /// Blocks that share class embeddings and an encoder.

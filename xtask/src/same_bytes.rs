@@ -6,11 +6,11 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::mpi::{PATIENCE, mpirun};
+use crate::mpi::{self, PATIENCE, mpirun};
 use crate::workspace::{self, output, quiet, report, signal, wait};
 
 /// The two programs and the trainings to compare.
@@ -136,8 +136,10 @@ impl Bench {
             Way::ResumedAcross => (self.whole(old, settings)?, self.resumed(old, new, settings)?),
             Way::Merged => (self.merged(old, settings)?, self.merged(new, settings)?),
             Way::TwoRanks => {
-                if let Some(reason) = self.without_mpi()? {
-                    return Ok(Outcome::NotRun(reason));
+                for program in [old, new] {
+                    if let Some(reason) = mpi::reason_against(program)? {
+                        return Ok(Outcome::NotRun(reason));
+                    }
                 }
                 (self.two_ranks(old, settings)?, self.two_ranks(new, settings)?)
             }
@@ -197,24 +199,6 @@ impl Bench {
         let mut command = train(mpirun, settings);
         output(command.args(["--distributed", "mpi", "--out"]).arg(&out))?;
         Ok(out)
-    }
-
-    /// The reason why the programs cannot train over MPI here, if there is one.
-    fn without_mpi(&self) -> Result<Option<String>> {
-        if Command::new("mpirun").arg("--version").stdout(Stdio::null()).status().is_err() {
-            return Ok(Some("mpirun is not installed".into()));
-        }
-        for program in [&self.old, &self.new] {
-            // Zero epochs are refused, so nothing is trained. Without the feature the error names the feature.
-            let mut command = train(Command::new(program), "--epochs 0");
-            command.args(["--distributed", "mpi", "--out"]).arg(self.out("refused", program));
-            let refused = command.stdin(Stdio::null()).output()?;
-            if String::from_utf8_lossy(&refused.stderr).contains("feature mpi") {
-                let name = program.file_name().unwrap_or_default().to_string_lossy();
-                return Ok(Some(format!("{name} was built without the feature mpi")));
-            }
-        }
-        Ok(None)
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use noprop_files::UNFINISHED;
 
-use crate::mpi::mpirun;
-use crate::workspace::{self, output};
+use crate::mpi::{self, mpirun};
+use crate::workspace::{self, output, quiet, report};
 
 /// The way in which a training is carried out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,24 +83,31 @@ pub struct Lab {
     pub program: PathBuf,
     pub folder: PathBuf,
     only: String,
+    has_mpi: bool,
 }
 
 impl Lab {
     pub fn new(only: &str) -> Result<Self> {
         let root = workspace::root()?;
-        let has_mpi =
-            Command::new("mpirun").arg("--version").stdout(Stdio::null()).status().is_ok();
+        let mpirun = quiet(Command::new("mpirun").arg("--version")).status().is_ok();
         let folder = workspace::fresh_folder(root, "torture")?;
-        let built = workspace::noprop(root, if has_mpi { "mpi" } else { "" })?;
+        let built = workspace::noprop(root, if mpirun { "mpi" } else { "" })?;
         let program = workspace::copy(&built, &folder, "noprop")?;
-        let lab = Self { program, folder, only: only.into() };
+        let against = mpi::reason_against(&program)?;
+        let has_mpi = against.is_none();
+        if let Some(reason) = against {
+            report(&format!("not tried: two ranks, because {reason}"));
+        }
+        let lab = Self { program, folder, only: only.into(), has_mpi };
         ensure!(lab.trainings().count() > 0, "no training has `{only}` in its name");
         Ok(lab)
     }
 
     /// The trainings to try.
     pub fn trainings(&self) -> impl Iterator<Item = &'static Training> {
-        TRAININGS.iter().filter(|training| training.name.contains(&self.only))
+        TRAININGS.iter().filter(|training| {
+            training.name.contains(&self.only) && (self.has_mpi || training.way != Way::TwoRanks)
+        })
     }
 
     /// A free place for a run.
