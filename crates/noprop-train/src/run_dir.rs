@@ -75,6 +75,7 @@ impl RunDirectory {
         if !Self::is_free(path) && !replaced {
             return Err(exists());
         }
+        remove_unfinished(path);
         let run = Self { path: path.into(), _lock: Some(lock) };
         run.clear()?;
         run.put(CONFIG, config.as_bytes(), TrainError::creating)?;
@@ -354,6 +355,11 @@ mod tests {
             fs::create_dir_all(path.join(folder)).unwrap();
             fs::write(left(folder), "half").unwrap();
         }
+        let killed_at_once = dir.path().join("new");
+        fs::create_dir(&killed_at_once).unwrap();
+        fs::write(killed_at_once.join(format!("{UNFINISHED}x")), "half").unwrap();
+        drop(RunDirectory::create(&killed_at_once, Existing::Refuse, "", &[]).unwrap());
+        assert!(!killed_at_once.join(format!("{UNFINISHED}x")).exists());
         let run = RunDirectory::open_to_write(&path).unwrap();
         let there = ["", "state/7", "figures", "units/block.1"].map(|folder| left(folder).exists());
         assert_eq!(there, [false, false, false, true]);

@@ -166,8 +166,9 @@ fn moment(run: &Path) -> Result<&'static str> {
     Ok(match () {
         () if all.iter().any(|file| file.contains(UNFINISHED)) => "while a file was written",
         () if there("README.md") => "after the model card",
-        () if there("model.safetensors") => "after the last step, before the model card",
-        () if there("progress.json") => "after an epoch was saved",
+        () if there("model.safetensors") || there("progress.json") => {
+            "after an epoch was saved, before the model card"
+        }
         () => "before an epoch was saved",
     })
 }
