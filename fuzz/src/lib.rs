@@ -1,4 +1,4 @@
-//! What readers of files and requests do with any bytes: they answer or refuse, and never panic or take more memory than the bytes are worth.
+//! The readers of files and requests, as functions of any bytes. A reader answers or refuses. It does not panic, and its memory is bounded.
 //!
 //! Each function is a fuzz target (`cargo +nightly fuzz run NAME`); the inputs in `corpus` go through the same functions in the workspace's tests.
 

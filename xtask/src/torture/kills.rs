@@ -146,7 +146,7 @@ impl Trial<'_> {
     }
 }
 
-/// What a killed training was about, as its files tell.
+/// Returns the moment in which a training was killed, by the files that it left.
 fn moment(run: &Path) -> Result<&'static str> {
     if !run.is_dir() {
         return Ok("before there was a run");

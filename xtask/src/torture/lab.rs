@@ -1,4 +1,4 @@
-//! The trainings that are ended, and what they reach without that.
+//! The trainings that are disturbed, and their results without a disturbance.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ pub enum Plant {
     OtherBit,
 }
 
-/// What an undisturbed training left.
+/// The result of a training without a disturbance.
 pub struct Reference {
     weights: Vec<u8>,
     files: Vec<String>,

@@ -1,6 +1,6 @@
 //! `cargo xtask torture`: ends trainings at any moment, in many ways, and compares the weights that they reach in the end.
 //!
-//! What is promised, and what these trials found, stands in docs/reliability.md.
+//! The promises, and the results of these trials, are in docs/reliability.md.
 
 mod kills;
 mod lab;
