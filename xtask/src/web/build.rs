@@ -99,6 +99,6 @@ fn compiler(root: &Path) -> Result<Compiler> {
         return Ok(Compiler::Debian);
     }
     bail!(
-        "there is no compiler for {TARGET}: run `rustup target add {TARGET}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src rust-web-llvm lld-22` (the lld that /usr/bin/rust-lld links to)"
+        "there is no compiler for {TARGET}: run `rustup target add {TARGET}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src rust-web-llvm lld-22`"
     )
 }
