@@ -9,6 +9,27 @@ use tempfile::NamedTempFile;
 /// The beginning of the names of files that are not complete yet. A program that finds such a file was killed while it wrote.
 pub const UNFINISHED: &str = ".unfinished-";
 
+/// A step of a write. The system can refuse each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Create,
+    Write,
+    Sync,
+    Rename,
+    SyncFolder,
+}
+
+/// Refuses a step in a test that asks for it.
+fn allow(step: Step) -> io::Result<()> {
+    #[cfg(test)]
+    return tests::fault(step);
+    #[cfg(not(test))]
+    {
+        let _ = step;
+        Ok(())
+    }
+}
+
 /// A file under a temporary name, in the folder where it will be. Dropping it removes it.
 #[derive(Debug)]
 pub struct Unfinished(NamedTempFile);
@@ -29,6 +50,7 @@ impl Unfinished {
             // decides.
             builder.permissions(Permissions::from_mode(0o666));
         }
+        allow(Step::Create)?;
         Ok(Self(builder.tempfile_in(folder)?))
     }
 
@@ -37,7 +59,7 @@ impl Unfinished {
     /// # Errors
     /// The operating system's. The file at `path` is then untouched.
     pub fn persist(self, path: &Path) -> io::Result<()> {
-        self.0.as_file().sync_all()?;
+        self.sync()?;
         self.0.persist(path).map_err(|failed| failed.error)?;
         Ok(())
     }
@@ -47,14 +69,22 @@ impl Unfinished {
     /// # Errors
     /// `AlreadyExists` if there is a file at `path`, else the operating system's.
     pub fn persist_new(self, path: &Path) -> io::Result<()> {
-        self.0.as_file().sync_all()?;
+        self.sync()?;
         self.0.persist_noclobber(path).map_err(|failed| failed.error)?;
         Ok(())
+    }
+
+    /// Writes the content to the disk.
+    fn sync(&self) -> io::Result<()> {
+        allow(Step::Sync)?;
+        self.0.as_file().sync_all()?;
+        allow(Step::Rename)
     }
 }
 
 impl Write for Unfinished {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        allow(Step::Write)?;
         self.0.write(bytes)
     }
 
@@ -67,7 +97,8 @@ impl Write for Unfinished {
 /// fsync, rename, fsync of the folder.
 ///
 /// # Errors
-/// The operating system's. The target is then untouched, and no temporary file is left.
+/// The operating system's. No temporary file is then left, and the target is untouched, unless the sync of the folder was what failed:
+/// then it is the new file, whole.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -110,6 +141,7 @@ fn written(
 /// # Errors
 /// The operating system's.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    allow(Step::SyncFolder)?;
     if cfg!(unix) {
         File::open(directory)?.sync_all()?;
     }
@@ -118,19 +150,83 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
 
     use super::*;
 
-    /// A full disk must not cost the file that was there, or leave half of the new one.
+    thread_local! {
+        /// The step that fails in this thread, and how often it succeeds before.
+        static FAULT: Cell<Option<(Step, u32)>> = const { Cell::new(None) };
+    }
+
+    /// Refuses `step` if it is its turn.
+    pub(super) fn fault(step: Step) -> io::Result<()> {
+        match FAULT.get() {
+            Some((fails, 0)) if fails == step => {
+                FAULT.set(None);
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            }
+            Some((fails, after)) if fails == step => {
+                FAULT.set(Some((fails, after - 1)));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Longer than the buffer of a writer, so that it takes several writes.
+    fn content(of: u8) -> Vec<u8> {
+        vec![of; 100_000]
+    }
+
+    /// Writes in pieces.
+    fn pieces(bytes: &[u8]) -> impl FnOnce(&mut dyn Write) -> io::Result<()> {
+        move |w| bytes.chunks(1_000).try_for_each(|piece| w.write_all(piece))
+    }
+
+    /// A full disk, or one that fails, must not cost the file that was there, or leave half of the new one.
     #[test]
-    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+    fn a_fault_in_any_step_leaves_the_old_file_or_the_new_and_nothing_else() {
+        let (old, new) = (content(1), content(2));
+        let faults = [
+            (Step::Create, 0),
+            (Step::Write, 0),
+            (Step::Write, 5),
+            (Step::Sync, 0),
+            (Step::Rename, 0),
+            (Step::SyncFolder, 0),
+        ];
+        for (step, after) in faults {
+            let dir = tempfile::tempdir().unwrap();
+            let (path, fresh) = (dir.path().join("file"), dir.path().join("fresh"));
+            write_atomically(&path, pieces(&old)).unwrap();
+
+            FAULT.set(Some((step, after)));
+            let error = write_atomically(&path, pieces(&new)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{step:?}");
+            FAULT.set(Some((step, after)));
+            write_new(&fresh, pieces(&new)).unwrap_err();
+            assert_eq!(FAULT.get(), None, "{step:?} {after} was never reached");
+
+            // Only the last step comes after the renaming.
+            let is_named = step == Step::SyncFolder;
+            assert!(fs::read(&path).unwrap() == *if is_named { &new } else { &old }, "{step:?}");
+            assert_eq!(fresh.exists(), is_named, "{step:?}");
+            assert!(!is_named || fs::read(&fresh).unwrap() == new);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + usize::from(is_named));
+        }
+    }
+
+    /// An error of what is written, not of the disk.
+    #[test]
+    fn a_failed_writer_leaves_the_old_file_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         write_atomically(&path, |w| w.write_all(b"old")).unwrap();
         let failed = write_atomically(&path, |w| {
             w.write_all(b"half")?;
-            Err(io::Error::other("no space left"))
+            Err(io::Error::other("no more"))
         });
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
