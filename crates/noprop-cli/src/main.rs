@@ -10,6 +10,7 @@ mod compare;
 mod display;
 mod distributed;
 mod eval;
+mod fault;
 mod fetch;
 mod hints;
 mod info;
@@ -36,6 +37,10 @@ use noprop_experiment::shell::shown;
 use crate::output::{ReaderGone, note};
 
 fn main() -> ExitCode {
+    fault::guard(program)
+}
+
+fn program() -> ExitCode {
     // Tensors of one step are the next step's: memory handed back to the system would have to be asked for again.
     noprop_kernels::memory::keep_freed();
     let args = match Args::try_parse() {

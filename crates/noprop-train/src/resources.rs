@@ -102,8 +102,8 @@ fn proc_bytes(file: &str, key: &str) -> Option<u64> {
 }
 
 /// Returns the memory, in bytes, that this process can still allocate before the system kills it; `None` if the system does not
-/// report it (Linux does). It is the smaller of the machine's free memory and the rest of the limit of the control group at
-/// `/sys/fs/cgroup`, which is that of the container. In WebAssembly it is the rest of the four gigabytes that have addresses.
+/// report it (Linux does). It is the smallest of the machine's free memory, the rest of the limit of the control group at
+/// `/sys/fs/cgroup`, which is that of the container, and the rest of the limit of the process (`ulimit -v`). In WebAssembly it is the rest of the four gigabytes that have addresses.
 pub fn free_memory_bytes() -> Option<u64> {
     #[cfg(target_arch = "wasm32")]
     return Some((1 << 32) - (core::arch::wasm32::memory_size::<0>() as u64) * (1 << 16));
@@ -130,7 +130,20 @@ fn free_of_system() -> Option<u64> {
     let group = number("memory.max")
         .zip(number("memory.current"))
         .map(|(most, used)| most.saturating_sub(used).saturating_add(files().unwrap_or(0)));
-    Some(group.map_or(free, |group| group.min(free)))
+    [group, free_of_process()].into_iter().flatten().chain([free]).min()
+}
+
+/// Returns the addresses, in bytes, that the limit of this process still allows; `None` without a limit.
+#[cfg(not(target_arch = "wasm32"))]
+fn free_of_process() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    // "unlimited" is not a number.
+    let most: u64 = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max address space")?.split_whitespace().next())?
+        .parse()
+        .ok()?;
+    Some(most.saturating_sub(proc_bytes("/proc/self/status", "VmSize:")?))
 }
 
 /// Returns the seconds since 1970-01-01 UTC.

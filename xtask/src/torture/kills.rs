@@ -12,12 +12,10 @@ use fastrand::Rng;
 use noprop_files::UNFINISHED;
 
 use super::lab::{Lab, Plant, Reference, Training, Way, files, last_line, start};
-use crate::workspace::{output, quiet, report, signal};
+use crate::workspace::{report, signal};
 
 /// Kills of one training, after which it is let through.
 const MOST: u32 = 8;
-/// The calls of the system at which a training is killed.
-const CALLS: [&str; 5] = ["mkdir", "fsync", "renameat", "unlinkat", "ftruncate"];
 
 /// Kills trainings at random moments, `times` in all, and returns the number of trainings that came to another end.
 pub fn at_random(lab: &Lab, times: u32, seed: u64, plant: Plant) -> Result<u32> {
@@ -171,62 +169,4 @@ fn moment(run: &Path) -> Result<&'static str> {
         }
         () => "before an epoch was saved",
     })
-}
-
-/// Kills a training at each of its calls in turn, and returns the number of trainings that came to another end.
-pub fn at_every_call(lab: &Lab) -> Result<u32> {
-    if quiet(Command::new("strace").arg("-V")).status().is_err() {
-        report("not tried: a kill at every call, because strace is not installed");
-        return Ok(0);
-    }
-    let mut faults = 0;
-    for training in lab.trainings().filter(|training| training.way == Way::Whole) {
-        let reference = lab.reference(training)?;
-        for call in CALLS {
-            let (mut number, mut failed) = (0, 0);
-            loop {
-                number += 1;
-                match killed_at(lab, training, &reference, call, number) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => {
-                        report(&format!(
-                            "FAILED  {}, at {call} number {number}: {error:#}",
-                            training.name
-                        ));
-                        failed += 1;
-                    }
-                }
-            }
-            let kills = number - 1;
-            report(&format!(
-                "{:28} killed at each of its {kills} calls of {call}, {failed} failed",
-                training.name
-            ));
-            faults += failed;
-        }
-    }
-    Ok(faults)
-}
-
-/// Kills a training when it makes a call for the `number`-th time, lets it go on, and compares. Returns whether there was such a call.
-fn killed_at(
-    lab: &Lab,
-    training: &Training,
-    reference: &Reference,
-    call: &str,
-    number: u32,
-) -> Result<bool> {
-    let run = lab.place(training.name);
-    let inject = format!("inject={call}:signal=KILL:when={number}");
-    let tracer =
-        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject];
-    let tracer = tracer.map(str::to_owned);
-    let ended = quiet(&mut lab.command(training, 0, &run, &tracer)).status()?.success();
-    if !ended {
-        output(&mut lab.command(training, 0, &run, &[]))?;
-    }
-    reference.compare(&run)?;
-    fs::remove_dir_all(&run)?;
-    Ok(!ended)
 }

@@ -2,10 +2,13 @@
 //!
 //! The promises, and the results of these trials, are in docs/reliability.md.
 
+mod calls;
 mod kills;
 mod lab;
+mod limits;
 mod places;
 mod signals;
+mod soak;
 
 use std::num::NonZeroU32;
 
@@ -25,6 +28,12 @@ pub struct Options {
     /// Kills at random moments
     #[arg(long, value_name = "N", default_value = "1000")]
     times: NonZeroU32,
+    /// Steps of the long training
+    #[arg(long, value_name = "N", default_value = "100000")]
+    steps: NonZeroU32,
+    /// Requests to the page during a training
+    #[arg(long, value_name = "N", default_value = "10000")]
+    requests: NonZeroU32,
     /// Seed of the random moments
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -37,21 +46,25 @@ pub struct Options {
 enum Trials {
     /// Kills at random moments, of every training
     Kills,
-    /// A kill at every call that makes, names, syncs or removes a file (strace)
+    /// A kill, and an error, at every call that makes, names, syncs or removes a file (strace)
     Calls,
+    /// Too little memory, too few open files (prlimit)
+    Limits,
     /// Signals: stop, hang up, twice stop, pause and continue
     Signals,
     /// The place of a run: a full disk, a disk that turns read-only, a folder that is renamed, a second process, files from the future
     Places,
     /// Faults that are planted, each of which a trial must find
     Planted,
+    /// A long training, and a page that asks all the time: nothing grows (Linux)
+    Soak,
     /// All of these
     All,
 }
 
 /// Makes the trials, and fails if one found a fault.
 pub fn run(options: &Options) -> Result<()> {
-    let Options { trials, times, seed, only } = options;
+    let Options { trials, times, steps, requests, seed, only } = options;
     let lab = Lab::new(only)?;
     let wanted = |kind| matches!(trials, Trials::All) || *trials == kind;
     let mut faults = 0;
@@ -60,7 +73,10 @@ pub fn run(options: &Options) -> Result<()> {
         faults += kills::at_random(&lab, times.get(), *seed, Plant::Nothing)?;
     }
     if wanted(Trials::Calls) {
-        faults += kills::at_every_call(&lab)?;
+        faults += calls::all(&lab)?;
+    }
+    if wanted(Trials::Limits) {
+        faults += limits::all(&lab)?;
     }
     if wanted(Trials::Signals) {
         faults += signals::all(&lab, *seed)?;
@@ -75,6 +91,9 @@ pub fn run(options: &Options) -> Result<()> {
             report(&format!("planted {plant:?}: {}", if found { "found" } else { "NOT FOUND" }));
             faults += u32::from(!found);
         }
+    }
+    if wanted(Trials::Soak) {
+        faults += soak::all(&lab, steps.get(), requests.get())?;
     }
     let folder = lab.folder.clone();
     if wanted(Trials::Places) {

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, ensure};
 
@@ -34,7 +33,9 @@ pub fn all(lab: Lab) -> Result<u32> {
     for (name, trial) in TRIALS {
         let result = match trial(&bench) {
             Ok(true) => "passed".into(),
-            Ok(false) => "not tried: it needs root on Linux".into(),
+            Ok(false) => {
+                "not tried: it needs Linux, with root, or with faketime for the clock".into()
+            }
             Err(error) => {
                 faults += 1;
                 format!("FAILED: {error:#}")
@@ -151,17 +152,45 @@ impl Bench {
         Ok(true)
     }
 
-    /// After a kill, all files are of tomorrow.
+    /// The clock jumps back by a day in the middle of a training, which is then killed, and goes on with a clock of the day before that. All
+    /// its files are then of the future.
     fn set_back(&self) -> Result<bool> {
-        let run = self.lab.place("set-back");
-        let mut child = self.begin(&run)?;
+        let Some(library) = faketime()? else { return Ok(false) };
+        let (run, clock) = (self.lab.place("set-back"), self.lab.folder.join("clock"));
+        let with_clock = |days: i32| -> Result<Command> {
+            fs::write(&clock, format!("{:+}", days * 24 * 60 * 60))?;
+            let mut command = self.lab.command(self.training, 0, &run, &[]);
+            command.env("LD_PRELOAD", &library).env("FAKETIME_TIMESTAMP_FILE", &clock);
+            command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            Ok(command)
+        };
+        let mut child = start(&mut with_clock(0)?)?;
+        let saved = run.join("state/progress.json");
+        wait("the first epoch", PATIENCE, || Ok(saved.is_file() || child.try_wait()?.is_some()))?;
+        let before = fs::read(&saved)?;
+        fs::write(&clock, format!("{}", -24 * 60 * 60))?;
+        wait("the next epoch", PATIENCE, || Ok(fs::read(&saved).is_ok_and(|now| now != before)))?;
+        ensure!(child.try_wait()?.is_none(), "it ended too early: {}", last_line(&mut child));
         child.kill()?;
         child.wait()?;
-        let tomorrow = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
-        for file in files(&run)? {
-            File::options().append(true).open(run.join(file))?.set_modified(tomorrow)?;
-        }
-        self.end(&run)?;
+        output(&mut with_clock(-2)?)?;
+        let log = fs::read_to_string(run.join("metrics.jsonl"))?;
+        let times = log.lines().filter_map(|line| {
+            line.split_once("\"unix_time\":")?.1.split([',', '}']).next()?.parse::<u64>().ok()
+        });
+        let times: Vec<u64> = times.collect();
+        let jumps = times.windows(2).filter(|pair| pair[1] + 3600 < pair[0]).count();
+        ensure!(jumps == 1, "the clock was not set back: {times:?}");
+        self.reference.compare(&run)?;
         Ok(true)
     }
+}
+
+/// The library that changes a program's clock; none if it is not installed.
+fn faketime() -> Result<Option<String>> {
+    let Ok(found) = Command::new("faketime").args(["-f", "+0", "env"]).output() else {
+        return Ok(None);
+    };
+    let environment = String::from_utf8(found.stdout)?;
+    Ok(environment.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")).map(str::to_owned))
 }
