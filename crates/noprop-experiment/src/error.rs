@@ -98,7 +98,7 @@ pub enum Error {
         name: String,
     },
     /// The weights of a training do not fit into memory.
-    #[error("the weights of this training need {}, and {} are free", gigabytes(*needed), gigabytes(*free))]
+    #[error("the weights of this training need {}, and {} are free", size(*needed), size(*free))]
     TooLarge {
         /// Bytes of the weights.
         needed: u64,
@@ -173,9 +173,12 @@ fn cause(source: Option<&Error>) -> String {
     source.map_or_else(String::new, |source| format!(": {source}"))
 }
 
-/// Bytes in words.
-pub(crate) fn gigabytes(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / 1e9)
+/// Bytes in words: as gigabytes, or as megabytes where that would be less than one.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        few if few < 1e9 => format!("{:.0} MB", few / 1e6),
+        many => format!("{:.1} GB", many / 1e9),
+    }
 }
 
 /// Names the action in which an error occurred.

@@ -7,7 +7,7 @@ use noprop_data::Notice;
 use noprop_method::ScheduleKind;
 use noprop_train::{Observer, Silent};
 
-use crate::error::gigabytes;
+use crate::error::size;
 use crate::ink::Opposite;
 
 /// Sees the progress of a call; as an [`Observer`] it sees the steps of a training, and may stop it.
@@ -104,8 +104,8 @@ impl fmt::Display for Remark {
             Self::Memory { needed, free } => write!(
                 f,
                 "this training needs about {}, and {} are free",
-                gigabytes(*needed),
-                gigabytes(*free)
+                size(*needed),
+                size(*free)
             ),
             Self::PassedOver(paths) => {
                 let all: Vec<String> =

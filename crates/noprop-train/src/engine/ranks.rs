@@ -139,9 +139,13 @@ pub(super) fn independent<'a>(
         own.clear();
     }
     let losses = messages.concat();
-    let mut losses = losses.chunks_exact(2);
+    let (losses, odd) = losses.as_chunks();
+    let mut losses = losses.iter();
     let others = jobs.into_iter().map(|job| received(ranks, plan, job, &mut losses));
     let mut all = others.collect::<Result<Vec<_>, _>>()?;
+    if losses.next().is_some() || !odd.is_empty() {
+        return Err(malformed(ranks, "too many losses"));
+    }
     all.splice(share.start..share.start, done);
     Ok(all)
 }
@@ -151,21 +155,25 @@ fn received<'m>(
     ranks: &dyn Ranks,
     plan: &Plan,
     (unit, batches): Job<'_>,
-    losses: &mut impl Iterator<Item = &'m [f32]>,
+    losses: &mut impl Iterator<Item = &'m [f32; 2]>,
 ) -> Result<Vec<StepReport>, TrainError> {
     let mut reports = Vec::with_capacity(batches.len());
     for batch in &batches {
         let mut report = plan.count(unit, batch)?;
         for part in unit.parts.iter().map(|state| state.part) {
             let Some(&[loss, error]) = losses.next() else {
-                let rank = ranks.size() - 1;
-                return Err(RanksError::Malformed { rank, reason: "too few losses" }.into());
+                return Err(malformed(ranks, "too few losses"));
             };
             report.losses.push(Loss { part, loss: f64::from(loss), error: f64::from(error) });
         }
         reports.push(report);
     }
     Ok(reports)
+}
+
+/// The error of losses whose number is wrong: only their sum over the ranks is known.
+fn malformed(ranks: &dyn Ranks, reason: &'static str) -> TrainError {
+    RanksError::Malformed { rank: ranks.size() - 1, reason }.into()
 }
 
 /// Sends the weights, buffers, moments and averages of all parts to rank 0, which validates and saves. Shared parts are not
