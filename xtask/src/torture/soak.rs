@@ -19,6 +19,8 @@ const EPOCH: u32 = 438;
 const SETTINGS: &str = "--dataset mnist-sample --steps 2 --batch-size 8 --seed 3 --threads 1";
 /// The time between two looks at a process.
 const EVERY: Duration = Duration::from_millis(250);
+/// The time between two requests: with it 10,000 of them go along with several epochs.
+const BETWEEN: Duration = Duration::from_millis(5);
 /// The share of memory by which a later part of a training may lie above an earlier one.
 const GROWTH: f64 = 0.02;
 
@@ -71,6 +73,7 @@ fn page(lab: &Lab, requests: u32) -> Result<()> {
     let began = Instant::now();
     for (number, path) in (0..requests).zip(asked.iter().cycle()) {
         server.ask("GET", path, "").with_context(|| format!("request {number}, {path}"))?;
+        sleep(BETWEEN);
         if number % 20 == 0 {
             looks.extend(Look::at(server.process.id()));
         }
