@@ -89,10 +89,14 @@ fn one(
     let tracer = tracer.map(str::to_owned);
     let mut command = lab.command(training, 0, &run, &tracer);
     let ended = command.stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
-    let is_made = !ended.status.success() || fs::read_to_string(&log)?.contains("(INJECTED)");
+    let log = fs::read_to_string(&log)?;
+    let is_made = !ended.status.success() || log.contains("(INJECTED)");
     if !ended.status.success() {
         let said = String::from_utf8_lossy(&ended.stderr);
-        let is_a_line = matches!(ended.status.code(), Some(1 | 2)) && said.contains("error: ");
+        // The line itself may be what could not be written.
+        let is_lost = log.lines().any(|l| l.contains(" write(2,") && l.ends_with("(INJECTED)"));
+        let is_said = said.contains("error: ") || is_lost;
+        let is_a_line = matches!(ended.status.code(), Some(1 | 2)) && is_said;
         ensure!(injected.starts_with("signal") || is_a_line, "{}: {said}", ended.status);
         output(&mut lab.command(training, 0, &run, &[]))?;
     }
