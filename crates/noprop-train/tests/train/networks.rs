@@ -2,17 +2,23 @@
 //! loaded.
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use self::own_network::SmallCnn;
 use self::var_map::Dense;
 use crate::support::{bits, few_images, go_on, model, new_run};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarMap;
 use noprop_data::{Dataset, Split};
-use noprop_method::{Denoiser, Method, ParameterBuilder, Sampler, SamplerKind, Seed};
+use noprop_method::{
+    BlockInput, Denoiser, EncoderKind, Method, ParameterBuilder, Parameters, Part, Pass, Sampler,
+    SamplerKind, Seed,
+};
 use noprop_train::{
-    Outcome, RunDirectory, TrainConfig, Trainer, WeightsError, evaluate, load_weights, save_weights,
+    Outcome, Progress, RunDirectory, TrainConfig, Trainer, WeightsError, evaluate, load_weights,
+    save_weights,
 };
 
 #[path = "../../examples/own_network.rs"]
@@ -76,6 +82,66 @@ fn stopped_and_resumed_a_network_of_candles_layers_ends_with_the_same_bytes() {
     assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
     assert_eq!(resumed, expected);
     assert!(model(&whole) == model(&parts));
+}
+
+/// A network whose second block panics at its fifth step, on the thread that trains it.
+struct Faulty {
+    network: SmallCnn,
+    steps: AtomicU32,
+}
+
+impl Denoiser for Faulty {
+    fn blocks(&self) -> usize {
+        self.network.blocks()
+    }
+
+    fn parameters(&self) -> &Parameters {
+        self.network.parameters()
+    }
+
+    fn class_embeddings(&self) -> &Tensor {
+        self.network.class_embeddings()
+    }
+
+    fn encoder(&self) -> EncoderKind {
+        self.network.encoder()
+    }
+
+    fn encode(&self, part: Part, images: &Tensor, pass: Pass) -> Result<Tensor> {
+        self.network.encode(part, images, pass)
+    }
+
+    fn logits(&self, input: BlockInput<'_>) -> Result<Tensor> {
+        if input.block == 2 && input.pass.is_train() {
+            assert_ne!(self.steps.fetch_add(1, Ordering::Relaxed), 4, "a fault of the network");
+        }
+        self.network.logits(input)
+    }
+
+    fn readout(&self, z: &Tensor) -> Result<Tensor> {
+        self.network.readout(z)
+    }
+}
+
+/// A panic in a block ends the training at once, on any number of threads. The last save is whole, and a training that goes on from it ends
+/// with the same bytes.
+#[test]
+fn a_block_that_panics_costs_the_steps_since_the_last_save() {
+    let (dir, images) = (tempfile::tempdir().unwrap(), few_images());
+    let objective = own_network::objective().unwrap();
+    let train = |network: &dyn Denoiser, run: &RunDirectory| {
+        let config = TrainConfig { epochs: 3, batch_size: 8, ..TrainConfig::default() };
+        let mut trainer = Trainer::new(network, &objective, &images, config, Seed(1)).unwrap();
+        go_on(&mut trainer, run, &images, u32::MAX)
+    };
+    let [whole, broken] = ["whole", "broken"].map(|name| new_run(&dir.path().join(name)));
+    train(&cnn(1), &whole);
+    let faulty = Faulty { network: cnn(1), steps: AtomicU32::new(0) };
+    let ended = catch_unwind(AssertUnwindSafe(|| train(&faulty, &broken)));
+    assert!(ended.is_err());
+    assert_eq!(Progress::read(&broken, "c").unwrap().epoch, 1);
+    train(&cnn(1), &broken);
+    assert!(model(&whole) == model(&broken));
 }
 
 /// Weights are loaded with the same bits into a network with other initial values. A file of another network changes nothing.
