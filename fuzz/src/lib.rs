@@ -51,7 +51,7 @@ pub const READERS: [(&str, Reader); 14] = [
 const MOST_BYTES: usize = 4 << 20;
 
 thread_local! {
-    /// Whether a reader shall panic when it has accepted an input: a test of those who call it.
+    /// Makes readers panic once they have accepted an input. It tests that a panic is noticed.
     pub static PLANTED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -226,7 +226,7 @@ pub fn answers(bytes: &[u8]) {
     });
 }
 
-/// What another rank of a training sends.
+/// The messages of another rank of a training.
 pub fn ranks(bytes: &[u8]) {
     in_run(|run| {
         if two_ranks::train(bytes, &run.with_file_name("ranks")) {

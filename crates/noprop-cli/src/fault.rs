@@ -25,7 +25,7 @@ pub fn guard(program: impl FnOnce() -> ExitCode) -> ExitCode {
     catch_unwind(AssertUnwindSafe(program)).unwrap_or(ExitCode::FAILURE)
 }
 
-/// What a person is told about a panic.
+/// Returns the line about a panic.
 fn line(panic: &PanicHookInfo<'_>) -> String {
     let place = panic.location().map_or_else(|| "an unknown place".into(), ToString::to_string);
     let reason = panic.payload_as_str().unwrap_or("it gave no reason");

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::lab::{Lab, Reference, Training, Way};
 use crate::workspace::{output, quiet, report};
 
-/// What happens to a training when it makes a call.
+/// A disturbance of a training at a call.
 struct Fault {
     call: &'static str,
     /// In the words of strace.

@@ -18,7 +18,6 @@ struct Limit {
 }
 
 const LIMITS: [Limit; 2] = [
-    // Below it the program cannot be loaded.
     Limit { name: "memory", flag: "--as", lowest: 60 << 20, step: 3 << 20, highest: 2 << 30 },
     Limit { name: "open files", flag: "--nofile", lowest: 4, step: 1, highest: 200 },
 ];
@@ -73,7 +72,8 @@ fn one(
     let ended = command.output()?;
     if !ended.status.success() {
         let said = String::from_utf8_lossy(&ended.stderr);
-        let is_a_line = matches!(ended.status.code(), Some(1 | 2)) && !said.trim().is_empty();
+        // 127: the system cannot load the program and its libraries.
+        let is_a_line = matches!(ended.status.code(), Some(1 | 2 | 127)) && !said.trim().is_empty();
         ensure!(is_a_line, "{} {most}: {}: {said}", limit.name, ended.status);
         output(&mut lab.command(training, 0, &run, &[]))?;
     }

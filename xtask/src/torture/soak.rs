@@ -55,7 +55,7 @@ fn training(lab: &Lab, epochs: u32) -> Result<()> {
         sleep(EVERY);
     }
     ensure!(child.wait()?.success(), "the training failed");
-    // The figures at the end are no part of the training.
+    // At its end a training draws figures, which takes memory of its own.
     let figures = looks.len() / 50;
     looks.truncate(looks.len() - figures);
     steady(&looks)
@@ -88,7 +88,7 @@ fn page(lab: &Lab, requests: u32) -> Result<()> {
     steady(&looks)
 }
 
-/// What a process holds at one moment.
+/// The memory, threads and open files of a process at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     kilobytes: u64,
