@@ -10,6 +10,7 @@ mod fetch;
 mod mpi;
 mod same_bytes;
 mod sanitize;
+mod server;
 mod slurm;
 mod torture;
 mod web;

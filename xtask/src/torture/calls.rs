@@ -5,15 +5,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 
-use super::lab::{Lab, Reference, Training, Way};
-use crate::workspace::{output, quiet, report};
+use super::lab::{Lab, Reference, Training};
+use crate::workspace::{quiet, report};
 
 /// A disturbance of a training at a call.
 struct Fault {
     call: &'static str,
     /// In the words of strace.
     injected: &'static str,
-    /// Every how many calls, so that the trials end.
+    /// The distance from one disturbed call to the next: some calls are too many to try each.
     every: usize,
 }
 
@@ -44,8 +44,8 @@ pub fn all(lab: &Lab) -> Result<u32> {
         return Ok(0);
     }
     let mut faults = 0;
-    for training in lab.trainings().filter(|training| training.way == Way::Whole) {
-        let reference = lab.reference(training)?;
+    for training in lab.of_one_process() {
+        let (training, reference) = training?;
         for fault in FAULTS {
             let (mut made, mut failed) = (0, 0);
             for number in (1..).step_by(fault.every) {
@@ -72,7 +72,7 @@ pub fn all(lab: &Lab) -> Result<u32> {
     Ok(faults)
 }
 
-/// Disturbs a training when it makes a call for the `number`-th time, lets it go on, and compares. Returns whether there was such a call.
+/// Disturbs a training when one of its threads makes a call for the `number`-th time, lets it go on, and compares. Returns whether there was such a call.
 fn one(
     lab: &Lab,
     training: &Training,
@@ -98,9 +98,7 @@ fn one(
         let is_said = said.contains("error: ") || is_lost;
         let is_a_line = matches!(ended.status.code(), Some(1 | 2)) && is_said;
         ensure!(injected.starts_with("signal") || is_a_line, "{}: {said}", ended.status);
-        output(&mut lab.command(training, 0, &run, &[]))?;
     }
-    reference.compare(&run)?;
-    fs::remove_dir_all(&run)?;
+    lab.end(training, reference, &run, ended.status.success())?;
     Ok(is_made)
 }

@@ -110,6 +110,27 @@ impl Lab {
         })
     }
 
+    /// The trainings of one process, each with its result without a disturbance.
+    pub fn of_one_process(&self) -> impl Iterator<Item = Result<(&'static Training, Reference)>> {
+        let whole = self.trainings().filter(|training| training.way == Way::Whole);
+        whole.map(|training| Ok((training, self.reference(training)?)))
+    }
+
+    /// Lets a disturbed training go on if it has not come to its end, compares the end, and removes the run.
+    pub fn end(
+        &self,
+        training: &Training,
+        reference: &Reference,
+        run: &Path,
+        has_ended: bool,
+    ) -> Result<()> {
+        if !has_ended {
+            output(&mut self.command(training, 0, run, &[]))?;
+        }
+        reference.compare(run)?;
+        Ok(fs::remove_dir_all(run)?)
+    }
+
     /// A free place for a run.
     pub fn place(&self, name: &str) -> PathBuf {
         let name: String = name.split([',', ' ']).collect::<Vec<_>>().join("-");

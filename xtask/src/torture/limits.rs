@@ -1,12 +1,11 @@
 //! Limits of a process: too little memory, too few open files (prlimit).
 
-use std::fs;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail, ensure};
 
-use super::lab::{Lab, Reference, Training, Way};
-use crate::workspace::{output, quiet, report};
+use super::lab::{Lab, Reference, Training};
+use crate::workspace::{quiet, report};
 
 /// A limit, from the lowest value in steps to the first that is enough.
 struct Limit {
@@ -29,8 +28,8 @@ pub fn all(lab: &Lab) -> Result<u32> {
         return Ok(0);
     }
     let mut faults = 0;
-    for training in lab.trainings().filter(|training| training.way == Way::Whole) {
-        let reference = lab.reference(training)?;
+    for training in lab.of_one_process() {
+        let (training, reference) = training?;
         for limit in LIMITS {
             let (mut made, mut failed) = (0, 0);
             let mut most = limit.lowest;
@@ -75,9 +74,7 @@ fn one(
         // 127: the system cannot load the program and its libraries.
         let is_a_line = matches!(ended.status.code(), Some(1 | 2 | 127)) && !said.trim().is_empty();
         ensure!(is_a_line, "{} {most}: {}: {said}", limit.name, ended.status);
-        output(&mut lab.command(training, 0, &run, &[]))?;
     }
-    reference.compare(&run)?;
-    fs::remove_dir_all(&run)?;
+    lab.end(training, reference, &run, ended.status.success())?;
     Ok(ended.status.success())
 }

@@ -1,14 +1,13 @@
 //! Signals that ask a training to end, or that hold it up.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 
-use super::lab::{Lab, Reference, Training, Way, last_line, start};
-use crate::workspace::{output, report, signal};
+use super::lab::{Lab, Reference, Training, last_line, start};
+use crate::workspace::{report, signal};
 
 /// The ways in which signals come.
 const WAYS: [(&str, &[&str]); 5] = [
@@ -25,8 +24,8 @@ const TIMES: u32 = 8;
 pub fn all(lab: &Lab, seed: u64) -> Result<u32> {
     let mut rng = Rng::with_seed(seed);
     let mut faults = 0;
-    for training in lab.trainings().filter(|training| training.way == Way::Whole) {
-        let reference = lab.reference(training)?;
+    for training in lab.of_one_process() {
+        let (training, reference) = training?;
         for (name, signals) in WAYS {
             let mut failed = 0;
             for trial in 1..=TIMES {
@@ -63,9 +62,6 @@ fn one(
     // A second signal, and one before the program listens, ends it at once, as a kill does.
     let asked = status.success() || signals.len() == 2 || !run.join("config.toml").is_file();
     ensure!(asked, "{status}: {}", last_line(&mut child));
-    if !run.join("README.md").is_file() {
-        output(&mut lab.command(training, 0, &run, &[]))?;
-    }
-    reference.compare(&run)?;
-    Ok(fs::remove_dir_all(&run)?)
+    let has_ended = status.success() && run.join("README.md").is_file();
+    lab.end(training, reference, &run, has_ended)
 }

@@ -3,8 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::lab::Lab;
+use crate::server::Server;
 use crate::workspace::{quiet, report};
 
 /// The steps of one epoch of the training: 3,500 images in batches of 8.
@@ -33,7 +33,7 @@ pub fn all(lab: &Lab, steps: u32, requests: u32) -> Result<u32> {
             format!("{} steps", epochs * EPOCH),
             &(|| training(lab, epochs)) as &dyn Fn() -> Result<()>,
         ),
-        (format!("{requests} requests during a training"), &|| page(lab, requests)),
+        (format!("{requests} requests during a training"), &|| asked(lab, requests)),
     ] {
         let result = trial();
         faults += u32::from(result.is_err());
@@ -61,25 +61,27 @@ fn training(lab: &Lab, epochs: u32) -> Result<()> {
     steady(&looks)
 }
 
-fn page(lab: &Lab, requests: u32) -> Result<()> {
+fn asked(lab: &Lab, requests: u32) -> Result<()> {
     let runs = lab.place("soak-page");
-    let server = Server::start(lab, &runs)?;
-    let events = server.events()?;
+    let server = Server::start(&lab.program, &runs)?;
+    let host = server.address.trim_start_matches("http://").trim_end_matches('/');
+    let page = Page { host: host.to_owned() };
+    let events = page.events()?;
     let settings = r#"{"dataset":"mnist-sample","steps":2,"epochs":1000,"batch_size":8,"seed":3}"#;
-    let begun = server.ask("POST", "/api/training", settings)?;
+    let begun = page.ask("POST", "/api/training", settings)?;
     ensure!(begun["run"].is_string(), "it did not begin: {begun}");
     let mut looks = Vec::new();
-    let asked = ["/api/training", "/api/models", "/api/runs", "/", "/api/engine"];
+    let paths = ["/api/training", "/api/models", "/api/runs", "/", "/api/engine"];
     let began = Instant::now();
-    for (number, path) in (0..requests).zip(asked.iter().cycle()) {
-        server.ask("GET", path, "").with_context(|| format!("request {number}, {path}"))?;
+    for (number, path) in (0..requests).zip(paths.iter().cycle()) {
+        page.ask("GET", path, "").with_context(|| format!("request {number}, {path}"))?;
         sleep(BETWEEN);
         if number % 20 == 0 {
             looks.extend(Look::at(server.process.id()));
         }
     }
     report(&format!("  {requests} answers in {:.0} s", began.elapsed().as_secs_f64()));
-    server.ask("POST", "/api/training/stop", "{}")?;
+    page.ask("POST", "/api/training/stop", "{}")?;
     let last = events.join().unwrap_or_else(|_| bail!("the reader of events panicked"))?;
     let epochs = last["history"].as_array().context("the training has no history")?;
     let in_order = epochs.iter().zip(1..).all(|(epoch, number)| epoch["epoch"] == number);
@@ -136,32 +138,12 @@ fn steady(looks: &[Look]) -> Result<()> {
     Ok(())
 }
 
-/// `noprop serve`, until it is dropped.
-struct Server {
-    process: Child,
+/// The page of a server, as a program sees it.
+struct Page {
     host: String,
 }
 
-impl Server {
-    fn start(lab: &Lab, runs: &Path) -> Result<Self> {
-        let mut process = Command::new(&lab.program)
-            .args(["serve", "--port", "0", "--threads", "1", "--runs"])
-            .arg(runs)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let output = process.stderr.take().context("the server has an output")?;
-        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-        let host = lines.find_map(|line| {
-            let address = line.strip_prefix("noprop is at http://")?;
-            Some(address.trim_end_matches('/').to_owned())
-        });
-        // Its later lines are read too, because a full pipe would stop it.
-        spawn(move || lines.for_each(drop));
-        Ok(Self { process, host: host.context("noprop serve names no address")? })
-    }
-
+impl Page {
     /// Sends a request on a connection of its own. A page, which is no JSON, is answered by null.
     fn ask(&self, method: &str, path: &str, body: &str) -> Result<Value> {
         let mut stream = TcpStream::connect(&self.host)?;
@@ -199,13 +181,6 @@ impl Server {
             }
             bail!("the stream of events ended")
         }))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

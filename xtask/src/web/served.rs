@@ -2,11 +2,9 @@
 //! runs are sorted, opened and compared.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use fantoccini::actions::{
     InputSource, KeyAction, KeyActions, MOUSE_BUTTON_LEFT, MouseActions, PointerAction,
 };
@@ -16,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::browser::{POINTS, wait};
+use crate::server::Server;
 use crate::workspace::{self, report};
 
 /// The side of the page's pad in the units of the drawings.
@@ -41,7 +40,7 @@ pub async fn checks(wide: &Client, phone: &Client, folder: &Path) -> Result<()> 
     let root = workspace::root()?;
     let drawings = fs::read(root.join("crates/noprop-serve/tests/drawings.json"))?;
     let drawings: Vec<Drawing> = serde_json::from_slice(&drawings)?;
-    let server = Server::start(root, folder)?;
+    let server = Server::start(&workspace::noprop(root, "")?, &folder.join("runs"))?;
     let page = server.address.as_str();
     classify(wide, page, &drawings).await?;
     train(wide, page).await?;
@@ -252,36 +251,5 @@ async fn text(browser: &Client, script: &str) -> Result<String> {
     match browser.execute(script, Vec::new()).await? {
         Value::String(text) => Ok(text),
         other => Ok(other.to_string()),
-    }
-}
-
-/// `noprop serve`, until it is dropped.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(root: &Path, folder: &Path) -> Result<Self> {
-        let mut process = Command::new(workspace::noprop(root, "")?)
-            .args(["serve", "--port", "0", "--runs"])
-            .arg(folder.join("runs"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let output = process.stderr.take().context("the server has an output")?;
-        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-        let address = lines.find_map(|line| line.strip_prefix("noprop is at ").map(str::to_owned));
-        // Its later lines are read too, because a full pipe would stop it.
-        std::thread::spawn(move || lines.for_each(drop));
-        let address = address.context("noprop serve names no address")?;
-        Ok(Self { process, address })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
