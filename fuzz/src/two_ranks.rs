@@ -82,8 +82,14 @@ fn take_part(
     let trainer = Trainer::new(network, method, images, config, Seed(1));
     let mut trainer = trainer.expect("the settings are right").engine(engine);
     let sampler = Sampler::once(SamplerKind::Mean);
-    let fitting =
-        Fitting { run, validation: images, sampler, metadata: "{}", save_every: Duration::MAX };
+    let fitting = Fitting {
+        run,
+        validation: images,
+        sampler,
+        metadata: "{}",
+        patience: None,
+        save_every: Duration::MAX,
+    };
     fit(&mut trainer, &fitting, Progress::start("c"), &mut Silent).is_ok()
 }
 

@@ -1,5 +1,6 @@
 //! Several runs in one table, runs that differ in their seed alone in one line.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -193,7 +194,11 @@ pub struct Line {
     pub block_loss: BlockLossKind,
     /// The rate of the weights' average over the steps, where the run has one.
     pub ema: Option<f64>,
-    /// Epochs of training.
+    /// The greatest norm of a part's gradients, where the run has one.
+    pub clip_gradients: Option<f64>,
+    /// The epochs without a better one after which a training ends early, where the run has them.
+    pub patience: Option<NonZeroU32>,
+    /// Epochs of training, at most.
     pub epochs: u32,
     /// Test accuracy, 0..=1: the mean over seeds.
     pub accuracy: f64,
@@ -246,6 +251,8 @@ impl Group {
             intervals: config.intervals,
             block_loss: config.block_loss,
             ema: config.ema,
+            clip_gradients: config.clip_gradients,
+            patience: config.patience,
             epochs: config.epochs,
             accuracy: self.mean(|run| run.record.accuracy),
             spread: Spread::of(&accuracies).and_then(|spread| spread.deviation),
@@ -293,6 +300,9 @@ fn method(line: &Line) -> String {
     if let Some(rate) = line.ema {
         words += &format!(", EMA {rate}");
     }
+    if let Some(norm) = line.clip_gradients {
+        words += &format!(", gradients up to {norm}");
+    }
     words
 }
 
@@ -314,7 +324,11 @@ fn table(lines: &[Line]) -> String {
             line.embedding,
             line.encoder.as_deref().unwrap_or("own"),
             line.steps.map_or_else(|| "none".to_owned(), |steps| steps.to_string()),
-            line.epochs,
+            if line.patience.is_some() {
+                format!("≤ {}", line.epochs)
+            } else {
+                line.epochs.to_string()
+            },
             100.0 * line.accuracy,
             line.n,
             line.parameters,

@@ -68,7 +68,7 @@ pub(crate) fn text(card: &Card<'_>) -> Result<String> {
          | trained with | noprop {version}, {command} |\n\
          | method | {method} |\n\
          {beside}\
-         | weights | epoch {best} of {epochs}, chosen by {validation:.2} % on {held} held-out training images |\n\
+         | weights | epoch {best} of {epochs}{early}, chosen by {validation:.2} % on {held} held-out training images |\n\
          | training accuracy | {trained:.2} % of the {seen} images trained on |\n\
          {init}{averaged}{treated}{paused}{blocks}\
          | training time | {seconds:.1} s, validation included |\n\
@@ -86,7 +86,11 @@ pub(crate) fn text(card: &Card<'_>) -> Result<String> {
         version = env!("CARGO_PKG_VERSION"),
         method = method(setup),
         best = fit.best.epoch,
-        epochs = setup.epochs,
+        epochs = fit.epochs,
+        early = match setup.patience.filter(|_| fit.epochs < setup.epochs) {
+            Some(patience) => format!(" (of {}, ended by a patience of {patience})", setup.epochs),
+            None => String::new(),
+        },
         validation = 100.0 * fit.best.accuracy(),
         held = fit.best.total,
         trained = 100.0 * training.accuracy(),

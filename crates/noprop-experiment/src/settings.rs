@@ -1,6 +1,7 @@
 //! Every setting of a training, once: open in a layer of settings, and chosen in the setup of a training.
 
 use std::io::Read;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use noprop_data::Augmentation;
@@ -196,6 +197,11 @@ settings! {
     class_weights: ClassWeights, usual(ClassWeights::default());
     /// The rate of the exponential moving average of the weights, which is then validated and kept; without it they are not averaged.
     ema: f64, open;
+    /// The greatest norm that the gradients of one part may have together; without it they are as they come.
+    clip_gradients: f64, open;
+    /// The epochs in a row after which the training ends early, if held-out images show all of them to be worse than the best before;
+    /// without it all epochs are trained.
+    patience: NonZeroU32, open;
     /// The seed of everything random.
     seed: u64, given;
     /// The precision of the factors of products.

@@ -38,6 +38,7 @@ impl Setup {
             augment: self.augment,
             class_weights: self.class_weights,
             ema: self.ema,
+            clip_gradients: self.clip_gradients,
         }
     }
 

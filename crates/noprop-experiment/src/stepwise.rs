@@ -101,10 +101,14 @@ impl Stepwise {
         Length { epochs, steps_per_epoch: self.trainer.steps_per_epoch(), done }
     }
 
-    /// Returns whether all steps are made.
+    /// Returns whether all steps are made, or the training has ended early.
     pub fn is_done(&self) -> bool {
         let Length { epochs, steps_per_epoch, done } = self.length();
-        done >= u64::from(epochs) * u64::from(steps_per_epoch)
+        let patience = self.experiment.setup.patience.zip(self.best.as_ref());
+        let out_of_patience = patience.is_some_and(|(patience, (best, _))| {
+            done / u64::from(steps_per_epoch) >= u64::from(best.epoch) + u64::from(patience.get())
+        });
+        out_of_patience || done >= u64::from(epochs) * u64::from(steps_per_epoch)
     }
 
     /// Makes the next step. The blocks `paused`, which count from 1, make no turn in it. The last step of an epoch is followed by the
@@ -113,7 +117,7 @@ impl Stepwise {
     /// # Errors
     /// [`Error::Refused`] if all steps are made; [`Error::Train`] if a loss is NaN or infinite.
     pub fn step(&mut self, paused: &[usize]) -> Result<Stepped> {
-        ensure!(!self.is_done(), "all steps of this training are made");
+        ensure!(!self.is_done(), "this training is done");
         let began = Instant::now();
         let reports = self.trainer.step_without(paused)?;
         self.done += 1;

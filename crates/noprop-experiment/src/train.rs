@@ -260,6 +260,7 @@ fn carry_out(
         validation: &task.validation,
         sampler: setup.validation_sampler()?,
         metadata: &identity,
+        patience: setup.patience,
         save_every: means.save_every,
     };
     let steps_per_epoch = trainer.steps_per_epoch();
@@ -269,6 +270,12 @@ fn carry_out(
     progress.end();
     match outcome? {
         Outcome::Finished(report) => {
+            if let Some(patience) = setup.patience.filter(|_| report.epochs < setup.epochs) {
+                progress.remark(Remark::Note(format!(
+                    "after {patience} epoch(s) in a row that were worse than epoch {} on the held-out images, the training ends with epoch {} of {}",
+                    report.best.epoch, report.epochs, setup.epochs
+                )));
+            }
             let peak = PeakMemory::until_now(&task.device);
             Ok(Ending::Finished(Box::new(Finished::new(task, run, report, peak)?)))
         }
@@ -304,14 +311,25 @@ fn resumed(run: &RunDirectory, experiment: &Experiment, identity: &str) -> Resul
         saved.setup.epochs = epochs;
         Some(saved)
     };
+    let mut goal = epochs;
     // Both are read in the same way: a number may change in its last digit.
-    let same = |saved: &str| saved == identity || with_epochs(saved) == with_epochs(identity);
+    let same = |saved: &str| {
+        goal = Experiment::of_json(saved).map_or(epochs, |saved| saved.setup.epochs);
+        saved == identity || with_epochs(saved) == with_epochs(identity)
+    };
     let saved = Saved::read_if(run, identity, same)?;
     ensure!(
         epochs >= saved.epoch + u32::from(saved.step > 0),
         "epochs is {epochs}, but {} are done already",
         saved.epoch
     );
+    if goal < epochs && saved.is_out_of_patience(experiment.setup.patience) {
+        let reason = format!(
+            "cannot be raised: the training ended by its patience after {} epochs",
+            saved.epoch
+        );
+        return Err(Error::setting("epochs", reason));
+    }
     Ok(saved)
 }
 

@@ -151,6 +151,10 @@ fn carry_out(
     progress: &mut dyn Progress,
 ) -> Result<TrainedUnits> {
     let setup = &task.experiment.setup;
+    if setup.patience.is_some() {
+        let reason = "is for blocks that are trained together: apart, they are seen on the held-out images when all are done";
+        return Err(Error::setting("patience", reason));
+    }
     refuse_inside_data(path, &setup.dataset)?;
     memory::check(&task.experiment, means.device, means.workers(), progress)?;
     let network = task.network(progress)?;

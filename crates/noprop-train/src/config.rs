@@ -46,6 +46,10 @@ pub struct TrainConfig {
     /// The rate of the exponential moving average of the weights, in 0..1, see [`Averages`](noprop_kernels::optim::Averages). A run then
     /// validates and keeps the averages, and goes on to train the weights themselves. `None` averages nothing.
     pub ema: Option<f64>,
+    /// The greatest Euclidean norm that the gradients of one part may have together: longer ones are scaled down to it. A part is the
+    /// image branch that blocks share, or a block with all that is its own, so a block does not wait for the gradients of the others.
+    /// `None` leaves all gradients as they are.
+    pub clip_gradients: Option<f64>,
 }
 
 impl Default for TrainConfig {
@@ -65,6 +69,7 @@ impl Default for TrainConfig {
             augment: Augmentation::default(),
             class_weights: ClassWeights::default(),
             ema: None,
+            clip_gradients: None,
         }
     }
 }
@@ -105,6 +110,12 @@ impl TrainConfig {
         }
         if let Some(rate) = self.ema.filter(|rate| !(0.0..1.0).contains(rate)) {
             return out_of_range("ema", "at least 0 and below 1", rate.to_string());
+        }
+        // The norm is computed in f32.
+        let usable =
+            |norm: &f64| (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(norm);
+        if let Some(norm) = self.clip_gradients.filter(|norm| !usable(norm)) {
+            return out_of_range("clip-gradients", "a positive number", norm.to_string());
         }
         Ok(())
     }
@@ -177,6 +188,8 @@ mod tests {
             TrainConfig { readout_lr_scale: 0.0, ..fine },
             TrainConfig { ema: Some(1.0), ..fine },
             TrainConfig { ema: Some(f64::NAN), ..fine },
+            TrainConfig { clip_gradients: Some(0.0), ..fine },
+            TrainConfig { clip_gradients: Some(f64::INFINITY), ..fine },
         ] {
             assert!(broken.validate(1000).is_err(), "{broken:?}");
         }

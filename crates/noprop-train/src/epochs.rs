@@ -26,7 +26,12 @@ pub(crate) fn train(
     let (mut traffic, mut steps_made) = (ranks.traffic(), 0);
     let can_pause = ranks.is_single() && matches!(model.method.losses(), Losses::Blockwise(_));
     let mut paused = Vec::new();
-    while let Some(turn) = state.next_turn() {
+    let ends_early = |keeper: &dyn Keeper| match keeper.ends_early() {
+        Some(ends) => ranks.any(ends),
+        None => Ok(false),
+    };
+    let mut over = ends_early(keeper)?;
+    while !over && let Some(turn) = state.next_turn() {
         if can_pause {
             let asked = observer.paused();
             if asked != paused && keeper.pause(&asked)? {
@@ -53,8 +58,6 @@ pub(crate) fn train(
         }
         let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         let (epoch, step) = (number(turn.position / steps), number(turn.position % steps));
-        let finished = state.next_turn().is_none();
-        let stopped = |stop: bool| (stop && !finished).then_some((epoch, step));
         if ended && !ranks.is_single() {
             let now = ranks.traffic();
             let sent = (now.sent - traffic.sent) / steps_made.max(1);
@@ -69,6 +72,9 @@ pub(crate) fn train(
             true => keeper.end_epoch(model, state, &turn)?,
             false => None,
         };
+        over = ended && ends_early(keeper)?;
+        let finished = over || state.next_turn().is_none();
+        let stopped = |stop: bool| (stop && !finished).then_some((epoch, step));
         keeper.save(model, state, &turn, stopped(stop))?;
         if ended {
             let control = report.map_or(Control::Continue, |report| observer.epoch(&report));

@@ -42,6 +42,12 @@ pub(crate) trait Keeper {
         turn: &NextTurn,
     ) -> Result<Option<EpochReport>, TrainError>;
 
+    /// Returns whether the training ends here, before its last step, because it gets no better; `None` if it never ends early. Of
+    /// several ranks any one may end it.
+    fn ends_early(&self) -> Option<bool> {
+        None
+    }
+
     /// Saves the units of `turn`. If the training stops here, `stopped` holds the number of epochs done, and of steps of the
     /// next.
     fn save(

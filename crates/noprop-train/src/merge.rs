@@ -123,5 +123,5 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
         log.append(event)?;
     }
     tracing::info!(seconds = started.elapsed().as_secs_f64(), units = units.len(), "merged");
-    Ok(Merged { report: FitReport { best, seconds: trained }, processors })
+    Ok(Merged { report: FitReport { best, epochs: merging.epochs, seconds: trained }, processors })
 }

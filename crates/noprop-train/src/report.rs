@@ -96,7 +96,7 @@ pub struct Validation {
 /// The outcome of a training.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// All epochs are done. The weights of the best epoch are in the run's `model.safetensors`.
+    /// All epochs are done, or the training has ended early. The weights of the best epoch are in the run's `model.safetensors`.
     Finished(FitReport),
     /// The training was stopped on request. The run can be resumed.
     Stopped {
@@ -115,6 +115,8 @@ pub enum Outcome {
 pub struct FitReport {
     /// The epoch whose weights were kept.
     pub best: Best,
+    /// The number of epochs done: fewer than the training was to have, if it ended early.
+    pub epochs: u32,
     /// The training time in seconds, with validation, without the time between a stop and a resume.
     pub seconds: f64,
 }

@@ -90,6 +90,7 @@ pub(crate) struct PartState {
     pub missed: u64,
     /// The part's learning rate as a multiple of the training's learning rate.
     lr_scale: f64,
+    clip: Option<f64>,
 }
 
 impl PartState {
@@ -107,7 +108,8 @@ impl PartState {
             Some(rate) => Some(Averages::new(all.iter().map(named).collect(), rate)?),
             None => None,
         };
-        Ok(Self { part, adam, trained, averages, missed: 0, lr_scale })
+        let clip = config.clip_gradients;
+        Ok(Self { part, adam, trained, averages, missed: 0, lr_scale, clip })
     }
 
     /// Makes one optimizer step with the gradients of one backward pass. `lr` is the training's learning rate.
@@ -129,6 +131,10 @@ impl PartState {
                 gradient.ok_or_else(|| TrainError::MissingGradient(parameter.name.clone()))
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let gradients = match self.clip {
+            Some(norm) => clipped(&gradients, norm)?,
+            None => gradients,
+        };
         self.adam.step_with(&gradients, lr * self.lr_scale)?;
         match &mut self.averages {
             Some(averages) => Ok(averages.update(self.adam.steps())?),
@@ -140,6 +146,15 @@ impl PartState {
     pub fn gradients(&self, pass: &GradStore) -> Vec<Option<Tensor>> {
         self.trained.iter().map(|parameter| pass.get(&parameter.var).cloned()).collect()
     }
+}
+
+/// Returns `gradients` multiplied by one number, so that their Euclidean norm together is at most `norm`.
+fn clipped(gradients: &[Tensor], norm: f64) -> candle_core::Result<Vec<Tensor>> {
+    let squares = gradients.iter().map(|gradient| gradient.sqr()?.sum_all());
+    let Some(square) = squares.reduce(|sum, square| sum? + square?) else { return Ok(Vec::new()) };
+    // 1 where the norm is small enough. On a GPU nothing waits for it.
+    let scale = (square?.sqrt()? / norm)?.maximum(1.0)?.recip()?;
+    gradients.iter().map(|gradient| gradient.broadcast_mul(&scale)).collect()
 }
 
 /// Returns the optimizer's constants.

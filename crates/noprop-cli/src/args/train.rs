@@ -1,6 +1,6 @@
 //! The flags of `noprop train`.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use noprop_experiment::{
@@ -161,6 +161,14 @@ pub struct Train {
     /// The averages are then validated and kept, and the weights themselves are trained on; without it nothing is averaged
     #[arg(long, value_name = "RATE", conflicts_with = "resume")]
     pub ema: Option<f64>,
+    /// Scale the gradients of a block, or of an encoder that blocks share, down to this Euclidean norm where theirs is greater; without
+    /// it they are as they come
+    #[arg(long, value_name = "NORM", conflicts_with = "resume")]
+    pub clip_gradients: Option<f64>,
+    /// End the training early, once this many epochs in a row were worse on the held-out images than the best before them. The learning
+    /// rate is that of --epochs
+    #[arg(long, value_name = "EPOCHS", conflicts_with = "resume")]
+    pub patience: Option<NonZeroU32>,
     /// Seed of everything random, 0 to 2^63 - 1
     #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
@@ -212,6 +220,8 @@ impl Train {
             augment: self.augment,
             class_weights: self.class_weights,
             ema: self.ema,
+            clip_gradients: self.clip_gradients,
+            patience: self.patience,
             seed: self.seed,
             precision: self.precision,
             ..Settings::default()

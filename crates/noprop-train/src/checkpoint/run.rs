@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,9 @@ pub struct Fitting<'a> {
     pub sampler: Sampler,
     /// The text (JSON) that is written into the weights file with the weights.
     pub metadata: &'a str,
+    /// The number of epochs in a row after which the training ends early, if all of them were worse on the held-out images than the
+    /// best epoch before. `None` trains to the last epoch.
+    pub patience: Option<NonZeroU32>,
     /// The time after which the state is saved within an epoch. It bounds the work that a kill can lose. The save follows the
     /// steps in which the time ran out; zero saves as often as possible. Where losses are read once an epoch, as on a GPU, the
     /// state is saved only after epochs.
@@ -84,6 +88,12 @@ impl Progress {
     /// Returns the progress at the beginning of a training whose results depend on `config`.
     pub fn start(config: &str) -> Self {
         Self { format: FORMAT, config: config.into(), ..Self::default() }
+    }
+
+    /// Returns whether a training with `patience` ends here, before its last epoch.
+    pub fn is_out_of_patience(&self, patience: Option<NonZeroU32>) -> bool {
+        let last = |(patience, best): (NonZeroU32, Best)| best.epoch.saturating_add(patience.get());
+        patience.zip(self.best).map(last).is_some_and(|last| self.epoch >= last)
     }
 
     /// Moves to the beginning of the next epoch.
@@ -308,7 +318,10 @@ impl<'a> Kept<'a> {
     /// Returns the outcome of a training that made all its steps.
     pub fn outcome(&self) -> Outcome {
         match self.progress.best.filter(|_| self.log.is_some()) {
-            Some(best) => Outcome::Finished(FitReport { best, seconds: self.progress.seconds }),
+            Some(best) => {
+                let Progress { epoch: epochs, seconds, .. } = self.progress;
+                Outcome::Finished(FitReport { best, epochs, seconds })
+            }
             // Rank 0 sets the best epoch in every epoch; the other ranks have none.
             None => Outcome::Trained,
         }
@@ -350,6 +363,12 @@ impl Keeper for Kept<'_> {
     fn took(&mut self, _: &[usize], seconds: f64) {
         self.progress.seconds += seconds;
         self.progress.epoch_seconds += seconds;
+    }
+
+    /// Rank 0 decides, which validates.
+    fn ends_early(&self) -> Option<bool> {
+        self.fitting.patience?;
+        Some(self.log.is_some() && self.progress.is_out_of_patience(self.fitting.patience))
     }
 
     /// Validates on rank 0, and keeps the weights if they are the best so far. If the weights are averaged, these are the averages.

@@ -27,7 +27,8 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Stacks the blocks as they are now. Returns `None` if the network or the method has no batched form, if blocks learn in
-    /// the paper's order, if not all blocks are trained here, or if one was paused: they have one number of steps.
+    /// the paper's order, if not all blocks are trained here, if one was paused, since they have one number of steps, or if gradients
+    /// are clipped: each block has a norm of its own.
     pub fn new(
         model: Model<'_>,
         plan: &Plan,
@@ -36,7 +37,8 @@ impl Stack {
         let parts = units.iter().flat_map(|unit| &unit.parts);
         let here =
             parts.filter(|state| matches!(state.part, Part::Block(_)) && state.missed == 0).count();
-        if plan.config.order == Order::Paper || here != model.network.blocks() {
+        let alone = plan.config.order == Order::Paper || plan.config.clip_gradients.is_some();
+        if alone || here != model.network.blocks() {
             return Ok(None);
         }
         if losses(model)?.is_none() {

@@ -22,7 +22,7 @@ const CONFIG: TrainConfig =
     TrainConfig { class_weights: ClassWeights::Balanced, ema: Some(0.9), ..support::CONFIG };
 
 /// A rank on a thread, with a channel from each rank to each rank.
-struct Thread {
+pub struct Thread {
     rank: usize,
     to: Vec<Sender<Vec<f32>>>,
     from: Vec<Mutex<Receiver<Vec<f32>>>>,
@@ -31,7 +31,7 @@ struct Thread {
 }
 
 impl Thread {
-    fn among(size: usize) -> Vec<Self> {
+    pub fn among(size: usize) -> Vec<Self> {
         let mut threads: Vec<Self> = (0..size)
             .map(|rank| Self {
                 rank,

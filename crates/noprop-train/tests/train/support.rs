@@ -34,6 +34,7 @@ pub const CONFIG: TrainConfig = TrainConfig {
     augment: Augmentation::NONE,
     class_weights: ClassWeights::Uniform,
     ema: None,
+    clip_gradients: None,
 };
 
 /// Returns the bits of all parameters by name.
@@ -100,6 +101,7 @@ pub fn go_on_saving<N: Denoiser, M: Method>(
         Err(_) => Progress::start("c"),
     };
     let sampler = Sampler::once(SamplerKind::Mean);
-    let fitting = Fitting { run, validation: images, sampler, metadata: "{}", save_every };
+    let fitting =
+        Fitting { run, validation: images, sampler, metadata: "{}", patience: None, save_every };
     fit(trainer, &fitting, progress, observer)
 }
