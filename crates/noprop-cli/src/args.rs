@@ -51,6 +51,10 @@ pub enum Command {
     Status(Status),
     /// Show the parameters, settings, data and accuracy of a run
     Info(Info),
+    /// Print the completions of a shell: a script that makes it complete the commands, flags and values of noprop
+    Completions(Completions),
+    /// Print the manual page of noprop or of one of its commands, for man: noprop man train | man -l -
+    Man(Man),
 }
 
 /// The transport between processes that train one network together.
@@ -197,6 +201,18 @@ pub struct Ablate {
     /// Print the result as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(clap::Args)]
+pub struct Man {
+    /// The command; without it noprop itself
+    pub command: Option<String>,
 }
 
 #[derive(clap::Args)]

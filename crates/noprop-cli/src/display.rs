@@ -14,6 +14,7 @@ use noprop_method::Part;
 use noprop_train::{Control, EpochReport, Loss, Observer, StepReport};
 
 use crate::hints::LESS_MEMORY;
+use crate::log_file;
 use crate::output::note;
 use crate::stop;
 
@@ -25,6 +26,8 @@ const NAMED: usize = 10;
 /// Prints remarks and the progress of a training to stderr, and stops the training on Ctrl-C.
 pub struct Display {
     verbosity: Verbosity,
+    /// The time after which a training is stopped.
+    most: Option<Duration>,
     training: Option<Training>,
 }
 
@@ -44,7 +47,12 @@ impl Verbosity {
 
 impl Display {
     pub fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, training: None }
+        Self { verbosity, most: None, training: None }
+    }
+
+    /// The display that also stops a training, as Ctrl-C does, once this time is over.
+    pub fn for_at_most(self, most: Option<Duration>) -> Self {
+        Self { most, ..self }
     }
 }
 
@@ -54,7 +62,7 @@ impl Progress for Display {
     }
 
     fn begin(&mut self, length: Length) {
-        self.training = Some(Training::new(self.verbosity, length));
+        self.training = Some(Training::new(self.verbosity, self.most, length));
     }
 
     fn end(&mut self) {
@@ -139,6 +147,7 @@ struct Training {
     began: (Instant, u64),
     done: u64,
     images: u64,
+    most: Option<Duration>,
     stop: Arc<AtomicBool>,
 }
 
@@ -153,7 +162,7 @@ enum View {
 }
 
 impl Training {
-    fn new(verbosity: Verbosity, length: Length) -> Self {
+    fn new(verbosity: Verbosity, most: Option<Duration>, length: Length) -> Self {
         let Length { epochs, steps_per_epoch, done } = length;
         let total = u64::from(epochs) * u64::from(steps_per_epoch);
         let view = match verbosity {
@@ -167,6 +176,7 @@ impl Training {
             began: (Instant::now(), total.saturating_sub(done)),
             done: 0,
             images: 0,
+            most,
             stop: listen(),
         }
     }
@@ -274,6 +284,11 @@ impl Training {
                 }
             }
         }
+        let began = self.began.0;
+        if self.most.take_if(|most| began.elapsed() >= *most).is_some() {
+            note!("the time is over: saving");
+            self.stop.store(true, Ordering::SeqCst);
+        }
         if self.stop.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
     }
 
@@ -293,9 +308,12 @@ impl Training {
             report.seconds,
         );
         match &self.view {
-            View::Quiet => {}
+            View::Quiet => log_file::line(&line),
             View::Plain { .. } => note!("{line}"),
-            View::Bar(bar) => bar.println(line),
+            View::Bar(bar) => {
+                log_file::line(&line);
+                bar.println(line);
+            }
         }
     }
 }

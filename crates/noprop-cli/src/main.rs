@@ -14,6 +14,8 @@ mod fault;
 mod fetch;
 mod hints;
 mod info;
+mod log_file;
+mod manual;
 mod merge;
 mod output;
 mod plot;
@@ -22,6 +24,7 @@ mod reproduce;
 mod serve;
 mod status;
 mod stop;
+mod sweep;
 mod train;
 mod values;
 
@@ -33,6 +36,9 @@ use args::{Args, Command, Compute};
 use clap::Parser;
 use distributed::Job;
 use noprop_experiment::shell::shown;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::output::{ReaderGone, note};
 
@@ -72,7 +78,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 /// The device and threads of a command that computes.
 fn compute(command: &Command) -> Option<Compute> {
     match command {
-        Command::Train(args) => Some(args.compute),
+        // So does a training with several seeds.
+        Command::Train(args) => args.seeds.is_none().then_some(args.compute),
         Command::Eval(args) => Some(args.compute),
         Command::Predict(args) => Some(args.compute),
         Command::Ablate(args) => Some(args.compute),
@@ -84,6 +91,8 @@ fn compute(command: &Command) -> Option<Compute> {
         | Command::Status(_)
         | Command::Info(_)
         | Command::Compare(_)
+        | Command::Completions(_)
+        | Command::Man(_)
         | Command::Reproduce(_) => None,
     }
 }
@@ -95,12 +104,18 @@ fn prepare(command: &Command) -> Result<Job> {
         // Before anything else may have started a thread.
         noprop_kernels::threads::configure(compute.threads.unwrap_or_else(all))?;
     }
-    // Diagnostics are off unless NOPROP_LOG is set, for example NOPROP_LOG=debug.
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("NOPROP_LOG"))
-        .with_writer(std::io::stderr)
-        // Its errors would go to stderr, which is the file that cannot be written.
-        .log_internal_errors(false)
+    let log_file = match command {
+        Command::Train(args) => args.log_file.as_deref().map(log_file::open).transpose()?,
+        _ => None,
+    };
+    // An error in writing diagnostics would go to stderr, which is the file that cannot be written.
+    let in_file =
+        |file| fmt::layer().with_ansi(false).log_internal_errors(false).with_writer(move || file);
+    // They are off unless NOPROP_LOG is set, for example NOPROP_LOG=debug.
+    tracing_subscriber::registry()
+        .with(EnvFilter::from_env("NOPROP_LOG"))
+        .with(fmt::layer().log_internal_errors(false).with_writer(std::io::stderr))
+        .with(log_file.map(in_file))
         .init();
     Job::start(command)
 }
@@ -119,6 +134,8 @@ fn run(args: &Args, job: &Job) -> Result<()> {
         Command::Compare(args) => compare::run(args),
         Command::Reproduce(args) => reproduce::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::page(args),
     };
     match &args.command {
         // A server waits most of the time, and would keep a thread of the pool from its work.

@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Write};
 
 use noprop_experiment::shell::shown;
 
+use crate::log_file;
+
 /// The reader of stdout is gone: `noprop info RUN | head -1`. The command ends quietly.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of the output is gone")]
@@ -25,6 +27,14 @@ pub enum Failed {
         run: String,
         reason: noprop_experiment::Error,
     },
+    /// A training of several failed; those before it are done.
+    #[error("seed {seed}: {line}")]
+    Seed {
+        seed: u64,
+        /// Its error.
+        line: String,
+        code: u8,
+    },
     /// Some rows of a reproduction could not be made; the others are in the report.
     #[error("{rows} could not be made, the report has the others: {first}")]
     Rows {
@@ -41,7 +51,7 @@ impl Failed {
     pub fn code(&self) -> u8 {
         match self {
             Self::Incomplete(_) | Self::Figures { .. } => 1,
-            Self::Rows { code, .. } => *code,
+            Self::Rows { code, .. } | Self::Seed { code, .. } => *code,
         }
     }
 }
@@ -66,15 +76,19 @@ macro_rules! note {
 pub(crate) use {answer, note};
 
 pub fn answer_line(words: Arguments<'_>) -> anyhow::Result<()> {
+    let words = tame(words);
+    log_file::line(&words);
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_fmt(format_args!("{}\n", tame(words))).and_then(|()| stdout.flush()) {
+    match stdout.write_fmt(format_args!("{words}\n")).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         other => Ok(other.map_err(|error| anyhow::anyhow!("cannot write the answer: {error}"))?),
     }
 }
 
 pub fn note_line(words: Arguments<'_>) {
-    let _ = std::io::stderr().lock().write_fmt(format_args!("{}\n", tame(words)));
+    let words = tame(words);
+    log_file::line(&words);
+    let _ = std::io::stderr().lock().write_fmt(format_args!("{words}\n"));
 }
 
 /// The words, line by line, without characters that a terminal obeys: names of files and classes come from strangers.

@@ -12,8 +12,12 @@ use noprop_train::Ranks;
 use crate::args::{Form, Train};
 use crate::display::{Display, Verbosity};
 use crate::output::{Failed, answer, note};
+use crate::sweep;
 
 pub fn run(args: &Train, ranks: &Arc<dyn Ranks>) -> Result<()> {
+    if let Some(seeds) = &args.seeds {
+        return sweep::run(args, seeds);
+    }
     let device = args.compute.device.open()?;
     let means = Means {
         device: &device,
@@ -21,7 +25,8 @@ pub fn run(args: &Train, ranks: &Arc<dyn Ranks>) -> Result<()> {
         save_every: args.save_every.0,
         ranks,
     };
-    let mut display = Display::new(Verbosity::of(args.quiet || !ranks.is_first()));
+    let verbosity = Verbosity::of(args.quiet || !ranks.is_first());
+    let mut display = Display::new(verbosity).for_at_most(args.max_time.map(|time| time.0));
     if let Some(blocks) = &args.blocks {
         return run_units(args, blocks, means, &mut display);
     }

@@ -1,5 +1,6 @@
 //! The values of flags, as they are typed.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -115,6 +116,45 @@ pub fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
+/// The most seeds of one command.
+const MOST_SEEDS: u64 = 1000;
+
+/// Seeds as a person names them: `0..4` without its end, `0..=4` with it, and single ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seeds(pub Vec<u64>);
+
+impl FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |part: &str| {
+            format!(
+                "`{part}` is no seed: give numbers and ranges such as 0..4 (0 to 3), 0..=4 (0 to 4) or 3,5,7"
+            )
+        };
+        let number = |text: &str| {
+            text.trim().parse::<u64>().ok().filter(|&seed| i64::try_from(seed).is_ok())
+        };
+        let mut seeds = BTreeSet::new();
+        for part in text.split(',') {
+            let (first, end) = match (part.split_once("..="), part.split_once("..")) {
+                (Some((first, last)), _) => (number(first), number(last).map(|last| last + 1)),
+                (None, Some((first, end))) => (number(first), number(end)),
+                (None, None) => (number(part), number(part).map(|seed| seed + 1)),
+            };
+            let (Some(first), Some(end)) = (first, end) else { return Err(wrong(part)) };
+            if first >= end {
+                return Err(wrong(part));
+            }
+            if end - first > MOST_SEEDS || seeds.len() as u64 + (end - first) > MOST_SEEDS {
+                return Err(format!("these are more than {MOST_SEEDS} seeds"));
+            }
+            seeds.extend(first..end);
+        }
+        Ok(Self(seeds.into_iter().collect()))
+    }
+}
+
 /// A span of time above 0, such as `30m`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Time(pub Duration);
@@ -144,6 +184,32 @@ impl FromStr for Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A range without its end must not train a seed more than its writer meant, and a typing error not a million.
+    #[test]
+    fn seeds_are_read_as_rust_writes_ranges() {
+        let seeds = |text: &str| text.parse::<Seeds>().map(|seeds| seeds.0);
+        assert_eq!(seeds("0..4").unwrap(), [0, 1, 2, 3]);
+        assert_eq!(seeds("0..=4").unwrap(), [0, 1, 2, 3, 4]);
+        assert_eq!(seeds("7, 3,3..5").unwrap(), [3, 4, 7]);
+        assert_eq!(seeds("9223372036854775807").unwrap(), [i64::MAX as u64]);
+        let bad = [
+            "",
+            "a",
+            "4..0",
+            "4..4",
+            "..4",
+            "0..",
+            "0..1001",
+            "0..=9223372036854775808",
+            "-1",
+            "1,,2",
+            "0..4..8",
+        ];
+        for text in bad {
+            assert!(seeds(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_time_is_above_nothing() {

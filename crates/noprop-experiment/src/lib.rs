@@ -9,7 +9,7 @@
 //! | `choices.rs`, `source.rs`, `images.rs` | single settings |
 //! | `kept.rs`, `part.rs`, `classes.rs`, `eval_images.rs` | the data of a run, and how it knows them again |
 //! | `task.rs`, `init.rs`, `memory.rs` | settings and data, known to go together |
-//! | `train.rs`, `units.rs`, `finished.rs`, `model_card.rs` | a training, and its end |
+//! | `train.rs`, `reached.rs`, `units.rs`, `finished.rs`, `model_card.rs` | a training, and its end |
 //! | `stepwise.rs`, `watch/` | a training in memory, step by step; a training as a page shows it |
 //! | `trained.rs`, `classifier.rs`, `pictures.rs`, `ink.rs`, `walk.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
 //! | `record.rs`, `history.rs`, `spread.rs`, `info.rs`, `compare.rs`, `figures/` | the records of runs |
@@ -50,6 +50,7 @@ mod part;
 mod pictures;
 mod preset;
 mod progress;
+mod reached;
 #[cfg(feature = "figures")]
 mod record;
 #[cfg(feature = "figures")]
@@ -105,6 +106,7 @@ pub use paper::{PaperData, Row};
 pub use pictures::{Origin, Picture, Pictures};
 pub use preset::{Preset, ResnetData};
 pub use progress::{Length, Progress, Remark};
+pub use reached::{Reached, reached};
 pub use settings::{Init, Settings, Setup};
 pub use source::Source;
 pub use stepwise::{Stepped, Stepwise};

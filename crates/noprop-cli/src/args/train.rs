@@ -10,7 +10,7 @@ use noprop_experiment::{
 };
 
 use super::{Compute, Distributed, moved};
-use crate::values::{Time, methods, normalizations, orders, path_parser, precisions};
+use crate::values::{Seeds, Time, methods, normalizations, orders, path_parser, precisions};
 
 #[derive(clap::Args)]
 pub struct Train {
@@ -60,6 +60,9 @@ pub struct Train {
     /// goes on from there. A GPU saves only after epochs
     #[arg(long, value_name = "TIME", default_value = "3m")]
     pub save_every: Time,
+    /// Time after which the training is saved and stopped as by Ctrl-C, such as 90s, 30m or 2h; --resume goes on with it
+    #[arg(long, value_name = "TIME")]
+    pub max_time: Option<Time>,
     /// Train these blocks alone, such as 3-5,8 or readout, for other processes to train the rest into the same --out; then
     /// `noprop merge`. Resumes blocks that are already partly trained
     #[arg(long, value_name = "LIST")]
@@ -172,11 +175,18 @@ pub struct Train {
     /// Seed of everything random, 0 to 2^63 - 1
     #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
+    /// Train once with each of these seeds, such as 0..4 (0 to 3), 0..=4 (0 to 4) or 3,5, one after another into --out/seed-0 and so on,
+    /// and compare the runs. The same command goes on with what is there
+    #[arg(long, value_name = "SEEDS", requires = "out", conflicts_with_all = ["seed", "resume", "blocks", "distributed"])]
+    pub seeds: Option<Seeds>,
     /// Precision of the factors of products; without it f32
     #[arg(long, conflicts_with = "resume", value_parser = precisions())]
     pub precision: Option<Precision>,
     #[command(flatten)]
     pub compute: Compute,
+    /// Also write what is printed to the end of this file, with times, and what --quiet leaves out; NOPROP_LOG adds diagnostics
+    #[arg(long, value_name = "FILE", value_parser = path_parser())]
+    pub log_file: Option<PathBuf>,
     /// Print nothing until the end, except warnings
     #[arg(long)]
     pub quiet: bool,

@@ -1,0 +1,129 @@
+//! `noprop train --seeds`: the same training with several seeds, each in a process of its own, so that its peak of memory is its own; then
+//! their comparison.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use anyhow::Result;
+use noprop_experiment::reproduce::{Halt, Processes};
+use noprop_experiment::{NewRun, Reached, reached};
+
+use crate::args::{Compare, Compute, Train};
+use crate::output::{Failed, note};
+use crate::values::Seeds;
+use crate::{compare, stop};
+
+/// The flags that are not those of each training, or not as they were typed.
+const OWN: [&str; 5] = ["--seeds", "--out", "--log-file", "--max-time", "--json"];
+
+pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
+    let began = Instant::now();
+    let requests = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&requests);
+    stop::on_request(move |number| counted.store(number, Ordering::SeqCst))?;
+    let processes = Processes::new(std::env::current_exe()?, requests);
+    // clap requires --out.
+    let folder = args.out.as_deref().unwrap_or(Path::new(""));
+    let runs: Vec<PathBuf> = seeds.iter().map(|seed| folder.join(format!("seed-{seed}"))).collect();
+    // A run with other settings is refused before the first training.
+    let commands: Vec<_> = seeds
+        .iter()
+        .zip(&runs)
+        .map(|(&seed, run)| command(args, seed, run))
+        .collect::<Result<_>>()?;
+    for (&seed, command) in seeds.iter().zip(commands) {
+        let Some(mut command) = command else {
+            note!("seed {seed} is done");
+            continue;
+        };
+        let left = args.max_time.map(|most| most.0.saturating_sub(began.elapsed()));
+        if let Some(left) = left {
+            command.extend([
+                "--max-time".into(),
+                format!("{}s", left.as_secs_f64().max(0.001)).into(),
+            ]);
+        }
+        note!("seed {seed}");
+        match processes.run(&command, |line| note!("{line}")) {
+            Ok(answer) => note!("{}", answer.trim_end()),
+            Err(Halt::Stopped) => {
+                note!("the same command goes on from here");
+                return Ok(());
+            }
+            Err(Halt::Refused(refusal)) => {
+                let code = if refusal.code == 2 { 2 } else { 1 };
+                return Err(Failed::Seed { seed, line: refusal.line, code }.into());
+            }
+            Err(Halt::Broken(error)) => return Err(error.into()),
+        }
+        if args.max_time.is_some_and(|most| began.elapsed() >= most.0) {
+            note!("the time is over; the same command goes on from here");
+            return Ok(());
+        }
+    }
+    compare::run(&Compare { runs, figure: None, json: args.json })
+}
+
+/// The words after `noprop` that train with `seed` to the end; none if that is done.
+fn command(args: &Train, seed: u64, run: &Path) -> Result<Option<Vec<OsString>>> {
+    let mut layers = args.layers();
+    layers.settings.seed = Some(seed);
+    let (data_dir, out) = (args.data_dir.clone(), Some(run.to_owned()));
+    let new = NewRun { layers, data_dir, out, existing: args.existing() };
+    Ok(match reached(&new, &args.compute.device.open()?)? {
+        Reached::Nothing => Some(fresh(std::env::args_os().skip(1), seed, run)),
+        Reached::Part => Some(further(args, run)),
+        Reached::End => None,
+    })
+}
+
+/// The command as it was typed, for one seed.
+fn fresh(typed: impl Iterator<Item = OsString>, seed: u64, run: &Path) -> Vec<OsString> {
+    let mut words = Vec::new();
+    let mut typed = typed.peekable();
+    while let Some(word) = typed.next() {
+        let text = word.to_string_lossy();
+        let (name, value) =
+            text.split_once('=').map_or((&*text, None), |(name, it)| (name, Some(it)));
+        if !OWN.contains(&name) {
+            words.push(word);
+        } else if value.is_none() && name != "--json" {
+            typed.next();
+        }
+    }
+    words.extend(["--seed".into(), seed.to_string().into(), "--out".into(), run.into()]);
+    words
+}
+
+/// The command that goes on with a run.
+fn further(args: &Train, run: &Path) -> Vec<OsString> {
+    let Compute { device, threads } = args.compute;
+    let mut words: Vec<OsString> = vec!["train".into(), "--resume".into(), run.into()];
+    let mut flag = |name: &str, value: Option<OsString>| {
+        words.extend(value.into_iter().flat_map(|value| [format!("--{name}").into(), value]));
+    };
+    flag("data-dir", args.data_dir.as_ref().map(Into::into));
+    flag("save-every", Some(format!("{}s", args.save_every.0.as_secs_f64()).into()));
+    flag("block-workers", args.block_workers.map(|number| number.to_string().into()));
+    flag("device", Some(device.to_string().into()));
+    flag("threads", threads.map(|number| number.to_string().into()));
+    words.extend(args.quiet.then(|| "--quiet".into()));
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A flag that is left in would be given twice, or write all runs into one folder.
+    #[test]
+    fn a_seed_has_the_command_without_the_flags_of_the_whole() {
+        let typed = "train --seeds 0..3 --lr 1e-3 --out=x y --json --max-time 3m --quiet --log-file l --steps=3";
+        let words = fresh(typed.split(' ').map(Into::into), 2, Path::new("x/seed-2"));
+        let expected = "train --lr 1e-3 y --quiet --steps=3 --seed 2 --out x/seed-2";
+        assert_eq!(words, expected.split(' ').map(OsString::from).collect::<Vec<_>>());
+    }
+}
