@@ -61,7 +61,7 @@ impl Progress for Display {
         print(remark, self.verbosity);
     }
 
-    fn begin(&mut self, length: Length) {
+    fn begin(&mut self, _: &Path, length: Length) {
         self.training = Some(Training::new(self.verbosity, self.most, length));
     }
 

@@ -11,5 +11,5 @@ pub fn run(args: &Merge) -> Result<()> {
     let moved = moved(&args.dataset, &args.data_dir, args.skip_bad);
     let mut display = Display::new(Verbosity::Normal);
     let finished = noprop_experiment::merge(&args.run, &moved, &device, &mut display)?;
-    finish(&finished, Form::of(args.json))
+    finish(&finished, Form::of(args.json)).map(drop)
 }

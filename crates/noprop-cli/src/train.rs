@@ -1,5 +1,6 @@
 //! `noprop train`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -7,6 +8,7 @@ use noprop_experiment::shell::quoted;
 use noprop_experiment::{
     Blocks, Ending, Finished, Means, NewRun, Progress, resume, resume_units, train, train_units,
 };
+use noprop_tensorboard::{Board, Wanted};
 use noprop_train::Ranks;
 
 use crate::args::{Form, Train};
@@ -26,22 +28,32 @@ pub fn run(args: &Train, ranks: &Arc<dyn Ranks>) -> Result<()> {
         ranks,
     };
     let verbosity = Verbosity::of(args.quiet || !ranks.is_first());
-    let mut display = Display::new(verbosity).for_at_most(args.max_time.map(|time| time.0));
+    let display = Display::new(verbosity).for_at_most(args.max_time.map(|time| time.0));
+    let wanted = match (args.tensorboard, ranks.is_first()) {
+        (_, false) => Wanted::Never,
+        (true, true) => Wanted::Always,
+        (false, true) => Wanted::IfThere,
+    };
+    let mut board = Board::new(display, wanted);
     if let Some(blocks) = &args.blocks {
-        return run_units(args, blocks, means, &mut display);
+        return run_units(args, blocks, means, &mut board);
     }
     let ending = match &args.resume {
-        Some(run) => resume(run, &args.moved(), args.epochs, means, &mut display)?,
+        Some(run) => resume(run, &args.moved(), args.epochs, means, &mut board)?,
         None => {
             ensure!(
                 args.distributed.is_none() || args.out.is_some(),
                 "--distributed needs --out DIR, the run that all processes share, or --resume RUN"
             );
-            train(&new_run(args), means, &mut display)?
+            train(&new_run(args), means, &mut board)?
         }
     };
     match ending {
-        Ending::Finished(finished) => finish(&finished, Form::of(args.json)),
+        Ending::Finished(finished) => {
+            let drawn = finish(&finished, Form::of(args.json));
+            board.finish(&finished, drawn.as_deref().unwrap_or_default());
+            drawn.map(drop)
+        }
         Ending::Stopped { run, epoch, step } => {
             note!(
                 "stopped after {epoch} epoch(s) and {step} step(s); go on with: noprop train --resume {}",
@@ -58,8 +70,8 @@ fn new_run(args: &Train) -> NewRun {
     NewRun { layers: args.layers(), data_dir, out, existing: args.existing() }
 }
 
-/// Prints the answer of a training, and draws its figures: one that cannot be written must not cost the answer.
-pub fn finish(finished: &Finished, form: Form) -> Result<()> {
+/// Prints the answer of a training, and draws its figures, whose paths it returns: one that cannot be written must not cost the answer.
+pub fn finish(finished: &Finished, form: Form) -> Result<Vec<PathBuf>> {
     let Finished { trained, fit, training, test, peak, .. } = finished;
     let run = trained.run.path();
     if form == Form::Json {
@@ -89,8 +101,7 @@ pub fn finish(finished: &Finished, form: Form) -> Result<()> {
         )?;
     }
     let failed = |reason| Failed::Figures { run: quoted(run), reason };
-    finished.draw().map_err(failed)?;
-    Ok(())
+    Ok(finished.draw().map_err(failed)?)
 }
 
 /// `noprop train --blocks`.

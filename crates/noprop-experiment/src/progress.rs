@@ -1,7 +1,7 @@
 //! The progress of a call, for a caller that shows it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use noprop_data::Notice;
 use noprop_method::ScheduleKind;
@@ -15,9 +15,9 @@ pub trait Progress: Observer {
     /// Something that does not stop the call.
     fn remark(&mut self, remark: Remark);
 
-    /// A training begins, or goes on.
-    fn begin(&mut self, length: Length) {
-        let _ = length;
+    /// A training begins, or goes on, in the run directory `run`.
+    fn begin(&mut self, run: &Path, length: Length) {
+        let _ = (run, length);
     }
 
     /// The steps of a training are over; the test may follow.

@@ -265,7 +265,7 @@ fn carry_out(
     };
     let steps_per_epoch = trainer.steps_per_epoch();
     let done = u64::from(saved.epoch) * u64::from(steps_per_epoch) + u64::from(saved.step);
-    progress.begin(Length { epochs: setup.epochs, steps_per_epoch, done });
+    progress.begin(run.path(), Length { epochs: setup.epochs, steps_per_epoch, done });
     let outcome = fit(&mut trainer, &fitting, saved, progress);
     progress.end();
     match outcome? {

@@ -179,7 +179,7 @@ fn carry_out(
         .only(&units)
         .engine(noprop_train::Engine::Threads(means.workers()));
     let steps_per_epoch = trainer.steps_per_epoch();
-    progress.begin(Length { epochs: setup.epochs, steps_per_epoch, done: 0 });
+    progress.begin(run.path(), Length { epochs: setup.epochs, steps_per_epoch, done: 0 });
     let fitting =
         UnitFitting { run: &run, config: &identity, existing, save_every: means.save_every };
     let outcome = fit_units(&mut trainer, &fitting, progress);

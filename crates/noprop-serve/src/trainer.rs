@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -245,7 +245,7 @@ impl Progress for Watcher {
         locked(&self.shared.training).remark(&remark);
     }
 
-    fn begin(&mut self, length: Length) {
+    fn begin(&mut self, _: &Path, length: Length) {
         locked(&self.shared.training).begin(length);
         self.shared.tell();
         if let Some(tell) = self.tell.take() {

@@ -47,6 +47,14 @@ impl RunDirectory {
     /// The name of the record of the data.
     pub const DATA: &'static str = "data.toml";
 
+    /// The beginning of the names of event files, in which TensorBoard finds a training.
+    pub const EVENTS: &'static str = "events.out.tfevents.";
+
+    /// Returns whether a file of this name holds events for TensorBoard.
+    pub fn is_event_file(name: &str) -> bool {
+        name.starts_with(Self::EVENTS)
+    }
+
     /// Returns the name of the list of the files of one half of the data.
     pub fn list_name(half: Half) -> String {
         format!("{}.sha256", half.name())
@@ -93,6 +101,7 @@ impl RunDirectory {
         let figure = |name: &str| name.ends_with(".png") || name.ends_with(".svg");
         remove_entries(&self.state(), generation)?;
         remove_entries(&self.figures(), figure)?;
+        remove_entries(&self.path, Self::is_event_file)?;
         let lists = Half::ALL.map(Self::list_name);
         let lists = lists.iter().map(String::as_str);
         // The record is removed before its lists, which are not read without it.

@@ -184,6 +184,10 @@ pub struct Train {
     pub precision: Option<Precision>,
     #[command(flatten)]
     pub compute: Compute,
+    /// Also write events for TensorBoard into the run directory; a run that has some goes on with them. Read them with
+    /// tensorboard --logdir runs
+    #[arg(long, conflicts_with = "blocks")]
+    pub tensorboard: bool,
     /// Also write what is printed to the end of this file, with times, and what --quiet leaves out; NOPROP_LOG adds diagnostics
     #[arg(long, value_name = "FILE", value_parser = path_parser())]
     pub log_file: Option<PathBuf>,

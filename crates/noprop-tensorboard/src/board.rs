@@ -1,0 +1,214 @@
+//! What of a training is written, and when.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use noprop_experiment::{Experiment, Finished, Length, Progress, Remark};
+use noprop_method::Part;
+use noprop_train::{Control, EpochReport, Loss, LossSums, Observer, RunDirectory, StepReport};
+
+use crate::event_file::{EventFile, EventFileError, Hparam};
+
+/// Steps whose losses are averaged into one point.
+const WINDOW: u64 = 50;
+
+/// When events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Always.
+    Always,
+    /// If the training goes on in a run that has events.
+    IfThere,
+    /// Never: another process writes the run.
+    Never,
+}
+
+/// Passes the progress of a training on to `P`, and writes it into the event file of its run.
+pub struct Board<P> {
+    inner: P,
+    wanted: Wanted,
+    writing: Option<Writing>,
+}
+
+/// An event file, and the steps that are not in it yet.
+struct Writing {
+    events: EventFile,
+    steps_per_epoch: u64,
+    /// The steps made.
+    step: u64,
+    sums: LossSums,
+    lr: f64,
+    images: usize,
+    since: Instant,
+}
+
+impl<P: Progress> Board<P> {
+    /// A board before `inner`.
+    pub fn new(inner: P, wanted: Wanted) -> Self {
+        Self { inner, wanted, writing: None }
+    }
+
+    /// Writes the test, the `figures` (those of them that are PNG) and the model card of a training that this board has seen. What
+    /// cannot be written is remarked on.
+    pub fn finish(&mut self, finished: &Finished, figures: &[PathBuf]) {
+        self.write(|writing| writing.finish(finished, figures));
+    }
+
+    /// Opens the event file of the run, if one is wanted.
+    fn open(&self, run: &Path, length: Length) -> Result<Option<Writing>, EventFileError> {
+        let there = match self.wanted {
+            Wanted::Never => return Ok(None),
+            Wanted::Always | Wanted::IfThere => EventFile::all_in(run)?,
+        };
+        if there.is_empty() && self.wanted == Wanted::IfThere {
+            return Ok(None);
+        }
+        let mut events = EventFile::from_step(run, length.done)?;
+        if length.done == 0 || there.is_empty() {
+            introduce(&mut events, run)?;
+        }
+        Ok(Some(Writing {
+            events,
+            steps_per_epoch: length.steps_per_epoch.into(),
+            step: length.done,
+            sums: LossSums::default(),
+            lr: 0.0,
+            images: 0,
+            since: Instant::now(),
+        }))
+    }
+
+    /// Writes, if events are written. A fault ends that, and not the training.
+    fn write(&mut self, write: impl FnOnce(&mut Writing) -> Result<(), EventFileError>) {
+        if let Some(Err(error)) = self.writing.as_mut().map(write) {
+            self.give_up(&error);
+        }
+    }
+
+    fn give_up(&mut self, error: &EventFileError) {
+        self.writing = None;
+        let words = format!("TensorBoard gets no more events, and the training goes on: {error}");
+        self.inner.remark(Remark::Warning(words));
+    }
+}
+
+impl<P: Progress> Progress for Board<P> {
+    fn remark(&mut self, remark: Remark) {
+        self.inner.remark(remark);
+    }
+
+    fn begin(&mut self, run: &Path, length: Length) {
+        self.inner.begin(run, length);
+        match self.open(run, length) {
+            Ok(writing) => self.writing = writing,
+            Err(error) => self.give_up(&error),
+        }
+    }
+
+    fn end(&mut self) {
+        self.inner.end();
+    }
+}
+
+impl<P: Progress> Observer for Board<P> {
+    fn step(&mut self, reports: &[StepReport]) -> Control {
+        self.write(|writing| writing.step(reports));
+        self.inner.step(reports)
+    }
+
+    fn paused(&mut self) -> Vec<usize> {
+        self.inner.paused()
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> Control {
+        self.write(|writing| writing.epoch(report));
+        self.inner.epoch(report)
+    }
+}
+
+/// Writes the settings of the run.
+fn introduce(events: &mut EventFile, run: &Path) -> Result<(), EventFileError> {
+    let config = run.join("config.toml");
+    let settings = std::fs::read_to_string(&config)
+        .map_err(|source| EventFileError { path: config.clone(), source })?;
+    events.text(0, "settings", &format!("```toml\n{settings}```\n"))?;
+    // The training read them before.
+    let settings = Experiment::read(&config).ok();
+    let settings = settings.and_then(|settings| serde_json::to_value(settings.setup).ok());
+    let Some(serde_json::Value::Object(settings)) = settings else { return Ok(()) };
+    events.hparams(settings.into_iter().filter_map(|(name, value)| Some((name, hparam(value)?))))
+}
+
+/// Returns the setting as TensorBoard compares it; none if it is open.
+fn hparam(value: serde_json::Value) -> Option<Hparam> {
+    Some(match value {
+        serde_json::Value::Null => return None,
+        serde_json::Value::Bool(bool) => Hparam::Bool(bool),
+        serde_json::Value::Number(number) => Hparam::Number(number.as_f64()?),
+        serde_json::Value::String(text) => Hparam::Text(text),
+        other => Hparam::Text(other.to_string()),
+    })
+}
+
+impl Writing {
+    fn step(&mut self, reports: &[StepReport]) -> Result<(), EventFileError> {
+        self.step += 1;
+        reports.iter().for_each(|report| self.sums.add(report));
+        if let Some(first) = reports.first() {
+            self.images += first.images;
+            self.lr = first.lr;
+        }
+        let ends = |steps: u64| self.step.is_multiple_of(steps);
+        if !ends(WINDOW) && !ends(self.steps_per_epoch) {
+            return Ok(());
+        }
+        let seconds = self.since.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+        let mut scalars = vec![
+            ("training/learning_rate".to_owned(), self.lr),
+            ("training/images_per_second".to_owned(), self.images as f64 / seconds),
+        ];
+        for Loss { part, loss, error } in std::mem::take(&mut self.sums).means() {
+            scalars.push((format!("loss/{part}"), loss));
+            if matches!(part, Part::Block(_)) {
+                scalars.push((format!("error/{part}"), error));
+            }
+        }
+        (self.images, self.since) = (0, Instant::now());
+        self.events.scalars(self.step, scalars)
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> Result<(), EventFileError> {
+        // Validation takes time in which no image is trained on.
+        self.since = Instant::now();
+        let Some(validation) = &report.validation else { return Ok(()) };
+        self.events.scalars(
+            self.step,
+            accuracies("validation", validation.accuracy, &validation.per_block),
+        )
+    }
+
+    fn finish(&mut self, finished: &Finished, figures: &[PathBuf]) -> Result<(), EventFileError> {
+        let Finished { trained, training, test, .. } = finished;
+        let mut scalars = accuracies("test", test.accuracy(), &test.per_block);
+        scalars.push(("test/training_accuracy".into(), training.accuracy()));
+        self.events.scalars(self.step, scalars)?;
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|source| EventFileError { path: path.into(), source })
+        };
+        for path in figures.iter().filter(|path| path.extension().is_some_and(|it| it == "png")) {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            self.events.image(self.step, &name, read(path)?)?;
+        }
+        let card = read(&RunDirectory::path(&trained.run).join("README.md"))?;
+        self.events.text(self.step, "model card", &String::from_utf8_lossy(&card))?;
+        self.events.end(self.step)
+    }
+}
+
+/// The accuracy of the chain and those of its blocks, with the names that they have in `group`.
+fn accuracies(group: &str, accuracy: f64, per_block: &[f64]) -> Vec<(String, f64)> {
+    let block = |(block, &accuracy)| (format!("{group}/{}", Part::Block(block + 1)), accuracy);
+    let mut all = vec![(format!("{group}/accuracy"), accuracy)];
+    all.extend(per_block.iter().enumerate().map(block));
+    all
+}

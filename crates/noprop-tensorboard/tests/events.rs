@@ -1,0 +1,100 @@
+//! Event files from the outside: what is kept when a training goes on, and what happens where nothing can be written.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+
+use noprop_experiment::{Length, Progress, Remark};
+use noprop_tensorboard::{Board, EventFile, Wanted};
+use noprop_train::Observer;
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x02\0\0\0\x03";
+
+fn tag(name: &str) -> [(String, f64); 1] {
+    [(name.to_owned(), 0.5)]
+}
+
+fn bytes(folder: &Path) -> Vec<u8> {
+    let files = EventFile::all_in(folder).unwrap();
+    assert_eq!(files.len(), 1, "{files:?}");
+    std::fs::read(&files[0]).unwrap()
+}
+
+fn holds(folder: &Path, name: &str) -> bool {
+    bytes(folder).windows(name.len()).any(|window| window == name.as_bytes())
+}
+
+/// A point after the step at which a training goes on is made again: kept, it would be there twice.
+#[test]
+fn events_after_the_step_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut events = EventFile::from_step(dir.path(), 0).unwrap();
+    events.scalars(3, tag("early")).unwrap();
+    events.image(3, "picture", PNG.to_vec()).unwrap();
+    events.scalars(4, tag("late")).unwrap();
+    drop(events);
+    let mut events = EventFile::from_step(dir.path(), 3).unwrap();
+    assert!(
+        holds(dir.path(), "early") && holds(dir.path(), "picture") && !holds(dir.path(), "late")
+    );
+    events.scalars(4, tag("again")).unwrap();
+    assert!(holds(dir.path(), "again"));
+    drop(EventFile::from_step(dir.path(), 0).unwrap());
+    assert!(!holds(dir.path(), "early"));
+}
+
+/// A kill may cut the last event short, and a file may be anything.
+#[test]
+fn a_damaged_file_ends_at_its_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut events = EventFile::from_step(dir.path(), 0).unwrap();
+    events.scalars(1, tag("whole")).unwrap();
+    events.scalars(2, tag("cut")).unwrap();
+    drop(events);
+    let path = EventFile::all_in(dir.path()).unwrap().remove(0);
+    let written = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &written[..written.len() - 1]).unwrap();
+    std::fs::write(dir.path().join("events.out.tfevents.9.other"), [0xff; 4096]).unwrap();
+    drop(EventFile::from_step(dir.path(), 9).unwrap());
+    assert!(holds(dir.path(), "whole") && !holds(dir.path(), "cut"));
+}
+
+#[test]
+fn a_picture_is_a_png() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut events = EventFile::from_step(dir.path(), 0).unwrap();
+    for wrong in [&b"GIF89a"[..], &PNG[..20], b""] {
+        assert!(events.image(0, "picture", wrong.to_vec()).is_err());
+    }
+}
+
+/// What a progress was told.
+#[derive(Default)]
+struct Told(Vec<String>);
+
+impl Observer for &mut Told {}
+
+impl Progress for &mut Told {
+    fn remark(&mut self, remark: Remark) {
+        self.0.push(remark.to_string());
+    }
+}
+
+/// Where no events can be written, the training must go on, and its user must know.
+#[test]
+fn a_fault_is_told_once_and_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let length = Length { epochs: 1, steps_per_epoch: 1, done: 0 };
+    let mut told = Told::default();
+    let mut board = Board::new(&mut told, Wanted::Always);
+    board.begin(&dir.path().join("nowhere"), length);
+    board.step(&[]);
+    board.end();
+    assert!(matches!(&told.0[..], [one] if one.contains("nowhere")), "{:?}", told.0);
+    // Nothing is wanted where there is nothing yet.
+    let mut told = Told::default();
+    let mut board = Board::new(&mut told, Wanted::IfThere);
+    board.begin(dir.path(), length);
+    board.step(&[]);
+    assert!(told.0.is_empty() && EventFile::all_in(dir.path()).unwrap().is_empty());
+}
