@@ -82,9 +82,9 @@ def test_scalars_are_those_of_the_log(whole):
 
 def test_figures_settings_and_hyperparameters_are_there(whole):
     events = read(whole)
-    figures = {path.stem for path in (whole / "figures").glob("*.png")}
-    assert set(events.Tags()["images"]) == figures and "schedule" in figures
-    (image,) = events.Images("schedule")
+    figures = {f"figures/{path.stem}" for path in (whole / "figures").glob("*.png")}
+    assert set(events.Tags()["images"]) == figures and "figures/schedule" in figures
+    (image,) = events.Images("figures/schedule")
     png = (whole / "figures" / "schedule.png").read_bytes()
     assert image.encoded_image_string == png
     assert (image.width, image.height) == tuple(
@@ -98,6 +98,10 @@ def test_figures_settings_and_hyperparameters_are_there(whole):
     start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     assert start.hparams["method"].string_value == "dt"
     assert start.hparams["epochs"].number_value == EPOCHS
+    content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
+    assert {info.name for info in experiment.hparam_infos} == set(start.hparams)
+    assert set(events.Tags()["scalars"]) > {info.name.tag for info in experiment.metric_infos}
     content = events.summary_metadata["_hparams_/session_end_info"].plugin_data.content
     end = plugin_data_pb2.HParamsPluginData.FromString(content).session_end_info
     assert end.status == 1

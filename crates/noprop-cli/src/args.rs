@@ -57,6 +57,23 @@ pub enum Command {
     Man(Man),
 }
 
+impl Command {
+    /// The runs that the command reads: directories, or addresses on the Hugging Face hub.
+    pub fn runs_read(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Train(args) => args.init.iter_mut().collect(),
+            Self::Eval(args) => args.run.named(),
+            Self::Ablate(args) => args.run.named(),
+            Self::Info(args) => args.run.named(),
+            Self::Predict(args) => args.run.iter_mut().chain(args.paths.first_mut()).collect(),
+            Self::Compare(args) => args.runs.iter_mut().collect(),
+            Self::Serve(args) => args.run.iter_mut().collect(),
+            // They write the run, or read none.
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// The transport between processes that train one network together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Distributed {
@@ -99,6 +116,12 @@ pub struct Run {
     /// The same as RUN
     #[arg(long = "run", value_name = "DIR", value_parser = path_parser())]
     flag: Option<PathBuf>,
+}
+
+impl Run {
+    fn named(&mut self) -> Vec<&mut PathBuf> {
+        self.plain.iter_mut().chain(&mut self.flag).collect()
+    }
 }
 
 impl AsRef<Path> for Run {

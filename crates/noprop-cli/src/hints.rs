@@ -65,6 +65,7 @@ fn hint(error: &Error) -> Option<String> {
             let run = quoted(run);
             format!("see noprop status {run}, then noprop merge {run}")
         }
+        Error::NotFinished { run } => format!("go on with noprop train --resume {}", quoted(run)),
         Error::NoUnits { run } => format!("see noprop info {}", quoted(run)),
         Error::InTheWay { .. } => "move it away, or choose another --out".into(),
         Error::SameName { .. } => "give each an --out of its own".into(),

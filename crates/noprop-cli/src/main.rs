@@ -36,6 +36,7 @@ use args::{Args, Command, Compute};
 use clap::Parser;
 use distributed::Job;
 use noprop_experiment::shell::shown;
+use noprop_fetch::HubModel;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -49,10 +50,13 @@ fn main() -> ExitCode {
 fn program() -> ExitCode {
     // Tensors of one step are the next step's: memory handed back to the system would have to be asked for again.
     noprop_kernels::memory::keep_freed();
-    let args = match Args::try_parse() {
+    let mut args = match Args::try_parse() {
         Ok(args) => args,
         Err(refusal) => return refuse(&refusal),
     };
+    if let Err(error) = find_on_hub(&mut args.command) {
+        return fail(&error);
+    }
     // Held until the end: where others train along, their MPI ends with ours.
     let job = match prepare(&args.command) {
         Ok(job) => job,
@@ -68,6 +72,17 @@ fn program() -> ExitCode {
             code
         }
     }
+}
+
+/// Replaces the addresses of models on the Hugging Face hub by their folders in its cache.
+fn find_on_hub(command: &mut Command) -> Result<()> {
+    for run in command.runs_read() {
+        // A path that is not text is not an address.
+        if let Some(address) = run.to_str().filter(|text| HubModel::is_meant(text)) {
+            *run = address.parse::<HubModel>()?.folder()?;
+        }
+    }
+    Ok(())
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {

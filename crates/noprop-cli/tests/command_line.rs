@@ -303,3 +303,116 @@ fn bad_input_is_one_line_and_leaves_nothing_behind() {
         assert_eq!(left, [false; 2], "{case:?} left a run behind");
     }
 }
+
+/// The tests below train the smallest network that there is.
+const SMALL: [&str; 7] = ["train", "--dataset", "mnist-sample", "--steps", "1", "--epochs", "1"];
+
+/// A sweep that is asked for again trains only what is missing, and never mixes trainings with other settings.
+#[test]
+fn a_sweep_goes_on_with_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = |seeds: &str, more: &[&str]| {
+        let flags = ["--quiet", "--json", "--out", "all", "--log-file", "log", "--seeds", seeds];
+        noprop(dir.path(), &[&SMALL[..], &flags, more].concat())
+    };
+    let compared = |output: &Output| -> serde_json::Value {
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let weights = |seed: u32| {
+        std::fs::read(dir.path().join(format!("all/seed-{seed}/model.safetensors"))).unwrap()
+    };
+    let first = compared(&sweep("0..2", &[]));
+    assert_eq!((&first[0]["n"], first.as_array().unwrap().len()), (&2.into(), 1));
+    let (zero, one) = (weights(0), weights(1));
+    assert!(zero != one && !dir.path().join("all/seed-2").exists());
+    let second = sweep("0..=2", &[]);
+    assert_eq!(compared(&second)[0]["n"], 3);
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("seed 1 is done") && !said.contains("seed 2 is done"), "{said}");
+    assert!(weights(0) == zero && weights(1) == one);
+    // A seed of a sweep is the training of that seed alone.
+    let alone = [&SMALL[..], &["--quiet", "--seed", "1", "--out", "alone"]].concat();
+    assert!(noprop(dir.path(), &alone).status.success());
+    assert!(std::fs::read(dir.path().join("alone/model.safetensors")).unwrap() == one);
+
+    let other = sweep("0..3", &["--lr", "1e-3"]);
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(said.lines().count() == 1 && said.contains("all/seed-0 has other settings"), "{said}");
+    assert!(weights(0) == zero);
+    for wrong in [["--seed", "1"], ["--seeds", "4..4"], ["--resume", "all/seed-0"]] {
+        assert_eq!(sweep("0..2", &wrong).status.code(), Some(2), "{wrong:?}");
+    }
+
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    let is_timed = |line: &str| line.starts_with("20") && line[..30].contains('T');
+    assert!(log.lines().all(is_timed), "{log}");
+    assert_eq!(log.matches("seed 0 is done").count(), 1, "{log}");
+    let nowhere = [&SMALL[..], &["--log-file", "no/where"]].concat();
+    assert_eq!(noprop(dir.path(), &nowhere).status.code(), Some(2));
+}
+
+/// The time of a training may run out; nothing of it is lost.
+#[test]
+fn a_training_whose_time_is_over_goes_on_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["--seed", "3", "--max-time", "0.001s", "--out", "run"];
+    let stopped = noprop(dir.path(), &[&SMALL[..], &flags].concat());
+    assert!(stopped.status.success(), "{stopped:?}");
+    let said = String::from_utf8_lossy(&stopped.stderr);
+    assert!(said.contains("the time is over") && said.contains("--resume run"), "{said}");
+    assert!(noprop(dir.path(), &["train", "--resume", "run", "--quiet"]).status.success());
+    let whole = [&SMALL[..], &["--seed", "3", "--quiet", "--out", "whole"]].concat();
+    assert!(noprop(dir.path(), &whole).status.success());
+    let weights =
+        |run: &str| std::fs::read(dir.path().join(run).join("model.safetensors")).unwrap();
+    assert!(weights("run") == weights("whole"));
+}
+
+/// A training that ended early says so in its card, and cannot be made longer without a word.
+#[test]
+fn a_training_that_ends_early_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    // A rate that spoils what the first epochs learned.
+    let flags = ["--epochs", "30", "--patience", "1", "--lr", "0.3", "--quiet", "--out", "run"];
+    let trained = noprop(dir.path(), &[&SMALL[..5], &flags].concat());
+    assert!(trained.status.success(), "{trained:?}");
+    assert!(String::from_utf8_lossy(&trained.stderr).contains("the training ends with epoch"));
+    let card = std::fs::read_to_string(dir.path().join("run/README.md")).unwrap();
+    assert!(card.contains("(of 30, ended by a patience of 1)"), "{card}");
+    let longer = noprop(dir.path(), &["train", "--resume", "run", "--epochs", "40"]);
+    assert_eq!(longer.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&longer.stderr).contains("--epochs cannot be raised"));
+    for (wrong, words) in [
+        (["--patience", "3", "--epochs", "3"], "--patience is for less"),
+        (["--patience", "1", "--validation", "0"], "--patience"),
+        (["--clip-gradients", "0", "--epochs", "3"], "clip-gradients must be"),
+    ] {
+        let refused = noprop(dir.path(), &[&SMALL[..5], &wrong, &["--out", "no"]].concat());
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(words) && said.lines().count() == 1, "{said}");
+        assert!(!dir.path().join("no").exists());
+    }
+}
+
+/// Completions and manual pages come from the command line itself, so they name what it has.
+#[test]
+fn shells_and_man_know_the_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |args: &[&str]| {
+        let output = noprop(dir.path(), args);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = said(&["completions", shell]);
+        assert!(script.contains("clip-gradients") && script.contains("compare"), "{shell}");
+    }
+    let (whole, train) = (said(&["man"]), said(&["man", "train"]));
+    assert!(whole.starts_with(".ie") && whole.contains("noprop\\-train"), "{whole}");
+    assert!(train.contains(".TH noprop-train 1") && train.contains("\\-\\-patience"), "{train}");
+    let unknown = noprop(dir.path(), &["man", "nothing"]);
+    assert_eq!(unknown.status.code(), Some(2));
+}

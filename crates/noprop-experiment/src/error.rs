@@ -75,6 +75,12 @@ pub enum Error {
         /// The run directory.
         run: PathBuf,
     },
+    /// A run has not come to its end, where its test is needed.
+    #[error("{run} is not finished, so it has no accuracy")]
+    NotFinished {
+        /// The run directory.
+        run: PathBuf,
+    },
     /// A run has no units, because it was trained as a whole.
     #[error("{run} was trained as a whole, not in units")]
     NoUnits {

@@ -9,7 +9,7 @@
 //! | `choices.rs`, `source.rs`, `images.rs` | single settings |
 //! | `kept.rs`, `part.rs`, `classes.rs`, `eval_images.rs` | the data of a run, and how it knows them again |
 //! | `task.rs`, `init.rs`, `memory.rs` | settings and data, known to go together |
-//! | `train.rs`, `reached.rs`, `units.rs`, `finished.rs`, `model_card.rs` | a training, and its end |
+//! | `train.rs`, `reached.rs`, `units.rs`, `finished.rs`, `model_card.rs`, `card_data.rs`, `hub_folder.rs` | a training, and its end |
 //! | `stepwise.rs`, `watch/` | a training in memory, step by step; a training as a page shows it |
 //! | `trained.rs`, `classifier.rs`, `pictures.rs`, `ink.rs`, `walk.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
 //! | `record.rs`, `history.rs`, `spread.rs`, `info.rs`, `compare.rs`, `figures/` | the records of runs |
@@ -20,6 +20,7 @@
 #[cfg(feature = "figures")]
 mod ablate;
 mod answers;
+mod card_data;
 mod choices;
 mod classes;
 mod classifier;
@@ -36,6 +37,7 @@ mod finished;
 mod fitting;
 mod format;
 mod history;
+mod hub_folder;
 mod idle;
 mod images;
 mod info;
@@ -85,6 +87,7 @@ pub use noprop_train::{
 #[cfg(feature = "figures")]
 pub use ablate::{Ablation, AblationRequest, Changed, ablate};
 pub use answers::AnswersFile;
+pub use card_data::License;
 pub use choices::{Normalize, Order, Precision};
 pub use classifier::{Answer, Classifier};
 #[cfg(feature = "figures")]
@@ -97,6 +100,7 @@ pub use experiment::Experiment;
 #[cfg(feature = "figures")]
 pub use figures::plot;
 pub use finished::Finished;
+pub use hub_folder::write_hub_folder;
 pub use images::{Images, Measured};
 pub use info::{Info, Tested};
 pub use ink::{Ground, Opposite};

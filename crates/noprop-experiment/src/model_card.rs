@@ -6,6 +6,7 @@ use noprop_method::{BlockLossKind, EncoderKind, LossWeight, Setting, Time};
 use noprop_models::Backbone;
 use noprop_train::{Decay, Evaluation, FitReport, Hardware};
 
+use crate::card_data::{self, License};
 use crate::error::Result;
 use crate::experiment::Experiment;
 use crate::history::History;
@@ -59,7 +60,7 @@ pub(crate) fn text(card: &Card<'_>) -> Result<String> {
             format!("| paused for a time | block {} |\n", blocks.join(", "))
         }
     };
-    let mut text = String::new();
+    let mut text = card_data::text(setup, test.accuracy(), &License::default());
     write!(
         text,
         "# NoProp on {dataset}\n\n\

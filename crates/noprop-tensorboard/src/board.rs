@@ -12,6 +12,9 @@ use crate::event_file::{EventFile, EventFileError, Hparam};
 /// Steps whose losses are averaged into one point.
 const WINDOW: u64 = 50;
 
+/// The results that runs are compared by.
+const COMPARED: [&str; 3] = ["test/accuracy", "test/training_accuracy", "validation/accuracy"];
+
 /// When events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -136,7 +139,8 @@ fn introduce(events: &mut EventFile, run: &Path) -> Result<(), EventFileError> {
     let settings = Experiment::read(&config).ok();
     let settings = settings.and_then(|settings| serde_json::to_value(settings.setup).ok());
     let Some(serde_json::Value::Object(settings)) = settings else { return Ok(()) };
-    events.hparams(settings.into_iter().filter_map(|(name, value)| Some((name, hparam(value)?))))
+    let hparams = settings.into_iter().filter_map(|(name, value)| Some((name, hparam(value)?)));
+    events.hparams(hparams.collect(), &COMPARED)
 }
 
 /// Returns the setting as TensorBoard compares it; none if it is open.
@@ -197,7 +201,7 @@ impl Writing {
         };
         for path in figures.iter().filter(|path| path.extension().is_some_and(|it| it == "png")) {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            self.events.image(self.step, &name, read(path)?)?;
+            self.events.image(self.step, &format!("figures/{name}"), read(path)?)?;
         }
         let card = read(&RunDirectory::path(&trained.run).join("README.md"))?;
         self.events.text(self.step, "model card", &String::from_utf8_lossy(&card))?;

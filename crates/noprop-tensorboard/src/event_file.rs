@@ -9,8 +9,9 @@ use noprop_train::RunDirectory;
 use prost::Message;
 
 use crate::messages::{
-    Content, Dim, Event, Hparams, Image, Metadata, PluginData, ProtoKind, ProtoValue, Session,
-    SessionEnd, SessionLog, SessionStart, Status, Summary, Tensor, TensorShape, Value, What,
+    Content, Dim, Event, Experiment, HparamInfo, Hparams, Image, Metadata, MetricInfo, MetricName,
+    PluginData, ProtoKind, ProtoValue, Session, SessionEnd, SessionLog, SessionStart, Status,
+    Summary, Tensor, TensorShape, Value, What,
 };
 use crate::record;
 
@@ -177,11 +178,25 @@ impl EventFile {
         self.summary(step, vec![Value { tag: format!("{tag}/text_summary"), content, metadata }])
     }
 
-    /// Writes the hyperparameters of the run.
+    /// Writes the hyperparameters of the run, and the tags of the scalars that runs are compared by.
     ///
     /// # Errors
     /// [`EventFileError`].
-    pub fn hparams(&mut self, hparams: impl IntoIterator<Item = (String, Hparam)>) -> Result<()> {
+    pub fn hparams(&mut self, hparams: Vec<(String, Hparam)>, metrics: &[&str]) -> Result<()> {
+        let of_kind = |(name, hparam): &(String, Hparam)| HparamInfo {
+            name: name.clone(),
+            kind: match hparam {
+                Hparam::Text(_) => 1,
+                Hparam::Bool(_) => 2,
+                Hparam::Number(_) => 3,
+            },
+        };
+        let metric = |tag: &&str| MetricInfo { name: Some(MetricName { tag: (*tag).to_owned() }) };
+        let experiment = Experiment {
+            hparams: hparams.iter().map(of_kind).collect(),
+            metrics: metrics.iter().map(metric).collect(),
+        };
+        self.session(0, "_hparams_/experiment", Session::Experiment(experiment))?;
         let value = |(name, hparam)| {
             let kind = Some(match hparam {
                 Hparam::Number(number) => ProtoKind::Number(number),

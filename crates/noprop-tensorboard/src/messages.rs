@@ -112,16 +112,49 @@ pub(crate) struct PluginData {
 /// The content of the plugin `hparams`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Hparams {
-    #[prost(oneof = "Session", tags = "3, 4")]
+    #[prost(oneof = "Session", tags = "2, 3, 4")]
     pub session: Option<Session>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum Session {
+    #[prost(message, tag = "2")]
+    Experiment(Experiment),
     #[prost(message, tag = "3")]
     Start(SessionStart),
     #[prost(message, tag = "4")]
     End(SessionEnd),
+}
+
+/// The settings and results that runs are compared by.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Experiment {
+    #[prost(message, repeated, tag = "4")]
+    pub hparams: Vec<HparamInfo>,
+    #[prost(message, repeated, tag = "5")]
+    pub metrics: Vec<MetricInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HparamInfo {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// 1 is text, 2 is a boolean, 3 a number.
+    #[prost(int32, tag = "4")]
+    pub kind: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MetricInfo {
+    #[prost(message, optional, tag = "1")]
+    pub name: Option<MetricName>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MetricName {
+    /// The tag of the scalar.
+    #[prost(string, tag = "2")]
+    pub tag: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

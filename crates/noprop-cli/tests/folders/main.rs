@@ -6,6 +6,8 @@
 mod halves;
 mod known_data;
 mod png;
+#[cfg(unix)]
+mod tutorial;
 
 use std::ffi::OsStr;
 use std::fs;
