@@ -13,7 +13,7 @@ use noprop_kernels::random::normal_rows;
 use noprop_method::{Sampler, classify};
 use noprop_onnx::Model;
 
-/// The number of images.
+/// The most images.
 const IMAGES: u32 = 64;
 
 fn main() -> Result<()> {
@@ -24,7 +24,8 @@ fn main() -> Result<()> {
     let mut sampling =
         Sampling { kind: sampler.parse()?, runs: runs.parse()?, ..Sampling::default() };
     if let [solver, steps] = path {
-        sampling = Sampling { solver: Some(solver.parse()?), steps: Some(steps.parse()?), ..sampling };
+        sampling =
+            Sampling { solver: Some(solver.parse()?), steps: Some(steps.parse()?), ..sampling };
     }
     let (folder, trained) = (PathBuf::from(folder), Trained::open(run, &Device::Cpu)?);
     let sampler = sampling.of(&trained.experiment.setup)?;
@@ -32,7 +33,9 @@ fn main() -> Result<()> {
     model.write(&folder.join("model.onnx"), Existing::Replace)?;
 
     let images = test_images(run, &Moved::default())?;
-    let rows: Vec<u32> = (0..IMAGES.min(images.len() as u32)).collect();
+    // Data sets may hold their classes one after another.
+    let count = images.len() as u32;
+    let rows: Vec<u32> = (0..count).step_by(count.div_ceil(IMAGES).max(1) as usize).collect();
     let (image, _) = images.batch(&rows)?;
     let (seen, _) = trained.experiment.seen(&images)?.batch(&rows)?;
     let answer = classify(&trained.network, &*trained.method, &seen, &rows, &sampler)?;

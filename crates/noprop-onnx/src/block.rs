@@ -72,7 +72,11 @@ impl Block {
         };
         let mut part = |index: usize, name: &str| {
             let columns = wide.columns(index * each..(index + 1) * each);
-            builder.graph.tensor(&format!("{}.weight.{name}", wide.name), &[each, outputs], &columns)
+            builder.graph.tensor(
+                &format!("{}.weight.{name}", wide.name),
+                &[each, outputs],
+                &columns,
+            )
         };
         let (of_image, of_label) = (part(0, "image"), part(1, "label"));
         let time = match needs.time {

@@ -120,8 +120,7 @@ impl Chain<'_> {
 
     /// The rows of the times of stage `number` of `steps`.
     fn times(&self, graph: &mut Graph, steps: &[Step], number: usize) -> Result<Option<Value>> {
-        let stages: Vec<&Stage> =
-            steps.iter().filter_map(|step| step.stages.get(number)).collect();
+        let stages: Vec<&Stage> = steps.iter().filter_map(|step| step.stages.get(number)).collect();
         let times: Vec<f64> = stages.iter().map(|stage| stage.time).collect();
         let block = stages.first().and_then(|stage| self.blocks.get(&stage.block));
         block.ok_or_else(no_step)?.times(graph, &times)

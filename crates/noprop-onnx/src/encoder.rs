@@ -35,9 +35,7 @@ pub(crate) fn encode(
             let pooled = vit::pooled(builder, place, (settings.image, depth, patch), image)?;
             last(builder, place, &pooled)
         }
-        other => {
-            Err(ExportError::Unsupported { setting: "network", value: other.to_string() })
-        }
+        other => Err(ExportError::Unsupported { setting: "network", value: other.to_string() }),
     }
 }
 

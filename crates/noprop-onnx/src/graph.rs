@@ -224,9 +224,7 @@ impl Attribute {
     fn proto(self, name: &str) -> AttributeProto {
         let empty = AttributeProto { name: Some(name.into()), ..AttributeProto::default() };
         match self {
-            Self::Int(i) => {
-                AttributeProto { i: Some(i), r#type: Some(attribute::INT), ..empty }
-            }
+            Self::Int(i) => AttributeProto { i: Some(i), r#type: Some(attribute::INT), ..empty },
             Self::Float(f) => {
                 AttributeProto { f: Some(f as f32), r#type: Some(attribute::FLOAT), ..empty }
             }
@@ -252,10 +250,10 @@ fn value_info(name: &str, shape: Option<TensorShapeProto>) -> ValueInfoProto {
 impl Port {
     fn proto(&self) -> ValueInfoProto {
         let images = DimensionProto { dim_value: None, dim_param: Some("N".into()) };
-        let known = self.shape.iter().map(|&length| DimensionProto {
-            dim_value: Some(length as i64),
-            dim_param: None,
-        });
+        let known = self
+            .shape
+            .iter()
+            .map(|&length| DimensionProto { dim_value: Some(length as i64), dim_param: None });
         let shape = TensorShapeProto { dim: std::iter::once(images).chain(known).collect() };
         let doc_string = Some(self.meaning.into());
         ValueInfoProto { doc_string, ..value_info(self.name, Some(shape)) }

@@ -25,6 +25,8 @@ mod model;
 mod proto;
 mod readout;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod vit;
 mod weights;
 

@@ -67,10 +67,8 @@ fn norm(builder: &mut Builder, place: &str, x: &Value) -> Result<Value> {
         Ok(builder.graph.tensor(&name, &shape, &values))
     };
     let (scale, shift) = (list("gamma")?, list("beta")?);
-    let settings = [
-        ("axis", Attribute::Int(-1)),
-        ("epsilon", Attribute::Float(LayerNorm::default().eps)),
-    ];
+    let settings =
+        [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(LayerNorm::default().eps))];
     Ok(builder.graph.op_with("LayerNormalization", &[x, &scale, &shift], settings))
 }
 
