@@ -31,6 +31,8 @@ pub enum Command {
     Eval(Eval),
     /// Classify your own pictures
     Predict(Predict),
+    /// Write a run as one file for programs in other languages
+    Export(Export),
     /// Measure what each block of a run adds: the accuracy without it, up to it and with it alone, and of other orders and other noise
     Ablate(Ablate),
     /// Draw the figures of a run into its folder; where time is continuous also accuracy against steps, which train leaves out
@@ -300,6 +302,33 @@ pub struct Predict {
     #[command(flatten)]
     pub compute: Compute,
     /// Print one JSON object a picture
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The format of a file for other programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The whole chain as one graph, from images and noise to class probabilities (docs/onnx.md)
+    Onnx,
+}
+
+#[derive(clap::Args)]
+pub struct Export {
+    #[command(flatten)]
+    pub run: Run,
+    /// Format of the file
+    #[arg(long, value_enum)]
+    pub format: Format,
+    /// File to write
+    #[arg(long, value_name = "FILE", value_parser = path_parser())]
+    pub out: PathBuf,
+    /// Replace the file in --out
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub classify: Classify,
+    /// Print the inputs and outputs of the model as one JSON object
     #[arg(long)]
     pub json: bool,
 }

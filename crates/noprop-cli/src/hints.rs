@@ -6,6 +6,7 @@ use noprop_data::Remedy;
 use noprop_experiment::shell::quoted;
 use noprop_experiment::{DeviceError, DeviceName, Error};
 use noprop_fetch::command::advice;
+use noprop_onnx::ExportError;
 use noprop_serve::ServeError;
 use noprop_train::{StateError, TrainError, UnitError};
 
@@ -40,6 +41,9 @@ pub fn with_hint(error: &anyhow::Error, said: String) -> String {
     }
     if let Some(hint) = error.downcast_ref().and_then(of_device) {
         return format!("{said}: {hint}");
+    }
+    if let Some(ExportError::Exists(_)) = error.downcast_ref() {
+        return format!("{said}: choose another --out, or --force to replace it");
     }
     let fetching = || error.downcast_ref().and_then(advice).map(str::to_owned);
     if let Some(remedy) = root.and_then(of_data).or_else(fetching) {

@@ -10,6 +10,7 @@ mod compare;
 mod display;
 mod distributed;
 mod eval;
+mod export;
 mod fault;
 mod fetch;
 mod hints;
@@ -101,8 +102,9 @@ fn compute(command: &Command) -> Option<Compute> {
         Command::Plot(args) => Some(args.compute),
         Command::Merge(args) => Some(args.compute),
         Command::Serve(args) => Some(args.compute),
-        // A reproduction leaves computing to processes of its own.
+        // An export computes nothing, and a reproduction leaves it to processes of its own.
         Command::Fetch(_)
+        | Command::Export(_)
         | Command::Status(_)
         | Command::Info(_)
         | Command::Compare(_)
@@ -140,6 +142,7 @@ fn run(args: &Args, job: &Job) -> Result<()> {
         Command::Train(args) => train::run(args, job.ranks()),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Export(args) => export::run(args),
         Command::Ablate(args) => ablate::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Fetch(args) => fetch::run(args),

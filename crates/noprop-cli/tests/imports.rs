@@ -16,6 +16,7 @@ const WITHOUT_CIRCLES: [&str; 13] = [
     "noprop-kernels",
     "noprop-method",
     "noprop-models",
+    "noprop-onnx",
     "noprop-plot",
     "noprop-schedule",
     "noprop-serve",

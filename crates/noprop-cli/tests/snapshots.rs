@@ -24,8 +24,18 @@ fn said(args: &[&str]) -> String {
 #[test]
 fn help() {
     insta::assert_snapshot!("help", said(&["--help"]));
-    let commands =
-        ["train", "eval", "predict", "plot", "info", "compare", "reproduce", "serve", "fetch"];
+    let commands = [
+        "train",
+        "eval",
+        "predict",
+        "export",
+        "plot",
+        "info",
+        "compare",
+        "reproduce",
+        "serve",
+        "fetch",
+    ];
     for command in commands {
         insta::assert_snapshot!(format!("help_{command}"), said(&[command, "--help"]));
     }

@@ -43,7 +43,11 @@ impl Default for Sampling {
 
 impl Sampling {
     /// The sampler for a network that was trained with `setup`.
-    pub(crate) fn of(&self, setup: &Setup) -> Result<Sampler> {
+    ///
+    /// # Errors
+    /// [`crate::Error::Setting`] if a solver or its steps are given and the method has no solver; [`crate::Error::Method`] if the number of
+    /// steps is out of bounds.
+    pub fn of(&self, setup: &Setup) -> Result<Sampler> {
         let integration = setup.integration_of(self.solver, self.steps)?;
         let &Self { kind, runs, seed, .. } = self;
         Ok(Sampler { kind, runs, seed: Seed(seed), integration })

@@ -36,6 +36,21 @@ pub struct Tested {
     pub seconds: f64,
 }
 
+impl Tested {
+    /// Returns the test at the end of the training of a run, if it came to its end.
+    ///
+    /// # Errors
+    /// If the log of the training cannot be read.
+    pub fn of(trained: &Trained) -> Result<Option<Self>> {
+        Ok(match Event::final_test(&trained.events()?) {
+            Some(&Event::Test { accuracy, training_accuracy, best_epoch, seconds, .. }) => {
+                Some(Self { accuracy, training_accuracy, best_epoch, seconds })
+            }
+            _ => None,
+        })
+    }
+}
+
 impl Info {
     /// Describes the run in `path`.
     ///
@@ -46,12 +61,7 @@ impl Info {
         let parameters = trained.network.parameters();
         let parts =
             parameters.parts().into_iter().map(|part| (part, parameters.count(part))).collect();
-        let tested = match Event::final_test(&trained.events()?) {
-            Some(&Event::Test { accuracy, training_accuracy, best_epoch, seconds, .. }) => {
-                Some(Tested { accuracy, training_accuracy, best_epoch, seconds })
-            }
-            _ => None,
-        };
+        let tested = Tested::of(&trained)?;
         let run = trained.run.path().into();
         Ok(Self { run, experiment: trained.experiment, parts, tested })
     }

@@ -63,7 +63,7 @@ impl Head {
         let rest = match (&self.time, time) {
             (None, _) => label,
             (Some(layer), Some(time)) => {
-                Tensor::cat(&[label, layer.forward_relu(&positions(time)?.unsqueeze(0)?)?], 2)?
+                Tensor::cat(&[label, layer.forward_relu(&time_positions(time)?.unsqueeze(0)?)?], 2)?
             }
             (Some(_), None) => candle_core::bail!("these blocks need the time"),
         };
@@ -72,8 +72,11 @@ impl Head {
     }
 }
 
-/// Sines and cosines of times [N] at 32 frequencies that fall from 1 to 1/10,000: [N, 64].
-fn positions(time: &Tensor) -> Result<Tensor> {
+/// Sines and cosines of times [N] at 32 frequencies that fall from 1 to 1/10,000: [N, 64]. They are what a block is given of the time.
+///
+/// # Errors
+/// candle's, for a tensor of another rank or type.
+pub fn time_positions(time: &Tensor) -> Result<Tensor> {
     let half = POSITIONS / 2;
     let frequency = |i: usize| (LENGTH * 10_000f64.powf(-(i as f64) / half as f64)) as f32;
     let frequencies: Vec<f32> = (0..half).map(frequency).collect();

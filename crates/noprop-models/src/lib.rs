@@ -12,6 +12,7 @@
 //! | [`ImageEncoder`], [`ImageBranch`], [`LabelBranch`] | an image, or a noised label embedding → 256 features |
 //! | [`layers`] | convolution, linear and batch norm with named, seeded parameters; a max pooling with the right gradient |
 //! | `head.rs` | image features, label embedding and time → class logits |
+//! | [`RESNET`], [`HEAD`], [`time_positions`] | constants of the networks, for those who write them in another form |
 //! | `size.rs` | the memory of a training, estimated before it begins |
 
 mod backbone;
@@ -35,9 +36,12 @@ pub use backbone::Backbone;
 pub use config::NetworkConfig;
 pub use embedding::{Embedding, EmbeddingStart};
 pub use error::ModelError;
+pub use head::time_positions;
 pub use image_branch::{ImageBranch, ImageEncoder, ImageInput, ImageShape};
 pub use label_branch::{LabelBranch, LabelInput};
 pub use network::Network;
+pub use resnet::RESNET;
+pub use vit::HEAD;
 
 pub use candle_core;
 pub use noprop_kernels::{Backend, Precision};

@@ -14,14 +14,14 @@ use crate::layers::{Activation, Dense, Passes, Place};
 /// A convolution is 3×3 with padding 1, followed by a batch norm over channels and ReLU. A pool is the greatest of 2×2 values. A residual
 /// pair is two convolutions whose result is added to what they were given.
 pub(crate) struct Resnet {
-    /// In the order of work; see [`SHAPE`].
+    /// In the order of work; see [`RESNET`].
     convs: Vec<ConvNormLayer>,
     stack: ConvNormStack,
     dense: Dense,
 }
 
-/// A convolution: its name, the channels as a multiple of W, and what follows it.
-const SHAPE: [(&str, usize, After); 8] = [
+/// The convolutions of `resnet:W` in the order of work: the name, the channels as a multiple of W, and what follows it.
+pub const RESNET: [(&str, usize, After); 8] = [
     ("conv1", 1, After::Nothing),
     ("conv2", 2, After::Max2),
     ("pair1.conv1", 2, After::Nothing),
@@ -41,9 +41,9 @@ impl Resnet {
         norm: Norm,
     ) -> std::result::Result<Self, ParameterError> {
         let (precision, backend) = (place.precision, place.backend);
-        let mut convs = Vec::with_capacity(SHAPE.len());
+        let mut convs = Vec::with_capacity(RESNET.len());
         let mut inputs = channels;
-        for (name, factor, after) in SHAPE {
+        for (name, factor, after) in RESNET {
             let outputs = factor * width;
             convs.push(ConvNormLayer::new(&place.at(name), (inputs, outputs), after)?);
             inputs = outputs;

@@ -7,8 +7,8 @@ use noprop_method::{Init, Norm, ParameterError};
 use crate::image_branch::{ImageEncoder, ImageShape, WIDTH};
 use crate::layers::{Dense, Linear, Passes, Place};
 
-/// The width of a head of attention.
-pub(crate) const HEAD: usize = 32;
+/// The width of a head of attention in `vit:W,D,P`.
+pub const HEAD: usize = 32;
 /// The width of a layer's inner linear layer, as a multiple of W.
 const INNER: usize = 4;
 /// The deviation of positions before training.
