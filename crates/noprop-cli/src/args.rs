@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 use noprop_experiment::reproduce::Target;
 use noprop_experiment::{
-    BadPictures, DatasetName, DeviceName, Half, Moved, SamplerKind, Sampling, Solver, Source,
+    BadPictures, DatasetName, DeviceName, Half, License, Moved, SamplerKind, Sampling, Solver,
+    Source,
 };
 use noprop_fetch::Mirror;
 
@@ -31,7 +32,7 @@ pub enum Command {
     Eval(Eval),
     /// Classify your own pictures
     Predict(Predict),
-    /// Write a run as one file for programs in other languages
+    /// Write a run for other programs: as an ONNX file, or as a folder for the Hugging Face hub
     Export(Export),
     /// Measure what each block of a run adds: the accuracy without it, up to it and with it alone, and of other orders and other noise
     Ablate(Ablate),
@@ -67,6 +68,7 @@ impl Command {
             Self::Eval(args) => args.run.named(),
             Self::Ablate(args) => args.run.named(),
             Self::Info(args) => args.run.named(),
+            Self::Export(args) => args.run.named(),
             Self::Predict(args) => args.run.iter_mut().chain(args.paths.first_mut()).collect(),
             Self::Compare(args) => args.runs.iter_mut().collect(),
             Self::Serve(args) => args.run.iter_mut().collect(),
@@ -157,6 +159,12 @@ pub struct Classify {
 }
 
 impl Classify {
+    /// Returns whether a flag asks for another classification than the usual one.
+    pub fn is_asked_for(&self) -> bool {
+        let &Self { sampler, runs, steps, solver } = self;
+        sampler != SamplerKind::Mean || runs.get() != 1 || steps.is_some() || solver.is_some()
+    }
+
     /// The sampling with a seed.
     pub fn sampling(&self, seed: u64) -> Sampling {
         let &Self { sampler: kind, runs, steps, solver } = self;
@@ -306,26 +314,32 @@ pub struct Predict {
     pub json: bool,
 }
 
-/// The format of a file for other programs.
+/// A form of a run for other programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// The whole chain as one graph, from images and noise to class probabilities (docs/onnx.md)
     Onnx,
+    /// A folder for the Hugging Face hub: weights, settings, and a model card with its figures. It is a run too, without the state that
+    /// --resume needs
+    Hub,
 }
 
 #[derive(clap::Args)]
 pub struct Export {
     #[command(flatten)]
     pub run: Run,
-    /// Format of the file
+    /// Format
     #[arg(long, value_enum)]
     pub format: Format,
-    /// File to write
-    #[arg(long, value_name = "FILE", value_parser = path_parser())]
+    /// File to write; for hub a folder, which must not be there yet
+    #[arg(long, value_name = "PATH", value_parser = path_parser())]
     pub out: PathBuf,
     /// Replace the file in --out
     #[arg(long)]
     pub force: bool,
+    /// Licence of the weights in the model card of hub, as the hub writes it, such as mit or cc-by-4.0; without it unknown
+    #[arg(long)]
+    pub license: Option<License>,
     #[command(flatten)]
     pub classify: Classify,
     /// Print the inputs and outputs of the model as one JSON object

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use noprop_files::UNFINISHED;
 use noprop_method::Denoiser;
-use noprop_train::{Event, RunDirectory, write_weights};
+use noprop_train::{RunDirectory, write_weights};
 use serde_json::{Value, json};
 
 use crate::card_data::{self, License};
 use crate::error::{Context, Error, Result, ensure};
 use crate::experiment::Experiment;
+use crate::info::Tested;
 use crate::kept::{DATA_DIR, DataRecord};
 use crate::source::Source;
 use crate::trained::Trained;
@@ -32,12 +33,11 @@ const SHOWN: [(&str, &str); 3] = [
 /// [`Error::Refused`] if the run was not tested or `to` is there already; if a file of the run cannot be read, or one of the folder cannot
 /// be written. Nothing is then left of it.
 pub fn write_hub_folder(run: &Path, to: &Path, license: &License) -> Result<()> {
-    let Trained { run, mut experiment, network, .. } = Trained::open(run, &Device::Cpu)?;
-    let events = noprop_train::MetricsLog::read(&run.metrics())?;
-    let accuracy = match Event::final_test(&events) {
-        Some(Event::Test { accuracy, .. }) => *accuracy,
-        _ => return Err(Error::NotFinished { run: run.path().into() }),
+    let trained = Trained::open(run, &Device::Cpu)?;
+    let Some(Tested { accuracy, .. }) = Tested::of(&trained)? else {
+        return Err(Error::NotFinished { run: run.into() });
     };
+    let Trained { run, mut experiment, network, .. } = trained;
     ensure!(RunDirectory::is_free(to), "{} is there already, and is not replaced", to.display());
     let private = forget_paths(&mut experiment);
     let record = DataRecord::read(&run)?;
