@@ -386,7 +386,6 @@ fn a_training_that_ends_early_says_so() {
     assert!(String::from_utf8_lossy(&longer.stderr).contains("--epochs cannot be raised"));
     for (wrong, words) in [
         (["--patience", "3", "--epochs", "3"], "--patience is for less"),
-        (["--patience", "1", "--validation", "0"], "--patience"),
         (["--clip-gradients", "0", "--epochs", "3"], "clip-gradients must be"),
     ] {
         let refused = noprop(dir.path(), &[&SMALL[..5], &wrong, &["--out", "no"]].concat());

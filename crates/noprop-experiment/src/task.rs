@@ -142,9 +142,6 @@ impl Task {
         let setup = &experiment.setup;
         setup.train().validate(train.len())?;
         setup.train().check_augmentation(&train, setup.encoder)?;
-        if setup.patience.is_some() && validation.is_empty() {
-            return Err(Error::setting("patience", "needs held-out images, and there are none"));
-        }
         setup.class_weights.of(&train, experiment.images.class_names.len())?;
         let method = setup.build_method()?;
         setup.validation_sampler()?;
