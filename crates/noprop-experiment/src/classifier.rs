@@ -114,6 +114,11 @@ impl Classifier {
         (&self.network, &*self.method)
     }
 
+    /// The sampler of [`Self::classify`].
+    pub(crate) fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
     pub(crate) fn ground(&self) -> Option<u8> {
         self.ground
     }
@@ -141,6 +146,15 @@ impl Classifier {
     /// # Errors
     /// [`crate::Error::Refused`] if they have another shape.
     pub fn classify(&self, images: &Tensor) -> Result<Vec<Answer>> {
+        self.one_by_one(images, |image| self.answer(image))
+    }
+
+    /// Calls `answer` with each of `images` [N, C, H, W] by itself, as the network is given it, on all threads. Answers are in their order.
+    pub(crate) fn one_by_one<T: Send>(
+        &self,
+        images: &Tensor,
+        answer: impl Fn(&Tensor) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
         let (channels, height, width) = self.shape();
         ensure!(
             matches!(images.dims(), &[_, c, h, w] if (c, h, w) == (channels, height, width)),
@@ -149,7 +163,7 @@ impl Classifier {
         );
         let each = (0..images.dim(0)?).map(|image| self.seen(&images.narrow(0, image, 1)?));
         let seen = each.collect::<Result<Vec<Tensor>, DataError>>()?;
-        side_by_side(self.workers(), seen, |image| self.answer(&image)).into_iter().collect()
+        side_by_side(self.workers(), seen, |image| answer(&image)).into_iter().collect()
     }
 
     /// Classifies the pictures in `files`, and hands each answer to `answer` with the path, in their order. Returns the number of
