@@ -7,9 +7,9 @@ use candle_core::{D, Device, Tensor};
 use noprop_data::picture::{self, Polarity};
 use noprop_data::{DataError, DatasetName, Normalization};
 use noprop_kernels::threads::{Workers, side_by_side};
-use noprop_method::{Method, Sampler, classify};
+use noprop_method::{Denoiser, Method, Sampler, classify};
 use noprop_models::Network;
-use noprop_train::weights_of;
+use noprop_train::{Existing, RunDirectory, weights_of, weights_to_bytes};
 
 use crate::error::{Context, Result, ensure};
 use crate::evaluate::Sampling;
@@ -98,6 +98,32 @@ impl Classifier {
     /// The settings, and the images that the network is built for.
     pub fn experiment(&self) -> &Experiment {
         &self.experiment
+    }
+
+    /// The bytes of `model.safetensors`, as a run keeps it.
+    ///
+    /// # Errors
+    /// If the weights cannot be read.
+    pub fn weights(&self) -> Result<Vec<u8>> {
+        let (name, metadata) = (Path::new("model.safetensors"), self.experiment.to_json()?);
+        Ok(weights_to_bytes(name, &self.network.parameters().tensors(), &metadata)?)
+    }
+
+    /// Writes a run with these settings and weights to the folder `path`, with the files `beside` (names and content). It can be opened,
+    /// but not trained further.
+    ///
+    /// # Errors
+    /// [`crate::Error::Train`] if `path` exists and `existing` is [`Existing::Refuse`], if it exists and is not a run, or if a file cannot be
+    /// written.
+    pub fn save(
+        &self,
+        path: &Path,
+        existing: Existing,
+        beside: &[(String, Vec<u8>)],
+    ) -> Result<()> {
+        let (config, weights) = (self.experiment.to_toml()?, self.weights()?);
+        let run = RunDirectory::create(path, existing, &config, beside)?;
+        Ok(run.write("model.safetensors", &weights)?)
     }
 
     /// Classifies in another way from now on.
