@@ -34,7 +34,7 @@ IMAGES = np.zeros((40, 16, 16), np.uint8)
         (FLAT[:2], LABELS[:2], "n_samples=2"),
         (FLAT, np.array(["x" * 300, "y"])[LABELS], "class name"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_arrays_that_cannot_be_used_are_refused(small, X, y, words):
     with pytest.raises((ValueError, TypeError), match=words):

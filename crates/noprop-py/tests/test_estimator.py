@@ -14,7 +14,7 @@ EXPECTED_FAILED_CHECKS = {}
 
 CHECKS = list(
     estimator_checks_generator(
-        NoPropClassifier(steps=2, network="mlp:32,1", threads=1),
+        NoPropClassifier(steps=2, epochs=15, network="mlp:32,1", threads=1),
         legacy=True,
         expected_failed_checks=EXPECTED_FAILED_CHECKS,
         mark="xfail",
