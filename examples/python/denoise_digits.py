@@ -21,7 +21,7 @@ def most_torn(beliefs, truth):
 
 
 def draw(images, truth, beliefs, path):
-    """Draws an image a row, and beside it the belief of each block: the darker, the more probable."""
+    """Draws each image, and below it the belief of each block: the darker, the more probable."""
     steps = beliefs.shape[1]
     figure, axes = plt.subplots(2, 6, figsize=(12, 4.6), layout="constrained", height_ratios=[1, 2.2])
     for column, (image, label, belief) in enumerate(zip(images, truth, beliefs)):

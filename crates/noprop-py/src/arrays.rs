@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use noprop_experiment::candle_core::{self, Device, Tensor};
+use noprop_train::free_memory_bytes;
 use numpy::ndarray::{ArrayView2, Axis};
 use numpy::{PyReadonlyArray2, PyUntypedArrayMethods};
-use noprop_train::free_memory_bytes;
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 
@@ -47,7 +47,8 @@ impl Scale {
     }
 
     fn of(self, value: f64) -> f32 {
-        ((value - self.low) * self.factor) as f32
+        // As candle divides bytes, so that numbers from 0 to 255 are the same pixels.
+        (value - self.low) as f32 * self.factor as f32
     }
 }
 
