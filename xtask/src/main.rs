@@ -8,11 +8,13 @@ mod check_cuda;
 mod ci;
 mod fetch;
 mod mpi;
+mod python;
 mod same_bytes;
 mod sanitize;
 mod server;
 mod slurm;
 mod torture;
+mod venv;
 mod web;
 mod workspace;
 
@@ -56,6 +58,8 @@ enum Chore {
     CheckCuda,
     /// Run `train --distributed mpi` under mpirun on this machine, and end a rank by a panic and a kill (Linux, Open MPI)
     TestMpi,
+    /// Test the Python package and what Python's libraries make of noprop's files (Linux; installs NumPy and others into target/python)
+    TestPython,
     /// End short trainings in many ways and at any moment, resume them, and compare their weights byte for byte
     Torture(torture::Options),
     /// Build the page that computes in a browser into a folder that any static host can serve
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Chore::TestSlurm => slurm::run(),
         Chore::CheckCuda => check_cuda::run(),
         Chore::TestMpi => mpi::run(),
+        Chore::TestPython => python::run_tests(),
         Chore::Torture(options) => torture::run(&options),
         Chore::Web(options) => web::run(&options),
         Chore::TestWeb(model) => web::test(&model),

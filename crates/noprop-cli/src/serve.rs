@@ -28,6 +28,7 @@ pub fn run(args: &Serve) -> Result<()> {
         Source::Known(name) => {
             bail!("--data is for folder:PATH; {name} is looked for in --data-dir")
         }
+        Source::Memory => bail!("--data is for folder:PATH"),
     });
     let server = Server::bind(Options {
         runs: args.runs.clone(),

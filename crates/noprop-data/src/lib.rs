@@ -12,6 +12,7 @@ mod fixtures;
 mod folder;
 #[cfg(feature = "candle-datasets")]
 mod from_candle;
+mod hash;
 #[cfg(feature = "candle-datasets")]
 mod hub;
 pub mod idx;

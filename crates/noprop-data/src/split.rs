@@ -165,6 +165,11 @@ impl Split {
         &self.rows
     }
 
+    /// The pixels of some images as they are stored.
+    pub(crate) fn stored_range(&self, range: Range<usize>) -> Result<Tensor, DataError> {
+        self.pixels_of(self.rows_of(range))
+    }
+
     /// The same images without normalisation.
     pub(crate) fn raw_range(&self, range: Range<usize>) -> Result<Tensor, DataError> {
         fractions(self.pixels_of(self.rows_of(range))?)

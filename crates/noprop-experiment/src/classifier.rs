@@ -7,9 +7,9 @@ use candle_core::{D, Device, Tensor};
 use noprop_data::picture::{self, Polarity};
 use noprop_data::{DataError, DatasetName, Normalization};
 use noprop_kernels::threads::{Workers, side_by_side};
-use noprop_method::{Method, Sampler, classify};
+use noprop_method::{Denoiser, Method, Sampler, classify};
 use noprop_models::Network;
-use noprop_train::weights_of;
+use noprop_train::{Existing, RunDirectory, weights_of, weights_to_bytes};
 
 use crate::error::{Context, Result, ensure};
 use crate::evaluate::Sampling;
@@ -100,6 +100,32 @@ impl Classifier {
         &self.experiment
     }
 
+    /// The bytes of `model.safetensors`, as a run keeps it.
+    ///
+    /// # Errors
+    /// If the weights cannot be read.
+    pub fn weights(&self) -> Result<Vec<u8>> {
+        let (name, metadata) = (Path::new("model.safetensors"), self.experiment.to_json()?);
+        Ok(weights_to_bytes(name, &self.network.parameters().tensors(), &metadata)?)
+    }
+
+    /// Writes a run with these settings and weights to the folder `path`, with the files `beside` (names and content). It can be opened,
+    /// but not trained further.
+    ///
+    /// # Errors
+    /// [`crate::Error::Train`] if `path` exists and `existing` is [`Existing::Refuse`], if it exists and is not a run, or if a file cannot be
+    /// written.
+    pub fn save(
+        &self,
+        path: &Path,
+        existing: Existing,
+        beside: &[(String, Vec<u8>)],
+    ) -> Result<()> {
+        let (config, weights) = (self.experiment.to_toml()?, self.weights()?);
+        let run = RunDirectory::create(path, existing, &config, beside)?;
+        Ok(run.write("model.safetensors", &weights)?)
+    }
+
     /// Classifies in another way from now on.
     ///
     /// # Errors
@@ -112,6 +138,11 @@ impl Classifier {
     /// The network and the method.
     pub fn model(&self) -> (&Network, &dyn Method) {
         (&self.network, &*self.method)
+    }
+
+    /// The sampler of [`Self::classify`].
+    pub(crate) fn sampler(&self) -> &Sampler {
+        &self.sampler
     }
 
     pub(crate) fn ground(&self) -> Option<u8> {
@@ -141,6 +172,15 @@ impl Classifier {
     /// # Errors
     /// [`crate::Error::Refused`] if they have another shape.
     pub fn classify(&self, images: &Tensor) -> Result<Vec<Answer>> {
+        self.one_by_one(images, |image| self.answer(image))
+    }
+
+    /// Calls `answer` with each of `images` [N, C, H, W] by itself, as the network is given it, on all threads. Answers are in their order.
+    pub(crate) fn one_by_one<T: Send>(
+        &self,
+        images: &Tensor,
+        answer: impl Fn(&Tensor) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
         let (channels, height, width) = self.shape();
         ensure!(
             matches!(images.dims(), &[_, c, h, w] if (c, h, w) == (channels, height, width)),
@@ -149,7 +189,7 @@ impl Classifier {
         );
         let each = (0..images.dim(0)?).map(|image| self.seen(&images.narrow(0, image, 1)?));
         let seen = each.collect::<Result<Vec<Tensor>, DataError>>()?;
-        side_by_side(self.workers(), seen, |image| self.answer(&image)).into_iter().collect()
+        side_by_side(self.workers(), seen, |image| answer(&image)).into_iter().collect()
     }
 
     /// Classifies the pictures in `files`, and hands each answer to `answer` with the path, in their order. Returns the number of

@@ -65,7 +65,7 @@ impl EvalImages {
         let own = &trained.experiment.setup.dataset;
         let dataset = asked.place.dataset.as_ref();
         if asked.place.bad == BadPictures::Skip
-            && matches!(dataset.unwrap_or(own), Source::Known(_))
+            && !matches!(dataset.unwrap_or(own), Source::Folder(_))
         {
             let reason = "is for folder:PATH: the other data sets have no files to leave out";
             return Err(Error::setting("skip-bad", reason));
@@ -76,8 +76,9 @@ impl EvalImages {
                 Self::of_folder(trained, asked, (source, path), &kept, progress)?
             }
             (Some(Source::Known(name)), _) => Self::of_known(trained, asked, *name, progress)?,
+            (Some(Source::Memory), _) => return Err(Source::gone()),
             // A file of a known data set was replaced on purpose.
-            (None, Source::Known(_)) => {
+            (None, Source::Known(_) | Source::Memory) => {
                 Self::of_run(trained, asked, (&kept, Changed::Warn), progress)?
             }
             (None, Source::Folder(_)) => {

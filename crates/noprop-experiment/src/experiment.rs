@@ -216,14 +216,7 @@ impl Experiment {
 /// # Errors
 /// [`Error::Setting`] if the data set is not a folder and a setting is for folders.
 pub(crate) fn folder_options(setup: &Setup, kept: Option<&Listing>) -> Result<FolderOptions> {
-    if let (Source::Known(name), Some(_)) = (&setup.dataset, setup.image_size) {
-        let reason = format!("is for folder:PATH; the images of {name} have a size");
-        return Err(Error::setting("image-size", reason));
-    }
-    if let (Source::Known(name), Some(_)) = (&setup.dataset, setup.split) {
-        let reason = format!("is for folder:PATH; {name} has test images");
-        return Err(Error::setting("split", reason));
-    }
+    refuse_options_of_folders(setup)?;
     if let Some(side) = setup.image_size.filter(|side| !ImageShape::SIDES.contains(side)) {
         let (least, most) = (ImageShape::SIDES.start(), ImageShape::SIDES.end());
         bail!("image-size must be between {least} and {most} pixels, got {side}");
@@ -236,4 +229,21 @@ pub(crate) fn folder_options(setup: &Setup, kept: Option<&Listing>) -> Result<Fo
     let size = setup.image_size.map(|side| (side, side));
     let bad = if setup.skip_bad { BadPictures::Skip } else { BadPictures::Refuse };
     Ok(FolderOptions { size, channels: None, bad, test })
+}
+
+/// Refuses settings for folders where the data set is another.
+pub(crate) fn refuse_options_of_folders(setup: &Setup) -> Result<()> {
+    let name = match &setup.dataset {
+        Source::Folder(_) => return Ok(()),
+        other => other,
+    };
+    if setup.image_size.is_some() {
+        let reason = format!("is for folder:PATH; the images of {name} have a size");
+        return Err(Error::setting("image-size", reason));
+    }
+    if setup.split.is_some() {
+        let reason = format!("is for folder:PATH; {name} has test images");
+        return Err(Error::setting("split", reason));
+    }
+    Ok(())
 }

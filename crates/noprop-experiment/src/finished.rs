@@ -8,7 +8,7 @@ use noprop_train::{
     evaluate,
 };
 
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::history::History;
 use crate::model_card;
 use crate::task::Task;
@@ -49,7 +49,8 @@ impl Finished {
         // spent on them than choose the epoch.
         let started = Instant::now();
         let training = of(&task.train, setup.validation_sampler()?)?;
-        let test = of(&task.test, sampler)?;
+        let images = task.test.as_ref().context("there are no images to test on")?;
+        let test = of(images, sampler)?;
         let logged = MetricsLog::open(&run.metrics(), u64::MAX)?.append(&Event::Test {
             best_epoch: fit.best.epoch,
             sampler: sampler.kind.to_string(),
@@ -85,7 +86,7 @@ impl Finished {
             test,
             peak,
             #[cfg(feature = "figures")]
-            images: task.test.clone(),
+            images: images.clone(),
         })
     }
 

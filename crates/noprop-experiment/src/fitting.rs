@@ -1,6 +1,6 @@
-//! Default settings that fit the data: the presets are made for MNIST's 55,000 images, a folder may hold fifty.
+//! Default settings that fit the data: the presets are made for MNIST's 55,000 images, a folder or an array may hold fifty.
 
-use noprop_data::Dataset;
+use noprop_data::{Dataset, Split};
 use noprop_models::EmbeddingStart;
 
 use crate::error::{Result, ensure};
@@ -21,33 +21,54 @@ const LEAST_BATCH: usize = 8;
 const STEPS: u64 = 1000;
 const MOST_EPOCHS: u32 = 60;
 
+/// The sizes of a data set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Images for training, and for validation if the data do not bring them.
+    pub train: usize,
+    /// Images that the data themselves hold out.
+    pub validation: Option<usize>,
+    pub classes: usize,
+}
+
+impl Sizes {
+    pub fn of(data: &Dataset) -> Self {
+        Self {
+            train: data.train.len(),
+            validation: data.validation.as_ref().map(Split::len),
+            classes: data.class_names.len(),
+        }
+    }
+}
+
 impl Setup {
     /// Fits the settings that were not `asked` for to the data. Returns a line with those that were chosen, if any were.
     ///
     /// # Errors
     /// If the data have held-out images of their own and another number was asked for; if there are too few training images.
-    pub(crate) fn fit_to(&mut self, data: &Dataset, asked: &Settings) -> Result<Option<String>> {
+    pub(crate) fn fit_to(&mut self, data: Sizes, asked: &Settings) -> Result<Option<String>> {
         self.embedding_start = self.embedding_start.map(|start| {
-            let rows = data.class_names.len();
+            let rows = data.classes;
             // As in the paper: orthogonal where that is possible, and random otherwise.
             let too_many = self.embedding.dimension(rows).is_some_and(|columns| rows > columns);
             let usual = start == EmbeddingStart::Orthogonal && asked.embedding_start.is_none();
             if usual && too_many { EmbeddingStart::Random } else { start }
         });
         let given = self.clone();
-        let images = data.train.len();
-        let in_folder = matches!(self.dataset, Source::Folder(_));
-        match &data.validation {
+        let images = data.train;
+        // Presets know the sizes of known data sets.
+        let any_size = !matches!(self.dataset, Source::Known(_));
+        match data.validation {
             Some(held) => {
                 ensure!(
-                    asked.validation.is_none() || self.validation == held.len(),
+                    asked.validation.is_none() || self.validation == held,
                     "validation is {}, but the data bring {} held-out images of their own: leave it out",
                     self.validation,
-                    held.len()
+                    held
                 );
-                self.validation = held.len();
+                self.validation = held;
             }
-            None if in_folder && asked.validation.is_none() => {
+            None if any_size && asked.validation.is_none() => {
                 self.validation = self.validation.min(images.div_ceil(HELD_OUT));
             }
             None => {}
@@ -57,16 +78,16 @@ impl Setup {
             None => images.saturating_sub(self.validation),
         };
         ensure!(
-            !in_folder || train >= LEAST_IMAGES || asked.validation.is_some(),
+            !any_size || train >= LEAST_IMAGES || asked.validation.is_some(),
             "{images} training image(s) are too few: some are held out to choose the epoch, and at least {LEAST_IMAGES} must be left to train on"
         );
         // On the bundled sample dt learns well with the preset's batches, and the others do not (docs/results.md).
-        let small_batches = in_folder || self.method != MethodKind::DT;
+        let small_batches = any_size || self.method != MethodKind::DT;
         if small_batches && asked.batch_size.is_none() {
             self.batch_size = self.batch_size.min(batch_size(train));
         }
         let steps = u64::from(self.train().steps_per_epoch(train)).max(1);
-        if in_folder && asked.epochs.is_none() {
+        if any_size && asked.epochs.is_none() {
             let enough = u32::try_from(STEPS.div_ceil(steps)).unwrap_or(MOST_EPOCHS);
             self.epochs = self.epochs.max(enough.min(MOST_EPOCHS));
         }
@@ -80,7 +101,7 @@ impl Setup {
                 self.batch_size, self.epochs, self.warmup_steps, self.validation
             )
         });
-        self.fit_embedding_scale(data.class_names.len());
+        self.fit_embedding_scale(data.classes);
         Ok(chosen)
     }
 

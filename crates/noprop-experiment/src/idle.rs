@@ -84,7 +84,7 @@ pub(crate) fn refuse_idle(setup: &Setup, given: &Settings) -> Result<()> {
         ),
         (
             "skip-bad",
-            given.skip_bad.is_some() && matches!(setup.dataset, Source::Known(_)),
+            given.skip_bad.is_some() && !matches!(setup.dataset, Source::Folder(_)),
             "is for folder:PATH: the other data sets have no files to leave out".into(),
         ),
     ];

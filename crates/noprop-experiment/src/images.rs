@@ -17,11 +17,14 @@ pub struct Images {
     pub width: usize,
     /// The classes in the order of their labels.
     pub class_names: Vec<String>,
-    /// SHA-256 over the uncompressed data files.
+    /// SHA-256 over the uncompressed data files, or over the pixels and labels that a program gave.
     pub sha256: String,
     /// The values of normalisation, if images are normalised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalization: Option<Measured>,
+    /// The numbers for which the pixels 0 and 1 stand, if a program gave the images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
 }
 
 /// Mean and standard deviation of every channel of the training images, of pixels in 0..=1.
@@ -48,6 +51,7 @@ impl Images {
             class_names: data.class_names.clone(),
             sha256: data.sha256.clone(),
             normalization: None,
+            range: None,
         })
     }
 

@@ -130,6 +130,7 @@ impl fmt::Display for Place {
         match &self.source {
             Source::Folder(path) => write!(f, "{}", path.display()),
             Source::Known(name) => write!(f, "{}", self.data_dir.join(name.as_str()).display()),
+            Source::Memory => self.source.fmt(f),
         }
     }
 }
@@ -137,7 +138,7 @@ impl fmt::Display for Place {
 /// The files that a run keeps of `data`, which came from `place`: names and content.
 pub(crate) fn files(data: &Dataset, place: &Place) -> Result<Vec<(String, Vec<u8>)>> {
     let folder = match &place.source {
-        Source::Known(_) => &place.data_dir,
+        Source::Known(_) | Source::Memory => &place.data_dir,
         Source::Folder(path) => path,
     };
     let folder = match std::path::absolute(folder) {

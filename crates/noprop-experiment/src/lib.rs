@@ -6,12 +6,12 @@
 //! | --- | --- |
 //! | `settings.rs`, `layers.rs`, `preset.rs`, `paper.rs` | every setting, once, and layers of settings |
 //! | `setup.rs`, `idle.rs`, `fitting.rs`, `experiment.rs`, `format.rs` | settings with every choice made, fitted to data, read and written |
-//! | `choices.rs`, `source.rs`, `images.rs` | single settings |
+//! | `choices.rs`, `source.rs`, `images.rs`, `in_memory.rs` | single settings, and images that a program gives |
 //! | `kept.rs`, `part.rs`, `classes.rs`, `eval_images.rs` | the data of a run, and how it knows them again |
 //! | `task.rs`, `init.rs`, `memory.rs` | settings and data, known to go together |
 //! | `train.rs`, `reached.rs`, `units.rs`, `finished.rs`, `model_card.rs`, `card_data.rs`, `hub_folder.rs` | a training, and its end |
 //! | `stepwise.rs`, `watch/` | a training in memory, step by step; a training as a page shows it |
-//! | `trained.rs`, `classifier.rs`, `pictures.rs`, `ink.rs`, `walk.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
+//! | `trained.rs`, `classifier.rs`, `path.rs`, `pictures.rs`, `ink.rs`, `walk.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
 //! | `record.rs`, `history.rs`, `spread.rs`, `info.rs`, `compare.rs`, `figures/` | the records of runs |
 //! | `ablate.rs` | a chain without some of its blocks, or in another order |
 //! | `reproduce/` | the tables and figures of the paper |
@@ -40,6 +40,7 @@ mod history;
 mod hub_folder;
 mod idle;
 mod images;
+mod in_memory;
 mod info;
 mod init;
 mod ink;
@@ -49,6 +50,7 @@ mod memory;
 mod model_card;
 mod paper;
 mod part;
+mod path;
 mod pictures;
 mod preset;
 mod progress;
@@ -102,11 +104,13 @@ pub use figures::plot;
 pub use finished::Finished;
 pub use hub_folder::write_hub_folder;
 pub use images::{Images, Measured};
+pub use in_memory::InMemory;
 pub use info::{Info, Tested};
 pub use ink::{Ground, Opposite};
 pub use kept::Moved;
 pub use layers::{Layers, Resolved};
 pub use paper::{PaperData, Row};
+pub use path::AlongChain;
 pub use pictures::{Origin, Picture, Pictures};
 pub use preset::{Preset, ResnetData};
 pub use progress::{Length, Progress, Remark};

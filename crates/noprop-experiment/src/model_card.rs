@@ -114,7 +114,7 @@ fn command(setup: &Setup, history: &History) -> String {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                 format!(" --dataset folder:{}", quoted(&path))
             }
-            Source::Known(_) => String::new(),
+            Source::Known(_) | Source::Memory => String::new(),
         };
         return format!("`noprop train --config config.toml{}` in this folder", cell(&data));
     }

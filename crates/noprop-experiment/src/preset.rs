@@ -82,7 +82,7 @@ impl Preset {
         match data {
             Source::Known(DatasetName::MnistSample) => Self::MnistSample,
             // Presets of residual networks take much longer, so they are for those who name them.
-            Source::Known(_) | Source::Folder(_) => Self::Mnist,
+            Source::Known(_) | Source::Folder(_) | Source::Memory => Self::Mnist,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The source of images: a known data set, or a folder of a person's pictures.
+//! The source of images: a known data set, a folder of a person's pictures, or the memory of a program.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::str::FromStr;
 use noprop_data::{Dataset, DatasetName, FolderOptions, load, open_folder};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// A known data set by its name, or `folder:PATH`.
+/// A known data set by its name, `folder:PATH`, or `memory`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Source {
@@ -17,18 +17,32 @@ pub enum Source {
     Known(DatasetName),
     /// A folder of pictures.
     Folder(PathBuf),
+    /// Images that a program gave: [`crate::Stepwise::of_images`]. They are not kept.
+    Memory,
 }
+
+/// The name of images that a program gave.
+const MEMORY: &str = "memory";
 
 impl Source {
     /// Loads the images; `options` are for a folder.
     ///
     /// # Errors
-    /// [`crate::Error::Data`] if files are missing or are not what they should be.
+    /// [`crate::Error::Data`] if files are missing or are not what they should be; [`crate::Error::Refused`] for images that a program
+    /// gave.
     pub fn load(&self, data_dir: &Path, options: &FolderOptions) -> Result<Dataset> {
         Ok(match self {
             Self::Known(name) => load(*name, data_dir)?,
             Self::Folder(path) => open_folder(path, options)?,
+            Self::Memory => return Err(Self::gone()),
         })
+    }
+
+    /// The error of images that a program gave.
+    pub(crate) fn gone() -> Error {
+        Error::Refused(format!(
+            "the images of the data set `{MEMORY}` were given by a program, and are not kept: name a known data set, or folder:PATH"
+        ))
     }
 
     /// A short name, for titles and folders.
@@ -38,6 +52,7 @@ impl Source {
             Self::Folder(path) => path
                 .file_name()
                 .map_or_else(|| "folder".into(), |name| name.to_string_lossy().into()),
+            Self::Memory => MEMORY.into(),
         }
     }
 }
@@ -47,6 +62,7 @@ impl fmt::Display for Source {
         match self {
             Self::Known(name) => name.fmt(f),
             Self::Folder(path) => write!(f, "folder:{}", path.display()),
+            Self::Memory => f.write_str(MEMORY),
         }
     }
 }
@@ -62,6 +78,7 @@ impl FromStr for Source {
                 &path[1..]
             )),
             Some(path) => Ok(Self::Folder(path.into())),
+            None if name == MEMORY => Ok(Self::Memory),
             None => {
                 name.parse().map(Self::Known).map_err(|error| format!("{error}, or folder:PATH"))
             }

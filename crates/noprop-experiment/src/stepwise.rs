@@ -1,4 +1,5 @@
-//! A training in memory, whose steps its caller makes: for a page in a browser, which has no files and must not wait for long.
+//! A training in memory, whose steps its caller makes: for a page in a browser, which has no files and must not wait for long, and for a
+//! program that has the images itself.
 
 use std::path::Path;
 
@@ -13,8 +14,9 @@ use noprop_train::{
 };
 use web_time::Instant;
 
-use crate::error::{Error, Result, ensure};
+use crate::error::{Context, Error, Result, ensure};
 use crate::experiment::Experiment;
+use crate::in_memory::InMemory;
 use crate::layers::Layers;
 use crate::memory;
 use crate::progress::{Length, Progress, Remark};
@@ -30,7 +32,7 @@ pub struct Stepwise {
     /// The steps that are made.
     done: u64,
     validation: Split,
-    test: Split,
+    test: Option<Split>,
     epoch: SoFar,
     best: Option<(Best, Vec<u8>)>,
     remarks: Vec<Remark>,
@@ -62,6 +64,18 @@ impl Stepwise {
         let mut remarks = Remarks::default();
         let layers = Layers { settings, ..Layers::default() };
         let task = Task::new(&layers, None, &Device::Cpu, &mut remarks)?;
+        Self::of_task(task, remarks)
+    }
+
+    /// Begins a training on `images`, whatever data set `settings` name. Those that are left open are fitted to the number of images.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn of_images(settings: Settings, images: InMemory) -> Result<Self> {
+        Self::of_task(Task::of_images(settings, images)?, Remarks::default())
+    }
+
+    fn of_task(task: Task, mut remarks: Remarks) -> Result<Self> {
         memory::check(&task.experiment, &task.device, Workers::Auto, &mut remarks)?;
         if let Some(short) = remarks.0.iter().find(|it| matches!(it, Remark::Memory { .. })) {
             return Err(Error::Refused(short.to_string()));
@@ -170,13 +184,14 @@ impl Stepwise {
     /// Classifies the test images with the weights of the best epoch. Call it once, at the end: no step may follow.
     ///
     /// # Errors
-    /// If network and images do not match.
+    /// [`Error::Refused`] if the images were given without any to test on; if network and images do not match.
     pub fn test(&mut self) -> Result<Evaluation> {
         if let Some((_, weights)) = &self.best {
             let best = weights_of(Path::new(NAME), weights)?.tensors;
             self.trainer.network().parameters().set(best)?;
         }
-        Ok(self.trainer.evaluate(&self.test, &self.experiment.setup.sampler())?)
+        let images = self.test.as_ref().context("there are no images to test on")?;
+        Ok(self.trainer.evaluate(images, &self.experiment.setup.sampler())?)
     }
 }
 
@@ -201,10 +216,12 @@ impl Progress for Remarks {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Tensor};
     use noprop_data::DatasetName;
     use noprop_train::Existing;
 
     use super::*;
+    use crate::classifier::Classifier;
     use crate::source::Source;
     use crate::train::{Means, NewRun, train};
 
@@ -240,5 +257,76 @@ mod tests {
         let crate::train::Ending::Finished(run) = ending else { panic!("it was not stopped") };
         assert!(training.weights().unwrap() == std::fs::read(out.join(NAME)).unwrap());
         assert_eq!(training.test().unwrap(), run.test);
+    }
+
+    /// The 0s, 1s and 2s of the sample, as an array that a program has. `shades` makes the pixels of the bytes.
+    fn three_digits(shades: impl Fn(Tensor) -> Tensor) -> InMemory {
+        let data = noprop_data::Dataset::mnist_sample().unwrap().train;
+        let labels = data.labels.to_vec1::<u32>().unwrap();
+        let rows = (0u32..).zip(&labels).filter(|(_, label)| **label < 3).map(|(row, _)| row);
+        let some = data.select(&rows.take(400).collect::<Vec<_>>()).unwrap();
+        let train = Split::new(shades(some.images().unwrap()), some.labels, 3).unwrap();
+        let class_names = ["zero", "one", "two"].map(String::from).to_vec();
+        InMemory { train, validation: None, class_names, range: Some([0.0, 255.0]) }
+    }
+
+    /// Images of a program are learned, whether their pixels are bytes or numbers; the weights carry what the program needs to use them;
+    /// and what was trained in memory alone is not looked for in a file.
+    #[test]
+    fn images_of_a_program_are_learned_and_their_weights_answer() {
+        let bytes = |pixels: Tensor| (pixels * 255.).unwrap().round().unwrap().to_dtype(DType::U8);
+        let settings = || Settings { steps: Some(2), epochs: Some(3), ..Settings::default() };
+        let mut weights = Vec::new();
+        for images in [three_digits(|p| p), three_digits(|p| bytes(p).unwrap())] {
+            let pictures = images.train.clone();
+            let mut training = Stepwise::of_images(settings(), images).unwrap();
+            let mut accuracy = 0.0;
+            while !training.is_done() {
+                let epoch = training.step(&[]).unwrap().epoch;
+                accuracy = epoch.and_then(|it| it.validation).map_or(accuracy, |it| it.accuracy);
+            }
+            assert!(accuracy > 0.9, "{accuracy}");
+            assert!(matches!(training.test(), Err(Error::Refused(_))), "no test images");
+            let bytes = training.weights().unwrap();
+            let classifier = Classifier::of_weights(NAME, &bytes, &Device::Cpu).unwrap();
+            assert_eq!(classifier.class_names(), ["zero", "one", "two"]);
+            let known = &classifier.experiment().images;
+            assert_eq!(
+                (known.range, &known.sha256),
+                (Some([0.0, 255.0]), &pictures.sha256().unwrap())
+            );
+            let source = classifier.experiment().setup.dataset.clone();
+            assert!(source.load(Path::new(""), &noprop_data::FolderOptions::default()).is_err());
+            let some = pictures.range(0..20).unwrap();
+            let answers = classifier.classify(&some).unwrap();
+            for (answer, path) in answers.iter().zip(classifier.along_chain(&some).unwrap()) {
+                assert_eq!((path.guesses.len(), path.answers.len()), (2, 2));
+                assert_eq!(path.answers[1], answer.probabilities);
+            }
+            weights.push(weights_of(Path::new(NAME), &bytes).unwrap().tensors);
+        }
+        let [numbers, bytes] = &weights[..] else { panic!("two trainings") };
+        for (name, tensor) in numbers {
+            let same = |it: &Tensor| it.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(same(tensor), same(&bytes[name]), "{name}: the same pixels");
+        }
+    }
+
+    /// A setting that an array has no use for must not be ignored, nor images that no training can use.
+    #[test]
+    fn what_does_not_suit_an_array_is_refused() {
+        for settings in [
+            Settings { image_size: Some(32), ..Settings::default() },
+            Settings { split: Some(0.2), ..Settings::default() },
+            Settings { skip_bad: Some(true), ..Settings::default() },
+        ] {
+            let refused = Stepwise::of_images(settings, three_digits(|pixels| pixels));
+            assert!(matches!(refused, Err(Error::Setting { .. })));
+        }
+        let few = InMemory {
+            train: three_digits(|pixels| pixels).train.select(&[0, 1]).unwrap(),
+            ..three_digits(|pixels| pixels)
+        };
+        assert!(Stepwise::of_images(Settings::default(), few).is_err());
     }
 }

@@ -3,22 +3,27 @@
 use std::path::Path;
 
 use candle_core::{D, Device, Tensor};
-use noprop_data::{Dataset, DatasetName, Duplicates, Half, Notice, Presence, Split, prototypes};
+use noprop_data::{
+    Dataset, DatasetName, Duplicates, Half, Notice, Presence, Split, hold_out, prototypes,
+};
 use noprop_method::{Denoiser, ScheduleSource};
 use noprop_models::{EmbeddingStart, Network};
 use noprop_train::RunDirectory;
 
 use crate::classes::absent_classes;
 use crate::error::{Error, Result, bail, ensure};
-use crate::experiment::{Experiment, folder_options};
+use crate::experiment::{Experiment, folder_options, refuse_options_of_folders};
+use crate::fitting::Sizes;
 use crate::idle::refuse_idle;
 use crate::images::Images;
+use crate::in_memory::InMemory;
 use crate::init::Initial;
 use crate::kept::{self, DATA_DIR, Kept, Moved, Place};
 use crate::layers::{Layers, Resolved};
 use crate::part::Part;
 use crate::preset::Preset;
 use crate::progress::{Progress, Remark};
+use crate::settings::Settings;
 use crate::source::Source;
 
 /// Images that set a frozen encoder's statistics.
@@ -31,7 +36,8 @@ pub(crate) struct Task {
     pub experiment: Experiment,
     pub train: Split,
     pub validation: Split,
-    pub test: Split,
+    /// `None` for images that a program gave, which keeps its test images to itself.
+    pub test: Option<Split>,
     pub method: Box<dyn noprop_method::Method>,
     /// The device of images and network.
     pub device: Device,
@@ -78,7 +84,7 @@ impl Task {
             initial.shape(&mut options);
         }
         let data = place.load(&options)?;
-        let chosen = setup.fit_to(&data, &asked)?;
+        let chosen = setup.fit_to(Sizes::of(&data), &asked)?;
         let other = sha256.filter(|sha256| *sha256 != data.sha256);
         let experiment = Experiment::new(setup, Images::of(&data)?)?;
         let listing = data.listing.clone();
@@ -122,12 +128,26 @@ impl Task {
         Self::of(experiment, data, device, &place)
     }
 
-    fn of(
-        mut experiment: Experiment,
-        data: Dataset,
-        device: &Device,
-        place: &Place,
-    ) -> Result<Self> {
+    /// The task of images that a program gave, on the CPU.
+    pub fn of_images(settings: Settings, images: InMemory) -> Result<Self> {
+        let settings = Settings { dataset: Some(Source::Memory), ..settings };
+        let layers = Layers { settings, ..Layers::default() };
+        let Resolved { mut setup, asked, .. } = layers.resolve(Preset::suiting(&Source::Memory))?;
+        refuse_idle(&setup, &layers.settings)?;
+        refuse_options_of_folders(&setup)?;
+        let chosen = setup.fit_to(images.sizes(), &asked)?;
+        let experiment = Experiment::new(setup, images.described()?)?;
+        let setup = &experiment.setup;
+        let (train, validation) = match images.validation {
+            Some(validation) => (images.train, validation),
+            None => hold_out(&images.train, setup.validation, setup.seed)?,
+        };
+        let faults = absent_classes(&experiment.images.class_names, &train, Half::Train)?;
+        let task = Self::with(experiment, (train, validation, None), &Device::Cpu)?;
+        Ok(Self { chosen, faults: faults.into_iter().collect(), ..task })
+    }
+
+    fn of(experiment: Experiment, data: Dataset, device: &Device, place: &Place) -> Result<Self> {
         let record = kept::files(&data, place)?;
         let train = Part::of_run(&experiment.setup, &data, Half::Train)?.images;
         let validation = Part::of_run(&experiment.setup, &data, Half::Validation)?.images;
@@ -135,10 +155,21 @@ impl Task {
         for (images, half) in [(&data.test, Half::Test), (&train, Half::Train)] {
             faults.extend(absent_classes(&data.class_names, images, half)?);
         }
+        let task = Self::with(experiment, (train, validation, Some(data.test)), device)?;
+        Ok(Self { record, notices: data.notices, faults, ..task })
+    }
+
+    /// The task of images as they are in their files, to train on, to choose the epoch and to test.
+    fn with(
+        mut experiment: Experiment,
+        (train, validation, test): (Split, Split, Option<Split>),
+        device: &Device,
+    ) -> Result<Self> {
         experiment.measure(&train)?;
         let here =
             |images: &Split| -> Result<Split> { Ok(experiment.seen(images)?.to_device(device)?) };
-        let (train, validation, test) = (here(&train)?, here(&validation)?, here(&data.test)?);
+        let (train, validation) = (here(&train)?, here(&validation)?);
+        let test = test.as_ref().map(here).transpose()?;
         let setup = &experiment.setup;
         setup.train().validate(train.len())?;
         setup.train().check_augmentation(&train, setup.encoder)?;
@@ -152,10 +183,10 @@ impl Task {
             test,
             method,
             device: device.clone(),
-            record,
+            record: Vec::new(),
             chosen: None,
-            notices: data.notices,
-            faults,
+            notices: Vec::new(),
+            faults: Vec::new(),
         })
     }
 
@@ -286,7 +317,6 @@ mod tests {
     use noprop_train::Silent;
 
     use super::*;
-    use crate::settings::Settings;
 
     /// Starts of another length would be compared by their length: an image is six to ten times as long as a unit vector.
     #[test]

@@ -1,13 +1,14 @@
 //! The image encoders to choose from: image → 256 features.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use noprop_method::{Norm, ParameterError};
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
-use crate::image_branch::{ImageBranch, ImageEncoder, ImageInput, WIDTH};
+use crate::image_branch::{ImageBranch, ImageEncoder, ImageInput, ImageShape, WIDTH};
 use crate::layers::Place;
 use crate::mlp::Mlp;
 use crate::resnet::Resnet;
@@ -70,7 +71,17 @@ impl Backbone {
         })
     }
 
-    /// Refuses images that it cannot take.
+    /// The heights and widths of images that it can take. Convolutions and poolings leave nothing of smaller ones; dense layers take
+    /// any, also the features of a table as an image of one row.
+    pub fn sides(self) -> RangeInclusive<usize> {
+        match self {
+            Self::Paper | Self::Resnet { .. } => ImageShape::SIDES,
+            Self::Mlp { .. } => 1..=ImageShape::SIDES.end() * ImageShape::SIDES.end(),
+            Self::Vit { .. } => 1..=*ImageShape::SIDES.end(),
+        }
+    }
+
+    /// Refuses images that its patches do not divide.
     pub(crate) fn check(self, input: ImageInput) -> Result<(), ModelError> {
         let Self::Vit { patch, .. } = self else { return Ok(()) };
         let (height, width) = (input.shape.height, input.shape.width);

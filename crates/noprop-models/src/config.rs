@@ -1,5 +1,7 @@
 //! The settings of a network.
 
+use std::ops::RangeInclusive;
+
 use noprop_method::{
     EmbeddingForm, EncoderKind, Needs, ParameterBuilder, ParameterError, Part, ReadoutLayer,
     ReadoutStart,
@@ -14,6 +16,7 @@ use crate::{Backbone, Embedding, EmbeddingStart, ModelError};
 const MAX_CHANNELS: usize = 16;
 const MAX_CLASSES: usize = 10_000;
 const MAX_BLOCKS: usize = 1000;
+const MAX_PIXELS: usize = 1024 * 1024;
 
 /// The settings of a network, each within its range.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,20 +40,13 @@ impl NetworkConfig {
     /// embeddings.
     ///
     /// # Errors
-    /// [`ModelError::OutOfRange`] for images smaller than 16 × 16 or absurdly large, for fewer than two classes,
-    /// or for no blocks.
+    /// [`ModelError::OutOfRange`] for absurdly large images, for fewer than two classes, or for no blocks. Whether images are large
+    /// enough for the layers of the encoder is checked when the network is built.
     pub fn new(image: ImageShape, classes: usize, needs: Needs) -> Result<Self, ModelError> {
-        let within = |name, value: usize, min: usize, max: usize| match (min..=max).contains(&value)
-        {
-            true => Ok(()),
-            false => Err(ModelError::out_of_range(name, format!("between {min} and {max}"), value)),
-        };
-        within("image channels", image.channels, 1, MAX_CHANNELS)?;
-        let (least, most) = (*ImageShape::SIDES.start(), *ImageShape::SIDES.end());
-        within("image height", image.height, least, most)?;
-        within("image width", image.width, least, most)?;
-        within("classes", classes, 2, MAX_CLASSES)?;
-        within("steps", needs.blocks, 1, MAX_BLOCKS)?;
+        within("image channels", image.channels, 1..=MAX_CHANNELS)?;
+        check_sides(image, 1..=MAX_PIXELS)?;
+        within("classes", classes, 2..=MAX_CLASSES)?;
+        within("steps", needs.blocks, 1..=MAX_BLOCKS)?;
         Ok(Self {
             image,
             classes,
@@ -138,6 +134,11 @@ impl NetworkConfig {
 
     /// Refuses settings that do not go together.
     pub(crate) fn check(&self) -> Result<(), ModelError> {
+        check_sides(self.image, self.backbone.sides())?;
+        if self.embedding == Embedding::Prototype {
+            // Their columns go through the paper's convolutions.
+            check_sides(self.image, Backbone::Paper.sides())?;
+        }
         self.backbone.check(self.image_input())?;
         let (pixels, d) = (self.image.pixels(), self.dimension());
         let (name, expected, value) = match (self.embedding_start, self.embedding) {
@@ -230,4 +231,24 @@ impl NetworkConfig {
         self.dropout = rate;
         Ok(self)
     }
+}
+
+/// Refuses a value outside of `range`.
+fn within(
+    name: &'static str,
+    value: usize,
+    range: RangeInclusive<usize>,
+) -> Result<(), ModelError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let expected = format!("between {} and {}", range.start(), range.end());
+    Err(ModelError::out_of_range(name, expected, value))
+}
+
+/// Refuses images whose height or width is outside of `sides`, or whose pixels are too many.
+fn check_sides(image: ImageShape, sides: RangeInclusive<usize>) -> Result<(), ModelError> {
+    within("image height", image.height, sides.clone())?;
+    within("image width", image.width, sides)?;
+    within("image height × width", image.height.saturating_mul(image.width), 1..=MAX_PIXELS)
 }

@@ -28,8 +28,8 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
-    /// The heights and widths that a network can be built for: smaller ones leave nothing behind the convolutions and poolings, and
-    /// larger ones are a mistake or an attack.
+    /// The heights and widths that convolutions can be built for: smaller ones leave nothing behind the convolutions and poolings, and
+    /// larger ones are a mistake or an attack. [`Backbone::sides`](crate::Backbone::sides) has those of other encoders.
     pub const SIDES: RangeInclusive<usize> = 16..=1024;
 
     /// C·H·W.

@@ -39,11 +39,16 @@ impl NetworkConfig {
         let small = one + (blocks - 1) * (two - one);
         let encoders = if self.encoder == EncoderKind::PerBlock { blocks } else { 1 };
         let labels = if self.embedding == Embedding::Prototype { blocks } else { 0 };
-        let grown = |backbone: Backbone| {
-            let of = |shape| backbone.growing(ImageInput { shape, ..self.image_input() });
-            of(self.image) - of(image)
+        let growing = |backbone: Backbone, shape| {
+            backbone.growing(ImageInput { shape, ..self.image_input() })
         };
-        let mut count = small + encoders * grown(self.backbone) + labels * grown(Backbone::Paper);
+        // Dense layers can be smaller than those that were counted.
+        let mut count = small + encoders * growing(self.backbone, self.image)
+            - encoders * growing(self.backbone, image);
+        if labels > 0 {
+            let branch = Backbone::Paper;
+            count += labels * (growing(branch, self.image) - growing(branch, image));
+        }
         if self.embedding == Embedding::Prototype {
             // The matrix, its start and a trained readout have a column a pixel.
             let pixels = (self.image.pixels() - image.pixels()) as u64;
@@ -112,6 +117,28 @@ mod tests {
             let network = Network::new(&plain, source).unwrap();
             let built: usize = network.parameters().iter().map(|p| p.var.elem_count()).sum();
             assert_eq!(plain.count_parameters().unwrap(), built as u64, "{encoder}, plain");
+        }
+    }
+
+    /// Dense layers take images that are smaller than those that the count begins with, and wide ones: the features of a table.
+    #[test]
+    fn counts_what_is_built_for_images_that_no_convolution_takes() {
+        for (height, width, backbone) in
+            [(8, 8, "mlp:24,2"), (1, 2, "mlp:24,1"), (1, 2000, "mlp:4,1"), (8, 8, "vit:32,1,4")]
+        {
+            let image = ImageShape { channels: 1, height, width };
+            let config = NetworkConfig::new(image, 4, Needs::discrete_time(3, Readout::Softmax));
+            let config = config.unwrap().backbone(backbone.parse().unwrap());
+            let source = || ParameterBuilder::seeded(Seed(0), &Device::Cpu);
+            let network = Network::new(&config, source()).unwrap();
+            let built: usize = network.parameters().iter().map(|p| p.var.elem_count()).sum();
+            assert_eq!(config.count_parameters().unwrap(), built as u64, "{backbone}");
+            for other in
+                [config.clone().backbone(Backbone::Paper), config.embedding(Embedding::Prototype)]
+            {
+                assert!(Network::new(&other, source()).is_err(), "{height} x {width}");
+                assert!(other.count_parameters().is_err(), "{height} x {width}");
+            }
         }
     }
 

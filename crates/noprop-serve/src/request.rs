@@ -38,7 +38,8 @@ impl Data {
             Source::Known(name) if !self.has(*name) => Err(Refusal::bad(format!(
                 "the data set {name} is not there; `noprop fetch {name}` gets it"
             ))),
-            _ => Ok(()),
+            Source::Memory => Err(Refusal::bad("the images of `memory` are those of a program")),
+            Source::Folder(_) | Source::Known(_) => Ok(()),
         }
     }
 }

@@ -90,7 +90,7 @@ impl Answers {
             Source::Known(DatasetName::Mnist | DatasetName::MnistSample) => {
                 Some(Dataset::mnist_sample()?.test)
             }
-            Source::Known(_) | Source::Folder(_) => None,
+            Source::Known(_) | Source::Folder(_) | Source::Memory => None,
         };
         let facts = classifier.facts()?;
         Ok(Self { classifier, facts, pretrained: is_pretrained(bytes), test })

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::workspace::{quiet, report, run};
+use crate::venv;
 
 /// The peer's Python and script.
 #[derive(Debug, Clone)]
@@ -37,26 +37,11 @@ pub fn find(root: &Path, python: Option<&Path>) -> Result<Torch> {
     if let Some(python) = python {
         return Ok(Torch { python: python.into(), script });
     }
-    let requirements = peers.join("requirements.txt");
-    let folder = root.join("target/peers/torch");
-    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    let torch = Torch { python, script };
-    // The requirements of the last installation; if they differ now, it is repeated.
-    let stamp = folder.join("installed.txt");
-    let wanted = std::fs::read_to_string(&requirements)
-        .with_context(|| format!("cannot read {}", requirements.display()))?;
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(torch);
-    }
-    report(
-        "installing PyTorch into target/peers/torch (once; a few gigabytes on Linux, where PyPI's build brings CUDA)",
-    );
-    let host = if cfg!(windows) { "python" } else { "python3" };
-    let mut venv = Command::new(host);
-    run(quiet(venv.args(["-m", "venv"]).arg(&folder))).context("no Python with venv")?;
-    let mut pip = Command::new(&torch.python);
-    pip.args(["-m", "pip", "install", "--quiet", "--no-compile", "-r"]).arg(&requirements);
-    run(quiet(&mut pip)).context("pip could not install it")?;
-    std::fs::write(&stamp, wanted)?;
-    Ok(torch)
+    let python = venv::python(
+        root,
+        "peers/torch",
+        "xtask/peers/requirements.txt",
+        "PyTorch (a few gigabytes on Linux, where PyPI's build brings CUDA)",
+    )?;
+    Ok(Torch { python, script })
 }

@@ -245,6 +245,7 @@ fn absence(data: &Source, data_dir: &Path, worker: &dyn Worker) -> Option<String
             let path = path.display();
             Some(format!("{path} has no folder {lacks}: put pictures into {path}/{lacks}/CLASS"))
         }
+        Source::Memory => Some(format!("the data set {data} is not in a file")),
     }
 }
 
