@@ -52,6 +52,7 @@ pub(crate) fn text(setup: &Setup, accuracy: f64, license: &License) -> String {
             (Some(id), if *name == DatasetName::MnistSample { name.as_str() } else { id }, title)
         }
         Source::Folder(_) => (None, "imagefolder", ""),
+        Source::Memory => (None, "array", ""),
     };
     // A string of JSON is one of YAML too, whatever a folder is called.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();

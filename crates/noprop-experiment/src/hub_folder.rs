@@ -59,7 +59,7 @@ pub fn write_hub_folder(run: &Path, to: &Path, license: &License) -> Result<()> 
         write("config.json", serde_json::to_string_pretty(&config(&experiment)?)?.as_bytes())?;
         if let Some(record) = record {
             let folder = match &experiment.setup.dataset {
-                Source::Known(_) => DATA_DIR.into(),
+                Source::Known(_) | Source::Memory => DATA_DIR.into(),
                 Source::Folder(name) => name.clone(),
             };
             let text = toml::to_string(&DataRecord { folder, ..record })?;

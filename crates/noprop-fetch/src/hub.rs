@@ -9,6 +9,14 @@ use std::str::FromStr;
 
 /// The revision where none is named.
 const MAIN: &str = "main";
+/// The files that are downloaded.
+#[cfg(feature = "hub")]
+const FILES: [&str; 4] = ["config.toml", "data.toml", "metrics.jsonl", "model.safetensors"];
+/// The most bytes that they may have, and the most files of a repository that are looked at.
+#[cfg(feature = "hub")]
+const MAX_DOWNLOAD: u64 = 16 << 30;
+#[cfg(feature = "hub")]
+const MAX_ENTRIES: usize = 10_000;
 /// The beginning of an address.
 const SCHEME: &str = "hf://";
 
@@ -50,24 +58,31 @@ impl HubModel {
 
     #[cfg(feature = "hub")]
     fn download(&self, cache: PathBuf) -> Result<PathBuf, HubError> {
-        use hf_hub::HFClientSync;
-        // What a run is read from; a stranger's repository may hold anything else.
-        let wanted = ["config.toml", "data.toml", "metrics.jsonl", "model.safetensors"];
-        let wanted = wanted.map(str::to_owned).to_vec();
-        let model = HFClientSync::new().and_then(|client| {
-            client
-                .model(&self.owner, &self.name)
-                .snapshot_download()
-                .revision(self.revision.as_str())
-                .allow_patterns(wanted)
-                .send()
-        });
-        let reason = |error| format!("{error}");
-        model.map_err(|error| HubError::NotCached {
-            model: self.clone(),
-            cache,
-            reason: reason(error),
+        let client = hf_hub::HFClientSync::new().map_err(|error| error.to_string());
+        client.and_then(|client| self.download_with(&client)).map_err(|reason| {
+            let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+            HubError::NotCached { model: self.clone(), cache, reason }
         })
+    }
+
+    /// Downloads the files that a run is read from into the cache of `client`: a stranger's repository may hold anything else.
+    #[cfg(feature = "hub")]
+    fn download_with(&self, client: &hf_hub::HFClientSync) -> Result<PathBuf, String> {
+        use hf_hub::repository::RepoTreeEntry;
+        let model = client.model(&self.owner, &self.name);
+        let said = |error: hf_hub::HFError| error.to_string();
+        let tree = model.list_tree().revision(&self.revision).limit(MAX_ENTRIES).send();
+        let size = |entry: &RepoTreeEntry| match entry {
+            RepoTreeEntry::File { path, size, .. } if FILES.contains(&&**path) => *size,
+            _ => 0,
+        };
+        let bytes = tree.map_err(said)?.iter().map(size).fold(0, u64::saturating_add);
+        if bytes > MAX_DOWNLOAD {
+            return Err(format!("its files have more than {} GiB", MAX_DOWNLOAD >> 30));
+        }
+        let files = FILES.map(str::to_owned).to_vec();
+        let snapshot = model.snapshot_download().revision(&self.revision).allow_patterns(files);
+        snapshot.send().map_err(said)
     }
 
     #[cfg(not(feature = "hub"))]
@@ -205,5 +220,80 @@ mod tests {
         // A commit from a stranger's file is a part of a path as well.
         fs::write(model.join("refs/main"), "../../..").unwrap();
         assert_eq!(found("hf://a/b"), None);
+    }
+
+    /// A hub on this machine, with one model of these files, and a client whose cache is `cache`.
+    #[cfg(feature = "hub")]
+    fn hub(
+        cache: &Path,
+        files: &'static [(&'static str, &'static str, u64)],
+    ) -> hf_hub::HFClientSync {
+        use std::io::{BufRead, BufReader, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let first = lines.next().unwrap().unwrap();
+                lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+                let address = first.split(' ').nth(1).unwrap_or_default();
+                let entry = |(path, _, size): &(&str, &str, u64)| {
+                    format!(r#"{{"type": "file", "oid": "0", "size": {size}, "path": "{path}"}}"#)
+                };
+                let body = if address.contains("/tree/") {
+                    format!("[{}]", files.iter().map(entry).collect::<Vec<_>>().join(","))
+                } else if let Some((_, path)) = address.split_once("/resolve/") {
+                    let path = path.split('/').nth(1).unwrap_or_default();
+                    let file = files.iter().find(|(name, ..)| *name == path);
+                    file.map(|(_, content, _)| (*content).to_owned()).unwrap_or_default()
+                } else {
+                    format!(r#"{{"id": "a/b", "sha": "{COMMIT}"}}"#)
+                };
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nETag: \"{:x}\"\r\nX-Repo-Commit: {COMMIT}",
+                    address.len()
+                );
+                let body_or_none = if first.starts_with("HEAD") { "" } else { &body };
+                let _ = write!(
+                    stream,
+                    "{head}\r\nContent-Length: {}\r\n\r\n{body_or_none}",
+                    body.len()
+                );
+            }
+        });
+        let client =
+            hf_hub::HFClient::builder().endpoint(endpoint).cache_dir(cache).build().unwrap();
+        hf_hub::HFClientSync::from_inner(client).unwrap()
+    }
+
+    /// What is downloaded must be found again in the cache, and nothing else may come along.
+    #[cfg(feature = "hub")]
+    #[test]
+    fn a_model_is_downloaded_into_the_cache() {
+        let cache = tempfile::tempdir().unwrap();
+        let files = &[
+            ("config.toml", "a = 1", 5),
+            ("model.safetensors", "weights", 7),
+            ("evil.sh", "rm", 2),
+        ];
+        let model: HubModel = "hf://a/b".parse().unwrap();
+        let folder = model.download_with(&hub(cache.path(), files)).unwrap();
+        assert_eq!(fs::read_to_string(folder.join("config.toml")).unwrap(), "a = 1");
+        assert_eq!(fs::read_to_string(folder.join("model.safetensors")).unwrap(), "weights");
+        assert!(!folder.join("evil.sh").exists());
+        assert_eq!(model.cached_in(cache.path()), Some(folder));
+    }
+
+    /// A model may be larger than the disk, so its size is known before it is downloaded.
+    #[cfg(feature = "hub")]
+    #[test]
+    fn a_model_that_is_too_large_is_not_downloaded() {
+        let cache = tempfile::tempdir().unwrap();
+        let files = &[("model.safetensors", "", u64::MAX), ("config.toml", "", 1)];
+        let model: HubModel = "hf://a/b".parse().unwrap();
+        let refused = model.download_with(&hub(cache.path(), files)).unwrap_err();
+        assert!(refused.contains("more than 16 GiB"), "{refused}");
+        assert!(!cache.path().join("models--a--b/snapshots").exists());
     }
 }
