@@ -14,7 +14,7 @@ EXPECTED_FAILED_CHECKS = {}
 
 CHECKS = list(
     estimator_checks_generator(
-        NoPropClassifier(steps=2, epochs=15, network="mlp:32,1", threads=1),
+        NoPropClassifier(steps=2, epochs=10, network="mlp:32,1", threads=1),
         legacy=True,
         expected_failed_checks=EXPECTED_FAILED_CHECKS,
         mark="xfail",
@@ -36,7 +36,7 @@ def test_the_digits_are_learned():
     """Pixels of 0 to 16 that were cut to bytes of 0 to 1, or not scaled at all, would not be."""
     data = load_digits()
     X, X_test, y, y_test = train_test_split(data.images, data.target, random_state=0)
-    classifier = NoPropClassifier().fit(X, y)
+    classifier = NoPropClassifier(epochs=10, batch_size=64).fit(X, y)
     assert classifier.score(X_test, y_test) > 0.96
     assert classifier.pixel_range_ == (0.0, 16.0)
     assert classifier.image_shape_ == (1, 8, 8)
