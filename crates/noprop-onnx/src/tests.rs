@@ -54,6 +54,7 @@ fn run(settings: Value) -> (TempDir, Trained) {
         class_names: ["a", "b", "c"].map(String::from).into(),
         sha256: String::new(),
         normalization: Some(Measured { mean: vec![0.5; 3], std: vec![0.2; 3] }),
+        range: None,
     };
     let folder = tempfile::tempdir().unwrap();
     for file in ["config.toml", "metrics.jsonl"] {
