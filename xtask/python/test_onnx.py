@@ -99,9 +99,17 @@ def call(*arguments):
     return done.stdout
 
 
+def case(run, folder, way):
+    """The model of a run, and images, noise and noprop's answers to them."""
+    program = [os.environ["NOPROP_ONNX_CASE"]] if "NOPROP_ONNX_CASE" in os.environ else CASE
+    done = subprocess.run([*program, run, folder, *way], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "model.onnx", dict(np.load(folder / "case.npz"))
+
+
 @pytest.fixture(scope="session", params=RUNS)
-def trained(request, pictures, tmp_path_factory):
-    """A run, and the ways in which it is exported."""
+def exported(request, pictures, tmp_path_factory):
+    """A run, and for each way in which it is exported the model, and images, noise and noprop's answers to them."""
     settings, ways = RUNS[request.param]
     run = tmp_path_factory.mktemp("runs") / request.param
     data = [] if "--dataset" in settings else ["--dataset", f"folder:{pictures}"]
@@ -109,22 +117,13 @@ def trained(request, pictures, tmp_path_factory):
     if not data:
         short[1] = "1"
     call("train", *data, *settings.split(), *short, "--out", run)
-    return run, ways
+    return run, [(way, *case(run, tmp_path_factory.mktemp("case"), way)) for way in ways]
 
 
-def case(run, folder, way):
-    """The model, and images, noise and noprop's answers to them."""
-    program = [os.environ["NOPROP_ONNX_CASE"]] if "NOPROP_ONNX_CASE" in os.environ else CASE
-    done = subprocess.run([*program, run, folder, *way], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return folder / "model.onnx", dict(np.load(folder / "case.npz"))
-
-
-def test_probabilities_are_those_of_noprop(trained, tmp_path):
+def test_probabilities_are_those_of_noprop(exported):
     """A layer, factor or noise in the wrong place changes probabilities, unless they are all alike or all certain."""
-    run, ways = trained
-    for way in ways:
-        model, arrays = case(run, tmp_path, way)
+    run, ways = exported
+    for way, model, arrays in ways:
         onnx.checker.check_model(str(model), full_check=True)
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         inputs = [port.name for port in session.get_inputs()]
@@ -152,11 +151,10 @@ def test_probabilities_are_those_of_noprop(trained, tmp_path):
         assert any(1.1 * chance < certainty < 0.99 for certainty in certainties), way
 
 
-def test_the_program_writes_the_same_bytes(trained, tmp_path):
+def test_the_program_writes_the_same_bytes(exported, tmp_path):
     """The program must write the model that was compared, at every call, and say what is in it."""
-    run, ways = trained
-    for way in ways:
-        model, arrays = case(run, tmp_path, way)
+    run, ways = exported
+    for way, model, arrays in ways:
         flags = ["--sampler", "--runs", "--solver", "--steps"]
         flags = [word for pair in zip(flags, way) for word in pair]
         out = tmp_path / "again.onnx"

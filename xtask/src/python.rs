@@ -1,7 +1,7 @@
 //! `cargo xtask test-python`: the Python package, and what Python's libraries make of the files of noprop.
 //!
-//! The package is put together here instead of by maturin, which would build candle once more for a package of its own. `NOPROP` and
-//! `NOPROP_PY` name a program and an extension module that are there already.
+//! The package is put together here instead of by maturin, which would build candle once more for a package of its own. `NOPROP`,
+//! `NOPROP_PY` and `NOPROP_ONNX_CASE` name a program, an extension module and the example `case` of noprop-onnx that are there already.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX, EXE_SUFFIX};
 use std::path::{Path, PathBuf};
@@ -25,24 +25,27 @@ pub fn run_tests() -> Result<()> {
         let path = path.map(|path| path.canonicalize());
         path.transpose().with_context(|| format!("{name} does not name a file"))
     };
-    let (program, module) = match (given("NOPROP")?, given("NOPROP_PY")?) {
-        (Some(program), Some(module)) => (program, module),
-        (program, module) => {
-            // In one call, so that both have the same candle.
-            let build = "build -p noprop-cli -p noprop-py --features noprop-py/python";
+    let names = ["NOPROP", "NOPROP_PY", "NOPROP_ONNX_CASE"];
+    let [program, module, case] = names.map(given);
+    let (program, module, case) = match (program?, module?, case?) {
+        (Some(program), Some(module), Some(case)) => (program, module, case),
+        (program, module, case) => {
+            // In one call, so that all have the same candle.
+            let build = "build -p noprop-cli -p noprop-py -p noprop-onnx --bins --lib --examples --features noprop-py/python";
             run(cargo(root, build).env("PYO3_BUILD_EXTENSION_MODULE", "1"))?;
-            let built = target(root).join("debug");
-            let own = built.join(format!("{DLL_PREFIX}_noprop{DLL_SUFFIX}"));
+            let built = |file: String| target(root).join("debug").join(file);
             (
-                program.unwrap_or_else(|| built.join(format!("noprop{EXE_SUFFIX}"))),
-                module.unwrap_or(own),
+                program.unwrap_or_else(|| built(format!("noprop{EXE_SUFFIX}"))),
+                module.unwrap_or_else(|| built(format!("{DLL_PREFIX}_noprop{DLL_SUFFIX}"))),
+                case.unwrap_or_else(|| built(format!("examples/case{EXE_SUFFIX}"))),
             )
         }
     };
     let package = package(root, &module)?;
     let mut pytest = Command::new(python);
     pytest.args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"]).args(TESTS);
-    pytest.current_dir(root).env("NOPROP", program).env("PYTHONPATH", package);
+    pytest.current_dir(root).env("NOPROP", program).env("NOPROP_ONNX_CASE", case);
+    pytest.env("PYTHONPATH", package);
     run(pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("MPLBACKEND", "agg"))
 }
 

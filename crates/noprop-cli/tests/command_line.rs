@@ -385,7 +385,7 @@ fn a_training_that_ends_early_says_so() {
     assert_eq!(longer.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&longer.stderr).contains("--epochs cannot be raised"));
     for (wrong, words) in [
-        (["--patience", "3", "--epochs", "3"], "--patience is for less"),
+        (["--patience", "3", "--epochs", "3"], "--patience must be less"),
         (["--clip-gradients", "0", "--epochs", "3"], "clip-gradients must be"),
     ] {
         let refused = noprop(dir.path(), &[&SMALL[..5], &wrong, &["--out", "no"]].concat());

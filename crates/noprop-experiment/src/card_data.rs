@@ -85,8 +85,8 @@ pub(crate) fn text(setup: &Setup, accuracy: f64, license: &License) -> String {
     )
 }
 
-/// The card without its data, if it begins with some.
-pub(crate) fn without(card: &str) -> &str {
+/// The part of a model card that people read: without the data for machines, if it begins with some.
+pub fn card_body(card: &str) -> &str {
     let body = card.strip_prefix(FENCE).and_then(|rest| rest.split_once(&format!("\n{FENCE}")));
     body.map_or(card, |(_, body)| body.trim_start())
 }
@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn a_card_is_found_behind_its_data() {
-        assert_eq!(without("---\na: 1\n---\n\n# Card\n---\nrest\n"), "# Card\n---\nrest\n");
-        assert_eq!(without("# Card\n"), "# Card\n");
-        assert_eq!(without("---\nno end"), "---\nno end");
+        assert_eq!(card_body("---\na: 1\n---\n\n# Card\n---\nrest\n"), "# Card\n---\nrest\n");
+        assert_eq!(card_body("# Card\n"), "# Card\n");
+        assert_eq!(card_body("---\nno end"), "---\nno end");
     }
 
     /// A licence is written into YAML as it is.

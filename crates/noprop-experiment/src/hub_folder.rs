@@ -117,7 +117,7 @@ fn card(
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read the model card {}", path.display()))?;
     let mut card = card_data::text(&experiment.setup, accuracy, license);
-    card += card_data::without(&text);
+    card += card_data::card_body(&text);
     for (path, name) in private {
         card = card.replace(path, name);
     }

@@ -78,11 +78,6 @@ pub(crate) fn refuse_idle(setup: &Setup, given: &Settings) -> Result<()> {
             "is for fewer steps than classify at the end".into(),
         ),
         (
-            "patience",
-            given.patience.is_some_and(|patience| patience.get() >= setup.epochs),
-            format!("is for less than the {} epoch(s) of the training", setup.epochs),
-        ),
-        (
             "skip-bad",
             given.skip_bad.is_some() && !matches!(setup.dataset, Source::Folder(_)),
             "is for folder:PATH: the other data sets have no files to leave out".into(),

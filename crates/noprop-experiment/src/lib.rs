@@ -89,7 +89,7 @@ pub use noprop_train::{
 #[cfg(feature = "figures")]
 pub use ablate::{Ablation, AblationRequest, Changed, ablate};
 pub use answers::AnswersFile;
-pub use card_data::License;
+pub use card_data::{License, card_body};
 pub use choices::{Normalize, Order, Precision};
 pub use classifier::{Answer, Classifier};
 #[cfg(feature = "figures")]

@@ -172,6 +172,11 @@ impl Task {
         let test = test.as_ref().map(here).transpose()?;
         let setup = &experiment.setup;
         setup.train().validate(train.len())?;
+        // Known only now: the number of epochs may have been fitted to the images.
+        if setup.patience.is_some_and(|patience| patience.get() >= setup.epochs) {
+            let reason = format!("must be less than the {} epoch(s) of the training", setup.epochs);
+            return Err(Error::setting("patience", reason));
+        }
         setup.train().check_augmentation(&train, setup.encoder)?;
         setup.class_weights.of(&train, experiment.images.class_names.len())?;
         let method = setup.build_method()?;

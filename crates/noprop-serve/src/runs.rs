@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use noprop_experiment::watch::Epoch;
-use noprop_experiment::{Experiment, Info, Silent, compare};
+use noprop_experiment::{Experiment, Info, Silent, card_body, compare};
 use noprop_train::{Event, MetricsLog, RunDirectory};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -159,7 +159,7 @@ impl Runs {
         let mut view = json!(summary);
         view["settings"] = json!(experiment.map(|experiment| experiment.setup));
         view["parameters"] = json!(info.map(|info| info.parameters()));
-        view["card"] = json!(text(&path.join("README.md")));
+        view["card"] = json!(text(&path.join("README.md")).as_deref().map(card_body));
         view["figures"] = json!(figures(&path));
         // In a list of runs it is their number, which is among the settings.
         view["epochs"] = json!(Epoch::of_log(&events));

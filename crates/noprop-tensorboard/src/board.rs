@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use noprop_experiment::{Experiment, Finished, Length, Progress, Remark};
+use noprop_experiment::{Experiment, Finished, Length, Progress, Remark, card_body};
 use noprop_method::Part;
 use noprop_train::{Control, EpochReport, Loss, LossSums, Observer, RunDirectory, StepReport};
 
@@ -204,7 +204,7 @@ impl Writing {
             self.events.image(self.step, &format!("figures/{name}"), read(path)?)?;
         }
         let card = read(&RunDirectory::path(&trained.run).join("README.md"))?;
-        self.events.text(self.step, "model card", &String::from_utf8_lossy(&card))?;
+        self.events.text(self.step, "model card", card_body(&String::from_utf8_lossy(&card)))?;
         self.events.end(self.step)
     }
 }

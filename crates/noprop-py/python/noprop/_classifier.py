@@ -92,6 +92,10 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
         The peak of the learning rate.
     ema : float, optional
         The rate of an average over the weights of the last steps, which is then validated and kept.
+    clip_gradients : float, optional
+        The greatest norm of the gradients of a block, or of an encoder that blocks share.
+    patience : int, optional
+        The training ends early, once this many epochs in a row were worse on the held-out samples than the best before them.
     augment : str, optional
         Random changes of training images, such as "flip+crop:4": of "rotate:D", "flip", "shift:N", "crop:N" and "cutout:S".
     class_weights : str, optional
@@ -143,6 +147,8 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
         batch_size: int | None = None,
         learning_rate: float | None = None,
         ema: float | None = None,
+        clip_gradients: float | None = None,
+        patience: int | None = None,
         augment: str | None = None,
         class_weights: str | None = None,
         validation: float = 0.1,
@@ -165,6 +171,8 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.ema = ema
+        self.clip_gradients = clip_gradients
+        self.patience = patience
         self.augment = augment
         self.class_weights = class_weights
         self.validation = validation
@@ -215,6 +223,8 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
             "batch-size": self.batch_size,
             "lr": self.learning_rate,
             "ema": self.ema,
+            "clip-gradients": self.clip_gradients,
+            "patience": self.patience,
             "augment": self.augment,
             "class-weights": self.class_weights,
             "validation": _held_out(self.validation, len(X)),
