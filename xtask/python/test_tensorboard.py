@@ -132,6 +132,9 @@ def test_a_training_that_goes_on_has_no_point_twice(tmp_path, whole):
     assert after["loss/block.1"] == POINTS
     assert after["validation/accuracy"] == [28, 56, 84]
     assert steps(read(run), "validation/accuracy") == [28, 56, 84]
+    # Resumed at its end it is only tested again.
+    noprop(tmp_path, "train", "--resume", "run", "--quiet")
+    assert raw_steps(run) == after
     # Trained further, and again from the beginning.
     noprop(tmp_path, "train", "--resume", "run", "--epochs", str(EPOCHS + 1), "--quiet")
     assert raw_steps(run)["validation/accuracy"] == [28, 56, 84, 112]

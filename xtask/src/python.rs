@@ -43,7 +43,10 @@ pub fn run_tests() -> Result<()> {
     };
     let package = package(root, &module)?;
     let mut pytest = Command::new(python);
-    pytest.args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"]).args(TESTS);
+    // The tests of a file share what they train.
+    let side_by_side = ["--numprocesses", "auto", "--dist", "loadfile"];
+    pytest.args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"]);
+    pytest.args(side_by_side).args(TESTS);
     pytest.current_dir(root).env("NOPROP", program).env("NOPROP_ONNX_CASE", case);
     pytest.env("PYTHONPATH", package);
     run(pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("MPLBACKEND", "agg"))

@@ -7,6 +7,7 @@ use noprop_data::DatasetName;
 
 use crate::error::Error;
 use crate::settings::Setup;
+use crate::shell::shown;
 use crate::source::Source;
 
 /// The line before and after the data.
@@ -55,7 +56,7 @@ pub(crate) fn text(setup: &Setup, accuracy: f64, license: &License) -> String {
         Source::Memory => (None, "array", ""),
     };
     // A string of JSON is one of YAML too, whatever a folder is called.
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let quoted = |text: &str| serde_json::Value::from(&*shown(text)).to_string();
     let title = if title.is_empty() { setup.dataset.name() } else { title.into() };
     let datasets = on_hub.map_or_else(String::new, |id| format!("datasets:\n- {id}\n"));
     format!(

@@ -12,6 +12,8 @@ use crate::event_file::{EventFile, EventFileError, Hparam};
 /// Steps whose losses are averaged into one point.
 const WINDOW: u64 = 50;
 
+/// The beginnings of the tags that are written at the end of a training, and again at the end of one that goes on.
+const END: [&str; 4] = ["test/", "figures/", "model card/", "_hparams_/session_end_info"];
 /// The results that runs are compared by.
 const COMPARED: [&str; 3] = ["test/accuracy", "test/training_accuracy", "validation/accuracy"];
 
@@ -66,7 +68,7 @@ impl<P: Progress> Board<P> {
         if there.is_empty() && self.wanted == Wanted::IfThere {
             return Ok(None);
         }
-        let mut events = EventFile::from_step(run, length.done)?;
+        let mut events = EventFile::from_step(run, length.done, &END)?;
         if length.done == 0 || there.is_empty() {
             introduce(&mut events, run)?;
         }

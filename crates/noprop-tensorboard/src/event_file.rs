@@ -74,16 +74,18 @@ impl EventFile {
         Ok(found)
     }
 
-    /// Creates the event file of `folder` anew, with the events up to `step` of those that are there. The older files are removed once
-    /// the new one is written, so that no event is there twice. A damaged file ends at its damage.
+    /// Creates the event file of `folder` anew, with the events up to `step` of those that are there, without those whose tag begins with one
+    /// of `again`: they will be written again. The older files are removed once the new one is written, so that no event is there twice. A
+    /// damaged file ends at its damage.
     ///
     /// # Errors
     /// [`EventFileError`]. The older files are then still there.
-    pub fn from_step(folder: &Path, step: u64) -> Result<Self> {
+    pub fn from_step(folder: &Path, step: u64, again: &[&str]) -> Result<Self> {
         let old = Self::all_in(folder)?;
         let mut new = Self::create(folder)?;
-        let kept =
-            new.keep(&old, step).and_then(|()| new.file.sync_all().map_err(failed(&new.path)));
+        let kept = new
+            .keep(&old, step, again)
+            .and_then(|()| new.file.sync_all().map_err(failed(&new.path)));
         if let Err(error) = kept {
             // What was begun must not stand beside the old files.
             let _ = fs::remove_file(&new.path);
@@ -114,14 +116,17 @@ impl EventFile {
         }
     }
 
-    fn keep(&mut self, old: &[PathBuf], step: u64) -> Result<()> {
+    fn keep(&mut self, old: &[PathBuf], step: u64, again: &[&str]) -> Result<()> {
         for path in old {
             let at = failed(path);
             let mut reader = BufReader::new(File::open(path).map_err(&at)?);
             while let Some(message) = record::read(&mut reader).map_err(&at)? {
                 let Ok(event) = Event::decode(message.as_slice()) else { break };
                 let is_early = u64::try_from(event.step).is_ok_and(|of| of <= step);
-                if is_early && matches!(event.what, Some(What::Summary(_))) {
+                let Some(What::Summary(summary)) = event.what else { continue };
+                let comes_again =
+                    |value: &Value| again.iter().any(|tag| value.tag.starts_with(tag));
+                if is_early && !summary.values.iter().any(comes_again) {
                     self.append(&message)?;
                 }
             }

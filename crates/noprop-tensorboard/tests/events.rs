@@ -28,18 +28,19 @@ fn holds(folder: &Path, name: &str) -> bool {
 #[test]
 fn events_after_the_step_are_left_out() {
     let dir = tempfile::tempdir().unwrap();
-    let mut events = EventFile::from_step(dir.path(), 0).unwrap();
+    let mut events = EventFile::from_step(dir.path(), 0, &[]).unwrap();
     events.scalars(3, tag("early")).unwrap();
     events.image(3, "picture", PNG.to_vec()).unwrap();
+    events.scalars(3, tag("end/all")).unwrap();
     events.scalars(4, tag("late")).unwrap();
     drop(events);
-    let mut events = EventFile::from_step(dir.path(), 3).unwrap();
+    let mut events = EventFile::from_step(dir.path(), 3, &["end"]).unwrap();
     assert!(
         holds(dir.path(), "early") && holds(dir.path(), "picture") && !holds(dir.path(), "late")
     );
     events.scalars(4, tag("again")).unwrap();
     assert!(holds(dir.path(), "again"));
-    drop(EventFile::from_step(dir.path(), 0).unwrap());
+    drop(EventFile::from_step(dir.path(), 0, &[]).unwrap());
     assert!(!holds(dir.path(), "early"));
 }
 
@@ -47,7 +48,7 @@ fn events_after_the_step_are_left_out() {
 #[test]
 fn a_damaged_file_ends_at_its_damage() {
     let dir = tempfile::tempdir().unwrap();
-    let mut events = EventFile::from_step(dir.path(), 0).unwrap();
+    let mut events = EventFile::from_step(dir.path(), 0, &[]).unwrap();
     events.scalars(1, tag("whole")).unwrap();
     events.scalars(2, tag("cut")).unwrap();
     drop(events);
@@ -55,14 +56,14 @@ fn a_damaged_file_ends_at_its_damage() {
     let written = std::fs::read(&path).unwrap();
     std::fs::write(&path, &written[..written.len() - 1]).unwrap();
     std::fs::write(dir.path().join("events.out.tfevents.9.other"), [0xff; 4096]).unwrap();
-    drop(EventFile::from_step(dir.path(), 9).unwrap());
+    drop(EventFile::from_step(dir.path(), 9, &[]).unwrap());
     assert!(holds(dir.path(), "whole") && !holds(dir.path(), "cut"));
 }
 
 #[test]
 fn a_picture_is_a_png() {
     let dir = tempfile::tempdir().unwrap();
-    let mut events = EventFile::from_step(dir.path(), 0).unwrap();
+    let mut events = EventFile::from_step(dir.path(), 0, &[]).unwrap();
     for wrong in [&b"GIF89a"[..], &PNG[..20], b""] {
         assert!(events.image(0, "picture", wrong.to_vec()).is_err());
     }
