@@ -166,3 +166,22 @@ def test_the_program_writes_the_same_bytes(exported, tmp_path):
         assert json.loads(told["class_names"]) == json.loads(told["settings"])["images"]["class-names"]
         assert told["sampler"] == way[0] and told["runs"] == way[1]
         assert 0 < float(told["test_accuracy"]) <= 1
+
+
+def test_an_estimator_of_python_is_written(tmp_path):
+    """What was trained in Python is deployed like any other run; its pixels are its numbers, from the least to the greatest."""
+    from noprop import NoPropClassifier
+
+    random = np.random.default_rng(2)
+    labels = random.integers(0, 3, 90)
+    samples = random.normal(labels[:, None], 2, (90, 6))
+    estimator = NoPropClassifier("classifier", epochs=3).fit(samples, labels)
+    estimator.save(tmp_path / "estimator")
+    call("export", tmp_path / "estimator", "--format", "onnx", "--out", tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    low, high = estimator.pixel_range_
+    images = ((samples - low) / (high - low)).astype(np.float32).reshape(-1, *estimator.image_shape_)
+    (found,) = session.run(["probabilities"], {"image": images})
+    expected = estimator.predict_proba(samples)
+    assert np.abs(found - expected).max() < 1e-4
+    assert 0.4 < expected.max(-1).mean() < 0.99

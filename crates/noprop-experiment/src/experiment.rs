@@ -1,6 +1,6 @@
 //! An experiment: a setup whose data are known. `config.toml` and the weights file carry it, enough to repeat the run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use noprop_data::{
     BadPictures, FolderOptions, Listing, Normalization, Split, TestPictures, TestShare,
@@ -108,6 +108,20 @@ impl Experiment {
         let mut table = toml::Table::try_from(self).context(context)?;
         table.insert("readout-lr-scale".into(), self.setup.readout_lr_scale.into());
         toml::to_string_pretty(&table).context(context)
+    }
+
+    /// The settings with the last part of every path in them alone, for files that leave this machine.
+    #[must_use]
+    pub fn without_paths(&self) -> Self {
+        let mut public = self.clone();
+        let shorten = |path: &mut PathBuf| *path = path.file_name().unwrap_or_default().into();
+        if let Source::Folder(path) = &mut public.setup.dataset {
+            shorten(path);
+        }
+        if let Some(init) = &mut public.setup.init {
+            shorten(&mut init.run);
+        }
+        public
     }
 
     /// Refuses to go on with a training whose settings have another meaning now.

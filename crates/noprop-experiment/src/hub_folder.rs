@@ -4,7 +4,7 @@
 //! that trained.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Device;
 use noprop_files::UNFINISHED;
@@ -34,12 +34,18 @@ const SHOWN: [(&str, &str); 3] = [
 /// be written. Nothing is then left of it.
 pub fn write_hub_folder(run: &Path, to: &Path, license: &License) -> Result<()> {
     let trained = Trained::open(run, &Device::Cpu)?;
+    ensure!(
+        trained.experiment.setup.dataset != Source::Memory,
+        "{} was trained on images in the memory of a program, so it has no test accuracy for a model card",
+        run.display()
+    );
     let Some(Tested { accuracy, .. }) = Tested::of(&trained)? else {
         return Err(Error::NotFinished { run: run.into() });
     };
-    let Trained { run, mut experiment, network, .. } = trained;
+    let Trained { run, experiment, network, .. } = trained;
     ensure!(RunDirectory::is_free(to), "{} is there already, and is not replaced", to.display());
-    let private = forget_paths(&mut experiment);
+    let private = private(&experiment);
+    let experiment = experiment.without_paths();
     let record = DataRecord::read(&run)?;
     let metadata = experiment.to_json()?;
     let card = card(&run, &experiment, accuracy, license, &private)?;
@@ -84,24 +90,21 @@ fn shown(run: &RunDirectory) -> impl Iterator<Item = (&'static str, &'static str
     SHOWN.into_iter().filter(move |(name, _)| figures.join(name).is_file())
 }
 
-/// Replaces the paths in the settings by their last parts, and returns the texts that must be replaced elsewhere, with their
-/// replacements.
-fn forget_paths(experiment: &mut Experiment) -> Vec<(String, String)> {
-    let mut private = Vec::new();
-    let mut forget = |path: &mut PathBuf| {
-        let name = PathBuf::from(path.file_name().unwrap_or_default());
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let absolute = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
-        private.extend([(text(&absolute), text(&name)), (text(path), text(&name))]);
-        *path = name;
+/// The paths in the settings as a card may have them, and their last parts.
+fn private(experiment: &Experiment) -> Vec<(String, String)> {
+    let folder = match &experiment.setup.dataset {
+        Source::Folder(path) => Some(path),
+        Source::Known(_) | Source::Memory => None,
     };
-    if let Source::Folder(path) = &mut experiment.setup.dataset {
-        forget(path);
+    let init = experiment.setup.init.as_ref().map(|init| &init.run);
+    let mut private = Vec::new();
+    for path in folder.into_iter().chain(init) {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let name = path.file_name().map_or_else(String::new, |name| text(name.as_ref()));
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        private.extend([(text(&absolute), name.clone()), (text(path), name)]);
     }
-    if let Some(init) = &mut experiment.setup.init {
-        forget(&mut init.run);
-    }
-    private.retain(|(path, name)| path != name && !path.is_empty());
+    private.retain(|(path, name)| path != name);
     private
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn of(
         // Whatever sampler the file has.
         add("test_accuracy_sampler", SamplerKind::Mean.to_string());
     }
-    add("settings", trained.experiment.to_json()?);
+    // The file may go anywhere, and the paths of this machine need not.
+    add("settings", trained.experiment.without_paths().to_json()?);
     Ok(entries)
 }
