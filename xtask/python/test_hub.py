@@ -79,16 +79,29 @@ def test_the_folder_has_the_files_of_the_hub(place):
 
 
 def test_no_path_of_the_machine_is_published(tmp_path):
-    pictures = tmp_path / "secret place" / "signs"
+    pictures = tmp_path / "it's a secret | place" / "signs"
     for name, at in [("left", 2), ("right", 20)]:
         (pictures / name).mkdir(parents=True)
         for number in range(12):
             write_picture(pictures / name / f"{number}.png", at, number)
     small = ["--split", 0.25, "--steps", 2, "--epochs", 1, "--quiet"]
+    # As people name folders: from where they are, and with characters that a shell quotes.
+    noprop(pictures, "train", "--dataset", "folder:.", *small, "--out", tmp_path / "here")
     noprop(tmp_path, "train", "--dataset", f"folder:{pictures}", *small, "--out", "run")
+    noprop(tmp_path, "train", "--init", "run", "--dataset", f"folder:{pictures}", *small, "--out", "again")
+    for run in ["here", "again", "run"]:
+        model = tmp_path / f"{run} model"
+        noprop(tmp_path, "export", run, "--format", "hub", "--out", model)
+        card = (model / "README.md").read_text()
+        assert "with the settings in `config.toml`" in card
+        for file in model.iterdir():
+            assert b"secret" not in file.read_bytes(), (run, file.name)
+        value = ModelCard.load(model / "README.md").data.eval_results[0].metric_value
+        assert f"{100 * value:.2f} %" in card
+        noprop(tmp_path, "eval", model, "--dataset", f"folder:{pictures}")
     noprop(tmp_path, "export", "run", "--format", "hub", "--out", "model")
     for file in (tmp_path / "model").iterdir():
-        assert b"secret place" not in file.read_bytes(), file.name
+        assert b"secret" not in file.read_bytes(), file.name
     card = ModelCard.load(tmp_path / "model" / "README.md")
     assert card.data.datasets is None
     assert card.data.eval_results[0].dataset_name == "signs"
@@ -128,7 +141,7 @@ def test_a_model_in_the_cache_answers(place, cache):
 def test_what_is_not_there_is_refused_in_one_line(place, cache, tmp_path):
     env = {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "1"}
     refused = [
-        (["info", "hf://me/other"], "not in the cache"),
+        (["info", "hf://me/other"], "not whole in the cache"),
         (["info", "hf://digits"], "not the address"),
         (["info", "hf://../../x"], "not the address"),
         (["export", "run", "--format", "hub", "--out", "model"], "is there already"),
@@ -148,5 +161,5 @@ def test_what_is_not_there_is_refused_in_one_line(place, cache, tmp_path):
         content = (snapshot / missing).read_bytes()
         (snapshot / missing).unlink()
         said = noprop(place, "eval", "hf://me/digits", env=env, code=2).stderr
-        assert said.count("\n") == 1 and missing in said, said
+        assert said.count("\n") == 1 and "not whole in the cache" in said, said
         (snapshot / missing).write_bytes(content)

@@ -87,7 +87,7 @@ impl Observer for Display {
 pub fn print(remark: Remark, verbosity: Verbosity) {
     let text = remark.to_string();
     match remark {
-        Remark::Fitted(_) if verbosity == Verbosity::Quiet => {}
+        Remark::Fitted(_) if verbosity == Verbosity::Quiet => log_file::line(&text),
         Remark::Data(notices) => announce(&notices),
         Remark::PassedOver(paths) => pass_over(&paths),
         Remark::SampleInstead { folder } => {

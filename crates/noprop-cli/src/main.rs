@@ -37,7 +37,7 @@ use args::{Args, Command, Compute};
 use clap::Parser;
 use distributed::Job;
 use noprop_experiment::shell::shown;
-use noprop_fetch::HubModel;
+use noprop_fetch::{HubError, HubModel};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -122,7 +122,9 @@ fn prepare(command: &Command) -> Result<Job> {
         noprop_kernels::threads::configure(compute.threads.unwrap_or_else(all))?;
     }
     let log_file = match command {
-        Command::Train(args) => args.log_file.as_deref().map(log_file::open).transpose()?,
+        Command::Train(args) => {
+            args.log_file.as_deref().map(|path| log_file::open(path, args)).transpose()?
+        }
         _ => None,
     };
     // An error in writing diagnostics would go to stderr, which is the file that cannot be written.
@@ -214,6 +216,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     use noprop_train::{FileAction, TrainError, UnitError, WeightsError};
     if let Some(error) = error.downcast_ref::<noprop_fetch::FetchError>() {
         return if error.is_bad_input() { 2 } else { 1 };
+    }
+    if let Some(HubError::Download { .. }) = error.downcast_ref() {
+        return 1;
     }
     if let Some(failed) = error.downcast_ref::<output::Failed>() {
         return failed.code();

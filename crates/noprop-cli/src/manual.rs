@@ -1,19 +1,17 @@
 //! `noprop completions` and `noprop man`, made from the command line itself.
 
-use std::io::Write;
-
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap_mangen::Man as Page;
 
 use crate::args::{Args, Completions, Man};
-use crate::output::ReaderGone;
+use crate::output::answer_bytes;
 
 /// Prints the completions of a shell.
 pub fn completions(args: &Completions) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "noprop", &mut script);
-    print(&script)
+    answer_bytes(&script)
 }
 
 /// Prints the manual page of the program, or of a command.
@@ -30,10 +28,5 @@ pub fn page(args: &Man) -> Result<()> {
     };
     let mut page = Vec::new();
     Page::new(command).render(&mut page)?;
-    print(&page)
-}
-
-fn print(text: &[u8]) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text).and_then(|()| stdout.flush()).map_err(|_| ReaderGone.into())
+    answer_bytes(&page)
 }

@@ -78,8 +78,16 @@ pub(crate) use {answer, note};
 pub fn answer_line(words: Arguments<'_>) -> anyhow::Result<()> {
     let words = tame(words);
     log_file::line(&words);
+    answer_bytes(format!("{words}\n").as_bytes())
+}
+
+/// Writes an answer to stdout as it is.
+///
+/// # Errors
+/// As for `answer!`.
+pub fn answer_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_fmt(format_args!("{words}\n")).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         other => Ok(other.map_err(|error| anyhow::anyhow!("cannot write the answer: {error}"))?),
     }
@@ -89,6 +97,14 @@ pub fn note_line(words: Arguments<'_>) {
     let words = tame(words);
     log_file::line(&words);
     let _ = std::io::stderr().lock().write_fmt(format_args!("{words}\n"));
+}
+
+/// Writes a line of another process to stderr, which has logged it itself.
+pub fn pass_on(line: &str) {
+    if !line.is_empty() {
+        let _ =
+            std::io::stderr().lock().write_fmt(format_args!("{}\n", tame(format_args!("{line}"))));
+    }
 }
 
 /// The words, line by line, without characters that a terminal obeys: names of files and classes come from strangers.

@@ -8,16 +8,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::Result;
+use candle_core::Device;
 use noprop_experiment::reproduce::{Halt, Processes};
 use noprop_experiment::{NewRun, Reached, reached};
 
 use crate::args::{Compare, Compute, Train};
-use crate::output::{Failed, note};
+use crate::display::Verbosity;
+use crate::log_file;
+use crate::output::{Failed, note, pass_on};
 use crate::values::Seeds;
 use crate::{compare, stop};
 
 /// The flags that are not those of each training, or not as they were typed.
-const OWN: [&str; 5] = ["--seeds", "--out", "--log-file", "--max-time", "--json"];
+const OWN: [&str; 4] = ["--seeds", "--out", "--max-time", "--json"];
 
 pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
     let began = Instant::now();
@@ -34,21 +37,29 @@ pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
         .zip(&runs)
         .map(|(&seed, run)| command(args, seed, run))
         .collect::<Result<_>>()?;
+    let verbosity = Verbosity::of(args.quiet);
+    let say = |words: String| match verbosity {
+        Verbosity::Normal => note!("{words}"),
+        Verbosity::Quiet => log_file::line(&words),
+    };
     for (&seed, command) in seeds.iter().zip(commands) {
         let Some(mut command) = command else {
-            note!("seed {seed} is done");
+            say(format!("seed {seed} is done"));
             continue;
         };
         let left = args.max_time.map(|most| most.0.saturating_sub(began.elapsed()));
-        if let Some(left) = left {
-            command.extend([
-                "--max-time".into(),
-                format!("{}s", left.as_secs_f64().max(0.001)).into(),
-            ]);
+        if left.is_some_and(|left| left.is_zero()) {
+            note!("the time is over; the same command goes on from here");
+            return Ok(());
         }
-        note!("seed {seed}");
-        match processes.run(&command, |line| note!("{line}")) {
-            Ok(answer) => note!("{}", answer.trim_end()),
+        if let Some(left) = left {
+            command.extend(["--max-time".into(), format!("{}s", left.as_secs_f64()).into()]);
+        }
+        say(format!("seed {seed}"));
+        // The training itself writes its lines into the log file.
+        match processes.run(&command, pass_on) {
+            Ok(answer) if verbosity == Verbosity::Normal => pass_on(answer.trim_end()),
+            Ok(_) => {}
             Err(Halt::Stopped) => {
                 note!("the same command goes on from here");
                 return Ok(());
@@ -58,10 +69,6 @@ pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
                 return Err(Failed::Seed { seed, line: refusal.line, code }.into());
             }
             Err(Halt::Broken(error)) => return Err(error.into()),
-        }
-        if args.max_time.is_some_and(|most| began.elapsed() >= most.0) {
-            note!("the time is over; the same command goes on from here");
-            return Ok(());
         }
     }
     compare::run(&Compare { runs, figure: None, json: args.json })
@@ -73,7 +80,8 @@ fn command(args: &Train, seed: u64, run: &Path) -> Result<Option<Vec<OsString>>>
     layers.settings.seed = Some(seed);
     let (data_dir, out) = (args.data_dir.clone(), Some(run.to_owned()));
     let new = NewRun { layers, data_dir, out, existing: args.existing() };
-    Ok(match reached(&new, &args.compute.device.open()?)? {
+    // What is there is looked at without the device that trains.
+    Ok(match reached(&new, &Device::Cpu)? {
         Reached::Nothing => Some(fresh(std::env::args_os().skip(1), seed, run)),
         Reached::Part => Some(further(args, run)),
         Reached::End => None,
@@ -110,6 +118,8 @@ fn further(args: &Train, run: &Path) -> Vec<OsString> {
     flag("block-workers", args.block_workers.map(|number| number.to_string().into()));
     flag("device", Some(device.to_string().into()));
     flag("threads", threads.map(|number| number.to_string().into()));
+    flag("log-file", args.log_file.as_ref().map(Into::into));
+    words.extend(args.tensorboard.then(|| "--tensorboard".into()));
     words.extend(args.quiet.then(|| "--quiet".into()));
     words
 }
@@ -123,7 +133,7 @@ mod tests {
     fn a_seed_has_the_command_without_the_flags_of_the_whole() {
         let typed = "train --seeds 0..3 --lr 1e-3 --out=x y --json --max-time 3m --quiet --log-file l --steps=3";
         let words = fresh(typed.split(' ').map(Into::into), 2, Path::new("x/seed-2"));
-        let expected = "train --lr 1e-3 y --quiet --steps=3 --seed 2 --out x/seed-2";
+        let expected = "train --lr 1e-3 y --quiet --log-file l --steps=3 --seed 2 --out x/seed-2";
         assert_eq!(words, expected.split(' ').map(OsString::from).collect::<Vec<_>>());
     }
 }

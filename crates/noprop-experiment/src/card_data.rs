@@ -35,7 +35,8 @@ impl FromStr for License {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.+".contains(c);
-        match (1..=64).contains(&text.len()) && text.chars().all(known) {
+        let is_word = text.starts_with(|c: char| c.is_ascii_lowercase());
+        match is_word && text.len() <= 64 && text.chars().all(known) {
             true => Ok(Self(text.into())),
             false => Err(Error::setting(
                 "license",
@@ -62,7 +63,7 @@ pub(crate) fn text(setup: &Setup, accuracy: f64, license: &License) -> String {
     format!(
         "{FENCE}library_name: noprop\n\
          pipeline_tag: image-classification\n\
-         license: {license}\n\
+         license: \"{license}\"\n\
          tags:\n- noprop\n- image-classification\n- candle\n\
          {datasets}\
          metrics:\n- accuracy\n\
@@ -120,7 +121,7 @@ mod tests {
         for good in ["mit", "apache-2.0", "cc-by-sa-4.0", "unknown"] {
             assert_eq!(good.parse::<License>().unwrap().to_string(), good);
         }
-        for bad in ["", "MIT", "a b", "a\nb", "mit: x", &"a".repeat(65)] {
+        for bad in ["", "-", "1", "MIT", "a b", "a\nb", "mit: x", &"a".repeat(65)] {
             assert!(bad.parse::<License>().is_err(), "{bad}");
         }
     }

@@ -9,13 +9,14 @@ use noprop_data::{DataError, DatasetName, Normalization};
 use noprop_kernels::threads::{Workers, side_by_side};
 use noprop_method::{Denoiser, Method, Sampler, classify};
 use noprop_models::Network;
-use noprop_train::{Existing, RunDirectory, weights_of, weights_to_bytes};
+use noprop_train::{Existing, RunDirectory, TrainError, weights_of, weights_to_bytes};
 
 use crate::error::{Context, Result, ensure};
 use crate::evaluate::Sampling;
 use crate::experiment::Experiment;
 use crate::ink::Opposites;
 use crate::kept::DataRecord;
+use crate::new_folder::in_new_folder;
 use crate::pictures::{Origin, Pictures};
 use crate::progress::{Progress, Remark};
 use crate::source::Source;
@@ -109,12 +110,12 @@ impl Classifier {
         Ok(weights_to_bytes(name, &self.network.parameters().tensors(), &metadata)?)
     }
 
-    /// Writes a run with these settings and weights to the folder `path`, with the files `beside` (names and content). It can be opened,
-    /// but not trained further.
+    /// Writes a run with these settings and weights to the folder `path`, with the files `beside` (names and content), whole or not at all.
+    /// It can be opened, but not trained further. [`Existing::Replace`] replaces such a folder, and nothing else.
     ///
     /// # Errors
-    /// [`crate::Error::Train`] if `path` exists and `existing` is [`Existing::Refuse`], if it exists and is not a run, or if a file cannot be
-    /// written.
+    /// [`crate::Error::Train`] if `path` exists and is not to be replaced; [`crate::Error::Refused`] if it holds a run that can be trained
+    /// further; if a file cannot be written.
     pub fn save(
         &self,
         path: &Path,
@@ -122,8 +123,19 @@ impl Classifier {
         beside: &[(String, Vec<u8>)],
     ) -> Result<()> {
         let (config, weights) = (self.experiment.to_toml()?, self.weights()?);
-        let run = RunDirectory::create(path, existing, &config, beside)?;
-        Ok(run.write("model.safetensors", &weights)?)
+        if !RunDirectory::is_free(path) {
+            let run = RunDirectory::open(path).ok().filter(|_| existing == Existing::Replace);
+            let run = run.ok_or_else(|| TrainError::RunExists(path.into()))?;
+            ensure!(
+                !run.state().exists() && !run.metrics().exists(),
+                "{} holds a training, which is not replaced",
+                path.display()
+            );
+        }
+        in_new_folder(path, existing, |folder| {
+            let run = RunDirectory::create(folder, Existing::Refuse, &config, beside)?;
+            Ok(run.write("model.safetensors", &weights)?)
+        })
     }
 
     /// Classifies in another way from now on.

@@ -111,6 +111,14 @@ pub enum Error {
         /// Free bytes.
         free: u64,
     },
+    /// The steps of a training do not fit into memory.
+    #[error("this training needs about {}, and {} are free", size(*needed), size(*free))]
+    ShortOfMemory {
+        /// Bytes that it needs.
+        needed: u64,
+        /// Free bytes.
+        free: u64,
+    },
     /// A device cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceError),

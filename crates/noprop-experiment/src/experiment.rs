@@ -114,7 +114,9 @@ impl Experiment {
     #[must_use]
     pub fn without_paths(&self) -> Self {
         let mut public = self.clone();
-        let shorten = |path: &mut PathBuf| *path = path.file_name().unwrap_or_default().into();
+        // A path such as `.` has no last part.
+        let shorten =
+            |path: &mut PathBuf| *path = path.file_name().unwrap_or("folder".as_ref()).into();
         if let Source::Folder(path) = &mut public.setup.dataset {
             shorten(path);
         }

@@ -3,13 +3,11 @@
 //! The folder is a run directory too, without its state: every command that reads a run reads it. Nothing in it names a path of the machine
 //! that trained.
 
-use std::ffi::OsString;
 use std::path::Path;
 
 use candle_core::Device;
-use noprop_files::UNFINISHED;
 use noprop_method::Denoiser;
-use noprop_train::{RunDirectory, write_weights};
+use noprop_train::{Existing, RunDirectory, write_weights};
 use serde_json::{Value, json};
 
 use crate::card_data::{self, License};
@@ -17,6 +15,8 @@ use crate::error::{Context, Error, Result, ensure};
 use crate::experiment::Experiment;
 use crate::info::Tested;
 use crate::kept::{DATA_DIR, DataRecord};
+use crate::new_folder::in_new_folder;
+use crate::shell::shown;
 use crate::source::Source;
 use crate::trained::Trained;
 
@@ -26,6 +26,11 @@ const SHOWN: [(&str, &str); 3] = [
     ("confusion.png", "Confusion matrix on the test images"),
     ("accuracy.png", "Accuracy over the epochs"),
 ];
+
+/// The beginnings of rows of a card.
+const COMMAND: &str = "| trained with |";
+const FIRST_WEIGHTS: &str = "| first weights |";
+const WARNING: &str = "| warning |";
 
 /// Writes the finished run in `run` as the folder `to`, which the Hugging Face hub takes as a model with the licence `license`.
 ///
@@ -43,13 +48,11 @@ pub fn write_hub_folder(run: &Path, to: &Path, license: &License) -> Result<()> 
         return Err(Error::NotFinished { run: run.into() });
     };
     let Trained { run, experiment, network, .. } = trained;
-    ensure!(RunDirectory::is_free(to), "{} is there already, and is not replaced", to.display());
-    let private = private(&experiment);
     let experiment = experiment.without_paths();
     let record = DataRecord::read(&run)?;
     let metadata = experiment.to_json()?;
-    let card = card(&run, &experiment, accuracy, license, &private)?;
-    in_new_folder(to, |folder| {
+    let card = card(&run, &experiment, accuracy, license)?;
+    in_new_folder(to, Existing::Refuse, |folder| {
         let write = |name: &str, content: &[u8]| {
             let path = folder.join(name);
             std::fs::write(&path, content)
@@ -77,7 +80,7 @@ pub fn write_hub_folder(run: &Path, to: &Path, license: &License) -> Result<()> 
             write(name, &content)
         };
         copy(&run.metrics(), "metrics.jsonl")?;
-        for (name, _) in shown(&run) {
+        for (name, _) in shown_figures(&run) {
             copy(&run.figures().join(name), name)?;
         }
         write("README.md", card.as_bytes())
@@ -85,46 +88,45 @@ pub fn write_hub_folder(run: &Path, to: &Path, license: &License) -> Result<()> 
 }
 
 /// The figures of the card that the run has.
-fn shown(run: &RunDirectory) -> impl Iterator<Item = (&'static str, &'static str)> {
+fn shown_figures(run: &RunDirectory) -> impl Iterator<Item = (&'static str, &'static str)> {
     let figures = run.figures();
     SHOWN.into_iter().filter(move |(name, _)| figures.join(name).is_file())
 }
 
-/// The paths in the settings as a card may have them, and their last parts.
-fn private(experiment: &Experiment) -> Vec<(String, String)> {
-    let folder = match &experiment.setup.dataset {
-        Source::Folder(path) => Some(path),
-        Source::Known(_) | Source::Memory => None,
-    };
-    let init = experiment.setup.init.as_ref().map(|init| &init.run);
-    let mut private = Vec::new();
-    for path in folder.into_iter().chain(init) {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let name = path.file_name().map_or_else(String::new, |name| text(name.as_ref()));
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        private.extend([(text(&absolute), name.clone()), (text(path), name)]);
-    }
-    private.retain(|(path, name)| path != name);
-    private
-}
-
-/// The card of the run, with data for the hub and with figures.
+/// The card of the run, with data for the hub and with figures. Rows that name paths of this machine are written anew, or left out.
 fn card(
     run: &RunDirectory,
-    experiment: &Experiment,
+    public: &Experiment,
     accuracy: f64,
     license: &License,
-    private: &[(String, String)],
 ) -> Result<String> {
     let path = run.path().join("README.md");
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read the model card {}", path.display()))?;
-    let mut card = card_data::text(&experiment.setup, accuracy, license);
-    card += card_data::card_body(&text);
-    for (path, name) in private {
-        card = card.replace(path, name);
+    let mut card = card_data::text(&public.setup, accuracy, license);
+    let mut left_out = 0;
+    for line in card_data::card_body(&text).lines() {
+        let is_own_folder = matches!(public.setup.dataset, Source::Folder(_));
+        if line.starts_with(COMMAND) && is_own_folder {
+            // A version, and a command with the folder.
+            let version = line.split(", ").next().unwrap_or(COMMAND);
+            card += &format!("{version}, with the settings in `config.toml` |\n");
+        } else if line.starts_with(FIRST_WEIGHTS) {
+            let name = public.setup.init.as_ref().map(|init| init.run.to_string_lossy());
+            let hash = line.rsplit_once(", SHA-256 ").map_or("|", |(_, hash)| hash);
+            let name = shown(&name.unwrap_or_default()).replace('|', "\\|");
+            card += &format!("{FIRST_WEIGHTS} of {name}, SHA-256 {hash}\n");
+        } else if line.starts_with(WARNING) && line.contains(['/', '\\']) {
+            left_out += 1;
+        } else {
+            card += line;
+            card.push('\n');
+        }
     }
-    for (name, alt) in shown(run) {
+    if left_out > 0 {
+        card += &format!("\n{left_out} warning(s) on files are in the card of the run alone.\n");
+    }
+    for (name, alt) in shown_figures(run) {
         card += &format!("\n![{alt}]({name})\n");
     }
     Ok(card)
@@ -147,25 +149,4 @@ fn config(experiment: &Experiment) -> Result<Value> {
         "label2id": by_name,
         "noprop": experiment,
     }))
-}
-
-/// Makes the folder `to` whole or not at all: `fill` fills one beside it that then takes its name.
-fn in_new_folder(to: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let making = || format!("cannot make the folder {}", to.display());
-    let mut name = OsString::from(UNFINISHED);
-    name.push(to.file_name().with_context(making)?);
-    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let beside = parent.unwrap_or(Path::new(".")).join(name);
-    // One that a kill left.
-    let _ = std::fs::remove_dir_all(&beside);
-    std::fs::create_dir_all(&beside).with_context(making)?;
-    let filled = fill(&beside).and_then(|()| {
-        // An empty folder of that name gives way.
-        let _ = std::fs::remove_dir(to);
-        std::fs::rename(&beside, to).with_context(making)
-    });
-    if filled.is_err() {
-        let _ = std::fs::remove_dir_all(&beside);
-    }
-    filled
 }

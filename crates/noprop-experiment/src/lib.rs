@@ -9,7 +9,7 @@
 //! | `choices.rs`, `source.rs`, `images.rs`, `in_memory.rs` | single settings, and images that a program gives |
 //! | `kept.rs`, `part.rs`, `classes.rs`, `eval_images.rs` | the data of a run, and how it knows them again |
 //! | `task.rs`, `init.rs`, `memory.rs` | settings and data, known to go together |
-//! | `train.rs`, `reached.rs`, `units.rs`, `finished.rs`, `model_card.rs`, `card_data.rs`, `hub_folder.rs` | a training, and its end |
+//! | `train.rs`, `reached.rs`, `units.rs`, `finished.rs`, `model_card.rs`, `card_data.rs`, `hub_folder.rs`, `new_folder.rs` | a training, and its end |
 //! | `stepwise.rs`, `watch/` | a training in memory, step by step; a training as a page shows it |
 //! | `trained.rs`, `classifier.rs`, `path.rs`, `pictures.rs`, `ink.rs`, `walk.rs`, `evaluate.rs`, `answers.rs` | a trained run that answers |
 //! | `record.rs`, `history.rs`, `spread.rs`, `info.rs`, `compare.rs`, `figures/` | the records of runs |
@@ -48,6 +48,7 @@ mod kept;
 mod layers;
 mod memory;
 mod model_card;
+mod new_folder;
 mod paper;
 mod part;
 mod path;

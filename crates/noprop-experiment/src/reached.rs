@@ -26,9 +26,9 @@ pub enum Reached {
 /// [`Error::InTheWay`] if its directory has a run with other settings or data; as for [`train`](crate::train()) if its settings and data do
 /// not go together.
 pub fn reached(new: &NewRun, device: &Device) -> Result<Reached> {
-    let task = Task::new(&new.layers, new.data_dir.as_deref(), device, &mut Silent)?;
     let taken = new.out.as_deref().filter(|path| !RunDirectory::is_free(path));
     let (Some(path), Existing::Refuse) = (taken, new.existing) else { return Ok(Reached::Nothing) };
+    let task = Task::new(&new.layers, new.data_dir.as_deref(), device, &mut Silent)?;
     let run = RunDirectory::open(path)?;
     // Both are read in the same way: a number may change in its last digit.
     let read =

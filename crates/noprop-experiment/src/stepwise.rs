@@ -77,8 +77,10 @@ impl Stepwise {
 
     fn of_task(task: Task, mut remarks: Remarks) -> Result<Self> {
         memory::check(&task.experiment, &task.device, Workers::Auto, &mut remarks)?;
-        if let Some(short) = remarks.0.iter().find(|it| matches!(it, Remark::Memory { .. })) {
-            return Err(Error::Refused(short.to_string()));
+        for remark in &remarks.0 {
+            if let &Remark::Memory { needed, free } = remark {
+                return Err(Error::ShortOfMemory { needed, free });
+            }
         }
         task.introduce(&mut remarks);
         let network = task.network(&mut remarks)?;

@@ -112,6 +112,10 @@ impl Task {
         let mut experiment = Experiment::read(&run.config())?;
         if let Some(epochs) = epochs {
             experiment.setup.epochs = epochs;
+            if let Some(patience) = experiment.setup.patience.filter(|it| it.get() >= epochs) {
+                let reason = format!("must be more than the patience of the run, {patience}");
+                return Err(Error::setting("epochs", reason));
+            }
         }
         let kept = Kept::read(run)?;
         let place = Place::of_run(&experiment.setup.dataset, &kept, moved)?;

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 /// The revision where none is named.
 const MAIN: &str = "main";
+/// The files without which a snapshot is no model.
+const NEEDED: [&str; 2] = ["config.toml", "model.safetensors"];
 /// The files that are downloaded.
 #[cfg(feature = "hub")]
 const FILES: [&str; 4] = ["config.toml", "data.toml", "metrics.jsonl", "model.safetensors"];
@@ -37,7 +39,7 @@ impl HubModel {
     /// The folder with the files of the model: a snapshot in the cache.
     ///
     /// # Errors
-    /// [`HubError::NotCached`] if it is not there, and could not be downloaded either; [`HubError::NoCache`] if no variable of the
+    /// [`HubError::NotCached`] or [`HubError::Download`] if it is not there, and cannot be got; [`HubError::NoCache`] if no variable of the
     /// environment says where the cache is.
     pub fn folder(&self) -> Result<PathBuf, HubError> {
         let cache = cache().ok_or(HubError::NoCache)?;
@@ -53,7 +55,9 @@ impl HubModel {
         // A branch or a tag is a file with the commit; a commit has none.
         let commit = read_ref(&model.join("refs").join(&self.revision));
         let folder = model.join("snapshots").join(commit.as_deref().unwrap_or(&self.revision));
-        folder.is_dir().then_some(folder)
+        // A part of a model may be there: what was cut off, or what somebody else asked for.
+        let is_whole = NEEDED.iter().all(|file| folder.join(file).is_file());
+        is_whole.then_some(folder)
     }
 
     #[cfg(feature = "hub")]
@@ -61,7 +65,7 @@ impl HubModel {
         let client = hf_hub::HFClientSync::new().map_err(|error| error.to_string());
         client.and_then(|client| self.download_with(&client)).map_err(|reason| {
             let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-            HubError::NotCached { model: self.clone(), cache, reason }
+            HubError::Download { model: self.clone(), cache, reason }
         })
     }
 
@@ -87,8 +91,7 @@ impl HubModel {
 
     #[cfg(not(feature = "hub"))]
     fn download(&self, cache: PathBuf) -> Result<PathBuf, HubError> {
-        let reason = "this program was built without downloads from the hub".into();
-        Err(HubError::NotCached { model: self.clone(), cache, reason })
+        Err(HubError::NotCached { model: self.clone(), cache })
     }
 }
 
@@ -137,14 +140,22 @@ pub enum HubError {
     /// The home directory, in which the cache is, is not known.
     #[error("there is no cache of the Hugging Face hub: set HF_HOME to its folder")]
     NoCache,
-    /// The model is not in the cache.
-    #[error("{model} is not in the cache {}, and cannot be downloaded: {reason}", cache.display())]
+    /// The model is not in the cache, and this program was built without downloads from the hub.
+    #[error("{model} is not whole in the cache {}, and this program was built without downloads: get it with `hf download`", cache.display())]
     NotCached {
         /// The model.
         model: HubModel,
         /// The cache.
         cache: PathBuf,
-        /// The reason why it is not downloaded.
+    },
+    /// The model is not in the cache, and could not be downloaded.
+    #[error("{model} is not whole in the cache {}, and cannot be downloaded: {reason}", cache.display())]
+    Download {
+        /// The model.
+        model: HubModel,
+        /// The cache.
+        cache: PathBuf,
+        /// The reason.
         reason: String,
     },
 }
@@ -212,6 +223,9 @@ mod tests {
         let found = |address: &str| address.parse::<HubModel>().unwrap().cached_in(cache.path());
         assert_eq!(found("hf://a/b"), None);
         fs::create_dir_all(&snapshot).unwrap();
+        fs::write(snapshot.join("config.toml"), "").unwrap();
+        assert_eq!(found(&format!("hf://a/b@{COMMIT}")), None, "a part is no model");
+        fs::write(snapshot.join("model.safetensors"), "").unwrap();
         fs::create_dir_all(model.join("refs")).unwrap();
         fs::write(model.join("refs/main"), COMMIT).unwrap();
         assert_eq!(found("hf://a/b").as_deref(), Some(&*snapshot));

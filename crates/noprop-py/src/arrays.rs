@@ -78,9 +78,8 @@ impl Pixels<'_> {
         )))
     }
 
-    /// Refuses an array whose copy does not fit into the memory that is free.
-    pub fn fit_into_memory(&self) -> PyResult<()> {
-        let size = if matches!(self, Self::Bytes(_)) { 1 } else { size_of::<f32>() };
+    /// Refuses an array whose copy, with `size` bytes a pixel, does not fit into the memory that is free.
+    pub fn fit_into_memory(&self, size: usize) -> PyResult<()> {
         let needed = self.shape().iter().fold(size, |product, &side| product.saturating_mul(side));
         match free_memory_bytes() {
             Some(free) if needed as u64 > free => Err(PyMemoryError::new_err(format!(
@@ -90,10 +89,17 @@ impl Pixels<'_> {
         }
     }
 
-    /// All images [N, C, H, W] as bytes, if the array holds bytes.
-    pub fn bytes(&self, shape: Shape) -> PyResult<Option<Tensor>> {
-        let Self::Bytes(array) = self else { return Ok(None) };
-        Ok(Some(tensor(array.as_array().iter().copied().collect(), self.len(), shape)?))
+    /// The bytes of the array, if it holds bytes.
+    pub fn bytes(&self) -> Option<ArrayView2<'_, u8>> {
+        match self {
+            Self::Bytes(array) => Some(array.as_array()),
+            Self::Singles(_) | Self::Doubles(_) => None,
+        }
+    }
+
+    /// All images [N, C, H, W] as the array's bytes.
+    pub fn copied(&self, bytes: ArrayView2<'_, u8>, shape: Shape) -> PyResult<Tensor> {
+        tensor(bytes.iter().copied().collect(), self.len(), shape)
     }
 
     /// The images `rows` [n, C, H, W], f32 in 0..=1 if they are within the scale.

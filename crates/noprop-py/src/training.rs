@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use noprop_data::{DataError, Split};
 use noprop_experiment::candle_core::{Device, Tensor};
 use noprop_experiment::watch::settings;
-use noprop_experiment::{Error, InMemory, Result, Stepped, Stepwise};
+use noprop_experiment::{Error, InMemory, Remark, Result, Stepped, Stepwise};
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -44,11 +44,12 @@ impl Training {
         threads: Option<NonZeroUsize>,
     ) -> PyResult<Self> {
         pixels.check(shape)?;
-        pixels.fit_into_memory()?;
         let scale = Scale::new(pixel_range)?;
-        let images = match pixels.bytes(shape)? {
-            Some(bytes) if pixel_range == (0.0, 255.0) => bytes,
-            _ => pixels.scaled(0..pixels.len(), scale, shape)?,
+        let bytes = pixels.bytes().filter(|_| pixel_range == (0.0, 255.0));
+        pixels.fit_into_memory(if bytes.is_some() { 1 } else { size_of::<f32>() })?;
+        let images = match bytes {
+            Some(bytes) => pixels.copied(bytes, shape)?,
+            None => pixels.scaled(0..pixels.len(), scale, shape)?,
         };
         let labels: Vec<u32> = labels.as_array().iter().copied().collect();
         let threads = Threads::new(threads)?;
@@ -77,12 +78,14 @@ impl Training {
         Ok((length.epochs, length.steps_per_epoch, length.done))
     }
 
-    /// The sentences that a person should know of the settings and the data.
-    fn remarks(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+    /// The sentences that a person should know of the settings and the data, each with whether it is a warning.
+    fn remarks(&self, py: Python<'_>) -> PyResult<Vec<(bool, String)>> {
+        let is_warning = |remark: &Remark| !matches!(remark, Remark::Fitted(_) | Remark::Note(_));
         let remarks = self.with(py, |training| {
-            training.remarks().iter().map(ToString::to_string).collect::<Vec<_>>()
+            let remarks = training.remarks().iter();
+            remarks.map(|remark| (is_warning(remark), remark.to_string())).collect::<Vec<_>>()
         })?;
-        Ok(remarks.into_iter().filter(|remark| !remark.is_empty()).collect())
+        Ok(remarks.into_iter().filter(|(_, remark)| !remark.is_empty()).collect())
     }
 
     /// The bytes of model.safetensors: the weights of the best epoch so far.

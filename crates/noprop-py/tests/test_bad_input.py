@@ -89,6 +89,8 @@ def test_arrays_that_cannot_be_used_are_refused(small, X, y, words):
         ({"threads": 10**6}, "threads"),
         ({"threads": 1.5}, "threads"),
         ({"settings": {"colour": 1}}, "colour"),
+        ({"settings": {"epochs": 3}, "epochs": 50}, "epochs"),
+        ({"settings": {"seed": 3}}, "seed"),
         ({"settings": {"init": "run"}}, "init"),
         ({"settings": {"dataset": "mnist"}}, "dataset"),
         ({"settings": {"image-size": 32}}, "image-size"),

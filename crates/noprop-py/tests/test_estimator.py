@@ -1,5 +1,7 @@
 """The estimator as scikit-learn has them: its own checks, settings, labels, and what is learned."""
 
+import warnings
+
 import numpy as np
 import pytest
 from noprop import NoPropClassifier
@@ -180,3 +182,18 @@ def test_a_method_whose_blocks_believe_nothing_says_so(digits, small):
     assert (small.denoise(images[:2], of="chain")[:, -1] == small.predict_proba(images[:2])).all()
     with pytest.raises(ValueError, match="of must be"):
         small.denoise(images[:2], of="nothing")
+
+
+def test_a_class_that_nothing_learns_is_warned_of():
+    """A class whose only sample is held out would be answered wrongly for ever, without a word."""
+    labels = np.array([0] * 30 + [1] * 30 + [2])
+    samples = np.random.default_rng(0).normal(labels[:, None], 0.1, (61, 4))
+    warned = 0
+    for seed in range(40):
+        estimator = NoPropClassifier("classifier", epochs=1, network="mlp:4,1", validation=20, random_state=seed)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimator.fit(samples, labels)
+        if any("no training images of 2" in str(warning.message) for warning in caught):
+            warned += 1
+    assert 3 < warned < 30, "about a third of the seeds hold it out"

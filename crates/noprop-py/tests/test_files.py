@@ -1,6 +1,7 @@
 """Trained estimators in files: written, read again, and used by the program."""
 
 import copy
+import json
 import os
 import pickle
 import subprocess
@@ -80,6 +81,7 @@ def test_files_that_are_no_estimator_are_refused(fitted, tmp_path):
         "[]",
         text.replace('"dtype"', '"type"'),
         text.replace('"steps": 3', '"colour": 3'),
+        json.dumps(json.loads(text) | {"parameters": []}),
         text.replace("[\n  0,", "["),
     ):
         assert content != text
@@ -103,6 +105,20 @@ def test_the_program_uses_what_python_trained_and_python_what_the_program_traine
     assert ended.returncode == 0, ended.stderr
     of_program = noprop.load(tmp_path / "run")
     assert list(of_program.classes_) == list("0123456789")
+    # Bytes are the pixels that the program reads from a file, and other numbers are those from 0 to 1.
+    _, (digits, _) = noprop.mnist_sample()
+    names = [f"digit-{number}.png" for number in range(12)]
+    for name, picture in zip(names, digits):
+        image.imsave(tmp_path / name, picture, cmap="gray", vmin=0, vmax=255)
+    lines = run("predict", "run", "--json", *names).stdout.splitlines()
+    answers = np.array([json.loads(line)["probabilities"] for line in lines])
+    assert np.abs(of_program.predict_proba(digits[:12]) - answers).max() < 1e-6
+    assert np.abs(of_program.predict_proba(digits[:12] / 255) - answers).max() < 1e-6
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        of_program.predict(digits[:12].astype(float))
+    with pytest.raises(NoPropError, match="holds a training"):
+        of_program.save(tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run/metrics.jsonl").exists()
     data = load_digits(n_class=2)
     images = np.kron(data.images[:120], np.ones((2, 2))).clip(0, 15)
     as_bytes = (images * 17).astype(np.uint8)

@@ -69,6 +69,7 @@ impl<P: Progress> Board<P> {
             return Ok(None);
         }
         let mut events = EventFile::from_step(run, length.done, &END)?;
+        // From the first step on nothing is kept.
         if length.done == 0 || there.is_empty() {
             introduce(&mut events, run)?;
         }

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use noprop_files::UNFINISHED;
 use noprop_train::RunDirectory;
 use prost::Message;
 
@@ -74,61 +75,58 @@ impl EventFile {
         Ok(found)
     }
 
-    /// Creates the event file of `folder` anew, with the events up to `step` of those that are there, without those whose tag begins with one
-    /// of `again`: they will be written again. The older files are removed once the new one is written, so that no event is there twice. A
-    /// damaged file ends at its damage.
+    /// Creates the event file of `folder` anew, with the events up to `step` of the newest that is there, without those whose tag begins with
+    /// one of `again`: they will be written again. From step 0 on all are. The older files are removed once the new one is whole, so that no
+    /// event is there twice. A damaged file ends at its damage.
     ///
     /// # Errors
     /// [`EventFileError`]. The older files are then still there.
     pub fn from_step(folder: &Path, step: u64, again: &[&str]) -> Result<Self> {
         let old = Self::all_in(folder)?;
-        let mut new = Self::create(folder)?;
-        let kept = new
-            .keep(&old, step, again)
-            .and_then(|()| new.file.sync_all().map_err(failed(&new.path)));
-        if let Err(error) = kept {
-            // What was begun must not stand beside the old files.
-            let _ = fs::remove_file(&new.path);
-            return Err(error);
-        }
+        let mut new = Self::create(folder, step, again, old.last().filter(|_| step > 0))?;
+        let path = folder.join(free_name(&old));
+        fs::rename(&new.path, &path).map_err(failed(&path))?;
+        new.path = path;
         for path in &old {
             fs::remove_file(path).map_err(failed(path))?;
         }
         Ok(new)
     }
 
-    fn create(folder: &Path) -> Result<Self> {
-        let seconds = now() as u64;
-        let mut number = 0;
-        loop {
-            let name = format!("{}{seconds:010}.noprop.{number}", RunDirectory::EVENTS);
-            let path = folder.join(name);
-            match OpenOptions::new().append(true).create_new(true).open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-                opened => {
-                    let mut new = Self { file: opened.map_err(failed(&path))?, path };
-                    new.event(0, What::FileVersion(VERSION.into()))?;
-                    // A TensorBoard that is open forgets the events of the files before.
-                    new.event(0, What::SessionLog(SessionLog { status: START }))?;
-                    return Ok(new);
-                }
-            }
+    /// Writes the new file under a name that is not that of an event file, and leaves nothing if it cannot be written.
+    fn create(folder: &Path, step: u64, again: &[&str], old: Option<&PathBuf>) -> Result<Self> {
+        let path = folder.join(format!("{UNFINISHED}events"));
+        // One that a kill left.
+        let _ = fs::remove_file(&path);
+        let opened = OpenOptions::new().append(true).create_new(true).open(&path);
+        let mut new = Self { file: opened.map_err(failed(&path))?, path };
+        let written = new.begin(step, again, old);
+        if written.is_err() {
+            let _ = fs::remove_file(&new.path);
         }
+        written.map(|()| new)
     }
 
-    fn keep(&mut self, old: &[PathBuf], step: u64, again: &[&str]) -> Result<()> {
-        for path in old {
-            let at = failed(path);
-            let mut reader = BufReader::new(File::open(path).map_err(&at)?);
-            while let Some(message) = record::read(&mut reader).map_err(&at)? {
-                let Ok(event) = Event::decode(message.as_slice()) else { break };
-                let is_early = u64::try_from(event.step).is_ok_and(|of| of <= step);
-                let Some(What::Summary(summary)) = event.what else { continue };
-                let comes_again =
-                    |value: &Value| again.iter().any(|tag| value.tag.starts_with(tag));
-                if is_early && !summary.values.iter().any(comes_again) {
-                    self.append(&message)?;
-                }
+    fn begin(&mut self, step: u64, again: &[&str], old: Option<&PathBuf>) -> Result<()> {
+        self.event(0, What::FileVersion(VERSION.into()))?;
+        // A TensorBoard that is open forgets the events of the files before.
+        self.event(0, What::SessionLog(SessionLog { status: START }))?;
+        if let Some(old) = old {
+            self.keep(old, step, again)?;
+        }
+        self.file.sync_all().map_err(failed(&self.path))
+    }
+
+    fn keep(&mut self, old: &Path, step: u64, again: &[&str]) -> Result<()> {
+        let at = failed(old);
+        let mut reader = BufReader::new(File::open(old).map_err(&at)?);
+        while let Some(message) = record::read(&mut reader).map_err(&at)? {
+            let Ok(event) = Event::decode(message.as_slice()) else { break };
+            let is_early = u64::try_from(event.step).is_ok_and(|of| of <= step);
+            let Some(What::Summary(summary)) = event.what else { continue };
+            let comes_again = |value: &Value| again.iter().any(|tag| value.tag.starts_with(tag));
+            if is_early && !summary.values.iter().any(comes_again) {
+                self.append(&message)?;
             }
         }
         Ok(())
@@ -246,6 +244,14 @@ impl EventFile {
             .and_then(|()| self.file.write_all(&framed))
             .map_err(failed(&self.path))
     }
+}
+
+/// The name of a file that comes after all of `old`.
+fn free_name(old: &[PathBuf]) -> String {
+    let (begin, end) = (RunDirectory::EVENTS, RunDirectory::EVENTS_END);
+    let name = |number: usize| format!("{begin}{:010}{end}{number}", now() as u64);
+    let is_taken = |name: &String| old.iter().any(|path| path.ends_with(name));
+    (0..=old.len()).map(name).find(|name| !is_taken(name)).unwrap_or_else(|| name(old.len()))
 }
 
 fn metadata(plugin: &str, content: Vec<u8>) -> Option<Metadata> {

@@ -55,9 +55,15 @@ fn a_damaged_file_ends_at_its_damage() {
     let path = EventFile::all_in(dir.path()).unwrap().remove(0);
     let written = std::fs::read(&path).unwrap();
     std::fs::write(&path, &written[..written.len() - 1]).unwrap();
-    std::fs::write(dir.path().join("events.out.tfevents.9.other"), [0xff; 4096]).unwrap();
+    let foreign = dir.path().join("events.out.tfevents.9.other");
+    std::fs::write(&foreign, [0xff; 4096]).unwrap();
+    // What another kill left: an older file, and a newer one that was not whole.
+    std::fs::write(dir.path().join("events.out.tfevents.0000000001.noprop.0"), &written).unwrap();
+    std::fs::write(dir.path().join(".unfinished-events"), &written).unwrap();
     drop(EventFile::from_step(dir.path(), 9, &[]).unwrap());
     assert!(holds(dir.path(), "whole") && !holds(dir.path(), "cut"));
+    assert!(foreign.exists(), "a file of another program is gone");
+    assert!(!dir.path().join(".unfinished-events").exists());
 }
 
 #[test]

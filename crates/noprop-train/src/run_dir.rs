@@ -49,10 +49,12 @@ impl RunDirectory {
 
     /// The beginning of the names of event files, in which TensorBoard finds a training.
     pub const EVENTS: &'static str = "events.out.tfevents.";
+    /// What follows the time in the names of our own.
+    pub const EVENTS_END: &'static str = ".noprop.";
 
-    /// Returns whether a file of this name holds events for TensorBoard.
+    /// Returns whether a file of this name holds events of a training for TensorBoard. Other programs may write some beside them.
     pub fn is_event_file(name: &str) -> bool {
-        name.starts_with(Self::EVENTS)
+        name.starts_with(Self::EVENTS) && name.contains(Self::EVENTS_END)
     }
 
     /// Returns the name of the list of the files of one half of the data.

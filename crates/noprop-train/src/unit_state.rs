@@ -148,12 +148,17 @@ impl PartState {
     }
 }
 
-/// Returns `gradients` multiplied by one number, so that their Euclidean norm together is at most `norm`.
+/// Returns `gradients` multiplied by one number, so that their Euclidean norm together is at most `norm`. Where it is not finite they become
+/// NaN, and the training ends as one that diverged.
 fn clipped(gradients: &[Tensor], norm: f64) -> candle_core::Result<Vec<Tensor>> {
     let squares = gradients.iter().map(|gradient| gradient.sqr()?.sum_all());
     let Some(square) = squares.reduce(|sum, square| sum? + square?) else { return Ok(Vec::new()) };
+    let square = square?;
     // 1 where the norm is small enough. On a GPU nothing waits for it.
-    let scale = (square?.sqrt()? / norm)?.maximum(1.0)?.recip()?;
+    let scale = (square.sqrt()? / norm)?.maximum(1.0)?.recip()?;
+    // 1, or NaN for a square that is not finite.
+    let finite = ((square * 0.0)? + 1.0)?;
+    let scale = (scale * finite)?;
     gradients.iter().map(|gradient| gradient.broadcast_mul(&scale)).collect()
 }
 
@@ -166,5 +171,27 @@ pub(crate) fn adam_config(config: &TrainConfig) -> AdamConfig {
         },
         weight_decay: config.weight_decay,
         ..AdamConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// A norm that overflows would scale every gradient to 0, and the training would stand still without a word.
+    #[test]
+    fn gradients_without_a_norm_do_not_become_zero() {
+        let clip = |values: &[f32]| {
+            let tensor = Tensor::new(values, &Device::Cpu).unwrap();
+            clipped(&[tensor], 1.0).unwrap()[0].to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(clip(&[3.0, 4.0]), [0.6, 0.8]);
+        assert_eq!(clip(&[0.3, 0.4]), [0.3, 0.4]);
+        assert_eq!(clip(&[0.0, 0.0]), [0.0, 0.0]);
+        for bad in [1e30, f32::INFINITY, f32::NAN] {
+            assert!(clip(&[bad, 0.0]).iter().all(|value| value.is_nan()), "{bad}");
+        }
     }
 }

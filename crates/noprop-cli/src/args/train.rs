@@ -177,7 +177,7 @@ pub struct Train {
     pub seed: Option<u64>,
     /// Train once with each of these seeds, such as 0..4 (0 to 3), 0..=4 (0 to 4) or 3,5, one after another into --out/seed-0 and so on,
     /// and compare the runs. The same command goes on with what is there
-    #[arg(long, value_name = "SEEDS", requires = "out", conflicts_with_all = ["seed", "resume", "blocks", "distributed"])]
+    #[arg(long, value_name = "SEEDS", requires = "out", conflicts_with_all = ["seed", "resume", "blocks", "distributed", "force"])]
     pub seeds: Option<Seeds>,
     /// Precision of the factors of products; without it f32
     #[arg(long, conflicts_with = "resume", value_parser = precisions())]

@@ -6,6 +6,7 @@ import math
 import numbers
 import os
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -188,7 +189,7 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
         """Trains on the samples `X` with the labels `y`, and returns the estimator.
 
         Other threads of Python run meanwhile. Ctrl-C raises `KeyboardInterrupt` after the present step. If an epoch was complete, the
-        estimator then answers with the best weights so far; else it is not fitted.
+        estimator then answers with the best weights so far; else it is not fitted. Nor is it after any other exception, also if it was before.
 
         Raises
         ------
@@ -230,7 +231,11 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
             "validation": _held_out(self.validation, len(X)),
             "seed": _seed(self.random_state),
         }
-        asked = {name: value for name, value in asked.items() if value is not None} | dict(self.settings or {})
+        asked = {name: value for name, value in asked.items() if value is not None}
+        twice = sorted(asked.keys() & (self.settings or {}).keys())
+        if twice:
+            raise ValueError(f"settings must not have {twice[0]!r}: a parameter of the estimator sets it")
+        asked |= self.settings or {}
         pixel_range = _range(self.pixel_range, X)
         training = _noprop.Training(
             X,
@@ -241,8 +246,10 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
             json.dumps(asked, default=_plain),
             _threads(self.threads),
         )
-        if self.verbose:
-            for remark in training.remarks():
+        for is_warning, remark in training.remarks():
+            if is_warning:
+                warnings.warn(remark, UserWarning, stacklevel=2)
+            elif self.verbose:
                 print(remark, flush=True)
         try:
             training.run(self._reporter(training))
@@ -263,7 +270,8 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
         Every sample is classified by itself: its answer does not depend on the samples beside it.
         """
         check_is_fitted(self)
-        return self.model_.classify(self._samples(X), self.pixel_range_, _threads(self.threads))
+        X = self._samples(X)
+        return self.model_.classify(X, self._range_of(X), _threads(self.threads))
 
     def denoise(self, X: npt.ArrayLike, of: Literal["blocks", "chain"] = "blocks") -> npt.NDArray[np.float32]:
         """Returns the class probabilities along the chain, [n, steps, classes] float32, in the order of `classes_`.
@@ -275,7 +283,8 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         if of not in ("blocks", "chain"):
             raise ValueError(f'of must be "blocks" or "chain", got {of!r}')
-        blocks, chain = self.model_.denoise(self._samples(X), self.pixel_range_, _threads(self.threads))
+        X = self._samples(X)
+        blocks, chain = self.model_.denoise(X, self._range_of(X), _threads(self.threads))
         if of == "chain":
             return chain
         if blocks is None:
@@ -293,6 +302,8 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
         ------
         FileExistsError
             If `path` exists, unless `overwrite` is true and it is such a folder.
+        NoPropError
+            If `path` holds a training of the program `noprop`, which is not replaced.
         """
         check_is_fitted(self)
         parameters = {
@@ -343,6 +354,17 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
         """Samples as the model takes them."""
         X, _ = _flat(X, self.image_shape_)
         return validate_data(self, X, reset=False, dtype=_PIXELS)
+
+    def _range_of(self, X):
+        """The numbers of `X` that become 0 and 1."""
+        if self.model_.pixel_range is not None:
+            return self.pixel_range_
+        # A run of the program, which read bytes from files.
+        if X.dtype == np.uint8:
+            return 0.0, 255.0
+        if X.size and not (X.min() >= 0 and X.max() <= 1):
+            raise ValueError(f"the network takes uint8 or numbers from 0 to 1, got numbers from {X.min()} to {X.max()}")
+        return 0.0, 1.0
 
     def _forget(self):
         """Removes everything that a training set."""
@@ -404,7 +426,7 @@ def _estimator(cls, model, kept):
             }
             estimator = cls(**parameters)
             classes, epochs = np.array(kept["classes"], dtype=np.dtype(kept["dtype"])), int(kept["epochs"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _noprop.NoPropError(f"{_ESTIMATOR} is damaged: {error}") from error
         if classes.shape != (len(model.class_names),):
             raise _noprop.NoPropError(f"{_ESTIMATOR} is damaged: it has other classes than the weights")
