@@ -97,6 +97,7 @@ def test_files_that_are_no_estimator_are_refused(fitted, tmp_path):
 def test_the_program_uses_what_python_trained_and_python_what_the_program_trained(tmp_path):
     """Both have one kind of file: a picture has the class that the estimator gives it."""
     from matplotlib import image
+    from PIL import Image
 
     def run(*arguments):
         return subprocess.run([NOPROP, *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path)
@@ -109,7 +110,8 @@ def test_the_program_uses_what_python_trained_and_python_what_the_program_traine
     _, (digits, _) = noprop.mnist_sample()
     names = [f"digit-{number}.png" for number in range(12)]
     for name, picture in zip(names, digits):
-        image.imsave(tmp_path / name, picture, cmap="gray", vmin=0, vmax=255)
+        # Grey as it is, and not as three colours.
+        Image.fromarray(picture).save(tmp_path / name)
     lines = run("predict", "run", "--json", *names).stdout.splitlines()
     answers = np.array([json.loads(line)["probabilities"] for line in lines])
     assert np.abs(of_program.predict_proba(digits[:12]) - answers).max() < 1e-6
