@@ -72,7 +72,7 @@ impl Head {
     }
 }
 
-/// Sines and cosines of times [N] at 32 frequencies that fall from 1 to 1/10,000: [N, 64]. They are what a block is given of the time.
+/// Sines and cosines of N times at 32 frequencies that fall from 1 to 1/10,000: [N, 64]. They are what a block is given of the time.
 ///
 /// # Errors
 /// candle's, for a tensor of another rank or type.
