@@ -19,7 +19,7 @@ pub(crate) fn in_new_folder(
     let is_free = RunDirectory::is_free(to);
     ensure!(
         is_free || existing == Existing::Replace,
-        "{} is there already, and is not replaced",
+        "{} is there already, and is not replaced: choose another name",
         to.display()
     );
     let making = || format!("cannot make the folder {}", to.display());
