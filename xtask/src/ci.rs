@@ -13,7 +13,7 @@ const CHECKS: [&str; 6] = [
     "clippy --workspace --all-targets --locked -- -D warnings",
     "doc --workspace --no-deps --locked",
     "test --workspace",
-    // Projects that use the crates from outside. In the same target folder, so that candle need not be built again.
+    // Projects that use the crates from outside. In the same target folder, for what is the same in both builds.
     "test --manifest-path outside/Cargo.toml --target-dir target --locked",
     // Every library must be ready for a registry: its files are there, and its manifest is complete. The lock file is left out, because the
     // libraries cannot be resolved against a registry that does not have them yet.
