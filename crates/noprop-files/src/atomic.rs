@@ -40,18 +40,15 @@ impl Unfinished {
     /// # Errors
     /// The operating system's.
     pub fn create(folder: &Path) -> io::Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(UNFINISHED);
-        #[cfg(unix)]
-        {
-            use std::fs::Permissions;
-            use std::os::unix::fs::PermissionsExt;
-            // tempfile makes files that only their owner can read. A finished file is an ordinary one: the process's umask
-            // decides.
-            builder.permissions(Permissions::from_mode(0o666));
-        }
         allow(Step::Create)?;
-        Ok(Self(builder.tempfile_in(folder)?))
+        // An ordinary file, for whom the process's umask allows; tempfile's own are for their owner alone. And the system's own error, because tempfile's
+        // names the temporary file, which nobody can find afterwards.
+        let mut code = None;
+        let made = tempfile::Builder::new().prefix(UNFINISHED).make_in(folder, |path| {
+            let opened = File::options().read(true).write(true).create_new(true).open(path);
+            opened.inspect_err(|error| code = error.raw_os_error())
+        });
+        made.map(Self).map_err(|error| code.map_or(error, io::Error::from_raw_os_error))
     }
 
     /// Writes the content to the disk and gives the file its name, `path` in the same folder. A file of that name is replaced.
@@ -85,11 +82,11 @@ impl Unfinished {
 impl Write for Unfinished {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         allow(Step::Write)?;
-        self.0.write(bytes)
+        self.0.as_file_mut().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.0.as_file_mut().flush()
     }
 }
 
@@ -216,6 +213,22 @@ mod tests {
             assert!(!is_named || fs::read(&fresh).unwrap() == new);
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + usize::from(is_named));
         }
+    }
+
+    /// A message that names a file which is gone helps nobody.
+    #[test]
+    fn an_error_does_not_name_the_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("missing/file");
+        let error = write_atomically(&path, pieces(&[])).unwrap_err();
+        assert_eq!(error.to_string(), File::open(&path).unwrap_err().to_string());
+
+        // A file that cannot be written to.
+        let file = Unfinished::create(dir.path()).unwrap();
+        let read_only = File::open(file.0.path()).unwrap();
+        let mut file = Unfinished(NamedTempFile::from_parts(read_only, file.0.into_temp_path()));
+        let error = file.write(b"x").unwrap_err();
+        assert!(!error.to_string().contains(UNFINISHED), "{error}");
     }
 
     /// An error of what is written, not of the disk.
