@@ -6,25 +6,17 @@
 #[expect(dead_code, reason = "other tests draw other pictures")]
 #[path = "folders/png.rs"]
 mod png;
+mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use png::{Pixel, png};
+use program::noprop;
 use serde_json::Value;
 
 /// Names that CSV must quote, and that a terminal must not be given as they are.
 const NAMES: [&str; 3] = ["a, \"b\"\n\u{1b}[31m", "plain", "zwölf"];
-
-fn noprop(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_noprop"))
-        .current_dir(folder)
-        .env_remove("NOPROP_DATA_DIR")
-        .args(args)
-        .output()
-        .unwrap()
-}
 
 /// stdout of a command that succeeds.
 fn said(folder: &Path, args: &[&str]) -> String {

@@ -5,26 +5,22 @@
 #[expect(dead_code, reason = "other tests draw other pictures")]
 #[path = "folders/png.rs"]
 mod png;
+mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use candle_core::Device;
 use noprop_data::picture::Polarity;
 use noprop_data::{Dataset, Split};
 use noprop_experiment::{Answer, Classifier, Image, Route, Sampling};
 use png::Pixel;
+use program::noprop;
 use serde_json::Value;
 
 /// stdout of a command that succeeds.
 fn said(folder: &Path, line: &str) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_noprop"))
-        .current_dir(folder)
-        .env_remove("NOPROP_DATA_DIR")
-        .args(line.split(' '))
-        .output()
-        .unwrap();
+    let output = noprop(folder, &line.split(' ').collect::<Vec<_>>());
     assert!(output.status.success(), "{line}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }

@@ -2,17 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod program;
 
-fn noprop(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_noprop"))
-        .current_dir(folder)
-        .env_remove("NOPROP_DATA_DIR")
-        .args(args)
-        .output()
-        .unwrap()
-}
+use std::process::Output;
+
+use program::{command, noprop};
 
 const TINY: [&str; 8] = ["train", "--steps", "2", "--epochs", "1", "--json", "--quiet", "--out"];
 
@@ -38,12 +32,8 @@ fn trains_evaluates_and_never_overwrites() {
         use std::os::unix::ffi::OsStrExt;
         let name = std::ffi::OsStr::from_bytes(b"\xff.png");
         std::fs::copy(dir.path().join("run/figures/samples.png"), dir.path().join(name)).unwrap();
-        let predicted = Command::new(env!("CARGO_BIN_EXE_noprop"))
-            .current_dir(dir.path())
-            .args(["predict", "--json", "--run", "run"])
-            .arg(name)
-            .output()
-            .unwrap();
+        let mut predict = command(dir.path(), &["predict", "--json", "--run", "run"]);
+        let predicted = predict.arg(name).output().unwrap();
         assert!(predicted.status.success(), "{predicted:?}");
     }
 

@@ -2,18 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod program;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
-fn noprop(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_noprop"))
-        .current_dir(folder)
-        .env_remove("NOPROP_DATA_DIR")
-        .args(args)
-        .output()
-        .unwrap()
-}
+use program::noprop;
 
 fn done(folder: &Path, args: &[&str]) -> String {
     let output = noprop(folder, args);

@@ -2,26 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod program;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
-fn noprop(folder: &Path, line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_noprop"))
-        .current_dir(folder)
-        .env_remove("NOPROP_DATA_DIR")
-        .args(line.split(' '))
-        .output()
-        .unwrap()
-}
+use program::noprop;
 
 fn done(folder: &Path, line: &str) {
-    let output = noprop(folder, line);
+    let output = noprop(folder, &line.split(' ').collect::<Vec<_>>());
     assert!(output.status.success(), "{line}: {output:?}");
 }
 
 fn refused(folder: &Path, line: &str, words: &str) {
-    let output = noprop(folder, line);
+    let output = noprop(folder, &line.split(' ').collect::<Vec<_>>());
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{line}: {said}");
     assert!(said.contains(words) && said.lines().count() == 1, "{line} should say {words}: {said}");
@@ -119,7 +113,7 @@ fn settings_of_the_first_format_are_read_as_they_were_meant() {
 
     done(root, &format!("{TRAIN} --loss-weight snr --out w"));
     change(root, "w", "format = 2\n", "");
-    let output = noprop(root, "train --config w/config.toml --quiet --out b");
+    let output = noprop(root, &["train", "--config", "w/config.toml", "--quiet", "--out", "b"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("this does not repeat that run") && output.status.success(), "{said}");
     fs::write(root.join("mine.toml"), "format = 3\n").unwrap();

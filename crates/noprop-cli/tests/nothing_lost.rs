@@ -2,19 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod program;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn command(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_noprop"));
-    command.current_dir(folder).env_remove("NOPROP_DATA_DIR").args(args);
-    command
-}
-
-fn noprop(folder: &Path, args: &[&str]) -> Output {
-    command(folder, args).output().unwrap()
-}
+use program::{command, noprop};
 
 /// A training of two blocks on the bundled sample, and more arguments.
 fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {

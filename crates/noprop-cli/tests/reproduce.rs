@@ -3,9 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod program;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use program::{command, noprop};
 
 /// A grey PNG, its pixels stored without compression.
 fn png(side: u32, pixel: impl Fn(u32, u32) -> u8) -> Vec<u8> {
@@ -58,16 +62,6 @@ fn pictures(folder: &Path) {
             }
         }
     }
-}
-
-fn command(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_noprop"));
-    command.current_dir(folder).env_remove("NOPROP_DATA_DIR").args(args);
-    command
-}
-
-fn noprop(folder: &Path, args: &[&str]) -> Output {
-    command(folder, args).output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {

@@ -2,18 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod program;
+
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Stdio};
 
-fn command(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_noprop"));
-    command.current_dir(folder).env_remove("NOPROP_DATA_DIR").args(args);
-    command
-}
-
-fn noprop(folder: &Path, args: &[&str]) -> Output {
-    command(folder, args).output().unwrap()
-}
+use program::{command, noprop};
 
 fn done(folder: &Path, args: &[&str]) -> String {
     let output = noprop(folder, args);

@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "other tests draw other pictures")]
 #[path = "folders/png.rs"]
 mod png;
+mod program;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,16 +15,11 @@ use std::process::{Child, Command, Output, Stdio};
 
 use noprop_data::Dataset;
 use png::Pixel;
+use program::{command, noprop};
 use serde_json::Value;
 
-fn noprop(folder: &Path, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_noprop"));
-    command.current_dir(folder).env_remove("NOPROP_DATA_DIR").args(line.split(' '));
-    command
-}
-
 fn done(folder: &Path, line: &str) -> Output {
-    let output = noprop(folder, line).output().unwrap();
+    let output = noprop(folder, &line.split(' ').collect::<Vec<_>>());
     assert!(output.status.success(), "{line}: {output:?}");
     output
 }
@@ -36,7 +32,8 @@ struct Serving {
 
 impl Serving {
     fn start(folder: &Path) -> Self {
-        let mut child = noprop(folder, "serve --port 0").stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command(folder, &["serve", "--port", "0"]).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().trim_end_matches('/').rsplit(':').next().unwrap();
@@ -119,7 +116,7 @@ fn a_port_that_is_taken_is_one_line() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
-    let output = noprop(dir.path(), &format!("serve --port {port}")).output().unwrap();
+    let output = noprop(dir.path(), &["serve", "--port", &port.to_string()]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.starts_with(&format!("error: cannot listen on 127.0.0.1:{port}")), "{error}");
@@ -132,10 +129,13 @@ fn a_place_that_cannot_be_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "").unwrap();
     for (flags, words) in [
-        ("--runs file", "error: file is not a folder, so runs cannot be in it\n"),
-        ("--run absent", "error: absent is not a run directory: there is nothing of that name\n"),
+        (["--runs", "file"], "error: file is not a folder, so runs cannot be in it\n"),
+        (
+            ["--run", "absent"],
+            "error: absent is not a run directory: there is nothing of that name\n",
+        ),
     ] {
-        let output = noprop(dir.path(), &format!("serve --port 0 {flags}")).output().unwrap();
+        let output = noprop(dir.path(), &[&["serve", "--port", "0"][..], &flags].concat());
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert_eq!(String::from_utf8(output.stderr).unwrap(), words);
     }

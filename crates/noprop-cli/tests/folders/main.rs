@@ -6,24 +6,18 @@
 mod halves;
 mod known_data;
 mod png;
+#[path = "../program/mod.rs"]
+mod program;
 #[cfg(unix)]
 mod tutorial;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use png::{Pixel, lie, png, spot};
-
-fn noprop<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_noprop"))
-        .current_dir(folder)
-        .env_remove("NOPROP_DATA_DIR")
-        .args(args)
-        .output()
-        .unwrap()
-}
+use program::noprop;
 
 /// The arguments of a training that takes a moment.
 fn tiny<'a>(more: &[&'a str]) -> Vec<&'a str> {
