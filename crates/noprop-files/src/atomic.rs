@@ -41,8 +41,8 @@ impl Unfinished {
     /// The operating system's.
     pub fn create(folder: &Path) -> io::Result<Self> {
         allow(Step::Create)?;
-        // An ordinary file, for whom the process's umask allows; tempfile's own are for their owner alone. And the system's own error, because tempfile's
-        // names the temporary file, which nobody can find afterwards.
+        // The file is opened here for two reasons: tempfile's own files are for their owner alone, while the process's umask decides about this one, and
+        // tempfile's own errors name the temporary file.
         let mut code = None;
         let made = tempfile::Builder::new().prefix(UNFINISHED).make_in(folder, |path| {
             let opened = File::options().read(true).write(true).create_new(true).open(path);
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    /// A message that names a file which is gone helps nobody.
+    /// The temporary file is gone when a person reads the message.
     #[test]
     fn an_error_does_not_name_the_temporary_file() {
         let dir = tempfile::tempdir().unwrap();

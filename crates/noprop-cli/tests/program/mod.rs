@@ -4,14 +4,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The program with these arguments, in `folder`. The data sets of this machine are not there for it.
+/// Returns the program with these arguments, in `folder`. It does not see the data sets of this machine.
 pub fn command<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_noprop"));
     command.current_dir(folder).env_remove("NOPROP_DATA_DIR").args(args);
     command
 }
 
-/// What the program does with these arguments, to its end.
+/// Runs the program with these arguments to its end.
 pub fn noprop<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Output {
     command(folder, args).output().unwrap()
 }
