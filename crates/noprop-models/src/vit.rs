@@ -167,9 +167,12 @@ mod tests {
             let place = Place::new(&builder, Part::Encoder);
             Vit::new(&place, shape, (32, 2, 8), Norm::None).unwrap()
         };
-        let images = Tensor::rand(0f32, 1f32, (1, 2, 1, 16, 16), &device).unwrap();
-        let images = Var::from_tensor(&images).unwrap();
-        let weights = Tensor::rand(-1f32, 1f32, (1, 2, WIDTH), &device).unwrap();
+        // The same numbers in every run, so that the test fails always or never.
+        let spread = |count: usize| (0..count).map(|i| (i * 37 % 101) as f32 / 101.0);
+        let images: Vec<f32> = spread(2 * 16 * 16).collect();
+        let images = Var::from_vec(images, (1, 2, 1, 16, 16), &device).unwrap();
+        let weights: Vec<f32> = spread(2 * WIDTH).map(|x| 2.0 * x - 1.0).collect();
+        let weights = Tensor::from_vec(weights, (1, 2, WIDTH), &device).unwrap();
         let loss = || {
             let y = vit.forward(&images, Passes::Eval).unwrap();
             (y * &weights).unwrap().sum_all().unwrap()
@@ -188,7 +191,9 @@ mod tests {
             };
             let greatest = slope.iter().fold(0f32, |most, s| most.max(s.abs()));
             for i in (0..slope.len()).step_by(slope.len().div_ceil(8)) {
-                let difference = (at(i, 0.002) - at(i, -0.002)) / 0.004;
+                let central = |step: f32| (at(i, step) - at(i, -step)) / (2.0 * f64::from(step));
+                // Of the fourth order: layer norm bends the function too much for the second.
+                let difference = (4.0 * central(0.002) - central(0.004)) / 3.0;
                 let error = (difference - f64::from(slope[i])).abs();
                 let most = 0.03 * f64::from(greatest);
                 assert!(error < most, "{name} {i}: {difference} and {}", slope[i]);
