@@ -13,6 +13,7 @@ mod same_bytes;
 mod sanitize;
 mod server;
 mod slurm;
+mod study;
 mod torture;
 mod venv;
 mod web;
@@ -46,6 +47,8 @@ enum Chore {
     FetchCifar100(fetch::Options),
     /// Measure speed and memory, side by side with PyTorch
     Bench(bench::Options),
+    /// Train many networks and draw what blocks, encoders and width are worth (docs/study.md); the settings of all trainings follow --
+    Study(study::Options),
     /// Train the same short trainings with two builds of noprop and compare their weights byte for byte
     SameBytes(same_bytes::Options),
     /// Check format, lints, documentation, tests and packages; installs nothing
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Chore::FetchCifar10(options) => fetch::run(DatasetName::Cifar10, &options),
         Chore::FetchCifar100(options) => fetch::run(DatasetName::Cifar100, &options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Study(options) => study::run(&options),
         Chore::SameBytes(options) => same_bytes::run(&options),
         Chore::Ci => ci::run(),
         Chore::Sanitize => sanitize::run(),

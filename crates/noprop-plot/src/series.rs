@@ -20,7 +20,7 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
-/// The axes of a [`SeriesFigure`], in x a training time in seconds, a number of steps or the number of a part of the chain, in y a share of
+/// The axes of a [`SeriesFigure`], in x a training time in seconds, a number of steps or blocks, the number of a part of the chain or a width, in y a share of
 /// answers, 0..=1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeriesAxes {
@@ -36,6 +36,10 @@ pub enum SeriesAxes {
     AccuracyByBlock,
     /// Right answers by the number of a part of the time.
     AccuracyByTime,
+    /// Right answers against how many blocks there are.
+    AccuracyByNumberOfBlocks,
+    /// Right answers against the width of a network. Its axis is logarithmic, because widths double.
+    AccuracyByWidth,
 }
 
 /// Several series, each in a look of its own.
@@ -86,6 +90,13 @@ impl SeriesFigure {
             }
             SeriesAxes::AccuracyByBlock => Some((parts("block"), accuracies?)),
             SeriesAxes::AccuracyByTime => Some((parts("part of the time"), accuracies?)),
+            SeriesAxes::AccuracyByNumberOfBlocks => {
+                let most = places.filter(|place| place.is_finite()).fold(1.0, f64::max);
+                Some((Axis::whole("number of blocks T", 1, most as usize), accuracies?))
+            }
+            SeriesAxes::AccuracyByWidth => {
+                Some((Axis::log("width W of the network", places, Unit::Plain)?, accuracies?))
+            }
         }
     }
 }

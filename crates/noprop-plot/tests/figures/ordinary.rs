@@ -5,7 +5,9 @@ use std::path::Path;
 use noprop_plot::{DenoisingPath, PlotError};
 
 use super::*;
-use SeriesAxes::{AccuracyOverSteps, AccuracyOverTime, ErrorOverTime};
+use SeriesAxes::{
+    AccuracyByNumberOfBlocks, AccuracyByWidth, AccuracyOverSteps, AccuracyOverTime, ErrorOverTime,
+};
 
 /// A figure without its title, its axes or its names explains nothing.
 #[test]
@@ -16,6 +18,7 @@ fn figures_show_their_words() {
     };
     let (fast, slow) = (course("dt, onehot", &|t| 0.1 / t), course("fm, onehot", &|t| 0.2 / t));
     let (euler, heun) = (course("euler", &|t| 0.98 - 0.1 / t), course("heun", &|t| 0.99 - 0.1 / t));
+    let few = line("shared", &[1., 2., 5., 10.].map(|count| (count, 0.9 + 0.001 * count)));
     let ours = [dot(0.9906, Some(0.0004)), dot(0.9937, Some(0.0002))];
     let rows = [
         row("dt-onehot", &ours, Some(0.9947)),
@@ -44,6 +47,11 @@ fn figures_show_their_words() {
             drawn("accuracies", &lines(AccuracyOverTime, &[euler.clone(), heun.clone()])),
             "training time in seconds|euler",
         ),
+        (
+            drawn("number-of-blocks", &lines(AccuracyByNumberOfBlocks, &[few.clone()])),
+            "number of blocks T|shared|1|10",
+        ),
+        (drawn("width", &lines(AccuracyByWidth, &[few])), "width W of the network|shared|2|10"),
         (
             drawn("steps", &lines(AccuracyOverSteps, &[euler, heun])),
             "Answers|steps of the solver|euler|heun|1000",
@@ -85,7 +93,13 @@ fn a_figure_of_nothing_is_an_error() {
         assert!(matches!(error, PlotError::Empty { .. }), "{error}");
     }
     refused(&losses(Vec::new()));
-    for axes in [ErrorOverTime, AccuracyOverTime, AccuracyOverSteps] {
+    for axes in [
+        ErrorOverTime,
+        AccuracyOverTime,
+        AccuracyOverSteps,
+        AccuracyByNumberOfBlocks,
+        AccuracyByWidth,
+    ] {
         refused(&lines(axes, &[]));
     }
     refused(&dots(&[]));
