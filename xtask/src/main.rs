@@ -47,7 +47,7 @@ enum Chore {
     FetchCifar100(fetch::Options),
     /// Measure speed and memory, side by side with PyTorch
     Bench(bench::Options),
-    /// Train many networks and draw what blocks, encoders and width are worth (docs/study.md); the settings of all trainings follow --
+    /// Train many networks and draw what blocks, encoders and width are worth; the settings of all trainings follow --
     Study(study::Options),
     /// Train the same short trainings with two builds of noprop and compare their weights byte for byte
     SameBytes(same_bytes::Options),

@@ -1,7 +1,7 @@
 //! `cargo xtask study`: what the chain is worth, on data and for a time of the reader's choice.
 //!
 //! A question is a figure: lines that differ in their settings, over values of one more setting. Every point is `noprop train --seeds`, so the same
-//! command goes on where the last one stopped. Table and figures are made of what the runs recorded; docs/study.md shows them.
+//! command goes on where the last one stopped. Table and figures are made of what the runs recorded.
 
 use std::fmt::Write;
 use std::fs;
