@@ -128,6 +128,9 @@ struct Record {
     megabytes: f64,
 }
 
+/// An accuracy of a run.
+type Share = fn(&Record) -> f64;
+
 /// Trains whatever is missing, and writes table and figures after each point.
 pub fn run(options: &Options) -> Result<()> {
     let question = options.question;
@@ -184,7 +187,7 @@ fn record(line: &str) -> Result<Record> {
 fn write(question: Question, points: &[Point], out: &Path) -> Result<()> {
     let name = question.name();
     fs::write(out.join(format!("{name}.md")), table(question, points)?)?;
-    let shares: [(&str, fn(&Record) -> f64); 2] =
+    let shares: [(&str, Share); 2] =
         [("test", |record| record.test), ("training", |record| record.training)];
     for (images, share) in shares {
         let mut series: Vec<Series> = Vec::new();

@@ -48,7 +48,7 @@ fn figures_show_their_words() {
             "training time in seconds|euler",
         ),
         (
-            drawn("number-of-blocks", &lines(AccuracyByNumberOfBlocks, &[few.clone()])),
+            drawn("number-of-blocks", &lines(AccuracyByNumberOfBlocks, std::slice::from_ref(&few))),
             "number of blocks T|shared|1|10",
         ),
         (drawn("width", &lines(AccuracyByWidth, &[few])), "width W of the network|shared|2|10"),
