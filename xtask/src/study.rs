@@ -1,20 +1,19 @@
 //! `cargo xtask study`: what the chain is worth, on data and for a time of the reader's choice.
 //!
-//! A question is a figure: lines that differ in their settings, over values of one more setting. Every point is `noprop train --seeds`, so the same
-//! command goes on where the last one stopped. Table and figures are made of what the runs recorded.
+//! A question is a figure: lines that differ in their settings, over the values of one more setting. Every point is a `noprop train --seeds`, so the
+//! same command goes on where the last one stopped.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use noprop_plot::{Series, SeriesAxes, SeriesFigure, save};
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::workspace::{self, report};
 
-/// A question, and how long to look for an answer.
+/// A question, and the settings with which it is answered.
 #[derive(clap::Args)]
 pub struct Options {
     /// Question
@@ -43,10 +42,10 @@ pub enum Question {
     Width,
 }
 
-/// A line of a figure: its name and settings.
-type Setup = (&'static str, &'static str);
+/// A line of a figure: its name and its settings.
+type Line = (&'static str, &'static str);
 
-const BLOCKS: [Setup; 9] = [
+const BLOCKS: [Line; 9] = [
     ("mlp, shared", "--network mlp:256,2 --encoder shared"),
     ("mlp, per block", "--network mlp:256,2 --encoder per-block"),
     ("mlp, frozen", "--network mlp:256,2 --encoder frozen"),
@@ -58,7 +57,7 @@ const BLOCKS: [Setup; 9] = [
     ("resnet, frozen", "--network resnet:8 --encoder frozen"),
 ];
 
-const WIDTH: [Setup; 4] = [
+const WIDTH: [Line; 4] = [
     ("dt, T = 3, shared", "--encoder shared --steps 3"),
     ("dt, T = 3, per block", "--encoder per-block --steps 3"),
     ("end to end, T = 3", "--method backprop --steps 3"),
@@ -73,7 +72,7 @@ impl Question {
         }
     }
 
-    fn lines(self) -> &'static [Setup] {
+    fn lines(self) -> &'static [Line] {
         match self {
             Self::Blocks => &BLOCKS,
             Self::Width => &WIDTH,
@@ -112,24 +111,23 @@ impl Question {
     }
 }
 
-/// The trainings at one point of a line.
+/// A point of a line.
 struct Point {
     line: &'static str,
     value: u32,
-    /// Of each seed.
-    records: Vec<Record>,
+    summary: Summary,
 }
 
-/// What a finished run recorded at its end.
-struct Record {
-    test: f64,
-    training: f64,
+/// What `noprop train --seeds` says about its runs: means over the seeds, and the largest peak of memory.
+#[derive(Deserialize)]
+struct Summary {
+    accuracy: f64,
+    /// The test accuracy of each run.
+    accuracies: Vec<f64>,
+    training_accuracy: f64,
     seconds: f64,
-    megabytes: f64,
+    peak_memory_bytes: u64,
 }
-
-/// An accuracy of a run.
-type Share = fn(&Record) -> f64;
 
 /// Trains whatever is missing, and writes table and figures after each point.
 pub fn run(options: &Options) -> Result<()> {
@@ -138,61 +136,48 @@ pub fn run(options: &Options) -> Result<()> {
     ensure!(lines().count() > 0, "no line has `{}` in its name", options.only);
     let program = workspace::noprop(workspace::root()?, "")?;
     let mut points = Vec::new();
-    // The cheapest values of all lines first, so that a study that is stopped has something of each line.
+    // The smallest values of all lines come first, so that a study that is stopped has something of each line.
     for &value in question.values() {
-        for (line, setup) in lines() {
-            let name = format!("{line} {}{value}", question.symbol());
-            let folder =
-                options.out.join("runs").join(name.replace(", ", "-").replace([' ', '='], ""));
+        for &(line, settings) in lines() {
+            let name = format!("{line}, {} = {value}", question.symbol());
             report(&name);
+            let folder = options
+                .out
+                .join("runs")
+                .join(name.replace(',', "").replace(" = ", "-").replace(' ', "-"));
             let mut train = Command::new(&program);
-            train.args(["train", "--quiet", "--seeds", &options.seeds, "--out"]).arg(&folder);
-            train.args(setup.split(' ')).args(question.setting(value).split(' '));
-            workspace::run(train.args(&options.settings))?;
-            points.push(Point { line, value, records: records(&folder)? });
+            train.args(["train", "--quiet", "--json", "--seeds", &options.seeds, "--out"]);
+            train.arg(folder).args(settings.split(' ')).args(question.setting(value).split(' '));
+            train.args(&options.settings);
+            let summary = summary(&workspace::output(&mut train)?)?;
+            points.push(Point { line, value, summary });
             write(question, &points, &options.out)?;
         }
     }
     Ok(())
 }
 
-/// The records of the runs in a folder.
-fn records(folder: &Path) -> Result<Vec<Record>> {
-    let seeds = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-    let mut logs =
-        seeds.map(|seed| Ok(seed?.path().join("metrics.jsonl"))).collect::<Result<Vec<_>>>()?;
-    logs.retain(|log| log.is_file());
-    logs.sort();
-    let read = |log: &PathBuf| {
-        let text = fs::read_to_string(log)?;
-        record(text.lines().last().unwrap_or("")).with_context(|| log.display().to_string())
-    };
-    logs.iter().map(read).collect()
+/// The summary in the output of `noprop train --seeds --json`.
+fn summary(output: &[u8]) -> Result<Summary> {
+    ensure!(!output.is_empty(), "the training was stopped; the same command goes on from there");
+    let [summary] = serde_json::from_slice(output).context("what noprop printed")?;
+    Ok(summary)
 }
 
-/// The record in the last line of a run's log.
-fn record(line: &str) -> Result<Record> {
-    let end: Value = serde_json::from_str(line)?;
-    let number =
-        |name: &str| end[name].as_f64().with_context(|| format!("the last line has no {name}"));
-    Ok(Record {
-        test: number("accuracy")?,
-        training: number("training_accuracy")?,
-        seconds: number("seconds")?,
-        megabytes: number("peak_memory_bytes")? / 1e6,
-    })
-}
+/// An accuracy that has a figure.
+type Share = fn(&Summary) -> f64;
 
-/// Writes the table and a figure each of test and training accuracy.
+const SHARES: [(&str, Share); 2] =
+    [("test", |it| it.accuracy), ("training", |it| it.training_accuracy)];
+
+/// Writes the table, and a figure of each accuracy.
 fn write(question: Question, points: &[Point], out: &Path) -> Result<()> {
     let name = question.name();
-    fs::write(out.join(format!("{name}.md")), table(question, points)?)?;
-    let shares: [(&str, Share); 2] =
-        [("test", |record| record.test), ("training", |record| record.training)];
-    for (images, share) in shares {
+    std::fs::write(out.join(format!("{name}.md")), table(question, points)?)?;
+    for (images, share) in SHARES {
         let mut series: Vec<Series> = Vec::new();
         for point in points {
-            let at = (f64::from(point.value), mean(&point.records, share));
+            let at = (f64::from(point.value), share(&point.summary));
             match series.iter_mut().find(|series| series.name == point.line) {
                 Some(series) => series.points.push(at),
                 None => series.push(Series { name: point.line.into(), points: vec![at] }),
@@ -211,47 +196,44 @@ fn table(question: Question, points: &[Point]) -> Result<String> {
          | --- | --- | --- | --- | --- | --- | --- |\n",
         question.symbol()
     );
-    for Point { line, value, records } in points {
-        let seeds: Vec<_> = records.iter().map(|it| format!("{:.2}", 100.0 * it.test)).collect();
+    for Point { line, value, summary } in points {
+        let seeds: Vec<_> =
+            summary.accuracies.iter().map(|it| format!("{:.2}", 100.0 * it)).collect();
         writeln!(
             text,
-            "| {line} | {value} | {:.2} | {} | {:.2} | {:.0} s | {:.0} MB |",
-            100.0 * mean(records, |it| it.test),
+            "| {line} | {value} | {:.2} | {} | {:.2} | {:.0} s | {} MB |",
+            100.0 * summary.accuracy,
             seeds.join(", "),
-            100.0 * mean(records, |it| it.training),
-            mean(records, |it| it.seconds),
-            mean(records, |it| it.megabytes),
+            100.0 * summary.training_accuracy,
+            summary.seconds,
+            summary.peak_memory_bytes / 1_000_000,
         )?;
     }
     Ok(text)
-}
-
-fn mean(records: &[Record], value: impl Fn(&Record) -> f64) -> f64 {
-    records.iter().map(value).sum::<f64>() / records.len() as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A run that has not ended must not count as one with an accuracy of 0.
-    #[test]
-    fn only_the_end_of_a_run_is_a_record() {
-        let end = r#"{"event":"test","accuracy":0.9,"training_accuracy":0.95,"seconds":2.5,"peak_memory_bytes":3000000}"#;
-        let Record { test, training, seconds, megabytes } = record(end).unwrap();
-        assert_eq!((test, training, seconds, megabytes), (0.9, 0.95, 2.5, 3.0));
-        assert!(record(r#"{"event":"epoch","epoch":3,"seconds":2.0}"#).is_err());
-        assert!(record("").is_err());
-    }
+    const SEEDS: &str = r#"{"method":"dt","accuracy":0.5625,"accuracies":[0.5,0.625],"training_accuracy":0.75,
+        "seconds":10.0,"peak_memory_bytes":100000000}"#;
 
     #[test]
     fn the_table_has_the_mean_and_every_seed() {
-        let record = |test| Record { test, training: 0.75, seconds: 10.0, megabytes: 100.0 };
-        let point = Point { line: "a", value: 3, records: vec![record(0.5), record(0.625)] };
-        let text = table(Question::Blocks, &[point]).unwrap();
+        let summary = summary(format!("[{SEEDS}]").as_bytes()).unwrap();
+        let text = table(Question::Blocks, &[Point { line: "a", value: 3, summary }]).unwrap();
         assert_eq!(
             text.lines().last(),
             Some("| a | 3 | 56.25 | 50.00, 62.50 | 75.00 | 10 s | 100 MB |")
         );
+    }
+
+    /// A part of the seeds must not stand in the table as all of them.
+    #[test]
+    fn a_point_has_one_summary() {
+        for wrong in [String::new(), "[]".into(), format!("[{SEEDS},{SEEDS}]"), "[{}]".into()] {
+            assert!(summary(wrong.as_bytes()).is_err(), "{wrong}");
+        }
     }
 }

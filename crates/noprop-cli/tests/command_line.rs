@@ -314,6 +314,10 @@ fn a_sweep_goes_on_with_what_is_there() {
     };
     let first = compared(&sweep("0..2", &[]));
     assert_eq!((&first[0]["n"], first.as_array().unwrap().len()), (&2.into(), 1));
+    let [a, b] = first[0]["accuracies"].as_array().unwrap().as_slice() else { panic!("{first}") };
+    let mean = (a.as_f64().unwrap() + b.as_f64().unwrap()) / 2.0;
+    assert_eq!(first[0]["accuracy"], mean, "{first}");
+    assert!(first[0]["training_accuracy"].as_f64().unwrap() > 0.5, "{first}");
     let (zero, one) = (weights(0), weights(1));
     assert!(zero != one && !dir.path().join("all/seed-2").exists());
     let second = sweep("0..=2", &[]);

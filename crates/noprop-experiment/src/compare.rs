@@ -202,8 +202,12 @@ pub struct Line {
     pub epochs: u32,
     /// Test accuracy, 0..=1: the mean over seeds.
     pub accuracy: f64,
-    /// Its standard deviation; one run has none.
+    /// The test accuracy of each run.
+    pub accuracies: Vec<f64>,
+    /// The standard deviation of the test accuracy; one run has none.
     pub spread: Option<f64>,
+    /// The mean accuracy on the training images; `None` if a run did not record its own.
+    pub training_accuracy: Option<f64>,
     /// The number of runs.
     pub n: usize,
     /// The number of parameters.
@@ -233,6 +237,12 @@ impl Group {
         self.runs.iter().map(value).sum::<f64>() / self.runs.len() as f64
     }
 
+    fn training_accuracy(&self) -> Option<f64> {
+        let accuracies: Option<Vec<f64>> =
+            self.runs.iter().map(|run| run.record.training_accuracy).collect();
+        Spread::of(&accuracies?).map(|spread| spread.mean)
+    }
+
     fn line(&self) -> Line {
         // A group has at least one run.
         let config = &self.runs[0].experiment.setup;
@@ -257,6 +267,8 @@ impl Group {
             accuracy: self.mean(|run| run.record.accuracy),
             spread: Spread::of(&accuracies).and_then(|spread| spread.deviation),
             n: accuracies.len(),
+            accuracies,
+            training_accuracy: self.training_accuracy(),
             parameters: self.runs[0].parameters,
             seconds: self.mean(|run| run.record.seconds),
             peak_memory_bytes: self.runs.iter().filter_map(|run| run.record.peak).max(),

@@ -20,8 +20,8 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
-/// The axes of a [`SeriesFigure`], in x a training time in seconds, a number of steps or blocks, the number of a part of the chain or a width, in y a share of
-/// answers, 0..=1.
+/// The axes of a [`SeriesFigure`]. y is a share of answers, 0..=1; x is a training time in seconds, a number of steps or blocks, a width,
+/// or the number of a part of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeriesAxes {
     /// Right answers over cumulative training time.
