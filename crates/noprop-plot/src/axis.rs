@@ -101,6 +101,18 @@ impl Axis {
         Some(Self { label: label.into(), scale: Scale::Log { zero }, low, high, ticks })
     }
 
+    /// The same for whole numbers, with a tick at each value instead of at round numbers, as long as there are few.
+    pub fn log_whole(label: &str, values: impl Iterator<Item = f64> + Clone) -> Option<Self> {
+        let mut axis = Self::log(label, values.clone(), Unit::Plain)?;
+        let mut marks: Vec<f64> = values.filter(|it| *it > 0.0 && it.is_finite()).collect();
+        marks.sort_by(f64::total_cmp);
+        marks.dedup();
+        if marks.len() as f64 <= TICKS {
+            axis.ticks = marks.iter().map(|it| (it.log10(), Unit::Plain.name(*it, 0))).collect();
+        }
+        Some(axis)
+    }
+
     fn even(label: &str, (low, high): (f64, f64), step: f64, unit: Unit) -> Self {
         let ticks = multiples(step, low, high)
             .map(|(value, decimals)| (value, unit.name(value, decimals)))
@@ -238,6 +250,16 @@ mod tests {
         for last in [1, 2, 3, 9, 10, 11, 12, 40, 99, 100, 1000, 123_456] {
             check(&Axis::whole("block", 1, last));
         }
+    }
+
+    /// Widths double: ticks at 5, 10 and 20 would name none of them.
+    #[test]
+    fn few_whole_numbers_on_a_log_axis_have_their_own_ticks() {
+        let axis = Axis::log_whole("", [32.0, 4.0, 8.0, 16.0, 8.0].into_iter()).unwrap();
+        assert_eq!(names(&axis), ["4", "8", "16", "32"]);
+        check(&axis);
+        check(&Axis::log_whole("", (1..100).map(f64::from)).unwrap());
+        assert!(Axis::log_whole("", [f64::NAN].into_iter()).is_none());
     }
 
     #[test]

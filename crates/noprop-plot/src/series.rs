@@ -95,7 +95,7 @@ impl SeriesFigure {
                 Some((Axis::whole("number of blocks T", 1, most as usize), accuracies?))
             }
             SeriesAxes::AccuracyByWidth => {
-                Some((Axis::log("width W of the network", places, Unit::Plain)?, accuracies?))
+                Some((Axis::log_whole("width W of the network", places)?, accuracies?))
             }
         }
     }

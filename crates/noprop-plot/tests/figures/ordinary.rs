@@ -51,7 +51,7 @@ fn figures_show_their_words() {
             drawn("number-of-blocks", &lines(AccuracyByNumberOfBlocks, std::slice::from_ref(&few))),
             "number of blocks T|shared|1|10",
         ),
-        (drawn("width", &lines(AccuracyByWidth, &[few])), "width W of the network|shared|2|10"),
+        (drawn("width", &lines(AccuracyByWidth, &[few])), "width W of the network|shared|1|2|5|10"),
         (
             drawn("steps", &lines(AccuracyOverSteps, &[euler, heun])),
             "Answers|steps of the solver|euler|heun|1000",
