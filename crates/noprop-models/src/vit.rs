@@ -66,10 +66,12 @@ impl Vit {
             .permute(vec![0, 2, 4, 1, 3, 5])?
             .reshape((blocks, n * rows * columns, c * p * p))?;
         let x = self.tokens.forward(&patches)?;
-        let (blocks, _, w) = x.dims3()?;
-        let x = x.reshape((blocks, n, rows * columns, w))?.broadcast_add(&self.positions)?;
-        let x = self.layers.iter().try_fold(x, |x, layer| layer.forward(&x))?;
-        self.norm.forward(&x)?.mean(2)
+        let (blocks, all, w) = x.dims3()?;
+        // Layers take the tokens of all images as rows: candle copies the gradient of each reshape.
+        let by_image = (blocks, n, rows * columns, w);
+        let x = x.reshape(by_image)?.broadcast_add(&self.positions)?.reshape((blocks, all, w))?;
+        let x = self.layers.iter().try_fold(x, |x, layer| layer.forward(&x, rows * columns))?;
+        self.norm.forward(&x)?.reshape(by_image)?.mean(2)
     }
 }
 
@@ -98,28 +100,22 @@ impl Layer {
         })
     }
 
-    /// [T, N, L, W] → the same shape.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// The tokens of images of `length` tokens each, [T, N L, W] → the same shape.
+    fn forward(&self, x: &Tensor, length: usize) -> Result<Tensor> {
         let [first, second] = &self.norms;
-        let x = (x + self.attention(&first.forward(x)?)?)?;
+        let x = (x + self.attention(&first.forward(x)?, length)?)?;
         let [widen, narrow] = &self.inner;
-        let inner = gelu(&by_token(widen, &second.forward(&x)?)?, self.backend)?;
-        x + by_token(narrow, &inner)?
+        let inner = gelu(&widen.forward(&second.forward(&x)?)?, self.backend)?;
+        x + narrow.forward(&inner)?
     }
 
-    /// softmax(q kᵀ / √32) v for each head of 32 numbers.
-    fn attention(&self, x: &Tensor) -> Result<Tensor> {
-        let attention = Attention { heads: x.dim(3)? / HEAD, backend: self.backend };
-        by_token(&self.out, &attention.forward(&by_token(&self.qkv, x)?)?)
+    /// softmax(q kᵀ / √32) v for each head of 32 numbers, among the tokens of an image.
+    fn attention(&self, x: &Tensor, length: usize) -> Result<Tensor> {
+        let (blocks, rows, width) = x.dims3()?;
+        let attention = Attention { heads: width / HEAD, backend: self.backend };
+        let qkv = self.qkv.forward(x)?.reshape((blocks, rows / length, length, 3 * width))?;
+        self.out.forward(&attention.forward(&qkv)?.reshape((blocks, rows, width))?)
     }
-}
-
-/// A linear layer for each token: [T, N, L, I] → [T, N, L, O].
-fn by_token(linear: &Linear, x: &Tensor) -> Result<Tensor> {
-    let (blocks, n, length, inputs) = x.dims4()?;
-    let y = linear.forward(&x.reshape((blocks, n * length, inputs))?)?;
-    let (.., outputs) = y.dims3()?;
-    y.reshape((blocks, n, length, outputs))
 }
 
 /// Layer norm of each token.
@@ -140,12 +136,9 @@ impl TokenNorm {
         })
     }
 
-    /// [T, N, L, W] → the same shape.
+    /// [T, N L, W] → the same shape.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (blocks, n, length, width) = x.dims4()?;
-        let rows = x.reshape((blocks, n * length, width))?;
-        let y = self.norm.forward(&rows, &self.scale, &self.shift)?;
-        y.reshape((blocks, n, length, width))
+        Ok(self.norm.forward(x, &self.scale, &self.shift)?)
     }
 }
 

@@ -2,7 +2,41 @@
 
 use std::marker::PhantomData;
 
-/// A row-major matrix whose elements are divided among tasks. Slices can only be split by rows, so this is the one place where
+/// Room for elements that tasks write through [`Columns`]. Zeros would cost a pass over the memory, on one thread.
+pub(crate) struct Room<F> {
+    elements: Vec<F>,
+    len: usize,
+}
+
+impl<F: Copy> Room<F> {
+    /// Room for `len` elements.
+    pub(crate) fn new(len: usize) -> Self {
+        Self { elements: Vec::with_capacity(len), len }
+    }
+
+    /// The room as a matrix with rows of `stride` elements.
+    pub(crate) fn columns(&mut self, stride: usize) -> Columns<'_, F> {
+        Columns {
+            rows: self.len / stride.max(1),
+            stride,
+            data: self.elements.as_mut_ptr(),
+            borrowed: PhantomData,
+        }
+    }
+
+    /// The elements.
+    ///
+    /// # Safety
+    /// Every element must have been written.
+    #[expect(unsafe_code, reason = "the compiler cannot see that tasks wrote every element")]
+    pub(crate) unsafe fn written(mut self) -> Vec<F> {
+        // SAFETY: the vector has this capacity, and the caller guarantees the values.
+        unsafe { self.elements.set_len(self.len) };
+        self.elements
+    }
+}
+
+/// A row-major matrix, made by [`Room::columns`], whose elements are divided among tasks. Slices can only be split by rows, so this is the one place where
 /// tasks write between each other's elements.
 pub(crate) struct Columns<'a, F> {
     data: *mut F,
@@ -15,17 +49,7 @@ pub(crate) struct Columns<'a, F> {
 // SAFETY: the elements are accessible only through `write`, whose callers guarantee that no other thread writes to theirs.
 unsafe impl<F: Send> Sync for Columns<'_, F> {}
 
-impl<'a, F: Copy> Columns<'a, F> {
-    /// The matrix in `data`, with rows of `stride` elements.
-    pub(crate) fn new(data: &'a mut [F], stride: usize) -> Self {
-        Self {
-            rows: data.len() / stride.max(1),
-            stride,
-            data: data.as_mut_ptr(),
-            borrowed: PhantomData,
-        }
-    }
-
+impl<F: Copy> Columns<'_, F> {
     /// Copies `from` into row `row` from column `column` on. Panics when it does not fit in the row.
     ///
     /// # Safety

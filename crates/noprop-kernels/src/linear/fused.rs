@@ -4,11 +4,11 @@ use candle_core::{DType, Result, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::terms::{Bf16, Terms};
+use super::terms::{Bf16, Factors, Terms};
 use super::{Linear, OP, Sizes};
 use crate::activation::Activation;
 use crate::backend::Precision;
-use crate::cpu::columns::Columns;
+use crate::cpu::columns::Room;
 use crate::cpu::instruction_set::{self, vectorised};
 use crate::cpu::product::{Left, Right, Start, Task, Walk};
 use crate::cpu::scratch::Scratch;
@@ -27,6 +27,9 @@ const ROWS: usize = 128;
 /// The rows that are added to the gradient of the weights at once: their part of a panel stays in the cache. An even number, because two make a
 /// pair in bf16.
 const TERMS: usize = 256;
+
+/// The elements of a task that does little with each. Waking another thread costs more than it saves for fewer than two tasks.
+const PIECE: usize = 64 * 1024;
 
 /// The number of multiplications below which waking other threads costs more than it saves.
 const WORTH_SHARING: usize = 1 << 20;
@@ -106,8 +109,9 @@ impl Dense {
     ) -> Vec<T::Number> {
         let s = self.sizes;
         let arch = instruction_set::current();
-        let mut y = vec![T::Number::default(); s.blocks * s.rows * s.outputs];
-        if y.is_empty() || s.inputs == 0 {
+        let count = s.blocks * s.rows * s.outputs;
+        if count == 0 || s.inputs == 0 {
+            let mut y = vec![T::Number::default(); count];
             for (row, y) in y.chunks_mut(s.outputs.max(1)).enumerate() {
                 let bias = &b[row / s.rows * s.outputs..][..s.outputs];
                 for (y, b) in y.iter_mut().zip(bias) {
@@ -117,7 +121,8 @@ impl Dense {
             return y;
         }
         let (panels, pieces) = (s.outputs.div_ceil(PANEL), s.rows.div_ceil(ROWS));
-        let out = Columns::new(&mut y, s.outputs);
+        let mut y = Room::new(count);
+        let out = y.columns(s.outputs);
         let x = T::along(x, s.inputs);
         let elements = T::elements(s.inputs);
         share(s.blocks * panels * pieces, self.work(), |task| {
@@ -155,7 +160,11 @@ impl Dense {
                 }
             }
         });
-        y
+        // SAFETY: the tasks have all blocks, rows and columns.
+        #[expect(unsafe_code, reason = "columns shared out among tasks")]
+        unsafe {
+            y.written()
+        }
     }
 
     fn backward<T: Terms>(
@@ -166,119 +175,178 @@ impl Dense {
     ) -> Gradients<T::Number> {
         let s = self.sizes;
         let arch = instruction_set::current();
-        let any = wanted < s.inputs;
-        let zero = T::Number::default();
-        let mut dx = vec![zero; s.x_blocks * s.rows * (s.inputs - wanted)];
-        let mut dw = vec![zero; s.blocks * s.outputs * s.inputs];
-        let mut db = vec![zero; s.blocks * s.outputs];
-        if s.rows > 0 && s.inputs > 0 && s.outputs > 0 {
-            let stopped = self.stopped(arch, y, gradient, &mut db);
-            let (by_row, by_output) = (T::elements(s.rows), T::elements(s.outputs));
-            // Summed over rows for the weights, over outputs for the input.
-            let across = T::across(&stopped, s.rows, s.outputs);
-            let along = T::along(if any { &stopped } else { &[] }, s.outputs);
-            let panels = s.inputs.div_ceil(PANEL);
-            let dw_out = Columns::new(&mut dw, s.inputs);
-            let dx_out = Columns::new(&mut dx, s.inputs - wanted);
-            let (tasks, blocks_a_task) = if s.x_blocks == s.blocks {
-                (s.blocks * panels, 1)
-            } else {
-                // One input for all blocks: a task adds up its columns over the blocks, in order.
-                (panels, s.blocks)
-            };
-            share(tasks, 2 * self.work(), |task| {
-                let column = task % panels * PANEL;
-                let columns = PANEL.min(s.inputs - column);
-                let in_panel = column + columns > wanted;
-                let width = whole_vectors(columns);
-                let mut packed = Scratch::any(T::elements(TERMS).max(by_output) * width);
-                let mut weights = Scratch::any(s.outputs * width);
-                let mut sums = Scratch::any(s.rows * width);
-                let x_block = task / panels;
-                for index in 0..blocks_a_task {
-                    let block = x_block * blocks_a_task + index;
-                    let x = &x[x_block * s.rows * s.inputs..][..s.rows * s.inputs];
-                    let gradient = &across[block * by_row * s.outputs..][..by_row * s.outputs];
-                    for first in (0..s.rows).step_by(TERMS) {
-                        let terms = TERMS.min(s.rows - first);
-                        let count = T::elements(terms);
-                        let x = &x[first * s.inputs..][..terms * s.inputs];
-                        let gradient = &gradient[T::elements(first) * s.outputs..];
-                        let task = Task {
-                            rows: s.outputs,
-                            row_step: 1,
-                            a: Left { data: gradient, walk: Walk::straight(count, s.outputs) },
-                            b: T::panel(x, s.inputs, column, columns, &mut packed[..count * width]),
-                            c: &mut weights,
-                            start: if first == 0 { Start::Zero } else { Start::Kept },
-                        };
-                        T::multiply(arch, task);
-                    }
-                    for (row, c) in weights.chunks_exact(width).enumerate() {
-                        // SAFETY: no other task has this block's columns.
-                        #[expect(unsafe_code, reason = "columns shared out among tasks")]
-                        unsafe {
-                            dw_out.write(block * s.outputs + row, column, &c[..columns]);
-                        }
-                    }
-                    if in_panel {
-                        let w = &w[block * s.outputs * s.inputs..][..s.outputs * s.inputs];
-                        let room = &mut packed[..by_output * width];
-                        let gradient = &along[block * s.rows * by_output..][..s.rows * by_output];
-                        let task = Task {
-                            rows: s.rows,
-                            row_step: by_output,
-                            a: Left { data: gradient, walk: Walk::straight(by_output, 1) },
-                            b: T::panel(w, s.inputs, column, columns, room),
-                            c: &mut sums,
-                            start: if index == 0 { Start::Zero } else { Start::Kept },
-                        };
-                        T::multiply(arch, task);
-                    }
-                }
-                if in_panel {
-                    let before = wanted.saturating_sub(column);
-                    for (row, c) in sums.chunks_exact(width).enumerate() {
-                        let c = &c[before..columns];
-                        // SAFETY: no other task has this input's columns.
-                        #[expect(unsafe_code, reason = "columns shared out among tasks")]
-                        unsafe {
-                            dx_out.write(x_block * s.rows + row, column + before - wanted, c);
-                        }
-                    }
-                }
-            });
+        let zeros = |count| vec![T::Number::default(); count];
+        let mut db = zeros(s.blocks * s.outputs);
+        if s.rows == 0 || s.inputs == 0 || s.outputs == 0 {
+            let dx = zeros(s.x_blocks * s.rows * (s.inputs - wanted));
+            return (dx, zeros(s.blocks * s.outputs * s.inputs), db);
         }
+        let stopped = self.stopped(arch, y, gradient);
+        self.gradient_of_bias(arch, &stopped, &mut db);
+        let dw = self.gradient_of_weights::<T>(arch, x, &stopped);
+        let dx = match wanted < s.inputs {
+            true => self.gradient_of_input::<T>(arch, wanted, w, &stopped),
+            false => Vec::new(),
+        };
         (dx, dw, db)
     }
 
-    /// The gradient before the activation, and its sum over rows.
-    fn stopped<F: Float>(&self, arch: Arch, y: &[F], gradient: &[F], db: &mut [F]) -> Scratch<F> {
-        let s = self.sizes;
+    /// The gradient before the activation.
+    fn stopped<'a, F: Float>(&self, arch: Arch, y: &[F], gradient: &'a [F]) -> Factors<'a, F> {
+        if self.layer.act == Activation::None {
+            return Factors::Lent(gradient);
+        }
         let mut stopped = Scratch::any(gradient.len());
-        stopped.copy_from_slice(gradient);
-        vectorised(
-            arch,
-            #[inline(always)]
-            || {
-                if self.layer.act == Activation::Relu {
-                    for (v, y) in stopped.iter_mut().zip(y) {
-                        if *y <= F::default() {
-                            *v = F::default();
-                        }
+        let pieces = stopped.par_chunks_mut(PIECE).zip(y.par_chunks(PIECE));
+        let pieces = pieces.zip(gradient.par_chunks(PIECE)).with_min_len(grain());
+        pieces.for_each(|((stopped, y), gradient)| {
+            vectorised(
+                arch,
+                #[inline(always)]
+                || {
+                    for ((v, y), gradient) in stopped.iter_mut().zip(y).zip(gradient) {
+                        *v = if *y <= F::default() { F::default() } else { *gradient };
                     }
-                }
-                for (stopped, db) in
-                    stopped.chunks_exact(s.rows * s.outputs).zip(db.chunks_exact_mut(s.outputs))
-                {
+                },
+            );
+        });
+        Factors::Made(stopped)
+    }
+
+    /// Adds up `stopped` over rows.
+    fn gradient_of_bias<F: Float>(&self, arch: Arch, stopped: &[F], db: &mut [F]) {
+        let s = self.sizes;
+        let blocks = stopped.chunks_exact(s.rows * s.outputs).zip(db.chunks_exact_mut(s.outputs));
+        let tasks = blocks.flat_map(|(stopped, db)| {
+            let panels = db.chunks_mut(PANEL).enumerate();
+            panels.map(move |(panel, db)| (stopped, panel * PANEL, db))
+        });
+        let sum = |(stopped, column, db): (&[F], usize, &mut [F])| {
+            vectorised(
+                arch,
+                #[inline(always)]
+                || {
                     for row in stopped.chunks_exact(s.outputs) {
-                        for (sum, v) in db.iter_mut().zip(row) {
+                        for (sum, v) in db.iter_mut().zip(&row[column..]) {
                             *sum += *v;
                         }
                     }
+                },
+            );
+        };
+        if stopped.len() < PIECE {
+            tasks.for_each(sum);
+        } else {
+            let tasks: Vec<_> = tasks.collect();
+            tasks.into_par_iter().with_min_len(grain()).for_each(sum);
+        }
+    }
+
+    /// The product of `stopped` and the input, summed over rows.
+    fn gradient_of_weights<T: Terms>(
+        &self,
+        arch: Arch,
+        x: &[T::Number],
+        stopped: &[T::Number],
+    ) -> Vec<T::Number> {
+        let s = self.sizes;
+        let by_row = T::elements(s.rows);
+        let across = T::across(stopped, s.rows, s.outputs);
+        let panels = s.inputs.div_ceil(PANEL);
+        let mut dw = Room::new(s.blocks * s.outputs * s.inputs);
+        let out = dw.columns(s.inputs);
+        share(s.blocks * panels, self.work(), |task| {
+            let (block, column) = (task / panels, task % panels * PANEL);
+            let columns = PANEL.min(s.inputs - column);
+            let width = whole_vectors(columns);
+            let mut packed = Scratch::any(T::elements(TERMS) * width);
+            let mut sums = Scratch::any(s.outputs * width);
+            let x_block = if s.x_blocks == 1 { 0 } else { block };
+            let x = &x[x_block * s.rows * s.inputs..][..s.rows * s.inputs];
+            let across = &across[block * by_row * s.outputs..][..by_row * s.outputs];
+            for first in (0..s.rows).step_by(TERMS) {
+                let terms = TERMS.min(s.rows - first);
+                let count = T::elements(terms);
+                let x = &x[first * s.inputs..][..terms * s.inputs];
+                let across = &across[T::elements(first) * s.outputs..];
+                let task = Task {
+                    rows: s.outputs,
+                    row_step: 1,
+                    a: Left { data: across, walk: Walk::straight(count, s.outputs) },
+                    b: T::panel(x, s.inputs, column, columns, &mut packed[..count * width]),
+                    c: &mut sums,
+                    start: if first == 0 { Start::Zero } else { Start::Kept },
+                };
+                T::multiply(arch, task);
+            }
+            for (row, sums) in sums.chunks_exact(width).enumerate() {
+                // SAFETY: no other task has this block's columns.
+                #[expect(unsafe_code, reason = "columns shared out among tasks")]
+                unsafe {
+                    out.write(block * s.outputs + row, column, &sums[..columns]);
                 }
-            },
-        );
-        stopped
+            }
+        });
+        // SAFETY: the tasks have all blocks and columns.
+        #[expect(unsafe_code, reason = "columns shared out among tasks")]
+        unsafe {
+            dw.written()
+        }
+    }
+
+    /// The product of `stopped` and the weights, summed over outputs, and in order over the blocks that have one input.
+    fn gradient_of_input<T: Terms>(
+        &self,
+        arch: Arch,
+        wanted: usize,
+        w: &[T::Number],
+        stopped: &[T::Number],
+    ) -> Vec<T::Number> {
+        let s = self.sizes;
+        let by_output = T::elements(s.outputs);
+        let along = T::along(stopped, s.outputs);
+        let (from, panels) = (wanted / PANEL, s.inputs.div_ceil(PANEL));
+        let (panels, pieces) = (panels - from, s.rows.div_ceil(ROWS));
+        let mut dx = Room::new(s.x_blocks * s.rows * (s.inputs - wanted));
+        let out = dx.columns(s.inputs - wanted);
+        let blocks_a_task = s.blocks / s.x_blocks;
+        share(s.x_blocks * panels * pieces, self.work(), |task| {
+            let (piece, rest) = (task % pieces, task / pieces);
+            let (panel, x_block) = (from + rest % panels, rest / panels);
+            let (column, first) = (panel * PANEL, piece * ROWS);
+            let columns = PANEL.min(s.inputs - column);
+            let rows = ROWS.min(s.rows - first);
+            let width = whole_vectors(columns);
+            let mut packed = Scratch::any(by_output * width);
+            let mut sums = Scratch::any(rows * width);
+            for index in 0..blocks_a_task {
+                let block = x_block * blocks_a_task + index;
+                let w = &w[block * s.outputs * s.inputs..][..s.outputs * s.inputs];
+                let along = &along[(block * s.rows + first) * by_output..][..rows * by_output];
+                let task = Task {
+                    rows,
+                    row_step: by_output,
+                    a: Left { data: along, walk: Walk::straight(by_output, 1) },
+                    b: T::panel(w, s.inputs, column, columns, &mut packed),
+                    c: &mut sums,
+                    start: if index == 0 { Start::Zero } else { Start::Kept },
+                };
+                T::multiply(arch, task);
+            }
+            let before = wanted.saturating_sub(column);
+            for (row, sums) in sums.chunks_exact(width).enumerate() {
+                let sums = &sums[before..columns];
+                // SAFETY: no other task has this input's rows and columns.
+                #[expect(unsafe_code, reason = "columns shared out among tasks")]
+                unsafe {
+                    out.write(x_block * s.rows + first + row, column + before - wanted, sums);
+                }
+            }
+        });
+        // SAFETY: the tasks have all rows, and all columns from `wanted` on.
+        #[expect(unsafe_code, reason = "columns shared out among tasks")]
+        unsafe {
+            dx.written()
+        }
     }
 }

@@ -156,6 +156,8 @@ fn dense_over_sizes() {
         (2, 2, 40, 10, 256),
         (1, 1, 300, 7, 3),
         (1, 2, 517, 20, 40),
+        // The bias and the activation are shared out too.
+        (2, 2, 600, 8, 130),
     ] {
         for act in [Activation::None, Activation::Relu] {
             let shapes = [
