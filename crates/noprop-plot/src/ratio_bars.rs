@@ -54,6 +54,20 @@ fn columns(bars: &[RatioBar]) -> impl Fn(f64) -> i32 {
     move |ratio| LEFT + (f64::max(0.0, ratio / longest).min(1.0) * room).round() as i32
 }
 
+/// The left end of a bar's value, to the right of the bar and of the vertical lines that would run through the value.
+fn beside(end: i32, value: &str, lines: [Option<i32>; 2]) -> i32 {
+    const GAP: i32 = 8;
+    let width = VALUE.width(value).ceil() as i32;
+    let mut lines = lines;
+    lines.sort_unstable();
+    lines.into_iter().flatten().fold(end + GAP, |left, line| {
+        match (left - GAP..left + width + GAP).contains(&line) {
+            true => line.max(end) + GAP,
+            false => left,
+        }
+    })
+}
+
 impl Figure for RatioBars {
     fn size(&self) -> (u32, u32) {
         let rows = self.bars.len().clamp(1, MOST) as i32;
@@ -84,7 +98,8 @@ impl Figure for RatioBars {
                 ratio if ratio.abs() < 1e6 => format!("{ratio:.2}"),
                 ratio => format!("{ratio:.1e}"),
             };
-            let at = (x(bar.ratio) + 8, (low + high) / 2);
+            let lines = [bar.bound, Some(1.0)].map(|line| line.map(&x));
+            let at = (beside(x(bar.ratio), &value, lines), (low + high) / 2);
             VALUE.pen(style::INK, Anchor::Left).write(canvas, at, &value)?;
             if let Some(bound) = bar.bound {
                 let line = vec![(x(bound), low - 4), (x(bound), high + 4)];

@@ -84,6 +84,32 @@ fn values_that_are_absent_have_no_name() {
     assert!(!svg.shows("the paper") && !svg.shows("mean") && svg.shows("stochastic"));
 }
 
+/// A line through a number makes another number of it.
+#[test]
+fn no_line_runs_through_the_value_of_a_bar() {
+    let ratios = [(0.28, 0.3), (0.32, 0.33), (0.95, 0.9), (1.98, 0.8), (0.9, 1.02)];
+    let svg = drawn(
+        "ratio-bars-close",
+        &bars(ratios.iter().map(|(ratio, bound)| bar("step", *ratio, Some(*bound))).collect()),
+    );
+    for (ratio, _) in ratios {
+        let value = format!("{ratio:.2}");
+        let [left, top, right, bottom] =
+            svg.of("text").find(|text| text.text == value).unwrap().bounds();
+        for line in svg.of("polyline") {
+            let points: Vec<(f64, f64)> = line.attributes["points"]
+                .split_whitespace()
+                .map(|point| point.split_once(',').unwrap())
+                .map(|(x, y)| (x.parse().unwrap(), y.parse().unwrap()))
+                .collect();
+            let crosses = |(x, y0): (f64, f64), (_, y1): (f64, f64)| {
+                (left..right).contains(&x) && y0 < bottom && y1 > top
+            };
+            assert!(!crosses(points[0], points[1]), "{value}: {points:?}");
+        }
+    }
+}
+
 /// An empty figure would look like a result.
 #[test]
 fn a_figure_of_nothing_is_an_error() {
