@@ -1,13 +1,14 @@
-//! `cargo xtask study`: what the chain is worth, on data and for a time of the reader's choice.
+//! `cargo xtask study`: what the chain is worth, on data and in a number of epochs that the reader chooses.
 //!
 //! A question is a figure: lines that differ in their settings, over the values of one more setting. Every point is a `noprop train --seeds`, so the
 //! same command goes on where the last one stopped.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use noprop_files::write_atomically;
 use noprop_plot::{Series, SeriesAxes, SeriesFigure, save};
 use serde::Deserialize;
 
@@ -28,7 +29,7 @@ pub struct Options {
     /// Only lines whose name contains this text
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
-    /// Settings of all trainings, such as --dataset fashion-mnist --epochs 5
+    /// Settings of all trainings, such as --dataset fashion-mnist --epochs 5 --lr 0.002; without --lr each method has its own rate
     #[arg(last = true, value_name = "SETTINGS")]
     settings: Vec<String>,
 }
@@ -42,119 +43,125 @@ pub enum Question {
     Width,
 }
 
-/// A line of a figure: its name and its settings.
-type Line = (&'static str, &'static str);
-
-const BLOCKS: [Line; 9] = [
-    ("mlp, shared", "--network mlp:256,2 --encoder shared"),
-    ("mlp, per block", "--network mlp:256,2 --encoder per-block"),
-    ("mlp, frozen", "--network mlp:256,2 --encoder frozen"),
-    ("paper, shared", "--encoder shared"),
-    ("paper, per block", "--encoder per-block"),
-    ("paper, frozen", "--encoder frozen"),
-    ("resnet, shared", "--network resnet:8 --encoder shared"),
-    ("resnet, per block", "--network resnet:8 --encoder per-block"),
-    ("resnet, frozen", "--network resnet:8 --encoder frozen"),
-];
-
-const WIDTH: [Line; 4] = [
-    ("dt, T = 3, shared", "--encoder shared --steps 3"),
-    ("dt, T = 3, per block", "--encoder per-block --steps 3"),
-    ("end to end, T = 3", "--method backprop --steps 3"),
-    ("classifier", "--method classifier"),
-];
-
-impl Question {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Blocks => "blocks",
-            Self::Width => "width",
-        }
-    }
-
-    fn lines(self) -> &'static [Line] {
-        match self {
-            Self::Blocks => &BLOCKS,
-            Self::Width => &WIDTH,
-        }
-    }
-
-    /// The values along the axis.
-    fn values(self) -> &'static [u32] {
-        match self {
-            Self::Blocks => &[1, 2, 3, 5, 10],
-            Self::Width => &[4, 8, 16, 32],
-        }
-    }
-
-    /// The setting that has such a value.
-    fn setting(self, value: u32) -> String {
-        match self {
-            Self::Blocks => format!("--steps {value}"),
-            Self::Width => format!("--network resnet:{value}"),
-        }
-    }
-
-    /// The symbol of the values, as at the head of a column.
-    fn symbol(self) -> char {
-        match self {
-            Self::Blocks => 'T',
-            Self::Width => 'W',
-        }
-    }
-
-    fn axes(self) -> SeriesAxes {
-        match self {
-            Self::Blocks => SeriesAxes::AccuracyByNumberOfBlocks,
-            Self::Width => SeriesAxes::AccuracyByWidth,
-        }
-    }
+/// The trainings that answer a question.
+struct Study {
+    name: &'static str,
+    axes: SeriesAxes,
+    /// The lines: a name, and settings that no preset or configuration may change.
+    lines: &'static [(&'static str, &'static str)],
+    /// The symbol of the values along the axis, the setting that they complete, and the values.
+    axis: (char, &'static str, &'static [u32]),
 }
 
-/// A point of a line.
-struct Point {
-    line: &'static str,
-    value: u32,
-    summary: Summary,
-}
+const BLOCKS: Study = Study {
+    name: "blocks",
+    axes: SeriesAxes::AccuracyByNumberOfBlocks,
+    lines: &[
+        ("mlp, shared", "--method dt --network mlp:256,2 --encoder shared"),
+        ("mlp, per block", "--method dt --network mlp:256,2 --encoder per-block"),
+        ("mlp, frozen", "--method dt --network mlp:256,2 --encoder frozen"),
+        ("paper, shared", "--method dt --network paper --encoder shared"),
+        ("paper, per block", "--method dt --network paper --encoder per-block"),
+        ("paper, frozen", "--method dt --network paper --encoder frozen"),
+        ("resnet, shared", "--method dt --network resnet:8 --encoder shared"),
+        ("resnet, per block", "--method dt --network resnet:8 --encoder per-block"),
+        ("resnet, frozen", "--method dt --network resnet:8 --encoder frozen"),
+    ],
+    axis: ('T', "--steps=", &[1, 2, 3, 5, 10]),
+};
+
+const WIDTH: Study = Study {
+    name: "width",
+    axes: SeriesAxes::AccuracyByWidth,
+    lines: &[
+        ("dt, T = 3, shared", "--method dt --encoder shared --steps 3"),
+        ("dt, T = 3, per block", "--method dt --encoder per-block --steps 3"),
+        ("end to end, T = 3", "--method backprop --encoder shared --steps 3"),
+        ("classifier", "--method classifier"),
+    ],
+    axis: ('W', "--network=resnet:", &[4, 8, 16, 32]),
+};
 
 /// What `noprop train --seeds` says about its runs: means over the seeds, and the largest peak of memory.
 #[derive(Deserialize)]
 struct Summary {
+    dataset: String,
+    epochs: u32,
     accuracy: f64,
     /// The test accuracy of each run.
     accuracies: Vec<f64>,
-    training_accuracy: f64,
+    training_accuracy: Option<f64>,
     seconds: f64,
-    peak_memory_bytes: u64,
+    /// `None` where the system does not tell.
+    peak_memory_bytes: Option<u64>,
 }
 
-/// Trains whatever is missing, and writes table and figures after each point.
+/// The points so far.
+#[derive(Default)]
+struct Found {
+    rows: Vec<String>,
+    /// A series of each line: the test accuracy and the training accuracy.
+    series: [Vec<Series>; 2],
+    /// The data and the epochs of the last point.
+    data: String,
+}
+
+/// Trains whatever is missing, prints a row of the table for each point, and writes table and figures at the end.
 pub fn run(options: &Options) -> Result<()> {
-    let question = options.question;
-    let lines = || question.lines().iter().filter(|(name, _)| name.contains(&options.only));
-    ensure!(lines().count() > 0, "no line has `{}` in its name", options.only);
+    let study = match options.question {
+        Question::Blocks => &BLOCKS,
+        Question::Width => &WIDTH,
+    };
+    let (symbol, setting, values) = study.axis;
+    let lines = study.lines.iter().filter(|(name, _)| name.contains(&options.only));
+    let lines: Vec<_> = lines.collect();
+    ensure!(!lines.is_empty(), "no line has `{}` in its name", options.only);
     let program = workspace::noprop(workspace::root()?, "")?;
-    let mut points = Vec::new();
+    std::fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
+    let program = workspace::copy(&program, &options.out, "noprop")?.canonicalize()?;
+    let named = |name: &str| Series { name: name.into(), points: Vec::new() };
+    let all: Vec<_> = lines.iter().map(|(name, _)| named(name)).collect();
+    let mut found = Found { series: [all.clone(), all], ..Found::default() };
+    let mut failed = 0;
+    report(&head(symbol));
     // The smallest values of all lines come first, so that a study that is stopped has something of each line.
-    for &value in question.values() {
-        for &(line, settings) in lines() {
-            let name = format!("{line}, {} = {value}", question.symbol());
-            report(&name);
-            let folder = options
-                .out
-                .join("runs")
-                .join(name.replace(',', "").replace(" = ", "-").replace(' ', "-"));
+    for &value in values {
+        for (index, (line, settings)) in lines.iter().enumerate() {
+            let folder =
+                options.out.join("runs").join(slug(&format!("{line}, {symbol} = {value}")));
             let mut train = Command::new(&program);
             train.args(["train", "--quiet", "--json", "--seeds", &options.seeds, "--out"]);
-            train.arg(folder).args(settings.split(' ')).args(question.setting(value).split(' '));
-            train.args(&options.settings);
-            let summary = summary(&workspace::output(&mut train)?)?;
-            points.push(Point { line, value, summary });
-            write(question, &points, &options.out)?;
+            train.arg(folder).args(settings.split(' ')).arg(format!("{setting}{value}"));
+            match trained(train.args(&options.settings)) {
+                Ok(summary) => {
+                    let row = row(line, value, &summary);
+                    report(&row);
+                    found.rows.push(row);
+                    let training = summary.training_accuracy.unwrap_or(f64::NAN);
+                    for (series, share) in found.series.iter_mut().zip([summary.accuracy, training])
+                    {
+                        series[index].points.push((f64::from(value), share));
+                    }
+                    found.data = format!("{}, {} epochs", summary.dataset, summary.epochs);
+                }
+                // The other points do not need this one.
+                Err(error) => {
+                    failed += 1;
+                    report(&format!("{line}, {symbol} = {value} FAILED: {error:#}"));
+                }
+            }
         }
     }
+    found.write(study, options)?;
+    ensure!(failed == 0, "{failed} points failed; the same command tries them again");
     Ok(())
+}
+
+/// The summary of the runs of a `noprop train --seeds --json`. Its warnings go to stderr.
+fn trained(train: &mut Command) -> Result<Summary> {
+    let output = train.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "noprop ended with {}", output.status);
+    summary(&output.stdout)
 }
 
 /// The summary in the output of `noprop train --seeds --json`.
@@ -164,69 +171,74 @@ fn summary(output: &[u8]) -> Result<Summary> {
     Ok(summary)
 }
 
-/// An accuracy that has a figure.
-type Share = fn(&Summary) -> f64;
-
-const SHARES: [(&str, Share); 2] =
-    [("test", |it| it.accuracy), ("training", |it| it.training_accuracy)];
-
-/// Writes the table, and a figure of each accuracy.
-fn write(question: Question, points: &[Point], out: &Path) -> Result<()> {
-    let name = question.name();
-    std::fs::write(out.join(format!("{name}.md")), table(question, points)?)?;
-    for (images, share) in SHARES {
-        let mut series: Vec<Series> = Vec::new();
-        for point in points {
-            let at = (f64::from(point.value), share(&point.summary));
-            match series.iter_mut().find(|series| series.name == point.line) {
-                Some(series) => series.points.push(at),
-                None => series.push(Series { name: point.line.into(), points: vec![at] }),
-            }
-        }
-        let title = format!("Accuracy on {images} images, mean over seeds");
-        let figure = SeriesFigure { title, axes: question.axes(), series };
-        save(&figure, &out.join(format!("{name}-{images}")))?;
-    }
-    Ok(())
+/// A name without characters that are awkward in the name of a file.
+fn slug(name: &str) -> String {
+    name.replace(',', "").replace(" = ", "-").replace(' ', "-")
 }
 
-fn table(question: Question, points: &[Point]) -> Result<String> {
-    let mut text = format!(
-        "| line | {} | test accuracy | of each seed | training accuracy | training time | peak memory |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n",
-        question.symbol()
-    );
-    for Point { line, value, summary } in points {
-        let seeds: Vec<_> =
-            summary.accuracies.iter().map(|it| format!("{:.2}", 100.0 * it)).collect();
-        writeln!(
-            text,
-            "| {line} | {value} | {:.2} | {} | {:.2} | {:.0} s | {} MB |",
-            100.0 * summary.accuracy,
-            seeds.join(", "),
-            100.0 * summary.training_accuracy,
-            summary.seconds,
-            summary.peak_memory_bytes / 1_000_000,
-        )?;
+fn head(symbol: char) -> String {
+    format!(
+        "| line | {symbol} | test accuracy | of each seed | training accuracy | training time | peak memory of the process |\n\
+         | --- | --- | --- | --- | --- | --- | --- |"
+    )
+}
+
+fn row(line: &str, value: u32, summary: &Summary) -> String {
+    let percent = |share: &f64| format!("{:.2}", 100.0 * share);
+    let seeds: Vec<_> = summary.accuracies.iter().map(percent).collect();
+    format!(
+        "| {line} | {value} | {} | {} | {} | {:.0} s | {} |",
+        percent(&summary.accuracy),
+        seeds.join(", "),
+        summary.training_accuracy.as_ref().map(percent).unwrap_or_default(),
+        summary.seconds,
+        summary
+            .peak_memory_bytes
+            .map(|bytes| format!("{} MB", bytes / 1_000_000))
+            .unwrap_or_default(),
+    )
+}
+
+impl Found {
+    /// Writes the table, and a figure of each accuracy.
+    fn write(self, study: &Study, options: &Options) -> Result<()> {
+        // A part of the lines does not replace all of them.
+        let name = match options.only.as_str() {
+            "" => study.name.to_owned(),
+            only => format!("{}-{}", study.name, slug(only)),
+        };
+        let Options { seeds, settings, out, .. } = options;
+        let mut text = format!("{}, seeds {seeds}, `{}`\n\n", self.data, settings.join(" "));
+        writeln!(text, "{}", head(study.axis.0))?;
+        for row in &self.rows {
+            writeln!(text, "{row}")?;
+        }
+        let path = out.join(format!("{name}.md"));
+        write_atomically(&path, |file| file.write_all(text.as_bytes()))
+            .with_context(|| path.display().to_string())?;
+        for (images, series) in ["test", "training"].into_iter().zip(self.series) {
+            let title = format!("Accuracy on {images} images ({}), mean over seeds", self.data);
+            let figure = SeriesFigure { title, axes: study.axes, series };
+            save(&figure, &out.join(format!("{name}-{images}")))?;
+        }
+        Ok(())
     }
-    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SEEDS: &str = r#"{"method":"dt","accuracy":0.5625,"accuracies":[0.5,0.625],"training_accuracy":0.75,
-        "seconds":10.0,"peak_memory_bytes":100000000}"#;
+    const SEEDS: &str = r#"{"method":"dt","dataset":"mnist","epochs":3,"accuracy":0.5625,"accuracies":[0.5,0.625],
+        "training_accuracy":0.75,"seconds":10.0,"peak_memory_bytes":100000000}"#;
 
     #[test]
-    fn the_table_has_the_mean_and_every_seed() {
-        let summary = summary(format!("[{SEEDS}]").as_bytes()).unwrap();
-        let text = table(Question::Blocks, &[Point { line: "a", value: 3, summary }]).unwrap();
-        assert_eq!(
-            text.lines().last(),
-            Some("| a | 3 | 56.25 | 50.00, 62.50 | 75.00 | 10 s | 100 MB |")
-        );
+    fn a_row_has_the_mean_and_every_seed() {
+        let of = |text: &str| row("a", 3, &summary(format!("[{text}]").as_bytes()).unwrap());
+        assert_eq!(of(SEEDS), "| a | 3 | 56.25 | 50.00, 62.50 | 75.00 | 10 s | 100 MB |");
+        // What noprop did not measure.
+        let unknown = SEEDS.replace("0.75", "null").replace("100000000", "null");
+        assert_eq!(of(&unknown), "| a | 3 | 56.25 | 50.00, 62.50 |  | 10 s |  |");
     }
 
     /// A part of the seeds must not stand in the table as all of them.

@@ -259,6 +259,7 @@ const DEFAULTS: &str = r#"steps = 10                  # of the forward integrati
 solver = "heun"             # 0.3 % from the gradient through the unrolled solver; 20 euler steps, at the same cost, 2.3 %
 loss-weight = "uniform"     # there is one loss, at the end
 encoder = "per-block"       # there is one block, so one encoder either way
+dropout = 0.2               # the paper's
 epochs = 10
 lr = 0.001
 readout-lr-scale = 1.0      # there is one loss, and one learning rate

@@ -129,5 +129,7 @@ impl MethodKind {
 }
 
 /// The settings that differ from those of discrete time.
-const DEFAULTS: &str = r#"readout-lr-scale = 1.0      # there is one loss, and one learning rate
+const DEFAULTS: &str = r#"dropout = 0.2               # the paper's
+lr = 0.002
+readout-lr-scale = 1.0      # there is one loss, and one learning rate
 "#;

@@ -363,6 +363,7 @@ solver = "posterior"
 eta = 1.0                   # the paper's
 loss-weight = "clipped:5"   # the paper's weight, clipped: its largest values belong to nearly clean embeddings
 encoder = "per-block"       # there is one block, so one encoder either way
+dropout = 0.2               # the paper's
 epochs = 10
 lr = 0.001
 "#;

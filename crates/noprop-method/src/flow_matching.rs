@@ -257,6 +257,7 @@ const DEFAULTS: &str = r#"steps = 20                  # of the path that classif
 solver = "euler"
 loss-weight = "clipped:5"   # the paper's weight, clipped: measured better (docs/results.md)
 encoder = "per-block"       # there is one block, so one encoder either way
+dropout = 0.2               # the paper's
 epochs = 10
 lr = 0.001
 "#;

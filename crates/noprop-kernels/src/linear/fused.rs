@@ -177,7 +177,7 @@ impl Dense {
         let arch = instruction_set::current();
         let zeros = |count| vec![T::Number::default(); count];
         let mut db = zeros(s.blocks * s.outputs);
-        if s.rows == 0 || s.inputs == 0 || s.outputs == 0 {
+        if [s.x_blocks, s.blocks, s.rows, s.inputs, s.outputs].contains(&0) {
             let dx = zeros(s.x_blocks * s.rows * (s.inputs - wanted));
             return (dx, zeros(s.blocks * s.outputs * s.inputs), db);
         }
