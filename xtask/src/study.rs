@@ -142,7 +142,7 @@ pub fn run(options: &Options) -> Result<()> {
                     {
                         series[index].points.push((f64::from(value), share));
                     }
-                    found.data = format!("{}, {} epochs", summary.dataset, summary.epochs);
+                    found.data = format!("{}, {} epoch(s)", summary.dataset, summary.epochs);
                 }
                 // The other points do not need this one.
                 Err(error) => {
@@ -152,7 +152,9 @@ pub fn run(options: &Options) -> Result<()> {
             }
         }
     }
-    found.write(study, options)?;
+    if !found.rows.is_empty() {
+        found.write(study, options)?;
+    }
     ensure!(failed == 0, "{failed} points failed; the same command tries them again");
     Ok(())
 }
