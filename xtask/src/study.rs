@@ -82,7 +82,7 @@ const WIDTH: Study = Study {
     axis: ('W', "--network=resnet:", &[4, 8, 16, 32]),
 };
 
-/// What `noprop train --seeds` says about its runs: means over the seeds, and the largest peak of memory.
+/// The summary that `noprop train --seeds` prints: means over the seeds, and the largest peak of memory.
 #[derive(Deserialize)]
 struct Summary {
     dataset: String,
