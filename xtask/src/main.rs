@@ -27,6 +27,8 @@ use noprop_fetch::FetchError;
 use noprop_fetch::command::advice;
 use noprop_files::DatasetName;
 
+use crate::workspace::BadUsage;
+
 /// Chores of the noprop workspace
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
@@ -103,10 +105,8 @@ fn main() -> ExitCode {
 
 /// 2 if the user can correct the command, 1 for a chore that failed.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<FetchError>() {
-        Some(error) if error.is_bad_input() => 2,
-        _ => 1,
-    }
+    let is_of_data = error.downcast_ref::<FetchError>().is_some_and(FetchError::is_bad_input);
+    if is_of_data || error.is::<BadUsage>() { 2 } else { 1 }
 }
 
 #[cfg(test)]
@@ -118,6 +118,12 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_that_can_be_corrected_ends_with_2() {
+        assert_eq!(exit_code(&BadUsage("no such line".into()).into()), 2);
+        assert_eq!(exit_code(&anyhow::anyhow!("3 trials failed")), 1);
     }
 
     /// The readers' errors and the README name these commands.

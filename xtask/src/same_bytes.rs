@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::mpi::{self, PATIENCE, mpirun};
-use crate::workspace::{self, output, quiet, report, signal, wait};
+use crate::workspace::{self, BadUsage, output, quiet, report, signal, wait};
 
 /// The two programs and the trainings to compare.
 #[derive(clap::Args)]
@@ -92,7 +92,10 @@ pub fn run(options: &Options) -> Result<()> {
     let new = workspace::copy(&options.new, &folder, "new")?;
     let bench = Bench { old, new, folder };
     let wanted = || TRAININGS.iter().filter(|(name, ..)| name.contains(&options.only));
-    ensure!(wanted().count() > 0, "no training has `{}` in its name", options.only);
+    ensure!(
+        wanted().count() > 0,
+        BadUsage(format!("no training has `{}` in its name", options.only))
+    );
     let mut different = 0;
     for (name, way, settings) in wanted() {
         let (state, detail) = match bench.compare(way, settings) {

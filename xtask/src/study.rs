@@ -6,13 +6,16 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::{Context, Result, ensure};
 use noprop_files::write_atomically;
 use noprop_plot::{Series, SeriesAxes, SeriesFigure, save};
 use serde::Deserialize;
 
-use crate::workspace::{self, report};
+use crate::workspace::{self, BadUsage, report};
 
 /// A question, and the settings with which it is answered.
 #[derive(clap::Args)]
@@ -115,17 +118,21 @@ pub fn run(options: &Options) -> Result<()> {
     let (symbol, setting, values) = study.axis;
     let lines = study.lines.iter().filter(|(name, _)| name.contains(&options.only));
     let lines: Vec<_> = lines.collect();
-    ensure!(!lines.is_empty(), "no line has `{}` in its name", options.only);
+    ensure!(!lines.is_empty(), BadUsage(format!("no line has `{}` in its name", options.only)));
     let program = workspace::noprop(workspace::root()?, "")?;
     std::fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
     let program = workspace::copy(&program, &options.out, "noprop")?.canonicalize()?;
+    // Ctrl-C reaches noprop too, which saves its run; the study waits for it and begins no other.
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stop = stopped.clone();
+    ctrlc::set_handler(move || stop.store(true, Relaxed))?;
     let named = |name: &str| Series { name: name.into(), points: Vec::new() };
     let all: Vec<_> = lines.iter().map(|(name, _)| named(name)).collect();
     let mut found = Found { series: [all.clone(), all], ..Found::default() };
     let mut failed = 0;
     report(&head(symbol));
     // The smallest values of all lines come first, so that a study that is stopped has something of each line.
-    for &value in values {
+    'points: for &value in values {
         for (index, (line, settings)) in lines.iter().enumerate() {
             let folder =
                 options.out.join("runs").join(slug(&format!("{line}, {symbol} = {value}")));
@@ -144,6 +151,7 @@ pub fn run(options: &Options) -> Result<()> {
                     }
                     found.data = format!("{}, {} epoch(s)", summary.dataset, summary.epochs);
                 }
+                Err(_) if stopped.load(Relaxed) => break 'points,
                 // The other points do not need this one.
                 Err(error) => {
                     failed += 1;
@@ -155,6 +163,7 @@ pub fn run(options: &Options) -> Result<()> {
     if !found.rows.is_empty() {
         found.write(study, options)?;
     }
+    ensure!(!stopped.load(Relaxed), "the study was stopped; the same command goes on");
     ensure!(failed == 0, "{failed} points failed; the same command tries them again");
     Ok(())
 }
@@ -168,7 +177,7 @@ fn trained(train: &mut Command) -> Result<Summary> {
 
 /// The summary in the output of `noprop train --seeds --json`.
 fn summary(output: &[u8]) -> Result<Summary> {
-    ensure!(!output.is_empty(), "the training was stopped; the same command goes on from there");
+    ensure!(!output.is_empty(), "the training was stopped");
     let [summary] = serde_json::from_slice(output).context("what noprop printed")?;
     Ok(summary)
 }

@@ -1,5 +1,6 @@
 //! What the chores share: the workspace's folder, the program built from it, other programs, and a line of output.
 
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,6 +8,18 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+
+/// A command that its user can correct. The line says how.
+#[derive(Debug)]
+pub struct BadUsage(pub String);
+
+impl fmt::Display for BadUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadUsage {}
 
 /// Prints a line. If the reader of the output is gone, the chore continues: its exit code is the result.
 pub fn report(line: &str) {
@@ -75,7 +88,10 @@ pub fn wait(what: &str, patience: Duration, mut done: impl FnMut() -> Result<boo
 /// workspace, a build here compiles candle again, because it is of the program alone.
 pub fn noprop(root: &Path, features: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("NOPROP") {
-        return PathBuf::from(path).canonicalize().context("NOPROP does not name a program");
+        let there = PathBuf::from(&path).canonicalize();
+        return there.map_err(|error| {
+            BadUsage(format!("NOPROP names no program: {}: {error}", path.display())).into()
+        });
     }
     run(cargo(root, "build -p noprop-cli").args(["--features", features]))?;
     Ok(target(root).join("debug").join(format!("noprop{}", std::env::consts::EXE_SUFFIX)))

@@ -101,13 +101,15 @@ impl Axis {
         Some(Self { label: label.into(), scale: Scale::Log { zero }, low, high, ticks })
     }
 
-    /// The same for whole numbers, with a tick at each value instead of at round numbers, as long as there are few.
+    /// The same for whole numbers, with a tick at each value instead of at round numbers, as long as there are few and each has room.
     pub fn log_whole(label: &str, values: impl Iterator<Item = f64> + Clone) -> Option<Self> {
         let mut axis = Self::log(label, values.clone(), Unit::Plain)?;
         let mut marks: Vec<f64> = values.filter(|it| *it > 0.0 && it.is_finite()).collect();
         marks.sort_by(f64::total_cmp);
         marks.dedup();
-        if marks.len() as f64 <= TICKS {
+        let is_whole = marks.iter().all(|it| it.fract() == 0.0);
+        let has_room = marks.windows(2).all(|pair| pair[1] >= 1.2 * pair[0]);
+        if is_whole && has_room && marks.len() as f64 <= TICKS {
             axis.ticks = marks.iter().map(|it| (it.log10(), Unit::Plain.name(*it, 0))).collect();
         }
         Some(axis)
@@ -258,7 +260,11 @@ mod tests {
         let axis = Axis::log_whole("", [32.0, 4.0, 8.0, 16.0, 8.0].into_iter()).unwrap();
         assert_eq!(names(&axis), ["4", "8", "16", "32"]);
         check(&axis);
-        check(&Axis::log_whole("", (1..100).map(f64::from)).unwrap());
+        for others in [(1..100).map(f64::from).collect(), vec![2.5, 5.0, 7.5], vec![64.0, 65.0]] {
+            let axis = Axis::log_whole("", others.iter().copied()).unwrap();
+            check(&axis);
+            assert!(names(&axis).len() > others.len() || others.len() > 8, "{axis:?}");
+        }
         assert!(Axis::log_whole("", [f64::NAN].into_iter()).is_none());
     }
 

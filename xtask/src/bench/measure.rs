@@ -90,7 +90,7 @@ impl Bench {
                 None
             }
         };
-        let Options { threads, rounds, .. } = *options;
+        let (threads, rounds) = (options.threads.get(), options.rounds.get());
         let (network, machine) = (options.network.clone(), machine(threads));
         let date = time::OffsetDateTime::now_utc().date().to_string();
         Ok(Self { built, folder, threads, rounds, network, mnist, peers, date, machine })

@@ -18,13 +18,14 @@ mod row;
 mod side;
 mod torch;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::workspace::{self, report};
+use crate::workspace::{self, BadUsage, report};
 use measure::{Bench, Peer};
 use row::Row;
 
@@ -90,21 +91,20 @@ pub struct Options {
     #[arg(long, value_name = "PROGRAM")]
     python: Option<PathBuf>,
     /// Threads of each side
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
+    #[arg(long, default_value = "2")]
+    threads: NonZeroUsize,
     /// Folder that holds the data sets; measurements that need MNIST are left out if it is not there
     #[arg(long, env = "NOPROP_DATA_DIR", default_value = "data", value_name = "DIR")]
     data_dir: PathBuf,
     /// Rounds of every measurement (an epoch's are a third)
-    #[arg(long, default_value_t = 9)]
-    rounds: usize,
+    #[arg(long, default_value = "9")]
+    rounds: NonZeroUsize,
 }
 
 pub fn run(options: &Options) -> Result<()> {
     let built_in = workspace::root()?;
     // A program that was built on another machine is started in a checkout.
     let root = if built_in.is_dir() { built_in } else { Path::new(".") };
-    ensure!(options.threads > 0 && options.rounds > 0, "--threads and --rounds must be at least 1");
     if options.what == What::Ops {
         return ops(root, options);
     }
@@ -133,7 +133,10 @@ pub fn run(options: &Options) -> Result<()> {
     if options.device == Device::Cuda {
         ensure!(
             all || options.what == What::Epoch,
-            "on CUDA an epoch is what is measured: cargo xtask bench epoch --device cuda"
+            BadUsage(
+                "on CUDA an epoch is what is measured: cargo xtask bench epoch --device cuda"
+                    .into()
+            )
         );
         return save(bench.gpu_epoch()?);
     }
@@ -173,7 +176,7 @@ fn build(root: &Path, device: Device) -> Result<Built> {
 }
 
 fn ops(root: &Path, options: &Options) -> Result<()> {
-    let threads = options.threads;
+    let threads = options.threads.get();
     let mut bench = workspace::cargo(root, "bench --profile dev -p noprop-kernels --bench ops");
     bench.env("RAYON_NUM_THREADS", threads.to_string()).env("CANDLE_NUM_THREADS", "1");
     workspace::run(&mut bench)?;
@@ -189,7 +192,7 @@ fn ops(root: &Path, options: &Options) -> Result<()> {
     if let Err(error) = &torch {
         report(&format!("left out: PyTorch's layers ({error:#})"));
     }
-    layers::run(ours, torch.ok(), threads, options.rounds)
+    layers::run(ours, torch.ok(), threads, options.rounds.get())
 }
 
 /// A program that cargo has built.

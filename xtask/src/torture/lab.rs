@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use noprop_files::UNFINISHED;
 
 use crate::mpi::{self, mpirun};
-use crate::workspace::{self, output, quiet, report};
+use crate::workspace::{self, BadUsage, output, quiet, report};
 
 /// The way in which a training is carried out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,10 @@ impl Lab {
             report(&format!("not tried: two ranks, because {reason}"));
         }
         let lab = Self { program, folder, only: only.into(), has_mpi };
-        ensure!(lab.trainings().count() > 0, "no training has `{only}` in its name");
+        ensure!(
+            lab.trainings().count() > 0,
+            BadUsage(format!("no training has `{only}` in its name"))
+        );
         Ok(lab)
     }
 

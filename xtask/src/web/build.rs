@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::workspace::{self, report};
+use crate::workspace::{self, BadUsage, report};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "web";
@@ -23,15 +23,19 @@ pub fn run(dir: &Path, model: &Path) -> Result<()> {
     let model = if model.is_file() { model.into() } else { root.join(model) };
     ensure!(
         model.is_file(),
-        "{} is not there: name the weights of a trained model with --model",
-        model.display()
+        BadUsage(format!(
+            "{} is not there: name the weights of a trained model with --model",
+            model.display()
+        ))
     );
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let is_empty = fs::read_dir(dir).with_context(|| dir.display().to_string())?.next().is_none();
     ensure!(
         is_empty || dir.join("engine.json").is_file(),
-        "{} holds other files, which the page could replace: name an empty folder, or one that has the page",
-        dir.display()
+        BadUsage(format!(
+            "{} holds other files, which the page could replace: name an empty folder, or one that has the page",
+            dir.display()
+        ))
     );
 
     let module = compile(root)?;
