@@ -41,12 +41,22 @@ fn reference(x: &Tensor) -> CandleResult<Tensor> {
 const PIECE: usize = 16 * 1024;
 
 fn apply<F: Float>(x: &Tensor) -> CandleResult<Tensor> {
-    let values = x.detach().contiguous()?;
-    let y = each::<F>(&elements(&values)?, None, value);
+    let at = x.detach().contiguous()?;
+    let y = values::<F>(&elements(&at)?);
     node(OP, &[x], on_cpu(y, x.shape()), move |_, dy| {
-        let dx = each::<F>(&elements(&values)?, Some(&elements(&dy.contiguous()?)?), back);
-        Ok([gradient(dx, values.shape())?, None, None])
+        let dx = gradients::<F>(&elements(&at)?, &elements(&dy.contiguous()?)?);
+        Ok([gradient(dx, at.shape())?, None, None])
     })
+}
+
+/// GELU of each element.
+pub(crate) fn values<F: Float>(x: &[F]) -> Vec<F> {
+    each(x, None, value)
+}
+
+/// The gradient at each element, from that of the result.
+pub(crate) fn gradients<F: Float>(x: &[F], dy: &[F]) -> Vec<F> {
+    each(x, Some(dy), back)
 }
 
 #[inline(always)]

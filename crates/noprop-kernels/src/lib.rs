@@ -27,6 +27,7 @@ mod pool;
 pub mod random;
 mod shape;
 pub mod threads;
+mod transformer;
 
 pub use activation::Activation;
 pub use attention::Attention;
@@ -48,3 +49,4 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use loss::{Targets, cross_entropy, denoise_loss};
 pub use pool::global_max_pool;
+pub use transformer::{TransformerLayer, TransformerParameters};

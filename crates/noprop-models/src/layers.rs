@@ -244,6 +244,11 @@ impl Linear {
         })
     }
 
+    /// Weight, [T, O, I], and bias, [T, O].
+    pub(crate) fn parameters(&self) -> (&Tensor, &Tensor) {
+        (&self.weight, &self.bias)
+    }
+
     /// Sets the weight, [1, O, I].
     pub(crate) fn set_weight(&self, weight: &Tensor) -> Result<()> {
         Var::from_tensor(&self.weight)?.set(weight)

@@ -1,7 +1,7 @@
 //! `vit:W,D,P`: a vision transformer with pre-norm layers (Dosovitskiy et al. 2021).
 
 use candle_core::{Result, Tensor};
-use noprop_kernels::{Activation, Attention, Backend, LayerNorm, gelu};
+use noprop_kernels::{Activation, LayerNorm, TransformerLayer, TransformerParameters};
 use noprop_method::{Init, Norm, ParameterError};
 
 use crate::image_branch::{ImageEncoder, ImageShape, WIDTH};
@@ -28,11 +28,13 @@ pub(crate) struct Vit {
 
 /// x + attention(norm(x)), then x + linear(GELU(linear(norm(x)))).
 struct Layer {
-    norms: [TokenNorm; 2],
+    norm1: TokenNorm,
+    norm2: TokenNorm,
     qkv: Linear,
     out: Linear,
-    inner: [Linear; 2],
-    backend: Backend,
+    fc1: Linear,
+    fc2: Linear,
+    op: TransformerLayer,
 }
 
 impl Vit {
@@ -67,11 +69,10 @@ impl Vit {
             .reshape((blocks, n * rows * columns, c * p * p))?;
         let x = self.tokens.forward(&patches)?;
         let (blocks, all, w) = x.dims3()?;
-        // Layers take the tokens of all images as rows: candle copies the gradient of each reshape.
         let by_image = (blocks, n, rows * columns, w);
-        let x = x.reshape(by_image)?.broadcast_add(&self.positions)?.reshape((blocks, all, w))?;
-        let x = self.layers.iter().try_fold(x, |x, layer| layer.forward(&x, rows * columns))?;
-        self.norm.forward(&x)?.reshape(by_image)?.mean(2)
+        let x = x.reshape(by_image)?.broadcast_add(&self.positions)?;
+        let x = self.layers.iter().try_fold(x, |x, layer| layer.forward(&x))?;
+        self.norm.forward(&x.reshape((blocks, all, w))?)?.reshape(by_image)?.mean(2)
     }
 }
 
@@ -88,33 +89,34 @@ impl ImageEncoder for Vit {
 impl Layer {
     fn new(place: &Place<'_>, width: usize) -> std::result::Result<Self, ParameterError> {
         let linear = |name: &str, inputs, outputs| Linear::new(&place.at(name), inputs, outputs);
+        let norm = |name: &str| TokenNorm::new(&place.at(name), width);
         Ok(Self {
-            norms: [
-                TokenNorm::new(&place.at("norm1"), width)?,
-                TokenNorm::new(&place.at("norm2"), width)?,
-            ],
+            norm1: norm("norm1")?,
+            norm2: norm("norm2")?,
             qkv: linear("qkv", width, 3 * width)?,
             out: linear("out", width, width)?,
-            inner: [linear("fc1", width, INNER * width)?, linear("fc2", INNER * width, width)?],
-            backend: place.backend,
+            fc1: linear("fc1", width, INNER * width)?,
+            fc2: linear("fc2", INNER * width, width)?,
+            op: TransformerLayer {
+                heads: width / HEAD,
+                precision: place.precision,
+                backend: place.backend,
+                ..TransformerLayer::default()
+            },
         })
     }
 
-    /// The tokens of images of `length` tokens each, [T, N L, W] → the same shape.
-    fn forward(&self, x: &Tensor, length: usize) -> Result<Tensor> {
-        let [first, second] = &self.norms;
-        let x = (x + self.attention(&first.forward(x)?, length)?)?;
-        let [widen, narrow] = &self.inner;
-        let inner = gelu(&widen.forward(&second.forward(&x)?)?, self.backend)?;
-        x + narrow.forward(&inner)?
-    }
-
-    /// softmax(q kᵀ / √32) v for each head of 32 numbers, among the tokens of an image.
-    fn attention(&self, x: &Tensor, length: usize) -> Result<Tensor> {
-        let (blocks, rows, width) = x.dims3()?;
-        let attention = Attention { heads: width / HEAD, backend: self.backend };
-        let qkv = self.qkv.forward(x)?.reshape((blocks, rows / length, length, 3 * width))?;
-        self.out.forward(&attention.forward(&qkv)?.reshape((blocks, rows, width))?)
+    /// The tokens of images, [T, N, L, W] → the same shape.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let parameters = TransformerParameters {
+            norm1: self.norm1.parameters(),
+            qkv: self.qkv.parameters(),
+            out: self.out.parameters(),
+            norm2: self.norm2.parameters(),
+            fc1: self.fc1.parameters(),
+            fc2: self.fc2.parameters(),
+        };
+        Ok(self.op.forward(x, parameters)?)
     }
 }
 
@@ -134,6 +136,11 @@ impl TokenNorm {
             shift: place.parameter("beta", &shape, Init::Constant(0.0))?,
             norm: LayerNorm { backend: place.backend, ..LayerNorm::default() },
         })
+    }
+
+    /// γ and β.
+    fn parameters(&self) -> (&Tensor, &Tensor) {
+        (&self.scale, &self.shift)
     }
 
     /// [T, N L, W] → the same shape.

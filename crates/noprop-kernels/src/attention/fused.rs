@@ -19,8 +19,7 @@ use crate::threads::grain;
 pub(super) fn apply<F: Float>(sizes: Sizes, qkv: &Tensor) -> Result<Tensor> {
     let Sizes { blocks, images, tokens, heads, width } = sizes;
     let values = qkv.detach().contiguous()?;
-    let arch = instruction_set::current();
-    let attention = Images { sizes, arch };
+    let attention = Images::new(sizes);
     let y = attention.forward::<F>(&elements(&values)?);
     let value = on_cpu(y, (blocks, images, tokens, heads * width));
     node(OP, &[qkv], value, move |_, dy| {
@@ -30,8 +29,9 @@ pub(super) fn apply<F: Float>(sizes: Sizes, qkv: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// Attention among the tokens of each image.
 #[derive(Clone, Copy)]
-struct Images {
+pub(crate) struct Images {
     sizes: Sizes,
     arch: Arch,
 }
@@ -50,6 +50,10 @@ struct Head<F: Float> {
 }
 
 impl Images {
+    pub(crate) fn new(sizes: Sizes) -> Self {
+        Self { sizes, arch: instruction_set::current() }
+    }
+
     /// The elements of a token of the argument.
     fn token(&self) -> usize {
         3 * self.out_token()
@@ -160,7 +164,7 @@ impl Images {
         }
     }
 
-    fn forward<F: Float>(&self, qkv: &[F]) -> Vec<F> {
+    pub(crate) fn forward<F: Float>(&self, qkv: &[F]) -> Vec<F> {
         let Sizes { blocks, images, tokens, heads, width } = self.sizes;
         let each = tokens * self.out_token();
         let mut y = vec![F::default(); blocks * images * each];
@@ -180,7 +184,7 @@ impl Images {
         y
     }
 
-    fn backward<F: Float>(&self, qkv: &[F], dy: &[F]) -> Vec<F> {
+    pub(crate) fn backward<F: Float>(&self, qkv: &[F], dy: &[F]) -> Vec<F> {
         let Sizes { tokens, heads, width, .. } = self.sizes;
         let each = tokens * self.out_token();
         let mut dqkv = vec![F::default(); qkv.len()];

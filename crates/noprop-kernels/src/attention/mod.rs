@@ -1,6 +1,6 @@
 //! Attention of tokens to each other (Vaswani et al. 2017).
 
-mod fused;
+pub(crate) mod fused;
 mod reference;
 
 use candle_core::{DType, Tensor};
@@ -40,13 +40,13 @@ impl Default for Attention {
 
 /// The sizes of one call.
 #[derive(Clone, Copy, Debug)]
-struct Sizes {
-    blocks: usize,
-    images: usize,
-    tokens: usize,
-    heads: usize,
+pub(crate) struct Sizes {
+    pub(crate) blocks: usize,
+    pub(crate) images: usize,
+    pub(crate) tokens: usize,
+    pub(crate) heads: usize,
     /// The numbers of a head, d.
-    width: usize,
+    pub(crate) width: usize,
 }
 
 impl Attention {

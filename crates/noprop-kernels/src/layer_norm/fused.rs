@@ -24,7 +24,7 @@ pub(super) fn apply<F: Float>(
     beta: &Tensor,
 ) -> Result<Tensor> {
     let (_, rows, features) = x.dims3()?;
-    let norm = Norm { eps: F::constant(eps), rows, features };
+    let norm = Norm::<F>::new(eps, rows, features);
     let arguments = [x, gamma, beta];
     let (x, gamma) = (x.detach().contiguous()?, gamma.detach().contiguous()?);
     let beta = beta.detach().contiguous()?;
@@ -39,8 +39,9 @@ pub(super) fn apply<F: Float>(
     })
 }
 
+/// The layer for `rows` rows of each block.
 #[derive(Clone, Copy)]
-struct Norm<F> {
+pub(crate) struct Norm<F> {
     eps: F,
     /// Of each block.
     rows: usize,
@@ -48,6 +49,10 @@ struct Norm<F> {
 }
 
 impl<F: Float> Norm<F> {
+    pub(crate) fn new(eps: f64, rows: usize, features: usize) -> Self {
+        Self { eps: F::constant(eps), rows, features }
+    }
+
     /// The mean of a row, and `1 / √(var + eps)`.
     #[inline(always)]
     fn statistics(&self, x: &[F]) -> (F, F) {
@@ -66,7 +71,7 @@ impl<F: Float> Norm<F> {
         (self.rows * self.features).max(1)
     }
 
-    fn forward(&self, x: &[F], gamma: &[F], beta: &[F]) -> Vec<F> {
+    pub(crate) fn forward(&self, x: &[F], gamma: &[F], beta: &[F]) -> Vec<F> {
         let arch = instruction_set::current();
         let mut y = vec![F::default(); x.len()];
         if x.is_empty() {
@@ -100,7 +105,7 @@ impl<F: Float> Norm<F> {
     }
 
     /// The gradients of x, γ and β.
-    fn backward(&self, x: &[F], gamma: &[F], dy: &[F]) -> (Vec<F>, Vec<F>, Vec<F>) {
+    pub(crate) fn backward(&self, x: &[F], gamma: &[F], dy: &[F]) -> (Vec<F>, Vec<F>, Vec<F>) {
         let arch = instruction_set::current();
         let features = self.features;
         let mut dx = vec![F::default(); x.len()];

@@ -1,6 +1,6 @@
 //! Layer normalisation (Ba, Kiros and Hinton 2016).
 
-mod fused;
+pub(crate) mod fused;
 
 use candle_core::{D, DType, Tensor};
 

@@ -52,13 +52,14 @@ pub(super) fn apply(
     }
 }
 
-struct Dense {
-    layer: Linear,
-    sizes: Sizes,
+/// The layer for arguments of these sizes.
+pub(crate) struct Dense {
+    pub(crate) layer: Linear,
+    pub(crate) sizes: Sizes,
 }
 
 /// The gradients of the input's wanted columns, the weights and the bias.
-type Gradients<F> = (Vec<F>, Vec<F>, Vec<F>);
+pub(crate) type Gradients<F> = (Vec<F>, Vec<F>, Vec<F>);
 
 /// Runs `f` for every task number below `tasks`, on several threads if `work` multiplications are worth it.
 fn share(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
@@ -101,7 +102,7 @@ impl Dense {
         s.blocks * s.rows * s.inputs * s.outputs
     }
 
-    fn forward<T: Terms>(
+    pub(crate) fn forward<T: Terms>(
         &self,
         x: &[T::Number],
         w: &[T::Number],
@@ -167,9 +168,9 @@ impl Dense {
         }
     }
 
-    fn backward<T: Terms>(
+    /// The gradients from column `wanted` of x on, if that is less than `inputs`. `y` is read only for an activation.
+    pub(crate) fn backward<T: Terms>(
         &self,
-        // The first column whose gradient is wanted; `inputs` for none.
         wanted: usize,
         [x, w, y, gradient]: [&[T::Number]; 4],
     ) -> Gradients<T::Number> {

@@ -1,8 +1,8 @@
 //! The dense layer.
 
-mod fused;
+pub(crate) mod fused;
 mod reference;
-mod terms;
+pub(crate) mod terms;
 
 use candle_core::{DType, Tensor};
 
@@ -39,12 +39,12 @@ pub struct Linear {
 
 /// The sizes of one call.
 #[derive(Clone, Copy)]
-struct Sizes {
-    x_blocks: usize,
-    blocks: usize,
-    rows: usize,
-    inputs: usize,
-    outputs: usize,
+pub(crate) struct Sizes {
+    pub(crate) x_blocks: usize,
+    pub(crate) blocks: usize,
+    pub(crate) rows: usize,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
 }
 
 impl Linear {

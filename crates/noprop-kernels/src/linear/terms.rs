@@ -11,7 +11,7 @@ use crate::cpu::simd::{Float, whole_vectors};
 use crate::cpu::turn::turn;
 
 /// The division of sums into factors. Matrices are row-major; n terms of a sum take `elements(n)` factors.
-pub(super) trait Terms {
+pub(crate) trait Terms {
     /// The type of tensors and sums.
     type Number: Float;
     /// The type of a factor, which holds one term or several.
@@ -50,7 +50,7 @@ pub(super) trait Terms {
 }
 
 /// Left factors in the memory of the tensor, or in a buffer of their own.
-pub(super) enum Factors<'a, E: Pooled> {
+pub(crate) enum Factors<'a, E: Pooled> {
     Lent(&'a [E]),
     Made(Scratch<E>),
 }
@@ -112,7 +112,7 @@ impl<F: Float> Terms for F {
 }
 
 /// f32 rounded to bf16.
-pub(super) struct Bf16;
+pub(crate) struct Bf16;
 
 impl Terms for Bf16 {
     type Number = f32;

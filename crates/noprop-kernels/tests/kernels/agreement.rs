@@ -4,12 +4,13 @@ use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
     Activation, After, Attention, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, LayerNorm,
-    Linear, Padding, Pool, Precision, Targets, cross_entropy, denoise_loss, gelu, global_max_pool,
+    Linear, Padding, Pool, Precision, Targets, TransformerLayer, cross_entropy, denoise_loss, gelu,
+    global_max_pool,
 };
 
 use crate::support::{
-    PAIRS, RESIDUAL, assert_close, distance, flat, labels, run_stack, running, stack_shapes,
-    tensors, value_and_gradients, values, weights,
+    PAIRS, RESIDUAL, assert_close, distance, flat, labels, run_stack, run_transformer, running,
+    stack_shapes, tensors, transformer_shapes, value_and_gradients, values, weights,
 };
 
 const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-10)];
@@ -297,6 +298,29 @@ fn transformer_ops_over_sizes() {
         let shapes = [vec![blocks, images, tokens, 3 * heads * width]];
         agree(&format!("attention {shapes:?} {heads}"), &shapes, &|a, backend| {
             Attention { heads, backend }.forward(&(&a[0] * 3.0)?)
+        });
+    }
+}
+
+/// Protects a transformer's layer as one op, for one block and several, over whole and ragged vectors, and for tokens that are a view.
+#[test]
+fn transformer_layer_over_sizes() {
+    for (x, heads, inner) in [
+        ([1, 3, 49, 64], 2, 256),
+        ([3, 2, 5, 12], 3, 20),
+        ([2, 1, 1, 7], 1, 1),
+        ([1, 40, 9, 32], 1, 65),
+    ] {
+        let shapes = transformer_shapes(x, inner);
+        let layer = |backend| TransformerLayer { heads, backend, ..TransformerLayer::default() };
+        agree(&format!("{x:?} {heads} {inner}"), &shapes, &|a, backend| {
+            run_transformer(layer(backend), a)
+        });
+        let mut turned = shapes;
+        turned[0].swap(1, 2);
+        agree(&format!("{x:?} view"), &turned, &|a, backend| {
+            let tokens = a[0].transpose(1, 2)?;
+            run_transformer(layer(backend), &[&[tokens], &a[1..]].concat())
         });
     }
 }

@@ -4,12 +4,13 @@ use candle_core::{DType, Tensor};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
     Activation, Attention, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError,
-    LayerNorm, Linear, Padding, Pool, Targets, cross_entropy, denoise_loss, gelu, global_max_pool,
+    LayerNorm, Linear, Padding, Pool, Targets, TransformerLayer, cross_entropy, denoise_loss, gelu,
+    global_max_pool,
 };
 
 use crate::support::{
-    PAIRS, RESIDUAL, check_central_differences, labels, run_stack, running, stack_shapes, tensors,
-    values, weights,
+    PAIRS, RESIDUAL, check_central_differences, labels, run_stack, run_transformer, running,
+    stack_shapes, tensors, transformer_shapes, values, weights,
 };
 
 const BACKENDS: [Backend; 2] = [Backend::Reference, Backend::Auto];
@@ -130,6 +131,10 @@ fn transformer_ops() {
             curve,
             &[values(3, &[40], DType::F64)],
         );
+        let layer = TransformerLayer { heads: 2, backend, ..TransformerLayer::default() };
+        let layer = |a: &[Tensor]| run_transformer(layer, a);
+        let arguments = tensors(4, &transformer_shapes([2, 2, 5, 6], 9), DType::F64);
+        check_central_differences(&format!("layer {backend:?}"), layer, &arguments);
     }
 }
 

@@ -4,13 +4,14 @@ use candle_core::{DType, Tensor, Var};
 use noprop_kernels::random::StreamKey;
 use noprop_kernels::{
     Activation, Attention, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError,
-    LayerNorm, Linear, Pool, Precision, conv3x3_stack, denoise_loss, gelu, global_max_pool,
+    LayerNorm, Linear, Pool, Precision, TransformerLayer, conv3x3_stack, denoise_loss, gelu,
+    global_max_pool,
 };
 use rayon::ThreadPoolBuilder;
 
 use crate::support::{
-    Outcome, RESIDUAL, assert_close, distance, flat, labels, run_stack, stack_shapes, tensors,
-    value_and_gradients, values,
+    Outcome, RESIDUAL, assert_close, distance, flat, labels, run_stack, run_transformer,
+    stack_shapes, tensors, transformer_shapes, value_and_gradients, values,
 };
 
 /// The Fig. 6 image branch with dropout for `blocks` blocks, numbered from `first`.
@@ -97,7 +98,10 @@ fn one_two_and_three_threads_give_the_same_bits() {
             gelu(&x, Backend::Auto)
         };
         let shapes: [&[usize]; 3] = [&[2, 297, 90], &[2, 90], &[2, 90]];
-        bits(value_and_gradients(layer, &tensors(9, &shapes, DType::F32)))
+        let parts = bits(value_and_gradients(layer, &tensors(9, &shapes, DType::F32)));
+        let layer = TransformerLayer { heads: 3, ..TransformerLayer::default() };
+        let arguments = tensors(9, &transformer_shapes([2, 60, 33, 36], 50), DType::F32);
+        (parts, bits(value_and_gradients(|a| run_transformer(layer, a), &arguments)))
     };
     let run = |threads| {
         on_threads(threads, || {
@@ -144,6 +148,31 @@ fn three_blocks_at_once_are_three_blocks_one_by_one() {
         });
     }
     assert!(distance(&gradients[0], &image_gradient.unwrap()) < 1e-6);
+}
+
+/// Protects a transformer's layer: values and gradients have the bits of the ops of its parts, blocks together and one by one.
+#[test]
+fn a_transformer_layer_is_its_parts() {
+    let arguments = tensors(8, &transformer_shapes([2, 5, 49, 32], 64), DType::F32);
+    let layer = TransformerLayer { heads: 2, ..TransformerLayer::default() };
+    let whole = value_and_gradients(|a| run_transformer(layer, a), &arguments);
+    let parts = |a: &[Tensor]| {
+        let rows = a[0].reshape((2, 5 * 49, 32))?;
+        let norm = |x: &Tensor, i: usize| LayerNorm::default().forward(x, &a[i], &a[i + 1]);
+        let linear = |x: &Tensor, i: usize| Linear::default().forward(x, &a[i], &a[i + 1]);
+        let qkv = linear(&norm(&rows, 1)?, 3)?.reshape((2, 5, 49, 96))?;
+        let attention = Attention { heads: 2, ..Attention::default() }.forward(&qkv)?;
+        let between = (&rows + linear(&attention.reshape(rows.shape())?, 5)?)?;
+        let wide = linear(&norm(&between, 7)?, 9)?;
+        let narrow = linear(&gelu(&wide, Backend::Auto)?, 11)?;
+        Ok::<_, KernelError>((between + narrow)?.reshape(a[0].shape())?)
+    };
+    assert_eq!(bits(value_and_gradients(parts, &arguments)), bits(whole.clone()));
+    for block in 0..2 {
+        let alone: Vec<_> = arguments.iter().map(|t| t.narrow(0, block, 1).unwrap()).collect();
+        let y = run_transformer(layer, &alone).unwrap();
+        assert_eq!(flat(&y), flat(&whole.0.narrow(0, block, 1).unwrap()));
+    }
 }
 
 /// Protects batches that are cut in two with `with_first_image`: they give the results of the whole, dropout included, in both

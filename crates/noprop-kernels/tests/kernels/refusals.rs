@@ -3,10 +3,13 @@
 use candle_core::{DType, Device, Tensor};
 use noprop_kernels::{
     After, Attention, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, LayerNorm,
-    Linear, Pool, Precision, Targets, conv3x3_stack, cross_entropy, denoise_loss, global_max_pool,
+    Linear, Pool, Precision, Targets, TransformerLayer, conv3x3_stack, cross_entropy, denoise_loss,
+    global_max_pool,
 };
 
-use crate::support::{RESIDUAL, labels, run_stack, running, stack_shapes, values};
+use crate::support::{
+    RESIDUAL, labels, run_stack, run_transformer, running, stack_shapes, transformer_shapes, values,
+};
 
 fn v(shape: &[usize]) -> Tensor {
     values(1, shape, DType::F32)
@@ -128,6 +131,24 @@ fn transformer_ops_name_the_misfit() {
             assert_eq!(blamed(attention.forward(&v(&[1, 2, 3, 12]))), "qkv");
         }
         assert_eq!(blamed(Attention { heads: 1, backend }.forward(&v(&[1, 2, 12]))), "qkv");
+        let layer = |heads| TransformerLayer { heads, backend, ..TransformerLayer::default() };
+        let a: Vec<Tensor> = transformer_shapes([2, 3, 5, 8], 6).iter().map(|s| v(s)).collect();
+        for heads in [0, 3, usize::MAX] {
+            assert_eq!(blamed(run_transformer(layer(heads), &a)), "x");
+        }
+        let names = ["x", "norm1", "qkv", "out", "norm2", "fc1", "fc2"];
+        for index in 0..a.len() {
+            for wrong in [v(&[2, 7]), v(&[2, 7, 7]), a[index].to_dtype(DType::F64).unwrap()] {
+                let mut a = a.clone();
+                a[index] = wrong;
+                // Of another type than x are the parameters.
+                let first = if index == 0 && a[0].rank() == 4 { 1 } else { index.div_ceil(2) };
+                assert_eq!(blamed(run_transformer(layer(2), &a)), names[first], "{index}");
+            }
+        }
+        let a: Vec<_> = a.iter().map(|t| t.to_dtype(DType::F64).unwrap()).collect();
+        let bf16 = TransformerLayer { precision: Precision::Bf16, ..layer(2) };
+        assert_eq!(blamed(run_transformer(bf16, &a)), "x");
     }
 }
 
@@ -188,4 +209,7 @@ fn no_images_no_results() {
     assert_eq!(Attention::default().forward(&v(&[2, 0, 3, 12])).unwrap().dims(), [2, 0, 3, 4]);
     let p = v(&[2, 4]);
     assert_eq!(LayerNorm::default().forward(&v(&[2, 0, 4]), &p, &p).unwrap().dims(), [2, 0, 4]);
+    let a: Vec<Tensor> = transformer_shapes([2, 0, 5, 8], 6).iter().map(|s| v(s)).collect();
+    let y = run_transformer(TransformerLayer::default(), &a).unwrap();
+    assert_eq!(y.dims(), [2, 0, 5, 8]);
 }

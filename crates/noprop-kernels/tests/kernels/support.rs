@@ -4,7 +4,10 @@ use std::fmt::Debug;
 
 use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::{StreamKey, uniform};
-use noprop_kernels::{After, Backend, BatchNormMode, ConvNorm, ConvNormOutput, ConvNormStack};
+use noprop_kernels::{
+    After, Backend, BatchNormMode, ConvNorm, ConvNormOutput, ConvNormStack, TransformerLayer,
+    TransformerParameters,
+};
 
 /// Distinct values in (-1, 1), so that no two entries of a pooling window tie.
 pub fn values(seed: u64, shape: &[usize], dtype: DType) -> Tensor {
@@ -175,4 +178,23 @@ pub fn running(blocks: usize, layers: &[(usize, After)], dtype: DType) -> Vec<[T
         [mean, (var.sqr().unwrap() + 0.1).unwrap()]
     };
     (70..).zip(layers).map(statistics).collect()
+}
+
+/// The shapes of tokens and of the parameters of a transformer's layer whose inner layers have `inner` numbers.
+pub fn transformer_shapes(x: [usize; 4], inner: usize) -> Vec<Vec<usize>> {
+    let [blocks, .., width] = x;
+    let norm = || [vec![blocks, width], vec![blocks, width]];
+    let linear = |outputs, inputs| [vec![blocks, outputs, inputs], vec![blocks, outputs]];
+    let qkv = linear(3 * width, width);
+    let [out, fc1, fc2] = [linear(width, width), linear(inner, width), linear(width, inner)];
+    std::iter::once(x.to_vec())
+        .chain([norm(), qkv, out, norm(), fc1, fc2].into_iter().flatten())
+        .collect()
+}
+
+/// The layer on tokens and parameters of those shapes.
+pub fn run_transformer(layer: TransformerLayer, a: &[Tensor]) -> noprop_kernels::Result<Tensor> {
+    let pair = |i: usize| (&a[i], &a[i + 1]);
+    let [norm1, qkv, out, norm2, fc1, fc2] = [1, 3, 5, 7, 9, 11].map(pair);
+    layer.forward(&a[0], TransformerParameters { norm1, qkv, out, norm2, fc1, fc2 })
 }
