@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from torch_network import Resnet
+from torch_network import Resnet, VitLayer
 
 BATCH = 128
 HEAD = 32
@@ -35,6 +35,9 @@ def layer_of(words):
         return (BATCH * side, channels), module, module
     if words[0] == "gelu":
         return (BATCH * side, channels), nn.Identity(), lambda x: F.gelu(x, approximate="tanh")
+    if words[0] == "transformer":
+        module = VitLayer(channels)
+        return (BATCH, side, channels), module, module
     if words[0] == "attention":
         return (BATCH, side, 3 * channels), nn.Identity(), attention
     shape = (BATCH, channels, side, side)

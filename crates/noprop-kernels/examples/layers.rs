@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Layers are `resnet WIDTH SIDE`, all convolutions and norms of that network, `conv CHANNELS CHANNELS SIDE`, `pool CHANNELS SIDE`,
-//! and `layer_norm`, `attention` and `gelu`, each with WIDTH TOKENS;
+//! and `transformer` (a layer), `layer_norm`, `attention` and `gelu`, each with WIDTH TOKENS;
 //! then `forward`, or `backward` for both passes. A batch is 128 images.
 
 use std::io::Write;
@@ -17,7 +17,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::random::{StreamKey, normal};
 use noprop_kernels::{
     Activation, After, Attention, Backend, BatchNormMode, Conv3x3, ConvNorm, ConvNormStack,
-    LayerNorm, Padding, gelu, global_max_pool,
+    LayerNorm, Padding, TransformerLayer, TransformerParameters, gelu, global_max_pool,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -83,6 +83,34 @@ fn answer(request: &str) -> Result<f64> {
             let (channels, side) = (number(1)?, number(2)?);
             time(passes, &[1, BATCH, channels, side, side], &[], |x, _| {
                 global_max_pool(x, Backend::Auto)
+            })
+        }
+        ["transformer", _, _, passes] => {
+            let (width, tokens) = (number(1)?, number(2)?);
+            let shapes: [&[usize]; 8] = [
+                &[1, width],
+                &[1, 3 * width, width],
+                &[1, 3 * width],
+                &[1, width, width],
+                &[1, 4 * width, width],
+                &[1, 4 * width],
+                &[1, width, 4 * width],
+                &[1, width],
+            ];
+            let draws = (2..).zip(shapes).map(|(seed, shape)| draw(seed, shape));
+            let parameters = draws.collect::<Result<Vec<_>>>()?;
+            let layer = TransformerLayer { heads: width / HEAD, ..TransformerLayer::default() };
+            time(passes, &[1, BATCH, tokens, width], &parameters, |x, p| {
+                // The norms share their parameters, and so do the biases of one width.
+                let parameters = TransformerParameters {
+                    norm1: (&p[0], &p[7]),
+                    qkv: (&p[1], &p[2]),
+                    out: (&p[3], &p[7]),
+                    norm2: (&p[0], &p[7]),
+                    fc1: (&p[4], &p[5]),
+                    fc2: (&p[6], &p[7]),
+                };
+                layer.forward(x, parameters)
             })
         }
         ["layer_norm", _, _, passes] => {

@@ -42,21 +42,23 @@ const PIECE: usize = 16 * 1024;
 
 fn apply<F: Float>(x: &Tensor) -> CandleResult<Tensor> {
     let at = x.detach().contiguous()?;
-    let y = values::<F>(&elements(&at)?);
+    let mut y = vec![F::default(); x.elem_count()];
+    values::<F>(&elements(&at)?, &mut y);
     node(OP, &[x], on_cpu(y, x.shape()), move |_, dy| {
-        let dx = gradients::<F>(&elements(&at)?, &elements(&dy.contiguous()?)?);
+        let mut dx = vec![F::default(); at.elem_count()];
+        gradients::<F>(&elements(&at)?, &elements(&dy.contiguous()?)?, &mut dx);
         Ok([gradient(dx, at.shape())?, None, None])
     })
 }
 
-/// GELU of each element.
-pub(crate) fn values<F: Float>(x: &[F]) -> Vec<F> {
-    each(x, None, value)
+/// Writes GELU of each element of `x` to `y`.
+pub(crate) fn values<F: Float>(x: &[F], y: &mut [F]) {
+    each(x, None, value, y);
 }
 
-/// The gradient at each element, from that of the result.
-pub(crate) fn gradients<F: Float>(x: &[F], dy: &[F]) -> Vec<F> {
-    each(x, Some(dy), back)
+/// Writes the gradient at each element of `x`, from that of the result, to `dx`.
+pub(crate) fn gradients<F: Float>(x: &[F], dy: &[F], dx: &mut [F]) {
+    each(x, Some(dy), back, dx);
 }
 
 #[inline(always)]
@@ -85,10 +87,9 @@ fn halves<F: Float>(v: F) -> (F, F) {
     (half, two * half * (one - half) * inner_slope)
 }
 
-/// `f` of each element of `a`, and of `b` beside it (0 without), in pieces that threads share.
-fn each<F: Float>(a: &[F], b: Option<&[F]>, f: impl Fn(F, F) -> F + Sync) -> Vec<F> {
+/// Writes `f` of each element of `a`, and of `b` beside it (0 without), in pieces that threads share.
+fn each<F: Float>(a: &[F], b: Option<&[F]>, f: impl Fn(F, F) -> F + Sync, result: &mut [F]) {
     let arch = instruction_set::current();
-    let mut result = vec![F::default(); a.len()];
     let pieces = result.par_chunks_mut(PIECE).with_min_len(grain()).enumerate();
     pieces.for_each(|(index, result)| {
         let at = index * PIECE..index * PIECE + result.len();
@@ -115,5 +116,4 @@ fn each<F: Float>(a: &[F], b: Option<&[F]>, f: impl Fn(F, F) -> F + Sync) -> Vec
             ),
         }
     });
-    result
 }

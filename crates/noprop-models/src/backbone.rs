@@ -128,8 +128,8 @@ impl Backbone {
                 let channels = |factor: usize| (factor * width).next_multiple_of(16);
                 pixels * (3 * (channels(1) + channels(2)) + channels(4) / 2 + channels(8) / 4)
             }
-            // Norms, queries, keys, values, attention, and the four times wider layer.
-            Self::Vit { width, depth, patch } => depth * pixels / (patch * patch) * 24 * width,
+            // Norms, queries, keys, values, attention, and the four times wider layer before and after GELU.
+            Self::Vit { width, depth, patch } => depth * pixels / (patch * patch) * 20 * width,
         };
         kept as u64
     }

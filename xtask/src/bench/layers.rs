@@ -1,4 +1,4 @@
-//! Single layers of a residual network beside PyTorch's.
+//! Single layers of a residual network and of a transformer beside PyTorch's.
 
 use std::process::Command;
 
@@ -9,8 +9,8 @@ use super::side::Side;
 use crate::workspace::report;
 
 /// The layers, in the words of the example `layers` of noprop-kernels: a ResNet-9 of width 32 on images of 32×32, its
-/// convolutions alone, smaller sides, and the ops of a transformer of width 64 on patches of 4×4 of 28×28 pixels.
-const LAYERS: [&str; 13] = [
+/// convolutions alone, smaller sides, and a layer of a transformer of width 64 on patches of 4×4 of 28×28 pixels, then its ops alone.
+const LAYERS: [&str; 14] = [
     "resnet 32 32",
     "conv 3 32 32",
     "conv 32 64 32",
@@ -21,6 +21,7 @@ const LAYERS: [&str; 13] = [
     "conv 64 128 7",
     "conv 128 128 3",
     "pool 256 4",
+    "transformer 64 49",
     "layer_norm 64 49",
     "attention 64 49",
     "gelu 256 49",

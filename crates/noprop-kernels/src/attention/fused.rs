@@ -20,11 +20,13 @@ pub(super) fn apply<F: Float>(sizes: Sizes, qkv: &Tensor) -> Result<Tensor> {
     let Sizes { blocks, images, tokens, heads, width } = sizes;
     let values = qkv.detach().contiguous()?;
     let attention = Images::new(sizes);
-    let y = attention.forward::<F>(&elements(&values)?);
+    let mut y = vec![F::default(); blocks * images * tokens * heads * width];
+    attention.forward::<F>(&elements(&values)?, &mut y);
     let value = on_cpu(y, (blocks, images, tokens, heads * width));
     node(OP, &[qkv], value, move |_, dy| {
         let dy = dy.contiguous()?;
-        let dqkv = attention.backward::<F>(&elements(&values)?, &elements(&dy)?);
+        let mut dqkv = vec![F::default(); values.elem_count()];
+        attention.backward::<F>(&elements(&values)?, &elements(&dy)?, &mut dqkv);
         Ok([gradient(dqkv, values.shape())?, None, None])
     })
 }
@@ -76,14 +78,18 @@ impl Images {
 
     fn head<F: Float>(&self) -> Head<F> {
         let (tokens, wide, long) = (self.sizes.tokens, self.wide(), self.long());
-        let rows = || Scratch::zeros(tokens * wide);
+        // Surplus columns are never written.
+        let rows = || match wide == self.sizes.width {
+            true => Scratch::any(tokens * wide),
+            false => Scratch::zeros(tokens * wide),
+        };
         Head {
             q: rows(),
             k: rows(),
             v: rows(),
             turned: Scratch::any(wide * long),
             shares: Scratch::any(tokens * long),
-            out: rows(),
+            out: Scratch::any(tokens * wide),
         }
     }
 
@@ -164,52 +170,51 @@ impl Images {
         }
     }
 
-    pub(crate) fn forward<F: Float>(&self, qkv: &[F]) -> Vec<F> {
-        let Sizes { blocks, images, tokens, heads, width } = self.sizes;
-        let each = tokens * self.out_token();
-        let mut y = vec![F::default(); blocks * images * each];
-        if y.is_empty() {
-            return y;
-        }
-        let tasks = y.par_chunks_exact_mut(each).zip(qkv.par_chunks_exact(3 * each));
-        tasks.with_min_len(grain()).for_each(|(y, qkv)| {
-            let mut head = self.head();
-            for index in 0..heads {
-                self.shares(qkv, index, &mut head);
-                let (shares, v) = (&head.shares, &head.v);
-                self.product((shares, self.long()), tokens, (v, self.wide()), &mut head.out);
-                self.scatter(&head.out, F::one(), index * width, self.out_token(), y);
-            }
-        });
-        y
-    }
-
-    pub(crate) fn backward<F: Float>(&self, qkv: &[F], dy: &[F]) -> Vec<F> {
+    /// Writes the result to `y`.
+    pub(crate) fn forward<F: Float>(&self, qkv: &[F], y: &mut [F]) {
         let Sizes { tokens, heads, width, .. } = self.sizes;
         let each = tokens * self.out_token();
-        let mut dqkv = vec![F::default(); qkv.len()];
+        if y.is_empty() {
+            return;
+        }
+        let tasks = y.par_chunks_exact_mut(each).zip(qkv.par_chunks_exact(3 * each));
+        tasks.with_min_len(grain()).for_each_init(
+            || self.head(),
+            |head, (y, qkv)| {
+                for index in 0..heads {
+                    self.shares(qkv, index, head);
+                    let (shares, v) = (&head.shares, &head.v);
+                    self.product((shares, self.long()), tokens, (v, self.wide()), &mut head.out);
+                    self.scatter(&head.out, F::one(), index * width, self.out_token(), y);
+                }
+            },
+        );
+    }
+
+    /// Writes the gradient of `qkv` to `dqkv`.
+    pub(crate) fn backward<F: Float>(&self, qkv: &[F], dy: &[F], dqkv: &mut [F]) {
+        let Sizes { tokens, heads, width, .. } = self.sizes;
+        let each = tokens * self.out_token();
         if qkv.is_empty() {
-            return dqkv;
+            return;
         }
         let (wide, long, token) = (self.wide(), self.long(), self.token());
         let tasks = dqkv.par_chunks_exact_mut(3 * each).zip(qkv.par_chunks_exact(3 * each));
         let tasks = tasks.zip(dy.par_chunks_exact(each)).with_min_len(grain());
-        tasks.for_each(|((dqkv, qkv), dy)| {
-            let mut head = self.head();
-            let mut dout = Scratch::zeros(tokens * wide);
-            let mut dshares = Scratch::any(tokens * long);
+        let buffers = || (self.head(), Scratch::zeros(tokens * wide), Scratch::any(tokens * long));
+        tasks.for_each_init(buffers, |(head, dout, dshares), ((dqkv, qkv), dy)| {
             for index in 0..heads {
-                self.shares(qkv, index, &mut head);
+                self.shares(qkv, index, head);
                 let start = index * width;
                 for (to, dy) in dout.chunks_exact_mut(wide).zip(dy.chunks_exact(self.out_token())) {
                     to[..width].copy_from_slice(&dy[start..][..width]);
                 }
                 let place = |part: usize| part * self.out_token() + start;
-                self.product_turned(&head.shares, &dout, &mut head.out);
+                self.product_turned(&head.shares, dout, &mut head.out);
                 self.scatter(&head.out, F::one(), place(2), token, dqkv);
                 turn(self.arch, &head.v, wide, long, &mut head.turned);
-                self.product((&dout, wide), wide, (&head.turned, long), &mut dshares);
-                let (shares, dscores) = (&*head.shares, &mut *dshares);
+                self.product((dout, wide), wide, (&head.turned, long), dshares);
+                let (shares, dscores) = (&*head.shares, &mut **dshares);
                 vectorised(
                     self.arch,
                     #[inline(always)]
@@ -220,14 +225,13 @@ impl Images {
                         }
                     },
                 );
-                self.product((&dshares, long), tokens, (&head.k, wide), &mut head.out);
+                self.product((dshares, long), tokens, (&head.k, wide), &mut head.out);
                 self.scatter(&head.out, self.scale(), place(0), token, dqkv);
                 // The queries have been divided already.
-                self.product_turned(&dshares, &head.q, &mut head.out);
+                self.product_turned(dshares, &head.q, &mut head.out);
                 self.scatter(&head.out, F::one(), place(1), token, dqkv);
             }
         });
-        dqkv
     }
 }
 

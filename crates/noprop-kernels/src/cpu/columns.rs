@@ -2,6 +2,9 @@
 
 use std::marker::PhantomData;
 
+/// The columns that a task has as a rule: two of the widest vectors.
+pub(crate) const PANEL: usize = 32;
+
 /// Room for elements that tasks write through [`Columns`]. Zeros would cost a pass over the memory, on one thread.
 pub(crate) struct Room<F> {
     elements: Vec<F>,
@@ -54,13 +57,18 @@ impl<F: Copy> Columns<'_, F> {
     ///
     /// # Safety
     /// No other thread may write to these elements meanwhile.
+    #[inline(always)]
     #[expect(unsafe_code, reason = "tasks on several threads write to disjoint columns")]
     pub(crate) unsafe fn write(&self, row: usize, column: usize, from: &[F]) {
         assert!(row < self.rows && column + from.len() <= self.stride);
         // SAFETY: the elements lie in the matrix, as was just checked, and no other thread writes to them.
         unsafe {
             let to = self.data.add(row * self.stride + column);
-            std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
+            match <&[F; PANEL]>::try_from(from) {
+                // A length that the compiler knows needs no call.
+                Ok(panel) => to.cast::<[F; PANEL]>().write(*panel),
+                Err(_) => std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()),
+            }
         }
     }
 }

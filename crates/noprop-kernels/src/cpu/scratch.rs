@@ -3,20 +3,24 @@
 //! One pool serves all threads: a worker may fill a buffer that the caller drops, and with a pool for each thread one of them
 //! would then grow for ever.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+
+/// The buffers that nobody has on loan, by length; among equals the one that came back last is at the end.
+pub(crate) type Pool<F> = BTreeMap<usize, Vec<Vec<F>>>;
 
 /// Types that have a pool of buffers.
 pub(crate) trait Pooled: Copy + Default + Send + Sync + 'static {
     /// The pool.
-    fn pool() -> &'static Mutex<Vec<Vec<Self>>>;
+    fn pool() -> &'static Mutex<Pool<Self>>;
 }
 
 macro_rules! pooled {
     ($($element:ty),*) => {
         $(
             impl Pooled for $element {
-                fn pool() -> &'static Mutex<Vec<Vec<Self>>> {
-                    static POOL: Mutex<Vec<Vec<$element>>> = Mutex::new(Vec::new());
+                fn pool() -> &'static Mutex<Pool<Self>> {
+                    static POOL: Mutex<Pool<$element>> = Mutex::new(Pool::new());
                     &POOL
                 }
             }
@@ -26,21 +30,16 @@ macro_rules! pooled {
 
 pooled!(f32, f64, u8, u32);
 
-/// The pool's shortest buffer of at least `len` elements; among equals the one that came back last.
+/// The pool's shortest buffer of at least `len` elements.
 fn take<F: Pooled>(len: usize) -> Option<Vec<F>> {
     let mut pool = F::pool().lock().unwrap_or_else(PoisonError::into_inner);
-    let (best, _) = pool
-        .iter()
-        .enumerate()
-        .rev()
-        .filter(|(_, buffer)| buffer.len() >= len)
-        .min_by_key(|(_, buffer)| buffer.len())?;
-    Some(pool.swap_remove(best))
+    pool.range_mut(len..).find_map(|(_, buffers)| buffers.pop())
 }
 
 fn give<F: Pooled>(buffer: Vec<F>) {
     if !buffer.is_empty() {
-        F::pool().lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        let mut pool = F::pool().lock().unwrap_or_else(PoisonError::into_inner);
+        pool.entry(buffer.len()).or_default().push(buffer);
     }
 }
 

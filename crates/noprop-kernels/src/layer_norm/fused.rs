@@ -28,12 +28,14 @@ pub(super) fn apply<F: Float>(
     let arguments = [x, gamma, beta];
     let (x, gamma) = (x.detach().contiguous()?, gamma.detach().contiguous()?);
     let beta = beta.detach().contiguous()?;
-    let y = norm.forward(&elements(&x)?, &elements(&gamma)?, &elements(&beta)?);
+    let mut y = vec![F::default(); x.elem_count()];
+    norm.forward(&elements(&x)?, &elements(&gamma)?, &elements(&beta)?, &mut y);
     let value = on_cpu(y, x.shape());
     node(OP, &arguments, value, move |_, dy| {
         let dy = dy.contiguous()?;
-        let (dx, dgamma, dbeta) =
-            norm.backward(&elements(&x)?, &elements(&gamma)?, &elements(&dy)?);
+        let mut dx = vec![F::default(); x.elem_count()];
+        let (dgamma, dbeta) =
+            norm.backward(&elements(&x)?, &elements(&gamma)?, &elements(&dy)?, &mut dx);
         let parameter = |values| gradient(values, gamma.shape());
         Ok([gradient(dx, x.shape())?, parameter(dgamma)?, parameter(dbeta)?])
     })
@@ -71,11 +73,10 @@ impl<F: Float> Norm<F> {
         (self.rows * self.features).max(1)
     }
 
-    pub(crate) fn forward(&self, x: &[F], gamma: &[F], beta: &[F]) -> Vec<F> {
+    pub(crate) fn forward(&self, x: &[F], gamma: &[F], beta: &[F], y: &mut [F]) {
         let arch = instruction_set::current();
-        let mut y = vec![F::default(); x.len()];
         if x.is_empty() {
-            return y;
+            return;
         }
         let features = self.features;
         let blocks = y.chunks_mut(self.block()).zip(x.chunks(self.block())).enumerate();
@@ -101,18 +102,22 @@ impl<F: Float> Norm<F> {
                 },
             );
         });
-        y
     }
 
-    /// The gradients of x, γ and β.
-    pub(crate) fn backward(&self, x: &[F], gamma: &[F], dy: &[F]) -> (Vec<F>, Vec<F>, Vec<F>) {
+    /// Writes the gradient of x, and returns those of γ and β.
+    pub(crate) fn backward(
+        &self,
+        x: &[F],
+        gamma: &[F],
+        dy: &[F],
+        dx: &mut [F],
+    ) -> (Vec<F>, Vec<F>) {
         let arch = instruction_set::current();
         let features = self.features;
-        let mut dx = vec![F::default(); x.len()];
         let (mut dgamma, mut dbeta) =
             (vec![F::default(); gamma.len()], vec![F::default(); gamma.len()]);
         if x.is_empty() {
-            return (dx, dgamma, dbeta);
+            return (dgamma, dbeta);
         }
         let pieces = self.rows.div_ceil(ROWS);
         let mut sums: Scratch<F> = Scratch::zeros(gamma.len() * pieces * 2);
@@ -158,7 +163,7 @@ impl<F: Float> Norm<F> {
                 dbeta.iter_mut().zip(more_beta).for_each(|(sum, v)| *sum += *v);
             }
         }
-        (dx, dgamma, dbeta)
+        (dgamma, dbeta)
     }
 }
 

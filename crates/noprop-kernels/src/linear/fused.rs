@@ -8,7 +8,7 @@ use super::terms::{Bf16, Factors, Terms};
 use super::{Linear, OP, Sizes};
 use crate::activation::Activation;
 use crate::backend::Precision;
-use crate::cpu::columns::Room;
+use crate::cpu::columns::{PANEL, Room};
 use crate::cpu::instruction_set::{self, vectorised};
 use crate::cpu::product::{Left, Right, Start, Task, Walk};
 use crate::cpu::scratch::Scratch;
@@ -17,9 +17,6 @@ use crate::cpu::storage::elements;
 use crate::gradients::hand_over;
 use crate::node::{gradient, node, on_cpu};
 use crate::threads::grain;
-
-/// The columns of a panel: two of the widest vectors.
-const PANEL: usize = 32;
 
 /// The rows of a task: the packed panel is used for all of them.
 const ROWS: usize = 128;
@@ -149,17 +146,23 @@ impl Dense {
                 start: Start::Zero,
             };
             T::multiply(arch, task);
-            for (row, c) in c.chunks_exact_mut(width).enumerate() {
-                let c = &mut c[..columns];
-                for (c, b) in c.iter_mut().zip(bias) {
-                    *c = self.layer.act.apply(*c + *b);
-                }
-                // SAFETY: no other task has this block, these rows and these columns.
-                #[expect(unsafe_code, reason = "columns shared out among tasks")]
-                unsafe {
-                    out.write(block * s.rows + first + row, column, c);
-                }
-            }
+            vectorised(
+                arch,
+                #[inline(always)]
+                || {
+                    for (row, c) in c.chunks_exact_mut(width).enumerate() {
+                        let c = &mut c[..columns];
+                        for (c, b) in c.iter_mut().zip(bias) {
+                            *c = self.layer.act.apply(*c + *b);
+                        }
+                        // SAFETY: no other task has this block, these rows and these columns.
+                        #[expect(unsafe_code, reason = "columns shared out among tasks")]
+                        unsafe {
+                            out.write(block * s.rows + first + row, column, c);
+                        }
+                    }
+                },
+            );
         });
         // SAFETY: the tasks have all blocks, rows and columns.
         #[expect(unsafe_code, reason = "columns shared out among tasks")]

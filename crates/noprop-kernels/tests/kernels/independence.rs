@@ -150,24 +150,27 @@ fn three_blocks_at_once_are_three_blocks_one_by_one() {
     assert!(distance(&gradients[0], &image_gradient.unwrap()) < 1e-6);
 }
 
-/// Protects a transformer's layer: values and gradients have the bits of the ops of its parts, blocks together and one by one.
+/// Protects a transformer's layer: its values have the bits of the ops of its parts, blocks together and one by one, and its gradients agree with
+/// theirs, over several groups of images.
 #[test]
 fn a_transformer_layer_is_its_parts() {
-    let arguments = tensors(8, &transformer_shapes([2, 5, 49, 32], 64), DType::F32);
+    let arguments = tensors(8, &transformer_shapes([2, 13, 49, 32], 64), DType::F32);
     let layer = TransformerLayer { heads: 2, ..TransformerLayer::default() };
     let whole = value_and_gradients(|a| run_transformer(layer, a), &arguments);
     let parts = |a: &[Tensor]| {
-        let rows = a[0].reshape((2, 5 * 49, 32))?;
+        let rows = a[0].reshape((2, 13 * 49, 32))?;
         let norm = |x: &Tensor, i: usize| LayerNorm::default().forward(x, &a[i], &a[i + 1]);
         let linear = |x: &Tensor, i: usize| Linear::default().forward(x, &a[i], &a[i + 1]);
-        let qkv = linear(&norm(&rows, 1)?, 3)?.reshape((2, 5, 49, 96))?;
+        let qkv = linear(&norm(&rows, 1)?, 3)?.reshape((2, 13, 49, 96))?;
         let attention = Attention { heads: 2, ..Attention::default() }.forward(&qkv)?;
         let between = (&rows + linear(&attention.reshape(rows.shape())?, 5)?)?;
         let wide = linear(&norm(&between, 7)?, 9)?;
         let narrow = linear(&gelu(&wide, Backend::Auto)?, 11)?;
         Ok::<_, KernelError>((between + narrow)?.reshape(a[0].shape())?)
     };
-    assert_eq!(bits(value_and_gradients(parts, &arguments)), bits(whole.clone()));
+    let parts = value_and_gradients(parts, &arguments);
+    assert_eq!(flat(&whole.0), flat(&parts.0));
+    assert_close("gradients", &whole, &parts, 1e-5);
     for block in 0..2 {
         let alone: Vec<_> = arguments.iter().map(|t| t.narrow(0, block, 1).unwrap()).collect();
         let y = run_transformer(layer, &alone).unwrap();
