@@ -134,6 +134,9 @@ pub fn run(options: &Options) -> Result<()> {
     // The smallest values of all lines come first, so that a study that is stopped has something of each line.
     'points: for &value in values {
         for (index, (line, settings)) in lines.iter().enumerate() {
+            if stopped.load(Relaxed) {
+                break 'points;
+            }
             let folder =
                 options.out.join("runs").join(slug(&format!("{line}, {symbol} = {value}")));
             let mut train = Command::new(&program);
@@ -163,7 +166,7 @@ pub fn run(options: &Options) -> Result<()> {
     if !found.rows.is_empty() {
         found.write(study, options)?;
     }
-    ensure!(!stopped.load(Relaxed), "the study was stopped; the same command goes on");
+    ensure!(!stopped.load(Relaxed), "the study was stopped; the same command continues it");
     ensure!(failed == 0, "{failed} points failed; the same command tries them again");
     Ok(())
 }

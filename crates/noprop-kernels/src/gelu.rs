@@ -41,23 +41,23 @@ fn reference(x: &Tensor) -> CandleResult<Tensor> {
 const PIECE: usize = 16 * 1024;
 
 fn apply<F: Float>(x: &Tensor) -> CandleResult<Tensor> {
-    let at = x.detach().contiguous()?;
+    let input = x.detach().contiguous()?;
     let mut y = vec![F::default(); x.elem_count()];
-    values::<F>(&elements(&at)?, &mut y);
+    forward::<F>(&elements(&input)?, &mut y);
     node(OP, &[x], on_cpu(y, x.shape()), move |_, dy| {
-        let mut dx = vec![F::default(); at.elem_count()];
-        gradients::<F>(&elements(&at)?, &elements(&dy.contiguous()?)?, &mut dx);
-        Ok([gradient(dx, at.shape())?, None, None])
+        let mut dx = vec![F::default(); input.elem_count()];
+        backward::<F>(&elements(&input)?, &elements(&dy.contiguous()?)?, &mut dx);
+        Ok([gradient(dx, input.shape())?, None, None])
     })
 }
 
 /// Writes GELU of each element of `x` to `y`.
-pub(crate) fn values<F: Float>(x: &[F], y: &mut [F]) {
+pub(crate) fn forward<F: Float>(x: &[F], y: &mut [F]) {
     each(x, None, value, y);
 }
 
 /// Writes the gradient at each element of `x`, from that of the result, to `dx`.
-pub(crate) fn gradients<F: Float>(x: &[F], dy: &[F], dx: &mut [F]) {
+pub(crate) fn backward<F: Float>(x: &[F], dy: &[F], dx: &mut [F]) {
     each(x, Some(dy), back, dx);
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Unit {
 const LEAST_SPAN: f64 = 0.01;
 /// The number of ticks that an axis should not exceed by much.
 const TICKS: f64 = 8.0;
+/// The least share of an axis between two ticks whose names stand side by side.
+const LEAST_GAP: f64 = 0.04;
 
 impl Axis {
     /// Whole numbers. A single one is in the middle.
@@ -104,13 +106,16 @@ impl Axis {
     /// The same for whole numbers, with a tick at each value instead of at round numbers, as long as there are few and each has room.
     pub fn log_whole(label: &str, values: impl Iterator<Item = f64> + Clone) -> Option<Self> {
         let mut axis = Self::log(label, values.clone(), Unit::Plain)?;
-        let mut marks: Vec<f64> = values.filter(|it| *it > 0.0 && it.is_finite()).collect();
+        let mut marks: Vec<f64> = values.filter(|it| it.is_finite() && *it >= 0.0).collect();
         marks.sort_by(f64::total_cmp);
         marks.dedup();
         let is_whole = marks.iter().all(|it| it.fract() == 0.0);
-        let has_room = marks.windows(2).all(|pair| pair[1] >= 1.2 * pair[0]);
-        if is_whole && has_room && marks.len() as f64 <= TICKS {
-            axis.ticks = marks.iter().map(|it| (it.log10(), Unit::Plain.name(*it, 0))).collect();
+        let tick = |it: &f64| Some((axis.on_scale(*it)?, Unit::Plain.name(*it, 0)));
+        let ticks: Vec<_> = marks.iter().filter_map(tick).collect();
+        let gap = |pair: &[(f64, String)]| axis.part(pair[1].0) - axis.part(pair[0].0);
+        let has_room = ticks.windows(2).all(|pair| gap(pair) > LEAST_GAP);
+        if is_whole && has_room && ticks.len() as f64 <= TICKS {
+            axis.ticks = ticks;
         }
         Some(axis)
     }
@@ -125,14 +130,17 @@ impl Axis {
     /// The place of a value, from 0 at the beginning of the axis to 1 at its end; `None` for a number that is not finite or is
     /// beyond the ends, and for a negative one on a logarithmic axis.
     pub fn place(&self, value: f64) -> Option<f64> {
-        let on_scale = match self.scale {
-            Scale::Even => value,
-            Scale::Log { zero } if value == 0.0 => zero,
-            Scale::Log { .. } if value > 0.0 => value.log10(),
-            Scale::Log { .. } => return None,
-        };
-        let part = self.part(on_scale);
+        let part = self.part(self.on_scale(value)?);
         (0.0..=1.0).contains(&part).then_some(part)
+    }
+
+    fn on_scale(&self, value: f64) -> Option<f64> {
+        match self.scale {
+            Scale::Even => Some(value),
+            Scale::Log { zero } if value == 0.0 => Some(zero),
+            Scale::Log { .. } if value > 0.0 => Some(value.log10()),
+            Scale::Log { .. } => None,
+        }
     }
 
     /// A line across the figure at `value`, for an x axis with even steps.
@@ -260,10 +268,14 @@ mod tests {
         let axis = Axis::log_whole("", [32.0, 4.0, 8.0, 16.0, 8.0].into_iter()).unwrap();
         assert_eq!(names(&axis), ["4", "8", "16", "32"]);
         check(&axis);
-        for others in [(1..100).map(f64::from).collect(), vec![2.5, 5.0, 7.5], vec![64.0, 65.0]] {
-            let axis = Axis::log_whole("", others.iter().copied()).unwrap();
-            check(&axis);
-            assert!(names(&axis).len() > others.len() || others.len() > 8, "{axis:?}");
+        let of = |values: &[f64]| Axis::log_whole("", values.iter().copied()).unwrap();
+        assert_eq!(names(&of(&[64.0, 65.0])), ["64", "65"]);
+        assert_eq!(names(&of(&[0.0, 4.0, 64.0])), ["0", "4", "64"]);
+        // Too many, not whole, and without room.
+        let many: Vec<f64> = (1..100).map(f64::from).collect();
+        for others in [&many[..], &[2.5, 5.0, 7.5], &[10.0, 12.0, 1e5]] {
+            check(&of(others));
+            assert_ne!(names(&of(others)).len(), others.len(), "{others:?}");
         }
         assert!(Axis::log_whole("", [f64::NAN].into_iter()).is_none());
     }

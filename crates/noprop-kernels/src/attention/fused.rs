@@ -19,7 +19,7 @@ use crate::threads::grain;
 pub(super) fn apply<F: Float>(sizes: Sizes, qkv: &Tensor) -> Result<Tensor> {
     let Sizes { blocks, images, tokens, heads, width } = sizes;
     let values = qkv.detach().contiguous()?;
-    let attention = Images::new(sizes);
+    let attention = Heads::new(sizes);
     let mut y = vec![F::default(); blocks * images * tokens * heads * width];
     attention.forward::<F>(&elements(&values)?, &mut y);
     let value = on_cpu(y, (blocks, images, tokens, heads * width));
@@ -31,9 +31,9 @@ pub(super) fn apply<F: Float>(sizes: Sizes, qkv: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// Attention among the tokens of each image.
+/// The attention of all heads among the tokens of each image.
 #[derive(Clone, Copy)]
-pub(crate) struct Images {
+pub(crate) struct Heads {
     sizes: Sizes,
     arch: Arch,
 }
@@ -51,7 +51,7 @@ struct Head<F: Float> {
     out: Scratch<F>,
 }
 
-impl Images {
+impl Heads {
     pub(crate) fn new(sizes: Sizes) -> Self {
         Self { sizes, arch: instruction_set::current() }
     }

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-/// The columns that a task has as a rule: two of the widest vectors.
+/// The columns of a task in a dense layer, except for its last: two of the widest vectors.
 pub(crate) const PANEL: usize = 32;
 
 /// Room for elements that tasks write through [`Columns`]. Zeros would cost a pass over the memory, on one thread.

@@ -5,8 +5,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::{OP, PARAMETERS, Sizes, TransformerLayer};
-use crate::attention;
-use crate::attention::fused::Images;
+use crate::attention::fused::Heads;
 use crate::backend::Precision;
 use crate::cpu::scratch::{Pooled, Scratch};
 use crate::cpu::simd::Float;
@@ -19,9 +18,9 @@ use crate::linear::{self, Linear};
 use crate::node::{gradient, node, on_cpu};
 use crate::threads::{Workers, fold_side_by_side, side_by_side};
 
-/// The tokens of a group of images, at least, where there are as many. The gradients of parameters are added group by group, so the size does not
-/// depend on the number of threads.
-const GROUP: usize = 256;
+/// Images are grouped until they have this many tokens; the last group of a block may have fewer. The gradients of parameters are added group
+/// by group, so the size does not depend on the number of threads.
+const GROUP: usize = 128;
 
 /// See [`TransformerLayer::forward`]; the arguments have been checked against `sizes`.
 pub(super) fn apply(
@@ -82,7 +81,7 @@ impl Layer {
 
     /// The kernels for a group of this many elements.
     fn group(&self, elements: usize) -> Group {
-        Group::new(self.layer, self.sizes, elements / self.image())
+        Group::new(self.layer, self.sizes, elements / self.sizes.width)
     }
 
     /// The parameters of a block, in the order of [`super::TransformerParameters`].
@@ -148,12 +147,17 @@ struct Piece<'a, F> {
 
 /// The values that the forward pass of a group leaves for the backward pass.
 struct Kept<F: Pooled> {
+    /// After the first norm.
     normal1: Scratch<F>,
     qkv: Vec<F>,
+    /// After attention.
     mixed: Scratch<F>,
+    /// The sum before the second norm.
     between: Vec<F>,
     normal2: Scratch<F>,
+    /// Before GELU.
     wide: Vec<F>,
+    /// After GELU.
     bent: Scratch<F>,
 }
 
@@ -162,7 +166,7 @@ struct Group {
     eps: f64,
     rows: usize,
     width: usize,
-    attention: Images,
+    attention: Heads,
     qkv: Dense,
     out: Dense,
     fc1: Dense,
@@ -170,10 +174,8 @@ struct Group {
 }
 
 impl Group {
-    fn new(layer: TransformerLayer, sizes: Sizes, images: usize) -> Self {
+    fn new(layer: TransformerLayer, sizes: Sizes, rows: usize) -> Self {
         let Sizes { attention, width, inner } = sizes;
-        let attention = attention::Sizes { blocks: 1, images, ..attention };
-        let rows = images * attention.tokens;
         let dense = |inputs, outputs| Dense {
             layer: Linear { precision: layer.precision, ..Linear::default() },
             sizes: linear::Sizes { x_blocks: 1, blocks: 1, rows, inputs, outputs },
@@ -182,7 +184,7 @@ impl Group {
             eps: layer.eps,
             rows,
             width,
-            attention: Images::new(attention),
+            attention: Heads::new(attention),
             qkv: dense(width, 3 * width),
             out: dense(width, width),
             fc1: dense(width, inner),
@@ -212,7 +214,7 @@ impl Group {
         self.norm().forward(&between, gamma2, beta2, &mut normal2);
         let wide = self.fc1.forward::<T>(&normal2, w_fc1, b_fc1);
         let mut bent = Scratch::any(wide.len());
-        gelu::values(&wide, &mut bent);
+        gelu::forward(&wide, &mut bent);
         y.copy_from_slice(&self.fc2.forward::<T>(&bent, w_fc2, b_fc2));
         add(y, &between);
         Kept { normal1, qkv, mixed, between, normal2, wide, bent }
@@ -231,7 +233,7 @@ impl Group {
         // Without an activation, the result of a dense layer is not needed.
         let (dbent, dw_fc2, db_fc2) = self.fc2.backward::<T>(0, [bent, w_fc2, &[], dy]);
         let mut dwide = Scratch::any(wide.len());
-        gelu::gradients(wide, &dbent, &mut dwide);
+        gelu::backward(wide, &dbent, &mut dwide);
         let (dnormal2, dw_fc1, db_fc1) = self.fc1.backward::<T>(0, [normal2, w_fc1, &[], &dwide]);
         let mut dbetween = Scratch::any(x.len());
         let (dgamma2, dbeta2) = self.norm().backward(between, gamma2, &dnormal2, &mut dbetween);

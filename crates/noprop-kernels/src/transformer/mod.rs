@@ -109,31 +109,37 @@ impl TransformerLayer {
     /// The sizes, if all arguments fit together.
     fn sizes(&self, x: &Tensor, parameters: &TransformerParameters<'_>) -> Result<Sizes> {
         let [blocks, images, tokens, width] = shape::dims(OP, "x", x, "[T, N, L, W]")?;
-        if width == 0 || width.checked_rem(self.heads) != Some(0) {
-            let expected = format!("[T, N, L, W] with W a multiple of {} heads", self.heads);
+        if blocks == 0 || width == 0 || width.checked_rem(self.heads) != Some(0) {
+            let expected = match self.heads {
+                0 => "at least one head".into(),
+                heads => format!("[T, N, L, W] with T and W above 0, and W a multiple of {heads}"),
+            };
             return Err(shape::mismatch(OP, "x", x, &expected));
         }
-        let [_, inner] = shape::dims(OP, "fc1", parameters.fc1.1, "[T, V]")?;
-        let shapes = [
-            ("norm1", [blocks, width, 0]),
-            ("qkv", [blocks, 3 * width, width]),
-            ("out", [blocks, width, width]),
-            ("norm2", [blocks, width, 0]),
-            ("fc1", [blocks, inner, width]),
-            ("fc2", [blocks, width, inner]),
-        ];
-        for ((name, [blocks, outputs, inputs]), pair) in
-            shapes.into_iter().zip(parameters.all().chunks_exact(2))
-        {
-            let first: &[usize] = match name {
-                "norm1" | "norm2" => &[blocks, outputs],
-                _ => &[blocks, outputs, inputs],
-            };
-            shape::exactly(OP, name, pair[0], first)?;
-            shape::exactly(OP, name, pair[1], &[blocks, outputs])?;
-            for tensor in pair {
-                shape::same_dtype(OP, name, tensor, x)?;
-            }
+        let TransformerParameters { norm1, qkv, out, norm2, fc1, fc2 } = *parameters;
+        let [_, inner, _] = shape::dims(OP, "the weight of fc1", fc1.0, "[T, V, W]")?;
+        if inner == 0 {
+            return Err(shape::mismatch(
+                OP,
+                "the weight of fc1",
+                fc1.0,
+                "[T, V, W] with V above 0",
+            ));
+        }
+        let (norm, square) = ([blocks, width], [blocks, width, width]);
+        let (widen, narrow) = ([blocks, inner, width], [blocks, width, inner]);
+        for (first, second, tensors, shape) in [
+            ("gamma of norm1", "beta of norm1", norm1, &norm[..]),
+            ("the weight of qkv", "the bias of qkv", qkv, &[blocks, 3 * width, width]),
+            ("the weight of out", "the bias of out", out, &square),
+            ("gamma of norm2", "beta of norm2", norm2, &norm),
+            ("the weight of fc1", "the bias of fc1", fc1, &widen),
+            ("the weight of fc2", "the bias of fc2", fc2, &narrow),
+        ] {
+            shape::exactly(OP, first, tensors.0, shape)?;
+            shape::exactly(OP, second, tensors.1, &shape[..2])?;
+            shape::same_dtype(OP, first, tensors.0, x)?;
+            shape::same_dtype(OP, second, tensors.1, x)?;
         }
         if self.precision == Precision::Bf16 && x.dtype() != DType::F32 {
             let expected = "F32, to round to bf16".to_owned();
@@ -149,7 +155,6 @@ impl<'a> TransformerParameters<'a> {
     /// All tensors, in the order of the fields.
     fn all(&self) -> [&'a Tensor; PARAMETERS] {
         let Self { norm1, qkv, out, norm2, fc1, fc2 } = *self;
-        let pairs = [norm1, qkv, out, norm2, fc1, fc2];
-        std::array::from_fn(|i| if i % 2 == 0 { pairs[i / 2].0 } else { pairs[i / 2].1 })
+        [norm1.0, norm1.1, qkv.0, qkv.1, out.0, out.1, norm2.0, norm2.1, fc1.0, fc1.1, fc2.0, fc2.1]
     }
 }

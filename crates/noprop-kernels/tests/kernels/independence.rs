@@ -155,26 +155,30 @@ fn three_blocks_at_once_are_three_blocks_one_by_one() {
 #[test]
 fn a_transformer_layer_is_its_parts() {
     let arguments = tensors(8, &transformer_shapes([2, 13, 49, 32], 64), DType::F32);
-    let layer = TransformerLayer { heads: 2, ..TransformerLayer::default() };
-    let whole = value_and_gradients(|a| run_transformer(layer, a), &arguments);
-    let parts = |a: &[Tensor]| {
-        let rows = a[0].reshape((2, 13 * 49, 32))?;
-        let norm = |x: &Tensor, i: usize| LayerNorm::default().forward(x, &a[i], &a[i + 1]);
-        let linear = |x: &Tensor, i: usize| Linear::default().forward(x, &a[i], &a[i + 1]);
-        let qkv = linear(&norm(&rows, 1)?, 3)?.reshape((2, 13, 49, 96))?;
-        let attention = Attention { heads: 2, ..Attention::default() }.forward(&qkv)?;
-        let between = (&rows + linear(&attention.reshape(rows.shape())?, 5)?)?;
-        let wide = linear(&norm(&between, 7)?, 9)?;
-        let narrow = linear(&gelu(&wide, Backend::Auto)?, 11)?;
-        Ok::<_, KernelError>((between + narrow)?.reshape(a[0].shape())?)
-    };
-    let parts = value_and_gradients(parts, &arguments);
-    assert_eq!(flat(&whole.0), flat(&parts.0));
-    assert_close("gradients", &whole, &parts, 1e-5);
-    for block in 0..2 {
-        let alone: Vec<_> = arguments.iter().map(|t| t.narrow(0, block, 1).unwrap()).collect();
-        let y = run_transformer(layer, &alone).unwrap();
-        assert_eq!(flat(&y), flat(&whole.0.narrow(0, block, 1).unwrap()));
+    for precision in [Precision::F32, Precision::Bf16] {
+        let layer = TransformerLayer { heads: 2, precision, ..TransformerLayer::default() };
+        let whole = value_and_gradients(|a| run_transformer(layer, a), &arguments);
+        let parts = |a: &[Tensor]| {
+            let rows = a[0].reshape((2, 13 * 49, 32))?;
+            let norm = |x: &Tensor, i: usize| LayerNorm::default().forward(x, &a[i], &a[i + 1]);
+            let linear = |x: &Tensor, i: usize| {
+                Linear { precision, ..Linear::default() }.forward(x, &a[i], &a[i + 1])
+            };
+            let qkv = linear(&norm(&rows, 1)?, 3)?.reshape((2, 13, 49, 96))?;
+            let attention = Attention { heads: 2, ..Attention::default() }.forward(&qkv)?;
+            let between = (&rows + linear(&attention.reshape(rows.shape())?, 5)?)?;
+            let wide = linear(&norm(&between, 7)?, 9)?;
+            let narrow = linear(&gelu(&wide, Backend::Auto)?, 11)?;
+            Ok::<_, KernelError>((between + narrow)?.reshape(a[0].shape())?)
+        };
+        let parts = value_and_gradients(parts, &arguments);
+        assert_eq!(flat(&whole.0), flat(&parts.0));
+        assert_close("gradients", &whole, &parts, 1e-5);
+        for block in 0..2 {
+            let alone: Vec<_> = arguments.iter().map(|t| t.narrow(0, block, 1).unwrap()).collect();
+            let y = run_transformer(layer, &alone).unwrap();
+            assert_eq!(flat(&y), flat(&whole.0.narrow(0, block, 1).unwrap()));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Wrong arguments: each gives a typed error that names the argument, never a panic.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use noprop_kernels::{
     After, Attention, Backend, BatchNorm, BatchNormMode, Conv3x3, Dropout, KernelError, LayerNorm,
     Linear, Pool, Precision, Targets, TransformerLayer, conv3x3_stack, cross_entropy, denoise_loss,
@@ -136,15 +136,35 @@ fn transformer_ops_name_the_misfit() {
         for heads in [0, 3, usize::MAX] {
             assert_eq!(blamed(run_transformer(layer(heads), &a)), "x");
         }
-        let names = ["x", "norm1", "qkv", "out", "norm2", "fc1", "fc2"];
+        let names = [
+            "x",
+            "gamma of norm1",
+            "beta of norm1",
+            "the weight of qkv",
+            "the bias of qkv",
+            "the weight of out",
+            "the bias of out",
+            "gamma of norm2",
+            "beta of norm2",
+            "the weight of fc1",
+            "the bias of fc1",
+            "the weight of fc2",
+            "the bias of fc2",
+        ];
         for index in 0..a.len() {
             for wrong in [v(&[2, 7]), v(&[2, 7, 7]), a[index].to_dtype(DType::F64).unwrap()] {
                 let mut a = a.clone();
                 a[index] = wrong;
-                // Of another type than x are the parameters.
-                let first = if index == 0 && a[0].rank() == 4 { 1 } else { index.div_ceil(2) };
-                assert_eq!(blamed(run_transformer(layer(2), &a)), names[first], "{index}");
+                // Where x has another type than all parameters, the first of them is named.
+                let expected = names[if a[0].dtype() == DType::F64 { 1 } else { index }];
+                assert_eq!(blamed(run_transformer(layer(2), &a)), expected, "{index}");
             }
+        }
+        for (x, inner, expected) in
+            [([0, 3, 5, 8], 6, "x"), ([1, 3, 5, 0], 6, "x"), ([1, 3, 5, 8], 0, "the weight of fc1")]
+        {
+            let a: Vec<Tensor> = transformer_shapes(x, inner).iter().map(|s| v(s)).collect();
+            assert_eq!(blamed(run_transformer(layer(2), &a)), expected);
         }
         let a: Vec<_> = a.iter().map(|t| t.to_dtype(DType::F64).unwrap()).collect();
         let bf16 = TransformerLayer { precision: Precision::Bf16, ..layer(2) };
@@ -212,4 +232,13 @@ fn no_images_no_results() {
     let a: Vec<Tensor> = transformer_shapes([2, 0, 5, 8], 6).iter().map(|s| v(s)).collect();
     let y = run_transformer(TransformerLayer::default(), &a).unwrap();
     assert_eq!(y.dims(), [2, 0, 5, 8]);
+}
+
+/// Protects the gradient of the bias of a dense layer without inputs, whose result is the bias.
+#[test]
+fn without_inputs_the_bias_learns() {
+    let b = Var::from_tensor(&v(&[1, 2])).unwrap();
+    let y = Linear::default().forward(&v(&[1, 3, 0]), &v(&[1, 2, 0]), &b).unwrap();
+    let gradients = y.sum_all().unwrap().backward().unwrap();
+    assert_eq!(gradients.get(&b).unwrap().to_vec2::<f32>().unwrap(), [[3.0, 3.0]]);
 }
