@@ -27,14 +27,18 @@ pub struct Args {
 #[derive(Subcommand)]
 pub enum Command {
     /// Train a network and test it once, at the end
+    #[command(allow_negative_numbers = true)]
     Train(Box<Train>),
     /// Classify the test images with a trained network, or those that it was trained on
+    #[command(allow_negative_numbers = true)]
     Eval(Eval),
     /// Classify your own pictures
+    #[command(allow_negative_numbers = true)]
     Predict(Predict),
     /// Write a run for other programs: as an ONNX file, or as a folder for the Hugging Face hub
     Export(Export),
     /// Measure what each block of a run adds: the accuracy without it, up to it and with it alone, and of other orders and other noise
+    #[command(allow_negative_numbers = true)]
     Ablate(Ablate),
     /// Draw the figures of a run into its folder; where time is continuous also accuracy against steps, which train leaves out
     Plot(Plot),
@@ -43,6 +47,7 @@ pub enum Command {
     /// Make a table or a figure of the paper again, with the paper's numbers beside ours
     ///
     /// Trains what is needed and not there yet, and writes a report. Ctrl-C stops it; the same command goes on from there.
+    #[command(allow_negative_numbers = true)]
     Reproduce(Reproduce),
     /// Open a page that classifies, trains and shows runs, in a browser on this machine
     Serve(Serve),

@@ -5,6 +5,7 @@ use candle_core::Device;
 use noprop_experiment::shell::{quoted, shown_path};
 use noprop_experiment::{Error, Existing, Source, Tested, Trained, write_hub_folder};
 use noprop_onnx::{ExportError, Model, OPSET, Port};
+use noprop_train::RunDirectory;
 
 use crate::args::{Export, Format};
 use crate::output::answer;
@@ -34,6 +35,11 @@ fn hub(args: &Export) -> Result<()> {
 
 fn onnx(args: &Export) -> Result<()> {
     ensure!(args.license.is_none(), "--license is for --format hub");
+    ensure!(
+        !RunDirectory::is_of_a_run(&args.out),
+        "{} is a file of a run, which an export would destroy: choose another --out",
+        shown_path(&args.out)
+    );
     let existing = if args.force { Existing::Replace } else { Existing::Refuse };
     if existing == Existing::Refuse && args.out.exists() {
         return Err(ExportError::Exists(args.out.clone()).into());

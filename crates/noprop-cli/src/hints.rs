@@ -8,7 +8,7 @@ use noprop_experiment::{DeviceError, DeviceName, Error};
 use noprop_fetch::command::advice;
 use noprop_onnx::ExportError;
 use noprop_serve::ServeError;
-use noprop_train::{StateError, TrainError, UnitError};
+use noprop_train::{RunDirectory, StateError, TrainError, UnitError};
 
 /// Advice where memory is short.
 pub const LESS_MEMORY: &str =
@@ -98,9 +98,10 @@ fn of_device(error: &DeviceError) -> Option<String> {
 fn of_training(error: &TrainError) -> Option<String> {
     Some(match error {
         TrainError::Diverged { .. } => "try a lower --lr".into(),
-        TrainError::RunExists { .. } => {
+        TrainError::RunExists(path) if RunDirectory::is_run(path) => {
             "choose another --out, or --force to replace the run in it".into()
         }
+        TrainError::RunExists(_) => "choose another --out".into(),
         TrainError::RunLocked { .. } => "wait for it or choose another --out".into(),
         TrainError::OtherSettings { .. } => {
             "choose another --out, or repeat the settings in its config.toml".into()
@@ -108,8 +109,8 @@ fn of_training(error: &TrainError) -> Option<String> {
         TrainError::State(StateError::InUnits(path)) => {
             format!("go on with some by --blocks, or see noprop status {}", quoted(path))
         }
-        TrainError::Unit(UnitError::OtherSettings { .. }) => {
-            "train this unit again with --force".into()
+        TrainError::Unit(UnitError::OtherSettings { .. } | UnitError::EpochLost { .. }) => {
+            "train this unit again with its first command and --force".into()
         }
         _ => return None,
     })

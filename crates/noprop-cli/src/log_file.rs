@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use noprop_experiment::shell::shown_path;
+use noprop_train::RunDirectory;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
@@ -31,6 +32,11 @@ pub fn open(path: &Path, training: &Train) -> Result<&'static File> {
     ensure!(
         !is_in(run) && !is_in(&training.resume) && !is_in(&training.config),
         "--log-file must be outside of the run, and another file than --config"
+    );
+    ensure!(
+        !RunDirectory::is_of_a_run(path),
+        "--log-file {} is a file of another run: name another file",
+        shown_path(path)
     );
     let file = OpenOptions::new().create(true).append(true).open(path);
     let file = file.with_context(|| format!("cannot write the log file {}", shown_path(path)))?;

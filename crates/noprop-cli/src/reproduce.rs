@@ -240,7 +240,7 @@ mod tests {
                 let Parsed::Train(train) = Args::try_parse_from(line).unwrap().command else {
                     panic!("not a training");
                 };
-                let resolved = train.layers().resolve(training.preset).unwrap();
+                let resolved = train.layers().resolve(|_| Ok(training.preset)).unwrap();
                 assert_eq!(&resolved.setup, training.expected(), "{}", item.recipe.name());
             }
         }

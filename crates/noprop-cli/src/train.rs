@@ -55,6 +55,10 @@ pub fn run(args: &Train, ranks: &Arc<dyn Ranks>) -> Result<()> {
             drawn.map(drop)
         }
         Ending::Stopped { run, epoch, step } => {
+            if args.json {
+                let path = run.to_string_lossy();
+                answer!("{}", serde_json::json!({ "run": path, "done": false }))?;
+            }
             note!(
                 "stopped after {epoch} epoch(s) and {step} step(s); go on with: noprop train --resume {}",
                 quoted(&run)
@@ -77,6 +81,7 @@ pub fn finish(finished: &Finished, form: Form) -> Result<Vec<PathBuf>> {
     if form == Form::Json {
         let mut answer = serde_json::json!({
             "run": run.to_string_lossy(),
+            "done": true,
             "test_accuracy": test.accuracy(),
             "training_accuracy": training.accuracy(),
             "validation_accuracy": fit.best.accuracy(),

@@ -275,3 +275,58 @@ mod signals_and_pipes {
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     }
 }
+
+/// A log or an export would destroy a run whose file it is given.
+#[test]
+fn files_of_a_run_take_no_other_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let small = ["--network", "mlp:4,1", "--epochs", "1", "--quiet", "--out"];
+    done(&noprop(root, &train(&[&small[..], &["r"]].concat())));
+    let before = weights(root, "r");
+    let log = ["other", "--log-file", "r/model.safetensors"];
+    refused(root, &train(&[&small[..], &log].concat()), "is a file of another run");
+    for file in ["r/model.safetensors", "r/config.toml", "r/metrics.jsonl"] {
+        let export = ["export", "r", "--format", "onnx", "--force", "--out", file];
+        refused(root, &export, "is a file of a run");
+    }
+    assert_eq!(weights(root, "r"), before);
+    assert!(!root.join("other").exists());
+}
+
+/// The number of held-out images and the like follow from the data that a config file names.
+#[test]
+fn a_config_file_may_name_its_data_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    fs::write(root.join("data.toml"), "dataset = \"mnist-sample\"").unwrap();
+    let words = ["train", "--config", "data.toml", "--network", "mlp:4,1", "--epochs", "1"];
+    done(&noprop(root, &[&words[..], &["--quiet", "--out", "r"]].concat()));
+    let config = fs::read_to_string(root.join("r/config.toml")).unwrap();
+    assert!(config.contains("dataset = \"mnist-sample\""), "{config}");
+    assert!(config.contains("validation = 500\n"), "{config}");
+}
+
+/// A number below zero is refused for its value, with the name of the setting.
+#[test]
+fn numbers_below_zero_are_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    for flag in ["--lr", "--ema", "--dropout", "--seed", "--validation"] {
+        let output = noprop(dir.path(), &train(&[flag, "-1", "--out", "r"]));
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&flag[2..]) && said.contains("-1"), "{flag}: {said}");
+        assert!(!said.contains("unexpected argument"), "{said}");
+    }
+}
+
+/// A script must not take a training that was stopped for one that is done.
+#[test]
+fn a_stopped_training_answers_in_json_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["--max-time", "1s", "--epochs", "1000", "--quiet", "--json", "--out", "r"];
+    let output = noprop(dir.path(), &train(&words));
+    done(&output);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer, serde_json::json!({ "run": "r", "done": false }));
+}

@@ -144,7 +144,7 @@ mod tests {
 
     fn scale(settings: Settings, classes: usize) -> Option<f64> {
         let layers = Layers { preset: Some(Preset::Mnist), settings, ..Layers::default() };
-        let mut setup = layers.resolve(Preset::Mnist).unwrap().setup;
+        let mut setup = layers.resolve(|_| Ok(Preset::Mnist)).unwrap().setup;
         setup.fit_embedding_scale(classes);
         setup.embedding_scale
     }

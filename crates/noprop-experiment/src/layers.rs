@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::init::init_of;
 use crate::preset::{Preset, defaults_of};
 use crate::settings::{Settings, Setup};
+use crate::source::Source;
 
 /// The places where the settings of a training stand, in rising order of precedence.
 #[derive(Debug, Clone, Default)]
@@ -38,16 +39,23 @@ pub struct Resolved {
 }
 
 impl Layers {
-    /// Lays the settings over each other, above `usual` where no preset is named.
+    /// Lays the settings over each other. Where no preset is named, `usual` chooses one for the data set that the config file names.
     ///
     /// # Errors
-    /// If a file cannot be read or is not a config, or if the run that weights come from has none.
-    pub fn resolve(&self, usual: Preset) -> Result<Resolved> {
-        let (mut preset, given) = (self.preset.unwrap_or(usual).settings()?, self.settings.clone());
+    /// Those of `usual`. If a file cannot be read or is not a config, or if the run that weights come from has none.
+    pub fn resolve(
+        &self,
+        usual: impl FnOnce(Option<&Source>) -> Result<Preset>,
+    ) -> Result<Resolved> {
+        let config = self.config.as_deref().map(Settings::read).transpose()?;
+        let preset = match self.preset {
+            Some(preset) => preset,
+            None => usual(config.as_ref().and_then(|config| config.dataset.as_ref()))?,
+        };
+        let (mut preset, given) = (preset.settings()?, self.settings.clone());
         // The number of held-out images fits a folder whatever the preset.
         let named = self.preset.map(|_| Settings { validation: None, ..preset.clone() });
         let init = self.init.as_deref().map(init_of).transpose()?;
-        let config = self.config.as_deref().map(Settings::read).transpose()?;
         let of_init = match &init {
             Some(init) if config.is_none() && self.preset.is_none() => {
                 let run = Settings::read(&RunDirectory::open(&init.run)?.config())?;

@@ -162,7 +162,7 @@ mod tests {
 
     fn resolved(preset: Preset, settings: Settings) -> Setup {
         let layers = Layers { preset: Some(preset), settings, ..Layers::default() };
-        layers.resolve(preset).unwrap().setup
+        layers.resolve(|_| Ok(preset)).unwrap().setup
     }
 
     fn named(name: &str) -> Preset {
@@ -195,7 +195,7 @@ mod tests {
             .unwrap();
         let layers =
             Layers { config: Some(config), settings: with(classifier), ..Layers::default() };
-        let of_file = layers.resolve(Preset::Mnist).unwrap().setup;
+        let of_file = layers.resolve(|_| Ok(Preset::Mnist)).unwrap().setup;
         for setup in [of_preset, of_file] {
             assert_eq!((setup.method, setup.embedding), (classifier, Embedding::default()));
             setup.build_method().unwrap();

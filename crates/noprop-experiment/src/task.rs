@@ -60,7 +60,7 @@ impl Task {
     ) -> Result<Self> {
         let given = &layers.settings;
         let Resolved { mut setup, asked, sha256, earlier_format } =
-            layers.resolve(usual_preset(layers, data_dir, progress)?)?;
+            layers.resolve(|of_file| usual_preset(layers, of_file, data_dir, progress))?;
         refuse_idle(&setup, given)?;
         let initial = setup.init.as_ref().map(Initial::open).transpose()?;
         // The data of the run that the weights come from, unless others are named.
@@ -136,7 +136,8 @@ impl Task {
     pub fn of_images(settings: Settings, images: InMemory) -> Result<Self> {
         let settings = Settings { dataset: Some(Source::Memory), ..settings };
         let layers = Layers { settings, ..Layers::default() };
-        let Resolved { mut setup, asked, .. } = layers.resolve(Preset::suiting(&Source::Memory))?;
+        let Resolved { mut setup, asked, .. } =
+            layers.resolve(|_| Ok(Preset::suiting(&Source::Memory)))?;
         refuse_idle(&setup, &layers.settings)?;
         refuse_options_of_folders(&setup)?;
         let chosen = setup.fit_to(images.sizes(), &asked)?;
@@ -286,25 +287,19 @@ fn with_lengths_of(matrix: &Tensor, others: &Tensor) -> Result<Tensor> {
     Ok(matrix.broadcast_mul(&(length(others)? / length(matrix)?)?)?)
 }
 
-/// The preset of a training that names none: that of its data set.
+/// The preset of a training that names none: that of its data set. `of_file` is the data set that the config file names.
 fn usual_preset(
     layers: &Layers,
+    of_file: Option<&Source>,
     data_dir: Option<&Path>,
     progress: &mut dyn Progress,
 ) -> Result<Preset> {
-    if let Some(preset) = layers.preset {
-        return Ok(preset);
-    }
-    let dataset = match (&layers.settings.dataset, &layers.config, &layers.init) {
-        (Some(source), ..) => source.clone(),
-        // A config file that names its data set overrides this.
-        (None, Some(_), _) => Source::Known(DatasetName::Mnist),
-        (None, None, Some(run)) => {
+    let dataset = match (layers.settings.dataset.as_ref().or(of_file), &layers.init) {
+        (Some(source), _) => source.clone(),
+        (None, Some(run)) if layers.config.is_none() => {
             Experiment::read(&RunDirectory::open(run)?.config())?.setup.dataset
         }
-        (None, None, None) => {
-            Source::Known(find(data_dir.unwrap_or(Path::new(DATA_DIR)), progress))
-        }
+        (None, _) => Source::Known(find(data_dir.unwrap_or(Path::new(DATA_DIR)), progress)),
     };
     Ok(Preset::suiting(&dataset))
 }

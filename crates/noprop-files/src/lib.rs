@@ -6,8 +6,10 @@ mod atomic;
 mod catalogue;
 mod digest;
 mod name;
+mod regular;
 
 pub use atomic::{UNFINISHED, Unfinished, sync_directory, write_atomically, write_new};
 pub use catalogue::{Entry, Packing, Presence, RawFile};
 pub use digest::{Hasher, sha256, sha256_of};
 pub use name::{DatasetName, UnknownDataset};
+pub use regular::open_file;

@@ -41,6 +41,17 @@ pub(crate) fn first<'a, T>(all: &'a [T], most: usize, name: &str) -> (&'a [T], S
     }
 }
 
+/// The path of a figure in a format: `stem` with `ending` added, or in the place of another figure's.
+fn path_of(stem: &Path, ending: &str) -> PathBuf {
+    if stem.extension().is_some_and(|there| there == "png" || there == "svg") {
+        return stem.with_extension(ending);
+    }
+    let mut name = stem.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}
+
 /// Writes `stem`.png and `stem`.svg, each whole or not at all, and returns their paths.
 ///
 /// # Errors
@@ -50,7 +61,7 @@ pub fn save(figure: &impl Figure, stem: &Path) -> Result<[PathBuf; 2], PlotError
     let size = figure.size();
     let png = raster(figure, size)?;
     let svg = vector(figure, size)?;
-    let paths = [stem.with_extension("png"), stem.with_extension("svg")];
+    let paths = ["png", "svg"].map(|ending| path_of(stem, ending));
     for (path, bytes) in paths.iter().zip([png.as_slice(), svg.as_bytes()]) {
         write_atomically(path, |file| file.write_all(bytes))
             .map_err(|source| PlotError::File { path: path.clone(), source })?;
@@ -117,4 +128,18 @@ fn vector(figure: &impl Figure, size: (u32, u32)) -> Result<String, PlotError> {
     let above = text.find(ground).map_or(text.len(), |at| at + ground.len());
     text.insert_str(above, &pictures);
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The figures of two runs must not have one name.
+    #[test]
+    fn a_figure_keeps_the_whole_name() {
+        let of = |stem: &str| path_of(Path::new(stem), "svg");
+        assert_eq!(of("a/lr0.01"), Path::new("a/lr0.01.svg"));
+        assert_eq!(of("a/curve.png"), Path::new("a/curve.svg"));
+        assert_eq!(of("curve"), Path::new("curve.svg"));
+    }
 }

@@ -58,7 +58,7 @@ pub(crate) fn new_run(
     let dataset = settings.dataset.get_or_insert_with(|| Source::Known(mnist())).clone();
     data.check(&dataset)?;
     let layers = Layers { settings, ..Layers::default() };
-    let setup = layers.resolve(Preset::suiting(&dataset))?.setup;
+    let setup = layers.resolve(|_| Ok(Preset::suiting(&dataset)))?.setup;
     let out = free_run(runs, &setup);
     let id = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let training = Training::of(Some(&id), &setup, Vec::new());

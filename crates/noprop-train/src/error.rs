@@ -240,6 +240,14 @@ pub enum UnitError {
         /// The version that wrote it.
         found: String,
     },
+    /// The weights of an epoch that the unit has done are gone.
+    #[error("{path} is missing: {unit} wrote it and cannot be merged without it")]
+    EpochLost {
+        /// The file.
+        path: PathBuf,
+        /// The unit.
+        unit: Unit,
+    },
     /// The file's notes cannot be understood.
     #[error("{path} is not a file of a unit: {reason}")]
     Malformed {

@@ -50,7 +50,7 @@ pub struct Merged {
 /// `model.safetensors` and `metrics.jsonl`.
 ///
 /// Nothing is changed before every unit is found to be done. A repeated call writes the same weights. The training time of an
-/// epoch is that of its slowest unit, as if all units had run at the same time.
+/// epoch is the sum of its units' times, however many of them ran at the same time.
 ///
 /// # Errors
 /// [`UnitError::Unfinished`], which names every unit that is missing or not done; [`UnitError::OtherSettings`],
@@ -94,14 +94,15 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
     let (mut best, mut trained, mut processors) = (None::<Best>, 0.0, BTreeSet::new());
     for epoch in 1..=merging.epochs {
         let notes = load(epoch)?;
-        let seconds = notes.iter().map(|notes| notes.seconds).fold(0.0, f64::max);
+        let seconds: f64 = notes.iter().map(|notes| notes.seconds).sum();
         let lr = notes.last().map_or(0.0, |notes| notes.lr);
         processors.extend(notes.iter().map(|notes| notes.hardware.processor.clone()));
+        let validating = Instant::now();
         let found =
             evaluate(merging.network, merging.method, merging.validation, &merging.sampler)?;
         let this = Best { epoch, correct: found.correct, total: found.total };
         best = Some(this.or_better(best));
-        trained += seconds;
+        trained += seconds + validating.elapsed().as_secs_f64();
         events.push(Event::Epoch {
             epoch,
             seconds,

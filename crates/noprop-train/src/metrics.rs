@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use noprop_files::open_file;
 use serde::{Deserialize, Serialize};
 
 use crate::{Hardware, Loss, TrainError};
@@ -157,7 +158,7 @@ impl MetricsLog {
     /// [`TrainError::File`] if the file cannot be read or a line is not an event.
     pub fn read(path: &Path) -> Result<Vec<Event>, TrainError> {
         let mut text = String::new();
-        File::open(path)
+        open_file(path)
             .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
             .map_err(TrainError::reading(path))?;
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -165,12 +166,34 @@ impl MetricsLog {
             .lines()
             .enumerate()
             .map(|(number, line)| {
-                serde_json::from_str(line).map_err(|error| {
+                let event = serde_json::from_str(line).map_err(|error| error.to_string());
+                event.and_then(Self::checked).map_err(|error| {
                     let reason = format!("line {} is not an event: {error}", number + 1);
                     TrainError::reading(path)(std::io::Error::other(reason))
                 })
             })
             .collect()
+    }
+
+    /// The event, unless it has an accuracy that is impossible or differs from its counts.
+    fn checked(event: Event) -> Result<Event, String> {
+        let share = |value: &f64| (0.0..=1.0).contains(value);
+        let is_possible = match &event {
+            Event::Epoch { validation_accuracy, validation_per_block, .. } => {
+                share(validation_accuracy) && validation_per_block.iter().all(share)
+            }
+            Event::Test { accuracy, correct, total, per_block, training_accuracy, .. } => {
+                let counted = *correct as f64 / (*total).max(1) as f64;
+                share(accuracy)
+                    && (accuracy - counted).abs() < 1e-6
+                    && per_block.iter().chain(training_accuracy).all(share)
+            }
+            Event::Start { .. } | Event::Stop { .. } | Event::Pause { .. } => true,
+        };
+        match is_possible {
+            true => Ok(event),
+            false => Err("its accuracies are impossible, or differ from its counts".into()),
+        }
     }
 }
 
@@ -193,6 +216,25 @@ mod tests {
         assert_eq!(MetricsLog::read(&path).unwrap(), [stop(1), stop(3)]);
         std::fs::write(&path, "not json\n").unwrap();
         assert!(MetricsLog::read(&path).is_err());
+    }
+
+    /// A share that was changed by hand must not be shown as a result.
+    #[test]
+    fn an_accuracy_agrees_with_its_counts() {
+        let read = |accuracy: &str, per_block: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("metrics.jsonl");
+            let line = format!(
+                r#"{{"event":"test","best_epoch":3,"sampler":"mean","accuracy":{accuracy},"correct":745,"total":1000,"per_block":[{per_block}],"seconds":9.5,"peak_memory_bytes":7}}"#
+            );
+            std::fs::write(&path, line + "\n").unwrap();
+            MetricsLog::read(&path)
+        };
+        assert!(read("0.745", "0.745").is_ok());
+        for (accuracy, per_block) in [("0.999", "0.5"), ("7.45", "0.5"), ("0.745", "-0.1")] {
+            let error = read(accuracy, per_block).unwrap_err().to_string();
+            assert!(error.contains("line 1") && error.contains("accuracies"), "{error}");
+        }
     }
 
     /// A log of an older version, without a training accuracy, must still be read, and writing its event again gives the same

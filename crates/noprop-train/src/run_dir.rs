@@ -85,8 +85,11 @@ impl RunDirectory {
         if !Self::is_free(path) && !replaced {
             return Err(exists());
         }
-        remove_unfinished(path);
         let run = Self { path: path.into(), _lock: Some(lock) };
+        if run.has_unit_in_training() {
+            return Err(TrainError::RunLocked(path.into()));
+        }
+        remove_unfinished(path);
         run.clear()?;
         run.put(CONFIG, config.as_bytes(), TrainError::creating)?;
         for (name, content) in beside {
@@ -116,7 +119,7 @@ impl RunDirectory {
     }
 
     /// Returns whether a training wrote the content of `path`.
-    fn is_run(path: &Path) -> bool {
+    pub fn is_run(path: &Path) -> bool {
         path.join(CONFIG).is_file() && MARKS.iter().any(|mark| path.join(mark).exists())
     }
 
@@ -196,9 +199,25 @@ impl RunDirectory {
 
     /// Returns whether a process writes the run now, whole or some of its units.
     pub fn is_being_written(&self) -> bool {
-        let units = fs::read_dir(self.units()).into_iter().flatten().flatten();
-        is_held(&self.path.join(LOCK))
-            || units.into_iter().any(|unit| is_held(&unit.path().join(LOCK)))
+        is_held(&self.path.join(LOCK)) || self.has_unit_in_training()
+    }
+
+    fn has_unit_in_training(&self) -> bool {
+        let mut units = fs::read_dir(self.units()).into_iter().flatten().flatten();
+        units.any(|unit| is_held(&unit.path().join(LOCK)))
+    }
+
+    /// Returns whether `file` is one that a training wrote into its run: the settings, the weights, the log or the like.
+    pub fn is_of_a_run(file: &Path) -> bool {
+        let Some(name) = file.file_name().and_then(|name| name.to_str()) else { return false };
+        let lists = Half::ALL.map(Self::list_name);
+        let is_ours = [CONFIG, MODEL, METRICS, LOCK, Self::DATA].contains(&name)
+            || lists.iter().any(|list| list == name);
+        let folder = match file.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        is_ours && Self::is_run(folder)
     }
 
     /// Returns the path of the run.
@@ -410,6 +429,9 @@ mod tests {
         let left = |name: &str| path.join(name).exists();
         assert!(left("figures/notes.txt") && left("state/mine") && left("thesis.tex"));
         assert!(!left("figures/a.png") && !left("state/12") && !left("state/progress.json"));
+        assert!(RunDirectory::is_of_a_run(&path.join("config.toml")));
+        assert!(!RunDirectory::is_of_a_run(&path.join("thesis.tex")));
+        assert!(!RunDirectory::is_of_a_run(&site.join("config.toml")));
         assert!(!left(RunDirectory::DATA));
     }
 
@@ -466,6 +488,8 @@ mod tests {
         fs::create_dir_all(&unit).unwrap();
         let held = lock_file(&unit.join(LOCK)).unwrap();
         assert!(run.is_being_written());
+        let replaced = RunDirectory::create(&path, Existing::Replace, "", &[]);
+        assert!(matches!(replaced, Err(TrainError::RunLocked(_))) && unit.is_dir());
         drop(held);
         assert!(!run.is_being_written());
     }

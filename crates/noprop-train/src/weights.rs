@@ -9,7 +9,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use noprop_files::write_atomically;
+use noprop_files::{open_file, write_atomically};
 use noprop_method::Parameters;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
@@ -118,7 +118,7 @@ pub(crate) fn read_state(path: &Path) -> Result<StoredWeights, WeightsError> {
 
 fn read(path: &Path, types: Types) -> Result<StoredWeights, WeightsError> {
     let reading = |source| WeightsError::Read { path: path.into(), source };
-    let file = std::fs::File::open(path).map_err(reading)?;
+    let file = open_file(path).map_err(reading)?;
     let length = file.metadata().map_err(reading)?.len();
     if length > MAX_BYTES {
         return Err(WeightsError::TooLarge(path.into()));

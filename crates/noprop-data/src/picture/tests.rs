@@ -87,6 +87,9 @@ fn sizes_are_checked_before_a_pixel_is_decoded() {
     let bomb = with_size(&good, 50_000, 50_000);
     assert_eq!(refused(&bomb), PictureFault::TooLarge { width: 50_000, height: 50_000 });
     assert!(matches!(refused(&with_size(&good, 50_000, 1)), PictureFault::TooLarge { .. }));
+    // A decoder would reserve memory for a row.
+    let wide = with_size(&good, 2_000_000_000, 2_000_000_000);
+    assert!(matches!(refused(&wide), PictureFault::TooLarge { .. }));
     assert!(matches!(
         refused(&with_size(&good, 0, 7)),
         PictureFault::Empty | PictureFault::Damaged(_)

@@ -268,7 +268,7 @@ mod tests {
     fn training(method: MethodKind, history: Vec<Epoch>) -> Training {
         let settings = Settings { method: Some(method), steps: Some(3), ..Settings::default() };
         let layers = Layers { settings, ..Layers::default() };
-        let setup = layers.resolve(Preset::MnistSample).unwrap().setup;
+        let setup = layers.resolve(|_| Ok(Preset::MnistSample)).unwrap().setup;
         let mut training = Training::of(None, &setup, history);
         training.begin(Length { epochs: 9, steps_per_epoch: 1, done: 0 });
         training

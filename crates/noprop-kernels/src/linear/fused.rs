@@ -183,7 +183,7 @@ impl Dense {
         let mut db = zeros(s.blocks * s.outputs);
         if [s.x_blocks, s.blocks, s.rows, s.inputs, s.outputs].contains(&0) {
             let dx = zeros(s.x_blocks * s.rows * (s.inputs - wanted));
-            if gradient.len() > 0 {
+            if !gradient.is_empty() {
                 // Without inputs, the result is the bias.
                 self.gradient_of_bias(arch, &self.stopped(arch, y, gradient), &mut db);
             }

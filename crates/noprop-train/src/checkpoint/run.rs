@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use noprop_data::Split;
-use noprop_files::sync_directory;
+use noprop_files::{open_file, sync_directory};
 use noprop_method::{Denoiser, Method, Parameters, Part, Sampler};
 use serde::{Deserialize, Serialize};
 
@@ -153,7 +153,7 @@ impl Progress {
     fn load(run: &RunDirectory) -> Result<Option<Self>, TrainError> {
         let path = file(run);
         let mut text = String::new();
-        let opened = fs::File::open(&path);
+        let opened = open_file(&path);
         match opened.and_then(|file| file.take(MAX_PROGRESS_BYTES).read_to_string(&mut text)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(TrainError::reading(&path))?,

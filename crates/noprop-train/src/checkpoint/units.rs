@@ -126,6 +126,12 @@ impl UnitFolder {
             return Ok(UnitProgress { version, config, ..UnitProgress::default() });
         }
         let (progress, tensors) = read::<UnitProgress>(&file, config)?;
+        for epoch in 1..=progress.position / u64::from(steps.max(1)) {
+            let path = epoch_file(&self.path, u32::try_from(epoch).unwrap_or(u32::MAX));
+            if !path.is_file() {
+                return Err(UnitError::EpochLost { path, unit: unit.unit }.into());
+            }
+        }
         restore_unit(&file, tensors, network, unit, progress.position, steps)?;
         Ok(progress)
     }
