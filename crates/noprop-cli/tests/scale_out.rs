@@ -115,6 +115,12 @@ fn parts_merge_to_the_bytes_of_one_process() {
     let silent = noprop(dir, &["merge", "apart"]);
     assert!(silent.status.success() && silent.stderr.is_empty(), "{silent:?}");
 
+    // A lost file: going on, the unit would find nothing to do, and no merge would ever follow.
+    std::fs::remove_file(&epoch).unwrap();
+    let lost = refused(dir, &["train", "--resume", "apart", "--blocks", "2"]);
+    assert!(lost.contains("0002.safetensors is missing") && lost.contains("--force"), "{lost}");
+    std::fs::write(&epoch, &bytes).unwrap();
+
     // Bits are promised for one kind of processor: of several kinds somebody should know.
     let key = b"\\\"processor\\\":\\\"";
     let name = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();

@@ -44,8 +44,10 @@ const OPERATORS: [&str; 22] = [
 /// A run with untrained weights for colour images of 18 × 22 pixels.
 fn run(settings: Value) -> (TempDir, Trained) {
     let settings: Settings = serde_json::from_value(settings).unwrap();
-    let mut setup =
-        Layers { settings, ..Layers::default() }.resolve(Preset::MnistSample).unwrap().setup;
+    let mut setup = Layers { settings, ..Layers::default() }
+        .resolve(|_| Ok(Preset::MnistSample))
+        .unwrap()
+        .setup;
     setup.normalize = noprop_experiment::Normalize::Channel;
     let images = Images {
         channels: 3,
