@@ -14,7 +14,7 @@ use noprop_experiment::{
 use noprop_fetch::Mirror;
 
 pub use self::train::Train;
-use crate::values::{Time, half, path_parser, targets, threads};
+use crate::values::{Time, count, half, path_parser, targets, threads};
 
 /// Train image classifiers without back-propagation across their blocks (NoProp).
 #[derive(Parser)]
@@ -153,7 +153,7 @@ pub struct Classify {
     #[arg(long, default_value_t = SamplerKind::Mean)]
     sampler: SamplerKind,
     /// Chains to average
-    #[arg(long, default_value = "1")]
+    #[arg(long, default_value = "1", value_parser = count::<NonZeroU32>)]
     runs: NonZeroU32,
     /// Steps of the solver, 1 to 1000, for ct, fm and adjoint; without it those of the run
     #[arg(long)]
@@ -224,7 +224,7 @@ pub struct Ablate {
     #[arg(long)]
     pub dataset: Option<Source>,
     /// Images to classify, drawn at random; without it all, and 1000 for ct, fm and adjoint
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<NonZeroUsize>)]
     pub images: Option<NonZeroUsize>,
     #[command(flatten)]
     pub classify: Classify,

@@ -96,6 +96,11 @@ pub fn half() -> impl TypedValueParser<Value = Half> {
     choice(Half::ALL.map(|half| (half, half.name(), "")))
 }
 
+/// Reads a whole number above 0.
+pub fn count<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    text.parse().map_err(|_| "a whole number above 0 is expected")
+}
+
 /// Reads a number of threads.
 pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
     let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MAX_THREADS);

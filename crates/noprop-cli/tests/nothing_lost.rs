@@ -318,6 +318,9 @@ fn numbers_below_zero_are_numbers() {
         assert!(said.contains(&flag[2..]) && said.contains("-1"), "{flag}: {said}");
         assert!(!said.contains("unexpected argument"), "{said}");
     }
+    refused(dir.path(), &train(&["--clip-gradients", "1e-300", "--out", "r"]), "got 1e-300");
+    let none = noprop(dir.path(), &train(&["--patience", "0", "--out", "r"]));
+    assert!(stderr(&none).contains("above 0"), "{none:?}");
 }
 
 /// A script must not take a training that was stopped for one that is done.

@@ -86,11 +86,37 @@ impl MethodError {
         Self::UnknownName { what, name: name.into(), known: known.into() }
     }
 
-    /// Checks that `value` is a positive finite number.
+    /// Checks that `value` is positive and that an f32 holds it.
     pub(crate) fn positive(name: &'static str, value: f64) -> Result<(), Self> {
-        if value.is_finite() && value > 0.0 {
-            return Ok(());
+        match not_positive(value) {
+            None => Ok(()),
+            Some(expected) => Err(Self::OutOfRange { name, expected, value: format!("{value:?}") }),
         }
-        Err(Self::OutOfRange { name, expected: "a positive number", value: value.to_string() })
+    }
+}
+
+/// Returns the range that `value` should be in, unless it is positive and an f32, in which networks compute, holds it.
+pub fn not_positive(value: f64) -> Option<&'static str> {
+    match value {
+        _ if !(value.is_finite() && value > 0.0) => Some("a positive number"),
+        _ if value < f64::from(f32::MIN_POSITIVE) => Some("at least 1.2e-38"),
+        _ if value > f64::from(f32::MAX) => Some("at most 3.4e38"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In f32 these would be 0 or infinite, and training would end in not-a-number.
+    #[test]
+    fn a_positive_number_is_one_in_f32() {
+        assert_eq!([1e-30, 0.5, 3e38].map(not_positive), [None; 3]);
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-300, 1e300] {
+            assert!(not_positive(bad).is_some(), "{bad}");
+        }
+        let said = MethodError::positive("eta", 1e-300).unwrap_err().to_string();
+        assert!(said.contains("at least 1.2e-38") && said.contains("1e-300"), "{said}");
     }
 }

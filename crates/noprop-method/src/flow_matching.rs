@@ -9,7 +9,7 @@ use crate::{
     BlockInput, BlockLoss, Blockwise, Chain, ChainStep, Denoiser, Draws, EmbeddingLength,
     Integration, LossWeight, Losses, Method, MethodError, MethodFacts, MethodKind, Needs, Noise,
     OdeSolver, Part, Partition, Pass, ReadoutLoss, Sampler, SamplerKind, Setting, Solver, Targets,
-    Time, clean_embeddings,
+    Time, clean_embeddings, not_positive,
 };
 
 /// The flow-matching objective.
@@ -64,8 +64,9 @@ impl FlowMatching {
     /// # Errors
     /// [`MethodError::OutOfRange`] unless σ is 0 or a positive number.
     pub fn path_noise(mut self, sigma: f64) -> Result<Self, MethodError> {
-        if sigma != 0.0 {
-            MethodError::positive("path-noise", sigma)?;
+        if sigma != 0.0 && not_positive(sigma).is_some() {
+            let (name, expected) = ("path-noise", "0 or a positive number of at most 3.4e38");
+            return Err(MethodError::OutOfRange { name, expected, value: format!("{sigma:?}") });
         }
         self.path_noise = sigma;
         Ok(self)

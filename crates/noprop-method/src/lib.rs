@@ -68,7 +68,7 @@ pub use classify::{Classification, Encoded, classify, classify_along, classify_e
 pub use continuous_time::ContinuousTime;
 pub use denoiser::{BlockInput, Denoiser, EncoderKind, Pass};
 pub use discrete_time::DiscreteTime;
-pub use error::MethodError;
+pub use error::{MethodError, not_positive};
 pub use flow_matching::FlowMatching;
 pub use init::Init;
 pub use integration::{Integration, OdeSolver, Solver};

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use noprop_method::{
     EmbeddingForm, EncoderKind, Needs, ParameterBuilder, ParameterError, Part, ReadoutLayer,
-    ReadoutStart,
+    ReadoutStart, not_positive,
 };
 
 use crate::image_branch::{ImageEncoder, ImageInput, ImageShape, WIDTH};
@@ -94,10 +94,11 @@ impl NetworkConfig {
     /// The length of one-hot embeddings and of orthogonal or random starts.
     ///
     /// # Errors
-    /// [`ModelError::OutOfRange`] unless positive and finite.
+    /// [`ModelError::OutOfRange`] unless it is positive and an f32 holds it.
     pub fn embedding_scale(mut self, scale: f64) -> Result<Self, ModelError> {
-        if !(scale.is_finite() && scale > 0.0) {
-            return Err(ModelError::out_of_range("embedding-scale", "a positive number", scale));
+        if let Some(expected) = not_positive(scale) {
+            let scale = format!("{scale:?}");
+            return Err(ModelError::out_of_range("embedding-scale", expected, scale));
         }
         self.embedding_scale = scale;
         Ok(self)

@@ -1,7 +1,7 @@
 //! The settings of a training. They are checked once.
 
 use noprop_data::{Augmentation, Split};
-use noprop_method::EncoderKind;
+use noprop_method::{EncoderKind, not_positive};
 use serde::{Deserialize, Serialize};
 
 use crate::unit::Order;
@@ -97,25 +97,22 @@ impl TrainConfig {
             let expected = format!("at most the {images} training images");
             return out_of_range("batch-size", &expected, self.batch_size.to_string());
         }
-        if !(self.lr.is_finite() && self.lr > 0.0) {
-            return out_of_range("lr", "a positive number", self.lr.to_string());
+        let positive = [
+            ("lr", Some(self.lr)),
+            ("readout-lr-scale", Some(self.readout_lr_scale)),
+            ("clip-gradients", self.clip_gradients),
+        ];
+        for (name, value) in positive {
+            if let Some((expected, value)) = value.and_then(|it| Some((not_positive(it)?, it))) {
+                return out_of_range(name, expected, format!("{value:?}"));
+            }
         }
-        if !(self.readout_lr_scale.is_finite() && self.readout_lr_scale > 0.0) {
-            let value = self.readout_lr_scale.to_string();
-            return out_of_range("readout-lr-scale", "a positive number", value);
-        }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            let value = self.weight_decay.to_string();
-            return out_of_range("weight-decay", "0 or a positive number", value);
+        if self.weight_decay != 0.0 && not_positive(self.weight_decay).is_some() {
+            let value = format!("{:?}", self.weight_decay);
+            return out_of_range("weight-decay", "0 or a positive number of at most 3.4e38", value);
         }
         if let Some(rate) = self.ema.filter(|rate| !(0.0..1.0).contains(rate)) {
             return out_of_range("ema", "at least 0 and below 1", rate.to_string());
-        }
-        // The norm is computed in f32.
-        let usable =
-            |norm: &f64| (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(norm);
-        if let Some(norm) = self.clip_gradients.filter(|norm| !usable(norm)) {
-            return out_of_range("clip-gradients", "a positive number", norm.to_string());
         }
         Ok(())
     }

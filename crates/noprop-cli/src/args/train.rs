@@ -10,7 +10,7 @@ use noprop_experiment::{
 };
 
 use super::{Compute, Distributed, moved};
-use crate::values::{Seeds, Time, methods, normalizations, orders, path_parser, precisions};
+use crate::values::{Seeds, Time, count, methods, normalizations, orders, path_parser, precisions};
 
 #[derive(clap::Args)]
 pub struct Train {
@@ -74,7 +74,7 @@ pub struct Train {
     /// Blocks in training at a time, with the threads split among them; without it as many as keep all threads busy. The result
     /// does not depend on it. A GPU trains all blocks of dt in one call; with 1 it trains one after the other, in less memory and
     /// with other rounding
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<NonZeroUsize>)]
     pub block_workers: Option<NonZeroUsize>,
     /// Named settings to start from: mnist, mnist-sample, resnet-mnist, resnet-fashion-mnist, resnet-cifar10, paper-mnist, or a row
     /// of the paper's Table 1: paper-DATA-METHOD with one-hot embeddings, or paper-DATA-METHOD-EMBEDDING. DATA is mnist, cifar10 or
@@ -170,7 +170,7 @@ pub struct Train {
     pub clip_gradients: Option<f64>,
     /// End the training early, once this many epochs in a row were worse on the held-out images than the best before them. The learning
     /// rate is that of --epochs
-    #[arg(long, value_name = "EPOCHS", conflicts_with = "resume")]
+    #[arg(long, value_name = "EPOCHS", conflicts_with = "resume", value_parser = count::<NonZeroU32>)]
     pub patience: Option<NonZeroU32>,
     /// Seed of everything random, 0 to 2^63 - 1
     #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
