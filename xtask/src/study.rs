@@ -180,7 +180,7 @@ fn trained(train: &mut Command) -> Result<Summary> {
 
 /// The summary in the output of `noprop train --seeds --json`.
 fn summary(output: &[u8]) -> Result<Summary> {
-    ensure!(!output.is_empty(), "the training was stopped");
+    ensure!(output.trim_ascii() != b"[]", "the training was stopped");
     let [summary] = serde_json::from_slice(output).context("what noprop printed")?;
     Ok(summary)
 }

@@ -36,11 +36,13 @@ pub enum Command {
     #[command(allow_negative_numbers = true)]
     Predict(Predict),
     /// Write a run for other programs: as an ONNX file, or as a folder for the Hugging Face hub
+    #[command(allow_negative_numbers = true)]
     Export(Export),
     /// Measure what each block of a run adds: the accuracy without it, up to it and with it alone, and of other orders and other noise
     #[command(allow_negative_numbers = true)]
     Ablate(Ablate),
     /// Draw the figures of a run into its folder; where time is continuous also accuracy against steps, which train leaves out
+    #[command(allow_negative_numbers = true)]
     Plot(Plot),
     /// Compare finished runs in one table; runs that differ in their seed alone share a line
     Compare(Compare),
@@ -50,10 +52,12 @@ pub enum Command {
     #[command(allow_negative_numbers = true)]
     Reproduce(Reproduce),
     /// Open a page that classifies, trains and shows runs, in a browser on this machine
+    #[command(allow_negative_numbers = true)]
     Serve(Serve),
     /// Download a data set, verify it and unpack it
     Fetch(Fetch),
     /// Merge the blocks that `train --blocks` trained apart
+    #[command(allow_negative_numbers = true)]
     Merge(Merge),
     /// Show which blocks of a training by `train --blocks` are done
     Status(Status),

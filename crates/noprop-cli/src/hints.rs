@@ -109,8 +109,15 @@ fn of_training(error: &TrainError) -> Option<String> {
         TrainError::State(StateError::InUnits(path)) => {
             format!("go on with some by --blocks, or see noprop status {}", quoted(path))
         }
-        TrainError::Unit(UnitError::OtherSettings { .. } | UnitError::EpochLost { .. }) => {
-            "train this unit again with its first command and --force".into()
+        TrainError::Unit(UnitError::OtherSettings { .. }) => {
+            "train this unit again with --force".into()
+        }
+        TrainError::Unit(UnitError::EpochLost { unit, .. }) => {
+            let unit = unit.to_string();
+            let named = unit.strip_prefix("block.").unwrap_or(&unit);
+            format!(
+                "train it again, alone: the command that began it, with --blocks {named} --force"
+            )
         }
         _ => return None,
     })

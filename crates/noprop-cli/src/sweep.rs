@@ -15,7 +15,7 @@ use noprop_experiment::{NewRun, Reached, reached};
 use crate::args::{Compare, Compute, Train};
 use crate::display::Verbosity;
 use crate::log_file;
-use crate::output::{Failed, note, pass_on};
+use crate::output::{Failed, answer, note, pass_on};
 use crate::values::Seeds;
 use crate::{compare, stop};
 
@@ -50,7 +50,7 @@ pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
         let left = args.max_time.map(|most| most.0.saturating_sub(began.elapsed()));
         if left.is_some_and(|left| left.is_zero()) {
             note!("the time is over; the same command goes on from here");
-            return Ok(());
+            return nothing(args);
         }
         if let Some(left) = left {
             command.extend(["--max-time".into(), format!("{}s", left.as_secs_f64()).into()]);
@@ -62,7 +62,7 @@ pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
             Ok(_) => {}
             Err(Halt::Stopped) => {
                 note!("the same command goes on from here");
-                return Ok(());
+                return nothing(args);
             }
             Err(Halt::Refused(refusal)) => {
                 let code = if refusal.code == 2 { 2 } else { 1 };
@@ -72,6 +72,11 @@ pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
         }
     }
     compare::run(&Compare { runs, figure: None, json: args.json })
+}
+
+/// The answer of seeds that were stopped before the last was done: with `--json` an empty list.
+fn nothing(args: &Train) -> Result<()> {
+    if args.json { answer!("[]") } else { Ok(()) }
 }
 
 /// The words after `noprop` that train with `seed` to the end; none if that is done.

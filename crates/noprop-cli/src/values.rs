@@ -98,7 +98,7 @@ pub fn half() -> impl TypedValueParser<Value = Half> {
 
 /// Reads a whole number above 0.
 pub fn count<T: FromStr>(text: &str) -> Result<T, &'static str> {
-    text.parse().map_err(|_| "a whole number above 0 is expected")
+    text.parse().map_err(|_| "a whole number is expected, above 0 and not too large")
 }
 
 /// Reads a number of threads.

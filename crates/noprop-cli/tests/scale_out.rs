@@ -78,6 +78,24 @@ fn parts_merge_to_the_bytes_of_one_process() {
     let learned = done(dir, &["eval", "whole", "--split", "train", "--json"]);
     let learned: serde_json::Value = serde_json::from_str(&learned).unwrap();
     assert_eq!(merged["training_accuracy"], learned["accuracy"]);
+    // The times of all units, and of the validation.
+    let log = std::fs::read_to_string(dir.join("apart/metrics.jsonl")).unwrap();
+    let events: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let epochs: Vec<_> = events.iter().filter(|event| event["event"] == "epoch").collect();
+    let total = |key: &str| epochs.iter().map(|epoch| epoch[key].as_f64().unwrap()).sum::<f64>();
+    let whole_time = epochs.last().unwrap()["total_seconds"].as_f64().unwrap();
+    assert!(whole_time > total("seconds"), "{log}");
+    assert_eq!(merged["seconds"].as_f64(), Some(whole_time));
+    let notes = |unit: &str, epoch: u32| -> f64 {
+        let file = dir.join(format!("apart/units/{unit}/epochs/{epoch:04}.safetensors"));
+        let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+        let after = text.split("\\\"seconds\\\":").nth(1).unwrap();
+        after.split(',').next().unwrap().parse().unwrap()
+    };
+    let units = ["block.1", "block.2", "block.3", "block.4", "readout"];
+    let first: f64 = units.iter().map(|unit| notes(unit, 1)).sum();
+    assert!((epochs[0]["seconds"].as_f64().unwrap() - first).abs() < 1e-9, "{first}: {log}");
     assert!(merged["peak_memory_bytes"].is_null(), "a merge's memory is not a training's");
 
     // Again, and after a unit was trained again: the same.

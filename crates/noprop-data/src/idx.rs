@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use noprop_files::open_file;
 
 use crate::DataError;
 
@@ -109,7 +110,7 @@ fn header<'a, const N: usize>(
 /// [`DataError::Read`] if the file cannot be read or its packing is damaged, [`DataError::Malformed`] for more than 1 GiB.
 pub fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     let reading = |source| DataError::Read { path: path.into(), source };
-    let file = std::fs::File::open(path).map_err(reading)?;
+    let file = open_file(path).map_err(reading)?;
     let length = file.metadata().map_err(reading)?.len();
     if path.extension().is_some_and(|extension| extension == "gz") {
         let limit = length.saturating_mul(MAX_DEFLATE_RATIO).min(MAX_BYTES);

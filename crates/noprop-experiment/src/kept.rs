@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use noprop_data::{BadPictures, DataError, Dataset, FolderOptions, Half, Listing, picked, picture};
+use noprop_files::open_file;
 use noprop_train::RunDirectory;
 use serde::{Deserialize, Serialize};
 
@@ -177,7 +178,7 @@ fn ground(data: &Dataset) -> Result<u8> {
 /// The bytes of a file of fewer than `most`, if it is there.
 fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    match std::fs::File::open(path) {
+    match open_file(path) {
         Ok(file) => file.take(most).read_to_end(&mut bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => Err(error),

@@ -174,8 +174,11 @@ fn has_saved(run: &RunDirectory) -> Result<bool> {
     if run.state().join("progress.json").exists() || run.units().is_dir() {
         return Ok(true);
     }
-    // A log that a kill cut short has no whole line.
-    let events = MetricsLog::read(&run.metrics()).unwrap_or_default();
+    // A run that was killed before its first step has no log. One that cannot be read may be of a training that came to its end.
+    let events = match run.metrics().exists() {
+        true => MetricsLog::read(&run.metrics())?,
+        false => Vec::new(),
+    };
     let tested = events.iter().any(|event| matches!(event, Event::Test { .. }));
     let epochs = events.iter().filter(|event| matches!(event, Event::Epoch { .. })).count();
     // The state is saved after every epoch.

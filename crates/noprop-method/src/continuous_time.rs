@@ -40,7 +40,7 @@ impl ContinuousTime {
     /// Returns the objective with one block for all times. `integration` classifies images unless a sampler has another.
     ///
     /// # Errors
-    /// [`MethodError::OutOfRange`] unless η is positive and finite.
+    /// [`MethodError::OutOfRange`] unless η is positive and an f32 holds it.
     pub fn new(
         eta: f64,
         loss_weight: LossWeight,

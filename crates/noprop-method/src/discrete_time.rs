@@ -33,7 +33,7 @@ impl DiscreteTime {
     /// Returns the objective. `eta` is η, the weight of the denoising term.
     ///
     /// # Errors
-    /// [`MethodError::OutOfRange`] unless η is positive and finite.
+    /// [`MethodError::OutOfRange`] unless η is positive and an f32 holds it.
     pub fn new(schedule: Schedule, eta: f64, loss_weight: LossWeight) -> Result<Self, MethodError> {
         MethodError::positive("eta", eta)?;
         let (block_loss, readout) = (BlockLossKind::default(), Readout::default());

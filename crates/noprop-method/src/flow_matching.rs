@@ -65,7 +65,7 @@ impl FlowMatching {
     /// [`MethodError::OutOfRange`] unless σ is 0 or a positive number.
     pub fn path_noise(mut self, sigma: f64) -> Result<Self, MethodError> {
         if sigma != 0.0 && not_positive(sigma).is_some() {
-            let (name, expected) = ("path-noise", "0 or a positive number of at most 3.4e38");
+            let (name, expected) = ("path-noise", "0, or between 1.2e-38 and 3.4e38");
             return Err(MethodError::OutOfRange { name, expected, value: format!("{sigma:?}") });
         }
         self.path_noise = sigma;

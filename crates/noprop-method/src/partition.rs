@@ -49,7 +49,14 @@ impl Partition {
     pub fn equal_mass(intervals: usize, density: &[f64]) -> Result<Self, MethodError> {
         check(intervals)?;
         for &weight in density {
-            MethodError::positive("the loss weight", weight)?;
+            if !(weight.is_finite() && weight > 0.0) {
+                let (name, expected) = ("the loss weight", "a positive number");
+                return Err(MethodError::OutOfRange {
+                    name,
+                    expected,
+                    value: format!("{weight:?}"),
+                });
+            }
         }
         let total: f64 = density.iter().sum();
         let mut bounds = vec![0.0];

@@ -1,5 +1,6 @@
 //! The interface of a figure, and the files that are made of it.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -43,13 +44,14 @@ pub(crate) fn first<'a, T>(all: &'a [T], most: usize, name: &str) -> (&'a [T], S
 
 /// The path of a figure in a format: `stem` with `ending` added, or in the place of another figure's.
 fn path_of(stem: &Path, ending: &str) -> PathBuf {
-    if stem.extension().is_some_and(|there| there == "png" || there == "svg") {
+    let is_figure = |there: &OsStr| ["png", "svg"].iter().any(|it| there.eq_ignore_ascii_case(it));
+    if stem.extension().is_some_and(is_figure) {
         return stem.with_extension(ending);
     }
-    let mut name = stem.as_os_str().to_owned();
+    let mut name = stem.file_name().unwrap_or_default().to_owned();
     name.push(".");
     name.push(ending);
-    name.into()
+    stem.with_file_name(name)
 }
 
 /// Writes `stem`.png and `stem`.svg, each whole or not at all, and returns their paths.
@@ -141,5 +143,7 @@ mod tests {
         assert_eq!(of("a/lr0.01"), Path::new("a/lr0.01.svg"));
         assert_eq!(of("a/curve.png"), Path::new("a/curve.svg"));
         assert_eq!(of("curve"), Path::new("curve.svg"));
+        assert_eq!(of("a/curve/"), Path::new("a/curve.svg"));
+        assert_eq!(of("curve.PNG"), Path::new("curve.svg"));
     }
 }

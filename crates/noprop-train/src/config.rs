@@ -109,7 +109,7 @@ impl TrainConfig {
         }
         if self.weight_decay != 0.0 && not_positive(self.weight_decay).is_some() {
             let value = format!("{:?}", self.weight_decay);
-            return out_of_range("weight-decay", "0 or a positive number of at most 3.4e38", value);
+            return out_of_range("weight-decay", "0, or between 1.2e-38 and 3.4e38", value);
         }
         if let Some(rate) = self.ema.filter(|rate| !(0.0..1.0).contains(rate)) {
             return out_of_range("ema", "at least 0 and below 1", rate.to_string());

@@ -39,6 +39,8 @@ const LOCK_WAIT: Duration = Duration::from_millis(50);
 const METRICS: &str = "metrics.jsonl";
 const MODEL: &str = "model.safetensors";
 const UNITS: &str = "units";
+const STATE: &str = "state";
+const CARD: &str = "README.md";
 /// The files that mark a run. Every run has one of these besides its settings; the folder of another project with a
 /// `config.toml` does not.
 const MARKS: [&str; 4] = [LOCK, METRICS, MODEL, UNITS];
@@ -110,9 +112,7 @@ impl RunDirectory {
         let lists = Half::ALL.map(Self::list_name);
         let lists = lists.iter().map(String::as_str);
         // The record is removed before its lists, which are not read without it.
-        for file in
-            [Self::DATA].into_iter().chain(lists).chain(["README.md", MODEL, METRICS, CONFIG])
-        {
+        for file in [Self::DATA].into_iter().chain(lists).chain([CARD, MODEL, METRICS, CONFIG]) {
             remove(&self.path.join(file), |path| fs::remove_file(path))?;
         }
         Ok(())
@@ -207,17 +207,22 @@ impl RunDirectory {
         units.any(|unit| is_held(&unit.path().join(LOCK)))
     }
 
-    /// Returns whether `file` is one that a training wrote into its run: the settings, the weights, the log or the like.
+    /// Returns whether `file` exists and is one that a training wrote into its run: the settings, the weights, the log, the saved state
+    /// or the like.
     pub fn is_of_a_run(file: &Path) -> bool {
-        let Some(name) = file.file_name().and_then(|name| name.to_str()) else { return false };
+        // By whatever name or link.
+        let Ok(file) = file.canonicalize() else { return false };
         let lists = Half::ALL.map(Self::list_name);
-        let is_ours = [CONFIG, MODEL, METRICS, LOCK, Self::DATA].contains(&name)
-            || lists.iter().any(|list| list == name);
-        let folder = match file.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
+        let is_ours = |name: &str| {
+            [CONFIG, MODEL, METRICS, LOCK, CARD, Self::DATA, STATE, UNITS].contains(&name)
+                || lists.iter().any(|list| list == name)
+                || Self::is_event_file(name)
         };
-        is_ours && Self::is_run(folder)
+        // The file, or the folder of the run that it lies in.
+        file.ancestors().zip(file.ancestors().skip(1)).any(|(entry, folder)| {
+            let name = entry.file_name().and_then(|name| name.to_str());
+            name.is_some_and(is_ours) && Self::is_run(folder)
+        })
     }
 
     /// Returns the path of the run.
@@ -252,7 +257,7 @@ impl RunDirectory {
 
     /// Returns the path of `state/`: everything that a resume needs.
     pub fn state(&self) -> PathBuf {
-        self.path.join("state")
+        self.path.join(STATE)
     }
 
     /// Returns the path of `units/`: the files of processes that each train some of the units.
@@ -429,7 +434,9 @@ mod tests {
         let left = |name: &str| path.join(name).exists();
         assert!(left("figures/notes.txt") && left("state/mine") && left("thesis.tex"));
         assert!(!left("figures/a.png") && !left("state/12") && !left("state/progress.json"));
-        assert!(RunDirectory::is_of_a_run(&path.join("config.toml")));
+        for ours in ["config.toml", "state/mine"] {
+            assert!(RunDirectory::is_of_a_run(&path.join(ours)), "{ours}");
+        }
         assert!(!RunDirectory::is_of_a_run(&path.join("thesis.tex")));
         assert!(!RunDirectory::is_of_a_run(&site.join("config.toml")));
         assert!(!left(RunDirectory::DATA));

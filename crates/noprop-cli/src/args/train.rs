@@ -194,7 +194,7 @@ pub struct Train {
     /// Print nothing until the end, except warnings
     #[arg(long)]
     pub quiet: bool,
-    /// Print the result as one JSON object, in which done is false if the training was stopped; with --seeds, a list that holds the summary of the runs
+    /// Print the result as one JSON object, in which done is false if the training was stopped; with --seeds, a list that holds the summary of the runs, and is empty if they were stopped
     #[arg(long)]
     pub json: bool,
 }
