@@ -20,7 +20,7 @@ use crate::threads::{Workers, fold_side_by_side, side_by_side};
 
 /// Images are grouped until they have this many tokens; the last group of a block may have fewer. The gradients of parameters are added group
 /// by group, so the size does not depend on the number of threads.
-const GROUP: usize = 128;
+const GROUP: usize = 192;
 
 /// See [`TransformerLayer::forward`]; the arguments have been checked against `sizes`.
 pub(super) fn apply(
