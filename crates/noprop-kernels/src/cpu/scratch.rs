@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// The buffers that nobody has on loan, by length; among equals the one that came back last is at the end.
+/// The buffers that are not on loan, by length. Among equals, the one that came back last is at the end.
 pub(crate) type Pool<F> = BTreeMap<usize, Vec<Vec<F>>>;
 
 /// Types that have a pool of buffers.
