@@ -1,6 +1,6 @@
 //! The layer on the CPU: the kernels of its parts one after another, for a few images at a time, so that what a part reads is still in the cache.
 //!
-//! What the parts pass to each other never becomes a tensor, since candle would add the gradient of each to zeros, on one thread.
+//! The values between two parts never become tensors. candle adds the gradient of each tensor to zeros, on one thread.
 
 use candle_core::{DType, Result, Tensor};
 
