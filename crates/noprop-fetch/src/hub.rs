@@ -14,9 +14,10 @@ const NEEDED: [&str; 2] = ["config.toml", "model.safetensors"];
 /// The files that are downloaded.
 #[cfg(feature = "hub")]
 const FILES: [&str; 4] = ["config.toml", "data.toml", "metrics.jsonl", "model.safetensors"];
-/// The most bytes that they may have, and the most files of a repository that are looked at.
+/// The most bytes that they may have.
 #[cfg(feature = "hub")]
 const MAX_DOWNLOAD: u64 = 16 << 30;
+/// A repository with as many files and folders at its root is not looked at.
 #[cfg(feature = "hub")]
 const MAX_ENTRIES: usize = 10_000;
 /// The beginning of an address.
@@ -80,7 +81,12 @@ impl HubModel {
             RepoTreeEntry::File { path, size, .. } if FILES.contains(&&**path) => *size,
             _ => 0,
         };
-        let bytes = tree.map_err(said)?.iter().map(size).fold(0, u64::saturating_add);
+        let tree = tree.map_err(said)?;
+        // The list is cut there, and the sizes of what comes after are not known.
+        if tree.len() >= MAX_ENTRIES {
+            return Err(format!("it has {MAX_ENTRIES} files or more"));
+        }
+        let bytes = tree.iter().map(size).fold(0, u64::saturating_add);
         if bytes > MAX_DOWNLOAD {
             return Err(format!("its files have more than {} GiB", MAX_DOWNLOAD >> 30));
         }
@@ -308,6 +314,19 @@ mod tests {
         let model: HubModel = "hf://a/b".parse().unwrap();
         let refused = model.download_with(&hub(cache.path(), files)).unwrap_err();
         assert!(refused.contains("more than 16 GiB"), "{refused}");
+        assert!(!cache.path().join("models--a--b/snapshots").exists());
+    }
+
+    /// Behind the end of a list that is cut, a model of any size would be downloaded.
+    #[cfg(feature = "hub")]
+    #[test]
+    fn a_model_among_too_many_files_is_not_downloaded() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut files = vec![("other", "", 1); MAX_ENTRIES];
+        files.extend([("model.safetensors", "", u64::MAX), ("config.toml", "", 1)]);
+        let model: HubModel = "hf://a/b".parse().unwrap();
+        let refused = model.download_with(&hub(cache.path(), files.leak())).unwrap_err();
+        assert!(refused.contains("10000 files"), "{refused}");
         assert!(!cache.path().join("models--a--b/snapshots").exists());
     }
 }

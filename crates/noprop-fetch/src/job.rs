@@ -216,11 +216,23 @@ impl Job<'_> {
     ) -> Result<(), FetchError> {
         let path = self.folder.join(file.name);
         if path.exists() && !self.is_right(file) {
-            let aside = self.folder.join(format!("{}.unverified", file.name));
+            let aside = self.aside(file.name);
             fs::rename(&path, &aside).map_err(|e| FetchError::disk(&aside, e))?;
             watch(Event::SetAside { path: &aside });
         }
         staged.persist(&path).map_err(|e| FetchError::disk(&path, e))
+    }
+
+    /// A free path for a file that is set aside: one that was set aside before is kept as well.
+    fn aside(&self, name: &str) -> PathBuf {
+        let mut path = self.folder.join(format!("{name}.unverified"));
+        let mut number = 2_u64;
+        // A link to nothing is a file too.
+        while path.symlink_metadata().is_ok() {
+            path.set_file_name(format!("{name}.unverified-{number}"));
+            number += 1;
+        }
+        path
     }
 
     /// The path of an incomplete download from `base`. Each mirror packs in its own way, so parts from two of them must not be

@@ -56,7 +56,7 @@ impl Unfinished {
     /// # Errors
     /// The operating system's. The file at `path` is then untouched.
     pub fn persist(self, path: &Path) -> io::Result<()> {
-        self.sync()?;
+        self.before_the_name()?;
         self.0.persist(path).map_err(|failed| failed.error)?;
         Ok(())
     }
@@ -66,15 +66,23 @@ impl Unfinished {
     /// # Errors
     /// `AlreadyExists` if there is a file at `path`, else the operating system's.
     pub fn persist_new(self, path: &Path) -> io::Result<()> {
-        self.sync()?;
+        self.before_the_name()?;
         self.0.persist_noclobber(path).map_err(|failed| failed.error)?;
         Ok(())
     }
 
-    /// Writes the content to the disk.
-    fn sync(&self) -> io::Result<()> {
+    /// Writes the content to the disk. [`Self::persist`] does so as well; of several files that belong together, all are whole then before
+    /// the first has its name.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn sync(&self) -> io::Result<()> {
         allow(Step::Sync)?;
-        self.0.as_file().sync_all()?;
+        self.0.as_file().sync_all()
+    }
+
+    fn before_the_name(&self) -> io::Result<()> {
+        self.sync()?;
         allow(Step::Rename)
     }
 }
@@ -119,10 +127,7 @@ fn written(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     persist: impl FnOnce(Unfinished, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let mut file = Unfinished::create(folder)?;
     {
         let mut buffered = BufWriter::new(&mut file);
@@ -133,16 +138,34 @@ fn written(
     sync_directory(folder)
 }
 
+/// Returns the folder that a file is in; `.` for a name alone.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// Makes the renames in `directory` survive a power cut, where the system lets a directory be synced.
 ///
 /// # Errors
 /// The operating system's.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     allow(Step::SyncFolder)?;
-    if cfg!(unix) {
-        File::open(directory)?.sync_all()?;
+    if !cfg!(unix) {
+        return Ok(());
     }
-    Ok(())
+    match File::open(directory).and_then(|folder| folder.sync_all()) {
+        Err(error) if is_without_sync(error.kind()) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Returns true if a folder cannot be synced at all: it may not be read, or its file system has no sync of folders. What was renamed
+/// in it is whole.
+fn is_without_sync(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(kind, PermissionDenied | InvalidInput | Unsupported)
 }
 
 #[cfg(test)]
@@ -229,6 +252,27 @@ mod tests {
         let mut file = Unfinished(NamedTempFile::from_parts(read_only, file.0.into_temp_path()));
         let error = file.write(b"x").unwrap_err();
         assert!(!error.to_string().contains(UNFINISHED), "{error}");
+    }
+
+    /// A file that is in its place must not be reported as failed, and a disk that fails must not be passed over.
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_no_failure() {
+        use io::ErrorKind::{InvalidInput, Other, PermissionDenied, StorageFull, Unsupported};
+        assert!([InvalidInput, PermissionDenied, Unsupported].into_iter().all(is_without_sync));
+        assert!(![Other, StorageFull].into_iter().any(is_without_sync));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(sync_directory(&dir.path().join("missing")).is_err() || !cfg!(unix));
+        // One that may be written to, and not read. An administrator may read it all the same.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode));
+            mode(0o333).unwrap();
+            let written = write_atomically(&dir.path().join("file"), pieces(b"new"));
+            mode(0o755).unwrap();
+            written.unwrap();
+            assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"new");
+        }
     }
 
     /// An error of what is written, not of the disk.

@@ -8,8 +8,8 @@ mod digest;
 mod name;
 mod regular;
 
-pub use atomic::{UNFINISHED, Unfinished, sync_directory, write_atomically, write_new};
+pub use atomic::{UNFINISHED, Unfinished, folder_of, sync_directory, write_atomically, write_new};
 pub use catalogue::{Entry, Packing, Presence, RawFile};
 pub use digest::{Hasher, sha256, sha256_of};
 pub use name::{DatasetName, UnknownDataset};
-pub use regular::open_file;
+pub use regular::{open_file, read_file, read_text};

@@ -1,7 +1,7 @@
 //! Files that are read without waiting for another program.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Opens a file to read it. A named pipe, where reading waits for a writer, is an error, and so is a device.
@@ -17,6 +17,29 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Reads a file of at most `most` bytes. It is opened by [`open_file`].
+///
+/// # Errors
+/// As [`open_file`]; [`io::ErrorKind::FileTooLarge`] if the file is larger.
+pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = open_file(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if read as u64 > most {
+        let reason = format!("it is larger than {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
+    Ok(bytes)
+}
+
+/// Reads a file of at most `most` bytes as text.
+///
+/// # Errors
+/// As [`read_file`]; [`io::ErrorKind::InvalidData`] if the file is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let invalid = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
+    String::from_utf8(read_file(path, most)?).map_err(invalid)
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
@@ -28,5 +51,17 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
         assert_eq!(open_file(Path::new("/no/such")).unwrap_err().kind(), io::ErrorKind::NotFound);
         open_file(&std::env::current_exe().unwrap()).unwrap();
+    }
+
+    /// A text that is too long is refused, and never cut: half a log would be a wrong result.
+    #[test]
+    fn texts_are_read_whole_or_not_at_all() {
+        let path = std::env::temp_dir().join(format!("noprop-text-{}", std::process::id()));
+        std::fs::write(&path, "αβ").unwrap();
+        assert_eq!(read_text(&path, 4).unwrap(), "αβ");
+        assert_eq!(read_text(&path, 3).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        std::fs::write(&path, [0xff]).unwrap();
+        assert_eq!(read_text(&path, 4).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        std::fs::remove_file(&path).unwrap();
     }
 }

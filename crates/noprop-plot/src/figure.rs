@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use noprop_files::write_atomically;
+use noprop_files::{Unfinished, folder_of, sync_directory};
 use plotters::backend::{BitMapBackend, SVGBackend};
 use plotters::drawing::IntoDrawingArea;
 use plotters::prelude::DrawingBackend;
@@ -54,21 +55,43 @@ fn path_of(stem: &Path, ending: &str) -> PathBuf {
     stem.with_file_name(name)
 }
 
-/// Writes `stem`.png and `stem`.svg, each whole or not at all, and returns their paths.
+/// Writes `stem`.png and `stem`.svg, each whole or not at all, and returns their paths. Both are on the disk before one has its name.
 ///
 /// # Errors
-/// [`PlotError`]; existing files are then unchanged.
+/// [`PlotError`]; existing files are then unchanged, unless the system refuses to rename the second of two whole files, or to sync
+/// their folder.
 pub fn save(figure: &impl Figure, stem: &Path) -> Result<[PathBuf; 2], PlotError> {
     font::register()?;
     let size = figure.size();
     let png = raster(figure, size)?;
     let svg = vector(figure, size)?;
     let paths = ["png", "svg"].map(|ending| path_of(stem, ending));
+    let failed = |path: &PathBuf| {
+        let path = path.clone();
+        move |source| PlotError::File { path, source }
+    };
+    let mut whole = Vec::new();
     for (path, bytes) in paths.iter().zip([png.as_slice(), svg.as_bytes()]) {
-        write_atomically(path, |file| file.write_all(bytes))
-            .map_err(|source| PlotError::File { path: path.clone(), source })?;
+        whole.push(unfinished(path, bytes).map_err(failed(path))?);
     }
+    for (path, file) in paths.iter().zip(whole) {
+        file.persist(path).map_err(failed(path))?;
+    }
+    let [path, _] = &paths;
+    sync_directory(folder_of(path)).map_err(failed(path))?;
     Ok(paths)
+}
+
+/// Writes the content of the file `path` to the disk, under another name.
+fn unfinished(path: &Path, bytes: &[u8]) -> io::Result<Unfinished> {
+    // It could not be replaced, and the other file would be by then.
+    if path.symlink_metadata().is_ok_and(|there| there.is_dir()) {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let mut file = Unfinished::create(folder_of(path))?;
+    file.write_all(bytes)?;
+    file.sync()?;
+    Ok(file)
 }
 
 fn raster(figure: &impl Figure, size: (u32, u32)) -> Result<Vec<u8>, PlotError> {

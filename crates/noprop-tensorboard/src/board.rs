@@ -148,9 +148,14 @@ fn introduce(events: &mut EventFile, run: &Path) -> Result<(), EventFileError> {
 
 /// Returns the setting as TensorBoard compares it; none if it is open.
 fn hparam(value: serde_json::Value) -> Option<Hparam> {
+    // TensorBoard's numbers are f64, which would round these: two seeds would look like one.
+    let is_rounded = |whole: i128| whole.unsigned_abs() > 1_u128 << f64::MANTISSA_DIGITS;
     Some(match value {
         serde_json::Value::Null => return None,
         serde_json::Value::Bool(bool) => Hparam::Bool(bool),
+        serde_json::Value::Number(number) if number.as_i128().is_some_and(is_rounded) => {
+            Hparam::Text(number.to_string())
+        }
         serde_json::Value::Number(number) => Hparam::Number(number.as_f64()?),
         serde_json::Value::String(text) => Hparam::Text(text),
         other => Hparam::Text(other.to_string()),
@@ -218,4 +223,22 @@ fn accuracies(group: &str, accuracy: f64, per_block: &[f64]) -> Vec<(String, f64
     let mut all = vec![(format!("{group}/accuracy"), accuracy)];
     all.extend(per_block.iter().enumerate().map(block));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A rounded seed would repeat another training.
+    #[test]
+    fn a_number_is_not_rounded() {
+        let text = |text: &str| Some(Hparam::Text(text.into()));
+        assert_eq!(hparam(json!(u64::MAX)), text("18446744073709551615"));
+        assert_eq!(hparam(json!(i64::MIN)), text("-9223372036854775808"));
+        assert_eq!(hparam(json!((1_u64 << 53) + 1)), text("9007199254740993"));
+        assert_eq!(hparam(json!(1_u64 << 53)), Some(Hparam::Number(9_007_199_254_740_992.0)));
+        assert_eq!(hparam(json!(0.001)), Some(Hparam::Number(0.001)));
+    }
 }

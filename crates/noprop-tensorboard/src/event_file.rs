@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use noprop_files::UNFINISHED;
+use noprop_files::{UNFINISHED, open_file};
 use noprop_train::RunDirectory;
 use prost::Message;
 
@@ -119,7 +119,7 @@ impl EventFile {
 
     fn keep(&mut self, old: &Path, step: u64, again: &[&str]) -> Result<()> {
         let at = failed(old);
-        let mut reader = BufReader::new(File::open(old).map_err(&at)?);
+        let mut reader = BufReader::new(open_file(old).map_err(&at)?);
         while let Some(message) = record::read(&mut reader).map_err(&at)? {
             let Ok(event) = Event::decode(message.as_slice()) else { break };
             let is_early = u64::try_from(event.step).is_ok_and(|of| of <= step);

@@ -66,6 +66,18 @@ fn a_damaged_file_ends_at_its_damage() {
     assert!(!dir.path().join(".unfinished-events").exists());
 }
 
+/// A pipe with the name of an event file would be waited for. A device stands for it: neither is a file.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("events.out.tfevents.1.noprop.0");
+    std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+    let error = EventFile::from_step(dir.path(), 3, &[]).unwrap_err();
+    assert_eq!(error.path, link);
+    assert!(link.is_symlink() && !dir.path().join(".unfinished-events").exists());
+}
+
 #[test]
 fn a_picture_is_a_png() {
     let dir = tempfile::tempdir().unwrap();

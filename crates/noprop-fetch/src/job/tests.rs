@@ -370,7 +370,12 @@ fn what_is_in_the_way_is_set_aside() {
     fs::write(one.job.folder.join(".unfinished-x"), b"half").unwrap();
     one.job.run(&mut |_| ()).unwrap();
     assert_eq!(listing(&one.job), ["a", "a.unverified"]);
+    // And again.
+    fs::write(one.job.folder.join("a"), b"mine too").unwrap();
+    one.job.run(&mut |_| ()).unwrap();
+    assert_eq!(listing(&one.job), ["a", "a.unverified", "a.unverified-2"]);
     assert_eq!(fs::read(one.job.folder.join("a.unverified")).unwrap(), b"mine");
+    assert_eq!(fs::read(one.job.folder.join("a.unverified-2")).unwrap(), b"mine too");
 }
 
 /// Two processes that append to one partial file would make rubbish of it.

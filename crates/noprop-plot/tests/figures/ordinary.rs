@@ -159,6 +159,22 @@ fn the_same_data_give_the_same_bytes() {
     assert!(bytes("a") == bytes("b"));
 }
 
+/// A new PNG beside an old SVG would be two figures of one name.
+#[test]
+fn a_figure_that_cannot_be_saved_changes_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let stem = dir.path().join("loss");
+    let [png, svg] = save(&block_losses(1, 2), &stem).unwrap();
+    let before = std::fs::read(&png).unwrap();
+    // A folder is not replaced.
+    std::fs::remove_file(&svg).unwrap();
+    std::fs::create_dir(&svg).unwrap();
+    let error = save(&block_losses(3, 4), &stem).unwrap_err();
+    assert!(error.to_string().contains("loss.svg"), "{error}");
+    assert!(std::fs::read(&png).unwrap() == before);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
 /// The user chose the place, so the error names it.
 #[test]
 fn a_folder_that_is_not_there_is_named() {
