@@ -28,6 +28,8 @@ pub enum Notice {
     Loose(Vec<PathBuf>),
     /// These folders, beside those for training and testing, were not read.
     Beside(Vec<PathBuf>),
+    /// The names of these classes differ in upper and lower case alone.
+    Alike(Vec<PathBuf>),
     /// Files of a known data set differ from the published ones.
     Unpublished {
         /// The data set.
@@ -55,6 +57,11 @@ impl fmt::Display for Notice {
             Self::Beside(paths) => {
                 write!(f, "not read, since they are neither train, test nor val: {}", some(paths))
             }
+            Self::Alike(paths) => write!(
+                f,
+                "these are different classes, although their names differ in upper and lower case alone: {}",
+                some(paths)
+            ),
             Self::Unpublished { name, files } => write!(
                 f,
                 "these are not the published files of {name} (another SHA-256): {}",

@@ -53,6 +53,11 @@ pub fn configure(threads: NonZeroUsize) -> Result<(), ThreadsError> {
     Ok(())
 }
 
+/// Returns the number of threads that the process computes with.
+pub fn count() -> usize {
+    rayon::current_num_threads()
+}
+
 #[expect(unsafe_code, reason = "candle reads its pool size from the environment only")]
 fn set_for_process(name: &str, value: &str) {
     // SAFETY: the environment may only be changed while no other thread reads it. On Linux this is the only thread,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 use noprop_kernels::random;
 
 use crate::{Denoiser, Made, Method, MethodError, Noise, Part, Pass, Route, Sampler, walk};
@@ -40,6 +40,17 @@ impl Encoded {
         }
         Ok(Self { by_part })
     }
+}
+
+/// Returns the most probable class of each row of `probabilities` [N, classes], the first of equal ones.
+///
+/// # Errors
+/// [`MethodError::NoAnswer`] if there is NaN, which candle's `argmax` takes for class 0.
+pub fn most_probable(probabilities: &Tensor) -> Result<Vec<u32>, MethodError> {
+    if probabilities.sum_all()?.to_scalar::<f32>()?.is_nan() {
+        return Err(MethodError::NoAnswer);
+    }
+    Ok(probabilities.argmax(D::Minus1)?.to_vec1()?)
 }
 
 /// Classifies `images` [N, C, H, W]: starts from z_0 ~ N(0, I) unless the chain has another start, refines it with the blocks, and
@@ -139,6 +150,15 @@ mod tests {
         Adjoint, ContinuousTime, EncoderKind, FlowMatching, Integration, LossWeight, OdeSolver,
         SamplerKind, Solver,
     };
+
+    /// candle takes NaN for class 0, which would be counted as an answer.
+    #[test]
+    fn not_a_number_is_no_answer() {
+        let rows = |rows: [[f32; 3]; 2]| most_probable(&Tensor::new(&rows, &Device::Cpu).unwrap());
+        assert_eq!(rows([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0]]).unwrap(), [1, 0]);
+        let nan = rows([[0.2, 0.4, 0.4], [f32::NAN; 3]]);
+        assert!(matches!(nan, Err(MethodError::NoAnswer)), "{nan:?}");
+    }
 
     /// Returns a network whose block b predicts class b − 1. As a velocity its logits lead to that class.
     fn network(blocks: usize, encoder: EncoderKind) -> Toy {

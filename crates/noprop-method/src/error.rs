@@ -70,6 +70,9 @@ pub enum MethodError {
     /// The solver belongs to another method.
     #[error("solver posterior belongs to ct; fm and adjoint take euler or heun")]
     Solver,
+    /// The class probabilities of an image are NaN.
+    #[error("the network answers NaN instead of class probabilities, so it classifies nothing")]
+    NoAnswer,
     /// The learned noise schedule is not valid.
     #[error("the learned noise schedule cannot be used: {0}")]
     Schedule(#[from] noprop_schedule::ScheduleError),

@@ -21,7 +21,7 @@ use crate::{
 /// v (Eq. 12). The predicted class is the one whose embedding is nearest to the end of the path. The paper gives no value of σ;
 /// here it is 0 unless it is set.
 ///
-/// The velocity points at an embedding û = z_t + (1 − t) v, and ‖û − u_y‖² = (1 − t)² ‖v − (u_y − z_0)‖². So the paper's loss
+/// The velocity points at an embedding û = z_t + (1 − t) v, and for σ = 0 ‖û − u_y‖² = (1 − t)² ‖v − (u_y − z_0)‖². So the paper's loss
 /// is 1/(1 − t)² ‖û − u_y‖². Like the weights of the other methods, this weight rises with the signal-to-noise ratio, and
 /// [`LossWeight`] keeps, clips or replaces it.
 ///

@@ -64,7 +64,9 @@ pub use adjoint::Adjoint;
 pub use backprop::Backprop;
 pub use block_loss::BlockLossKind;
 pub use chain::{Chain, ChainStep, Made, Route, Trajectory, Update, walk};
-pub use classify::{Classification, Encoded, classify, classify_along, classify_encoded};
+pub use classify::{
+    Classification, Encoded, classify, classify_along, classify_encoded, most_probable,
+};
 pub use continuous_time::ContinuousTime;
 pub use denoiser::{BlockInput, Denoiser, EncoderKind, Pass};
 pub use discrete_time::DiscreteTime;

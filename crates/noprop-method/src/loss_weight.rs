@@ -17,7 +17,7 @@ use crate::names::text_form;
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum LossWeight {
-    /// The paper's factor. In discrete time it ranges from 0.01 to 3,200 at T = 10 and η = 0.1. This does not affect a block
+    /// The paper's factor. In discrete time it ranges from 0.01 to 3,200 at T = 10 and η = 0.1. This hardly affects a block
     /// that shares nothing, because Adam divides by the size of the gradient, but it affects a shared encoder.
     Snr,
     /// The factor 1 for every block in the sum over blocks. It is not from the paper. Under the expectation over t this is T,

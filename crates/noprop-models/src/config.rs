@@ -84,7 +84,7 @@ impl NetworkConfig {
         self
     }
 
-    /// The values of trained class embeddings before training, instead of [`Embedding::usual_start`].
+    /// The values of trained class embeddings before training, instead of [`Embedding::usual_start_of`].
     #[must_use]
     pub fn embedding_start(mut self, start: EmbeddingStart) -> Self {
         self.embedding_start = Some(start);
@@ -170,7 +170,7 @@ impl NetworkConfig {
 
     /// The values of trained class embeddings before training; `None` for fixed ones.
     pub(crate) fn start(&self) -> Option<EmbeddingStart> {
-        self.embedding_start.or(self.embedding.usual_start())
+        self.embedding_start.or(self.embedding.usual_start_of(self.classes))
     }
 
     /// The readout's weights before training; `None` where there is no readout.

@@ -44,7 +44,17 @@ impl Embedding {
         }
     }
 
-    /// The usual values before training; `None` for one-hot embeddings, which are fixed.
+    /// The usual values before training of this number of classes, as in the paper: orthogonal rows where that is possible, and else
+    /// random ones.
+    pub fn usual_start_of(self, classes: usize) -> Option<EmbeddingStart> {
+        let too_many = self.dimension(classes).is_some_and(|columns| classes > columns);
+        match self.usual_start() {
+            Some(EmbeddingStart::Orthogonal) if too_many => Some(EmbeddingStart::Random),
+            start => start,
+        }
+    }
+
+    /// The usual values before training of few classes; `None` for one-hot embeddings, which are fixed.
     pub fn usual_start(self) -> Option<EmbeddingStart> {
         match self {
             Self::Onehot => None,

@@ -251,6 +251,27 @@ mod tests {
     use super::*;
     use crate::ImageShape;
 
+    /// As in the paper: a hundred rows of twenty numbers cannot be orthogonal. Their columns would be, and rows of one length are not.
+    #[test]
+    fn too_many_embeddings_start_at_random() {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        let embeddings = |start: Option<EmbeddingStart>| {
+            let config =
+                NetworkConfig::new(image, 100, Needs::continuous_time(1, Readout::Softmax));
+            let config = config.unwrap().embedding(Embedding::Learned { dimension: 20 });
+            let config = match start {
+                Some(start) => config.embedding_start(start),
+                None => config,
+            };
+            let fresh = ParameterBuilder::seeded(Seed(1), &Device::Cpu);
+            let network = Network::new(&config, fresh).unwrap();
+            network.class_embeddings().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let usual = embeddings(None);
+        assert!(usual == embeddings(Some(EmbeddingStart::Random)));
+        assert!(usual != embeddings(Some(EmbeddingStart::Orthogonal)));
+    }
+
     /// The plain classifier has the image branch of discrete time and a linear layer. A head that nothing reads would be counted as its
     /// parameters, and would get no gradient.
     #[test]

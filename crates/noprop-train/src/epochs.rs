@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
-use noprop_method::Losses;
+use candle_core::Tensor;
+use noprop_method::{Denoiser, Losses};
 
-use crate::TrainError;
 use crate::engine::{State, collect};
 use crate::keeper::Keeper;
 use crate::report::{Control, Observer};
 use crate::step::Model;
+use crate::unit_state::UnitState;
+use crate::{Checkpoint, TrainError};
 
 /// Trains all units to the end, or until the observer stops the training. `keeper` records and saves it. Returns the number of
 /// epochs done, and of steps in the next, if the observer stopped it before the end.
@@ -68,6 +70,10 @@ pub(crate) fn train(
         if keeper.needs_all_ranks() {
             collect(ranks, model.network, &mut state.units)?;
         }
+        let last = turn.position.saturating_sub(1);
+        let made = (number(last / steps + 1), number(last % steps + 1));
+        check_finite(model.network, &state.units, made)
+            .map_err(|error| keeper.with_checkpoint(error))?;
         let report = match ended {
             true => keeper.end_epoch(model, state, &turn)?,
             false => None,
@@ -92,4 +98,28 @@ pub(crate) fn train(
         since = Instant::now();
     }
     Ok(None)
+}
+
+/// Refuses weights and moments that are NaN or infinite. A loss is checked before the update that it leads to, so the last update before a
+/// save may have made some, and they must not replace anything good. `made` is the epoch and its step, both counted from 1.
+fn check_finite(
+    network: &dyn Denoiser,
+    units: &[UnitState],
+    made: (u32, u32),
+) -> Result<(), TrainError> {
+    // Zero times a number is zero, and else NaN.
+    let is_finite = |tensor: &Tensor| -> candle_core::Result<bool> {
+        Ok((tensor.detach() * 0.0)?.sum_all()?.to_scalar::<f32>()? == 0.0)
+    };
+    for part in units.iter().flat_map(|unit| &unit.parts) {
+        let weights = network.parameters().of_parts(&[part.part]).tensors();
+        let moments = part.adam.moments().flat_map(|(_, m, v)| [m, v]);
+        for tensor in weights.iter().map(|(_, tensor)| tensor).chain(moments) {
+            if !is_finite(tensor)? {
+                let (part, (epoch, step), checkpoint) = (part.part, made, Checkpoint::None);
+                return Err(TrainError::Diverged { part, epoch, step, loss: None, checkpoint });
+            }
+        }
+    }
+    Ok(())
 }

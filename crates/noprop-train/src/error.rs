@@ -32,17 +32,17 @@ pub enum TrainError {
          or hold out fewer images"
     )]
     NoImagesOfClass(usize),
-    /// A loss became NaN or infinite.
-    #[error("the loss of {part} became {value} in epoch {epoch}, step {step}; {checkpoint}")]
+    /// A loss, or weights or their moments, became NaN or infinite.
+    #[error("{} in epoch {epoch}, step {step}; {checkpoint}", fault(*part, *loss))]
     Diverged {
-        /// The part that the loss belongs to.
+        /// The part that the loss or the weights belong to.
         part: Part,
         /// The epoch, counted from 1.
         epoch: u32,
         /// The step of the epoch, counted from 1.
         step: u32,
-        /// The loss.
-        value: f64,
+        /// The loss; `None` if it is a number, and the weights or their moments are not.
+        loss: Option<f64>,
         /// The last good state.
         checkpoint: Checkpoint,
     },
@@ -127,6 +127,14 @@ impl TrainError {
     pub(crate) fn writing(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { action: FileAction::Write, path, source }
+    }
+}
+
+/// Returns what became of a part that diverged.
+fn fault(part: Part, loss: Option<f64>) -> String {
+    match loss {
+        Some(loss) => format!("the loss of {part} became {loss}"),
+        None => format!("the weights of {part} became NaN or infinite"),
     }
 }
 

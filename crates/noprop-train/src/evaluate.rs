@@ -2,10 +2,12 @@
 
 use std::num::NonZeroUsize;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 use noprop_data::Split;
 use noprop_kernels::threads::{self, Workers};
-use noprop_method::{Denoiser, Encoded, Method, Sampler, classify, classify_encoded};
+use noprop_method::{
+    Denoiser, Encoded, Method, MethodError, Sampler, classify, classify_encoded, most_probable,
+};
 
 use crate::TrainError;
 
@@ -98,12 +100,12 @@ pub fn evaluate_keeping(
 ) -> Result<Evaluation, TrainError> {
     let answers = in_chunks(split, |images, rows| {
         let answer = classify(network, method, images, rows, sampler)?;
-        let by_block = answer.per_block.iter().map(top).collect::<Result<Vec<_>, _>>()?;
+        let by_block = answer.per_block.iter().map(most_probable).collect::<Result<Vec<_>, _>>()?;
         let probabilities = match keep {
             Keep::Class => Vec::new(),
             Keep::Probabilities => answer.probabilities.flatten_all()?.to_vec1::<f32>()?,
         };
-        Ok((top(&answer.probabilities)?, by_block, probabilities))
+        Ok((most_probable(&answer.probabilities)?, by_block, probabilities))
     })?;
     let mut predictions = Vec::with_capacity(split.len());
     let mut probabilities = Vec::new();
@@ -152,7 +154,8 @@ pub fn accuracies(
     let answers: Vec<Vec<Vec<u32>>> = in_chunks(split, |images, rows| {
         let encoded = Encoded::new(network, images)?;
         let answer = |sampler| classify_encoded(network, method, &encoded, rows, sampler);
-        samplers.iter().map(|sampler| top(&answer(sampler)?.probabilities)).collect()
+        let answers = samplers.iter().map(|sampler| most_probable(&answer(sampler)?.probabilities));
+        Ok(answers.collect::<Result<_, MethodError>>()?)
     })?;
     let mut predictions: Vec<Vec<u32>> = vec![Vec::with_capacity(split.len()); samplers.len()];
     for answer in answers {
@@ -194,10 +197,6 @@ fn hits(labels: &[u32], truth: &[u32]) -> usize {
 
 fn share(labels: &[u32], truth: &[u32]) -> f64 {
     hits(labels, truth) as f64 / truth.len().max(1) as f64
-}
-
-fn top(probabilities: &Tensor) -> Result<Vec<u32>, TrainError> {
-    Ok(probabilities.argmax(D::Minus1)?.to_vec1()?)
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ mod evaluate;
 mod fit;
 mod keeper;
 mod learning_rate;
+mod lock;
 mod loss;
 mod merge;
 mod metrics;

@@ -109,8 +109,9 @@ fn named(parts: &[Part], values: &[f32]) -> Vec<Loss> {
 fn finite(losses: &[Loss], epoch: u32, step: u32) -> Result<(), TrainError> {
     match losses.iter().find(|loss| !loss.loss.is_finite()) {
         None => Ok(()),
-        Some(&Loss { part, loss: value, .. }) => {
-            Err(TrainError::Diverged { part, epoch, step, value, checkpoint: Checkpoint::None })
+        Some(&Loss { part, loss, .. }) => {
+            let (loss, checkpoint) = (Some(loss), Checkpoint::None);
+            Err(TrainError::Diverged { part, epoch, step, loss, checkpoint })
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The merge of the epochs of all units into the weights that a single process writes.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use noprop_data::Split;
@@ -41,9 +40,9 @@ pub struct Merging<'a> {
 pub struct Merged {
     /// The report, as a training in one process gives it.
     pub report: FitReport,
-    /// The kinds of processor that units were trained on. If there is more than one, no single process can write the same
+    /// The kinds of machine that units were trained on. If there is more than one, no single process can write the same
     /// bytes.
-    pub processors: BTreeSet<String>,
+    pub machines: Vec<Hardware>,
 }
 
 /// Merges the units of `run`. Chooses the epoch by the held-out images, as a single process does, and writes the run's
@@ -82,21 +81,17 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
         units.iter().map(load).collect()
     };
 
-    let mut events = vec![Event::Start {
-        version: env!("CARGO_PKG_VERSION").into(),
-        hardware: Hardware::here(),
-        epoch: 0,
-        step: 0,
-        epochs: Some(merging.epochs),
-        ema: merging.ema,
-        unix_time: unix_time(),
-    }];
-    let (mut best, mut trained, mut processors) = (None::<Best>, 0.0, BTreeSet::new());
+    let (mut best, mut trained) = (None::<Best>, 0.0);
+    let (mut events, mut machines) = (Vec::new(), Vec::<Hardware>::new());
     for epoch in 1..=merging.epochs {
         let notes = load(epoch)?;
         let seconds: f64 = notes.iter().map(|notes| notes.seconds).sum();
         let lr = notes.last().map_or(0.0, |notes| notes.lr);
-        processors.extend(notes.iter().map(|notes| notes.hardware.processor.clone()));
+        for notes in &notes {
+            if !machines.iter().any(|known| known.computes_as(&notes.hardware)) {
+                machines.push(notes.hardware.clone());
+            }
+        }
         let validating = Instant::now();
         let found =
             evaluate(merging.network, merging.method, merging.validation, &merging.sampler)?;
@@ -120,9 +115,19 @@ pub fn merge_units(run: &RunDirectory, merging: &Merging<'_>) -> Result<Merged, 
     load(best.epoch)?;
     write_weights(&run.model(), &merging.network.parameters().tensors(), merging.config)?;
     let mut log = MetricsLog::open(&run.metrics(), 0)?;
-    for event in &events {
-        log.append(event)?;
+    // The machines that trained, not the one that merges.
+    let starts = machines.iter().map(|hardware| Event::Start {
+        version: env!("CARGO_PKG_VERSION").into(),
+        hardware: hardware.clone(),
+        epoch: 0,
+        step: 0,
+        epochs: Some(merging.epochs),
+        ema: merging.ema,
+        unix_time: unix_time(),
+    });
+    for event in starts.chain(events) {
+        log.append(&event)?;
     }
     tracing::info!(seconds = started.elapsed().as_secs_f64(), units = units.len(), "merged");
-    Ok(Merged { report: FitReport { best, epochs: merging.epochs, seconds: trained }, processors })
+    Ok(Merged { report: FitReport { best, epochs: merging.epochs, seconds: trained }, machines })
 }

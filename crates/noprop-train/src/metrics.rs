@@ -1,10 +1,10 @@
 //! `metrics.jsonl`: the events of a run, one per line. Times are in seconds and sizes in bytes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use noprop_files::open_file;
+use noprop_files::read_text;
 use serde::{Deserialize, Serialize};
 
 use crate::{Hardware, Loss, TrainError};
@@ -105,10 +105,23 @@ pub enum Event {
 }
 
 impl Event {
-    /// Returns the test of the weights that a run has now: its last event of this kind, unless the training went on after it.
+    /// Returns the test at the end of a training: its last event of this kind, unless the training went on after it, or is meant to go on
+    /// to more epochs.
     pub fn final_test(events: &[Self]) -> Option<&Self> {
-        let ends = |event: &&Self| matches!(event, Self::Test { .. } | Self::Epoch { .. });
-        events.iter().rev().find(ends).filter(|event| matches!(event, Self::Test { .. }))
+        let (mut test, mut goal, mut done) = (None, None, 0);
+        for event in events {
+            match event {
+                Self::Start { epochs: Some(epochs), .. } => {
+                    if *epochs > goal.replace(*epochs).unwrap_or(done) {
+                        test = None;
+                    }
+                }
+                Self::Epoch { epoch, .. } => (test, done) = (None, *epoch),
+                Self::Test { .. } => test = Some(event),
+                Self::Start { .. } | Self::Stop { .. } | Self::Pause { .. } => {}
+            }
+        }
+        test
     }
 }
 
@@ -124,8 +137,13 @@ impl MetricsLog {
     /// them.
     ///
     /// # Errors
-    /// [`TrainError::File`].
+    /// [`TrainError::File`], also if there is something else than a file, such as a link to one.
     pub fn open(path: &Path, keep: u64) -> Result<Self, TrainError> {
+        // The log of a stranger's run must not cut a file of somebody else.
+        if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+            let reason = std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file");
+            return Err(TrainError::writing(path)(reason));
+        }
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -157,10 +175,7 @@ impl MetricsLog {
     /// # Errors
     /// [`TrainError::File`] if the file cannot be read or a line is not an event.
     pub fn read(path: &Path) -> Result<Vec<Event>, TrainError> {
-        let mut text = String::new();
-        open_file(path)
-            .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
-            .map_err(TrainError::reading(path))?;
+        let text = read_text(path, MAX_BYTES).map_err(TrainError::reading(path))?;
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         complete
             .lines()

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Hardware {
     /// The name of the processor, or `unknown` if the system does not report it.
     pub processor: String,
-    /// The number of threads available to this process.
+    /// The number of threads that the process computes with; the first versions recorded those of the machine.
     pub threads: usize,
     /// The operating system and architecture.
     pub system: String,
@@ -40,10 +40,18 @@ impl Hardware {
             .unwrap_or_else(|| "unknown".into());
         Self {
             processor,
-            threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            threads: noprop_kernels::threads::count(),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             gpu: None,
         }
+    }
+}
+
+impl Hardware {
+    /// Returns whether the two compute the same bytes, as far as is known. The number of threads does not matter.
+    pub fn computes_as(&self, other: &Self) -> bool {
+        let kind = |machine: &Self| Self { threads: 0, ..machine.clone() };
+        kind(self) == kind(other)
     }
 }
 

@@ -1,16 +1,15 @@
 //! The run directory, in which a training keeps all its files. One process at a time writes it, and nothing is overwritten by
 //! accident.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::Duration;
 
 use noprop_data::Half;
 use noprop_files::{UNFINISHED, write_atomically, write_new};
 
 use crate::TrainError;
+use crate::lock::{LOCK, is_held, lock_file};
 
 /// The treatment of a run that already exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +32,6 @@ pub struct RunDirectory {
 }
 
 const CONFIG: &str = "config.toml";
-const LOCK: &str = ".lock";
-const LOCK_TRIES: u32 = 20;
-const LOCK_WAIT: Duration = Duration::from_millis(50);
 const METRICS: &str = "metrics.jsonl";
 const MODEL: &str = "model.safetensors";
 const UNITS: &str = "units";
@@ -292,27 +288,6 @@ impl RunDirectory {
 fn lock(path: &Path) -> Result<File, TrainError> {
     let locked = lock_file(&path.join(LOCK))?;
     locked.ok_or_else(|| TrainError::RunLocked(path.into()))
-}
-
-/// Locks `file`, and creates it if it does not exist. Returns `None` if another process holds the lock for longer than about
-/// a second. A killed process holds it until the system has cleaned up, and a process that reads a status holds it for a moment.
-pub(crate) fn lock_file(file: &Path) -> Result<Option<File>, TrainError> {
-    let handle = File::create(file).map_err(TrainError::creating(file))?;
-    for tries in 1.. {
-        match handle.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => sleep(LOCK_WAIT),
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(source)) => return Err(TrainError::creating(file)(source)),
-        }
-    }
-    Ok(Some(handle))
-}
-
-/// Returns whether a process holds the lock `file`. Nobody is refused it by this: it is shared for a moment, and [`lock_file`] waits longer.
-fn is_held(file: &Path) -> bool {
-    File::open(file)
-        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Writes a file unless it exists. Several processes may write it, all with the same content.

@@ -72,10 +72,15 @@ impl Plan {
         (self.rate)(Position { step: position, steps: self.total_steps() })
     }
 
+    /// Returns the number of a step in its epoch, from 1, over all passes.
+    fn step_of_epoch(&self, batch: &Batch, pass: u32) -> u32 {
+        pass * self.steps_per_pass + batch.step + 1
+    }
+
     /// Counts a step that `state` has made with `batch`, here or on another rank. Returns its report, without losses.
     pub fn count(&self, state: &mut UnitState, batch: &Batch) -> Result<StepReport, TrainError> {
         let lr = self.lr(state.position);
-        let step = self.pass(state.position) * self.steps_per_pass + batch.step + 1;
+        let step = self.step_of_epoch(batch, self.pass(state.position));
         state.position += 1;
         let (epoch, images) = (batch.epoch + 1, batch.labels.dim(0)?);
         Ok(StepReport { epoch, step, lr, images, losses: Vec::new() })
@@ -179,7 +184,7 @@ impl Step<'_> {
                     BlockLoss::plain(readout.loss(network, self.batch.targets(), draws)?)
                 }
             };
-            let losses = self.graded(part.part, &loss)?;
+            let losses = self.graded(part.part, &loss, pass)?;
             let gradients = match unit.weight_of_turn(part.part) {
                 None => backward(&loss.loss)?,
                 Some(weight) => backward(&(loss.loss * weight)?)?,
@@ -234,7 +239,7 @@ impl Step<'_> {
             }
         };
         let done = method.end_to_end(network, &features, self.batch.targets(), draws)?;
-        let losses = self.graded(Part::Readout, &BlockLoss::plain(done.loss))?;
+        let losses = self.graded(Part::Readout, &BlockLoss::plain(done.loss), 0)?;
         for part in &mut state.parts {
             part.update(&done.gradients, lr)?;
         }
@@ -263,10 +268,10 @@ impl Step<'_> {
     }
 
     /// Returns the losses to report. They are checked here, before the part changes, unless the engine reads them later.
-    fn graded(&self, part: Part, loss: &BlockLoss) -> Result<DeviceLosses, TrainError> {
+    fn graded(&self, part: Part, loss: &BlockLoss, pass: u32) -> Result<DeviceLosses, TrainError> {
         let losses = DeviceLosses::of(part, loss)?;
         if !self.engine.reads_late() {
-            losses.check(self.batch.epoch + 1, self.batch.step + 1)?;
+            losses.check(self.batch.epoch + 1, self.plan.step_of_epoch(self.batch, pass))?;
         }
         Ok(losses)
     }

@@ -89,7 +89,10 @@ fn halves(
     let names = names(&path.join("train"), train)?;
     for class in test.iter().chain(validation.unwrap_or_default()) {
         if !names.contains(&class.name) {
-            let reason = "there is no class of this name in train";
+            let lower = class.name.to_lowercase();
+            let alike = names.iter().find(|name| name.to_lowercase() == lower);
+            let alike = alike.map_or_else(String::new, |name| format!(", only {name}"));
+            let reason = format!("there is no class of this name in train{alike}");
             return Err(DataError::folder(&class.path, reason));
         }
     }

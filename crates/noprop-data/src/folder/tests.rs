@@ -47,6 +47,22 @@ fn folders_are_classes_and_pixels_arrive() {
     assert_eq!(data.test.picture(1).unwrap(), [210; 256]);
 }
 
+/// After two downloads are put together, one class may be there under two names. They stay two classes, and not without a word.
+#[cfg(target_os = "linux")]
+#[test]
+fn classes_that_differ_in_case_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    tiny(dir.path());
+    grey(&dir.path().join("test/Dog/5.png"), 16, 220);
+    let refused = open(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("test/Dog") && refused.contains("only dog"), "{refused}");
+    grey(&dir.path().join("train/Dog/6.png"), 16, 230);
+    let data = open(dir.path()).unwrap();
+    assert_eq!(data.class_names, ["Dog", "cat", "dog"]);
+    let said: Vec<String> = data.notices.iter().map(ToString::to_string).collect();
+    assert!(said[0].contains("train/Dog") && !said[0].contains("/cat"), "{said:?}");
+}
+
 /// Dropping the colour of one picture among grey ones would lose what it may be told by.
 #[test]
 fn one_picture_of_colour_makes_all_three_channels() {

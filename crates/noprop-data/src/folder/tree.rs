@@ -1,5 +1,6 @@
 //! The classes and files in a folder, before the first picture is read.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -186,8 +187,13 @@ fn classes(root: &Path, half: &str, notices: &mut Vec<Notice>) -> Result<Vec<Cla
         let reason = format!("its name and that of {} read the same", a.path.display());
         return refuse(&b.path, reason);
     }
+    let mut lower = HashMap::<String, usize>::new();
+    classes.iter().for_each(|class| *lower.entry(class.name.to_lowercase()).or_default() += 1);
+    let alike = classes.iter().filter(|class| lower[&class.name.to_lowercase()] > 1);
+    let alike = alike.map(|class| class.path.clone()).collect();
     note(litter, Notice::Litter, notices);
     note(loose, Notice::Loose, notices);
+    note(alike, Notice::Alike, notices);
     Ok(classes)
 }
 

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use noprop_data::Split;
-use noprop_files::{open_file, sync_directory};
+use noprop_files::{read_text, sync_directory};
 use noprop_method::{Denoiser, Method, Parameters, Part, Sampler};
 use serde::{Deserialize, Serialize};
 
@@ -152,9 +151,7 @@ impl Progress {
     /// Reads the progress file of `run`; `None` if there is none.
     fn load(run: &RunDirectory) -> Result<Option<Self>, TrainError> {
         let path = file(run);
-        let mut text = String::new();
-        let opened = open_file(&path);
-        match opened.and_then(|file| file.take(MAX_PROGRESS_BYTES).read_to_string(&mut text)) {
+        let text = match read_text(&path, MAX_PROGRESS_BYTES) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(TrainError::reading(&path))?,
         };
@@ -339,10 +336,10 @@ impl Keeper for Kept<'_> {
 
     fn with_checkpoint(&self, error: TrainError) -> TrainError {
         match (error, self.progress.saved) {
-            (TrainError::Diverged { part, epoch, step, value, .. }, Some((after, steps))) => {
+            (TrainError::Diverged { part, epoch, step, loss, .. }, Some((after, steps))) => {
                 let path = self.fitting.run.state();
                 let checkpoint = Checkpoint::Saved { path, epoch: after, step: steps };
-                TrainError::Diverged { part, epoch, step, value, checkpoint }
+                TrainError::Diverged { part, epoch, step, loss, checkpoint }
             }
             (other, _) => other,
         }

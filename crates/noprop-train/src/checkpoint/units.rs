@@ -4,7 +4,7 @@
 //! each epoch, with the epoch's losses) and `.lock`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use super::tensors::{restore_unit, tensors};
 use crate::engine::{NextTurn, State};
 use crate::error::{UnitError, VERSION};
 use crate::keeper::Keeper;
+use crate::lock::{LOCK, is_held, lock_file};
 use crate::loss::{Loss, LossSums, StepReport};
 use crate::report::EpochReport;
-use crate::run_dir::{lock_file, remove, remove_unfinished};
+use crate::run_dir::{remove, remove_unfinished};
 use crate::step::Model;
 use crate::unit_state::{UnitState, averaged};
 use crate::weights::read_state;
@@ -90,7 +91,7 @@ impl UnitFolder {
         let path = path_of(run, unit);
         let epochs = path.join("epochs");
         fs::create_dir_all(&epochs).map_err(TrainError::writing(&epochs))?;
-        let lock = path.join(".lock");
+        let lock = path.join(LOCK);
         match lock_file(&lock)? {
             Some(lock) => {
                 remove_unfinished(&path);
@@ -213,7 +214,7 @@ impl Keeper for UnitFolders<'_> {
             let notes = UnitEpoch {
                 version: VERSION.into(),
                 config: self.config.into(),
-                hardware: Hardware::here(),
+                hardware: Hardware::with(model.network.class_embeddings().device()),
                 seconds: std::mem::take(&mut progress.epoch_seconds),
                 lr: self.lr,
                 losses: std::mem::take(&mut progress.sums).means(),
@@ -320,11 +321,7 @@ pub fn unit_status(run: &RunDirectory, unit: Unit, epochs: u32) -> Result<UnitSt
     // Epochs are written in order, each file atomically.
     let done = (1..=epochs).take_while(|&epoch| epoch_file(&path, epoch).is_file()).count();
     let done = u32::try_from(done).unwrap_or(epochs);
-    let lock = path.join(".lock");
-    let held = match File::open(&lock) {
-        Ok(file) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
-        Err(_) => false,
-    };
+    let held = is_held(&path.join(LOCK));
     let begun = done > 0 || path.join("state.safetensors").is_file();
     Ok(match (held, done == epochs, begun) {
         (true, ..) => UnitStatus::Running(done),

@@ -8,8 +8,9 @@ use crate::killed::KilledAfter;
 use crate::support::{few_images, go_on, go_on_saving, model, new_run};
 use noprop_method::{EncoderKind, MethodKind, Sampler, SamplerKind};
 use noprop_train::{
-    Control, Event, Existing, FileAction, Merging, MetricsLog, Observer, Order, Outcome, Progress,
-    RunDirectory, Silent, StepReport, TrainConfig, TrainError, UnitFitting, fit_units, merge_units,
+    Checkpoint, Control, Decay, Event, Existing, FileAction, Merging, MetricsLog, Observer, Order,
+    Outcome, Progress, RunDirectory, Silent, StepReport, TrainConfig, TrainError, UnitFitting,
+    fit_units, merge_units,
 };
 
 const EPOCHS: u32 = 2;
@@ -174,4 +175,42 @@ fn units_killed_within_an_epoch_go_on_to_the_same_bytes() {
         merge_units(&run, &merging).unwrap();
         assert!(model(&whole) == model(&run), "{}", run.path().display());
     }
+}
+
+/// The last update of an epoch can leave weights that are not numbers, when its loss still was one. They replace neither the weights nor
+/// the state of the epoch before.
+#[test]
+fn weights_that_are_no_numbers_replace_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = new_run(&dir.path().join("run"));
+    let part = |epochs, lr| {
+        // One step in an epoch. A step is about as long as its rate, and a steep one leaves what f32 can hold.
+        let (batch_size, warmup_steps, lr_decay) = (24, 0, Decay::Constant);
+        let config = TrainConfig {
+            epochs,
+            lr,
+            lr_decay,
+            batch_size,
+            warmup_steps,
+            ..TrainConfig::default()
+        };
+        let case = case(MethodKind::DT, EncoderKind::Shared, ONEHOT);
+        let mut trainer = case.trainer(&few_images(), config);
+        go_on_saving(&mut trainer, &run, &few_images(), Duration::MAX, &mut Silent)
+    };
+    let steep = |epochs| part(epochs, f64::from(f32::MAX)).unwrap_err();
+    let error = steep(1);
+    assert!(matches!(error, TrainError::Diverged { loss: None, epoch: 1, step: 1, .. }), "{error}");
+    assert!(!run.model().exists() && Progress::read(&run, "c").is_err());
+
+    assert!(matches!(part(1, 1e-3).unwrap(), Outcome::Finished(_)));
+    let (weights, log) = (model(&run), fs::read(run.metrics()).unwrap());
+    let error = steep(2);
+    let saved = Checkpoint::Saved { path: run.state(), epoch: 1, step: 0 };
+    assert!(
+        matches!(&error, TrainError::Diverged { loss: None, epoch: 2, step: 1, checkpoint, .. } if *checkpoint == saved),
+        "{error}"
+    );
+    assert!(model(&run) == weights && fs::read(run.metrics()).unwrap().starts_with(&log));
+    assert!(matches!(part(2, 1e-3).unwrap(), Outcome::Finished(_)));
 }
