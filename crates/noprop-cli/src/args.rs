@@ -18,7 +18,12 @@ use crate::values::{Time, count, half, path_parser, targets, threads};
 
 /// Train image classifiers without back-propagation across their blocks (NoProp).
 #[derive(Parser)]
-#[command(name = "noprop", version, propagate_version = true)]
+#[command(
+    name = "noprop",
+    version,
+    propagate_version = true,
+    after_help = "Where a command reads a run, and does not write into it, RUN may also be a model on the Hugging Face hub: hf://OWNER/NAME, or hf://OWNER/NAME@REVISION."
+)]
 pub struct Args {
     #[command(subcommand)]
     pub command: Command,
@@ -232,7 +237,7 @@ pub struct Ablate {
     pub images: Option<NonZeroUsize>,
     #[command(flatten)]
     pub classify: Classify,
-    /// Seed of the chains' noise; the other noise has the five seeds after it
+    /// Seed of the chains' noise; the chains from other noise have the next five seeds
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Also draw accuracy by block, into this path with .png and .svg added
@@ -301,19 +306,19 @@ pub struct Status {
 #[command(override_usage = "noprop predict [OPTIONS] [RUN] <PICTURE>...
        noprop predict [OPTIONS] --run <DIR> <PICTURE>...")]
 pub struct Predict {
-    /// Run directory of the trained network, instead of the first PATH
+    /// Run directory of the trained network, instead of the first PICTURE
     #[arg(long, value_name = "DIR", value_parser = path_parser())]
     pub run: Option<PathBuf>,
     /// Run directory of the trained network, unless --run names it; then PNG or JPEG pictures of any size, grey or colour,
     /// and folders of such pictures. Without a run the pretrained network for MNIST's digits answers
-    #[arg(required = true, value_name = "PATH", value_parser = path_parser())]
+    #[arg(required = true, value_name = "PICTURE", value_parser = path_parser())]
     pub paths: Vec<PathBuf>,
     /// Invert the pictures, for dark ink on light paper where the network learned light ink on dark
     #[arg(long)]
     pub invert: bool,
     #[command(flatten)]
     pub classify: Classify,
-    /// Seed of the chains' noise; every picture starts from the noise of a first image, so eval may give another answer
+    /// Seed of the chains' noise. Every picture gets the noise that eval gives to its first image, so eval may answer otherwise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
@@ -397,7 +402,7 @@ pub struct Reproduce {
     /// Rows to make, separated by commas, such as dt-onehot,fm-onehot; without it all
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     pub rows: Vec<String>,
-    /// Trainings of each row: seeds 0, 1, …; without it 3, and 1 for fig2
+    /// Number of trainings of each row, with the seeds 0, 1, …; without it 3, and 1 for fig2
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub seeds: Option<u32>,
     /// Classifications of the test images with each training and sampler

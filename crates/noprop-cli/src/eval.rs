@@ -53,8 +53,8 @@ fn json(evaluated: &Evaluated) -> serde_json::Value {
 fn words(evaluated: &Evaluated) -> String {
     let Evaluated { half, data, class_names, evaluation: result, scores, sampler, .. } = evaluated;
     let averaged = match sampler.runs.get() {
-        1 => "one run".to_owned(),
-        runs => format!("{runs} runs averaged"),
+        1 => "one chain".to_owned(),
+        runs => format!("{runs} chains averaged"),
     };
     let path = match sampler.integration {
         Some(path) => format!(", {} steps of {}", path.steps, path.solver),

@@ -213,6 +213,7 @@ fn is_backtrace(line: &str) -> bool {
 /// 1 for a training that failed, 2 for what the user can mend.
 fn exit_code(error: &anyhow::Error) -> u8 {
     use noprop_experiment::Error;
+    use noprop_method::MethodError;
     use noprop_train::{FileAction, TrainError, UnitError, WeightsError};
     if let Some(error) = error.downcast_ref::<noprop_fetch::FetchError>() {
         return if error.is_bad_input() { 2 } else { 1 };
@@ -223,11 +224,16 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(failed) = error.downcast_ref::<output::Failed>() {
         return failed.code();
     }
-    match error.downcast_ref::<Error>().map(Error::root) {
+    let error = error.downcast_ref::<Error>();
+    if error.is_some_and(Error::is_out_of_room) {
+        return 1;
+    }
+    match error.map(Error::root) {
         Some(Error::Train(
             // Not a mistake of the user: another process writes it, or did until its node was lost.
             TrainError::Unit(UnitError::Locked { .. })
             | TrainError::Diverged { .. }
+            | TrainError::Method(MethodError::NoAnswer)
             | TrainError::MissingGradient { .. }
             | TrainError::Tensor(_)
             | TrainError::Optimizer(_)

@@ -27,6 +27,9 @@ pub enum Failed {
         run: String,
         reason: noprop_experiment::Error,
     },
+    /// An answer was not written to stdout.
+    #[error("cannot write the answer: {0}")]
+    Unwritten(std::io::Error),
     /// A training of several failed; those before it are done.
     #[error("seed {seed}: {line}")]
     Seed {
@@ -50,7 +53,7 @@ impl Failed {
     /// The exit code: 2 if the user can mend all of it.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Incomplete(_) | Self::Figures { .. } => 1,
+            Self::Incomplete(_) | Self::Figures { .. } | Self::Unwritten(_) => 1,
             Self::Rows { code, .. } | Self::Seed { code, .. } => *code,
         }
     }
@@ -89,7 +92,7 @@ pub fn answer_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
-        other => Ok(other.map_err(|error| anyhow::anyhow!("cannot write the answer: {error}"))?),
+        other => Ok(other.map_err(Failed::Unwritten)?),
     }
 }
 

@@ -11,6 +11,7 @@ use anyhow::Result;
 use candle_core::Device;
 use noprop_experiment::reproduce::{Halt, Processes};
 use noprop_experiment::{NewRun, Reached, reached};
+use noprop_train::{Event, MetricsLog};
 
 use crate::args::{Compare, Compute, Train};
 use crate::display::Verbosity;
@@ -42,7 +43,7 @@ pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
         Verbosity::Normal => note!("{words}"),
         Verbosity::Quiet => log_file::line(&words),
     };
-    for (&seed, command) in seeds.iter().zip(commands) {
+    for ((&seed, run), command) in seeds.iter().zip(&runs).zip(commands) {
         let Some(mut command) = command else {
             say(format!("seed {seed} is done"));
             continue;
@@ -69,6 +70,12 @@ pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
                 return Err(Failed::Seed { seed, line: refusal.line, code }.into());
             }
             Err(Halt::Broken(error)) => return Err(error.into()),
+        }
+        // A training whose time is over is saved and stopped, and that is no failure.
+        let log = run.join("metrics.jsonl");
+        if left.is_some() && Event::final_test(&MetricsLog::read(&log)?).is_none() {
+            note!("the time is over; the same command goes on from here");
+            return nothing(args);
         }
     }
     compare::run(&Compare { runs, figure: None, json: args.json })

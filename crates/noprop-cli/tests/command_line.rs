@@ -47,14 +47,23 @@ fn trains_evaluates_and_never_overwrites() {
     assert!(noprop(dir.path(), &config).status.success());
     assert!(std::fs::read(dir.path().join("b/model.safetensors")).unwrap() == weights);
 
-    // The weights of one method under the settings of another.
+    // Weights under settings that they were not trained with would give wrong answers.
     let settings = dir.path().join("run/config.toml");
     let own = std::fs::read_to_string(&settings).unwrap();
-    std::fs::write(&settings, own.replace("method = \"dt\"", "method = \"backprop\"")).unwrap();
-    let mixed = noprop(dir.path(), &eval);
-    assert_eq!(mixed.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&mixed.stderr);
-    assert!(said.contains("weights of the method dt") && said.contains("backprop"), "{said}");
+    for (key, theirs, other) in
+        [("method", "dt", "backprop"), ("schedule", "cosine", "linear"), ("eta", "0.1", "0.2")]
+    {
+        let line = |value: &str| match value.parse::<f64>() {
+            Ok(_) => format!("{key} = {value}\n"),
+            Err(_) => format!("{key} = \"{value}\"\n"),
+        };
+        std::fs::write(&settings, own.replace(&line(theirs), &line(other))).unwrap();
+        let mixed = noprop(dir.path(), &eval);
+        assert_eq!(mixed.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&mixed.stderr);
+        let words = [format!("trained with {key} {theirs}"), format!("has {key} {other}")];
+        assert!(words.iter().all(|words| said.contains(words)), "{said}");
+    }
     std::fs::write(&settings, own).unwrap();
 
     std::fs::write(dir.path().join("run/model.safetensors"), b"not weights").unwrap();
@@ -328,6 +337,11 @@ fn a_sweep_goes_on_with_what_is_there() {
     let alone = [&SMALL[..], &["--quiet", "--seed", "1", "--out", "alone"]].concat();
     assert!(noprop(dir.path(), &alone).status.success());
     assert!(std::fs::read(dir.path().join("alone/model.safetensors")).unwrap() == one);
+
+    // The time ends before the training or within it: an empty list, and no failure.
+    let long = ["train", "--dataset", "mnist-sample", "--steps", "1", "--epochs", "1000"];
+    let timed = ["--seeds", "9", "--max-time", "0.5s", "--quiet", "--json", "--out", "timed"];
+    assert_eq!(compared(&noprop(dir.path(), &[&long[..], &timed].concat())), serde_json::json!([]));
 
     let other = sweep("0..3", &["--lr", "1e-3"]);
     let said = String::from_utf8_lossy(&other.stderr);

@@ -53,12 +53,12 @@ fn continuous_runs_of_the_first_format_are_refused_and_their_settings_train_anew
 fn weighted_blocks_of_the_first_format_answer_but_are_not_trained_further() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
-    done(root, &format!("{TRAIN} --embedding learned:6 --loss-weight snr --out r"));
+    done(root, &format!("{TRAIN} --embedding learned:6 --loss-weight clipped:5 --out r"));
     change(root, "r", "format = 2\n", "");
     done(root, "eval r");
     refused(root, "train --resume r --epochs 2", "but not trained further");
     // Its name at that time.
-    change(root, "r", "\"snr\"", "\"min-snr:5\"");
+    change(root, "r", "\"clipped:5\"", "\"min-snr:5\"");
     done(root, "eval r");
 }
 

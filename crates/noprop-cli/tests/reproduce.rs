@@ -192,6 +192,101 @@ fn made_once_shared_and_never_mixed_up() {
     assert!(run.join("beach.jpg").is_file());
 }
 
+/// What was trained must not be removed by a training in its place: not where the saved state was removed, nor where blocks were trained
+/// apart. A run that was killed before its first save loses no more than an epoch, and starts again.
+#[test]
+fn a_trained_run_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path();
+    pictures(&here.join("stripes"));
+    let args = ["reproduce", "table2", "--dataset", "folder:stripes", "--rows", "dt-onehot"];
+    let args = [&args[..], &["--epochs", "2", "--seeds", "1", "--out", "out"]].concat();
+    let first = noprop(here, &args);
+    assert!(first.status.success(), "{first:?}");
+    let name = "out/runs/stripes-dt-onehot-2-epochs-seed-0";
+    let run = here.join(name);
+    let (model, log) = (run.join("model.safetensors"), run.join("metrics.jsonl"));
+    let weights = fs::read(&model).unwrap();
+    let refused = |named: &str| {
+        let output = noprop(here, &args);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains(name) && said.contains(named), "{said}");
+        assert!(fs::read(&model).unwrap() == weights, "{named}");
+    };
+
+    // As if it had been stopped before its test, and its state had then been removed.
+    let events = fs::read_to_string(&log).unwrap();
+    let is_no_test = |line: &&str| !line.contains(r#""event":"test""#);
+    fs::write(&log, events.split_inclusive('\n').filter(is_no_test).collect::<String>()).unwrap();
+    fs::remove_dir_all(run.join("state")).unwrap();
+    refused("its saved state is gone");
+
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(run.join("units")).unwrap();
+    refused("in units");
+
+    // The start and an epoch.
+    fs::remove_dir(run.join("units")).unwrap();
+    fs::write(&log, events.split_inclusive('\n').take(2).collect::<String>()).unwrap();
+    let again = noprop(here, &args);
+    assert!(again.status.success(), "{again:?}");
+    assert!(fs::read(&model).unwrap() == weights);
+}
+
+/// Rows of one table are of the same images: a folder with more pictures than before is found before the next training where it can be,
+/// and after it at the latest.
+#[test]
+fn rows_of_different_images_do_not_share_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path();
+    pictures(&here.join("stripes"));
+    let table = |rows: &str| {
+        let args = ["reproduce", "table2", "--dataset", "folder:stripes", "--rows", rows];
+        noprop(here, &[&args[..], &["--seeds", "1", "--out", "out"]].concat())
+    };
+    let first = table("backprop-onehot");
+    assert!(first.status.success(), "{first:?}");
+    let report = fs::read_to_string(here.join("out/table2.md")).unwrap();
+    let more = png(16, |x, y| (x * y) as u8);
+    fs::write(here.join("stripes/train/level/more.png"), more).unwrap();
+
+    let fault = "stripes-dt-onehot-1-epochs-seed-0 was trained on other data than out/runs/stripes-backprop-onehot-1-epochs-seed-0";
+    let mixed = table("backprop-onehot,dt-onehot");
+    assert_eq!(mixed.status.code(), Some(2), "{mixed:?}");
+    assert!(stderr(&mixed).contains(fault), "{mixed:?}");
+    let again = table("backprop-onehot,dt-onehot");
+    assert_eq!(again.status.code(), Some(2), "{again:?}");
+    let said = stderr(&again);
+    assert!(said.contains(fault) && !said.contains("noprop train"), "{said}");
+    assert_eq!(fs::read_to_string(here.join("out/table2.md")).unwrap(), report);
+}
+
+/// A report names the threads that its runs had, and not those of the last command: Table 2 compares memory, which depends on them.
+#[test]
+fn threads_are_those_of_the_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path();
+    pictures(&here.join("stripes"));
+    let report = |rows: &str, threads: &str| {
+        let args = ["reproduce", "table2", "--dataset", "folder:stripes", "--seeds", "1"];
+        let more = ["--rows", rows, "--threads", threads, "--out", "out"];
+        let output = noprop(here, &[&args[..], &more].concat());
+        assert!(output.status.success(), "{output:?}");
+        fs::read_to_string(here.join("out/table2.md")).unwrap()
+    };
+    let differ = "**Not all trainings had the same number of threads** (1, 2)";
+    let one = report("backprop-onehot", "1");
+    assert!(one.contains(", 1 thread, ") && !one.contains("2 threads"), "{one}");
+    // Nothing is trained again.
+    let same = report("backprop-onehot", "2");
+    assert!(same.contains(", 1 thread, ") && !same.contains("2 threads"), "{same}");
+    let both = report("backprop-onehot,dt-onehot", "2");
+    assert!(!same.contains(differ) && both.contains(differ), "{both}");
+    assert!(both.contains(", 1 thread, ") && both.contains(", 2 threads, "), "{both}");
+}
+
 /// A row that fails is named with its reason, and the others are made all the same.
 #[test]
 fn a_broken_data_set_stops_its_own_rows_alone() {

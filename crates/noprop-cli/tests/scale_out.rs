@@ -146,7 +146,7 @@ fn parts_merge_to_the_bytes_of_one_process() {
     another[name] = b'?';
     std::fs::write(&epoch, another).unwrap();
     let warned = noprop(dir, &["merge", "apart"]);
-    assert!(String::from_utf8_lossy(&warned.stderr).contains("several kinds of processor"));
+    assert!(String::from_utf8_lossy(&warned.stderr).contains("several kinds of machine"));
     std::fs::write(&epoch, bytes).unwrap();
     done(dir, &["merge", "apart"]);
     assert!(model(dir, "whole") == model(dir, "apart"));

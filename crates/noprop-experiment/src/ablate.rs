@@ -3,10 +3,11 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use candle_core::{D, Device, Tensor};
+use candle_core::Device;
 use noprop_data::picked;
 use noprop_method::{
     Denoiser, Encoded, Made, Method, MethodError, Route, Sampler, Seed, classify_along,
+    most_probable,
 };
 use noprop_plot::{Series, SeriesAxes, SeriesFigure, save};
 use noprop_train::in_chunks;
@@ -119,13 +120,13 @@ pub fn ablate(
             classify_along(network, method, &encoded, rows, sampler, route, see)
         };
         let answer = |route: &Vec<usize>, sampler: &Sampler| -> Result<Vec<u32>, MethodError> {
-            Ok(top(&classify(route, sampler)?.probabilities)?)
+            most_probable(&classify(route, sampler)?.probabilities)
         };
         let mut after: Vec<Vec<u32>> = Vec::new();
         let mut see = |run: u32, made: Made<'_>| -> Result<(), MethodError> {
             if run == 0 && chain.ends.contains(&made.step) {
                 let answer = method.answer(network, &made.result.z)?;
-                after.push(top(&answer)?);
+                after.push(most_probable(&answer)?);
             }
             Ok(())
         };
@@ -138,12 +139,18 @@ pub fn ablate(
         let other_noise = others.collect::<Result<_, _>>()?;
         let alone = chain.parts.iter().map(|part| -> Result<Vec<u32>, MethodError> {
             let answer = classify(part, &sampler)?;
-            Ok(top(answer.per_block.first().unwrap_or(&answer.probabilities))?)
+            most_probable(answer.per_block.first().unwrap_or(&answer.probabilities))
         });
         let alone = alone.collect::<Result<_, _>>()?;
         let routes = routes.iter().map(|route| answer(route, &sampler));
         let routes = routes.collect::<Result<_, _>>()?;
-        Ok(Answers { whole: top(&whole.probabilities)?, after, other_noise, alone, routes })
+        Ok(Answers {
+            whole: most_probable(&whole.probabilities)?,
+            after,
+            other_noise,
+            alone,
+            routes,
+        })
     })?;
 
     let truth = images.labels.to_vec1::<u32>()?;
@@ -298,10 +305,6 @@ fn changes(after: &[Vec<u32>], truth: &[u32]) -> Vec<Changed> {
 fn share(cases: impl ExactSizeIterator<Item = bool>) -> f64 {
     let all = cases.len().max(1) as f64;
     cases.filter(|case| *case).count() as f64 / all
-}
-
-fn top(probabilities: &Tensor) -> candle_core::Result<Vec<u32>> {
-    probabilities.argmax(D::Minus1)?.to_vec1()
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! A trained run that answers: which class a picture belongs to, and the answer of each block on the way.
 
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 use noprop_data::picture::{self, Polarity};
 use noprop_data::{DataError, DatasetName, Normalization};
+use noprop_files::UNFINISHED;
 use noprop_kernels::threads::{Workers, side_by_side};
-use noprop_method::{Denoiser, Method, Sampler, classify};
+use noprop_method::{Denoiser, Method, Sampler, classify, most_probable};
 use noprop_models::Network;
 use noprop_train::{Existing, RunDirectory, TrainError, weights_of, weights_to_bytes};
 
@@ -114,8 +116,8 @@ impl Classifier {
     /// It can be opened, but not trained further. [`Existing::Replace`] replaces such a folder, and nothing else.
     ///
     /// # Errors
-    /// [`crate::Error::Train`] if `path` exists and is not to be replaced; [`crate::Error::Refused`] if it holds a run that can be trained
-    /// further; if a file cannot be written.
+    /// [`crate::Error::Train`] if `path` exists and is not to be replaced, or is not a saved classifier; [`crate::Error::Refused`] if it holds
+    /// more than that; if a file cannot be written.
     pub fn save(
         &self,
         path: &Path,
@@ -124,13 +126,10 @@ impl Classifier {
     ) -> Result<()> {
         let (config, weights) = (self.experiment.to_toml()?, self.weights()?);
         if !RunDirectory::is_free(path) {
-            let run = RunDirectory::open(path).ok().filter(|_| existing == Existing::Replace);
-            let run = run.ok_or_else(|| TrainError::RunExists(path.into()))?;
-            ensure!(
-                !run.state().exists() && !run.metrics().exists(),
-                "{} holds a training, which is not replaced",
-                path.display()
-            );
+            match existing {
+                Existing::Refuse => return Err(TrainError::RunExists(path.into()).into()),
+                Existing::Replace => check_replaceable(path, beside)?,
+            }
         }
         in_new_folder(path, existing, |folder| {
             let run = RunDirectory::create(folder, Existing::Refuse, &config, beside)?;
@@ -294,7 +293,30 @@ impl Classifier {
     }
 }
 
-/// The most probable class.
+/// The most probable class of one image, whose probabilities are [1, classes].
 pub(crate) fn top(probabilities: &Tensor) -> Result<u32> {
-    Ok(probabilities.argmax(D::Minus1)?.squeeze(0)?.to_scalar()?)
+    Ok(most_probable(probabilities)?[0])
+}
+
+/// Refuses a folder that holds anything else than a saved classifier with files of the names of `beside`.
+fn check_replaceable(path: &Path, beside: &[(String, Vec<u8>)]) -> Result<()> {
+    let config = path.join("config.toml");
+    if !RunDirectory::is_run(path) || Experiment::read_any(&config).is_err() {
+        return Err(TrainError::RunExists(path.into()).into());
+    }
+    let is_ours = |name: &str| {
+        ["config.toml", "model.safetensors", ".lock"].contains(&name)
+            || name.starts_with(UNFINISHED)
+            || beside.iter().any(|(beside, _)| beside == name)
+    };
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        ensure!(
+            name.to_str().is_some_and(is_ours),
+            "{} holds more than a saved classifier, such as {}, and is not replaced",
+            path.display(),
+            name.display()
+        );
+    }
+    Ok(())
 }

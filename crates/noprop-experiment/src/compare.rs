@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::error::{Context, Result};
 use crate::experiment::Experiment;
+use crate::history::History;
 use crate::progress::{Progress, Remark};
 use crate::record::Record;
 use crate::shell::{shown, shown_path};
@@ -75,6 +76,7 @@ pub fn compare(paths: &[PathBuf], progress: &mut dyn Progress) -> Result<Compari
         }
     }
     let groups = Group::of(without_copies(runs, progress)?);
+    groups.iter().for_each(|group| group.remark(progress));
     let (lines, curves) = groups.iter().map(|group| (group.line(), group.curve())).unzip();
     Ok(Comparison { lines, unfinished, curves })
 }
@@ -224,13 +226,38 @@ impl Group {
         let mut groups: Vec<Self> = Vec::new();
         for run in runs {
             // A run that was trained further is another one than a whole one of as many epochs.
-            let settings = format!("{:?} {:?}", run.experiment.without_seed(), run.record.history);
+            let History { earlier_ends, goals, paused, machines: _ } = &run.record.history;
+            let settings =
+                format!("{:?} {:?}", run.experiment.without_seed(), (earlier_ends, goals, paused));
             match groups.iter_mut().find(|group| group.settings == settings) {
                 Some(group) => group.runs.push(run),
                 None => groups.push(Self { settings, runs: vec![run] }),
             }
         }
         groups
+    }
+
+    /// Remarks on runs whose mean is not what it seems.
+    fn remark(&self, progress: &mut dyn Progress) {
+        for (index, run) in self.runs.iter().enumerate() {
+            let earlier = &self.runs[..index];
+            let name = shown_path(run.directory.path());
+            let same_seed = |other: &&Run| other.experiment.setup.seed == run.experiment.setup.seed;
+            if let Some(other) = earlier.iter().find(same_seed) {
+                progress.remark(Remark::Note(format!(
+                    "{name} has the settings and the seed of {}, and other weights: both count",
+                    shown_path(other.directory.path())
+                )));
+            }
+            let hardware = |run: &Run| run.record.hardware.clone();
+            if let (Some(first), Some(here)) = (earlier.first().and_then(hardware), hardware(run))
+                && (!first.computes_as(&here) || first.threads != here.threads)
+            {
+                progress.remark(Remark::Note(format!(
+                    "{name} was trained on {here}, and the first run of its line on {first}: the mean time is of both"
+                )));
+            }
+        }
     }
 
     fn mean(&self, value: impl Fn(&Run) -> f64) -> f64 {

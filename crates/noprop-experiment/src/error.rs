@@ -173,6 +173,18 @@ impl Error {
         Self::Setting { setting, reason: reason.into() }
     }
 
+    /// Returns whether a disk took no more: the same call works when there is room.
+    pub fn is_out_of_room(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let source = match self.root() {
+            Self::Io(source) => source,
+            #[cfg(feature = "figures")]
+            Self::Plot(noprop_plot::PlotError::File { source, .. }) => source,
+            _ => return false,
+        };
+        matches!(source.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+    }
+
     /// Returns the innermost error, without the actions in which it occurred.
     pub fn root(&self) -> &Self {
         match self {

@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use noprop_data::Notice;
 use noprop_train::{
-    Evaluation, Event, FitReport, Hardware, MetricsLog, PeakMemory, Progress, RunDirectory,
-    evaluate,
+    Evaluation, Event, FitReport, MetricsLog, PeakMemory, Progress, RunDirectory, evaluate,
 };
 
 use crate::error::{Context, Result};
@@ -74,7 +73,6 @@ impl Finished {
             fit: &fit,
             training: &training,
             test: &test,
-            hardware: &Hardware::with(&task.device),
             history: &history,
             warnings: &told.collect::<Vec<_>>(),
         })?;

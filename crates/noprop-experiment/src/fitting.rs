@@ -1,7 +1,6 @@
 //! Default settings that fit the data: the presets are made for MNIST's 55,000 images, a folder or an array may hold fifty.
 
 use noprop_data::{Dataset, Split};
-use noprop_models::EmbeddingStart;
 
 use crate::error::{Result, ensure};
 use crate::settings::{Settings, Setup};
@@ -47,13 +46,9 @@ impl Setup {
     /// # Errors
     /// If the data have held-out images of their own and another number was asked for; if there are too few training images.
     pub(crate) fn fit_to(&mut self, data: Sizes, asked: &Settings) -> Result<Option<String>> {
-        self.embedding_start = self.embedding_start.map(|start| {
-            let rows = data.classes;
-            // As in the paper: orthogonal where that is possible, and random otherwise.
-            let too_many = self.embedding.dimension(rows).is_some_and(|columns| rows > columns);
-            let usual = start == EmbeddingStart::Orthogonal && asked.embedding_start.is_none();
-            if usual && too_many { EmbeddingStart::Random } else { start }
-        });
+        if asked.embedding_start.is_none() && self.embedding_start == self.embedding.usual_start() {
+            self.embedding_start = self.embedding.usual_start_of(data.classes);
+        }
         let given = self.clone();
         let images = data.train;
         // Presets know the sizes of known data sets.

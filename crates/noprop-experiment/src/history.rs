@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use noprop_train::Event;
+use noprop_train::{Event, Hardware};
 
 /// The part of a run's history that belongs beside its accuracy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,21 +14,47 @@ pub struct History {
     pub goals: Vec<u32>,
     /// The blocks that were paused for a time, in rising order.
     pub paused: BTreeSet<usize>,
+    /// The machines that trained, one after another or beside each other, where their kinds or their versions of noprop differ.
+    pub machines: Vec<Machine>,
+}
+
+/// A machine that trained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Its hardware.
+    pub hardware: Hardware,
+    /// The version of noprop.
+    pub version: String,
+}
+
+impl Machine {
+    /// Returns whether the two compute the same bytes, as far as is known.
+    fn computes_as(&self, other: &Self) -> bool {
+        self.hardware.computes_as(&other.hardware) && self.version == other.version
+    }
 }
 
 impl History {
     /// The history in the events of a log.
     pub fn of(events: &[Event]) -> Self {
         let mut history = Self::default();
-        let (mut done, mut tested) = (0, false);
+        let (mut done, mut tested, mut began) = (0, false, Vec::new());
         for event in events {
             match event {
-                Event::Start { epochs: Some(epochs), .. } => {
-                    if history.goals.last() != Some(epochs) {
+                Event::Start { epochs, hardware, version, .. } => {
+                    if let Some(epochs) = epochs
+                        && history.goals.last() != Some(epochs)
+                    {
                         history.goals.push(*epochs);
                     }
+                    began.push(Machine { hardware: hardware.clone(), version: version.clone() });
                 }
                 Event::Epoch { epoch, .. } => {
+                    for machine in began.drain(..) {
+                        if !history.machines.iter().any(|known| known.computes_as(&machine)) {
+                            history.machines.push(machine);
+                        }
+                    }
                     if std::mem::take(&mut tested) {
                         history.earlier_ends.push(done);
                     }
@@ -36,13 +62,13 @@ impl History {
                 }
                 Event::Test { .. } => tested = true,
                 Event::Pause { blocks, .. } => history.paused.extend(blocks),
-                Event::Start { .. } | Event::Stop { .. } => {}
+                Event::Stop { .. } => {}
             }
         }
         history
     }
 
-    /// Returns whether the settings alone make the same weights again.
+    /// Returns whether the settings alone make the same weights again, but for rounding if machines differ.
     pub fn is_of_one_go(&self) -> bool {
         self.earlier_ends.is_empty() && self.goals.len() <= 1 && self.paused.is_empty()
     }
@@ -106,6 +132,24 @@ mod tests {
         let paused = [start(Some(1)), pause(vec![2]), pause(vec![]), epoch(1), test()];
         let history = History::of(&paused);
         assert!(!history.is_of_one_go() && history.paused.contains(&2));
+        // On another machine, by another version, and one that only tested.
+        let on = |processor: &str, version: &str| match start(Some(2)) {
+            Event::Start { mut hardware, epoch, step, epochs, ema, unix_time, .. } => {
+                hardware.processor = processor.into();
+                let version = version.into();
+                Event::Start { version, hardware, epoch, step, epochs, ema, unix_time }
+            }
+            other => other,
+        };
+        let moved =
+            [on("a", "1"), on("b", "1"), epoch(1), on("b", "1"), epoch(2), on("c", "1"), test()];
+        let machines = History::of(&moved).machines;
+        assert_eq!(
+            machines.iter().map(|machine| &*machine.hardware.processor).collect::<Vec<_>>(),
+            ["a", "b"]
+        );
+        let newer = [on("a", "1"), epoch(1), on("a", "2"), epoch(2), test()];
+        assert_eq!(History::of(&newer).machines.len(), 2);
         // The first versions did not record the goal.
         let old = History::of(&[start(None), epoch(1), test(), start(Some(2)), epoch(2), test()]);
         assert_eq!(old.earlier_ends, [1]);

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use candle_core::Device;
+use noprop_files::read_text;
 use noprop_method::Denoiser;
 use noprop_train::{Existing, RunDirectory, write_weights};
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ use crate::new_folder::in_new_folder;
 use crate::shell::shown;
 use crate::source::Source;
 use crate::trained::Trained;
+
+/// The most bytes of a model card.
+const MAX_CARD: u64 = 1 << 20;
 
 /// The figures that the card shows, with the text for those who cannot see them.
 const SHOWN: [(&str, &str); 3] = [
@@ -101,7 +105,7 @@ fn card(
     license: &License,
 ) -> Result<String> {
     let path = run.path().join("README.md");
-    let text = std::fs::read_to_string(&path)
+    let text = read_text(&path, MAX_CARD)
         .with_context(|| format!("cannot read the model card {}", path.display()))?;
     let mut card = card_data::text(&public.setup, accuracy, license);
     let mut left_out = 0;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use noprop_method::{BlockLossKind, EncoderKind, LossWeight, Setting, Time};
 use noprop_models::Backbone;
-use noprop_train::{Decay, Evaluation, FitReport, Hardware};
+use noprop_train::{Decay, Evaluation, FitReport};
 
 use crate::card_data::{self, License};
 use crate::error::Result;
@@ -21,7 +21,6 @@ pub(crate) struct Card<'a> {
     /// The evaluation on the images trained on.
     pub training: &'a Evaluation,
     pub test: &'a Evaluation,
-    pub hardware: &'a Hardware,
     pub history: &'a History,
     /// Remarks on the data.
     pub warnings: &'a [String],
@@ -29,7 +28,7 @@ pub(crate) struct Card<'a> {
 
 /// The card as Markdown.
 pub(crate) fn text(card: &Card<'_>) -> Result<String> {
-    let &Card { experiment, fit, training, test, hardware, history, warnings } = card;
+    let &Card { experiment, fit, training, test, history, warnings } = card;
     let Experiment { setup, images } = experiment;
     let blocks: Vec<String> =
         test.per_block.iter().map(|accuracy| format!("{:.2}", 100.0 * accuracy)).collect();
@@ -64,7 +63,7 @@ pub(crate) fn text(card: &Card<'_>) -> Result<String> {
     write!(
         text,
         "# NoProp on {dataset}\n\n\
-         **{accuracy:.2} %** of {total} test images, n = 1 (seed {seed}), sampler `{sampler}`, one run{error}.\n\n\
+         **{accuracy:.2} %** of {total} test images, n = 1 (seed {seed}), sampler `{sampler}`, one chain{error}.\n\n\
          | | |\n| --- | --- |\n\
          | trained with | noprop {version}, {command} |\n\
          | method | {method} |\n\
@@ -98,6 +97,7 @@ pub(crate) fn text(card: &Card<'_>) -> Result<String> {
         seen = training.total,
         seconds = fit.seconds,
         hash = images.sha256,
+        hardware = hardware(history),
         command = command(setup, history),
         read = read(history),
         repeat = repeat(history),
@@ -178,9 +178,23 @@ fn read(history: &History) -> String {
     }
 }
 
+/// The machines that trained.
+fn hardware(history: &History) -> String {
+    let words: Vec<String> = match history.machines.as_slice() {
+        [one] => vec![one.hardware.to_string()],
+        several => {
+            several.iter().map(|one| format!("{} (noprop {})", one.hardware, one.version)).collect()
+        }
+    };
+    cell(&words.join("; and "))
+}
+
 /// A sentence on whether the weights can be made again.
 fn repeat(history: &History) -> &'static str {
     match (history.is_of_one_go(), history.paused.is_empty()) {
+        (true, _) if history.machines.len() > 1 => {
+            "It was trained on machines of more than one kind, or by more than one version of noprop, so `config.toml` does not repeat it bit for bit."
+        }
         (true, _) => {
             "The same settings on the same kind of processor give the same weights, bit for bit."
         }

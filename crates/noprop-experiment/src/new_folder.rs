@@ -1,6 +1,5 @@
 //! A folder that is written whole or not at all.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use noprop_train::{Existing, RunDirectory};
 use crate::error::{Context, Result, ensure};
 
 /// Makes the folder `to`: `fill` fills one beside it, which then takes its name. With [`Existing::Replace`] the folder that has the name
-/// goes when the new one is whole.
+/// goes when the new one is whole. Several processes may make the same folder: each fills one of its own.
 pub(crate) fn in_new_folder(
     to: &Path,
     existing: Existing,
@@ -24,21 +23,20 @@ pub(crate) fn in_new_folder(
     );
     let making = || format!("cannot make the folder {}", to.display());
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let beside = |ending: &str| -> Result<_> {
-        let mut name = OsString::from(UNFINISHED);
-        name.push(to.file_name().with_context(making)?);
-        name.push(ending);
-        let path = parent.unwrap_or(Path::new(".")).join(name);
-        // One that a kill left.
-        let _ = fs::remove_dir_all(&path);
-        Ok(path)
-    };
-    let (new, old) = (beside("")?, beside(".old")?);
-    fs::create_dir_all(&new).with_context(making)?;
+    let parent = parent.unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).with_context(making)?;
+    let beside = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent);
+    let beside = beside.with_context(making)?;
+    // A folder in that one, which only its owner can read; the process's umask decides about this one.
+    let (new, old) = (beside.path().join("new"), beside.path().join("old"));
+    fs::create_dir(&new).with_context(making)?;
+    fill(&new)?;
     let take_the_name = || {
         if is_free {
-            // An empty folder gives way.
-            let _ = fs::remove_dir_all(to);
+            // An empty folder gives way, and what somebody has put there meanwhile does not.
+            if RunDirectory::is_free(to) {
+                let _ = fs::remove_dir_all(to);
+            }
             return fs::rename(&new, to);
         }
         fs::rename(to, &old)?;
@@ -46,7 +44,32 @@ pub(crate) fn in_new_folder(
             let _ = fs::rename(&old, to);
         })
     };
-    let made = fill(&new).and_then(|()| take_the_name().with_context(making));
-    let _ = fs::remove_dir_all(if made.is_ok() { &old } else { &new });
-    made
+    take_the_name().with_context(making)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two processes that save to one name at the same moment: the folder is wholly one of the two, and nothing is left beside it.
+    #[test]
+    fn two_that_make_one_folder_do_not_mix() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("best");
+        let write = |folder: &Path, name: &str, by: &str| fs::write(folder.join(name), by).unwrap();
+        in_new_folder(&to, Existing::Replace, |first| {
+            write(first, "config", "first");
+            in_new_folder(&to, Existing::Replace, |second| {
+                write(second, "config", "second");
+                write(second, "weights", "second");
+                Ok(())
+            })?;
+            write(first, "weights", "first");
+            Ok(())
+        })
+        .unwrap_err();
+        let read = |name: &str| fs::read_to_string(to.join(name)).unwrap();
+        assert_eq!([read("config"), read("weights")], ["second", "second"]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }

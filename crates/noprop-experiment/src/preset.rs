@@ -103,7 +103,11 @@ impl Preset {
                     embedding: Some(row.embedding).filter(|other| *other != Embedding::Onehot),
                     ..Settings::default()
                 };
-                Ok(of_row.over(of_method))
+                let settings = of_row.over(of_method);
+                // Embeddings that are images have a length of their own.
+                let scale =
+                    settings.embedding_scale.filter(|_| row.embedding != Embedding::Prototype);
+                Ok(Settings { embedding_scale: scale, ..settings })
             }
         }
     }
@@ -152,7 +156,7 @@ impl FromStr for Preset {
 
 #[cfg(test)]
 mod tests {
-    use noprop_method::Solver;
+    use noprop_method::{Setting, Solver, Time};
     use noprop_models::{Backbone, Embedding};
     use noprop_train::{ClassWeights, OptimizerKind};
 
@@ -171,6 +175,47 @@ mod tests {
 
     fn with(method: MethodKind) -> Settings {
         Settings { method: Some(method), ..Settings::default() }
+    }
+
+    /// The defaults in docs/method.md are those of the program.
+    #[test]
+    fn the_documented_defaults_are_those_of_the_program() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/method.md");
+        let documented = std::fs::read_to_string(path).unwrap();
+        let setups = ["dt", "ct", "fm", "backprop", "adjoint", "classifier"].map(|method| {
+            let layers = Layers { settings: with(method.parse().unwrap()), ..Layers::default() };
+            let setup = layers.resolve(|_| Ok(Preset::Mnist)).unwrap().setup;
+            let values = serde_json::to_value(&setup).unwrap();
+            move |key: &str| {
+                let has = match key {
+                    "eta" => setup.method.has(Setting::Eta),
+                    "loss-weight" => setup.method.has(Setting::LossWeight),
+                    "steps" => setup.method.time != Time::None,
+                    _ => !values[key].is_null(),
+                };
+                let value = || values[key].as_str().map_or(values[key].to_string(), str::to_owned);
+                if has { value() } else { "–".into() }
+            }
+        });
+        let of = |key| setups.each_ref().map(|of| of(key));
+        for key in ["steps", "solver", "eta", "loss-weight", "encoder", "dropout", "epochs", "lr"] {
+            let row = format!("| `{key}` | {} |", of(key).join(" | "));
+            assert!(documented.contains(&row), "docs/method.md should have\n{row}");
+        }
+        for key in [
+            "batch-size",
+            "optimizer",
+            "lr-decay",
+            "warmup-steps",
+            "weight-decay",
+            "validation",
+            "seed",
+        ] {
+            let values = of(key);
+            assert!(values.iter().all(|value| *value == values[0]), "{key}: {values:?}");
+            let words = format!("`{key}` {}", values[0]);
+            assert!(documented.contains(&words), "docs/method.md should have {words}");
+        }
     }
 
     /// The paper's dropout lies between its convolutions: another network must neither be refused for it nor record it.

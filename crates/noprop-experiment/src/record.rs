@@ -51,14 +51,22 @@ impl Record {
     }
 
     fn of(events: &[Event]) -> Option<Self> {
-        let (mut tested, mut course, mut began) = (None, Vec::new(), None);
-        let (mut training_seconds, mut end) = (0.0, 0.0);
+        let Some(Event::Test {
+            accuracy,
+            training_accuracy,
+            classification_seconds,
+            seconds,
+            peak_memory_bytes,
+            ..
+        }) = Event::final_test(events)
+        else {
+            return None;
+        };
+        let (mut course, mut began, mut training_seconds) = (Vec::new(), None, 0.0);
         for event in events {
             match event {
                 Event::Start { epoch, hardware, .. } => began = Some((*epoch, hardware)),
                 Event::Epoch { seconds, total_seconds, validation_accuracy, .. } => {
-                    // The training went on after its end.
-                    tested = None;
                     training_seconds += seconds;
                     course.push(Mark {
                         seconds: *total_seconds,
@@ -66,26 +74,22 @@ impl Record {
                         validation_accuracy: *validation_accuracy,
                     });
                 }
-                Event::Test {
-                    accuracy,
-                    training_accuracy,
-                    classification_seconds,
-                    seconds,
-                    peak_memory_bytes,
-                    ..
-                } => {
-                    end = classification_seconds.unwrap_or_default();
-                    tested = Some((*accuracy, *training_accuracy, *seconds, *peak_memory_bytes));
-                }
-                Event::Stop { .. } | Event::Pause { .. } => {}
+                Event::Test { .. } | Event::Stop { .. } | Event::Pause { .. } => {}
             }
         }
-        let (accuracy, training_accuracy, seconds, peak) = tested?;
         // The process that made the test may have been started when all epochs were done.
         let trained = began.is_some_and(|(epoch, _)| (epoch as usize) < course.len());
         let hardware = began.map(|(_, hardware)| hardware.clone());
-        let (peak, history) = (peak.filter(|_| trained), History::of(events));
-        Some(Self { accuracy, training_accuracy, seconds, end, peak, course, hardware, history })
+        Some(Self {
+            accuracy: *accuracy,
+            training_accuracy: *training_accuracy,
+            seconds: *seconds,
+            end: classification_seconds.unwrap_or_default(),
+            peak: peak_memory_bytes.filter(|_| trained),
+            course,
+            hardware,
+            history: History::of(events),
+        })
     }
 }
 
@@ -137,5 +141,37 @@ mod tests {
         assert_eq!(whole.course[1], last);
         let ended = Record::of(&[start(0), epoch(1), epoch(2), start(2), test()]).unwrap();
         assert_eq!((ended.peak, ended.accuracy), (None, 0.25));
+    }
+
+    /// A finished run that is made longer, and is stopped before its next epoch, has the settings of a longer training. The accuracy of the
+    /// shorter one must not stand beside them.
+    #[test]
+    fn a_run_that_is_made_longer_is_not_finished() {
+        let line = |line: &str| serde_json::from_str(line).unwrap();
+        let start = |epoch, epochs| Event::Start {
+            version: String::new(),
+            hardware: Hardware { processor: "p".into(), threads: 2, system: "s".into(), gpu: None },
+            epoch,
+            step: 0,
+            epochs,
+            ema: None,
+            unix_time: 0,
+        };
+        let epoch: Event = line(
+            r#"{"event":"epoch","epoch":1,"seconds":1,"total_seconds":1,"images_per_second":1,"lr":1,"losses":[],"validation_accuracy":0.5,"validation_per_block":[],"best_epoch":1}"#,
+        );
+        let test: Event = line(
+            r#"{"event":"test","best_epoch":1,"sampler":"mean","accuracy":0.5,"correct":1,"total":2,"per_block":[],"seconds":1,"peak_memory_bytes":7}"#,
+        );
+        let log = |goals: [Option<u32>; 2]| {
+            [start(0, goals[0]), epoch.clone(), test.clone(), start(1, goals[1])]
+        };
+        for goals in [[Some(1), Some(3)], [None, Some(3)]] {
+            assert_eq!(Record::of(&log(goals)), None, "{goals:?}");
+        }
+        // A process that only draws the figures, and one of a training that ended early.
+        for goals in [[Some(1), Some(1)], [None, Some(1)], [None, None], [Some(9), Some(9)]] {
+            assert!(Record::of(&log(goals)).is_some(), "{goals:?}");
+        }
     }
 }

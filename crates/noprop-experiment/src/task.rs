@@ -157,7 +157,11 @@ impl Task {
         let train = Part::of_run(&experiment.setup, &data, Half::Train)?.images;
         let validation = Part::of_run(&experiment.setup, &data, Half::Validation)?.images;
         let mut faults = faults(&Duplicates::among(&train, &validation, &data.test)?, &data.test);
-        for (images, half) in [(&data.test, Half::Test), (&train, Half::Train)] {
+        // Held-out images that were drawn from the training images may lack rare classes.
+        let own = data.validation.is_some().then_some((&validation, Half::Validation));
+        for (images, half) in
+            [(&data.test, Half::Test), (&train, Half::Train)].into_iter().chain(own)
+        {
             faults.extend(absent_classes(&data.class_names, images, half)?);
         }
         let task = Self::with(experiment, (train, validation, Some(data.test)), device)?;
@@ -325,23 +329,29 @@ mod tests {
     /// Starts of another length would be compared by their length: an image is six to ten times as long as a unit vector.
     #[test]
     fn all_starts_at_an_images_size_have_the_lengths_of_the_prototypes() {
-        let lengths = |start| {
+        let lengths = |start, preset| {
             let settings = Settings {
                 dataset: Some(Source::Known(DatasetName::MnistSample)),
                 embedding: Some(Embedding::Prototype),
                 embedding_start: Some(start),
+                validation: Some(500),
                 ..Settings::default()
             };
-            let layers = Layers { settings, ..Layers::default() };
+            let layers = Layers { settings, preset, ..Layers::default() };
             let task = Task::new(&layers, None, &Device::Cpu, &mut Silent).unwrap();
             let first = task.network(&mut Silent).unwrap().first_embeddings().unwrap();
             let squares = first.sqr().unwrap().sum(D::Minus1).unwrap();
             squares.sqrt().unwrap().to_vec1::<f32>().unwrap()
         };
-        let images = lengths(EmbeddingStart::Prototype);
+        let images = lengths(EmbeddingStart::Prototype, None);
         assert!(images.iter().all(|length| (4.0..14.0).contains(length)), "{images:?}");
-        for start in [EmbeddingStart::Orthogonal, EmbeddingStart::Random] {
-            for (length, image) in lengths(start).iter().zip(&images) {
+        let of_paper = "paper-mnist-fm-prototype".parse().ok();
+        for (start, preset) in [
+            (EmbeddingStart::Orthogonal, None),
+            (EmbeddingStart::Random, None),
+            (EmbeddingStart::Random, of_paper),
+        ] {
+            for (length, image) in lengths(start, preset).iter().zip(&images) {
                 assert!((length / image - 1.0).abs() < 1e-5, "{start}: {length} {image}");
             }
         }

@@ -6,15 +6,45 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use noprop_method::{Method, ParameterBuilder};
 use noprop_models::Network;
-use noprop_train::{Event, MetricsLog, RunDirectory, read_weights};
+use noprop_train::{Event, MetricsLog, RunDirectory, StoredWeights, read_weights};
+use serde_json::{Map, Value};
 
-use crate::error::{Context, Error, Result, ensure};
+use crate::error::{Context, Error, Result, bail};
 use crate::experiment::Experiment;
 
-/// The method that weights were trained with, if their metadata hold the run's settings.
-fn method_of(metadata: &str) -> Option<String> {
-    let settings: serde_json::Value = serde_json::from_str(metadata).ok()?;
-    Some(settings.get("method")?.as_str()?.to_owned())
+/// The keys that may differ between a run's settings and those in its weights: a training that is made longer has weights of before, files
+/// move, and what a format means is settled where it is read.
+const MAY_DIFFER: [&str; 4] = ["epochs", "dataset", "init", "format"];
+
+/// Refuses weights that carry other settings than `experiment`: another schedule or other names of classes would give wrong answers.
+fn check_settings(weights: &StoredWeights, model: &Path, experiment: &Experiment) -> Result<()> {
+    let Some(carried) = weights.metadata.as_deref().and_then(Experiment::of_json) else {
+        return Ok(());
+    };
+    // Both come from JSON, which may change the last digit of a number.
+    let Some(expected) = Experiment::of_json(&experiment.to_json()?) else { return Ok(()) };
+    let (Value::Object(carried), Value::Object(expected)) =
+        (serde_json::to_value(carried)?, serde_json::to_value(expected)?)
+    else {
+        return Ok(());
+    };
+    let differs = |key: &&String| {
+        !MAY_DIFFER.contains(&key.as_str()) && carried.get(*key) != expected.get(*key)
+    };
+    let Some(key) = carried.keys().chain(expected.keys()).find(differs) else { return Ok(()) };
+    let shown = |settings: &Map<String, Value>| match settings.get(key) {
+        None => format!("no {key}"),
+        Some(Value::Object(_)) => format!("other {key}"),
+        Some(value) => {
+            format!("{key} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        }
+    };
+    bail!(
+        "{} holds weights that were trained with {}, and the config.toml beside them has {}: put the one there that they were trained with",
+        model.display(),
+        shown(&carried),
+        shown(&expected)
+    )
 }
 
 /// Builds the network of `experiment` with the tensors of the file `model`, and its method.
@@ -55,15 +85,7 @@ impl Trained {
             return Err(Error::NotMerged { run: run.path().into() });
         }
         let weights = read_weights(&model)?;
-        let kind = experiment.setup.method;
-        if let Some(of) = weights.metadata.as_deref().and_then(method_of) {
-            ensure!(
-                of == kind.name,
-                "{} holds weights of the method {of}, but the method in {} is {kind}: put the config.toml beside them that they were trained with",
-                model.display(),
-                run.config().display()
-            );
-        }
+        check_settings(&weights, &model, &experiment)?;
         let (network, method) = build(&experiment, weights.tensors, &model, device)?;
         Ok(Self { run, experiment, network, method })
     }

@@ -220,11 +220,11 @@ pub fn merge(
         images_per_epoch: visited.min(task.train.len()),
     };
     let merged = merge_units(&run, &merging)?;
-    if merged.processors.len() > 1 {
-        let kinds: Vec<&str> = merged.processors.iter().map(String::as_str).collect();
+    if merged.machines.len() > 1 {
+        let machines: Vec<String> = merged.machines.iter().map(ToString::to_string).collect();
         progress.remark(Remark::Warning(format!(
-            "units were trained on several kinds of processor, so one process may not repeat the bytes: {}",
-            kinds.join("; ")
+            "units were trained on several kinds of machine, so one process may not repeat the bytes: {}",
+            machines.join("; ")
         )));
     }
     // The memory of this process is not that of the training.

@@ -81,12 +81,12 @@ impl Pixels<'_> {
     /// Refuses an array whose copy, with `size` bytes a pixel, does not fit into the memory that is free.
     pub fn fit_into_memory(&self, size: usize) -> PyResult<()> {
         let needed = self.shape().iter().fold(size, |product, &side| product.saturating_mul(side));
-        match free_memory_bytes() {
-            Some(free) if needed as u64 > free => Err(PyMemoryError::new_err(format!(
-                "a copy of X takes {needed} bytes, and {free} are free"
-            ))),
-            _ => Ok(()),
-        }
+        fit_into_memory("a copy of X", needed)
+    }
+
+    /// Refuses an array whose answers, with `size` bytes an image, do not fit into the memory that is free.
+    pub fn answers_fit_into_memory(&self, size: usize) -> PyResult<()> {
+        fit_into_memory("an answer to each sample of X", self.len().saturating_mul(size))
     }
 
     /// The bytes of the array, if it holds bytes.
@@ -126,6 +126,16 @@ impl Pixels<'_> {
             return Err(PyValueError::new_err(reason));
         }
         tensor(values, count, shape)
+    }
+}
+
+/// Refuses `what` if its bytes are more than are free: an allocation that fails would end the process.
+fn fit_into_memory(what: &str, needed: usize) -> PyResult<()> {
+    match free_memory_bytes() {
+        Some(free) if needed as u64 > free => {
+            Err(PyMemoryError::new_err(format!("{what} takes {needed} bytes, and {free} are free")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -92,10 +92,13 @@ impl Model {
         pixel_range: (f64, f64),
         threads: Option<NonZeroUsize>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let answers =
-            self.each(py, &pixels, pixel_range, threads, |images| self.0.classify(images))?;
-        let values = answers.into_iter().flat_map(|answer| answer.probabilities).collect();
-        let shape = (pixels.len(), self.0.class_names().len());
+        let classes = self.0.class_names().len();
+        pixels.answers_fit_into_memory(classes * size_of::<f32>())?;
+        let values = self.each(py, &pixels, pixel_range, threads, |images| {
+            let answers = self.0.classify(images)?.into_iter();
+            Ok(answers.flat_map(|answer| answer.probabilities).collect())
+        })?;
+        let shape = (pixels.len(), classes);
         Ok(Array2::from_shape_vec(shape, values).map_err(misshapen)?.into_pyarray(py))
     }
 
@@ -110,12 +113,16 @@ impl Model {
         pixel_range: (f64, f64),
         threads: Option<NonZeroUsize>,
     ) -> PyResult<(Option<Bound<'py, PyArray3<f32>>>, Bound<'py, PyArray3<f32>>)> {
+        let classes = self.0.class_names().len();
+        // Each step gives two rows of numbers, which are copied into arrays.
+        let row = size_of::<Vec<f32>>() + 2 * classes * size_of::<f32>();
+        let steps = self.0.experiment().setup.steps;
+        pixels.answers_fit_into_memory(steps.saturating_mul(2 * row))?;
         let paths =
             self.each(py, &pixels, pixel_range, threads, |images| self.0.along_chain(images))?;
         let images = paths.len();
         let (guesses, answers): (Vec<_>, Vec<_>) =
             paths.into_iter().map(|AlongChain { guesses, answers }| (guesses, answers)).unzip();
-        let classes = self.0.class_names().len();
         let array = |rows: Vec<Vec<Vec<f32>>>| {
             let steps = rows.first().map_or(0, Vec::len);
             let values = rows.into_iter().flatten().flatten().collect();
@@ -128,7 +135,8 @@ impl Model {
 }
 
 impl Model {
-    /// Calls `answer` with a few images at a time while other threads of Python run, and looks at Python's signals in between.
+    /// Calls `answer` with a few images at a time while other threads of Python run, and looks at Python's signals in between. Returns
+    /// the answers one after another.
     fn each<T: Send>(
         &self,
         py: Python<'_>,
@@ -140,7 +148,7 @@ impl Model {
         let shape = self.0.shape();
         pixels.check(shape)?;
         let (scale, threads) = (Scale::new(pixel_range)?, Threads::new(threads)?);
-        let mut answers = Vec::with_capacity(pixels.len());
+        let mut answers = Vec::new();
         for start in (0..pixels.len()).step_by(AT_ONCE) {
             let images = pixels.scaled(start..pixels.len().min(start + AT_ONCE), scale, shape)?;
             answers.extend(threads.detached(py, || answer(&images))?.map_err(of_input)?);

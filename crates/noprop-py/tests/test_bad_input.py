@@ -90,6 +90,8 @@ def test_arrays_that_cannot_be_used_are_refused(small, X, y, words):
         ({"threads": 1.5}, "threads"),
         ({"settings": {"colour": 1}}, "colour"),
         ({"settings": {"epochs": 3}, "epochs": 50}, "epochs"),
+        ({"batch_size": 64, "settings": {"batch_size": 8}}, "batch"),
+        ({"settings": {"weight-decay": 0.1, "weight_decay": 0.2}}, "weight-decay is given twice"),
         ({"settings": {"seed": 3}}, "seed"),
         ({"settings": {"init": "run"}}, "init"),
         ({"settings": {"dataset": "mnist"}}, "dataset"),
@@ -108,6 +110,15 @@ def test_an_array_that_no_memory_holds_is_refused(small):
     wide = np.broadcast_to(np.zeros((1, 1), np.uint8), (40, 2**36))
     with pytest.raises(MemoryError, match="free"):
         small.fit(wide, LABELS)
+
+
+@pytest.mark.parametrize("call", ["predict", "predict_proba", "denoise"])
+def test_answers_that_no_memory_holds_are_refused(small, call):
+    """An allocation that fails would end the process."""
+    small.fit(FLAT, LABELS)
+    many = np.broadcast_to(np.zeros((1, 6), np.uint8), (10**12, 6))
+    with pytest.raises(MemoryError, match="free"):
+        getattr(small, call)(many)
 
 
 def test_a_network_that_no_memory_holds_is_refused():

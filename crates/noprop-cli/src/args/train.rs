@@ -64,7 +64,8 @@ pub struct Train {
     #[arg(long, value_name = "TIME")]
     pub max_time: Option<Time>,
     /// Train these blocks alone, such as 3-5,8 or readout, for other processes to train the rest into the same --out; then
-    /// `noprop merge`. Resumes blocks that are already partly trained
+    /// `noprop merge`. Resumes blocks that are already partly trained. Blocks must share nothing that is trained: --encoder
+    /// per-block or frozen, and fixed class embeddings
     #[arg(long, value_name = "LIST")]
     pub blocks: Option<Blocks>,
     /// Train as one of the processes that mpirun started, each with its share of the blocks; needs --out or --resume, and a
@@ -78,7 +79,9 @@ pub struct Train {
     pub block_workers: Option<NonZeroUsize>,
     /// Named settings to start from: mnist, mnist-sample, resnet-mnist, resnet-fashion-mnist, resnet-cifar10, paper-mnist, or a row
     /// of the paper's Table 1: paper-DATA-METHOD with one-hot embeddings, or paper-DATA-METHOD-EMBEDDING. DATA is mnist, cifar10 or
-    /// cifar100, METHOD is dt, ct, fm, backprop or adjoint, and EMBEDDING is learned20 or prototype, which adjoint does not have
+    /// cifar100, METHOD is dt, ct, fm, backprop or adjoint, and EMBEDDING is learned20 or prototype, which adjoint does not
+    /// have. Without it mnist-sample for the bundled sample and mnist for all other data, changed by what --method needs; noprop info
+    /// RUN prints all settings of a run
     #[arg(long, conflicts_with = "resume")]
     pub preset: Option<Preset>,
     /// Settings from a file such as a run's config.toml; they beat the preset, and flags beat them

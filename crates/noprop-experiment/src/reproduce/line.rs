@@ -47,6 +47,14 @@ pub struct Line<'a> {
     pub trainings: Vec<(Training, Option<Record>)>,
 }
 
+/// A training of a line that is done.
+struct Done<'a> {
+    training: &'a Training,
+    record: &'a Record,
+    /// The SHA-256 of its weights.
+    weights: Option<String>,
+}
+
 impl<'a> Line<'a> {
     /// Reads the line from the files that exist.
     pub fn read(
@@ -62,21 +70,27 @@ impl<'a> Line<'a> {
             let record = run::finished(&training)?;
             trainings.push((training, record));
         }
-        let done: Vec<(&Training, &Record)> = trainings
+        let done: Vec<Done<'_>> = trainings
             .iter()
-            .filter_map(|(training, record)| Some((training, record.as_ref()?)))
+            .filter_map(|(training, record)| {
+                let record = record.as_ref()?;
+                Some(Done { training, record, weights: weights(plan, item, training) })
+            })
             .collect();
         let accuracies = |images, sampler| -> Vec<f64> {
-            let of_seed = |(training, _): &(&Training, &Record)| {
-                seed_accuracy(plan, item, training, (images, sampler))
+            let of_seed = |done: &Done<'_>| {
+                let weights = done.weights.as_deref();
+                seed_accuracy(plan, item, done.training, (images, sampler), weights)
             };
             let wanted = asked(plan, item).contains(&(images, sampler));
             done.iter().filter(|_| wanted).filter_map(of_seed).collect()
         };
         let of = |value: &dyn Fn(&Record) -> Option<f64>| {
-            let values: Vec<f64> = done.iter().filter_map(|(_, record)| value(record)).collect();
+            let values: Vec<f64> = done.iter().filter_map(|done| value(done.record)).collect();
             Spread::of(&values)
         };
+        let answered =
+            |done: &&Done<'_>| is_answered(plan, item, done.training, done.weights.as_deref());
         let by_seed = accuracies(Images::Test, SamplerKind::Stochastic);
         let row = item.recipe.name();
         let paper = PaperData::of(&item.data)
@@ -88,7 +102,7 @@ impl<'a> Line<'a> {
             mean: Spread::of(&accuracies(Images::Test, SamplerKind::Mean)),
             peak_memory_bytes: of(&|record| record.peak.map(|bytes| bytes as f64)),
             seconds: of(&|record| Some(record.seconds)),
-            seeds: done.iter().filter(|(training, _)| is_answered(plan, item, training)).count(),
+            seeds: done.iter().filter(answered).count(),
             by_seed,
             epochs,
             usual_epochs: item.usual_epochs(),
@@ -138,14 +152,21 @@ fn classifications(
     (0..runs).map(move |seed| Classification { images, sampler, seed })
 }
 
-/// The mean over all classifications, if all are there.
+/// The SHA-256 of the weights of a training, if classifications with them are wanted. It is taken once for all of them, because it reads
+/// the whole file.
+fn weights(plan: &Plan<'_>, item: &Item, training: &Training) -> Option<String> {
+    if asked(plan, item).is_empty() { None } else { run::weights(training) }
+}
+
+/// The mean over all classifications, if all are there and `weights` gave them.
 fn seed_accuracy(
     plan: &Plan<'_>,
     item: &Item,
     training: &Training,
     asked: (Images, SamplerKind),
+    weights: Option<&str>,
 ) -> Option<f64> {
-    let answer = |asked| Some(run::kept_answer(plan, item, training, asked)?.accuracy);
+    let answer = |asked| Some(run::kept_answer(plan, item, training, asked, weights)?.accuracy);
     let accuracies = classifications(plan, asked).map(answer).collect::<Option<Vec<f64>>>()?;
     Some(Spread::of(&accuracies)?.mean)
 }
@@ -153,12 +174,14 @@ fn seed_accuracy(
 /// Returns whether nothing is left to do for a seed of a row.
 pub fn is_complete(plan: &Plan<'_>, item: &Item, epochs: u32, seed: u32) -> Result<bool> {
     let training = plan.training(item, epochs, seed)?;
-    Ok(run::finished(&training)?.is_some() && is_answered(plan, item, &training))
+    let answered = || is_answered(plan, item, &training, weights(plan, item, &training).as_deref());
+    Ok(run::finished(&training)?.is_some() && answered())
 }
 
-/// Returns whether all classifications with a trained network are done.
-fn is_answered(plan: &Plan<'_>, item: &Item, training: &Training) -> bool {
-    asked(plan, item).into_iter().all(|asked| seed_accuracy(plan, item, training, asked).is_some())
+/// Returns whether all classifications with a trained network, by its present `weights`, are done.
+fn is_answered(plan: &Plan<'_>, item: &Item, training: &Training, weights: Option<&str>) -> bool {
+    let is_there = |asked| seed_accuracy(plan, item, training, asked, weights).is_some();
+    asked(plan, item).into_iter().all(is_there)
 }
 
 /// Trains and classifies what a seed of a row lacks.

@@ -104,19 +104,23 @@ impl<'a> Book<'a> {
         Ok(book)
     }
 
-    /// Refuses runs with other settings than the reproduction would give them.
+    /// Refuses runs with other settings than the reproduction would give them, and runs of different data.
     fn check(&self) -> Result<()> {
+        let trainings = self.trainings()?;
+        trainings.iter().try_for_each(run::check)?;
+        run::check_data(&trainings)
+    }
+
+    /// All trainings; of a row whose epochs are not known yet, its trial.
+    fn trainings(&self) -> Result<Vec<Training>> {
+        let mut trainings = Vec::new();
         for entry in &self.entries {
-            match entry.epochs {
-                Some(epochs) => {
-                    for seed in 0..self.plan.seeds() {
-                        run::check(&self.plan.training(entry.item, epochs, seed)?)?;
-                    }
-                }
-                None => run::check(&self.plan.training(entry.item, 1, 0)?)?,
+            let (epochs, seeds) = entry.epochs.map_or((1, 1), |epochs| (epochs, self.plan.seeds()));
+            for seed in 0..seeds {
+                trainings.push(self.plan.training(entry.item, epochs, seed)?);
             }
         }
-        Ok(())
+        Ok(trainings)
     }
 
     /// Trains and classifies whatever is missing. Every row gets its first seed before any gets its second, and the report is
@@ -196,6 +200,8 @@ impl<'a> Book<'a> {
 
     /// Writes figures and report, and returns their paths, the report's first.
     fn write(&self, worker: &dyn Worker) -> Result<Vec<PathBuf>> {
+        // The files of the data may have changed since the other rows were trained.
+        run::check_data(&self.trainings()?)?;
         let request = self.plan.request;
         let lines = self.lines(self.plan)?;
         let figures = figure::draw(self.plan, &lines)?;

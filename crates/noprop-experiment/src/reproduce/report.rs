@@ -75,10 +75,7 @@ fn opening(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()>
     let machines: BTreeSet<String> =
         lines.iter().flat_map(Line::hardware).map(ToString::to_string).collect();
     let machines: Vec<String> = machines.into_iter().collect();
-    let mut on = if machines.is_empty() { "–".into() } else { machines.join("; ") };
-    if let Some(threads) = request.threads {
-        write!(on, "; {} a training", counted(threads.get(), "thread"))?;
-    }
+    let on = if machines.is_empty() { "–".into() } else { machines.join("; ") };
     let seconds: f64 =
         lines.iter().flat_map(Line::records).map(|record| record.seconds).fold(0.0, |a, b| a + b);
     writeln!(
@@ -89,6 +86,17 @@ fn opening(text: &mut String, plan: &Plan<'_>, lines: &[Line<'_>]) -> Result<()>
         duration(seconds),
         request.command,
     )?;
+    // Of the runs themselves: some may be older than this command, and its own number says nothing about them.
+    let threads: BTreeSet<usize> =
+        lines.iter().flat_map(Line::hardware).map(|hardware| hardware.threads).collect();
+    if threads.len() > 1 {
+        let threads: Vec<String> = threads.iter().map(ToString::to_string).collect();
+        writeln!(
+            text,
+            "\n**Not all trainings had the same number of threads** ({}): their times and their memory cannot be compared.",
+            threads.join(", ")
+        )?;
+    }
     let incomplete = lines.iter().any(|line| line.seeds < plan.seeds() as usize);
     if incomplete || !plan.missing.is_empty() {
         writeln!(text, "\n**Not all of it was run**: see [what is missing](#what-is-missing).")?;

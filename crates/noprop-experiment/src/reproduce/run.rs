@@ -1,11 +1,14 @@
 //! One training of a row: its standing, the way to its end, and classifications with it.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use noprop_data::Half;
+use noprop_files::{open_file, sha256_of};
 use noprop_models::Embedding;
-use noprop_train::{Existing, Progress, RunDirectory, TrainError, write_atomically};
+use noprop_train::{
+    Event, Existing, MetricsLog, Progress, RunDirectory, TrainError, write_atomically,
+};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Item, Plan};
@@ -34,13 +37,16 @@ enum Standing {
 }
 
 /// The answer to a classification.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {
     /// 0..=1.
     pub accuracy: f64,
     /// The time that it took, reading the images included.
     #[serde(default)]
     pub seconds: f64,
+    /// The SHA-256 of the weights that gave it. The first versions did not record it.
+    #[serde(default)]
+    model_sha256: Option<String>,
 }
 
 /// Refuses an existing run that differs from the one that `training` would make, or that cannot be used.
@@ -68,7 +74,35 @@ fn check_pictures(trained: &Trained) -> Result<()> {
         "was trained on other data (its pictures are not those in {} now)",
         folder.display()
     );
-    Err(Error::InTheWay { run: trained.run.path().into(), fault, source: None })
+    Err(refusal(trained.run.path(), fault))
+}
+
+/// Refuses runs on one data set that learned from different images, because its files have changed in between: they would stand in one
+/// table, and in one mean.
+pub fn check_data(trainings: &[Training]) -> Result<()> {
+    let mut firsts: Vec<(&Training, Experiment)> = Vec::new();
+    for training in trainings {
+        let Some(found) = learned(training)? else { continue };
+        match firsts.iter().find(|(first, _)| first.data == training.data) {
+            None => firsts.push((training, found)),
+            Some((_, of_first)) if found.images.same_data(&of_first.images) => {}
+            Some((first, _)) => {
+                let fault = format!("was trained on other data than {}", first.run.display());
+                return Err(refusal(&training.run, fault));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The settings and data of a run that has learned something which is kept.
+fn learned(training: &Training) -> Result<Option<Experiment>> {
+    match standing(training)? {
+        Standing::Absent | Standing::Begun => Ok(None),
+        Standing::Saved | Standing::Finished(_) => {
+            Ok(Some(Experiment::read(&RunDirectory::open(&training.run)?.config())?))
+        }
+    }
 }
 
 /// The record of a training, if it came to its end.
@@ -107,7 +141,8 @@ pub fn evaluate(
     training: &Training,
     asked: Classification,
 ) -> Result<Answer, Halt> {
-    if let Some(answer) = kept_answer(plan, item, training, asked) {
+    let weights = weights(training);
+    if let Some(answer) = kept_answer(plan, item, training, asked, weights.as_deref()) {
         return Ok(answer);
     }
     let started = Instant::now();
@@ -115,6 +150,8 @@ pub fn evaluate(
     let mut answer: Answer =
         serde_json::from_str(&text).context("a classification gave no answer")?;
     answer.seconds = started.elapsed().as_secs_f64();
+    // Those before the classification: if they changed in the meantime, it is asked for again.
+    answer.model_sha256 = weights;
     let path = answer_path(plan, item, training, asked);
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)
@@ -125,20 +162,24 @@ pub fn evaluate(
     Ok(answer)
 }
 
-/// An answer from before, if the weights are still those that gave it.
+/// An answer from before, if `weights`, the SHA-256 of the present ones, gave it. The times of the files say nothing: a copy may keep them,
+/// and clocks go back.
 pub fn kept_answer(
     plan: &Plan<'_>,
     item: &Item,
     training: &Training,
     asked: Classification,
+    weights: Option<&str>,
 ) -> Option<Answer> {
     let path = answer_path(plan, item, training, asked);
-    let changed = |path: &Path| -> Option<SystemTime> { path.metadata().ok()?.modified().ok() };
-    if changed(&path)? < changed(&training.run.join("model.safetensors"))? {
-        return None;
-    }
     let answer: Answer = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
-    (0.0..=1.0).contains(&answer.accuracy).then_some(answer)
+    let same = answer.model_sha256.as_deref() == Some(weights?);
+    (same && (0.0..=1.0).contains(&answer.accuracy)).then_some(answer)
+}
+
+/// The SHA-256 of the weights of a training; `None` if they cannot be read.
+pub fn weights(training: &Training) -> Option<String> {
+    sha256_of(open_file(&training.run.join("model.safetensors")).ok()?).ok()
 }
 
 fn answer_path(
@@ -192,11 +233,31 @@ fn standing(training: &Training) -> Result<Standing> {
     if let Some(record) = Record::read(path).map_err(in_the_way(path, "is damaged"))? {
         return Ok(Standing::Finished(Box::new(record)));
     }
-    if !run.state().join("progress.json").exists() {
-        return Ok(Standing::Begun);
+    if run.state().join("progress.json").exists() {
+        Progress::read(&run, &found.to_json()?).map_err(in_the_way(path, "is damaged"))?;
+        return Ok(Standing::Saved);
     }
-    Progress::read(&run, &found.to_json()?).map_err(in_the_way(path, "is damaged"))?;
-    Ok(Standing::Saved)
+    match reason_to_keep(&run)? {
+        Some(fault) => Err(refusal(path, fault)),
+        None => Ok(Standing::Begun),
+    }
+}
+
+/// The reason why a run without a saved state is not replaced, if there is one: `resume` refuses the same runs, and a training in the place
+/// of one would remove what was trained.
+fn reason_to_keep(run: &RunDirectory) -> Result<Option<&'static str>> {
+    if run.units().is_dir() {
+        return Ok(Some("was trained in units, which are not merged"));
+    }
+    // A run that was killed before its first step has no log.
+    let events = match run.metrics().exists() {
+        true => MetricsLog::read(&run.metrics())?,
+        false => Vec::new(),
+    };
+    let tested = events.iter().any(|event| matches!(event, Event::Test { .. }));
+    let epochs = events.iter().filter(|event| matches!(event, Event::Epoch { .. })).count();
+    // The first epoch is in the log for a moment before its state is saved. A kill in that moment must not stop a reproduction.
+    Ok((tested || epochs > 1).then_some("was trained, and its saved state is gone"))
 }
 
 /// Refuses a run with other settings, and names them.
@@ -222,15 +283,105 @@ fn compare(path: &Path, found: &Setup, expected: &Setup) -> Result<()> {
     let other: Vec<&str> = other.map(String::as_str).collect();
     match other.as_slice() {
         [] => Ok(()),
-        keys => {
-            let fault = format!("has other settings: {}", keys.join(", "));
-            Err(Error::InTheWay { run: path.into(), fault, source: None })
-        }
+        keys => Err(refusal(path, format!("has other settings: {}", keys.join(", ")))),
     }
 }
 
 /// The error of a run that is in the place of one that would be made.
+fn refusal(run: &Path, fault: impl Into<String>) -> Error {
+    Error::InTheWay { run: run.into(), fault: fault.into(), source: None }
+}
+
+/// As [`refusal`], with the error that makes the run unusable.
 fn in_the_way<E: Into<Error>>(run: &Path, fault: &str) -> impl FnOnce(E) -> Error {
     let (run, fault) = (run.to_owned(), fault.to_owned());
     move |source| Error::InTheWay { run, fault, source: Some(Box::new(source.into())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs::{self, File};
+    use std::time::SystemTime;
+
+    use noprop_data::DatasetName;
+    use noprop_method::SamplerKind;
+
+    use super::super::plan::Request;
+    use super::super::target::Target;
+    use super::*;
+
+    /// Answers classifications, and counts them.
+    #[derive(Default)]
+    struct Counter(Cell<u32>);
+
+    impl Worker for Counter {
+        fn run(&self, command: Command<'_>) -> Result<String, Halt> {
+            assert!(matches!(command, Command::Classify { .. }), "{command:?}");
+            self.0.set(self.0.get() + 1);
+            Ok(r#"{"accuracy":0.5}"#.into())
+        }
+
+        fn typed(&self, _: Command<'_>) -> String {
+            String::new()
+        }
+
+        fn fetching(&self, _: DatasetName) -> String {
+            String::new()
+        }
+
+        fn stop_is_asked(&self) -> bool {
+            false
+        }
+
+        fn remark(&self, _: Remark) {}
+    }
+
+    /// An accuracy of other weights must not stand for the present ones, whatever the times of the files are. An answer that does not tell
+    /// its weights, as the first versions wrote it, is asked for again.
+    #[test]
+    fn an_answer_is_of_the_weights_that_gave_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let request = Request {
+            what: Target::Table1,
+            dataset: vec![Source::Known(DatasetName::MnistSample)],
+            rows: vec!["dt-onehot".into()],
+            seeds: None,
+            runs: 1,
+            epochs: None,
+            eval_steps: None,
+            budget: None,
+            out: dir.path().into(),
+            data_dir: PathBuf::new(),
+            threads: None,
+            command: String::new(),
+        };
+        let worker = Counter::default();
+        let plan = Plan::new(&request, &worker).unwrap();
+        let item = &plan.items[0];
+        let training = plan.training(item, 1, 0).unwrap();
+        let asked =
+            Classification { images: Images::Test, sampler: SamplerKind::Stochastic, seed: 0 };
+        let classifications = || {
+            let answer = evaluate(&plan, &worker, item, &training, asked).unwrap();
+            assert_eq!(answer.accuracy, 0.5);
+            worker.0.get()
+        };
+        fs::create_dir_all(&training.run).unwrap();
+        let model = training.run.join("model.safetensors");
+        let put = |weights: &str, time: SystemTime| {
+            fs::write(&model, weights).unwrap();
+            File::options().write(true).open(&model).unwrap().set_modified(time).unwrap();
+        };
+        put("some weights", SystemTime::now());
+        assert_eq!([classifications(), classifications()], [1, 1]);
+        put("other weights", SystemTime::now() - Duration::from_secs(1_000_000));
+        assert_eq!([classifications(), classifications()], [2, 2]);
+        put("other weights", SystemTime::now() + Duration::from_secs(1_000_000));
+        assert_eq!(classifications(), 2);
+
+        let path = answer_path(&plan, item, &training, asked);
+        fs::write(path, r#"{"accuracy":0.25,"seconds":1.0}"#).unwrap();
+        assert_eq!([classifications(), classifications()], [3, 3]);
+    }
 }

@@ -17,11 +17,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from noprop import _noprop
+from noprop import _noprop, _record
 
 _MODEL = "model.safetensors"
-# What the weights do not carry: the labels with their types, and the parameters of the estimator.
-_ESTIMATOR = "estimator.json"
 # The shortest side that convolutions take.
 _SIDE_OF_CONVOLUTIONS = 16
 # The types of arrays that are read as they are. NumPy converts others to the first.
@@ -232,10 +230,12 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
             "seed": _seed(self.random_state),
         }
         asked = {name: value for name, value in asked.items() if value is not None}
-        twice = sorted(asked.keys() & (self.settings or {}).keys())
+        settings = dict(self.settings or {})
+        # `batch_size` is `batch-size`.
+        twice = sorted(name for name in settings if str(name).replace("_", "-") in asked)
         if twice:
             raise ValueError(f"settings must not have {twice[0]!r}: a parameter of the estimator sets it")
-        asked |= self.settings or {}
+        asked |= settings
         pixel_range = _range(self.pixel_range, X)
         training = _noprop.Training(
             X,
@@ -320,7 +320,7 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
             text = json.dumps(estimator, indent=1, default=_plain)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the labels or parameters cannot be saved: {error}") from error
-        self.model_.save(os.fspath(path), bool(overwrite), [(_ESTIMATOR, text.encode())])
+        self.model_.save(os.fspath(path), bool(overwrite), [(_record.NAME, text.encode())])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "NoPropClassifier":
@@ -334,13 +334,19 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
         FileNotFoundError
             If there is nothing of that name.
         NoPropError
-            If the weights are damaged.
+            If the weights or the record beside them are damaged.
         """
         path = pathlib.Path(path)
         model_path = path / _MODEL if path.is_dir() else path
-        weights = model_path.read_bytes()
+        weights = _record.read_file(model_path)
         model = _noprop.Model(weights, str(model_path))
-        return _estimator(cls, model, _beside(model_path.parent / _ESTIMATOR, weights))
+        kept = _record.beside(model_path, weights)
+        if kept is None:
+            estimator, classes, epochs = cls(image_shape=model.shape), np.array(model.class_names), 0
+        else:
+            estimator, classes, epochs = _record.restored(cls, kept, len(model.class_names))
+        estimator._answer_with(model, classes, epochs)
+        return estimator
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -411,38 +417,6 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
 def load(path: str | os.PathLike[str]) -> NoPropClassifier:
     """Returns the classifier that `NoPropClassifier.save` or the program `noprop` wrote to `path`."""
     return NoPropClassifier.load(path)
-
-
-def _estimator(cls, model, kept):
-    """The estimator of a model, with what was kept beside its weights."""
-    if kept is None:
-        estimator, classes, epochs = cls(), np.array(model.class_names), 0
-        estimator.image_shape = model.shape
-    else:
-        try:
-            # JSON has lists for tuples.
-            parameters = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in kept["parameters"].items()
-            }
-            estimator = cls(**parameters)
-            classes, epochs = np.array(kept["classes"], dtype=np.dtype(kept["dtype"])), int(kept["epochs"])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _noprop.NoPropError(f"{_ESTIMATOR} is damaged: {error}") from error
-        if classes.shape != (len(model.class_names),):
-            raise _noprop.NoPropError(f"{_ESTIMATOR} is damaged: it has other classes than the weights")
-    estimator._answer_with(model, classes, epochs)
-    return estimator
-
-
-def _beside(path, weights):
-    """What was kept beside the weights, unless they were replaced since then."""
-    try:
-        kept = json.loads(path.read_bytes())
-        return kept if kept["model"] == hashlib.sha256(weights).hexdigest() else None
-    except FileNotFoundError:
-        return None
-    except (KeyError, TypeError, ValueError) as error:
-        raise _noprop.NoPropError(f"{path} is damaged: {error}") from error
 
 
 def _flat(X, image_shape):
