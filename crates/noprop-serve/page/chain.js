@@ -73,7 +73,7 @@ export class Chain {
     this.#root.classList.toggle("at-once", walk.picture !== this.#picture);
     this.#picture = walk.picture;
     this.#labels.forEach((name, i) => name.classList.toggle("truth", this.#classes[i % this.#classes.length] === truth));
-    const furthest = Math.max(1e-9, ...walk.steps.flatMap(({ distances }) => distances));
+    const furthest = walk.steps.reduce((most, { distances }) => Math.max(most, ...distances), 1e-9);
     this.#arrange(order);
     for (const made of this.#columns) {
       const { column, node, head, toggle } = made;

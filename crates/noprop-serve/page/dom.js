@@ -32,7 +32,8 @@ function filled(node, properties, children) {
     else if (name.startsWith("aria-")) node.setAttribute(name, value);
     else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  // One by one: a long text has more pieces than a call may have arguments.
+  for (const child of children.flat()) if (child !== null && child !== undefined) node.append(child);
   return node;
 }
 

@@ -3,7 +3,8 @@
 
 import { el, grid } from "./dom.js";
 
-const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|\[([^\]]+)\]\(([^)\s]+)\)/g;
+// No part of it may run over the beginning of another match: a card of a million brackets would stop the page.
+const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|\[([^[\]]+)\]\(([^()\s]+)\)/g;
 
 /** Elements for `text`. */
 export function fromMarkdown(text) {
@@ -17,10 +18,10 @@ export function fromMarkdown(text) {
   };
   while (at < lines.length) {
     const line = lines[at];
-    const heading = /^(#{1,6})\s+(.*)$/.exec(line);
+    const heading = /^(#{1,6})\s([^]*)$/.exec(line);
     if (heading) {
       at++;
-      made.push(el(`h${Math.min(6, heading[1].length + 2)}`, {}, inline(heading[2])));
+      made.push(el(`h${Math.min(6, heading[1].length + 2)}`, {}, inline(heading[2].trim())));
     } else if (line.startsWith("```")) {
       at++;
       made.push(el("pre", { tabindex: "0" }, take((line) => !line.startsWith("```")).join("\n")));

@@ -50,7 +50,11 @@ export function create({ engine, say, keep, attempt, go }) {
   async function load() {
     const told = await engine.runs();
     runs = told.runs;
-    byId("folder").textContent = told.folder === null ? "The trainings of this visit." : `Runs in ${told.folder}`;
+    // A run that is gone would be an error of every comparison.
+    const there = new Set(runs.map(({ id }) => id));
+    state.chosen = new Set([...state.chosen].filter((id) => there.has(id)));
+    const left = told.left_out ? `. Not listed, because of their number or of names that are no text: ${count(told.left_out)}.` : "";
+    byId("folder").textContent = told.folder === null ? "The trainings of this visit." : `Runs in ${told.folder}${left}`;
     table();
   }
 
@@ -144,7 +148,7 @@ export function create({ engine, say, keep, attempt, go }) {
       el("div", { class: "bar" },
         known?.usable ?? known?.state !== "running" ? button("Classify with it", () => go("classify", { model: id })) : null,
         known?.state === "saved" ? button("Resume", () => attempt(async () => (await engine.resume(id), go("train", {})))) : null,
-        button("Train with its settings", () => go("train", asForm(run.settings))),
+        button("Train with its settings", () => trainLike(run.settings)),
         button("Download weights", () => attempt(async () => download(await engine.weights(id), `${id}.safetensors`)))),
       run.epochs.length ? el("div", { class: "charts" }, losses, validation) : "",
       el("div", { class: "figures" }, await Promise.all(run.figures.map((name) => figure(id, name)))),
@@ -166,6 +170,13 @@ export function create({ engine, say, keep, attempt, go }) {
     });
   }
 
+  /** Fills the form of Train with the settings of a run. A seed that is text is too large for a number of JavaScript. */
+  function trainLike({ seed, ...others }) {
+    const large = typeof seed === "string";
+    if (large) say(`The form cannot hold a seed as large as ${seed}, so it is left out.`);
+    go("train", asForm(large ? others : { ...others, seed }));
+  }
+
   async function figure(id, name) {
     const image = el("img", { src: await engine.figure(id, name), alt: `Figure ${name} of the run`, loading: "lazy" });
     return el("figure", {}, image, el("figcaption", {}, name));
@@ -176,7 +187,7 @@ export function create({ engine, say, keep, attempt, go }) {
     section.hidden = !state.compared || state.chosen.size < 2;
     if (section.hidden) return;
     const ids = [...state.chosen];
-    const { lines, unfinished } = await engine.compare(ids);
+    const { lines, unfinished, notes } = await engine.compare(ids);
     const details = await Promise.all(ids.map((id) => engine.run(id).catch(() => null)));
     const chart = el("figure");
     const columns = COMPARED.filter(([key]) => lines.some((line) => line[key] !== null && line[key] !== undefined));
@@ -189,6 +200,7 @@ export function create({ engine, say, keep, attempt, go }) {
       el("div", { class: "bar" }, el("h2", { class: "grow" }, "Comparison"), button("Close", close)),
       el("p", { class: "quiet" }, "Runs that differ in their seed alone share a line.",
         unfinished.length ? ` Not finished, and therefore without a line: ${unfinished.join(", ")}.` : ""),
+      ...notes.map((note) => el("p", { class: "notice" }, `${note}.`)),
       grid("Table of the comparison",
         columns.map(([, name, format]) => el("th", { scope: "col", class: format ? "number" : "" }, name)),
         lines.map((line) => columns.map(([key, , format]) => valueCell(line[key], format)))),

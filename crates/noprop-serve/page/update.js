@@ -65,7 +65,8 @@ const remark = ({ coefficients, noise, clean }) =>
 
 function table(step, terms, heads, chosen, pick) {
   const columns = step.z.map((_, i) => i);
-  const largest = Math.max(1e-9, ...[...terms.map(({ values }) => values), step.next_z].flat().map(Math.abs));
+  const shown = [...terms.map(({ values }) => values), step.next_z].flat();
+  const largest = shown.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
   const line = (symbol, what, values, last) =>
     el("tr", { class: last ? "sum" : "" },
       el("th", { scope: "row" }, symbol, " ", el("span", { class: "quiet" }, what)),

@@ -100,7 +100,7 @@ export class WasmEngine {
       encoder: training.settings.encoder ?? null, error: training.error,
       state: { running: "running", stopping: "running", finished: "finished", failed: "damaged" }[training.state] ?? "saved",
     }));
-    return { folder: null, runs };
+    return { folder: null, runs, left_out: 0 };
   }
 
   async run(id) {
@@ -114,7 +114,7 @@ export class WasmEngine {
 
   async compare(ids) {
     const { runs } = await this.runs();
-    return { lines: runs.filter(({ id }) => ids.includes(id)).map((run) => ({ ...run, n: 1 })), unfinished: [] };
+    return { lines: runs.filter(({ id }) => ids.includes(id)).map((run) => ({ ...run, n: 1 })), unfinished: [], notes: [] };
   }
 
   async weights(id) {

@@ -1,20 +1,18 @@
 //! A trained model that answers requests: its facts, its test images, and its walk from noise to an answer.
 
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use axum::body::Bytes;
 use noprop_data::{DatasetName, Presence, Split};
 use noprop_experiment::candle_core::Device;
-use noprop_experiment::{
-    Classifier, Image, ModelFacts, Moved, Polarity, Sampling, Source, card_body,
-};
+use noprop_experiment::{Classifier, Image, ModelFacts, Moved, Polarity, Sampling, Source};
 use noprop_method::Route;
 use noprop_train::{Event, MetricsLog};
 use serde_json::{Value, json};
 
 use crate::error::Refusal;
+use crate::runs::card;
 
 /// An image to classify, as a request sends it.
 #[derive(Debug)]
@@ -57,8 +55,7 @@ impl Model {
             _ => None,
         };
         let title = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let card = fs::read_to_string(run.join("README.md")).ok();
-        let card = card.map(|card| card_body(&card).to_owned());
+        let card = card(run);
         // Data sets that are here now, and else where the run had its data.
         let place = match &classifier.experiment().setup.dataset {
             Source::Known(name) if is_there(*name, data_dir) => Some(data_dir.to_path_buf()),

@@ -4,7 +4,7 @@
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `server.rs`, `site.rs` | the server, and the bounds on its work |
+//! | `server.rs`, `connections.rs`, `site.rs` | the server, and the bounds on its connections and its work |
 //! | `routes.rs`, `reply.rs`, `headers.rs` | the addresses, bodies and headers |
 //! | `access.rs` | who may ask |
 //! | `page.rs` | the files of the page, which are part of the program |
@@ -15,6 +15,7 @@
 
 mod access;
 mod answers;
+mod connections;
 mod error;
 mod events;
 mod headers;

@@ -21,6 +21,8 @@ pub(crate) struct Models {
     data_dir: PathBuf,
     /// The last that was used is the last.
     open: Mutex<Vec<Open>>,
+    /// Is held while a model is read.
+    loading: Mutex<()>,
 }
 
 struct Open {
@@ -58,7 +60,7 @@ impl Listed {
 
 impl Models {
     pub fn new(device: Device, data_dir: PathBuf) -> Self {
-        Self { device, data_dir, open: Mutex::default() }
+        Self { device, data_dir, open: Mutex::default(), loading: Mutex::default() }
     }
 
     /// All models, the one to begin with first.
@@ -90,18 +92,24 @@ impl Models {
         let files = run.iter().flat_map(|run| files.map(|file| run.join(file)));
         let stamp = Stamp::of(&files.collect::<Vec<_>>());
         let is_it = |open: &Open| open.id == id && open.run == run && open.stamp == stamp;
-        {
+        let opened = || {
             let mut open = locked(&self.open);
-            if let Some(place) = open.iter().position(is_it) {
-                let kept = open.remove(place);
-                let model = Arc::clone(&kept.model);
-                open.push(kept);
-                return Ok(model);
-            }
-            // One that has changed makes place before its successor is read.
-            make_place(&mut open, id);
+            let kept = open.iter().position(is_it).map(|place| open.remove(place))?;
+            let model = Arc::clone(&kept.model);
+            open.push(kept);
+            Some(model)
+        };
+        if let Some(model) = opened() {
+            return Ok(model);
         }
-        // Without the lock: requests for models that are open need not wait for this one.
+        // A page that is loaded again and again would have one model read many times at once. Requests for models that are open need not
+        // wait.
+        let _loading = locked(&self.loading);
+        if let Some(model) = opened() {
+            return Ok(model);
+        }
+        // One that has changed makes place before its successor is read.
+        make_place(&mut locked(&self.open), id);
         let model = match &run {
             Some(run) => Model::of_run(run, &self.data_dir, &self.device)?,
             None => Model::pretrained(&self.data_dir, &self.device)?,
@@ -119,4 +127,30 @@ fn make_place(open: &mut Vec<Open>, id: &str) {
     open.retain(|open| open.id != id);
     let excess = (open.len() + 1).saturating_sub(MOST_OPEN);
     open.drain(..excess);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    /// Requests that come at once for a model that is not open would each hold its weights and its test images.
+    #[test]
+    fn a_model_is_read_once_for_all_who_ask() {
+        let dir = tempfile::tempdir().unwrap();
+        let models = Models::new(Device::Cpu, dir.path().into());
+        let runs = Runs::new(dir.path().into(), None);
+        let start = Barrier::new(4);
+        let ask = || {
+            start.wait();
+            models.get(&runs, PRETRAINED).unwrap()
+        };
+        let opened: Vec<Arc<Mutex<Model>>> = thread::scope(|scope| {
+            let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+            asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+        });
+        assert!(opened.iter().all(|model| Arc::ptr_eq(model, &opened[0])));
+    }
 }

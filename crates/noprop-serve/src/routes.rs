@@ -26,7 +26,7 @@ use crate::locked::locked;
 use crate::reply::{BodyFault, answer, receive};
 use crate::request::new_run;
 use crate::site::Site;
-use crate::trainer::Job;
+use crate::trainer::{Job, told};
 use crate::{events, headers, page, weights};
 
 /// The most bytes of a picture or a drawing, and of JSON.
@@ -193,11 +193,7 @@ async fn classify(State(site): Of, Path(id): Path<String>, uri: Uri, body: Body)
 
 async fn runs(State(site): Of) -> Answered {
     let place = site.place().await?;
-    site.compute(place, |site| {
-        let folder = site.runs.folder().to_string_lossy();
-        Ok(answer(&json!({ "folder": folder, "runs": site.runs.all() })))
-    })
-    .await
+    site.compute(place, |site| Ok(answer(&site.runs.list()))).await
 }
 
 async fn run(State(site): Of, Path(id): Path<String>) -> Answered {
@@ -262,7 +258,8 @@ async fn resume(State(site): Of, body: Body) -> Answered {
         let experiment = Experiment::read(&path.join("config.toml"))?;
         // A run that was stopped before its first step has no log.
         let events = MetricsLog::read(&path.join("metrics.jsonl")).unwrap_or_default();
-        Ok((Training::of(Some(&run), &experiment.setup, Epoch::of_log(&events)), path))
+        let history = told(Epoch::of_log(&events), experiment.setup.epochs);
+        Ok((Training::of(Some(&run), &experiment.setup, history), path))
     };
     let (planned, path) = Arc::clone(&site).compute(place, open).await?;
     begin(&site, Job::Resume(path, Moved::default()), planned).await

@@ -1,13 +1,13 @@
 //! The runs under a folder, each known by the name of its own folder. A request names a run that was listed, and never a path.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use noprop_experiment::watch::Epoch;
-use noprop_experiment::{Experiment, Info, Silent, card_body, compare};
+use noprop_experiment::{Experiment, Info, Observer, Progress, Remark, card_body, compare};
+use noprop_files::{read_file, read_text};
 use noprop_train::{Event, MetricsLog, RunDirectory};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -27,13 +27,25 @@ const MOST_COMPARED: usize = 100;
 const MOST_FIGURES: usize = 200;
 const MAX_FIGURE: u64 = 32 << 20;
 const MAX_CARD: u64 = 1 << 20;
+/// The largest number up to which JavaScript tells all whole numbers apart.
+const MOST_EXACT: u64 = (1 << 53) - 1;
 
 /// The runs under a folder, and one that was named.
 pub(crate) struct Runs {
     folder: PathBuf,
     named: Option<PathBuf>,
+    /// The most runs that are listed.
+    most: usize,
     /// What was read of each run, until its files change: a log may be long.
     known: Mutex<HashMap<PathBuf, (Stamp, Summary)>>,
+}
+
+/// The runs that are there now.
+struct Listing {
+    /// Their ids and their folders.
+    runs: Vec<(String, PathBuf)>,
+    /// The number of runs that are not among them.
+    left_out: usize,
 }
 
 /// A run in a list.
@@ -50,7 +62,8 @@ pub(crate) struct Summary {
     pub epochs: Option<u32>,
     pub epochs_done: usize,
     pub seconds: Option<f64>,
-    pub seed: Option<u64>,
+    /// As [`exact`] tells it.
+    pub seed: Option<Value>,
     pub encoder: Option<String>,
     pub state: Standing,
     pub error: Option<String>,
@@ -79,7 +92,7 @@ pub(crate) struct Figure {
 
 impl Runs {
     pub fn new(folder: PathBuf, named: Option<PathBuf>) -> Self {
-        Self { folder, named, known: Mutex::default() }
+        Self { folder, named, most: MOST_RUNS, known: Mutex::default() }
     }
 
     /// The folder that new runs are written into.
@@ -87,23 +100,31 @@ impl Runs {
         &self.folder
     }
 
-    /// The ids and the folders of all runs that are there now.
-    pub fn listed(&self) -> Vec<(String, PathBuf)> {
+    /// The runs that are there now: no more than are listed, in the order of their ids.
+    fn listed(&self) -> Listing {
         let whole = |path: &Path| path.canonicalize().ok();
         let named = self.named.as_deref().and_then(whole);
-        let of_named = self.named.iter().map(|path| (NAMED.to_owned(), path.clone()));
+        // The named run is listed once.
+        let again = |path: &Path| named.is_some() && whole(path) == named;
+        let mut found = Vec::new();
+        let mut left_out = 0;
         // A folder that cannot be read has no runs.
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten().take(MOST_RUNS);
-        let mut found: Vec<(String, PathBuf)> = entries
-            .filter_map(|entry| Some((id_of(entry.file_name().into_string().ok()?), entry.path())))
-            .filter(|(_, path)| {
-                // The named run is listed once.
-                let again = || named.is_some() && whole(path) == named;
-                RunDirectory::open(path).is_ok() && !again()
-            })
-            .collect();
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if RunDirectory::open(&path).is_err() || again(&path) {
+                continue;
+            }
+            match entry.file_name().into_string() {
+                Ok(name) => found.push((id_of(name), path)),
+                // An address is text, so it cannot name this one.
+                Err(_) => left_out += 1,
+            }
+        }
         found.sort();
-        of_named.chain(found).collect()
+        left_out += found.len().saturating_sub(self.most);
+        found.truncate(self.most);
+        let of_named = self.named.iter().map(|path| (NAMED.to_owned(), path.clone()));
+        Listing { runs: of_named.chain(found).collect(), left_out }
     }
 
     /// The folder of the run `id`.
@@ -111,17 +132,31 @@ impl Runs {
     /// # Errors
     /// 404 if no run of that name is listed, or not any more.
     pub fn find(&self, id: &str) -> Result<PathBuf, Refusal> {
-        let found = self.listed().into_iter().find(|(known, path)| known == id && path.is_dir());
+        let mut runs = self.listed().runs.into_iter();
+        let found = runs.find(|(known, path)| known == id && path.is_dir());
         found.map(|(_, path)| path).ok_or_else(|| {
             Refusal::missing("there is no such run here; it may have been moved or deleted")
         })
     }
 
-    /// A summary of every run.
+    /// A summary of every run that is listed.
     pub fn all(&self) -> Vec<Summary> {
-        let listed = self.listed();
+        self.summaries(self.listed().runs)
+    }
+
+    /// The list of the runs, where they are, and how many of them are left out.
+    pub fn list(&self) -> Value {
+        let Listing { runs, left_out } = self.listed();
+        let folder = self.folder.to_string_lossy();
+        json!({ "folder": folder, "runs": self.summaries(runs), "left_out": left_out })
+    }
+
+    fn summaries(&self, listed: Vec<(String, PathBuf)>) -> Vec<Summary> {
         let mut known = locked(&self.known);
-        known.retain(|path, _| listed.iter().any(|(_, there)| there == path));
+        {
+            let there: HashSet<&PathBuf> = listed.iter().map(|(_, path)| path).collect();
+            known.retain(|path, _| there.contains(path));
+        }
         let summaries = listed.into_iter().map(|(id, path)| {
             let stamp = Stamp::of(&[
                 path.join("config.toml"),
@@ -157,9 +192,13 @@ impl Runs {
         let events = MetricsLog::read(&path.join("metrics.jsonl")).unwrap_or_default();
         let info = if summary.usable { Info::of(&path).ok() } else { None };
         let mut view = json!(summary);
-        view["settings"] = json!(experiment.map(|experiment| experiment.setup));
+        view["settings"] = json!(experiment.map(|Experiment { setup, .. }| {
+            let mut settings = json!(setup);
+            settings["seed"] = exact(setup.seed);
+            settings
+        }));
         view["parameters"] = json!(info.map(|info| info.parameters()));
-        view["card"] = json!(text(&path.join("README.md")).as_deref().map(card_body));
+        view["card"] = json!(card(&path));
         view["figures"] = json!(figures(&path));
         // In a list of runs it is their number, which is among the settings.
         view["epochs"] = json!(Epoch::of_log(&events));
@@ -171,9 +210,8 @@ impl Runs {
         let path = self.find(id)?;
         let gone = || Refusal::missing("this run has no such figure");
         let name = figures(&path).into_iter().find(|known| known == name).ok_or_else(gone)?;
-        let mut content = Vec::new();
-        let file = File::open(path.join("figures").join(&name)).map_err(|_| gone())?;
-        file.take(MAX_FIGURE).read_to_end(&mut content).map_err(Refusal::failed)?;
+        let content = read_file(&path.join("figures").join(&name), MAX_FIGURE);
+        let content = content.map_err(Refusal::failed)?;
         let kind = if name.ends_with(".svg") { "image/svg+xml" } else { "image/png" };
         Ok(Figure { kind, content })
     }
@@ -184,7 +222,8 @@ impl Runs {
             return Err(Refusal::bad(format!("name between 1 and {MOST_COMPARED} runs")));
         }
         let paths = ids.iter().map(|id| self.find(id)).collect::<Result<Vec<_>, _>>()?;
-        let found = compare(&paths, &mut Silent)?;
+        let mut notes = Notes::default();
+        let found = compare(&paths, &mut notes)?;
         let id = |path: &PathBuf| ids.get(paths.iter().position(|known| known == path)?);
         let lines = found.lines.iter().map(|line| {
             let names: Vec<&str> = line.runs.iter().filter_map(id).map(String::as_str).collect();
@@ -197,7 +236,20 @@ impl Runs {
             "markdown": found.markdown(),
             "lines": lines.collect::<Vec<_>>(),
             "unfinished": unfinished.collect::<Vec<_>>(),
+            "notes": notes.0,
         }))
+    }
+}
+
+/// The remarks of a comparison, each a sentence without its full stop: on runs that have no line, such as copies.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Observer for Notes {}
+
+impl Progress for Notes {
+    fn remark(&mut self, remark: Remark) {
+        self.0.push(remark.to_string());
     }
 }
 
@@ -231,7 +283,7 @@ impl Summary {
                 summary.dataset = Some(setup.dataset.name());
                 summary.method = Some(setup.method.name.into());
                 summary.epochs = Some(setup.epochs);
-                summary.seed = Some(setup.seed);
+                summary.seed = Some(exact(setup.seed));
                 summary.encoder = Some(setup.encoder_words());
             }
             Err(error) => summary.damaged(error),
@@ -282,6 +334,11 @@ fn id_of(name: String) -> String {
     }
 }
 
+/// A seed for a page: as text where JavaScript would round the number, and another training would be repeated.
+fn exact(seed: u64) -> Value {
+    if seed > MOST_EXACT { json!(seed.to_string()) } else { json!(seed) }
+}
+
 /// The names of the figures of a run, each in its best form.
 fn figures(run: &Path) -> Vec<String> {
     let entries = fs::read_dir(run.join("figures")).into_iter().flatten().flatten();
@@ -300,9 +357,32 @@ fn figures(run: &Path) -> Vec<String> {
     names
 }
 
-/// The text of a file, if it is there and is text.
-fn text(file: &Path) -> Option<String> {
-    let mut text = String::new();
-    File::open(file).ok()?.take(MAX_CARD).read_to_string(&mut text).ok()?;
-    Some(text)
+/// The card of the run in the folder `run`, if it can be read.
+pub(crate) fn card(run: &Path) -> Option<String> {
+    let text = read_text(&run.join("README.md"), MAX_CARD).ok()?;
+    Some(card_body(&text).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A person looks in vain for a run that is neither listed nor counted. Folders that are no runs take no places.
+    #[test]
+    fn runs_beyond_the_bound_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c", "d"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        for run in ["b", "c", "d"] {
+            fs::write(dir.path().join(run).join("config.toml"), "").unwrap();
+        }
+        let runs = Runs { most: 2, ..Runs::new(dir.path().into(), None) };
+        let list = runs.list();
+        assert_eq!(list["left_out"], 1);
+        let ids: Vec<&Value> =
+            list["runs"].as_array().unwrap().iter().map(|run| &run["id"]).collect();
+        assert_eq!(ids, ["b", "c"]);
+        assert!(runs.find("c").is_ok() && runs.find("d").is_err());
+    }
 }

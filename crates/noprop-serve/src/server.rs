@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
 use noprop_experiment::candle_core::Device;
 use tokio::sync::watch;
 
 use crate::access::Access;
+use crate::connections::{self, Bounds};
 use crate::error::ServeError;
 use crate::models::Models;
 use crate::request::Data;
@@ -108,10 +108,7 @@ impl Server {
         let router = self.router();
         let Self { listener, site, stop } = self;
         let done = runtime.block_on(async move {
-            // Without it the last part of a reply waits up to 40 ms, until the browser has acknowledged the part before. Where it cannot be set
-            // the replies are late and right.
-            let listener = tokio::net::TcpListener::from_std(listener)?
-                .tap_io(|stream| drop(stream.set_nodelay(true)));
+            let listener = tokio::net::TcpListener::from_std(listener)?;
             let mut asked = stop.subscribe();
             let ending = Arc::clone(&site);
             let end = async move {
@@ -119,14 +116,14 @@ impl Server {
                 let _ = asked.wait_for(|asked| *asked).await;
                 ending.end().await;
             };
-            let serving = axum::serve(listener, router).with_graceful_shutdown(end);
             tokio::select! {
-                served = serving.into_future() => served,
-                () = async { site.ended().await; tokio::time::sleep(FAREWELL).await } => Ok(()),
+                () = connections::serve(listener, router, Bounds::default(), end) => {}
+                () = async { site.ended().await; tokio::time::sleep(FAREWELL).await } => {}
             }
+            Ok::<_, ServeError>(())
         });
         // Work that nobody waits for any more does not hold up the end.
         runtime.shutdown_background();
-        Ok(done?)
+        done
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use noprop_experiment::candle_core::Device;
-use noprop_experiment::watch::{Pause, State, Training};
+use noprop_experiment::watch::{Epoch, Pause, State, Training};
 use noprop_experiment::{
     Control, Ending, EpochReport, Error, Length, Means, Moved, NewRun, Observer, Progress, Remark,
     StepReport, resume, train,
@@ -23,6 +23,8 @@ use crate::locked::locked;
 
 /// The time between two messages to a page.
 pub(crate) const EVERY: Duration = Duration::from_millis(200);
+/// The most epochs that a message holds, beside the last: a chart shows no more. The view of the run has all of them.
+const MOST_EPOCHS: u32 = 1000;
 
 /// A training to carry out.
 pub(crate) enum Job {
@@ -76,7 +78,7 @@ impl Trainer {
         let (shared, device) = (Arc::clone(&self.shared), self.device.clone());
         shared.stop.store(false, Ordering::SeqCst);
         let earlier = std::mem::replace(&mut *training, planned);
-        let watcher = Watcher { shared, tell: Some(tell), shown: Instant::now() };
+        let watcher = Watcher { shared, tell: Some(tell), shown: Instant::now(), epochs: 0 };
         let name = thread::Builder::new().name("training".into());
         let before = earlier.clone();
         let spawned = name.spawn(move || watcher.carry_out(&job, &device, before));
@@ -142,10 +144,14 @@ impl Trainer {
 
     /// The training as JSON.
     pub fn message(&self) -> Bytes {
-        let mut training = locked(&self.shared.training);
-        training.measure();
+        // Its steps wait while it is copied, and not until it is written.
+        let training = {
+            let mut training = locked(&self.shared.training);
+            training.measure();
+            training.clone()
+        };
         // The types of its fields can all be written.
-        serde_json::to_vec(&*training).unwrap_or_default().into()
+        serde_json::to_vec(&training).unwrap_or_default().into()
     }
 }
 
@@ -161,6 +167,8 @@ struct Watcher {
     /// Answers the request, once.
     tell: Option<oneshot::Sender<Result<(), Refusal>>>,
     shown: Instant,
+    /// Epochs of the whole training, once it has begun.
+    epochs: u32,
 }
 
 impl Watcher {
@@ -234,7 +242,9 @@ impl Observer for Watcher {
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Control {
-        locked(&self.shared.training).epoch(report);
+        if is_told(report.epoch, self.epochs) {
+            locked(&self.shared.training).epoch(report);
+        }
         self.shared.tell();
         Control::Continue
     }
@@ -246,6 +256,7 @@ impl Progress for Watcher {
     }
 
     fn begin(&mut self, _: &Path, length: Length) {
+        self.epochs = length.epochs;
         locked(&self.shared.training).begin(length);
         self.shared.tell();
         if let Some(tell) = self.tell.take() {
@@ -255,9 +266,77 @@ impl Progress for Watcher {
     }
 }
 
+/// Returns whether messages hold epoch `epoch` of a training of `epochs` epochs: they hold the first, the last and, of many, some between.
+fn is_told(epoch: u32, epochs: u32) -> bool {
+    let stride = epochs.div_ceil(MOST_EPOCHS).max(1);
+    epoch == epochs || epoch.saturating_sub(1).is_multiple_of(stride)
+}
+
+/// The epochs of `history` that messages hold, of a training of `epochs` epochs. The last of them is kept.
+pub(crate) fn told(mut history: Vec<Epoch>, epochs: u32) -> Vec<Epoch> {
+    let last = history.last().map(|epoch| epoch.epoch);
+    history.retain(|epoch| is_told(epoch.epoch, epochs) || Some(epoch.epoch) == last);
+    history
+}
+
 /// The words of a panic.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no reason is known")
+}
+
+#[cfg(test)]
+mod tests {
+    use noprop_method::Part;
+    use noprop_train::Loss;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Every page is sent five messages a second: those of a training of days must stay short, and tell its first and its last epoch.
+    #[test]
+    fn messages_of_a_long_training_stay_short() {
+        let trainer = Trainer::new(Device::Cpu);
+        let shared = Arc::clone(&trainer.shared);
+        let mut watcher = Watcher { shared, tell: None, shown: Instant::now(), epochs: 0 };
+        let epochs = 100_000;
+        watcher.begin(Path::new("run"), Length { epochs, steps_per_epoch: 1, done: 0 });
+        let loss = |block| Loss { part: Part::Block(block), loss: 0.1 + 0.2, error: 0.1 + 0.2 };
+        for epoch in 1..=epochs {
+            watcher.epoch(&EpochReport {
+                epoch,
+                losses: (1..=10).map(loss).collect(),
+                validation: None,
+                images_per_second: 1e5 / 3.0,
+                seconds: 1.0 / 3.0,
+            });
+        }
+        let message = trainer.message();
+        assert!(message.len() < 1_000_000, "{} bytes", message.len());
+        let training: Value = serde_json::from_slice(&message).unwrap();
+        let history = training["history"].as_array().unwrap();
+        let [first, .., last] = history.as_slice() else { panic!("{} epochs", history.len()) };
+        assert_eq!((&first["epoch"], &last["epoch"]), (&Value::from(1), &Value::from(epochs)));
+    }
+
+    /// A training that goes on shows the epochs of its log. A short one shows all, a long one some and the last.
+    #[test]
+    fn the_history_of_a_long_training_is_thinned() {
+        let log = |epochs: u32| -> Vec<Epoch> {
+            let of = |epoch| Epoch {
+                epoch,
+                validation: None,
+                losses: Vec::new(),
+                seconds: 1.0,
+                images_per_second: 1.0,
+            };
+            (1..=epochs).map(of).collect()
+        };
+        assert_eq!(told(log(1000), 1000), log(1000));
+        assert!(told(Vec::new(), 0).is_empty());
+        let kept = told(log(303), 100_000);
+        let kept: Vec<u32> = kept.iter().map(|epoch| epoch.epoch).collect();
+        assert_eq!(kept, [1, 101, 201, 301, 303]);
+    }
 }

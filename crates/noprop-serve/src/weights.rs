@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use noprop_files::open_file;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
@@ -17,7 +18,7 @@ const PIECE: usize = 1 << 16;
 /// Sends `model.safetensors` of the run `id` in the folder `run`.
 pub(crate) async fn file(id: &str, run: &Path) -> Result<Response, Refusal> {
     let gone = |_| Refusal::missing("this run has no weights");
-    let file = File::open(run.join("model.safetensors")).await.map_err(gone)?;
+    let file = File::from_std(open_file(&run.join("model.safetensors")).map_err(gone)?);
     let length = file.metadata().await.map_err(gone)?.len();
     let pieces = stream::unfold(file.take(length), async |mut file| {
         let mut piece = vec![0; PIECE];

@@ -207,6 +207,50 @@ async fn a_run_is_shown_whole() {
     home.post("/api/compare", json!({ "ids": [RUN] })).await.refusal(400);
 }
 
+/// A copy adds nothing to a mean: it has no line, and a person is told why.
+#[tokio::test]
+async fn a_run_without_a_line_is_explained() {
+    let home = Home::new();
+    copy(&home.runs().join(RUN), &home.runs().join("copy"));
+    for runs in [[RUN, "copy"], [RUN, RUN]] {
+        let compared = home.post("/api/compare", json!({ "runs": runs })).await.fine();
+        let notes = compared["notes"].as_array().unwrap();
+        assert!(notes.len() == 1 && notes[0].as_str().unwrap().contains("once"), "{notes:?}");
+    }
+    let alone = home.post("/api/compare", json!({ "runs": [RUN] })).await.fine();
+    assert_eq!(alone["notes"], json!([]));
+}
+
+/// JavaScript rounds whole numbers beyond 2^53: a page that repeats a run must not train with another seed.
+#[tokio::test]
+async fn a_large_seed_is_told_digit_by_digit() {
+    let home = Home::new();
+    let config = home.runs().join(RUN).join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let line = text.lines().find(|line| line.starts_with("seed = ")).unwrap();
+    fs::write(&config, text.replace(line, "seed = 1754000000123456789")).unwrap();
+    for address in ["/api/runs", "/api/runs/first"] {
+        let answer = String::from_utf8(home.get(address).await.body).unwrap();
+        assert!(answer.contains("\"seed\":\"1754000000123456789\""), "{answer}");
+    }
+    let view = home.get("/api/runs/first").await.fine();
+    assert_eq!(view["settings"]["seed"], "1754000000123456789");
+}
+
+/// A folder whose name is no text has no address: it is counted, so that a person knows of it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_run_whose_name_is_no_text_is_counted() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let home = Home::new();
+    assert_eq!(home.get("/api/runs").await.fine()["left_out"], 0);
+    copy(&home.runs().join(RUN), &home.runs().join(OsStr::from_bytes(b"caf\xe9")));
+    let list = home.get("/api/runs").await.fine();
+    assert_eq!((states(&list).len(), &list["left_out"]), (1, &json!(1)));
+}
+
 /// A run that goes while a page shows it is a sentence on that page, also where its model was open.
 #[tokio::test]
 async fn a_run_that_is_deleted_while_it_is_shown_is_gone() {
