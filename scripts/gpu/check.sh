@@ -87,7 +87,7 @@ else
 fi
 # The paper's runs: a hundred epochs of MNIST, a hundred and fifty of CIFAR-10 (pictures after JPEG compression).
 if wanted paper; then
-    if [ -n "$data" ]; then train paper --encoder per-block --epochs 100 --precision bf16; else echo "left out: the paper's run needs DATA"; fi
+    if [ -n "$data" ]; then train paper --preset paper-mnist --precision bf16; else echo "left out: the paper's run needs DATA"; fi
 fi
 if wanted cifar; then
     dataset=(--dataset "folder:$data/cifar")

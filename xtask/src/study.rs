@@ -1,10 +1,12 @@
 //! `cargo xtask study`: what the chain is worth, on data and in a number of epochs that the reader chooses.
 //!
 //! A question is a figure: lines that differ in their settings, over the values of one more setting. Every point is a `noprop train --seeds`, so the
-//! same command goes on where the last one stopped.
+//! same command goes on where the last one stopped. While points are missing, table and figures have names of their own, and those of all
+//! points stay as they are.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use noprop_files::write_atomically;
 use noprop_plot::{Series, SeriesAxes, SeriesFigure, save};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::workspace::{self, BadUsage, report};
 
@@ -85,6 +88,13 @@ const WIDTH: Study = Study {
     axis: ('W', "--network=resnet:", &[4, 8, 16, 32]),
 };
 
+impl Study {
+    /// The lines whose name contains `only`.
+    fn lines(&self, only: &str) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        self.lines.iter().filter(move |(name, _)| name.contains(only))
+    }
+}
+
 /// The summary that `noprop train --seeds` prints: means over the seeds, and the largest peak of memory.
 #[derive(Deserialize)]
 struct Summary {
@@ -107,6 +117,8 @@ struct Found {
     series: [Vec<Series>; 2],
     /// The data and the epochs of the last point.
     data: String,
+    /// The numbers of threads of all trainings.
+    threads: BTreeSet<u64>,
 }
 
 /// Trains whatever is missing, prints a row of the table for each point, and writes table and figures at the end.
@@ -116,8 +128,7 @@ pub fn run(options: &Options) -> Result<()> {
         Question::Width => &WIDTH,
     };
     let (symbol, setting, values) = study.axis;
-    let lines = study.lines.iter().filter(|(name, _)| name.contains(&options.only));
-    let lines: Vec<_> = lines.collect();
+    let lines: Vec<_> = study.lines(&options.only).collect();
     ensure!(!lines.is_empty(), BadUsage(format!("no line has `{}` in its name", options.only)));
     let program = workspace::noprop(workspace::root()?, "")?;
     std::fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
@@ -141,7 +152,7 @@ pub fn run(options: &Options) -> Result<()> {
                 options.out.join("runs").join(slug(&format!("{line}, {symbol} = {value}")));
             let mut train = Command::new(&program);
             train.args(["train", "--quiet", "--json", "--seeds", &options.seeds, "--out"]);
-            train.arg(folder).args(settings.split(' ')).arg(format!("{setting}{value}"));
+            train.arg(&folder).args(settings.split(' ')).arg(format!("{setting}{value}"));
             match trained(train.args(&options.settings)) {
                 Ok(summary) => {
                     let row = row(line, value, &summary);
@@ -153,6 +164,7 @@ pub fn run(options: &Options) -> Result<()> {
                         series[index].points.push((f64::from(value), share));
                     }
                     found.data = format!("{}, {} epoch(s)", summary.dataset, summary.epochs);
+                    found.threads.extend(threads(&folder));
                 }
                 Err(_) if stopped.load(Relaxed) => break 'points,
                 // The other points do not need this one.
@@ -185,6 +197,31 @@ fn summary(output: &[u8]) -> Result<Summary> {
     Ok(summary)
 }
 
+/// The numbers of threads that the runs in `folder` had, from their logs: a point may have been trained by an earlier command.
+fn threads(folder: &Path) -> BTreeSet<u64> {
+    let runs = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut threads = BTreeSet::new();
+    for run in runs {
+        let log = std::fs::read_to_string(run.path().join("metrics.jsonl")).unwrap_or_default();
+        let events = log.lines().map_while(|line| serde_json::from_str::<Value>(line).ok());
+        threads.extend(events.filter_map(|event| event["hardware"]["threads"].as_u64()));
+    }
+    threads
+}
+
+/// The numbers of threads of all trainings in words.
+fn threads_in_words(threads: &BTreeSet<u64>) -> String {
+    let numbers: Vec<_> = threads.iter().map(ToString::to_string).collect();
+    match numbers.as_slice() {
+        [] => "an unknown number of threads".into(),
+        [number] => format!("{number} thread(s)"),
+        numbers => format!(
+            "**not all with the same number of threads ({}): times and memory cannot be compared**",
+            numbers.join(", ")
+        ),
+    }
+}
+
 /// A name without characters that are awkward in the name of a file.
 fn slug(name: &str) -> String {
     name.replace(',', "").replace(" = ", "-").replace(' ', "-")
@@ -214,15 +251,26 @@ fn row(line: &str, value: u32, summary: &Summary) -> String {
 }
 
 impl Found {
+    /// The name of the table and the figures. A part of the lines, or of their points, does not replace all of them.
+    fn name(&self, study: &Study, only: &str) -> String {
+        let mut name = study.name.to_owned();
+        if !only.is_empty() {
+            name += &format!("-{}", slug(only));
+        }
+        let (_, _, values) = study.axis;
+        if self.rows.len() < study.lines(only).count() * values.len() {
+            name += "-partial";
+        }
+        name
+    }
+
     /// Writes the table, and a figure of each accuracy.
     fn write(self, study: &Study, options: &Options) -> Result<()> {
-        // A part of the lines does not replace all of them.
-        let name = match options.only.as_str() {
-            "" => study.name.to_owned(),
-            only => format!("{}-{}", study.name, slug(only)),
-        };
+        let name = self.name(study, &options.only);
         let Options { seeds, settings, out, .. } = options;
-        let mut text = format!("{}, seeds {seeds}, `{}`\n\n", self.data, settings.join(" "));
+        let (data, threads) = (&self.data, threads_in_words(&self.threads));
+        let settings = settings.join(" ");
+        let mut text = format!("{data}, seeds {seeds}, `{settings}`, {threads}\n\n");
         writeln!(text, "{}", head(study.axis.0))?;
         for row in &self.rows {
             writeln!(text, "{row}")?;
@@ -253,6 +301,37 @@ mod tests {
         // What noprop did not measure.
         let unknown = SEEDS.replace("0.75", "null").replace("100000000", "null");
         assert_eq!(of(&unknown), "| a | 3 | 56.25 | 50.00, 62.50 |  | 10 s |  |");
+    }
+
+    /// A study that was stopped, or has points that failed, must not replace the table of an earlier one that has them all.
+    #[test]
+    fn a_part_of_the_points_has_a_name_of_its_own() {
+        let name = |only: &str, points: usize| {
+            let found = Found { rows: vec![String::new(); points], ..Found::default() };
+            found.name(&WIDTH, only)
+        };
+        assert_eq!([name("", 16), name("", 15)], ["width", "width-partial"]);
+        assert_eq!([name("dt,", 8), name("dt,", 7)], ["width-dt", "width-dt-partial"]);
+    }
+
+    /// Points may be of commands with other threads, and their times stand in one table.
+    #[test]
+    fn different_numbers_of_threads_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for (seed, number) in [("seed-0", 1), ("seed-1", 8)] {
+            let run = dir.path().join(seed);
+            std::fs::create_dir(&run).unwrap();
+            let log = format!(
+                "{{\"event\":\"start\",\"hardware\":{{\"threads\":{number}}}}}\n{{\"event\":\"stop\"}}\n"
+            );
+            std::fs::write(run.join("metrics.jsonl"), log).unwrap();
+        }
+        let found = threads(dir.path());
+        assert_eq!(found, BTreeSet::from([1, 8]));
+        assert!(
+            threads_in_words(&found).contains("not all with the same number of threads (1, 8)")
+        );
+        assert_eq!(threads_in_words(&BTreeSet::from([8])), "8 thread(s)");
     }
 
     /// A part of the seeds must not stand in the table as all of them.

@@ -1,9 +1,11 @@
 //! `docs/benchmarks.md`, `docs/benchmarks.json` and `docs/figures/benchmarks.{png,svg}`.
 
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use noprop_files::write_atomically;
 use noprop_plot::{RatioBar, RatioBars, save};
 
 use super::row::{Row, Target};
@@ -12,21 +14,32 @@ use super::row::{Row, Target};
 pub fn write(root: &Path, rows: Vec<Row>) -> Result<()> {
     let docs = root.join("docs");
     let json = docs.join("benchmarks.json");
-    let mut all: Vec<Row> = match std::fs::read(&json) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
-            format!("{} was not written by this benchmark: move it away", json.display())
-        })?,
-        Err(_) => Vec::new(),
-    };
+    let mut all = older(&json)?;
     for row in rows {
         match all.iter_mut().find(|old| old.key == row.key) {
             Some(old) => *old = row,
             None => all.push(row),
         }
     }
-    std::fs::write(&json, serde_json::to_vec_pretty(&all)?)?;
-    std::fs::write(docs.join("benchmarks.md"), text(&all)?)?;
+    put(&json, &serde_json::to_vec_pretty(&all)?)?;
+    put(&docs.join("benchmarks.md"), text(&all)?.as_bytes())?;
     figure(&all, &docs)
+}
+
+/// The results of earlier measurements; none if there is no file of them.
+fn older(json: &Path) -> Result<Vec<Row>> {
+    let bytes = match std::fs::read(json) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.with_context(|| format!("cannot read {}", json.display()))?,
+    };
+    serde_json::from_slice(&bytes).with_context(|| {
+        format!("{} was not written by this benchmark: move it away", json.display())
+    })
+}
+
+fn put(path: &Path, content: &[u8]) -> Result<()> {
+    write_atomically(path, |file| file.write_all(content))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The page. Its machine is that of the first row; others name theirs, so a few measurements on another machine change their rows alone.
@@ -110,5 +123,22 @@ mod tests {
         let rows: Vec<Row> = serde_json::from_slice(&json).unwrap();
         let page = std::fs::read_to_string(docs.join("benchmarks.md")).unwrap();
         assert_eq!(page, text(&rows).unwrap());
+    }
+
+    /// Older results that cannot be read must not be replaced by the new ones alone: some took hours, or another machine.
+    #[test]
+    fn results_that_cannot_be_read_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let json = root.path().join("docs/benchmarks.json");
+        assert!(older(&json).unwrap().is_empty());
+        std::fs::create_dir(root.path().join("docs")).unwrap();
+        std::fs::write(&json, "[{").unwrap();
+        assert!(write(root.path(), Vec::new()).is_err());
+        assert_eq!(std::fs::read_to_string(&json).unwrap(), "[{");
+        // A folder stands for a disk that fails.
+        std::fs::remove_file(&json).unwrap();
+        std::fs::create_dir(&json).unwrap();
+        let error = write(root.path(), Vec::new()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read"), "{error}");
     }
 }
