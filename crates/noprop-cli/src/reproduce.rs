@@ -32,7 +32,6 @@ fn request(args: &Reproduce) -> Request {
         budget: args.budget.map(|budget| budget.0),
         out: args.out.clone(),
         data_dir: args.data_dir.clone(),
-        threads: args.threads,
         command: line(&typed),
     }
 }

@@ -1,6 +1,5 @@
 //! The trainings of a table or a figure of the paper.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,8 +38,6 @@ pub struct Request {
     pub out: PathBuf,
     /// The folder that holds the data sets.
     pub data_dir: PathBuf,
-    /// Threads of each training, if not all.
-    pub threads: Option<NonZeroUsize>,
     /// The command of the reproduction as it is typed, for the report.
     pub command: String,
 }

@@ -353,7 +353,6 @@ mod tests {
             budget: None,
             out: dir.path().into(),
             data_dir: PathBuf::new(),
-            threads: None,
             command: String::new(),
         };
         let worker = Counter::default();
