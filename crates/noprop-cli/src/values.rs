@@ -56,7 +56,7 @@ pub fn precisions() -> impl TypedValueParser<Value = Precision> {
         (
             Precision::Bf16,
             "bf16",
-            "Factors rounded to bf16, sums and parameters f32: faster on GPUs, and where the processor has AVX-512 BF16",
+            "Factors rounded to bf16, on CUDA products too; other sums and parameters f32: faster on GPUs, and where the processor has AVX-512 BF16",
         ),
         (
             Precision::Tf32,

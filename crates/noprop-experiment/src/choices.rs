@@ -29,7 +29,7 @@ pub enum Precision {
     /// Factors are not rounded.
     #[default]
     F32,
-    /// Factors are rounded to bf16; sums and parameters stay f32.
+    /// Factors are rounded to bf16; parameters stay f32.
     Bf16,
     /// On CUDA factors are rounded to TF32, f32 with 11 bits; elsewhere they are not rounded.
     Tf32,

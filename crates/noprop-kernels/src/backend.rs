@@ -19,15 +19,15 @@ pub enum Backend {
     Gpu,
 }
 
-/// The rounding of products' factors, forward and backward: those of dense layers, and on GPUs those of convolutions too. Sums,
-/// parameters and everything else stay in the tensors' own type.
+/// The rounding of products' factors, forward and backward: those of dense layers, and on GPUs those of convolutions too. Parameters
+/// and everything else stay in the tensors' own type, and so do sums, except those of products in bf16 on CUDA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// No rounding: f32 is multiplied as it is, and so is f64.
     #[default]
     F32,
     /// bf16, which is f32 with 8 bits of precision, to nearest, ties to even. Products take about half the time of f32 on processors
-    /// with AVX-512 BF16, and on GPUs. For f32 only.
+    /// with AVX-512 BF16, and on GPUs. On CUDA a product itself comes back in bf16, forward and backward. For f32 only.
     Bf16,
     /// TF32, which is f32 with 11 bits of precision: the fast products of NVIDIA's GPUs. It has no effect on other devices.
     Tf32,

@@ -74,6 +74,14 @@ pub enum KernelError {
         /// The type that was given.
         got: candle_core::DType,
     },
+    /// A tensor on another device than the input.
+    #[error("{op}: {argument} is on another device than the input")]
+    Device {
+        /// The op that was called.
+        op: &'static str,
+        /// The argument at fault.
+        argument: &'static str,
+    },
     /// [`Backend::Fused`](crate::Backend::Fused) was chosen for a device or element type without fused kernels.
     #[error(
         "{op}: the fused kernel runs on the CPU in f32 or f64, and on CUDA in f32; use Backend::Auto or Backend::Reference here"

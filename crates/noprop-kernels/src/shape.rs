@@ -24,22 +24,36 @@ pub(crate) fn exactly(
     if x.dims() == shape { Ok(()) } else { Err(mismatch(op, argument, x, &format!("{shape:?}"))) }
 }
 
-/// Refuses `x` unless it has the element type of `like`.
-pub(crate) fn same_dtype(
+/// Refuses `x` unless it has the element type of `like` and is on its device.
+pub(crate) fn alike(
     op: &'static str,
     argument: &'static str,
     x: &Tensor,
     like: &Tensor,
 ) -> Result<()> {
-    if x.dtype() == like.dtype() {
-        Ok(())
-    } else {
-        Err(KernelError::DType {
+    if x.dtype() != like.dtype() {
+        return Err(KernelError::DType {
             op,
             argument,
             expected: format!("{:?}", like.dtype()),
             got: x.dtype(),
-        })
+        });
+    }
+    same_device(op, argument, x, like)
+}
+
+/// Refuses `x` unless it is on the device of `like`. A GPU's kernel is given addresses, and would read those of the host's memory too.
+pub(crate) fn same_device(
+    op: &'static str,
+    argument: &'static str,
+    x: &Tensor,
+    like: &Tensor,
+) -> Result<()> {
+    // By location, as candle's ops do: one GPU may have several handles.
+    if x.device().location() == like.device().location() {
+        Ok(())
+    } else {
+        Err(KernelError::Device { op, argument })
     }
 }
 

@@ -11,6 +11,12 @@ use crate::cpu::storage::elements;
 use crate::node::{gradient, node, on_cpu};
 use crate::threads::grain;
 
+/// The most rows whose sum is taken in one run.
+const ONE_RUN: usize = 1024;
+
+/// The rows of a run where there are more. Over a long run of f32 the rounding of the sum grows with the number of rows.
+const RUN: usize = 64;
+
 /// The source of mean and variance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -245,21 +251,57 @@ fn moments<F: Float>(rows: &[F], mean: &mut [F], var: &mut [F]) {
     let n = mean.len();
     let var = &mut var[..n];
     let share = F::constant(n as f64 / rows.len() as f64);
-    for row in rows.chunks_exact(n) {
-        for i in 0..n {
-            mean[i] += row[i];
-        }
-    }
+    sum_of_rows(
+        rows,
+        mean,
+        #[inline(always)]
+        |sums, row| {
+            for i in 0..n {
+                sums[i] += row[i];
+            }
+        },
+    );
     for mean in mean.iter_mut() {
         *mean *= share;
     }
-    for row in rows.chunks_exact(n) {
-        for i in 0..n {
-            let off = row[i] - mean[i];
-            var[i] += off * off;
-        }
-    }
+    let mean = &mean[..n];
+    sum_of_rows(
+        rows,
+        var,
+        #[inline(always)]
+        |sums, row| {
+            for i in 0..n {
+                let off = row[i] - mean[i];
+                sums[i] += off * off;
+            }
+        },
+    );
     for var in var {
         *var *= share;
+    }
+}
+
+/// Adds every row to `sums`, which start at zero, with `add`. More rows than [`ONE_RUN`] are added in short runs, and these in f64.
+#[inline(always)]
+fn sum_of_rows<F: Float>(rows: &[F], sums: &mut [F], add: impl Fn(&mut [F], &[F])) {
+    let n = sums.len();
+    if rows.len() <= ONE_RUN * n {
+        for row in rows.chunks_exact(n) {
+            add(sums, row);
+        }
+        return;
+    }
+    let mut totals = Scratch::<f64>::zeros(n);
+    for run in rows.chunks(RUN * n) {
+        sums.fill(F::default());
+        for row in run.chunks_exact(n) {
+            add(sums, row);
+        }
+        for (total, sum) in totals.iter_mut().zip(sums.iter()) {
+            *total += sum.wide();
+        }
+    }
+    for (sum, total) in sums.iter_mut().zip(totals.iter()) {
+        *sum = F::constant(*total);
     }
 }

@@ -79,7 +79,7 @@ impl BatchNormMode<'_> {
         };
         for (name, tensor) in [("gamma", gamma), ("beta", beta)].into_iter().chain(statistics) {
             shape::exactly(op, name, tensor, &shape)?;
-            shape::same_dtype(op, name, tensor, x)?;
+            shape::alike(op, name, tensor, x)?;
         }
         Ok(())
     }
@@ -150,14 +150,20 @@ impl BatchNorm {
 impl BatchStatistics {
     /// Moves running statistics, `[T, F]` each (or `[F]` for one block), towards those of this batch, in place:
     /// θ ← (1 − momentum) θ + momentum · batch's. The running variance is the unbiased one, as in PyTorch. A single value
-    /// has none and gives its own, 0.
+    /// has none and gives its own, 0. A batch without values moves nothing.
     ///
     /// # Errors
-    /// candle's, for other shapes.
+    /// [`KernelError::Device`](crate::KernelError::Device), and candle's for other shapes.
     pub fn update(&self, mean: &Var, var: &Var, momentum: f64) -> Result<()> {
+        for (name, running) in [("mean", mean), ("var", var)] {
+            shape::same_device(OP, name, running, &self.mean)?;
+        }
         let values = self.values as f64;
         let unbiased = if values > 1.0 { values / (values - 1.0) } else { 1.0 };
         let batch = [self.mean.reshape(mean.shape())?, self.var.reshape(var.shape())?];
+        if self.values == 0 {
+            return Ok(());
+        }
         #[cfg(feature = "cuda")]
         if mean.device().is_cuda() && mean.dtype() == candle_core::DType::F32 {
             let running = [mean.as_tensor(), var.as_tensor()];

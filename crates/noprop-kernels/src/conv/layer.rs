@@ -120,8 +120,8 @@ impl Conv3x3 {
     /// The sizes of a call with these arguments, if they fit together.
     pub(super) fn check(&self, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Sizes> {
         let images = shape::dims(OP, "x", x, "[T or 1, N, Ci, H, W]")?;
-        shape::same_dtype(OP, "w", w, x)?;
-        shape::same_dtype(OP, "b", b, x)?;
+        shape::alike(OP, "w", w, x)?;
+        shape::alike(OP, "b", b, x)?;
         self.sizes_with_bias(images, w, b)
     }
 

@@ -96,8 +96,8 @@ pub fn conv3x3_stack(
     let mut sizes = Vec::with_capacity(layers.len());
     let mut refs = Vec::with_capacity(layers.len());
     for (layer, (w, b)) in layers.iter().zip(parameters) {
-        shape::same_dtype(OP, "w", w, x)?;
-        shape::same_dtype(OP, "b", b, x)?;
+        shape::alike(OP, "w", w, x)?;
+        shape::alike(OP, "b", b, x)?;
         let s = layer.sizes_with_bias(images, w, b)?;
         images = [s.blocks, s.images, s.c_out, s.out_height, s.out_width];
         sizes.push(s);

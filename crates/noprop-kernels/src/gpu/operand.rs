@@ -72,9 +72,13 @@ fn address(storage: &Storage, layout: &Layout) -> Result<u64> {
     };
     let size = storage.dtype().size_in_bytes() as u64;
     let base = match storage {
+        #[cfg(test)]
         Storage::Cpu(CpuStorage::F32(data)) => data.as_ptr() as u64,
+        #[cfg(test)]
         Storage::Cpu(CpuStorage::BF16(data)) => data.as_ptr() as u64,
+        #[cfg(test)]
         Storage::Cpu(CpuStorage::U32(data)) => data.as_ptr() as u64,
+        #[cfg(test)]
         Storage::Cpu(CpuStorage::U8(data)) => data.as_ptr() as u64,
         #[cfg(feature = "cuda")]
         Storage::Cuda(storage) => cuda::base(storage)?,

@@ -17,20 +17,28 @@ pub(super) fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Te
     rounding_to_tf32(precision, || a.matmul(&b))?.to_dtype(DType::F32)
 }
 
-/// Runs `multiply`, with f32 rounded to TF32 if `precision` is that. candle's switch is one for the whole process, but a product is
-/// already queued when the call returns.
+/// Runs `multiply`, with f32 rounded to TF32 if `precision` is that. candle's switch is one for the whole process, so the products of
+/// several threads take turns: another thread's switch would round this one's factors, or leave them as they are. A turn is short, since a
+/// product is queued, not computed, when the call returns. candle's own ops outside of this module wait for no turn.
+#[cfg(feature = "cuda")]
 fn rounding_to_tf32(
     precision: Precision,
     multiply: impl FnOnce() -> Result<Tensor>,
 ) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
+    use std::sync::{Mutex, PoisonError};
+
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
     let product = multiply();
-    #[cfg(feature = "cuda")]
     candle_core::cuda::set_gemm_reduced_precision_f32(false);
-    #[cfg(not(feature = "cuda"))]
-    let _ = precision;
     product
+}
+
+/// Runs `multiply`: without a GPU nothing is rounded to TF32.
+#[cfg(not(feature = "cuda"))]
+fn rounding_to_tf32(_: Precision, multiply: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+    multiply()
 }
 
 /// `x` for every block, without a copy.

@@ -256,13 +256,24 @@ fn losses() {
     }
 }
 
-/// Protects the loss against invalid labels. Checking a label would need a copy from the device to the host, so an invalid label
-/// gives not-a-number instead of an error.
+/// Protects both losses and their gradients against invalid labels. Checking a label would need a copy from the device to the host, so an
+/// invalid label gives not-a-number instead of an error.
 #[test]
 fn an_invalid_label_makes_the_loss_not_a_number() {
     let labels = Tensor::new(&[2u32, 4], &Device::Cpu).unwrap();
-    let loss = cross_entropy(&draws(1, &[1, 2, 4]), &labels, Backend::Gpu).unwrap();
-    assert!(loss.to_vec1::<f32>().unwrap()[0].is_nan());
+    let logits = Var::from_tensor(&draws(1, &[1, 2, 4])).unwrap();
+    let embeddings = Var::from_tensor(&draws(2, &[4, 3])).unwrap();
+    let surprise = cross_entropy(&logits, &labels, Backend::Gpu).unwrap();
+    let distance = denoise_loss(&logits, &embeddings, &labels, Backend::Gpu).unwrap();
+    for (loss, variables) in [(surprise, vec![&logits]), (distance, vec![&logits, &embeddings])] {
+        assert!(loss.to_vec1::<f32>().unwrap()[0].is_nan());
+        let gradients = loss.sum_all().unwrap().backward().unwrap();
+        for variable in variables {
+            let gradient = gradients.get(variable).unwrap().flatten_all().unwrap();
+            // The second row's label is the invalid one.
+            assert!(gradient.to_vec1::<f32>().unwrap().last().unwrap().is_nan());
+        }
+    }
 }
 
 /// Protects the draws, which are the CPU's position by position: a run on a GPU has the same noise.

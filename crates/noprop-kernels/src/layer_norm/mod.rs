@@ -50,7 +50,7 @@ impl LayerNorm {
         let [blocks, _, features] = shape::dims(OP, "x", x, "[T, N, F]")?;
         for (name, tensor) in [("gamma", gamma), ("beta", beta)] {
             shape::exactly(OP, name, tensor, &[blocks, features])?;
-            shape::same_dtype(OP, name, tensor, x)?;
+            shape::alike(OP, name, tensor, x)?;
         }
         match (self.backend.choose(OP, x)?, x.dtype()) {
             (Chosen::Fused, DType::F32) => Ok(fused::apply::<f32>(self.eps, x, gamma, beta)?),

@@ -70,7 +70,11 @@ fn share(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
 impl Dense {
     fn apply<T: Terms>(self, whole: &Tensor, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
         let s = self.sizes;
-        let wanted = if x.track_op() { s.inputs - x.dim(2)? } else { s.inputs };
+        // `None` for data. An x without columns that was computed has a gradient too, an empty one.
+        let wanted = match x.track_op() {
+            true => Some(s.inputs - x.dim(2)?),
+            false => None,
+        };
         let arguments = [x, w, b];
         let parameters = [w.clone(), b.clone()];
         let (x, w) = (whole.detach().contiguous()?, w.detach().contiguous()?);
@@ -83,9 +87,9 @@ impl Dense {
                 wanted,
                 [&*elements(&x)?, &*elements(&w)?, &*elements(y)?, &*elements(&dy)?],
             );
-            let dx = match wanted < s.inputs {
-                true => gradient(dx, (s.x_blocks, s.rows, s.inputs - wanted))?,
-                false => None,
+            let dx = match wanted {
+                Some(from) => gradient(dx, (s.x_blocks, s.rows, s.inputs - from))?,
+                None => None,
             };
             let dw = gradient(dw, (s.blocks, s.outputs, s.inputs))?;
             let db = gradient(db, (s.blocks, s.outputs))?;
@@ -171,10 +175,10 @@ impl Dense {
         }
     }
 
-    /// The gradients from column `wanted` of x on, if that is less than `inputs`. `y` is read only for an activation.
+    /// The gradients, that of x from column `wanted` on, if any. `y` is read only for an activation.
     pub(crate) fn backward<T: Terms>(
         &self,
-        wanted: usize,
+        wanted: Option<usize>,
         [x, w, y, gradient]: [&[T::Number]; 4],
     ) -> Gradients<T::Number> {
         let s = self.sizes;
@@ -182,7 +186,8 @@ impl Dense {
         let zeros = |count| vec![T::Number::default(); count];
         let mut db = zeros(s.blocks * s.outputs);
         if [s.x_blocks, s.blocks, s.rows, s.inputs, s.outputs].contains(&0) {
-            let dx = zeros(s.x_blocks * s.rows * (s.inputs - wanted));
+            let columns = wanted.map_or(0, |from| s.inputs - from);
+            let dx = zeros(s.x_blocks * s.rows * columns);
             if !gradient.is_empty() {
                 // Without inputs, the result is the bias.
                 self.gradient_of_bias(arch, &self.stopped(arch, y, gradient), &mut db);
@@ -192,9 +197,9 @@ impl Dense {
         let stopped = self.stopped(arch, y, gradient);
         self.gradient_of_bias(arch, &stopped, &mut db);
         let dw = self.gradient_of_weights::<T>(arch, x, &stopped);
-        let dx = match wanted < s.inputs {
-            true => self.gradient_of_input::<T>(arch, wanted, w, &stopped),
-            false => Vec::new(),
+        let dx = match wanted {
+            Some(from) if from < s.inputs => self.gradient_of_input::<T>(arch, from, w, &stopped),
+            _ => Vec::new(),
         };
         (dx, dw, db)
     }

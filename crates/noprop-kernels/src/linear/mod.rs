@@ -104,8 +104,8 @@ impl Linear {
             return Err(shape::mismatch(OP, "x", x, &expected));
         }
         shape::exactly(OP, "b", b, &[blocks, outputs])?;
-        shape::same_dtype(OP, "w", w, x)?;
-        shape::same_dtype(OP, "b", b, x)?;
+        shape::alike(OP, "w", w, x)?;
+        shape::alike(OP, "b", b, x)?;
         match (self.precision, x.dtype()) {
             (Precision::F32 | Precision::Tf32, _) | (Precision::Bf16, DType::F32) => {}
             // A caller that computes in f64 wants all of its digits.

@@ -34,7 +34,7 @@ pub fn denoise_loss<'a>(
         let expected = format!("[{classes}, d] to go with the logits");
         return Err(shape::mismatch(OP, "embeddings", embeddings, &expected));
     }
-    shape::same_dtype(OP, "embeddings", embeddings, logits)?;
+    shape::alike(OP, "embeddings", embeddings, logits)?;
     match backend.choose(OP, logits)? {
         Chosen::Fused => {
             Ok(fused::denoise_loss(logits, embeddings, rows_of(OP, targets, classes)?)?)
@@ -74,11 +74,14 @@ pub fn cross_entropy<'a>(
     }
 }
 
-/// Returns the number of classes. Refuses labels that are not one u32 for each row, and weights that are not one number for each
-/// row.
+/// Returns the number of classes, at least one. Refuses labels that are not one u32 for each row, and weights that are not one number
+/// for each row.
 fn check_shape(op: &'static str, logits: &Tensor, targets: Targets<'_>) -> Result<usize> {
     let Targets { labels, weights } = targets;
     let [_, rows, classes] = shape::dims(op, "logits", logits, "[T, N, C]")?;
+    if classes == 0 {
+        return Err(shape::mismatch(op, "logits", logits, "[T, N, C] with C above 0"));
+    }
     shape::exactly(op, "labels", labels, &[rows])?;
     if labels.dtype() != DType::U32 {
         return Err(KernelError::DType {
@@ -88,9 +91,10 @@ fn check_shape(op: &'static str, logits: &Tensor, targets: Targets<'_>) -> Resul
             got: labels.dtype(),
         });
     }
+    shape::same_device(op, "labels", labels, logits)?;
     if let Some(weights) = weights {
         shape::exactly(op, "weights", weights, &[rows])?;
-        shape::same_dtype(op, "weights", weights, logits)?;
+        shape::alike(op, "weights", weights, logits)?;
     }
     Ok(classes)
 }

@@ -9,7 +9,7 @@ pub(crate) mod coefficients;
 mod update;
 
 use candle_core::backprop::GradStore;
-use candle_core::{Shape, Tensor, Var};
+use candle_core::{DType, Shape, Tensor, Var};
 
 pub use averages::Averages;
 use coefficients::Coefficients;
@@ -33,7 +33,7 @@ pub struct AdamConfig {
     pub beta1: f64,
     /// The decay of the second moment per step, in `[0, 1)`.
     pub beta2: f64,
-    /// The number that is added to the root of the second moment, above 0.
+    /// The number that is added to the root of the second moment, above 0, for variables in f32 also when rounded to it.
     pub eps: f64,
     /// Weight decay λ, 0 or more.
     pub weight_decay: f64,
@@ -90,6 +90,12 @@ pub enum OptimError {
         expected: String,
         /// The shape and type that were given.
         got: String,
+    },
+    /// A gradient is on another device than its variable.
+    #[error("gradient of {name} is on another device than the variable")]
+    Device {
+        /// The variable.
+        name: String,
     },
     /// The state to restore names a variable that does not exist, or lacks one that does.
     #[error("optimizer state does not fit: {name} {problem}")]
@@ -169,6 +175,10 @@ impl Adam {
     /// [`OptimError::Config`] when a constant is out of range, [`OptimError::DuplicateName`] when two variables have one name.
     pub fn new(vars: Vec<(String, Var)>, config: AdamConfig) -> Result<Self, OptimError> {
         config.check()?;
+        // In f32 a smaller number is 0, and 0 / 0 is not a number.
+        if vars.iter().any(|(_, var)| var.dtype() == DType::F32) {
+            in_range("eps", config.eps, config.eps as f32 > 0.0, "a number above 0 in f32")?;
+        }
         one_of_each(&vars)?;
         let slots = vars.into_iter().map(|(name, var)| {
             let (m, v) = (var.zeros_like()?, var.zeros_like()?);
@@ -192,8 +202,8 @@ impl Adam {
     /// One step at learning rate `lr` with the caller's gradients, in the order of the variables.
     ///
     /// # Errors
-    /// [`OptimError::Config`] unless `lr` is finite and not negative, [`OptimError::GradientCount`] or
-    /// [`OptimError::Mismatch`] when the gradients do not fit the variables; nothing is changed then.
+    /// [`OptimError::Config`] unless `lr` is finite and not negative, [`OptimError::GradientCount`],
+    /// [`OptimError::Mismatch`] or [`OptimError::Device`] when the gradients do not fit the variables; nothing is changed then.
     pub fn step_with(&mut self, grads: &[Tensor], lr: f64) -> Result<(), OptimError> {
         if grads.len() != self.slots.len() {
             return Err(OptimError::GradientCount { expected: self.slots.len(), got: grads.len() });
@@ -219,7 +229,11 @@ impl Adam {
     ) -> Result<(), OptimError> {
         not_negative("lr", lr)?;
         for (slot, grad) in self.slots.iter().zip(grads.clone()) {
-            grad.map_or(Ok(()), |grad| fits("gradient", &slot.name, &slot.var, grad))?;
+            let Some(grad) = grad else { continue };
+            fits("gradient", &slot.name, &slot.var, grad)?;
+            if grad.device().location() != slot.var.device().location() {
+                return Err(OptimError::Device { name: slot.name.clone() });
+            }
         }
         self.steps += 1;
         let coefficients = Coefficients::new(&self.config, self.steps, lr);

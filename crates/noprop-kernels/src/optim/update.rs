@@ -1,6 +1,6 @@
 //! One variable's update: in place on the CPU, in plain candle ops elsewhere.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Storage, Tensor, Var};
 use rayon::prelude::*;
 
 use super::coefficients::Coefficients;
@@ -43,6 +43,16 @@ fn plain(var: &Var, m: &mut Tensor, v: &mut Tensor, grad: &Tensor, c: &Coefficie
     var.set(&((theta * c.shrink)? - step)?)
 }
 
+/// Whether both tensors are in one memory.
+fn share_memory(a: &Tensor, b: &Tensor) -> bool {
+    // One lock at a time: both may be the same.
+    let place = |tensor: &Tensor| {
+        let (storage, _) = tensor.storage_and_layout();
+        std::ptr::from_ref::<Storage>(&storage)
+    };
+    std::ptr::eq(place(a), place(b))
+}
+
 fn in_place<F: Float>(
     theta: &Tensor,
     m: &Tensor,
@@ -50,6 +60,11 @@ fn in_place<F: Float>(
     grad: &Tensor,
     c: &Coefficients,
 ) -> Result<()> {
+    // A gradient in memory that the step writes would hold the lock for which the step waits.
+    let grad = match [theta, m, v].into_iter().any(|changed| share_memory(changed, grad)) {
+        true => &grad.copy()?,
+        false => grad,
+    };
     let grad = elements::<F>(grad)?;
     let arch = instruction_set::current();
     let update = |theta: &mut [F], m: &mut [F], v: &mut [F]| {

@@ -231,17 +231,20 @@ impl Group {
         let [gamma1, _, w_qkv, _, w_out, _, gamma2, _, w_fc1, _, w_fc2, _] = *parameters;
         let Kept { normal1, qkv, mixed, between, normal2, wide, bent } = kept;
         // Without an activation, the result of a dense layer is not needed.
-        let (dbent, dw_fc2, db_fc2) = self.fc2.backward::<T>(0, [bent, w_fc2, &[], dy]);
+        let (dbent, dw_fc2, db_fc2) = self.fc2.backward::<T>(Some(0), [bent, w_fc2, &[], dy]);
         let mut dwide = Scratch::any(wide.len());
         gelu::backward(wide, &dbent, &mut dwide);
-        let (dnormal2, dw_fc1, db_fc1) = self.fc1.backward::<T>(0, [normal2, w_fc1, &[], &dwide]);
+        let (dnormal2, dw_fc1, db_fc1) =
+            self.fc1.backward::<T>(Some(0), [normal2, w_fc1, &[], &dwide]);
         let mut dbetween = Scratch::any(x.len());
         let (dgamma2, dbeta2) = self.norm().backward(between, gamma2, &dnormal2, &mut dbetween);
         add(&mut dbetween, dy);
-        let (dmixed, dw_out, db_out) = self.out.backward::<T>(0, [mixed, w_out, &[], &dbetween]);
+        let (dmixed, dw_out, db_out) =
+            self.out.backward::<T>(Some(0), [mixed, w_out, &[], &dbetween]);
         let mut dqkv = Scratch::any(qkv.len());
         self.attention.backward(qkv, &dmixed, &mut dqkv);
-        let (dnormal1, dw_qkv, db_qkv) = self.qkv.backward::<T>(0, [normal1, w_qkv, &[], &dqkv]);
+        let (dnormal1, dw_qkv, db_qkv) =
+            self.qkv.backward::<T>(Some(0), [normal1, w_qkv, &[], &dqkv]);
         let (dgamma1, dbeta1) = self.norm().backward(x, gamma1, &dnormal1, dx);
         add(dx, &dbetween);
         [

@@ -138,8 +138,8 @@ impl TransformerLayer {
         ] {
             shape::exactly(OP, first, tensors.0, shape)?;
             shape::exactly(OP, second, tensors.1, &shape[..2])?;
-            shape::same_dtype(OP, first, tensors.0, x)?;
-            shape::same_dtype(OP, second, tensors.1, x)?;
+            shape::alike(OP, first, tensors.0, x)?;
+            shape::alike(OP, second, tensors.1, x)?;
         }
         if self.precision == Precision::Bf16 && x.dtype() != DType::F32 {
             let expected = "F32, to round to bf16".to_owned();

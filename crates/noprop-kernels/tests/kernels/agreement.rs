@@ -205,6 +205,19 @@ fn batch_normalisation_over_sizes() {
     }
 }
 
+/// Protects the mean of many rows in f32, which a plain running sum moves by a thousandth here.
+#[test]
+fn batch_normalisation_of_many_rows() {
+    let value = 10.1_f32;
+    let x = Tensor::full(value, (1, 100_352, 1), &Device::Cpu).unwrap();
+    let gamma = Tensor::ones((1, 1), DType::F32, &Device::Cpu).unwrap();
+    let beta = gamma.zeros_like().unwrap();
+    let out = BatchNorm::default().forward(&x, &gamma, &beta, BatchNormMode::Train).unwrap();
+    let mean = flat(&out.statistics.mean)[0];
+    assert!((mean / f64::from(value) - 1.0).abs() < 1e-5, "{mean}");
+    assert!(flat(&out.y).iter().all(|y| y.abs() < 0.01));
+}
+
 /// Protects convolutions with batch norms, in training and evaluation, with each end of a layer, over images of whole and of ragged tiles and
 /// channels of whole and of ragged vectors, for blocks with images of their own and with shared ones.
 #[test]

@@ -123,6 +123,21 @@ fn gradients_of_any_layout_are_read_right() {
     assert_eq!(flat(&x), flat(&copy));
 }
 
+/// Protects a gradient in the memory of its variable: the step reads it and writes there, and would wait for itself.
+#[test]
+fn a_gradient_may_be_its_variable() {
+    let step = |gradient: fn(&Var) -> Tensor| {
+        let x = Var::new(&[2.0_f32], &Device::Cpu).unwrap();
+        let one = vec![("x".to_owned(), x.clone())];
+        let mut adam = Adam::new(one, AdamConfig::default()).unwrap();
+        adam.step_with(&[gradient(&x)], 0.1).unwrap();
+        flat(&x)
+    };
+    let shared = step(|x| x.as_tensor().clone());
+    assert_eq!(shared, step(|x| x.copy().unwrap()));
+    assert!(shared[0] < 2.0);
+}
+
 /// Protects the errors of the optimizer.
 #[test]
 fn misuse_is_refused_by_name() {
@@ -135,6 +150,11 @@ fn misuse_is_refused_by_name() {
     ));
     let bad = AdamConfig { beta2: 1.0, ..AdamConfig::default() };
     assert!(matches!(Adam::new(one(), bad), Err(OptimError::Config { name: "beta2", .. })));
+    // Above 0 in f64, and 0 in f32.
+    let tiny = AdamConfig { eps: 1e-50, ..AdamConfig::default() };
+    assert!(matches!(Adam::new(one(), tiny), Err(OptimError::Config { name: "eps", .. })));
+    let double = vec![("x".to_owned(), var(9, &[3], DType::F64))];
+    assert!(Adam::new(double, tiny).is_ok());
     let mut adam = Adam::new(one(), AdamConfig::default()).unwrap();
     let grad = values(1, &[4], DType::F32);
     assert!(matches!(

@@ -8,7 +8,8 @@ use noprop_kernels::{
 };
 
 use crate::support::{
-    RESIDUAL, labels, run_stack, run_transformer, running, stack_shapes, transformer_shapes, values,
+    RESIDUAL, flat, labels, run_stack, run_transformer, running, stack_shapes, transformer_shapes,
+    values,
 };
 
 fn v(shape: &[usize]) -> Tensor {
@@ -188,6 +189,10 @@ fn labels_out_of_range_are_named() {
                 Err(KernelError::LabelOutOfRange { label: 4, row: 1, classes: 4, .. })
             ));
         }
+        // Without classes no label is one.
+        let none = v(&[2, 3, 0]);
+        assert_eq!(blamed(cross_entropy(&none, &labels(3, 4), backend)), "logits");
+        assert_eq!(blamed(denoise_loss(&none, &v(&[0, 6]), &labels(3, 4), backend)), "logits");
         assert_eq!(blamed(cross_entropy(&logits, &v(&[3]), backend)), "labels");
         assert_eq!(blamed(cross_entropy(&logits, &labels(4, 2), backend)), "labels");
         assert_eq!(
@@ -234,6 +239,21 @@ fn no_images_no_results() {
     assert_eq!(y.dims(), [2, 0, 5, 8]);
 }
 
+/// Protects running statistics against a batch without rows, which has none of its own.
+#[test]
+fn no_rows_move_no_statistics() {
+    let p = v(&[1, 3]);
+    for backend in [Backend::Auto, Backend::Reference] {
+        let [mean, var] =
+            [1, 2].map(|seed| Var::from_tensor(&values(seed, &[1, 3], DType::F32)).unwrap());
+        let before = (flat(&mean), flat(&var));
+        let layer = BatchNorm { backend, ..BatchNorm::default() };
+        let out = layer.forward(&v(&[1, 0, 3]), &p, &p, BatchNormMode::Train).unwrap();
+        out.statistics.update(&mean, &var, 0.1).unwrap();
+        assert_eq!((flat(&mean), flat(&var)), before, "{backend:?}");
+    }
+}
+
 /// Protects the gradient of the bias of a dense layer without inputs, whose result is the bias.
 #[test]
 fn without_inputs_the_bias_learns() {
@@ -241,4 +261,18 @@ fn without_inputs_the_bias_learns() {
     let y = Linear::default().forward(&v(&[1, 3, 0]), &v(&[1, 2, 0]), &b).unwrap();
     let gradients = y.sum_all().unwrap().backward().unwrap();
     assert_eq!(gradients.get(&b).unwrap().to_vec2::<f32>().unwrap(), [[3.0, 3.0]]);
+}
+
+/// Protects inputs without columns that another op computed: they get a gradient like any others, also beside data.
+#[test]
+fn inputs_without_columns_get_a_gradient() {
+    let x = Var::zeros((1, 3, 0), DType::F32, &Device::Cpu).unwrap();
+    let computed = (x.as_tensor() * 2.0).unwrap();
+    let (layer, b) = (Linear::default(), v(&[1, 2]));
+    let alone = layer.forward(&computed, &v(&[1, 2, 0]), &b);
+    let joined = layer.forward_joined(&v(&[1, 3, 4]), &computed, &v(&[1, 2, 4]), &b);
+    for y in [alone, joined] {
+        let gradients = y.unwrap().sum_all().unwrap().backward().unwrap();
+        assert_eq!(gradients.get(&x).unwrap().dims(), [1, 3, 0]);
+    }
 }

@@ -151,7 +151,7 @@ impl ConvNormStack {
                 let expected = format!("{expected} (layer {})", index + 1);
                 shape::mismatch(OP, argument, got, &expected)
             };
-            shape::same_dtype(OP, "w", layer.w, x)?;
+            shape::alike(OP, "w", layer.w, x)?;
             let [blocks, channels] = [images[0], images[2]];
             let dims = layer.w.dims();
             let fits = dims.first() == Some(&blocks) && dims.get(2) == Some(&channels);

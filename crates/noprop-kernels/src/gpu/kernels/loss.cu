@@ -1,6 +1,7 @@
 // The losses of blocks, row by row.
 
-// Softmax and its distance from the correct class. One thread for each row. A label that is not a class makes the loss not a number.
+// Softmax and its distance from the correct class. One thread for each row. A label that is not a class makes the loss and
+// its gradients not a number.
 typedef struct {
     Read logits;    // [T, N, C]
     ReadU32 labels; // [N]
@@ -22,7 +23,7 @@ KERNEL(softmax_error, SoftmaxError) {
     float log_sum = logf(sum);
     for (i64 c = 0; c < C; c++) {
         p[c] = expf(logits[c] - most - log_sum);
-        error[c] = p[c] - (c == label ? 1.0f : 0.0f);
+        error[c] = label < C ? p[c] - (c == label ? 1.0f : 0.0f) : 0.0f / 0.0f;
     }
     a.surprise[ELEMENT] = label < C ? log_sum + most - logits[label] : 0.0f / 0.0f;
 }
