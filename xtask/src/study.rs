@@ -283,6 +283,10 @@ impl Found {
             let figure = SeriesFigure { title, axes: study.axes, series };
             save(&figure, &out.join(format!("{name}-{images}")))?;
         }
+        // Those of a part are not needed beside those of the whole.
+        for ending in [".md", "-test.png", "-test.svg", "-training.png", "-training.svg"] {
+            let _ = std::fs::remove_file(out.join(format!("{name}-partial{ending}")));
+        }
         Ok(())
     }
 }

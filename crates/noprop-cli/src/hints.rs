@@ -6,6 +6,7 @@ use noprop_data::Remedy;
 use noprop_experiment::shell::quoted;
 use noprop_experiment::{DeviceError, DeviceName, Error};
 use noprop_fetch::command::advice;
+use noprop_method::MethodError;
 use noprop_onnx::ExportError;
 use noprop_serve::ServeError;
 use noprop_train::{RunDirectory, StateError, TrainError, UnitError};
@@ -97,7 +98,9 @@ fn of_device(error: &DeviceError) -> Option<String> {
 /// The remedy for an error of the trainer.
 fn of_training(error: &TrainError) -> Option<String> {
     Some(match error {
-        TrainError::Diverged { .. } => "try a lower --lr".into(),
+        TrainError::Diverged { .. } | TrainError::Method(MethodError::NoAnswer) => {
+            "try a training with a lower --lr".into()
+        }
         TrainError::RunExists(path) if RunDirectory::is_run(path) => {
             "choose another --out, or --force to replace the run in it".into()
         }

@@ -225,7 +225,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return failed.code();
     }
     let error = error.downcast_ref::<Error>();
-    if error.is_some_and(Error::is_out_of_room) {
+    if error.is_some_and(Error::is_unwritable_disk) {
         return 1;
     }
     match error.map(Error::root) {
@@ -241,7 +241,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             // A disk that is full or gone: the same command goes on when it is back.
             | TrainError::File { action: FileAction::Write, .. }
             | TrainError::Weights(WeightsError::Write { .. }),
-        )) => 1,
+        ))
+        | Some(Error::Method(MethodError::NoAnswer)) => 1,
         _ => 2,
     }
 }

@@ -305,7 +305,8 @@ fn check_replaceable(path: &Path, beside: &[(String, Vec<u8>)]) -> Result<()> {
         return Err(TrainError::RunExists(path.into()).into());
     }
     let is_ours = |name: &str| {
-        ["config.toml", "model.safetensors", ".lock"].contains(&name)
+        // The last two are those of file managers.
+        ["config.toml", "model.safetensors", ".lock", ".DS_Store", "Thumbs.db"].contains(&name)
             || name.starts_with(UNFINISHED)
             || beside.iter().any(|(beside, _)| beside == name)
     };

@@ -173,8 +173,8 @@ impl Error {
         Self::Setting { setting, reason: reason.into() }
     }
 
-    /// Returns whether a disk took no more: the same call works when there is room.
-    pub fn is_out_of_room(&self) -> bool {
+    /// Returns whether a disk could not take what was written, because it is full or read-only.
+    pub fn is_unwritable_disk(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         let source = match self.root() {
             Self::Io(source) => source,

@@ -156,4 +156,16 @@ mod tests {
         assert_eq!(scale(Settings { embedding_scale: Some(3.0), ..fm() }, 100), Some(3.0));
         assert_eq!(scale(Settings::default(), 100), Some(1.0));
     }
+
+    /// A reproduction compares the settings of a run with those of its preset, before they are fitted to data.
+    #[test]
+    fn the_length_of_a_presets_embeddings_depends_on_no_data() {
+        for preset in Preset::all() {
+            let layers = Layers { preset: Some(preset), ..Layers::default() };
+            let mut setup = layers.resolve(|_| Ok(preset)).unwrap().setup;
+            let expected = setup.embedding_scale;
+            setup.fit_embedding_scale(100);
+            assert_eq!(setup.embedding_scale, expected, "{preset}");
+        }
+    }
 }

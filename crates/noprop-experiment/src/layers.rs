@@ -106,9 +106,9 @@ impl Layers {
             all.embedding_start.or(all.embedding.unwrap_or_default().usual_start());
         all.init = init.or(all.init);
         let mut setup = Setup::new(all)?;
-        if setup.method.embedding_length == EmbeddingLength::One
-            && !setup.start_has_length_of_prototypes()
-        {
+        let known = setup.method.embedding_length == EmbeddingLength::One
+            || setup.embedding == Embedding::Prototype;
+        if known && !setup.start_has_length_of_prototypes() {
             // Otherwise it depends on the number of classes.
             setup.embedding_scale.get_or_insert(1.0);
         }

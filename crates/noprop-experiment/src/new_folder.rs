@@ -6,10 +6,11 @@ use std::path::Path;
 use noprop_files::UNFINISHED;
 use noprop_train::{Existing, RunDirectory};
 
-use crate::error::{Context, Result, ensure};
+use crate::error::{Context, Result, bail, ensure};
 
 /// Makes the folder `to`: `fill` fills one beside it, which then takes its name. With [`Existing::Replace`] the folder that has the name
-/// goes when the new one is whole. Several processes may make the same folder: each fills one of its own.
+/// goes when the new one is whole. Several processes may make the same folder: each fills one of its own. A process that is killed leaves
+/// its own, whose name begins with `.unfinished-`.
 pub(crate) fn in_new_folder(
     to: &Path,
     existing: Existing,
@@ -27,24 +28,25 @@ pub(crate) fn in_new_folder(
     fs::create_dir_all(parent).with_context(making)?;
     let beside = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent);
     let beside = beside.with_context(making)?;
-    // A folder in that one, which only its owner can read; the process's umask decides about this one.
     let (new, old) = (beside.path().join("new"), beside.path().join("old"));
     fs::create_dir(&new).with_context(making)?;
     fill(&new)?;
-    let take_the_name = || {
-        if is_free {
-            // An empty folder gives way, and what somebody has put there meanwhile does not.
-            if RunDirectory::is_free(to) {
-                let _ = fs::remove_dir_all(to);
-            }
-            return fs::rename(&new, to);
+    if is_free {
+        // An empty folder gives way, and what somebody has put there meanwhile does not.
+        if RunDirectory::is_free(to) {
+            let _ = fs::remove_dir_all(to);
         }
-        fs::rename(to, &old)?;
-        fs::rename(&new, to).inspect_err(|_| {
-            let _ = fs::rename(&old, to);
-        })
-    };
-    take_the_name().with_context(making)
+        return fs::rename(&new, to).with_context(making);
+    }
+    fs::rename(to, &old).with_context(making)?;
+    fs::rename(&new, to).or_else(|error| {
+        // The old folder must not go with the one that it is in.
+        if fs::rename(&old, to).is_err() {
+            let kept = beside.keep();
+            bail!("{}: {error}; what was there is in {}", making(), kept.display());
+        }
+        Err::<(), _>(error).with_context(making)
+    })
 }
 
 #[cfg(test)]

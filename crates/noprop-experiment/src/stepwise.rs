@@ -151,6 +151,7 @@ impl Stepwise {
         let sampler = self.experiment.setup.validation_sampler()?;
         let epoch = self.done / u64::from(self.trainer.steps_per_epoch());
         let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
+        self.trainer.check_finite(epoch, self.trainer.steps_per_epoch())?;
         let Self { trainer, validation, best: kept, metadata, .. } = self;
         let (found, best) = trainer.averaged(|network, method| {
             let found = evaluate(network, method, validation, &sampler)?;

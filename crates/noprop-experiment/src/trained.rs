@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use noprop_method::{Method, ParameterBuilder};
 use noprop_models::Network;
 use noprop_train::{Event, MetricsLog, RunDirectory, StoredWeights, read_weights};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Context, Error, Result, bail};
 use crate::experiment::Experiment;
@@ -18,14 +18,20 @@ const MAY_DIFFER: [&str; 4] = ["epochs", "dataset", "init", "format"];
 
 /// Refuses weights that carry other settings than `experiment`: another schedule or other names of classes would give wrong answers.
 fn check_settings(weights: &StoredWeights, model: &Path, experiment: &Experiment) -> Result<()> {
-    let Some(carried) = weights.metadata.as_deref().and_then(Experiment::of_json) else {
-        return Ok(());
-    };
+    let metadata = weights.metadata.as_deref().unwrap_or_default();
     // Both come from JSON, which may change the last digit of a number.
-    let Some(expected) = Experiment::of_json(&experiment.to_json()?) else { return Ok(()) };
-    let (Value::Object(carried), Value::Object(expected)) =
-        (serde_json::to_value(carried)?, serde_json::to_value(expected)?)
-    else {
+    let expected = Experiment::of_json(&experiment.to_json()?);
+    let settings = |experiment: &Option<Experiment>| serde_json::to_value(experiment);
+    let (carried, expected) = match (Experiment::of_json(metadata), expected) {
+        (carried @ Some(_), expected) => (settings(&carried)?, settings(&expected)?),
+        // Settings that this version does not understand.
+        (None, _) => {
+            let raw: Value = serde_json::from_str(metadata).unwrap_or_default();
+            let method = |method: &Value| json!({ "method": method });
+            (raw.get("method").map_or(Value::Null, method), method(&json!(experiment.setup.method)))
+        }
+    };
+    let (Value::Object(carried), Value::Object(expected)) = (carried, expected) else {
         return Ok(());
     };
     let differs = |key: &&String| {

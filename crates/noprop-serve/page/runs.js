@@ -53,7 +53,7 @@ export function create({ engine, say, keep, attempt, go }) {
     // A run that is gone would be an error of every comparison.
     const there = new Set(runs.map(({ id }) => id));
     state.chosen = new Set([...state.chosen].filter((id) => there.has(id)));
-    const left = told.left_out ? `. Not listed, because of their number or of names that are no text: ${count(told.left_out)}.` : "";
+    const left = told.left_out ? `. Not listed are ${count(told.left_out)} more: there are too many, or their names are not text.` : "";
     byId("folder").textContent = told.folder === null ? "The trainings of this visit." : `Runs in ${told.folder}${left}`;
     table();
   }

@@ -102,8 +102,7 @@ impl Models {
         if let Some(model) = opened() {
             return Ok(model);
         }
-        // A page that is loaded again and again would have one model read many times at once. Requests for models that are open need not
-        // wait.
+        // A page that is loaded again and again would have one model read many times at once.
         let _loading = locked(&self.loading);
         if let Some(model) = opened() {
             return Ok(model);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 
 use noprop_experiment::watch::Epoch;
@@ -130,11 +130,19 @@ impl Runs {
     /// The folder of the run `id`.
     ///
     /// # Errors
-    /// 404 if no run of that name is listed, or not any more.
+    /// 404 if there is no run of that name, or not any more.
     pub fn find(&self, id: &str) -> Result<PathBuf, Refusal> {
-        let mut runs = self.listed().runs.into_iter();
-        let found = runs.find(|(known, path)| known == id && path.is_dir());
-        found.map(|(_, path)| path).ok_or_else(|| {
+        let path = match (id, &self.named) {
+            (NAMED, named) => named.clone(),
+            // A name in the folder, and no way out of it.
+            (id, _) => {
+                let name = id.strip_prefix("./").unwrap_or(id);
+                let mut parts = Path::new(name).components();
+                let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name);
+                (is_name && id_of(name.to_owned()) == id).then(|| self.folder.join(name))
+            }
+        };
+        path.filter(|path| RunDirectory::open(path).is_ok()).ok_or_else(|| {
             Refusal::missing("there is no such run here; it may have been moved or deleted")
         })
     }
@@ -383,6 +391,9 @@ mod tests {
         let ids: Vec<&Value> =
             list["runs"].as_array().unwrap().iter().map(|run| &run["id"]).collect();
         assert_eq!(ids, ["b", "c"]);
-        assert!(runs.find("c").is_ok() && runs.find("d").is_err());
+        assert!(runs.find("d").is_ok(), "one that has just begun has a view");
+        for other in ["a", "..", "../b", "b/", "./b", "/", "", "."] {
+            assert!(runs.find(other).is_err(), "{other}");
+        }
     }
 }

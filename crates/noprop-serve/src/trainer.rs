@@ -242,9 +242,10 @@ impl Observer for Watcher {
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Control {
-        if is_told(report.epoch, self.epochs) {
-            locked(&self.shared.training).epoch(report);
-        }
+        let mut training = locked(&self.shared.training);
+        training.epoch(report);
+        training.thin(|epoch| is_told(epoch, self.epochs));
+        drop(training);
         self.shared.tell();
         Control::Continue
     }

@@ -211,6 +211,15 @@ impl<N: Denoiser, M: Method> Trainer<N, M> {
         averaged(&mut state.units, || see(network, method))
     }
 
+    /// Checks that all weights and their moments are numbers, after `step` steps of epoch `epoch`, which count from 1. A step checks only its
+    /// losses, before its update.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`].
+    pub fn check_finite(&self, epoch: u32, step: u32) -> Result<(), TrainError> {
+        epochs::check_finite(&self.network, &self.state.units, (epoch, step))
+    }
+
     /// Classifies every image of `split` with the weights in training, and counts the correct predictions.
     ///
     /// # Errors

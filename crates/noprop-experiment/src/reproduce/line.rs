@@ -119,7 +119,7 @@ impl<'a> Line<'a> {
     }
 
     pub fn hardware(&self) -> impl Iterator<Item = &Hardware> {
-        self.records().filter_map(|record| record.hardware.as_ref())
+        self.records().flat_map(|record| record.history.machines.iter().map(|one| &one.hardware))
     }
 
     /// Returns whether it was trained for fewer epochs than the preset has.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use noprop_data::Half;
-use noprop_files::{open_file, sha256_of};
+use noprop_files::{open_file, read_text, sha256_of};
 use noprop_models::Embedding;
 use noprop_train::{
     Event, Existing, MetricsLog, Progress, RunDirectory, TrainError, write_atomically,
@@ -35,6 +35,9 @@ enum Standing {
     Saved,
     Finished(Box<Record>),
 }
+
+/// The most bytes of a kept answer.
+const MAX_KEPT: u64 = 1 << 16;
 
 /// The answer to a classification.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -172,7 +175,7 @@ pub fn kept_answer(
     weights: Option<&str>,
 ) -> Option<Answer> {
     let path = answer_path(plan, item, training, asked);
-    let answer: Answer = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    let answer: Answer = serde_json::from_str(&read_text(&path, MAX_KEPT).ok()?).ok()?;
     let same = answer.model_sha256.as_deref() == Some(weights?);
     (same && (0.0..=1.0).contains(&answer.accuracy)).then_some(answer)
 }

@@ -202,6 +202,15 @@ impl Training {
         self.history.push(report.into());
     }
 
+    /// Removes the epoch before the last, unless `keep` says that it stays: the history of a long training does not fit into a message.
+    pub fn thin(&mut self, keep: impl Fn(u32) -> bool) {
+        if let [.., before, _] = self.history.as_slice()
+            && !keep(before.epoch)
+        {
+            self.history.remove(self.history.len() - 2);
+        }
+    }
+
     /// Keeps something that the person who started it should know.
     pub fn remark(&mut self, remark: &Remark) {
         let text = remark.to_string();

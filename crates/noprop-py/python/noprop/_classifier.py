@@ -303,7 +303,7 @@ class NoPropClassifier(ClassifierMixin, BaseEstimator):
         FileExistsError
             If `path` exists, unless `overwrite` is true and it is such a folder.
         NoPropError
-            If `path` holds a training of the program `noprop`, which is not replaced.
+            If `path` holds more than such a folder, a training of the program `noprop` or files of yours, which are not replaced.
         """
         check_is_fitted(self)
         parameters = {
