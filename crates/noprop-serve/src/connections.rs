@@ -1,5 +1,6 @@
 //! Connections: how many there are at a time, and how long one may say nothing. Each is an open file of a process that may be training,
-//! and anyone can open one: a token is asked for later, with a request.
+//! and anyone can open one: a token is asked for later, with a request. Who asks again and again can still hold all places and keep others
+//! from the page, but not end the training.
 
 use std::pin::pin;
 use std::sync::Arc;
