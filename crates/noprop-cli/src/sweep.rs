@@ -71,7 +71,7 @@ pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
             }
             Err(Halt::Broken(error)) => return Err(error.into()),
         }
-        // A training whose time is over is saved and stopped, and that is no failure.
+        // A training that its time stops ends without an error.
         let log = run.join("metrics.jsonl");
         if left.is_some() && Event::final_test(&MetricsLog::read(&log)?).is_none() {
             note!("the time is over; the same command goes on from here");

@@ -43,7 +43,7 @@ fn plain(var: &Var, m: &mut Tensor, v: &mut Tensor, grad: &Tensor, c: &Coefficie
     var.set(&((theta * c.shrink)? - step)?)
 }
 
-/// Whether both tensors are in one memory.
+/// Returns whether both tensors have the same storage.
 fn share_memory(a: &Tensor, b: &Tensor) -> bool {
     // One lock at a time: both may be the same.
     let place = |tensor: &Tensor| {
