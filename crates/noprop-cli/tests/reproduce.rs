@@ -192,8 +192,8 @@ fn made_once_shared_and_never_mixed_up() {
     assert!(run.join("beach.jpg").is_file());
 }
 
-/// What was trained must not be removed by a training in its place: not where the saved state was removed, nor where blocks were trained
-/// apart. A run that was killed before its first save loses no more than an epoch, and starts again.
+/// A reproduction must not replace a run that was trained and whose saved state is gone, or whose blocks were trained apart. A run that was
+/// killed before its first save starts again: it loses one epoch at most.
 #[test]
 fn a_trained_run_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();

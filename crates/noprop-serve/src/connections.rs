@@ -45,7 +45,7 @@ pub(crate) async fn serve(
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            // The trait's call waits and tries again where there are no more files to open.
+            // `Listener::accept` waits and tries again if the process has too many open files.
             (place, Listener::accept(&mut listener).await)
         };
         let (place, (stream, _)) = tokio::select! {
@@ -59,7 +59,7 @@ pub(crate) async fn serve(
         let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             let _place = place;
-            // A connection that breaks off has nobody to tell.
+            // An error means that the connection broke off, so no reply can be sent.
             let _ = connection.await;
         });
     }

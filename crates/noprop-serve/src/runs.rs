@@ -130,7 +130,7 @@ impl Runs {
     /// The folder of the run `id`.
     ///
     /// # Errors
-    /// 404 if there is no run of that name, or not any more.
+    /// 404 if there is no run of that name.
     pub fn find(&self, id: &str) -> Result<PathBuf, Refusal> {
         let path = match (id, &self.named) {
             (NAMED, named) => named.clone(),

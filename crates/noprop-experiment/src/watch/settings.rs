@@ -60,7 +60,7 @@ impl<'de> Visitor<'de> for OfObject {
 mod tests {
     use super::*;
 
-    /// Of two values one would win, and nobody could say which.
+    /// A setting with two values is refused: the training would use one of them, and the caller may have meant the other.
     #[test]
     fn a_setting_is_given_once() {
         let read = settings(br#"{"batch_size": 8, "lr": 0.5}"#).unwrap();
