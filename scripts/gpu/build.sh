@@ -4,10 +4,13 @@
 #
 #     scripts/gpu/build.sh FOLDER
 set -euo pipefail
-cd "$(dirname "$0")/../.."
 [ $# -eq 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1"
-eval "$(scripts/gpu/toolkit.sh)"
+out=$(cd "$1" && pwd)
+cd "$(dirname "$0")/../.."
+# In two steps, because a failure within eval would not end this script.
+env=$(scripts/gpu/toolkit.sh)
+eval "$env"
 # Every call names the same packages, and a target that needs the dependencies of tests, so that candle's kernels are compiled only once.
 built() { # cargo's arguments; prints names and paths of programs
     cargo "$@" --message-format json -p noprop-cli -p noprop-kernels -p noprop-train -p xtask \
@@ -21,12 +24,15 @@ tests=$(built test --no-run --lib --test train)
 take() { # list, name there, name here
     cp "$(awk -v name="$2" '$1 == name { print $2 }' <<<"$1")" "$3"
 }
-take "$programs" noprop "$1/noprop"
-take "$programs" bench_worker "$1/bench_worker"
-take "$programs" xtask "$1/xtask"
-take "$tests" noprop_kernels "$1/kernels"
-take "$tests" train "$1/training"
-strip "$1"/*
+take "$programs" noprop "$out/noprop"
+take "$programs" bench_worker "$out/bench_worker"
+take "$programs" xtask "$out/xtask"
+take "$tests" noprop_kernels "$out/kernels"
+take "$tests" train "$out/training"
+# The folder may hold other files.
+made=(noprop bench_worker xtask kernels training)
+cd "$out"
+strip "${made[@]}"
 # For other machines: about 32 MB.
-tar -C "$1" -cJf "$1.tar.xz" .
-ls -l "$1" "$1.tar.xz"
+tar -cJf "$out.tar.xz" "${made[@]}"
+ls -l "${made[@]}" "$out.tar.xz"

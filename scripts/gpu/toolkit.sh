@@ -17,7 +17,16 @@ fi
 dir=${NOPROP_CUDA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/noprop-cuda}
 if [ ! -e "$dir/complete" ]; then
     {
-        rm -rf "$dir"
+        # An install that was ended is begun again. A folder with anything else belongs to somebody.
+        mark=noprop-cuda-unfinished
+        if [ -e "$dir/$mark" ]; then
+            find "$dir/" -mindepth 1 -not -name "$mark" -delete
+        elif [ -n "$(ls -A "$dir" 2>/dev/null)" ]; then
+            echo "error: $dir holds other files: name another folder with NOPROP_CUDA_DIR, or remove it"
+            exit 1
+        fi
+        mkdir -p "$dir"
+        touch "$dir/$mark"
         python3 -m venv "$dir"
         "$dir/bin/pip" install --quiet "cuda-toolkit[nvcc,cudart,cublas,curand,nvrtc,cccl]==13.0.*"
         packages=$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -30,7 +39,7 @@ if [ ! -e "$dir/complete" ]; then
         done
         # The driver's library is installed with the driver. For the linker an empty one of the same name is enough.
         echo | cc -shared -x c - -Wl,-soname,libcuda.so.1 -o "$dir/lib-link/libcuda.so"
-        touch "$dir/complete"
+        mv "$dir/$mark" "$dir/complete"
     } >&2
 fi
 home=$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/cu13

@@ -13,6 +13,8 @@ set -euo pipefail
 run=${1:?usage: submit.sh RUN TASKS [FLAGS of noprop train]}
 tasks=${2:?usage: submit.sh RUN TASKS [FLAGS of noprop train], with TASKS such as 0-10}
 shift 2
+# With a slash at its end, the folder of the run would exist before the run, with the logs in it.
+run=${run%/}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$run.logs"
 logs=$(cd "$run.logs" && pwd)

@@ -48,6 +48,16 @@ def raw_steps(run):
     return found
 
 
+def settings(events):
+    (text,) = events.Tensors("settings/text_summary")
+    return text.tensor_proto.string_val[0].decode()
+
+
+def hyperparameters(events):
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    return plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
@@ -70,6 +80,10 @@ def test_scalars_are_those_of_the_log(whole):
     assert [scalar.step for scalar in accuracies] == [28, 56, 84]
     for scalar, epoch in zip(accuracies, epochs):
         assert scalar.value == pytest.approx(epoch["validation_accuracy"])
+    speeds = events.Scalars("training/images_per_second")
+    assert [scalar.step for scalar in speeds] == [28, 56, 84]
+    for scalar, epoch in zip(speeds, epochs):
+        assert scalar.value == pytest.approx(epoch["images_per_second"])
     (accuracy,) = events.Scalars("test/accuracy")
     assert accuracy.value == pytest.approx(test["accuracy"]) and accuracy.step == 84
     # The first epoch is one window.
@@ -90,18 +104,16 @@ def test_figures_settings_and_hyperparameters_are_there(whole):
     assert (image.width, image.height) == tuple(
         int.from_bytes(png[at : at + 4], "big") for at in (16, 20)
     )
-    (text,) = events.Tensors("settings/text_summary")
-    assert (whole / "config.toml").read_text() in text.tensor_proto.string_val[0].decode()
+    assert (whole / "config.toml").read_text() in settings(events)
     (card,) = events.Tensors("model card/text_summary")
     card = card.tensor_proto.string_val[0].decode()
     assert card.startswith("# NoProp on") and (whole / "README.md").read_text().endswith(card)
-    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
-    assert start.hparams["method"].string_value == "dt"
-    assert start.hparams["epochs"].number_value == EPOCHS
+    hparams = hyperparameters(events)
+    assert hparams["method"].string_value == "dt"
+    assert hparams["epochs"].number_value == EPOCHS
     content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
     experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
-    assert {info.name for info in experiment.hparam_infos} == set(start.hparams)
+    assert {info.name for info in experiment.hparam_infos} == set(hparams)
     assert set(events.Tags()["scalars"]) > {info.name.tag for info in experiment.metric_infos}
     content = events.summary_metadata["_hparams_/session_end_info"].plugin_data.content
     end = plugin_data_pb2.HParamsPluginData.FromString(content).session_end_info
@@ -137,6 +149,12 @@ def test_a_training_that_goes_on_has_no_point_twice(tmp_path, whole):
     assert raw_steps(run) == after
     # Trained further, and again from the beginning.
     noprop(tmp_path, "train", "--resume", "run", "--epochs", str(EPOCHS + 1), "--quiet")
-    assert raw_steps(run)["validation/accuracy"] == [28, 56, 84, 112]
+    further = raw_steps(run)
+    for tag, at in further.items():
+        assert len(at) == len(set(at)), f"{tag}: {at}"
+    assert further["validation/accuracy"] == [28, 56, 84, 112]
+    events = read(run)
+    assert (run / "config.toml").read_text() in settings(events)
+    assert hyperparameters(events)["epochs"].number_value == EPOCHS + 1
     noprop(tmp_path, *TRAIN, "--quiet", "--force", "--out", "run")
     assert not list(run.glob("events.out.tfevents.*")), "the events of the replaced run are left"

@@ -44,6 +44,36 @@ pub fn run() -> Result<()> {
 
 /// Runs a command with CUDA's compiler and libraries: the machine's, or those that the script installs.
 fn shell(root: &Path, command: &str) -> Result<()> {
-    let script = format!("set -e; eval \"$(scripts/gpu/toolkit.sh)\"; {command}");
+    // In two steps, because a failure within eval would not end the script.
+    let script = format!("set -e; env=$(scripts/gpu/toolkit.sh); eval \"$env\"; {command}");
     workspace::run(Command::new("bash").args(["-c", &script]).current_dir(root))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// Without CUDA a command would check or build something else.
+    #[test]
+    fn nothing_runs_without_the_toolkit() {
+        let without_scripts = tempfile::tempdir().unwrap();
+        assert!(shell(without_scripts.path(), "touch it-ran").is_err());
+        assert!(!without_scripts.path().join("it-ran").exists());
+    }
+
+    /// NOPROP_CUDA_DIR may name a folder of its user, such as a home.
+    #[test]
+    fn the_toolkit_removes_no_files_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("thesis.tex");
+        std::fs::write(&file, "").unwrap();
+        let mut toolkit = Command::new("bash");
+        toolkit.arg("scripts/gpu/toolkit.sh").current_dir(workspace::root().unwrap());
+        toolkit.env("NOPROP_CUDA_DIR", dir.path()).env_remove("CUDA_HOME");
+        let ended = toolkit.output().unwrap();
+        let complaint = String::from_utf8_lossy(&ended.stderr);
+        // Where nvcc is installed, the folder is not looked at.
+        assert!(ended.status.success() || complaint.contains("other files"), "{complaint}");
+        assert!(file.is_file());
+    }
 }

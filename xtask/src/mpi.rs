@@ -63,8 +63,9 @@ pub fn run() -> Result<()> {
     Command::new("mpirun").arg("--version").stdout(Stdio::null()).status().context(
         "mpirun is not installed: apt-get install --no-install-recommends openmpi-bin libopenmpi-dev libclang-dev",
     )?;
-    let folder = workspace::fresh_folder(root, "mpi")?;
-    let noprop = workspace::copy(&workspace::noprop(root, "mpi")?, &folder, "noprop")?;
+    let built = workspace::noprop(root, "mpi")?;
+    let folder = workspace::fresh_folder(root, "mpi", &[&built])?;
+    let noprop = workspace::copy(&built, &folder, "noprop")?;
     let bench = Bench { noprop, folder };
     bench.same_bytes("learned embeddings", LEARNED)?;
     for (name, training) in TRAININGS {

@@ -3,14 +3,14 @@
 //! The package is put together here instead of by maturin, which would build candle once more for a package of its own. `NOPROP`,
 //! `NOPROP_PY` and `NOPROP_ONNX_CASE` name a program, an extension module and the example `case` of noprop-onnx that are there already.
 
-use std::env::consts::{DLL_PREFIX, DLL_SUFFIX, EXE_SUFFIX};
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::venv;
-use crate::workspace::{cargo, fresh_folder, root, run, target};
+use crate::workspace::{built, built_program, cargo, fresh_folder, root, run};
 
 /// The folders with tests.
 const TESTS: [&str; 2] = ["crates/noprop-py/tests", "xtask/python"];
@@ -33,11 +33,11 @@ pub fn run_tests() -> Result<()> {
             // In one call, so that all have the same candle.
             let build = "build -p noprop-cli -p noprop-py -p noprop-onnx --bins --lib --examples --features noprop-py/python";
             run(cargo(root, build).env("PYO3_BUILD_EXTENSION_MODULE", "1"))?;
-            let built = |file: String| target(root).join("debug").join(file);
+            let library = format!("{DLL_PREFIX}_noprop{DLL_SUFFIX}");
             (
-                program.unwrap_or_else(|| built(format!("noprop{EXE_SUFFIX}"))),
-                module.unwrap_or_else(|| built(format!("{DLL_PREFIX}_noprop{DLL_SUFFIX}"))),
-                case.unwrap_or_else(|| built(format!("examples/case{EXE_SUFFIX}"))),
+                program.unwrap_or_else(|| built_program(root, "noprop")),
+                module.unwrap_or_else(|| built(root, &library)),
+                case.unwrap_or_else(|| built_program(root, "examples/case")),
             )
         }
     };
@@ -54,7 +54,7 @@ pub fn run_tests() -> Result<()> {
 
 /// Puts the package together as a wheel has it, and returns the folder to import it from.
 fn package(root: &Path, module: &Path) -> Result<PathBuf> {
-    let folder = fresh_folder(root, "python-package")?;
+    let folder = fresh_folder(root, "python-package", &[module])?;
     let package = folder.join("noprop");
     std::fs::create_dir(&package)?;
     for entry in std::fs::read_dir(root.join("crates/noprop-py/python/noprop"))? {

@@ -87,7 +87,7 @@ const TRAININGS: [(&str, Way, &str); 19] = [
 /// Trains everything with both programs, and fails if a training differs.
 pub fn run(options: &Options) -> Result<()> {
     let root = workspace::root()?;
-    let folder = workspace::fresh_folder(root, "same-bytes")?;
+    let folder = workspace::fresh_folder(root, "same-bytes", &[&options.old, &options.new])?;
     let old = workspace::copy(&options.old, &folder, "old")?;
     let new = workspace::copy(&options.new, &folder, "new")?;
     let bench = Bench { old, new, folder };

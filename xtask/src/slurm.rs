@@ -32,7 +32,7 @@ pub fn run() -> Result<()> {
         })?;
     }
     let noprop = workspace::noprop(root, "")?;
-    let folder = workspace::fresh_folder(root, "slurm")?;
+    let folder = workspace::fresh_folder(root, "slurm", &[&noprop])?;
     let cluster = Cluster::start(&folder)?;
     let train = |out: &str| {
         let mut train = Command::new(&noprop);
@@ -51,11 +51,11 @@ pub fn run() -> Result<()> {
     let epochs =
         |unit: &str| fs::read_dir(units.join(unit).join("epochs")).map_or(0, Iterator::count);
     wait("block 2 has an epoch", || epochs("block.2") > 0)?;
-    let victim =
-        processes("--blocks\u{0}2\u{0}").first().copied().context("block 2 does not run")?;
+    let block_2 = || cluster.tasks("--blocks\u{0}2\u{0}");
+    let victim = block_2().first().copied().context("block 2 does not run")?;
     signal("-9", victim)?;
     report(&format!("killed block 2 after {:.1} s", started.elapsed().as_secs_f64()));
-    let another = || processes("--blocks\u{0}2\u{0}").into_iter().find(|&id| id != victim);
+    let another = || block_2().into_iter().find(|&id| id != victim);
     wait("block 2 is restarted", || another().is_some())?;
     report(&format!("restarted after {:.1} s", started.elapsed().as_secs_f64()));
     let again = another().context("block 2 does not run")?;
@@ -80,22 +80,24 @@ fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
     workspace::wait(what, PATIENCE, || Ok(done()))
 }
 
-/// Processes whose command line contains `words`; words are separated by NUL there.
-fn processes(words: &str) -> Vec<u32> {
-    processes_with("cmdline", words)
+/// The processes of the cluster with this configuration, which all have it in their environment. Root may end any process, so no others are
+/// looked at: those of another cluster may have the same words and nodes of the same names.
+fn processes_of(config: &Path) -> Vec<u32> {
+    let variable = format!("SLURM_CONF={}", config.display());
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|&id| has_variable(id, &variable)).collect()
 }
 
-/// Processes with this variable, such as `NAME=value`, in their environment.
-fn with_variable(variable: &str) -> Vec<u32> {
-    processes_with("environ", &format!("{variable}\0"))
+/// Returns whether a process has this variable, such as `NAME=value`, in its environment.
+fn has_variable(id: u32, variable: &str) -> bool {
+    content(id, "environ").split('\0').any(|other| other == variable)
 }
 
-/// Processes whose `file` in `/proc` contains `words`.
-fn processes_with(file: &str, words: &str) -> Vec<u32> {
-    let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let text = |id: &u32| fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
-    ids.filter(|id| String::from_utf8_lossy(&text(id)).contains(words)).collect()
+/// The content of a file of a process in `/proc`; nothing if it has ended.
+fn content(id: u32, file: &str) -> String {
+    let bytes = fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The daemons; they end when this is dropped.
@@ -188,10 +190,22 @@ impl Cluster {
         command
     }
 
+    /// Its processes whose command line contains `words`; words are separated by NUL there.
+    fn tasks(&self, words: &str) -> Vec<u32> {
+        let mut tasks = processes_of(&self.config);
+        tasks.retain(|&id| content(id, "cmdline").contains(words));
+        tasks
+    }
+
     /// Ends the node on which process `id` runs, with everything on it, as a power failure would.
     fn lose_node_of(&self, id: u32) -> Result<()> {
-        let nodes = (0..self.nodes.len())
-            .map(|number| (number, with_variable(&format!("SLURMD_NODENAME=np{}", number + 1))));
+        let running = |number: usize| {
+            let name = format!("SLURMD_NODENAME=np{}", number + 1);
+            let mut running = processes_of(&self.config);
+            running.retain(|&id| has_variable(id, &name));
+            running
+        };
+        let nodes = (0..self.nodes.len()).map(|number| (number, running(number)));
         let node = nodes.into_iter().find(|(_, running)| running.contains(&id));
         let (number, running) = node.context("the process runs on no node")?;
         signal("-9", self.nodes.get(number).context("no such node")?.id())?;
@@ -222,7 +236,7 @@ impl Drop for Cluster {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
-        for id in with_variable(&format!("SLURM_CONF={}", self.config.display())) {
+        for id in processes_of(&self.config) {
             let _ = signal("-9", id);
         }
     }
@@ -237,4 +251,30 @@ fn free_ports(count: usize) -> Result<Vec<u16>> {
     let bound: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
     Ok(bound.iter().map(|port| Ok(port.local_addr()?.port())).collect::<std::io::Result<_>>()?)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// The chore kills with -9, as root.
+    #[test]
+    fn processes_of_another_cluster_are_not_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let sleeping = |config: &Path| {
+            Command::new("sleep").arg("60").env("SLURM_CONF", config).spawn().unwrap()
+        };
+        let config = dir.path().join("slurm.conf");
+        let (mut own, mut other) =
+            (sleeping(&config), sleeping(&dir.path().join("slurm.conf.other")));
+        let begun = |child: &Child| !content(child.id(), "environ").is_empty();
+        let waited = wait("both processes", || begun(&own) && begun(&other));
+        let found = processes_of(&config);
+        for child in [&mut own, &mut other] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        waited.unwrap();
+        assert_eq!(found, [own.id()]);
+    }
 }

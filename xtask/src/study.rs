@@ -117,8 +117,8 @@ struct Found {
     series: [Vec<Series>; 2],
     /// The data and the epochs of the last point.
     data: String,
-    /// The numbers of threads of all trainings.
-    threads: BTreeSet<u64>,
+    /// The machines of all trainings, with the version of noprop.
+    machines: BTreeSet<String>,
 }
 
 /// Trains whatever is missing, prints a row of the table for each point, and writes table and figures at the end.
@@ -164,7 +164,7 @@ pub fn run(options: &Options) -> Result<()> {
                         series[index].points.push((f64::from(value), share));
                     }
                     found.data = format!("{}, {} epoch(s)", summary.dataset, summary.epochs);
-                    found.threads.extend(threads(&folder));
+                    found.machines.extend(machines(&folder));
                 }
                 Err(_) if stopped.load(Relaxed) => break 'points,
                 // The other points do not need this one.
@@ -185,7 +185,13 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// The summary of the runs of a `noprop train --seeds --json`. Its warnings go to stderr.
 fn trained(train: &mut Command) -> Result<Summary> {
-    let output = train.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    // A training whose study was killed is asked to stop: its stdin ends.
+    train.stdin(Stdio::piped()).env("NOPROP_STOP_WITH_STDIN", "1");
+    let mut child = train.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+    // Waiting would end it at once.
+    let stdin = child.stdin.take();
+    let output = child.wait_with_output()?;
+    drop(stdin);
     ensure!(output.status.success(), "noprop ended with {}", output.status);
     summary(&output.stdout)
 }
@@ -197,27 +203,36 @@ fn summary(output: &[u8]) -> Result<Summary> {
     Ok(summary)
 }
 
-/// The numbers of threads that the runs in `folder` had, from their logs: a point may have been trained by an earlier command.
-fn threads(folder: &Path) -> BTreeSet<u64> {
+/// The machines of the runs in `folder`, from their logs: a point may have been trained by an earlier command.
+fn machines(folder: &Path) -> BTreeSet<String> {
     let runs = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut threads = BTreeSet::new();
+    let mut machines = BTreeSet::new();
     for run in runs {
         let log = std::fs::read_to_string(run.path().join("metrics.jsonl")).unwrap_or_default();
         let events = log.lines().map_while(|line| serde_json::from_str::<Value>(line).ok());
-        threads.extend(events.filter_map(|event| event["hardware"]["threads"].as_u64()));
+        machines.extend(events.filter_map(|event| machine(&event)));
     }
-    threads
+    machines
 }
 
-/// The numbers of threads of all trainings in words.
-fn threads_in_words(threads: &BTreeSet<u64>) -> String {
-    let numbers: Vec<_> = threads.iter().map(ToString::to_string).collect();
-    match numbers.as_slice() {
-        [] => "an unknown number of threads".into(),
-        [number] => format!("{number} thread(s)"),
-        numbers => format!(
-            "**not all with the same number of threads ({}): times and memory cannot be compared**",
-            numbers.join(", ")
+/// What time and memory depend on besides the settings, if an event of a log tells it.
+fn machine(event: &Value) -> Option<String> {
+    let hardware = event.get("hardware")?;
+    let (threads, processor) = (hardware["threads"].as_u64()?, hardware["processor"].as_str()?);
+    let gpu = hardware["gpu"].as_str().map(|gpu| format!(" and {gpu}")).unwrap_or_default();
+    let version = event["version"].as_str()?;
+    Some(format!("{threads} thread(s) of {processor}{gpu}, noprop {version}"))
+}
+
+/// The machines of all trainings in words.
+fn in_words(machines: &BTreeSet<String>) -> String {
+    let machines: Vec<&str> = machines.iter().map(String::as_str).collect();
+    match machines.as_slice() {
+        [] => "an unknown machine".into(),
+        [machine] => (*machine).into(),
+        machines => format!(
+            "**not all by the same machine and version ({}): times and memory cannot be compared**",
+            machines.join("; ")
         ),
     }
 }
@@ -268,9 +283,9 @@ impl Found {
     fn write(self, study: &Study, options: &Options) -> Result<()> {
         let name = self.name(study, &options.only);
         let Options { seeds, settings, out, .. } = options;
-        let (data, threads) = (&self.data, threads_in_words(&self.threads));
+        let (data, machines) = (&self.data, in_words(&self.machines));
         let settings = settings.join(" ");
-        let mut text = format!("{data}, seeds {seeds}, `{settings}`, {threads}\n\n");
+        let mut text = format!("{data}, seeds {seeds}, `{settings}`, {machines}\n\n");
         writeln!(text, "{}", head(study.axis.0))?;
         for row in &self.rows {
             writeln!(text, "{row}")?;
@@ -293,6 +308,8 @@ impl Found {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const SEEDS: &str = r#"{"method":"dt","dataset":"mnist","epochs":3,"accuracy":0.5625,"accuracies":[0.5,0.625],
@@ -318,24 +335,35 @@ mod tests {
         assert_eq!([name("dt,", 8), name("dt,", 7)], ["width-dt", "width-dt-partial"]);
     }
 
-    /// Points may be of commands with other threads, and their times stand in one table.
+    /// Points may be of commands on other machines, and their times stand in one table.
     #[test]
-    fn different_numbers_of_threads_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        for (seed, number) in [("seed-0", 1), ("seed-1", 8)] {
-            let run = dir.path().join(seed);
-            std::fs::create_dir(&run).unwrap();
-            let log = format!(
-                "{{\"event\":\"start\",\"hardware\":{{\"threads\":{number}}}}}\n{{\"event\":\"stop\"}}\n"
-            );
-            std::fs::write(run.join("metrics.jsonl"), log).unwrap();
+    fn different_machines_are_named() {
+        let start = |processor: &str, gpu: Option<&str>, threads: u32, version: &str| {
+            let hardware = json!({ "processor": processor, "threads": threads, "gpu": gpu });
+            json!({ "event": "start", "version": version, "hardware": hardware })
+        };
+        let words = |starts: [Value; 2]| {
+            let dir = tempfile::tempdir().unwrap();
+            for (seed, start) in starts.iter().enumerate() {
+                let run = dir.path().join(format!("seed-{seed}"));
+                std::fs::create_dir(&run).unwrap();
+                let log = format!("{start}\n{{\"event\":\"stop\"}}\n");
+                std::fs::write(run.join("metrics.jsonl"), log).unwrap();
+            }
+            in_words(&machines(dir.path()))
+        };
+        let usual = || start("EPYC", None, 8, "0.1.0");
+        assert_eq!(words([usual(), usual()]), "8 thread(s) of EPYC, noprop 0.1.0");
+        for other in [
+            start("Xeon", None, 8, "0.1.0"),
+            start("EPYC", Some("cuda:0"), 8, "0.1.0"),
+            start("EPYC", None, 1, "0.1.0"),
+            start("EPYC", None, 8, "0.2.0"),
+        ] {
+            let warning = words([usual(), other]);
+            assert!(warning.contains("not all") && warning.contains("; "), "{warning}");
         }
-        let found = threads(dir.path());
-        assert_eq!(found, BTreeSet::from([1, 8]));
-        assert!(
-            threads_in_words(&found).contains("not all with the same number of threads (1, 8)")
-        );
-        assert_eq!(threads_in_words(&BTreeSet::from([8])), "8 thread(s)");
+        assert_eq!(in_words(&BTreeSet::new()), "an unknown machine");
     }
 
     /// A part of the seeds must not stand in the table as all of them.

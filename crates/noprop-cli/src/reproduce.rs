@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use noprop_data::DatasetName;
@@ -38,11 +36,7 @@ fn request(args: &Reproduce) -> Request {
 
 pub fn run(args: &Reproduce) -> Result<()> {
     let verbosity = Verbosity::of(args.quiet);
-    let requests = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&requests);
-    stop::on_request(move |number| counted.store(number, Ordering::SeqCst))?;
-    let processes = Processes::new(std::env::current_exe()?, requests);
-    let program = Program { args, verbosity, processes };
+    let program = Program { args, verbosity, processes: stop::processes()? };
     let made = reproduce(&request(args), &program)?;
     if args.json {
         answer!("{}", serde_json::json!({ "files": made.files, "rows": made.rows }))?;
@@ -183,6 +177,7 @@ fn line(arguments: &[OsString]) -> String {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::sync::Arc;
 
     use clap::Parser;
     use noprop_experiment::reproduce::{Plan, Target};

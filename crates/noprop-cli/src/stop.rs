@@ -1,13 +1,30 @@
 //! Requests to stop: Ctrl-C, SIGTERM of a job scheduler, SIGHUP of a terminal that was closed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use noprop_experiment::reproduce::STOP_WITH_STDIN;
+use noprop_experiment::reproduce::{Processes, STOP_WITH_STDIN};
 
 /// A request this soon after the first is the first one again: terminals, `timeout` and job schedulers send a signal to a process and
 /// once more to its group.
 const SAME_REQUEST: Duration = Duration::from_millis(500);
+
+/// This program's commands in processes of their own, to which requests to stop and the end of stdin are handed on.
+///
+/// # Errors
+/// As of [`on_request`], or the operating system's, if it does not name this program.
+pub fn processes() -> Result<Processes> {
+    let requests = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&requests);
+    on_request(move |number| counted.store(number, Ordering::SeqCst))?;
+    let counted = Arc::clone(&requests);
+    on_end_of_stdin(move || {
+        counted.fetch_max(1, Ordering::SeqCst);
+    });
+    Ok(Processes::new(std::env::current_exe()?, requests))
+}
 
 /// Calls `then` once, when stdin ends, if [`STOP_WITH_STDIN`] is set.
 pub fn on_end_of_stdin(then: impl FnOnce() + Send + 'static) {

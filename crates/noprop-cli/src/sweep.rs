@@ -3,13 +3,11 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::Device;
-use noprop_experiment::reproduce::{Halt, Processes};
+use noprop_experiment::reproduce::Halt;
 use noprop_experiment::{NewRun, Reached, reached};
 use noprop_train::{Event, MetricsLog};
 
@@ -25,10 +23,7 @@ const OWN: [&str; 4] = ["--seeds", "--out", "--max-time", "--json"];
 
 pub fn run(args: &Train, Seeds(seeds): &Seeds) -> Result<()> {
     let began = Instant::now();
-    let requests = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&requests);
-    stop::on_request(move |number| counted.store(number, Ordering::SeqCst))?;
-    let processes = Processes::new(std::env::current_exe()?, requests);
+    let processes = stop::processes()?;
     // clap requires --out.
     let folder = args.out.as_deref().unwrap_or(Path::new(""));
     let runs: Vec<PathBuf> = seeds.iter().map(|seed| folder.join(format!("seed-{seed}"))).collect();

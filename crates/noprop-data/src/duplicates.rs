@@ -7,7 +7,8 @@ use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use crate::error::DataError;
 use crate::split::Split;
 
-/// Counts of equal images, pixel by pixel, as the network sees them before normalisation.
+/// Counts of equal images, pixel by pixel, before normalisation. Pixels of f32 are compared as the nearest bytes, in steps of
+/// 1/255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Duplicates {
     /// Test images that are also among the training images, held-out ones included.

@@ -180,8 +180,14 @@ impl Images {
             let at = |reason: String| format!("row {number} of {path}: {reason}");
             let row = row.map_err(|error| at(error.to_string()))?;
             let (bytes, column, label) = cells(&row).map_err(|reason| at(reason.into()))?;
-            if self.class_names.is_none() {
-                self.class_names = class_names(file, column);
+            // The rows of a file share one note.
+            if number == 0
+                && let Some(names) = class_names(file, column)
+            {
+                let known = self.class_names.get_or_insert_with(|| names.clone());
+                if *known != names {
+                    return Err(format!("{path} has other classes than the files before it"));
+                }
             }
             self.push(half, bytes, label).map_err(at)?;
         }

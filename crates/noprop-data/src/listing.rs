@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use noprop_files::sha256_of;
+use noprop_files::{open_file, sha256_of};
 
 use crate::error::DataError;
 
@@ -152,12 +152,8 @@ impl Listing {
         let mut files = self.half(half).peekable();
         files.peek().is_some()
             && files.all(|file| {
-                let path = root.join(&file.path);
-                // A pipe or a device might never end.
-                path.is_file()
-                    && std::fs::File::open(path)
-                        .and_then(|bytes| sha256_of(std::io::BufReader::new(bytes)))
-                        .is_ok_and(|found| found == file.sha256)
+                let found = open_file(&root.join(&file.path)).and_then(sha256_of);
+                found.is_ok_and(|found| found == file.sha256)
             })
     }
 

@@ -102,6 +102,8 @@ mod tests {
             (vec![0.5], vec![-0.2]),
             (vec![f64::NAN], vec![0.2]),
             (vec![0.5], vec![f64::INFINITY]),
+            (vec![1e39], vec![0.2]),
+            (vec![0.5], vec![1e39]),
         ] {
             assert!(Normalization::new(mean.clone(), std.clone()).is_err(), "{mean:?} {std:?}");
         }

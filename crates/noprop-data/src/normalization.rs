@@ -20,18 +20,20 @@ impl Normalization {
     /// A normalization that was measured before: one `mean` and one `std` for each channel.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] for lists of different lengths, or values that are not finite, or a deviation below 1/255.
+    /// [`DataError::Mismatch`] for lists of different lengths, a mean or a reciprocal of a deviation that f32 cannot hold, or a
+    /// deviation below 1/255.
     pub fn new(mean: Vec<f64>, std: Vec<f64>) -> Result<Self, DataError> {
-        let usable = |std: f64| std.is_finite() && std >= LEAST_STD;
+        // Images are multiplied by the reciprocal, and a subnormal number has lost digits.
+        let usable = |std: f64| std >= LEAST_STD && (std.recip() as f32).is_normal();
         if mean.len() == std.len()
             && !mean.is_empty()
-            && mean.iter().all(|mean| mean.is_finite())
+            && mean.iter().all(|&mean| (mean as f32).is_finite())
             && std.iter().copied().all(usable)
         {
             return Ok(Self { mean, std });
         }
         let reason = format!(
-            "mean {mean:?} and std {std:?} cannot normalise images: one finite number of each is needed for every channel, and no std below 1/255"
+            "mean {mean:?} and std {std:?} cannot normalise images: one of each is needed for every channel, within the range of f32, and no std below 1/255"
         );
         Err(DataError::Mismatch(reason))
     }

@@ -51,7 +51,8 @@ impl Split {
     /// All `images`, `[N, C, H, W]`, either u8 or f32 in 0..=1, with `labels`, `[N]`, u32 or u8.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] for different counts, no images, other element types, or a label that is not below `classes`.
+    /// [`DataError::Mismatch`] for different counts, no images, other element types, pixels that are NaN or infinite, or a label
+    /// that is not below `classes`.
     pub fn new(images: Tensor, labels: Tensor, classes: usize) -> Result<Self, DataError> {
         let mismatch = |reason: String| Err(DataError::Mismatch(reason));
         let (n, ..) = images.dims4()?;
@@ -64,6 +65,13 @@ impl Split {
             || !is_one_of(&labels, [DType::U32, DType::U8])
         {
             return mismatch("images must be u8 or f32, and labels u32 or u8".into());
+        }
+        if images.dtype() == DType::F32 {
+            // The sum is finite only if every pixel is.
+            let sum = images.sum_all()?.to_scalar::<f32>()?;
+            if !sum.is_finite() {
+                return mismatch(format!("the sum of all pixels is {sum}: each must be finite"));
+            }
         }
         let labels = labels.to_dtype(DType::U32)?;
         let highest = labels.max_all()?.to_scalar::<u32>()?;
@@ -471,6 +479,10 @@ mod tests {
         assert!(Split::new(images(0), labels(&[]), 10).is_err(), "empty");
         let integers = images(2).to_dtype(DType::U32).unwrap();
         assert!(Split::new(integers, labels(&[0, 9]), 10).is_err(), "type");
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let images = Tensor::new(&[[[[0.5, bad]]], [[[0.5, 1.0]]]], &Device::Cpu).unwrap();
+            assert!(Split::new(images, labels(&[0, 9]), 10).is_err(), "{bad}");
+        }
         let split = Split::new(images(2), labels(&[0, 9]), 10).unwrap();
         assert!(split.batch(&[2]).is_err(), "image");
     }

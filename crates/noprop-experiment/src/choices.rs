@@ -2,26 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The blocks that learn from a mini-batch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// All blocks learn from every mini-batch.
-    #[default]
-    Batch,
-    /// Algorithm 1: every epoch has a pass over the images for each block.
-    Paper,
-}
-
-impl From<Order> for noprop_train::Order {
-    fn from(order: Order) -> Self {
-        match order {
-            Order::Batch => Self::Batch,
-            Order::Paper => Self::Paper,
-        }
-    }
-}
-
 /// The precision of the factors of products: of dense layers, and on GPUs of convolutions too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

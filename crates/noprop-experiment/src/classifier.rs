@@ -13,7 +13,7 @@ use noprop_method::{Denoiser, Method, Sampler, classify, most_probable};
 use noprop_models::Network;
 use noprop_train::{Existing, RunDirectory, TrainError, weights_of, weights_to_bytes};
 
-use crate::error::{Context, Result, ensure};
+use crate::error::{Result, ensure};
 use crate::evaluate::Sampling;
 use crate::experiment::Experiment;
 use crate::ink::Opposites;
@@ -69,13 +69,13 @@ impl Classifier {
     /// As [`Self::open`], from the bytes of a weights file alone, which carries its settings. Errors call it `name`.
     ///
     /// # Errors
-    /// If the bytes are not weights of a run, or do not fit the settings in them.
+    /// If the bytes are not weights of a run, or do not fit the settings in them; if their network is not built any more, or if they have a
+    /// later format.
     pub fn of_weights(name: impl AsRef<Path>, bytes: &[u8], device: &Device) -> Result<Self> {
         let name = name.as_ref();
         let weights = weights_of(name, bytes)?;
-        let experiment = weights.metadata.as_deref().and_then(Experiment::of_json);
-        let experiment = experiment
-            .with_context(|| format!("{} does not carry the settings of a run", name.display()))?;
+        let metadata = weights.metadata.as_deref().unwrap_or_default();
+        let experiment = Experiment::of_weights(name, metadata)?;
         let (network, method) = build(&experiment, weights.tensors, name, device)?;
         // A weights file does not carry the ground; these data sets are light ink on black.
         let ground = match experiment.setup.dataset {

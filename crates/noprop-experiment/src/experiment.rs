@@ -8,6 +8,7 @@ use noprop_data::{
 use noprop_method::{ParameterBuilder, Time};
 use noprop_models::{ImageShape, Network, NetworkConfig};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::choices::Normalize;
 use crate::error::{Context, Error, Result, bail, ensure};
@@ -62,19 +63,38 @@ impl Experiment {
     /// If it cannot be read or is not one of a run; if its network is not built any more, or if it has a later format.
     pub fn read(path: &Path) -> Result<Self> {
         let experiment = Self::read_any(path)?;
-        let run = path.parent().unwrap_or(path).display();
-        let setup = &experiment.setup;
-        ensure!(
-            setup.format <= FORMAT,
-            "{run} has format {}, and this noprop reads formats up to {FORMAT}: take a newer noprop",
-            setup.format
-        );
-        ensure!(
-            setup.format != FIRST_FORMAT || setup.method.time != Time::Continuous,
-            "{run} has format {FIRST_FORMAT}: its image branch lacks the last ReLU of the paper's Fig. 6. Train it again from the settings in {}",
-            path.display()
-        );
+        experiment.check_network(path)?;
         Ok(experiment)
+    }
+
+    /// Reads the settings in the `metadata` of weights whose network is to be built. Errors call the weights `name`.
+    ///
+    /// # Errors
+    /// If they are not those of a run; if their network is not built any more, or if they have a later format.
+    pub(crate) fn of_weights(name: &Path, metadata: &str) -> Result<Self> {
+        // As in `Settings::read`, this comes first: a later format may have settings that are unknown here.
+        let raw: Value = serde_json::from_str(metadata).unwrap_or_default();
+        let format = raw.get("format").and_then(Value::as_u64).unwrap_or_default();
+        ensure!(
+            format <= u64::from(FORMAT),
+            "{} has format {format}, and this noprop reads formats up to {FORMAT}: take a newer noprop",
+            name.display()
+        );
+        let experiment = Self::of_json(metadata)
+            .with_context(|| format!("{} does not carry the settings of a run", name.display()))?;
+        experiment.check_network(name)?;
+        Ok(experiment)
+    }
+
+    /// Refuses a network that is not built any more: its weights in the present one would answer, and answer wrongly. `name` is the file
+    /// that carries the settings.
+    fn check_network(&self, name: &Path) -> Result<()> {
+        ensure!(
+            self.setup.format != FIRST_FORMAT || self.setup.method.time != Time::Continuous,
+            "{} has format {FIRST_FORMAT}: the image branch of its network lacks the last ReLU of the paper's Fig. 6. Train the network again from these settings",
+            name.display()
+        );
+        Ok(())
     }
 
     /// Reads the config file of a run of any earlier format.

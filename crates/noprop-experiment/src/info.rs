@@ -43,10 +43,7 @@ impl Tested {
     /// If the log of the training cannot be read.
     pub fn of(trained: &Trained) -> Result<Option<Self>> {
         // A run that a program trained in memory has no log.
-        if !trained.run.metrics().exists() {
-            return Ok(None);
-        }
-        Ok(match Event::final_test(&trained.events()?) {
+        Ok(match Event::final_test(&trained.run.events()?) {
             Some(&Event::Test { accuracy, training_accuracy, best_epoch, seconds, .. }) => {
                 Some(Self { accuracy, training_accuracy, best_epoch, seconds })
             }

@@ -47,6 +47,14 @@ impl Ground {
             _ => None,
         }
     }
+
+    /// The opposite and this one, in words.
+    pub(crate) fn opposite_and_own(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Dark => ("dark ink on a light ground", "light ink on a dark one"),
+            Self::Light => ("light ink on a dark ground", "dark ink on a light one"),
+        }
+    }
 }
 
 impl Opposites {
@@ -78,10 +86,7 @@ impl fmt::Display for Opposite {
             0 => String::new(),
             others => format!(" and {others} more"),
         };
-        let (seen, learned) = match self.learned {
-            Ground::Dark => ("dark ink on a light ground", "light ink on a dark one"),
-            Ground::Light => ("light ink on a dark ground", "dark ink on a light one"),
-        };
+        let (seen, learned) = self.learned.opposite_and_own();
         let first = self.first.display();
         write!(f, "{first}{others}: this looks like {seen}, and the run learned {learned}")
     }

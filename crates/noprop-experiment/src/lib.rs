@@ -83,15 +83,15 @@ pub use noprop_method::{
 };
 pub use noprop_models::{Backbone, Embedding, EmbeddingStart};
 pub use noprop_train::{
-    ClassWeights, Control, Decay, EpochReport, Existing, Keep, Observer, OptimizerKind, Silent,
-    StepReport,
+    ClassWeights, Control, Decay, EpochReport, Existing, Keep, Observer, OptimizerKind, Order,
+    Silent, StepReport,
 };
 
 #[cfg(feature = "figures")]
 pub use ablate::{Ablation, AblationRequest, Changed, ablate};
 pub use answers::AnswersFile;
 pub use card_data::{License, card_body};
-pub use choices::{Normalize, Order, Precision};
+pub use choices::{Normalize, Precision};
 pub use classifier::{Answer, Classifier};
 #[cfg(feature = "figures")]
 pub use compare::{Comparison, Line, Standing, Unfinished, compare};

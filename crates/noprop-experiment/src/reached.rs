@@ -1,7 +1,7 @@
 //! How far a training is that may have been begun before.
 
 use candle_core::Device;
-use noprop_train::{Event, Existing, MetricsLog, RunDirectory, Silent};
+use noprop_train::{Event, Existing, RunDirectory, Silent};
 
 use crate::error::{Error, Result};
 use crate::experiment::Experiment;
@@ -37,10 +37,5 @@ pub fn reached(new: &NewRun, device: &Device) -> Result<Reached> {
         let fault = "has other settings or data".into();
         return Err(Error::InTheWay { run: path.into(), fault, source: None });
     }
-    // A run that was killed before its first step has no log.
-    let events = match run.metrics().exists() {
-        true => MetricsLog::read(&run.metrics())?,
-        false => Vec::new(),
-    };
-    Ok(if Event::final_test(&events).is_some() { Reached::End } else { Reached::Part })
+    Ok(if Event::final_test(&run.events()?).is_some() { Reached::End } else { Reached::Part })
 }

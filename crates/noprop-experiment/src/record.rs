@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use noprop_train::{Event, Hardware, MetricsLog, RunDirectory};
+use noprop_train::{Event, Hardware, RunDirectory};
 
 use crate::error::Result;
 use crate::history::History;
@@ -42,12 +42,7 @@ pub struct Mark {
 impl Record {
     /// The record of the run in `path`; `None` if it has not come to its end.
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        let log = RunDirectory::open(path)?.metrics();
-        // A run that was killed before its first step has no log.
-        if !log.exists() {
-            return Ok(None);
-        }
-        Ok(Self::of(&MetricsLog::read(&log)?))
+        Ok(Self::of(&RunDirectory::open(path)?.events()?))
     }
 
     fn of(events: &[Event]) -> Option<Self> {

@@ -9,11 +9,11 @@ use noprop_method::{
     BlockLossKind, EncoderKind, LossWeight, MethodKind, Readout, ScheduleKind, Solver, Time,
 };
 use noprop_models::{Backbone, Embedding, EmbeddingStart};
-use noprop_train::{ClassWeights, Decay, OptimizerKind};
+use noprop_train::{ClassWeights, Decay, OptimizerKind, Order};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-use crate::choices::{Normalize, Order, Precision};
+use crate::choices::{Normalize, Precision};
 use crate::error::{Context, Result, bail, ensure};
 use crate::format::{FIRST_FORMAT, FORMAT, translate, usual_readout_lr_scale};
 use crate::images::Images;

@@ -6,9 +6,9 @@ use noprop_method::{
     Readout, Sampler, SamplerKind, ScheduleKind, Seed, Setting, Solver, Time,
 };
 use noprop_models::{Backbone, Embedding, EmbeddingStart};
-use noprop_train::{ClassWeights, TrainConfig};
+use noprop_train::{ClassWeights, Order, TrainConfig};
 
-use crate::choices::{Normalize, Order};
+use crate::choices::Normalize;
 use crate::error::{Error, Result};
 use crate::format::{FIRST_FORMAT, FORMAT};
 use crate::settings::Setup;
@@ -34,7 +34,7 @@ impl Setup {
             warmup_steps: self.warmup_steps,
             weight_decay: self.weight_decay,
             readout_lr_scale: self.readout_lr_scale,
-            order: self.order.into(),
+            order: self.order,
             augment: self.augment,
             class_weights: self.class_weights,
             ema: self.ema,

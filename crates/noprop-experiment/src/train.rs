@@ -10,8 +10,8 @@ use noprop_kernels::threads::Workers;
 use noprop_method::{Denoiser, Seed};
 use noprop_models::Network;
 use noprop_train::{
-    Engine, Event, Existing, Fitting, MetricsLog, OneRank, Outcome, PeakMemory, Progress as Saved,
-    Ranks, RunDirectory, Trainer, Unit, fit,
+    Engine, Event, Existing, Fitting, OneRank, Outcome, PeakMemory, Progress as Saved, Ranks,
+    RunDirectory, Trainer, Unit, fit,
 };
 
 use crate::error::{Error, Result, ensure};
@@ -174,18 +174,22 @@ fn has_saved(run: &RunDirectory) -> Result<bool> {
     if run.state().join("progress.json").exists() || run.units().is_dir() {
         return Ok(true);
     }
-    // A run that was killed before its first step has no log. One that cannot be read may be of a training that came to its end.
-    let events = match run.metrics().exists() {
-        true => MetricsLog::read(&run.metrics())?,
-        false => Vec::new(),
-    };
+    match lost_epochs(run)? {
+        Some(epochs) => Err(Error::StateLost { run: run.path().into(), epochs }),
+        None => Ok(false),
+    }
+}
+
+/// Returns the epochs in the log of a run without a saved state, if it was trained and has lost the state.
+///
+/// # Errors
+/// If the log cannot be read: it may be that of a training that came to its end.
+pub(crate) fn lost_epochs(run: &RunDirectory) -> Result<Option<usize>> {
+    let events = run.events()?;
     let tested = events.iter().any(|event| matches!(event, Event::Test { .. }));
     let epochs = events.iter().filter(|event| matches!(event, Event::Epoch { .. })).count();
-    // The state is saved after every epoch.
-    if tested || epochs > 1 {
-        return Err(Error::StateLost { run: run.path().into(), epochs });
-    }
-    Ok(false)
+    // The state is saved after every epoch. The first epoch is in the log for a moment before that; a kill in this moment loses nothing.
+    Ok((tested || epochs > 1).then_some(epochs))
 }
 
 /// Makes the run. A folder that is replaced must have the settings of a run, not those of another project.
@@ -297,7 +301,7 @@ fn warn_of_no_shares(
     progress: &mut dyn Progress,
 ) {
     let whole = |unit: &Unit| matches!(unit, Unit::EndToEnd { .. } | Unit::InTurn { .. });
-    let units = Unit::of(network, &*task.method, task.experiment.setup.order.into());
+    let units = Unit::of(network, &*task.method, task.experiment.setup.order);
     if !ranks.is_single() && ranks.is_first() && units.iter().any(whole) {
         progress.remark(Remark::Warning(format!(
             "these blocks are trained through each other or in turn, so each of the {} processes makes every step whole: one alone is as fast",

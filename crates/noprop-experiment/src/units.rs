@@ -158,7 +158,7 @@ fn carry_out(
     refuse_inside_data(path, &setup.dataset)?;
     memory::check(&task.experiment, means.device, means.workers(), progress)?;
     let network = task.network(progress)?;
-    let units = blocks.of(&Unit::of(&network, &*task.method, setup.order.into()))?;
+    let units = blocks.of(&Unit::of(&network, &*task.method, setup.order))?;
     if units.is_empty() {
         return Err(Error::setting("blocks", "names no unit"));
     }
@@ -215,7 +215,7 @@ pub fn merge(
         sampler: setup.validation_sampler()?,
         config: &identity,
         epochs: setup.epochs,
-        order: setup.order.into(),
+        order: setup.order,
         ema: setup.ema,
         images_per_epoch: visited.min(task.train.len()),
     };
@@ -253,7 +253,7 @@ pub fn status(run: &Path) -> Result<Status> {
     let experiment = Experiment::read(&run.config())?;
     let setup = &experiment.setup;
     let network = experiment.network(setup.fresh(&Device::Cpu))?;
-    let units = Unit::of(&network, &*setup.build_method()?, setup.order.into());
+    let units = Unit::of(&network, &*setup.build_method()?, setup.order);
     if !run.units().is_dir() && run.state().is_dir() {
         return Err(Error::NoUnits { run: run.path().into() });
     }

@@ -293,15 +293,9 @@ impl Classifier {
     /// A sentence on a picture whose ground is the opposite of those that the run learned.
     fn opposite(&self, ground: u8) -> Option<String> {
         let (learned, seen) = (Ground::of(self.ground()?)?, Ground::of(ground)?);
-        let sentence = match learned {
-            Ground::Dark => {
-                "This looks like dark ink on a light ground, and the network learned light ink on a dark one."
-            }
-            Ground::Light => {
-                "This looks like light ink on a dark ground, and the network learned dark ink on a light one."
-            }
-        };
-        (learned != seen).then(|| sentence.to_owned())
+        let (opposite, own) = learned.opposite_and_own();
+        (learned != seen)
+            .then(|| format!("This looks like {opposite}, and the network learned {own}."))
     }
 }
 

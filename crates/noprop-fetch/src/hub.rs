@@ -2,10 +2,10 @@
 //! downloaded.
 
 use std::fmt;
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use noprop_files::read_text;
 
 /// The revision where none is named.
 const MAIN: &str = "main";
@@ -52,7 +52,7 @@ impl HubModel {
 
     /// The newest snapshot of the revision in `cache`.
     fn cached_in(&self, cache: &Path) -> Option<PathBuf> {
-        let model = cache.join(format!("models--{}--{}", self.owner, self.name));
+        let model = self.place_in(cache);
         // A branch or a tag is a file with the commit; a commit has none.
         let commit = read_ref(&model.join("refs").join(&self.revision));
         let folder = model.join("snapshots").join(commit.as_deref().unwrap_or(&self.revision));
@@ -61,38 +61,69 @@ impl HubModel {
         is_whole.then_some(folder)
     }
 
+    /// The folder of the model in `cache`, with all its snapshots.
+    fn place_in(&self, cache: &Path) -> PathBuf {
+        cache.join(format!("models--{}--{}", self.owner, self.name))
+    }
+
     #[cfg(feature = "hub")]
     fn download(&self, cache: PathBuf) -> Result<PathBuf, HubError> {
-        let client = hf_hub::HFClientSync::new().map_err(|error| error.to_string());
-        client.and_then(|client| self.download_with(&client)).map_err(|reason| {
+        // The client's own rule for the place of the cache is another one on some systems.
+        let client = hf_hub::HFClient::builder().cache_dir(&cache).build();
+        let client = client.and_then(hf_hub::HFClientSync::from_inner);
+        let client = client.map_err(|error| error.to_string());
+        client.and_then(|client| self.download_with(&client, &cache)).map_err(|reason| {
             let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
             HubError::Download { model: self.clone(), cache, reason }
         })
     }
 
-    /// Downloads the files that a run is read from into the cache of `client`: a stranger's repository may hold anything else.
+    /// Downloads the files that a run is read from into `cache`, which is that of `client`: a stranger's repository may hold
+    /// anything else.
     #[cfg(feature = "hub")]
-    fn download_with(&self, client: &hf_hub::HFClientSync) -> Result<PathBuf, String> {
+    fn download_with(
+        &self,
+        client: &hf_hub::HFClientSync,
+        cache: &Path,
+    ) -> Result<PathBuf, String> {
         use hf_hub::repository::RepoTreeEntry;
         let model = client.model(&self.owner, &self.name);
         let said = |error: hf_hub::HFError| error.to_string();
-        let tree = model.list_tree().revision(&self.revision).limit(MAX_ENTRIES).send();
-        let size = |entry: &RepoTreeEntry| match entry {
-            RepoTreeEntry::File { path, size, .. } if FILES.contains(&&**path) => *size,
-            _ => 0,
-        };
-        let tree = tree.map_err(said)?;
+        // A branch may move between the list and the files, so both are those of one commit.
+        let commit = model.info().revision(&self.revision).send().map_err(said)?.sha;
+        let commit = commit.filter(|sha| is_commit(sha)).ok_or("the hub names no commit of it")?;
+        let tree = model.list_tree().revision(&commit).limit(MAX_ENTRIES).send().map_err(said)?;
         // The list is cut there, and the sizes of what comes after are not known.
         if tree.len() >= MAX_ENTRIES {
             return Err(format!("it has {MAX_ENTRIES} files or more"));
         }
-        let bytes = tree.iter().map(size).fold(0, u64::saturating_add);
+        let files = tree.iter().filter_map(|entry| match entry {
+            RepoTreeEntry::File { path, size, .. } => Some((path.as_str(), *size)),
+            RepoTreeEntry::Directory { .. } => None,
+        });
+        let files: Vec<(&str, u64)> = files.filter(|(path, _)| FILES.contains(path)).collect();
+        let bytes = files.iter().map(|&(_, size)| size).fold(0, u64::saturating_add);
         if bytes > MAX_DOWNLOAD {
             return Err(format!("its files have more than {} GiB", MAX_DOWNLOAD >> 30));
         }
-        let files = FILES.map(str::to_owned).to_vec();
-        let snapshot = model.snapshot_download().revision(&self.revision).allow_patterns(files);
-        snapshot.send().map_err(said)
+        // One by one: the client's download of a snapshot first lists every file of the repository, however many there are.
+        for (file, _) in files {
+            model.download_file().filename(file).revision(&commit).send().map_err(said)?;
+        }
+        self.note(&commit, cache).map_err(|error| error.to_string())?;
+        let whole = self.cached_in(cache);
+        whole.ok_or_else(|| format!("it does not have both {}", NEEDED.join(" and ")))
+    }
+
+    /// Notes in `cache` that the revision is `commit`, without which the branch or tag would not be found there.
+    #[cfg(feature = "hub")]
+    fn note(&self, commit: &str, cache: &Path) -> std::io::Result<()> {
+        if self.revision == commit {
+            return Ok(());
+        }
+        let name = self.place_in(cache).join("refs").join(&self.revision);
+        std::fs::create_dir_all(noprop_files::folder_of(&name))?;
+        std::fs::write(name, commit)
     }
 
     #[cfg(not(feature = "hub"))]
@@ -168,8 +199,13 @@ pub enum HubError {
 
 /// The folder of the cache, as the libraries of the hub find it.
 fn cache() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    cache_by(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+}
+
+/// The folder of the cache, where `set` finds the values of variables of the environment.
+fn cache_by(set: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     set("HF_HUB_CACHE")
+        .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
         .or_else(|| set("HF_HOME").map(|home| home.join("hub")))
         .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("huggingface").join("hub")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/huggingface/hub")))
@@ -178,15 +214,20 @@ fn cache() -> Option<PathBuf> {
 
 /// The commit in the file of a branch or tag.
 fn read_ref(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    fs::File::open(path).ok()?.take(256).read_to_string(&mut text).ok()?;
+    let text = read_text(path, 256).ok()?;
     let commit = text.trim();
-    let is_commit = commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
-    is_commit.then(|| commit.to_owned())
+    is_commit(commit).then(|| commit.to_owned())
+}
+
+/// Returns true for the name of a commit, which can be a part of a path.
+fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.chars().all(|c| c.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -242,7 +283,31 @@ mod tests {
         assert_eq!(found("hf://a/b"), None);
     }
 
-    /// A hub on this machine, with one model of these files, and a client whose cache is `cache`.
+    /// A model would be downloaded into one folder and looked for in another.
+    #[test]
+    fn the_cache_is_where_the_libraries_of_the_hub_have_it() {
+        let variables = [
+            ("HF_HUB_CACHE", "a", "a"),
+            ("HUGGINGFACE_HUB_CACHE", "b", "b"),
+            ("HF_HOME", "c", "c/hub"),
+            ("XDG_CACHE_HOME", "d", "d/huggingface/hub"),
+            ("HOME", "e", "e/.cache/huggingface/hub"),
+            ("USERPROFILE", "f", "f/.cache/huggingface/hub"),
+        ];
+        // The first of them counts that is set.
+        for (first, (.., expected)) in variables.iter().enumerate() {
+            let set = |name: &str| {
+                let mut later = variables[first..].iter();
+                let found = later.find(|(variable, ..)| *variable == name);
+                found.map(|(_, value, _)| PathBuf::from(value))
+            };
+            assert_eq!(cache_by(set), Some(PathBuf::from(expected)));
+        }
+        assert_eq!(cache_by(|_| None), None);
+    }
+
+    /// A hub on this machine, with one model of these files, and a client whose cache is `cache`. It answers for one commit, and refuses a
+    /// list of all files.
     #[cfg(feature = "hub")]
     fn hub(
         cache: &Path,
@@ -258,6 +323,11 @@ mod tests {
                 let first = lines.next().unwrap().unwrap();
                 lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
                 let address = first.split(' ').nth(1).unwrap_or_default();
+                let is_of_commit = address.contains(COMMIT) && !address.contains("recursive");
+                let status = match is_of_commit || address.contains("/revision/") {
+                    true => "200 OK",
+                    false => "400 Bad Request",
+                };
                 let entry = |(path, _, size): &(&str, &str, u64)| {
                     format!(r#"{{"type": "file", "oid": "0", "size": {size}, "path": "{path}"}}"#)
                 };
@@ -271,7 +341,7 @@ mod tests {
                     format!(r#"{{"id": "a/b", "sha": "{COMMIT}"}}"#)
                 };
                 let head = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nETag: \"{:x}\"\r\nX-Repo-Commit: {COMMIT}",
+                    "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\nETag: \"{:x}\"\r\nX-Repo-Commit: {COMMIT}",
                     address.len()
                 );
                 let body_or_none = if first.starts_with("HEAD") { "" } else { &body };
@@ -287,22 +357,36 @@ mod tests {
         hf_hub::HFClientSync::from_inner(client).unwrap()
     }
 
-    /// What is downloaded must be found again in the cache, and nothing else may come along.
+    /// What is downloaded must be found again in the cache by the name that it was asked for, and nothing else may come along.
     #[cfg(feature = "hub")]
     #[test]
     fn a_model_is_downloaded_into_the_cache() {
-        let cache = tempfile::tempdir().unwrap();
         let files = &[
             ("config.toml", "a = 1", 5),
             ("model.safetensors", "weights", 7),
             ("evil.sh", "rm", 2),
         ];
+        for address in ["hf://a/b", "hf://a/b@refs/pr/1", &format!("hf://a/b@{COMMIT}")] {
+            let cache = tempfile::tempdir().unwrap();
+            let model: HubModel = address.parse().unwrap();
+            let client = hub(cache.path(), files);
+            let folder = model.download_with(&client, cache.path()).unwrap();
+            assert_eq!(fs::read_to_string(folder.join("config.toml")).unwrap(), "a = 1");
+            assert_eq!(fs::read_to_string(folder.join("model.safetensors")).unwrap(), "weights");
+            assert!(!folder.join("evil.sh").exists());
+            assert_eq!(model.cached_in(cache.path()), Some(folder));
+        }
+    }
+
+    /// Another repository must not look like a model that is there.
+    #[cfg(feature = "hub")]
+    #[test]
+    fn what_is_no_model_is_refused() {
+        let cache = tempfile::tempdir().unwrap();
         let model: HubModel = "hf://a/b".parse().unwrap();
-        let folder = model.download_with(&hub(cache.path(), files)).unwrap();
-        assert_eq!(fs::read_to_string(folder.join("config.toml")).unwrap(), "a = 1");
-        assert_eq!(fs::read_to_string(folder.join("model.safetensors")).unwrap(), "weights");
-        assert!(!folder.join("evil.sh").exists());
-        assert_eq!(model.cached_in(cache.path()), Some(folder));
+        let client = hub(cache.path(), &[("config.toml", "a = 1", 5)]);
+        let refused = model.download_with(&client, cache.path()).unwrap_err();
+        assert!(refused.contains("both config.toml and model.safetensors"), "{refused}");
     }
 
     /// A model may be larger than the disk, so its size is known before it is downloaded.
@@ -312,7 +396,8 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let files = &[("model.safetensors", "", u64::MAX), ("config.toml", "", 1)];
         let model: HubModel = "hf://a/b".parse().unwrap();
-        let refused = model.download_with(&hub(cache.path(), files)).unwrap_err();
+        let client = hub(cache.path(), files);
+        let refused = model.download_with(&client, cache.path()).unwrap_err();
         assert!(refused.contains("more than 16 GiB"), "{refused}");
         assert!(!cache.path().join("models--a--b/snapshots").exists());
     }
@@ -325,7 +410,8 @@ mod tests {
         let mut files = vec![("other", "", 1); MAX_ENTRIES];
         files.extend([("model.safetensors", "", u64::MAX), ("config.toml", "", 1)]);
         let model: HubModel = "hf://a/b".parse().unwrap();
-        let refused = model.download_with(&hub(cache.path(), files.leak())).unwrap_err();
+        let client = hub(cache.path(), files.leak());
+        let refused = model.download_with(&client, cache.path()).unwrap_err();
         assert!(refused.contains("10000 files"), "{refused}");
         assert!(!cache.path().join("models--a--b/snapshots").exists());
     }

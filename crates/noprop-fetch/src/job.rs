@@ -4,7 +4,8 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use noprop_files::{
-    DatasetName, Entry, Packing, RawFile, UNFINISHED, Unfinished, sha256, sha256_of, sync_directory,
+    DatasetName, Entry, Packing, RawFile, UNFINISHED, Unfinished, open_file, sha256, sha256_of,
+    sync_directory,
 };
 
 use ureq::{Agent, Proxy};
@@ -265,7 +266,7 @@ impl Job<'_> {
 
 /// Opens a file of a mirror folder.
 fn open(path: &Path) -> Result<File, Fault> {
-    File::open(path).map_err(|e| Fault::Unreadable(one_line(&e)))
+    open_file(path).map_err(|e| Fault::Unreadable(one_line(&e)))
 }
 
 /// Locks the folder, so that two fetches do not write one partial file. Systems that cannot lock a folder do without.

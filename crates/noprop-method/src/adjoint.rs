@@ -2,8 +2,9 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
-use noprop_kernels::{Backend, backward, cross_entropy, random};
+use noprop_kernels::{backward, random};
 
+use crate::block_loss::mean_cross_entropy;
 use crate::{
     BlockInput, Chain, ChainStep, Denoiser, Differentiated, Draws, EmbeddingLength, EndToEnd,
     Integration, Losses, Method, MethodError, MethodFacts, MethodKind, Needs, Noise, OdeSolver,
@@ -218,8 +219,7 @@ impl EndToEnd for Adjoint {
         }
 
         let end = Var::from_tensor(&z)?;
-        let logits = network.readout(&end)?.unsqueeze(0)?;
-        let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
+        let loss = mean_cross_entropy(&network.readout(&end)?, targets)?;
         let gradients = backward(&loss)?;
         let mut adjoint = found(&gradients, &end)?;
 
@@ -349,8 +349,7 @@ mod tests {
         for (time, next) in integration.intervals() {
             z = integration.solver.step(&z, time..next, &slope).unwrap().z;
         }
-        let logits = network.readout(&z).unwrap().unsqueeze(0).unwrap();
-        let loss = cross_entropy(&logits, &labels, Backend::Auto).unwrap().squeeze(0).unwrap();
+        let loss = mean_cross_entropy(&network.readout(&z).unwrap(), (&labels).into()).unwrap();
         let gradients = loss.backward().unwrap();
         flat(network, &loss, &gradients)
     }

@@ -1,8 +1,9 @@
 //! The baseline: the same blocks trained end to end by back-propagation (Eqs. 17-19).
 
 use candle_core::Tensor;
-use noprop_kernels::{Backend, backward, cross_entropy, random};
+use noprop_kernels::{backward, random};
 
+use crate::block_loss::mean_cross_entropy;
 use crate::readout::softmax;
 use crate::{
     BlockInput, Chain, ChainStep, Denoiser, Differentiated, Draws, EmbeddingLength, EndToEnd,
@@ -106,8 +107,7 @@ impl EndToEnd for Backprop {
             let pass = Pass::Train(draws.dropout(Part::Block(block)));
             z = step(network, block, &features(block)?, &z, pass)?;
         }
-        let logits = network.readout(&z)?.unsqueeze(0)?;
-        let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
+        let loss = mean_cross_entropy(&network.readout(&z)?, targets)?;
         Ok(Differentiated { gradients: backward(&loss)?, loss: loss.detach() })
     }
 }

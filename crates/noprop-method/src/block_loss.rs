@@ -1,6 +1,7 @@
 //! The loss function of a block.
 
 use candle_core::{D, Result, Tensor};
+use noprop_kernels::{Backend, Targets, cross_entropy};
 use serde::{Deserialize, Serialize};
 
 use crate::names::names;
@@ -26,19 +27,23 @@ pub(crate) fn cross_entropies(logits: &Tensor, labels: &Tensor) -> Result<Tensor
     shifted.exp()?.sum(D::Minus1)?.log()? - own
 }
 
+/// Returns the mean of −log softmax(logits)_y over the images, a scalar, with the images' weights. `logits` is [N, classes].
+pub(crate) fn mean_cross_entropy(logits: &Tensor, targets: Targets<'_>) -> Result<Tensor> {
+    cross_entropy(&logits.unsqueeze(0)?, targets, Backend::Auto)?.squeeze(0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
 
     use candle_core::{Device, Var};
-    use noprop_kernels::{Backend, cross_entropy};
     use noprop_schedule::{Schedule, ScheduleKind};
 
     use super::*;
     use crate::toy::Toy;
     use crate::{
         Blockwise, ContinuousTime, DiscreteTime, Init, Integration, LossWeight, ParameterBuilder,
-        Part, Seed, Solver, Targets,
+        Part, Seed, Solver,
     };
 
     const CROSS_ENTROPY: BlockLossKind = BlockLossKind::CrossEntropy;

@@ -1,10 +1,10 @@
 //! NoProp-CT: one block for all times, and a noise schedule that is learned with it (Eq. 9, Algorithm 2, Appendix B).
 
 use candle_core::{D, Device, Tensor};
-use noprop_kernels::{Backend, cross_entropy, random};
+use noprop_kernels::random;
 use noprop_schedule::Schedule;
 
-use crate::block_loss::cross_entropies;
+use crate::block_loss::{cross_entropies, mean_cross_entropy};
 use crate::noising::scaled_rows;
 use crate::prior::{kl_loss, mean_kl};
 use crate::readout::softmax;
@@ -317,8 +317,7 @@ impl ReadoutLoss for ContinuousTime {
         let noise = random::normal(draws.readout_noise(), clean.shape(), clean.device())?;
         let z = (clean.broadcast_mul(&clean_end.alpha_bar()?.sqrt()?)?
             + noise.broadcast_mul(&clean_end.noise_share()?.sqrt()?)?)?;
-        let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
-        let cross_entropy = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
+        let cross_entropy = mean_cross_entropy(&self.class_logits(network, &z)?, targets)?;
         let kl = kl_loss(&clean, targets, &noise_end.alpha_bar()?, &noise_end.noise_share()?)?;
         Ok((cross_entropy + kl)?)
     }

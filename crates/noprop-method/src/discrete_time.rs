@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use noprop_kernels::{Backend, cross_entropy, denoise_loss, random};
 use noprop_schedule::Schedule;
 
+use crate::block_loss::mean_cross_entropy;
 use crate::prior::{kl_loss, mean_kl};
 use crate::readout::softmax;
 use crate::sampler::posterior_step;
@@ -276,8 +277,7 @@ impl ReadoutLoss for DiscreteTime {
         let clean = clean_embeddings(network.class_embeddings(), targets.labels)?;
         let alpha_bar = self.schedule.alpha_bar(self.schedule.steps());
         let z = noised(&clean, alpha_bar, draws.readout_noise())?;
-        let logits = self.class_logits(network, &z)?.unsqueeze(0)?;
-        let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
+        let loss = mean_cross_entropy(&self.class_logits(network, &z)?, targets)?;
         let trained = network.parameters().trainable(&[Part::Embedding]).next().is_some();
         let alpha_bar_0 = self.schedule.alpha_bar(0);
         if !trained || alpha_bar_0 == 0.0 {

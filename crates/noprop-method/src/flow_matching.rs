@@ -1,8 +1,9 @@
 //! NoProp-FM: one block that learns a velocity from noise to embedding (Eqs. 10-13, Algorithm 3).
 
 use candle_core::{D, Tensor};
-use noprop_kernels::{Backend, cross_entropy, random};
+use noprop_kernels::random;
 
+use crate::block_loss::mean_cross_entropy;
 use crate::noising::scaled_rows;
 use crate::readout::{nearness, softmax};
 use crate::{
@@ -222,8 +223,7 @@ impl Blockwise for FlowMatching {
             return Ok(BlockLoss { error, loss: (flow * share)? });
         }
         let end = (z + scaled_rows(&velocity, &time.affine(-1.0, 1.0)?)?)?;
-        let anchor = network.readout(&end)?.unsqueeze(0)?;
-        let anchor = cross_entropy(&anchor, targets, Backend::Auto)?.squeeze(0)?;
+        let anchor = mean_cross_entropy(&network.readout(&end)?, targets)?;
         Ok(BlockLoss { error, loss: ((flow + anchor)? * share)? })
     }
 

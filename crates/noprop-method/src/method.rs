@@ -157,7 +157,8 @@ pub trait EndToEnd: Send + Sync {
 pub struct BlockLoss {
     /// The value that is differentiated: a scalar, weighted by block and by image.
     pub loss: Tensor,
-    /// The unweighted mean squared distance ‖û − u_y‖² over the batch: a scalar that can be compared between blocks.
+    /// The mean over the batch of the unweighted squared distance between what the block guesses and what it should guess: a scalar
+    /// that can be compared between blocks. It is ‖û − u_y‖², and in flow matching, whose block guesses a velocity, ‖v − (u_y − z_0)‖².
     pub error: Tensor,
 }
 

@@ -1,8 +1,9 @@
 //! The plain baseline: the image branch and a linear layer, trained by cross-entropy.
 
 use candle_core::Tensor;
-use noprop_kernels::{Backend, backward, cross_entropy};
+use noprop_kernels::backward;
 
+use crate::block_loss::mean_cross_entropy;
 use crate::{
     Chain, ChainStep, Denoiser, Differentiated, Draws, EmbeddingLength, EndToEnd, Losses, Method,
     MethodError, MethodFacts, MethodKind, Needs, Noise, Sampler, SamplerKind, Targets, Time,
@@ -71,8 +72,7 @@ impl EndToEnd for PlainClassifier {
         _: Draws,
     ) -> Result<Differentiated, MethodError> {
         check(network)?;
-        let logits = network.readout(&features(1)?)?.unsqueeze(0)?;
-        let loss = cross_entropy(&logits, targets, Backend::Auto)?.squeeze(0)?;
+        let loss = mean_cross_entropy(&network.readout(&features(1)?)?, targets)?;
         Ok(Differentiated { gradients: backward(&loss)?, loss: loss.detach() })
     }
 }

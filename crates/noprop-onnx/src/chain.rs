@@ -77,7 +77,7 @@ impl Chain<'_> {
             let factors = stage.terms.iter().map(|(_, factor)| graph.number(*factor));
             given.push(Given { time, factors: factors.collect() });
         }
-        let noise = has_noise(step).then(|| self.draw(graph, index + 1));
+        let noise = step.has_noise().then(|| self.draw(graph, index + 1));
         self.make(graph, step, &given, noise.as_ref(), z)
     }
 
@@ -94,7 +94,7 @@ impl Chain<'_> {
                 rows.push((graph.numbers(&[factors.len()], &factors), 0));
             }
         }
-        if has_noise(step) {
+        if step.has_noise() {
             let [from, to] = [range.start + 1, range.end + 1].map(|draw| [draw as i64]);
             let (from, to) = (graph.integers(&from), graph.integers(&to));
             let axis = graph.integers(&[2]);
@@ -195,10 +195,6 @@ struct Made {
     said: Value,
     /// Its answer there, [N, K, d].
     answer: Value,
-}
-
-fn has_noise(step: &Step) -> bool {
-    step.stages.iter().flat_map(|stage| &stage.terms).any(|(term, _)| *term == Term::Noise)
 }
 
 /// Returns whether two steps differ in numbers alone, and neither tells what its block believes.

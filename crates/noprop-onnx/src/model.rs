@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use noprop_experiment::{Existing, Tested, Trained};
+use noprop_experiment::{Existing, Sampling, Tested, Trained};
 use noprop_files::{write_atomically, write_new};
 use noprop_method::{Denoiser, Method, MethodKind, Part, Sampler};
 use noprop_models::ImageShape;
@@ -42,11 +42,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Writes the chain of a trained run, as `sampler` walks it, as a graph. The sampler's seed is not looked at: the noise is an input.
+    /// Writes the chain of a trained run, as `sampler` walks it, as a graph. A sampler without an integration has that of the run. Its seed is
+    /// not looked at: the noise is an input.
     ///
     /// # Errors
     /// [`ExportError`] if the sampler does not fit the method, or if the network has no form in ONNX here.
     pub fn new(trained: &Trained, sampler: &Sampler) -> Result<Self> {
+        let own = Sampling::default().of(&trained.experiment.setup)?.integration;
+        let sampler = &Sampler { integration: sampler.integration.or(own), ..*sampler };
         let (weights, norm) = (Weights::of(&trained.network), trained.method.needs().norm);
         let mut builder = Builder { graph: Graph::default(), weights, norm };
         classifier(&mut builder, trained, sampler)?;

@@ -18,6 +18,14 @@ pub(crate) struct Step {
     pub left: f64,
 }
 
+impl Step {
+    /// Returns whether one of its stages adds noise.
+    pub fn has_noise(&self) -> bool {
+        let mut terms = self.stages.iter().flat_map(|stage| &stage.terms);
+        terms.any(|(term, _)| *term == Term::Noise)
+    }
+}
+
 /// A block is asked at a point, and its answer leads to the next point.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Stage {
@@ -81,6 +89,7 @@ impl Steps {
         let nothing = network.class_embeddings().detach();
         let features = |_| nothing.clone();
         let chain = method.chain(network, &features, sampler)?;
+        // Discrete time, which has no integration, has the posterior alone.
         let solver = sampler.integration.map_or(Solver::Posterior, |path| path.solver);
         let count = chain.steps();
         let is = |kinds: &[MethodKind]| kinds.contains(&kind);
@@ -109,10 +118,7 @@ impl Steps {
             }
         };
         let all: Vec<Step> = (1..=count).map(step).collect();
-        let noisy = |step: &Step| {
-            step.stages.iter().flat_map(|stage| &stage.terms).any(|(term, _)| *term == Term::Noise)
-        };
-        let draws = 1 + if all.iter().any(noisy) { count } else { 0 };
+        let draws = 1 + if all.iter().any(Step::has_noise) { count } else { 0 };
         Ok(Some(Self { all, answer, draws }))
     }
 }

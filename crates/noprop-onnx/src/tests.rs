@@ -168,6 +168,20 @@ fn has_its_size(tensor: &TensorProto) {
     );
 }
 
+/// A sampler that leaves the solver open walks as the run does: another solver would be another classifier.
+#[test]
+fn a_sampler_without_a_solver_has_that_of_the_run() {
+    for settings in [
+        json!({"method": "ct", "steps": 5, "solver": "heun", "network": "mlp:8,1"}),
+        json!({"method": "fm", "steps": 3, "network": "resnet:2", "embedding": "learned:4"}),
+    ] {
+        let (_folder, trained) = run(settings.clone());
+        let open = Model::new(&trained, &trained.experiment.setup.sampler()).unwrap();
+        let own = export(&trained, &Sampling::default()).unwrap();
+        assert!(open.bytes == own.bytes, "{settings}");
+    }
+}
+
 /// A loop keeps a file small: its size does not grow with the steps, but for their times and factors.
 #[test]
 fn a_thousand_steps_are_a_small_file() {

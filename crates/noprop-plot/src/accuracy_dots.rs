@@ -26,7 +26,7 @@ const MOST_ROWS: usize = 40;
 pub struct Dot {
     /// 0..=1.
     pub accuracy: f64,
-    /// Half of the width of the line through the dot.
+    /// The standard deviation over seeds. The line through the dot reaches as far on both sides.
     pub spread: Option<f64>,
 }
 
@@ -62,9 +62,13 @@ impl Figure for AccuracyDots {
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
         let (rows, remark) = first(&self.rows, MOST_ROWS, "rows");
-        let measured = rows.iter().flat_map(|row| row.dots.iter().flatten().flat_map(Dot::ends));
-        let values = measured.chain(rows.iter().filter_map(|row| row.reported));
-        let Some(axis) = Axis::shares("test images classified correctly", values) else {
+        let dots = || rows.iter().flat_map(|row| row.dots.iter().flatten());
+        let values = dots().flat_map(Dot::ends).chain(rows.iter().filter_map(|row| row.reported));
+        let label = match dots().any(Dot::has_spread) {
+            true => "test images classified correctly, ± one standard deviation over seeds",
+            false => "test images classified correctly",
+        };
+        let Some(axis) = Axis::shares(label, values) else {
             return Err(PlotError::Empty { what: "no accuracies" });
         };
         let bottom = self.size().1.cast_signed() - BOTTOM;
@@ -99,6 +103,11 @@ impl Figure for AccuracyDots {
 const COLOURS: [RGBColor; 3] = [style::BLUE, style::VERMILION, style::GREEN];
 
 impl Dot {
+    /// Returns whether the line through it can be drawn.
+    fn has_spread(&self) -> bool {
+        self.accuracy.is_finite() && self.spread.is_some_and(f64::is_finite)
+    }
+
     /// The ends of the spread, cut to 0..=1.
     fn ends(&self) -> [f64; 2] {
         let spread = self.spread.unwrap_or(0.0);

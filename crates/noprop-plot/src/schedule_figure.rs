@@ -19,7 +19,7 @@ pub struct ScheduleFigure {
     pub alpha_bar: Vec<f64>,
     /// SNR(0) … SNR(T).
     pub snr: Vec<f64>,
-    /// Loss weight of block 1 … T.
+    /// Loss weight of step 1 … T. In discrete time a step is a block.
     pub weights: Vec<f64>,
 }
 
@@ -38,14 +38,14 @@ impl Figure for ScheduleFigure {
             return Err(PlotError::Empty { what: "no schedule" });
         };
         let levels = Axis::whole("level t", 0, self.alpha_bar.len() - 1);
-        let blocks = Axis::whole("block", 1, self.weights.len());
+        let steps = Axis::whole("step t", 1, self.weights.len());
         head(canvas, &self.title, "")?;
         let (_, below) = canvas.split_vertically(36);
         let areas = below.split_evenly((1, 3));
         let parts = [
             ("Share of the signal", (levels.clone(), Axis::whole_share("ᾱ")), 0, &self.alpha_bar),
             ("Signal-to-noise ratio", (levels, snr), 0, &self.snr),
-            ("Weight in the loss", (blocks, weights), 1, &self.weights),
+            ("Weight in the loss", (steps, weights), 1, &self.weights),
         ];
         let colours = [style::BLUE, style::GREEN, style::VERMILION];
         for ((area, colour), (title, (x, y), first, values)) in areas.iter().zip(colours).zip(parts)

@@ -24,10 +24,10 @@ pub struct Series {
 /// or the number of a part of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeriesAxes {
-    /// Right answers over cumulative training time.
+    /// Right answers over training time, which validation is not part of.
     AccuracyOverTime,
-    /// Wrong answers over training time. Their axis is logarithmic, because 98 % has twice the errors of 99 %; a share of 0 is
-    /// below it.
+    /// Wrong answers over training time, which validation is part of. Their axis is logarithmic, because 98 % has twice the errors
+    /// of 99 %; a share of 0 is below it.
     ErrorOverTime,
     /// Right answers against the number of steps in which a solver integrates time. The axis of steps is logarithmic, because
     /// from 2 to 4 they double as from 500 to 1000.
@@ -75,13 +75,16 @@ impl SeriesFigure {
         let points = || shown.iter().flat_map(|series| &series.points);
         let (places, values) = (points().map(|point| point.0), points().map(|point| point.1));
         let accuracies = Axis::shares("images classified correctly", values.clone());
-        let time = Axis::from_zero("training time in seconds", places.clone());
+        let time = |name| Axis::from_zero(name, places.clone());
         let longest = shown.iter().map(|series| series.points.len()).max().unwrap_or(0);
         let parts = |name| Axis::whole(name, 1, longest);
         match self.axes {
-            SeriesAxes::AccuracyOverTime => Some((time, accuracies?)),
+            SeriesAxes::AccuracyOverTime => {
+                Some((time("training time without validation, in seconds"), accuracies?))
+            }
             SeriesAxes::ErrorOverTime => {
-                Some((time, Axis::log("wrong answers", values, Unit::Percent)?))
+                let errors = Axis::log("wrong answers", values, Unit::Percent)?;
+                Some((time("training time in seconds"), errors))
             }
             SeriesAxes::AccuracyOverSteps => {
                 // At least from one step to ten, because shorter log axes have ticks between whole steps.

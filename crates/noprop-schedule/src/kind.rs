@@ -20,7 +20,7 @@ pub enum ScheduleKind {
     /// The schedule of the original PyTorch notebook: α falls in equal steps from 0.99 beside the clean
     /// end to 0.90 beside the noise end, and ᾱ is their running product. At T = 10 its ᾱ_0 is 0.57, so
     /// z_0 still holds the label in training but not at inference. It is kept to show the cost of that.
-    /// Beyond a few thousand steps ᾱ_0 underflows, so the schedule cannot be built.
+    /// Beyond about 13,000 steps the levels beside the noise end underflow, so the schedule cannot be built.
     Notebook,
 }
 

@@ -16,7 +16,7 @@ impl Schedule {
     ///
     /// # Errors
     /// [`ScheduleError::Steps`] if `steps` is 0 or its levels do not fit into memory; [`ScheduleError::NotIncreasing`] for
-    /// [`ScheduleKind::Notebook`] with so many steps that ᾱ_0 underflows.
+    /// [`ScheduleKind::Notebook`] with so many steps that its levels underflow.
     pub fn new(kind: ScheduleKind, steps: usize) -> Result<Self, ScheduleError> {
         Self::from_alpha_bars(kind.alpha_bars(steps)?)
     }
@@ -164,8 +164,12 @@ mod tests {
                 assert_eq!(Schedule::new(kind, steps), Err(ScheduleError::Steps(steps)));
             }
         }
-        let underflows = Schedule::new(ScheduleKind::Notebook, 100_000);
-        assert!(matches!(underflows, Err(ScheduleError::NotIncreasing { .. })));
+        // The documentation says from where on.
+        assert!(Schedule::new(ScheduleKind::Notebook, 13_000).is_ok());
+        for steps in [13_100, 100_000] {
+            let underflows = Schedule::new(ScheduleKind::Notebook, steps);
+            assert!(matches!(underflows, Err(ScheduleError::NotIncreasing { .. })), "{steps}");
+        }
     }
 
     /// Against numerical integration of q ln(q/p) in one dimension.

@@ -264,12 +264,7 @@ impl Progress for Notes {
 impl Summary {
     fn of(id: &str, path: &Path) -> Self {
         let name = path.file_name().map_or(id.into(), |name| name.to_string_lossy());
-        let log = path.join("metrics.jsonl");
-        let events = match log.exists() {
-            true => MetricsLog::read(&log),
-            // It was stopped before its first step.
-            false => Ok(Vec::new()),
-        };
+        let events = RunDirectory::open(path).and_then(|run| run.events());
         let mut summary = Self {
             id: id.into(),
             name: name.into_owned(),

@@ -1,19 +1,20 @@
 //! What of a training is written, and when.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use noprop_experiment::{Experiment, Finished, Length, Progress, Remark, card_body};
 use noprop_method::Part;
-use noprop_train::{Control, EpochReport, Loss, LossSums, Observer, RunDirectory, StepReport};
+use noprop_train::{
+    Control, EpochReport, Loss, LossSums, Observer, RunDirectory, StepReport, Validation,
+};
 
 use crate::event_file::{EventFile, EventFileError, Hparam};
 
 /// Steps whose losses are averaged into one point.
 const WINDOW: u64 = 50;
 
-/// The beginnings of the tags that are written at the end of a training, and again at the end of one that goes on.
-const END: [&str; 4] = ["test/", "figures/", "model card/", "_hparams_/session_end_info"];
+/// The beginnings of the tags that a training which goes on writes again: its settings, which may be others now, and what stands at its end.
+const AGAIN: [&str; 5] = ["settings/", "_hparams_/", "test/", "figures/", "model card/"];
 /// The results that runs are compared by.
 const COMPARED: [&str; 3] = ["test/accuracy", "test/training_accuracy", "validation/accuracy"];
 
@@ -43,8 +44,6 @@ struct Writing {
     step: u64,
     sums: LossSums,
     lr: f64,
-    images: usize,
-    since: Instant,
 }
 
 impl<P: Progress> Board<P> {
@@ -61,26 +60,22 @@ impl<P: Progress> Board<P> {
 
     /// Opens the event file of the run, if one is wanted.
     fn open(&self, run: &Path, length: Length) -> Result<Option<Writing>, EventFileError> {
-        let there = match self.wanted {
-            Wanted::Never => return Ok(None),
-            Wanted::Always | Wanted::IfThere => EventFile::all_in(run)?,
+        let is_wanted = match self.wanted {
+            Wanted::Always => true,
+            Wanted::IfThere => !EventFile::all_in(run)?.is_empty(),
+            Wanted::Never => false,
         };
-        if there.is_empty() && self.wanted == Wanted::IfThere {
+        if !is_wanted {
             return Ok(None);
         }
-        let mut events = EventFile::from_step(run, length.done, &END)?;
-        // From the first step on nothing is kept.
-        if length.done == 0 || there.is_empty() {
-            introduce(&mut events, run)?;
-        }
+        let mut events = EventFile::from_step(run, length.done, &AGAIN)?;
+        introduce(&mut events, run)?;
         Ok(Some(Writing {
             events,
             steps_per_epoch: length.steps_per_epoch.into(),
             step: length.done,
             sums: LossSums::default(),
             lr: 0.0,
-            images: 0,
-            since: Instant::now(),
         }))
     }
 
@@ -167,36 +162,29 @@ impl Writing {
         self.step += 1;
         reports.iter().for_each(|report| self.sums.add(report));
         if let Some(first) = reports.first() {
-            self.images += first.images;
             self.lr = first.lr;
         }
         let ends = |steps: u64| self.step.is_multiple_of(steps);
         if !ends(WINDOW) && !ends(self.steps_per_epoch) {
             return Ok(());
         }
-        let seconds = self.since.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
-        let mut scalars = vec![
-            ("training/learning_rate".to_owned(), self.lr),
-            ("training/images_per_second".to_owned(), self.images as f64 / seconds),
-        ];
+        let mut scalars = vec![("training/learning_rate".to_owned(), self.lr)];
         for Loss { part, loss, error } in std::mem::take(&mut self.sums).means() {
             scalars.push((format!("loss/{part}"), loss));
             if matches!(part, Part::Block(_)) {
                 scalars.push((format!("error/{part}"), error));
             }
         }
-        (self.images, self.since) = (0, Instant::now());
         self.events.scalars(self.step, scalars)
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<(), EventFileError> {
-        // Validation takes time in which no image is trained on.
-        self.since = Instant::now();
-        let Some(validation) = &report.validation else { return Ok(()) };
-        self.events.scalars(
-            self.step,
-            accuracies("validation", validation.accuracy, &validation.per_block),
-        )
+        // Steps may be reported several at a time, so the time between two reports is not that of a step.
+        let mut scalars = vec![("training/images_per_second".to_owned(), report.images_per_second)];
+        if let Some(Validation { accuracy, per_block, .. }) = &report.validation {
+            scalars.extend(accuracies("validation", *accuracy, per_block));
+        }
+        self.events.scalars(self.step, scalars)
     }
 
     fn finish(&mut self, finished: &Finished, figures: &[PathBuf]) -> Result<(), EventFileError> {

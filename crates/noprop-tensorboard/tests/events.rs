@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use noprop_experiment::{Length, Progress, Remark};
+use noprop_experiment::{Length, Progress, Remark, Silent};
 use noprop_tensorboard::{Board, EventFile, Wanted};
-use noprop_train::Observer;
+use noprop_train::{EpochReport, Observer};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x02\0\0\0\x03";
 
@@ -85,6 +85,39 @@ fn a_picture_is_a_png() {
     for wrong in [&b"GIF89a"[..], &PNG[..20], b""] {
         assert!(events.image(0, "picture", wrong.to_vec()).is_err());
     }
+}
+
+/// A training that is made longer has other settings than it had.
+#[test]
+fn settings_are_those_with_which_a_training_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    for (epochs, done) in [(3, 0), (4, 9)] {
+        std::fs::write(dir.path().join("config.toml"), format!("epochs = {epochs}\n")).unwrap();
+        let mut board = Board::new(Silent, Wanted::Always);
+        board.begin(dir.path(), Length { epochs, steps_per_epoch: 3, done });
+    }
+    assert!(holds(dir.path(), "epochs = 4") && !holds(dir.path(), "epochs = 3"));
+}
+
+/// Steps may be reported in bursts, whose times say nothing of the speed.
+#[test]
+fn the_speed_is_that_of_an_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.toml"), "").unwrap();
+    let mut board = Board::new(Silent, Wanted::Always);
+    board.begin(dir.path(), Length { epochs: 1, steps_per_epoch: 1, done: 0 });
+    board.step(&[]);
+    assert!(!holds(dir.path(), "images_per_second"));
+    board.epoch(&EpochReport {
+        epoch: 1,
+        losses: Vec::new(),
+        validation: None,
+        images_per_second: 1234.5,
+        seconds: 1.0,
+    });
+    assert!(holds(dir.path(), "images_per_second"));
+    let speed = 1234.5_f32.to_le_bytes();
+    assert!(bytes(dir.path()).windows(speed.len()).any(|window| window == speed));
 }
 
 /// What a progress was told.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use noprop_data::Half;
 use noprop_files::{UNFINISHED, write_atomically, write_new};
 
-use crate::TrainError;
 use crate::lock::{LOCK, is_held, lock_file};
+use crate::{Event, MetricsLog, TrainError};
 
 /// The treatment of a run that already exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,6 +249,15 @@ impl RunDirectory {
     /// Returns the path of `metrics.jsonl`: one event per line.
     pub fn metrics(&self) -> PathBuf {
         self.path.join(METRICS)
+    }
+
+    /// Returns the events of the log; none if there is no log, as in a run that was stopped before its first step.
+    ///
+    /// # Errors
+    /// As for [`MetricsLog::read`].
+    pub fn events(&self) -> Result<Vec<Event>, TrainError> {
+        let log = self.metrics();
+        if log.exists() { MetricsLog::read(&log) } else { Ok(Vec::new()) }
     }
 
     /// Returns the path of `state/`: everything that a resume needs.

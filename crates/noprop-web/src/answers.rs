@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 /// The most chains that are averaged, steps of a solver, and steps of a route: a page must not wait for minutes.
 const MOST_RUNS: u32 = 100;
-const MOST_STEPS: usize = 10_000;
+const MOST_STEPS: usize = 1000;
 
 /// A trained model, and the test images of the bundled sample if it was trained on them or on MNIST.
 pub struct Answers {

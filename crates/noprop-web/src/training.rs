@@ -41,6 +41,20 @@ impl Sliced {
         if began - self.since > REST {
             self.watched.rested();
         }
+        let trained = self.train(began, slice);
+        match &trained {
+            Ok(()) => self.watched.measure(),
+            Err(error) => {
+                self.watched.error = Some(error.to_string());
+                self.watched.end(State::Failed);
+            }
+        }
+        self.since = Instant::now();
+        trained
+    }
+
+    /// Makes steps until the training is over, or `slice` since `began`.
+    fn train(&mut self, began: Instant, slice: Duration) -> Result<()> {
         let mut goes_on = !slice.is_zero();
         while goes_on && self.watched.state == State::Running {
             let done = self.training.step(self.watched.paused())?;
@@ -54,8 +68,6 @@ impl Sliced {
             }
             goes_on = began.elapsed() < slice;
         }
-        self.watched.measure();
-        self.since = Instant::now();
         Ok(())
     }
 

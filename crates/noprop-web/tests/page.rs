@@ -39,6 +39,42 @@ fn what_a_page_trains_classifies() {
     model.classify("drawing", &ink, r#"{"side": 100}"#).unwrap();
 }
 
+/// A page would take a training that failed for one that goes on.
+#[test]
+fn a_training_that_fails_is_over() {
+    let steep = r#"{"steps": 2, "epochs": 1, "batch_size": 64, "lr": 1e38, "warmup_steps": 0}"#;
+    let mut training = Sliced::start(steep).unwrap();
+    let state = |training: &Sliced| serde_json::to_value(training.watched()).unwrap();
+    let error = loop {
+        match training.advance(Duration::from_secs(5)) {
+            Ok(()) => assert_eq!(state(&training)["state"], "running"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    let failed = state(&training);
+    assert_eq!((&failed["state"], &failed["error"]), (&json!("failed"), &json!(error)));
+    training.advance(Duration::from_secs(5)).unwrap();
+    assert_eq!(state(&training), failed, "it made another step");
+}
+
+/// The weights of an earlier format belong to another network, in which they were trained; those of a later one may mean anything.
+#[test]
+fn weights_of_another_format_are_refused() {
+    let continuous = r#"{"method": "ct", "steps": 2, "epochs": 1}"#;
+    let weights = Sliced::start(continuous).unwrap().weights().unwrap();
+    Answers::open(&weights).unwrap();
+    // The settings are JSON within a text of the header, which is JSON too.
+    let format = br#"\"format\":2"#.as_slice();
+    let start = weights.windows(format.len()).position(|bytes| bytes == format).unwrap();
+    let number = start + format.len() - 1;
+    for (other, words) in [(b'1', "lacks the last ReLU"), (b'3', "reads formats up to 2")] {
+        let mut changed = weights.clone();
+        changed[number] = other;
+        let refused = Answers::open(&changed).err().map(|error| error.to_string());
+        assert!(refused.as_ref().is_some_and(|text| text.contains(words)), "{refused:?}");
+    }
+}
+
 /// Requests come from strangers.
 #[test]
 fn what_cannot_be_used_is_refused_in_a_sentence() {
@@ -65,6 +101,7 @@ fn what_cannot_be_used_is_refused_in_a_sentence() {
     refuses("sample", &[], json!({ "runs": 0 }));
     refuses("sample", &[], json!({ "runs": 1_000_000 }));
     refuses("sample", &[], json!({ "route": [3] }));
+    refuses("sample", &[], json!({ "route": vec![1; 1001] }));
     refuses("sample", &[], json!({ "sampler": "other" }));
     refuses("drawing", &[1, 2, 3], json!({ "side": 2 }));
     refuses("drawing", &[], json!({ "side": usize::MAX }));

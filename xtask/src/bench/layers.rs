@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::row::{Row, Unit, median};
+use super::row::{Goal, Row, Unit, median};
 use super::side::Side;
 use crate::workspace::report;
 
@@ -49,6 +49,7 @@ pub fn run(ours: Command, peer: Option<Command>, threads: usize, rounds: usize) 
                 ours: a,
                 peer: peer.is_some().then(|| ("torch".into(), b)),
                 target: None,
+                goal: Goal::Reached,
                 note,
                 date: String::new(),
                 machine: String::new(),

@@ -172,7 +172,9 @@ fn build(root: &Path, device: Device) -> Result<Built> {
         }
         workspace::run(&mut build)?;
     }
-    Ok(Built { program: program(root, "noprop"), worker: program(root, "examples/bench_worker") })
+    let [program, worker] =
+        ["noprop", "examples/bench_worker"].map(|name| workspace::built_program(root, name));
+    Ok(Built { program, worker })
 }
 
 fn ops(root: &Path, options: &Options) -> Result<()> {
@@ -184,7 +186,7 @@ fn ops(root: &Path, options: &Options) -> Result<()> {
         root,
         "build --quiet -p noprop-kernels --example layers",
     ))?;
-    let ours = Command::new(program(root, "examples/layers"));
+    let ours = Command::new(workspace::built_program(root, "examples/layers"));
     let torch = match options.against.contains(&Against::Torch) {
         true => torch::find(root, options.python.as_deref()).map(|torch| torch.layers()),
         false => Err(anyhow::anyhow!("not asked for")),
@@ -193,14 +195,4 @@ fn ops(root: &Path, options: &Options) -> Result<()> {
         report(&format!("left out: PyTorch's layers ({error:#})"));
     }
     layers::run(ours, torch.ok(), threads, options.rounds.get())
-}
-
-/// A program that cargo has built.
-fn program(root: &Path, name: &str) -> PathBuf {
-    let target = workspace::target(root);
-    let folder = match std::env::var_os("CARGO_BUILD_TARGET") {
-        Some(triple) => target.join(triple).join("debug"),
-        None => target.join("debug"),
-    };
-    folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }

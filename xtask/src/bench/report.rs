@@ -51,7 +51,7 @@ fn text(rows: &[Row]) -> Result<String> {
          weights and images. The exact versions of the peer are in [`requirements.txt`](../xtask/peers/requirements.txt), its networks are in\n\
          [`torch_network.py`](../xtask/peers/torch_network.py). Training and inference on the CPU are compared with PyTorch's fastest way of training,\n\
          of eager, channels_last, compiled (torch.compile), and compiled with channels_last; its name is beside the peer. Times without it are older,\n\
-         and eager; memory is eager. noprop {}, on {machine}.\n\n\
+         and eager; memory is eager. Measured on {machine}.\n\n\
          | column | meaning |\n\
          | --- | --- |\n\
          | measure | what was measured; MNIST means its 60,000 training images without 5,000 that are held out |\n\
@@ -63,8 +63,7 @@ fn text(rows: &[Row]) -> Result<String> {
          | date | the day (UTC) of the measurement, and the machine if it was another |\n\n\
          ![Ratios](figures/benchmarks.svg)\n\n\
          | measure | ours | peer | ratio | must | aim | result | n | date |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-        env!("CARGO_PKG_VERSION"),
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     );
     for row in rows {
         let peer = row.peer.as_ref().map_or_else(String::new, |(name, samples)| {

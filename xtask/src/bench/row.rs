@@ -20,6 +20,17 @@ pub enum Target {
     Ours { must: f64, aim: f64 },
 }
 
+/// Whether the work came to what its time is measured for, such as an accuracy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Goal {
+    /// It did, or nothing but the time or the memory counts.
+    #[default]
+    Reached,
+    /// It did not, so no time is good enough.
+    Missed,
+}
+
 /// One result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
@@ -32,6 +43,8 @@ pub struct Row {
     /// The peer's name and samples.
     pub peer: Option<(String, Vec<f64>)>,
     pub target: Option<Target>,
+    #[serde(default)]
+    pub goal: Goal,
     /// A remark.
     pub note: Option<String>,
     /// The day, UTC.
@@ -59,6 +72,7 @@ impl Row {
     pub fn verdict(&self) -> &'static str {
         match self.reached() {
             None => "",
+            Some(_) if self.goal == Goal::Missed => "missed",
             Some((value, _, aim)) if value <= aim => "aim met",
             Some((value, must, _)) if value <= must => "met",
             Some(_) => "missed",
@@ -138,6 +152,7 @@ mod tests {
             ours: ours.to_vec(),
             peer: Some(("torch".into(), peer.to_vec())),
             target: Some(target),
+            goal: Goal::Reached,
             note: None,
             date: "2026-01-01".into(),
             machine: "here".into(),
@@ -161,5 +176,15 @@ mod tests {
         assert!(line.starts_with("step ratio 0.516  ours 27.0 ms"), "{line}");
         let ours = row(&[7.0], &[1.0], Target::Ours { must: 8.0, aim: 5.0 });
         assert_eq!(ours.verdict(), "met");
+    }
+
+    /// A training that is fast and learns too little must not be reported as met, nor without its bounds.
+    #[test]
+    fn a_missed_goal_is_a_missed_target() {
+        let fast = row(&[1.0], &[1.0], Target::Ours { must: 8.0, aim: 5.0 });
+        assert_eq!(fast.verdict(), "aim met");
+        let missed = Row { goal: Goal::Missed, ..fast };
+        assert_eq!(missed.verdict(), "missed");
+        assert!(missed.bounds().is_some());
     }
 }

@@ -11,13 +11,14 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use noprop_files::UNFINISHED;
 
-use super::lab::{Lab, Plant, Reference, Training, Way, files, last_line, start};
+use super::MOST_FAULTS;
+use super::lab::{Lab, Plant, Reference, Training, Way, all_files, files, last_line, start};
 use crate::workspace::{report, signal};
 
 /// Kills of one training, after which it is let through.
 const MOST: u32 = 8;
 
-/// Kills trainings at random moments, `times` in all, and returns the number of trainings that came to another end.
+/// Kills trainings at random moments, `times` in all unless too many trials fail, and returns the number of trainings that came to another end.
 pub fn at_random(lab: &Lab, times: u32, seed: u64, plant: Plant) -> Result<u32> {
     let mut rng = Rng::with_seed(seed);
     let trainings: Vec<_> = lab.trainings().collect();
@@ -40,7 +41,7 @@ pub fn at_random(lab: &Lab, times: u32, seed: u64, plant: Plant) -> Result<u32> 
             fs::remove_dir_all(&trial.run)?;
         }
         kills += trial.kills;
-        if kills >= times {
+        if kills >= times || faults == MOST_FAULTS {
             break;
         }
     }
@@ -97,8 +98,8 @@ impl Trial<'_> {
     fn kill(&self, child: &mut Child, rng: &mut Rng) -> Result<bool> {
         if self.training.way != Way::TwoRanks {
             child.kill()?;
-            // A process that ended in this moment was not killed.
-            return Ok(!child.wait()?.success());
+            // A process that ended in this moment has a code, and was not killed.
+            return Ok(child.wait()?.code().is_none());
         }
         let ranks = Command::new("pgrep").args(["-P", &child.id().to_string()]).output()?;
         let ranks = String::from_utf8_lossy(&ranks.stdout);
@@ -149,22 +150,12 @@ fn moment(run: &Path) -> Result<&'static str> {
     if !run.is_dir() {
         return Ok("before there was a run");
     }
-    let state = run.join("state");
-    let mut all = files(run)?;
-    if state.is_dir() {
-        all.extend(files(&state)?);
-        for entry in fs::read_dir(&state)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                all.extend(files(&path)?);
-            }
-        }
-    }
+    let all = all_files(run)?;
     let there = |name: &str| all.iter().any(|file| file == name);
     Ok(match () {
         () if all.iter().any(|file| file.contains(UNFINISHED)) => "while a file was written",
         () if there("README.md") => "after the model card",
-        () if there("model.safetensors") || there("progress.json") => {
+        () if there("model.safetensors") || there("state/progress.json") => {
             "after an epoch was saved, before the model card"
         }
         () => "before an epoch was saved",

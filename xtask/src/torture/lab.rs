@@ -90,8 +90,8 @@ impl Lab {
     pub fn new(only: &str) -> Result<Self> {
         let root = workspace::root()?;
         let mpirun = quiet(Command::new("mpirun").arg("--version")).status().is_ok();
-        let folder = workspace::fresh_folder(root, "torture")?;
         let built = workspace::noprop(root, if mpirun { "mpi" } else { "" })?;
+        let folder = workspace::fresh_folder(root, "torture", &[&built])?;
         let program = workspace::copy(&built, &folder, "noprop")?;
         let against = mpi::reason_against(&program)?;
         let has_mpi = against.is_none();
@@ -207,7 +207,7 @@ impl Reference {
     pub fn compare(&self, run: &Path) -> Result<()> {
         let weights = fs::read(run.join("model.safetensors")).context("no weights")?;
         ensure!(weights == self.weights, "the weights are others");
-        let files = files(run)?;
+        let files = all_files(run)?;
         for file in &self.files {
             ensure!(files.contains(file), "{file} is missing");
         }
@@ -218,17 +218,22 @@ impl Reference {
     }
 }
 
-/// The files of a run outside its state, which has the name of its last step, by their paths in it.
+/// The files of a run outside its state, whose folder has another name after another number of saves, by their paths in it.
 pub fn files(run: &Path) -> Result<Vec<String>> {
+    let mut found = all_files(run)?;
+    found.retain(|file| !Path::new(file).starts_with("state"));
+    Ok(found)
+}
+
+/// All files of a run by their paths in it.
+pub fn all_files(run: &Path) -> Result<Vec<String>> {
     let (mut found, mut folders) = (Vec::new(), vec![run.to_path_buf()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            let name = path.strip_prefix(run)?.display().to_string();
             match path.is_dir() {
-                true if name != "state" => folders.push(path),
-                true => {}
-                false => found.push(name),
+                true => folders.push(path),
+                false => found.push(path.strip_prefix(run)?.display().to_string()),
             }
         }
     }
@@ -247,4 +252,25 @@ pub fn start(command: &mut Command) -> Result<Child> {
 pub fn last_line(child: &mut Child) -> String {
     let text = child.stderr.take().and_then(|stderr| std::io::read_to_string(stderr).ok());
     text.unwrap_or_default().lines().next_back().unwrap_or("it failed without a word").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No temporary file may be left, wherever it was written.
+    #[test]
+    fn a_temporary_file_is_found_in_the_state_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, state) = (dir.path(), dir.path().join("state/7"));
+        fs::create_dir_all(&state).unwrap();
+        fs::write(run.join("model.safetensors"), "weights").unwrap();
+        fs::write(state.join("readout.safetensors"), "state").unwrap();
+        let files = files(run).unwrap();
+        assert_eq!(files, ["model.safetensors"]);
+        let reference = Reference { weights: b"weights".to_vec(), files, took: Duration::ZERO };
+        reference.compare(run).unwrap();
+        fs::write(state.join(format!("{UNFINISHED}x")), "half").unwrap();
+        assert!(reference.compare(run).unwrap_err().to_string().contains(UNFINISHED));
+    }
 }

@@ -17,6 +17,8 @@ use anyhow::{Result, ensure};
 use crate::workspace::report;
 use lab::{Lab, Plant};
 
+/// The number of faults after which a kind of trials ends: it would not end by itself if all trials failed.
+const MOST_FAULTS: u32 = 20;
 /// Trials to find a planted fault in.
 const TRIES: u64 = 10;
 

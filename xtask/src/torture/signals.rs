@@ -1,5 +1,6 @@
 //! Signals that ask a training to end, or that hold it up.
 
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ const WAYS: [(&str, &[&str]); 5] = [
     ("SIGINT twice", &["-INT", "-INT"]),
     ("SIGSTOP, then SIGCONT", &["-STOP", "-CONT"]),
 ];
+/// The time between two signals of a trial. Two requests within half a second are one to the program.
+const APART: Duration = Duration::from_millis(600);
 /// Trials of each way with each training.
 const TIMES: u32 = 8;
 
@@ -55,13 +58,41 @@ fn one(
     for which in signals {
         if child.try_wait()?.is_none() {
             signal(which, child.id())?;
-            sleep(Duration::from_millis(100));
+            sleep(APART);
         }
     }
     let status = child.wait()?;
-    // A second signal, and one before the program listens, ends it at once, as a kill does.
-    let asked = status.success() || signals.len() == 2 || !run.join("config.toml").is_file();
-    ensure!(asked, "{status}: {}", last_line(&mut child));
+    ensure!(may_end(status.code(), signals, &run), "{status}: {}", last_line(&mut child));
     let has_ended = status.success() && run.join("README.md").is_file();
     lab.end(training, reference, &run, has_ended)
+}
+
+/// Returns whether a training may end with this exit code after these signals, with what it has written in `run`.
+fn may_end(code: Option<i32>, signals: &[&str], run: &Path) -> bool {
+    // A pause asks for nothing.
+    let requests = signals.iter().filter(|which| !matches!(**which, "-STOP" | "-CONT")).count();
+    match code {
+        Some(0) => true,
+        // A second request, and one before the program listens, ends it at once: by the signal itself, or with the code of Ctrl-C.
+        None | Some(130) => requests > 1 || requests == 1 && !run.join("config.toml").is_file(),
+        Some(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A training that is paused and then fails was not asked to, and neither was one that panics.
+    #[test]
+    fn only_requests_end_a_training_early() {
+        let dir = tempfile::tempdir().unwrap();
+        let may = |code| WAYS.map(|(_, signals)| may_end(code, signals, dir.path()));
+        let (at_once, all) = ([true, true, true, true, false], [true; 5]);
+        assert_eq!([None, Some(130), Some(0)].map(may), [at_once, at_once, all]);
+        std::fs::write(dir.path().join("config.toml"), "").unwrap();
+        let twice = [false, false, false, true, false];
+        assert_eq!([None, Some(130), Some(0)].map(may), [twice, twice, all]);
+        assert_eq!([Some(1), Some(101)].map(may), [[false; 5]; 2]);
+    }
 }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Builds the page, opens it in Chromium and uses it.
 pub fn test(model: &Path) -> Result<()> {
-    let folder = workspace::fresh_folder(workspace::root()?, "test-web")?;
+    let folder = workspace::fresh_folder(workspace::root()?, "test-web", &[model])?;
     let site = folder.join("site");
     build::run(&site, model)?;
     let weights = fs::read(site.join("model.safetensors"))?;

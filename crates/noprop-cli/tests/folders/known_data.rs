@@ -290,6 +290,8 @@ fn nothing_is_passed_over_without_a_word() {
         "train/loose.png",
         "train/README.txt",
         "extra/1.png",
+        "root.png",
+        "__MACOSX/x",
     ] {
         write(&p.join(file), b"x");
     }
@@ -298,6 +300,8 @@ fn nothing_is_passed_over_without_a_word() {
         "p/train/__MACOSX, p/train/dark/Thumbs.db, p/train/dark/desktop.ini",
         "not read: the folder p/train/dark/from-camera inside a class, with 2 file(s)",
         "outside of every class: p/train/loose.png",
+        "outside of every class: p/root.png",
+        "p/__MACOSX",
         "neither train, test nor val: p/extra",
     ] {
         assert!(said.contains(words), "{words} is missing in {said}");

@@ -63,6 +63,37 @@ fn classes_that_differ_in_case_are_named() {
     assert!(said[0].contains("train/Dog") && !said[0].contains("/cat"), "{said:?}");
 }
 
+/// Pictures that a person has put in the wrong place would be missing without a word.
+#[test]
+fn what_lies_beside_train_and_test_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    tiny(dir.path());
+    for file in ["root.png", "extra/1.png", "__MACOSX/x", "README.txt", ".hidden"] {
+        let path = dir.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    let said: Vec<String> =
+        open(dir.path()).unwrap().notices.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+    for (said, file) in said.iter().zip(["__MACOSX", "root.png", "extra"]) {
+        assert!(said.ends_with(&dir.path().join(file).display().to_string()), "{said}");
+    }
+}
+
+/// Where case is ignored, `Train` was read, and to say that it was not would be wrong. Elsewhere it may lie beside `train`.
+#[test]
+fn a_folder_that_was_read_under_another_case_is_not_named() {
+    let unread = |entries: &[&str]| {
+        let entries = entries.iter().map(|name| Path::new("p").join(name)).collect();
+        let mut left = tree::unread(entries, &["train"]);
+        left.sort();
+        left
+    };
+    assert_eq!(unread(&["Train", "extra"]), [Path::new("p/extra")]);
+    assert_eq!(unread(&["Train", "train", "TRAIN"]), [Path::new("p/TRAIN"), Path::new("p/Train")]);
+}
+
 /// Dropping the colour of one picture among grey ones would lose what it may be told by.
 #[test]
 fn one_picture_of_colour_makes_all_three_channels() {

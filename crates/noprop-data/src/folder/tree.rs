@@ -150,14 +150,39 @@ pub(super) fn missing_half<T>(root: &Path, half: &str) -> Result<T, DataError> {
     refuse(root, reason)
 }
 
-/// Notes folders in `root` that are not read.
+/// Notes folders and pictures in `root` that are not read, and what systems leave behind.
 fn beside(root: &Path, held: Option<&str>, notices: &mut Vec<Notice>) -> Result<(), DataError> {
-    let read =
-        |name: &OsStr| name == "train" || name == "test" || held.is_some_and(|held| name == held);
-    let others = entries(root)?.into_iter().filter(|entry| entry.is_dir() && !is_litter(entry));
-    let others = others.filter(|entry| !entry.file_name().is_some_and(read));
-    note(others.collect(), Notice::Beside, notices);
+    let read: Vec<&str> = ["train", "test"].into_iter().chain(held).collect();
+    let (mut litter, mut folders, mut loose) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in unread(entries(root)?, &read) {
+        if is_litter(&entry) {
+            litter.push(entry);
+        } else if entry.is_dir() {
+            folders.push(entry);
+        } else if looks_like_a_picture(&entry) {
+            loose.push(entry);
+        }
+    }
+    note(litter, Notice::Litter, notices);
+    note(loose, Notice::Loose, notices);
+    note(folders, Notice::Beside, notices);
     Ok(())
+}
+
+/// The `entries` of a folder without those that were opened by the names `read`.
+pub(super) fn unread(mut entries: Vec<PathBuf>, read: &[&str]) -> Vec<PathBuf> {
+    for name in read {
+        let named = |is: fn(&OsStr, &str) -> bool| {
+            entries.iter().position(|entry| entry.file_name().is_some_and(|own| is(own, name)))
+        };
+        // Where no entry has the very name, the file system ignores case.
+        let opened = named(|own, name| own == name)
+            .or_else(|| named(|own, name| own.eq_ignore_ascii_case(name)));
+        if let Some(opened) = opened {
+            entries.swap_remove(opened);
+        }
+    }
+    entries
 }
 
 /// Notes paths, if there are any, in the order of their names.
@@ -179,7 +204,7 @@ fn classes(root: &Path, half: &str, notices: &mut Vec<Notice>) -> Result<Vec<Cla
                 loose.push(folder);
             }
         } else {
-            classes.push(class(root, half, folder, &mut litter, notices)?);
+            classes.push(class(half, folder, &mut litter, notices)?);
         }
     }
     classes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -198,7 +223,6 @@ fn classes(root: &Path, half: &str, notices: &mut Vec<Notice>) -> Result<Vec<Cla
 }
 
 fn class(
-    root: &Path,
     half: &str,
     folder: PathBuf,
     litter: &mut Vec<PathBuf>,
@@ -209,8 +233,7 @@ fn class(
     else {
         return refuse(&folder, "its name is not UTF-8; give it another");
     };
-    let place = root.join(half).join(own);
-    let place = place.strip_prefix(root).map(Path::to_path_buf).unwrap_or_default();
+    let place = Path::new(half).join(own);
     let name = name.nfc().collect();
     let (mut files, mut nested) = (Vec::new(), Vec::new());
     for file in entries(&folder)? {

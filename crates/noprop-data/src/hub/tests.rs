@@ -156,6 +156,17 @@ fn each_fault_is_named() {
     }
 }
 
+/// A label that stands for one class in one file and for another in the next would be learned wrongly.
+#[test]
+fn files_with_other_classes_are_refused() {
+    let file = |names: &str| parquet(&[(grey(1), 0)], Some(names));
+    let swapped = NAMES.replace(r#""cat", "dog""#, r#""dog", "cat""#);
+    for other in [swapped, NAMES.replace("dog", "dog\", \"eel")] {
+        let text = loaded(file(&other), file(NAMES)).unwrap_err().to_string();
+        assert!(text.contains("x/train/0000.parquet has other classes"), "{text}");
+    }
+}
+
 /// A data set may be larger than the disk, so it is refused before its files are downloaded.
 #[test]
 fn what_cannot_be_used_is_refused_before_it_is_downloaded() {

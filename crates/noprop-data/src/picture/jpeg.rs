@@ -36,8 +36,8 @@ const INTERVAL: u8 = 0xDD;
 /// Checks that the picture of a JPEG file is complete.
 ///
 /// # Errors
-/// [`PictureFault::EndsEarly`] if a part of it is missing, [`PictureFault::Unsupported`] for a kind that browsers do not show
-/// either, and other faults of its headers.
+/// [`PictureFault::EndsEarly`] if a part of it is missing, [`PictureFault::Unsupported`] for a kind that is not read, and other
+/// faults of its headers.
 pub(super) fn check(file: &[u8]) -> Result<(), PictureFault> {
     let mut jpeg = Jpeg::default();
     let mut rest = file;
@@ -149,8 +149,10 @@ impl Jpeg {
         let frame = self.frame.as_mut().ok_or_else(|| damaged("its size is missing"))?;
         let scan = Scan::new(header, frame)?;
         let units = scan.units(frame);
-        // A frame of a film leaves the usual tables out; its codes are not counted.
-        let Some(mut pass) = scan.pass(frame, &self.tables) else { return Ok(codes) };
+        // The decoder makes such a picture grey, or takes tables that need not be its own, and reports nothing.
+        let Some(mut pass) = scan.pass(frame, &self.tables) else {
+            return Err(PictureFault::Unsupported("without its tables of codes"));
+        };
         let interval = if self.interval == 0 { units } else { self.interval };
         let (mut from, mut rest, mut plain) = (0, codes, Vec::new());
         for restart in (0..8).cycle() {

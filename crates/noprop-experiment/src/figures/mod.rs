@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use noprop_data::{Split, picked};
 use noprop_method::{
-    Integration, NoiseLevels, Sampler, SamplerKind, ScheduleSource, Seed, Solver, classify,
+    Integration, MethodKind, NoiseLevels, Sampler, ScheduleSource, Solver, classify,
 };
 use noprop_plot::{
     AccuracyCurve, ConfusionMatrix, DenoisingPath, Figure, LossCurves, PathSample,
@@ -21,6 +21,7 @@ use crate::error::{Context, Result};
 use crate::eval_images::EvalImages;
 use crate::kept::Moved;
 use crate::progress::Progress;
+use crate::reproduce::words::counted;
 use crate::trained::Trained;
 
 /// Images in the grid of random test samples.
@@ -137,11 +138,16 @@ fn records(trained: &Trained, test: &Evaluation, gallery: &mut Gallery<'_>) -> R
     let dataset = trained.experiment.setup.dataset.name();
     // Back-propagation has no loss by block.
     if !losses.is_empty() {
+        let (guess, y_label) = if trained.experiment.setup.method == MethodKind::FM {
+            ("way to the label", "mean squared error of the velocity")
+        } else {
+            ("label", "mean squared distance to the clean embedding")
+        };
         gallery.add(
             "loss",
             &LossCurves {
-                title: format!("How well each block guesses the label: {dataset}"),
-                y_label: "mean squared distance to the clean embedding".into(),
+                title: format!("How well each block guesses the {guess}: {dataset}"),
+                y_label: y_label.into(),
                 series: losses,
             },
         )?;
@@ -259,8 +265,7 @@ fn paths(
     let others = rows.iter().filter(|row| !wrong.contains(row));
     let chosen: Vec<u32> = wrong.iter().chain(others).take(PATHS).copied().collect();
     let (pictures, _) = images.batch(&chosen)?;
-    let sampler =
-        Sampler { seed: Seed(trained.experiment.setup.seed), ..Sampler::once(SamplerKind::Mean) };
+    let sampler = trained.experiment.setup.sampler();
     let answer = classify(&trained.network, &*trained.method, &pictures, &chosen, &sampler)?;
     let per_block: Vec<Vec<Vec<f32>>> =
         answer.per_block.iter().map(Tensor::to_vec2).collect::<candle_core::Result<_>>()?;
@@ -291,12 +296,6 @@ fn paths_title(wrong: usize, random: usize) -> String {
         _ => format!(", {}", counted(random, "random image")),
     };
     format!("How the blocks make up their minds: {wrong}{random}")
-}
-
-/// A number of things.
-fn counted(count: usize, thing: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{ending}")
 }
 
 /// An image of a split as bytes, channels of a pixel together, as it was before normalisation.

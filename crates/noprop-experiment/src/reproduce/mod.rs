@@ -14,7 +14,7 @@ mod report;
 mod run;
 mod table;
 mod target;
-mod words;
+pub(crate) mod words;
 mod worker;
 
 use std::path::PathBuf;

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use noprop_data::Half;
 use noprop_files::{open_file, read_text, sha256_of};
 use noprop_models::Embedding;
-use noprop_train::{
-    Event, Existing, MetricsLog, Progress, RunDirectory, TrainError, write_atomically,
-};
+use noprop_train::{Existing, Progress, RunDirectory, TrainError, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Item, Plan};
@@ -20,6 +18,7 @@ use crate::progress::Remark;
 use crate::record::Record;
 use crate::settings::Setup;
 use crate::source::Source;
+use crate::train::lost_epochs;
 use crate::trained::Trained;
 
 /// The time between two looks at a run that another process writes.
@@ -252,15 +251,7 @@ fn reason_to_keep(run: &RunDirectory) -> Result<Option<&'static str>> {
     if run.units().is_dir() {
         return Ok(Some("was trained in units, which are not merged"));
     }
-    // A run that was killed before its first step has no log.
-    let events = match run.metrics().exists() {
-        true => MetricsLog::read(&run.metrics())?,
-        false => Vec::new(),
-    };
-    let tested = events.iter().any(|event| matches!(event, Event::Test { .. }));
-    let epochs = events.iter().filter(|event| matches!(event, Event::Epoch { .. })).count();
-    // The first epoch is in the log for a moment before its state is saved. A kill in that moment must not stop a reproduction.
-    Ok((tested || epochs > 1).then_some("was trained, and its saved state is gone"))
+    Ok(lost_epochs(run)?.map(|_| "was trained, and its saved state is gone"))
 }
 
 /// Refuses a run with other settings, and names them.

@@ -1,7 +1,7 @@
 //! Numbers of things, and spans of time, in words.
 
 /// A number of things, in words that fit it.
-pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(n: N, thing: &str) -> String {
+pub(crate) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(n: N, thing: &str) -> String {
     let plural = if n == N::from(1) { "" } else { "s" };
     format!("{n} {thing}{plural}")
 }

@@ -45,7 +45,7 @@ fn figures_show_their_words() {
         ),
         (
             drawn("accuracies", &lines(AccuracyOverTime, &[euler.clone(), heun.clone()])),
-            "training time in seconds|euler",
+            "training time without validation, in seconds|euler",
         ),
         (
             drawn("number-of-blocks", &lines(AccuracyByNumberOfBlocks, std::slice::from_ref(&few))),
@@ -56,13 +56,19 @@ fn figures_show_their_words() {
             drawn("steps", &lines(AccuracyOverSteps, &[euler, heun])),
             "Answers|steps of the solver|euler|heun|1000",
         ),
-        (drawn("dots", &dots(&rows)), "Ours beside theirs|dt-onehot|stochastic|the paper|99.0 %"),
+        (
+            drawn("dots", &dots(&rows)),
+            "Ours beside theirs|dt-onehot|stochastic|the paper|99.0 %|± one standard deviation",
+        ),
         (drawn("ratio-bars", &bars(ratios)), "Ours over theirs|one step|0.20|1.70"),
         (
             drawn("accuracy", &curve(&[0.91, 0.97, 0.985, 0.99], 4, Some(0.9936))),
             "test 99.36 %|kept: epoch 4",
         ),
-        (drawn("schedule", &schedule(&levels, &snr, &weights)), "level t|Weight in the loss"),
+        (
+            drawn("schedule", &schedule(&levels, &snr, &weights)),
+            "level t|Weight in the loss|step t",
+        ),
         (drawn("prototypes", &prototypes(plain(10), &picture(28, 1))), "class 9|learned|grey 0"),
         (drawn("samples", &grid(["2", "7"])), "2 (is 7)"),
         (drawn("samples-words", &grid(["automobile", "hovercraft"])), "automobile|is hovercraft"),
@@ -77,11 +83,16 @@ fn figures_show_their_words() {
     }
 }
 
-/// The legend names nothing that is not in the figure.
+/// The words name nothing that is not in the figure.
 #[test]
 fn values_that_are_absent_have_no_name() {
-    let svg = drawn("dots-ours", &dots(&[row("fm-onehot", &[dot(0.5, None), None], None)]));
+    let rows = [
+        row("fm-onehot", &[dot(0.5, None), None], None),
+        row("ct-onehot", &[dot(0.6, Some(f64::NAN)), None], None),
+    ];
+    let svg = drawn("dots-ours", &dots(&rows));
     assert!(!svg.shows("the paper") && !svg.shows("mean") && svg.shows("stochastic"));
+    assert!(!svg.shows("standard deviation"));
 }
 
 /// A line through a number makes another number of it.

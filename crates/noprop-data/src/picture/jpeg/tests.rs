@@ -121,6 +121,18 @@ fn rare_kinds_are_named() {
     assert!(apart.contains("one after another"), "{apart}");
 }
 
+/// Without its tables no code can be counted, and the decoder makes the picture grey. Frames of films leave them out.
+#[test]
+fn a_picture_without_its_tables_is_refused() {
+    for file in FILES {
+        let at = marker(file, 0xC4);
+        let length = 2 + usize::from(u16::from_be_bytes([file[at + 2], file[at + 3]]));
+        let without = spliced(file, at, length, &[]);
+        let refused = PictureFault::Unsupported("without its tables of codes");
+        assert_eq!(check(&without), Err(refused));
+    }
+}
+
 /// A file of a few bytes a scan would take hours.
 #[test]
 fn the_number_of_scans_is_bounded() {
