@@ -20,7 +20,7 @@ pub enum Target {
     Ours { must: f64, aim: f64 },
 }
 
-/// Whether the work came to what its time is measured for, such as an accuracy.
+/// Says if the work reached its goal, such as an accuracy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Goal {
